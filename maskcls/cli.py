@@ -1,0 +1,36 @@
+"""What every command shares: one line and exit status 2 for bad input, 130 after Ctrl-C, --help without torch."""
+
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import click
+import typer
+
+from maskcls.errors import UserError
+
+
+def run_command(command: Callable[..., Any]) -> NoReturn:
+    """Run ``command`` as a Typer program and end the process with its exit status (an int it returns, or 0)."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
+    app.command()(command)
+    try:
+        status = app(standalone_mode=False)
+    except click.ClickException as error:
+        fail(" ".join(error.format_message().split()))
+    except UserError as error:
+        fail(str(error))
+    except (KeyboardInterrupt, click.Abort):
+        sys.exit(130)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def fail(message: str) -> NoReturn:
+    """Say what is wrong on stderr, in one line, and exit with status 2."""
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
+def say(message: str = "") -> None:
+    """One line to stdout, at once: what is read through a pipe must not lag behind the work."""
+    print(message, flush=True)

@@ -1,0 +1,207 @@
+"""Every knob of one training run: frozen, checked, with its unit; and its file format, TOML."""
+
+import json
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from maskcls.errors import UserError, nearest
+
+AUGMENTATION_NAMES = ("flip", "gaussian", "blur", "sharpness", "contrast", "cutmix")
+"""In the order in which they are applied; ``maskcls.augment`` says what each does. (Here because it needs no torch.)"""
+
+
+def _pair(value: Any) -> Any:
+    """One number means the same for rows and columns; ``96x128`` means 96 rows and 128 columns."""
+    if isinstance(value, str) and "x" in value:
+        return tuple(value.split("x"))
+    return (value, value) if isinstance(value, int | float) else value
+
+
+def _names(value: Any) -> Any:
+    """A single name is a set of one; an empty string is none."""
+    if isinstance(value, str):
+        return tuple(name.strip() for name in value.split(",") if name.strip())
+    return value
+
+
+class TrainConfig(BaseModel):
+    """One training run. With its data, its weights and a machine type it determines the result."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    backbone: str = "efficientnet_b3"
+    """timm's name of the backbone, whole: ``vit_small_patch16_224``."""
+    task: Literal["all", "mask", "gender", "age"] = "all"
+    """What is predicted: all 18 classes, or one part of the label alone."""
+    heads: Literal["joint", "three_heads", "three_models"] = "joint"
+    """One head over the task's classes, three heads on one backbone, or three separate models."""
+    drop_rate: float = Field(0.0, ge=0, lt=1)
+    """timm's drop_rate: the share of features dropped before the head, in [0, 1)."""
+
+    image_size: Annotated[tuple[int, int], BeforeValidator(_pair)] = (224, 224)
+    """Rows and columns in pixels that a photo is resized to; one number means square."""
+    crop: Annotated[tuple[float, float], BeforeValidator(_pair)] = (1.0, 1.0)
+    """Share of a photo's height and width kept around its centre before resizing, in (0, 1]."""
+    augment: Annotated[tuple[str, ...], BeforeValidator(_names)] = ("flip",)
+    """Names of the augmentations of training batches; empty for none."""
+
+    epochs: int = Field(5, ge=1, le=1000)
+    """Passes over the training photos; also fixes the length of the learning-rate schedule."""
+    evaluations_per_epoch: int = Field(1, ge=1, le=100)
+    """How often an epoch stops for a look at the validation split."""
+    batch_size: int = Field(32, ge=2, le=4096)
+    """Photos per optimizer step."""
+    micro_batch: int = Field(0, ge=0, le=4096)
+    """Photos per forward pass (gradients accumulate up to batch_size); 0: batch_size."""
+
+    lr: float = Field(3e-4, gt=0, le=1)
+    """AdamW's peak learning rate, reached after the warm-up; cosine to 0 from there."""
+    weight_decay: float = Field(0.01, ge=0, le=1)
+    """AdamW's decoupled weight decay; not applied to norms and biases."""
+    warmup_share: float = Field(0.1, ge=0, lt=1)
+    """Share of all steps spent warming up, in [0, 1)."""
+
+    loss: Literal["cross_entropy", "focal"] = "cross_entropy"
+    """Focal: cross entropy scaled by (1 - p)^focal_gamma (Lin et al. 2017)."""
+    focal_gamma: float = Field(2.0, ge=0, le=10)
+    """Exponent of the focal loss; unused otherwise."""
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    """Share of every target spread evenly over the classes, in [0, 1)."""
+    class_weights: Literal["none", "sqrt", "balanced"] = "none"
+    """Weight of a class in the loss: 1, or its training share to the power -1/2 (sqrt) or -1 (balanced)."""
+    old_from: int = Field(60, ge=57, le=60)
+    """Age in years from which *training* labels say "60 and over"; scoring always uses 60."""
+
+    seed: int = Field(0, ge=0, lt=2**31)
+    """Of the training run: head initialisation, order of photos, augmentation, dropout."""
+    split_seed: int = Field(0, ge=0, lt=2**31)
+    """Of the split into training and validation people."""
+    valid_share: float = Field(0.2, gt=0, lt=1)
+    """Share of the people kept for validation, in (0, 1)."""
+    people: int = Field(0, ge=0)
+    """Use only this many people, every gender and age band by its share; 0: all."""
+
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Of autocast. auto: float32 on a CPU; on a GPU bfloat16 where it has it, else float16 with a loss scaler."""
+    memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
+    """Of weights and batches. auto: channels_last, except for backbones it is known to slow down."""
+    threads: int = Field(0, ge=0, le=1024)
+    """CPU threads of the training process; 0: all cores. Another number gives other last bits."""
+
+    @field_validator("image_size")
+    @classmethod
+    def _large_enough(cls, value: tuple[int, int]) -> tuple[int, int]:
+        if not all(16 <= side <= 2048 for side in value):
+            raise ValueError("must be from 16 to 2048 pixels a side")
+        return value
+
+    @field_validator("crop")
+    @classmethod
+    def _a_share(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not all(0 < share <= 1 for share in value):
+            raise ValueError("must be shares in (0, 1]")
+        return value
+
+    @field_validator("augment")
+    @classmethod
+    def _known_and_ordered(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if name not in AUGMENTATION_NAMES:
+                raise ValueError(f"knows no augmentation {name!r}, only {', '.join(AUGMENTATION_NAMES)}")
+        return tuple(name for name in AUGMENTATION_NAMES if name in value)
+
+    @model_validator(mode="after")
+    def _parts_need_all(self) -> "TrainConfig":
+        if self.task != "all" and self.heads != "joint":
+            raise ValueError(
+                f'heads = "{self.heads}" predicts all 18 classes; task = "{self.task}" needs heads = "joint"'
+            )
+        if self.micro_batch > self.batch_size:
+            raise ValueError(f"micro_batch ({self.micro_batch}) must not exceed batch_size ({self.batch_size})")
+        return self
+
+    @property
+    def num_evaluations_planned(self) -> int:
+        """Evaluations of a run that nobody stops (fewer when the run has fewer steps than that)."""
+        return self.epochs * self.evaluations_per_epoch
+
+
+KNOBS = tuple(TrainConfig.model_fields)
+"""The names of all knobs."""
+
+
+def make_config(values: dict[str, Any]) -> TrainConfig:
+    """A checked config; what is not named keeps its default. Raises UserError, one sentence on the first mistake."""
+    for name in values:
+        if name not in KNOBS:
+            raise UserError(f"No knob named {name!r}.{nearest(name, KNOBS)} There are: {', '.join(KNOBS)}.")
+    try:
+        return TrainConfig(**values)
+    except ValidationError as error:
+        raise UserError(_sentence(error)) from None
+
+
+def change(config: TrainConfig, **values: Any) -> TrainConfig:
+    """``config`` with other values, checked again (pydantic's own copy does not check)."""
+    return make_config({**config.model_dump(), **values})
+
+
+def _sentence(error: ValidationError) -> str:
+    first = error.errors()[0]
+    name = str(first["loc"][0]) if first["loc"] else ""
+    text = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    if not name:
+        return f"{text}."
+    must = text if first["type"] == "value_error" else f"must be {text}"
+    return f"{name} {must}, not {first['input']!r}."
+
+
+def parse_assignment(text: str) -> tuple[str, Any]:
+    """``lr=1e-3`` -> ("lr", 0.001). The value is read as TOML where it is TOML, else as a plain word."""
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
+        raise UserError(f"--set takes KEY=VALUE, for example --set lr=1e-3, not {text!r}.")
+    return name.strip(), _parse_value(value.strip())
+
+
+def _parse_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        pass
+    try:
+        return float(text)  # 1e-3 is a TOML float, 1.e-3 or .5 is not
+    except ValueError:
+        return text
+
+
+def load_config(path: Path) -> tuple[TrainConfig, dict[str, Any]]:
+    """A config file -> (config, its ``[origin]`` table, empty when a person wrote the file)."""
+    try:
+        values = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"There is no config file {path}. `python -m search.export` writes one.") from None
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"The config file {path} cannot be read: {error}.") from None
+    origin = values.pop("origin", {})
+    try:
+        return make_config(values), origin
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def config_to_toml(config: TrainConfig, origin: dict[str, Any]) -> str:
+    """The file's text: the knobs at top level, then ``[origin]``, where the config came from."""
+    return tomli_w.dumps({**json.loads(config.model_dump_json()), "origin": origin})
+
+
+def save_config(path: Path, config: TrainConfig, origin: dict[str, Any]) -> None:
+    """Write the file atomically."""
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part.write_text(config_to_toml(config, origin))
+    part.replace(path)

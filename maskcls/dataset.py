@@ -1,0 +1,133 @@
+"""From a folder and a config to what training needs: the table with its split, and the decoded photos behind it."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from maskcls.cli import say
+from maskcls.config import TrainConfig
+from maskcls.labels import age_band, encode, part_of
+from maskcls.photos import list_photos
+from maskcls.split import check_split, split_by_person, split_hash, take_people
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SYNTHETIC = "synthetic"
+"""``--data synthetic``: photos drawn by maskcls.synthetic, a folder of which is made where caches live."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A dataset before any photo is opened."""
+
+    folder: Path
+    photos: pd.DataFrame
+    """One row a photo: the columns of photos.list_photos, and "split"."""
+    hash: str
+    """split.split_hash of the table: names photos, labels and sides."""
+
+    def count(self, side: str) -> tuple[int, int]:
+        """(people, photos) on one side of the split."""
+        rows = self.photos[self.photos["split"] == side]
+        return rows["person"].nunique(), len(rows)
+
+
+@dataclass(frozen=True)
+class Side:
+    """The photos of one side of the split, as rows of the cache."""
+
+    row_N: np.ndarray
+    label_N: np.ndarray
+    """Class 0..17 (training: as ``old_from`` has it)."""
+    path_N: np.ndarray
+    person_N: np.ndarray
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What maskcls.train.fit learns from and is judged on."""
+
+    image_NCHW: np.ndarray
+    train: Side
+    valid: Side
+    hash: str
+
+
+def data_folder(data: str, runs: Path) -> Path:
+    """The folder that ``--data`` means; draws the synthetic photos on first use."""
+    if data != SYNTHETIC:
+        return Path(data)
+    from maskcls.synthetic import draw_dataset
+
+    return draw_dataset(runs / "synthetic")
+
+
+def read_table(folder: Path, config: TrainConfig, label_fixes: str = "auto") -> Table:
+    """List, subset and split the photos; raises UserError unless they can be trained on."""
+    photos = take_people(list_photos(folder, label_fixes), config.people, config.split_seed)
+    photos = split_by_person(photos, config.valid_share, config.split_seed)
+    check_split(photos, config.task)
+    return Table(folder, photos, split_hash(photos))
+
+
+def load_dataset(table: Table, config: TrainConfig, cache_dir: Path, skip_unreadable: bool = False) -> Dataset:
+    """The table's photos at the config's size. Unreadable ones are an error, or are left out and counted."""
+    from maskcls.cache import load_cache
+    from maskcls.decode import unreadable_error
+
+    paths = table.photos["path"].tolist()
+    with progress(f"decoding {len(paths)} photos", len(paths)) as tick:
+        cache = load_cache(table.folder, paths, config.image_size, config.crop, cache_dir, tick)
+    if cache.unreadable and not skip_unreadable:
+        raise unreadable_error(table.folder, cache.unreadable, "Replace them, or leave them out: --skip-unreadable.")
+    if cache.unreadable:
+        say(f"Left out {len(cache.unreadable)} photos that cannot be read.")
+    photos = table.photos.assign(row=np.arange(len(paths)))
+    photos = photos[~photos["path"].isin(cache.unreadable)]
+    check_split(photos, config.task)
+    train, valid = (photos[photos["split"] == side] for side in ("train", "valid"))
+    return Dataset(
+        cache.image_NCHW,
+        _side(train, training_labels(train, config.old_from)),
+        _side(valid, valid["label"].to_numpy()),
+        table.hash,
+    )
+
+
+def training_labels(photos: pd.DataFrame, old_from: int) -> np.ndarray:
+    """Class 0..17 with the old band beginning at ``old_from`` years. Scoring never uses these."""
+    age = age_band(photos["years"].to_numpy(), old_from)
+    return np.asarray(encode(photos["mask"].to_numpy(), photos["gender"].to_numpy(), age))
+
+
+def _side(photos: pd.DataFrame, label_N: np.ndarray) -> Side:
+    return Side(
+        photos["row"].to_numpy(),
+        label_N.astype(np.int64),
+        photos["path"].to_numpy(dtype=str),
+        photos["person"].to_numpy(dtype=str),
+    )
+
+
+def for_task(side: Side, task: str) -> np.ndarray:
+    """The side's labels within the task: int64 [N], 0..K-1."""
+    return np.asarray(part_of(side.label_N, task))
+
+
+@contextmanager
+def progress(text: str, total: int) -> "Iterator[Callable[[], None]]":
+    """A bar on a terminal; without one nothing. Yields the function to call after every item."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task(text, total=total)
+        yield lambda: bar.advance(task)

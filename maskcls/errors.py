@@ -1,0 +1,21 @@
+"""The one kind of error that is the user's to mend; anything else that escapes is a bug and keeps its traceback."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """Bad input. Its text is one or two sentences: the rule, the value that broke it, the remedy."""
+
+
+def some(items: Iterable[object], limit: int = 5) -> str:
+    """The first few of ``items`` for a message, and how many more there are."""
+    listed = [str(item) for item in items]
+    more = f" and {len(listed) - limit} more" if len(listed) > limit else ""
+    return ", ".join(listed[:limit]) + more
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """ " Nearest: a, b." for a mistyped name, or an empty string when nothing is near."""
+    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    return f" Nearest: {', '.join(close)}." if close else ""

@@ -1,0 +1,201 @@
+"""The one training loop: ``fit``."""
+
+import math
+import resource
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from timm.optim import param_groups_weight_decay
+from torch import Tensor
+
+from maskcls.augment import augment
+from maskcls.batches import Batches, Order, derive_seed
+from maskcls.checkpoint import Predictions, load_state, save_history, save_state, save_weights
+from maskcls.config import TrainConfig
+from maskcls.dataset import Dataset, for_task
+from maskcls.inference import autocast, log_probs, place, to_input
+from maskcls.labels import NUM_CLASSES
+from maskcls.losses import Targets
+from maskcls.metrics import score
+from maskcls.model import build_model
+from maskcls.numerics import resolve
+from maskcls.reporter import Reporter, silent
+from maskcls.result import Evaluation, Result
+from maskcls.schedule import evaluation_steps, lr_factor
+
+DIVERGED_FACTOR = 10.0
+"""A training loss this many times that of guessing will not come back within a schedule this short."""
+
+
+class DivergedError(Exception):
+    """The loss is not a number, or beyond reason."""
+
+
+def fit(
+    config: TrainConfig,
+    data: Dataset,
+    report: Reporter = silent,
+    *,
+    device: torch.device,
+    weight_file: Path | None = None,
+    folder: Path | None = None,
+) -> Result:
+    """Train ``config`` (numerics resolved) on ``data`` until its end, or until ``report`` says no.
+
+    With a ``folder`` the best weights and predictions, the history and the state to resume from are kept there
+    after every evaluation, before ``report`` hears of it; found there, the run goes on from that state, and
+    ``report`` hears again of every evaluation made before. A run that ended removes the state; one that was
+    stopped leaves it.
+    Raises DivergedError, UserError (a model that cannot be built), torch.OutOfMemoryError.
+    """
+    torch.set_num_threads(config.threads)
+    run = Run(config, data, device, weight_file)
+    run.resume(folder)
+    for past in run.history:
+        if not report(past.step, past.scores):
+            return run.result()
+    while len(run.history) < len(run.stops):
+        run.train_until(run.stops[len(run.history)])
+        run.evaluate(folder)
+        latest = run.history[-1]
+        if not report(latest.step, latest.scores):
+            return run.result()
+    if folder is not None:
+        (folder / "resume.pt").unlink(missing_ok=True)
+    return run.result()
+
+
+class Run:
+    """The state of one run between two evaluations."""
+
+    def __init__(self, config: TrainConfig, data: Dataset, device: torch.device, weight_file: Path | None) -> None:
+        assert resolve(config, device) == config  # numerics are the caller's to write down first
+        self.config, self.data, self.device = config, data, device
+        torch.manual_seed(config.seed)
+        self.model = place(build_model(config, weight_file), config, device)
+        self.optimizer = torch.optim.AdamW(
+            param_groups_weight_decay(self.model, config.weight_decay), lr=config.lr, fused=True
+        )
+        self.scaler = torch.amp.GradScaler(device.type, enabled=config.dtype == "float16")
+        self.generator = torch.Generator(device).manual_seed(derive_seed(config.seed, NUM_CLASSES))
+        self.train = Batches(data.image_NCHW, data.train.row_N, for_task(data.train, config.task), device)
+        self.valid = Batches(data.image_NCHW, data.valid.row_N, for_task(data.valid, config.task), device)
+        self.order = Order(len(self.train), config.batch_size, config.seed)
+        num_steps = config.epochs * self.order.steps_per_epoch
+        self.stops = evaluation_steps(num_steps, config.epochs, config.evaluations_per_epoch)
+        self.targets = Targets(config, self.train.label_N)
+        self.history: list[Evaluation] = []
+        self.steps_done = 0
+        self.seconds_before, self.started = 0.0, time.perf_counter()
+        self.stretch_loss, self.stretch_speed = math.nan, math.nan
+
+    def result(self) -> Result:
+        """What there is so far."""
+        return Result(tuple(self.history), len(self.stops))
+
+    def train_until(self, stop: int) -> None:
+        """Optimizer steps up to ``stop``. Nothing in here waits for the device but the last line's read."""
+        self.model.train()
+        begun, first = time.perf_counter(), self.steps_done
+        loss_sum = torch.zeros((), device=self.device)
+        while self.steps_done < stop:
+            loss_sum += self.step(self.steps_done)
+            self.steps_done += 1
+        self.stretch_loss = float(loss_sum) / (stop - first)
+        self.stretch_speed = (stop - first) * self.order.batch_size / (time.perf_counter() - begun)
+        if not self.stretch_loss <= DIVERGED_FACTOR * self.targets.chance_loss:
+            raise DivergedError(f"training loss {self.stretch_loss:.3g} after {stop} of {self.stops[-1]} steps")
+
+    def step(self, step: int) -> Tensor:
+        """One optimizer step, counted from 0; returns its loss, on the device."""
+        image_BCHW, label_B = self.train.take(self.order.batch(step))
+        image_BCHW, target_BK = augment(image_BCHW, self.targets.of(label_B), self.config.augment, self.generator)
+        input_BCHW = to_input(image_BCHW, self.config)
+        micro = self.config.micro_batch
+        total = torch.zeros((), device=self.device)
+        for image, target in zip(input_BCHW.split(micro), target_BK.split(micro), strict=True):
+            with autocast(self.config, self.device):
+                log_prob_of_part = self.model(image)
+            loss = self.targets.loss(log_prob_of_part, target) * (len(image) / len(input_BCHW))
+            self.scaler.scale(loss).backward()
+            total += loss.detach()
+        factor = lr_factor(step, self.stops[-1], self.config.warmup_share)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.lr * factor
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        return total
+
+    def evaluate(self, folder: Path | None) -> None:
+        """Score the whole validation split, never augmented, and keep what belongs to the evaluation."""
+        batches = (image for image, _ in self.valid.in_order(4 * self.config.micro_batch))
+        log_prob_NK = log_probs(self.model, batches, self.config)
+        label_N = self.valid.label_N.cpu().numpy()
+        scores = score(log_prob_NK, label_N, self.config.task)
+        if not math.isfinite(scores.loss):
+            raise DivergedError(f"validation loss {scores.loss} after {self.steps_done} of {self.stops[-1]} steps")
+        self.history.append(
+            Evaluation(
+                step=len(self.history) + 1,
+                scores=scores,
+                train_loss=self.stretch_loss,
+                photos_per_second=self.stretch_speed,
+                seconds=self.seconds_before + time.perf_counter() - self.started,
+                peak_gib=_peak_gib(self.device),
+            )
+        )
+        if folder is not None:
+            self._keep(folder, Predictions(self.data.valid.path_N, self.data.valid.person_N, label_N, log_prob_NK))
+
+    def _keep(self, folder: Path, predictions: Predictions) -> None:
+        if self.result().best.step == self.history[-1].step:
+            save_weights(folder / "best.safetensors", self.model.weights())
+            predictions.save(folder / "valid.npz")
+        save_history(folder / "history.json", [evaluation.to_dict() for evaluation in self.history])
+        if len(self.history) < len(self.stops):
+            save_state(folder / "resume.pt", self._state())
+
+    def _state(self) -> dict[str, Any]:
+        """All that the rest of the run depends on; what Order and the schedule need is the step alone."""
+        return {
+            "of": self._identity(),
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "generator": self.generator.get_state(),
+            "rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
+            "steps_done": self.steps_done,
+            "history": [evaluation.to_dict() for evaluation in self.history],
+        }
+
+    def _identity(self) -> dict[str, str]:
+        return {"config": self.config.model_dump_json(), "data": self.data.hash, "device": self.device.type}
+
+    def resume(self, folder: Path | None) -> None:
+        """Go on from the state in ``folder``, when it is one of this very run."""
+        path = folder / "resume.pt" if folder else None
+        if path is None or not path.exists():
+            return
+        state = load_state(path)
+        if state["of"] != self._identity():
+            return
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.generator.set_state(state["generator"])
+        torch.set_rng_state(state["rng"])
+        if state["cuda_rng"] is not None:
+            torch.cuda.set_rng_state(state["cuda_rng"], self.device)
+        self.steps_done = state["steps_done"]
+        self.history = [Evaluation.from_dict(values) for values in state["history"]]
+        self.seconds_before = self.history[-1].seconds
+
+
+def _peak_gib(device: torch.device) -> float:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # Linux counts it in KiB

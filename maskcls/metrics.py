@@ -1,0 +1,67 @@
+"""Stored predictions -> scores. One function for training, search, evaluation and reports."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from maskcls.labels import CLASS_NAMES, PARTS, part_table
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One look at a labelled set of photos."""
+
+    macro_f1: float
+    """Mean of the K per-class F1, a class that is neither there nor predicted counting 0: the judge."""
+    accuracy: float
+    """Share of photos whose class is right."""
+    loss: float
+    """Mean negative log-likelihood, in nats."""
+    f1_per_class: tuple[float, ...]
+    """K of them, in the order of labels.CLASS_NAMES."""
+    f1_per_part: dict[str, float]
+    """Macro F1 of mask, gender and age alone, read off the predicted label. Empty for a single task."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers for JSON."""
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(values: dict[str, Any]) -> "Scores":
+        """The inverse of to_dict, after a trip through JSON."""
+        return Scores(**{**values, "f1_per_class": tuple(values["f1_per_class"])})
+
+
+def confusion(label_N: np.ndarray, predicted_N: np.ndarray, num_classes: int) -> np.ndarray:
+    """int64 [K, K]: row true class, column predicted class."""
+    flat = np.bincount(label_N * num_classes + predicted_N, minlength=num_classes**2)
+    return flat.reshape(num_classes, num_classes)
+
+
+def f1_per_class(confusion_KK: np.ndarray) -> np.ndarray:
+    """float64 [K]: 2 TP / (2 TP + FP + FN), and 0 where that is 0 / 0 (scikit-learn's zero_division=0)."""
+    hits_K = np.diagonal(confusion_KK).astype(np.float64)
+    total_K = confusion_KK.sum(0) + confusion_KK.sum(1)
+    return np.divide(2 * hits_K, total_K, out=np.zeros_like(hits_K), where=total_K > 0)
+
+
+def merge_confusion(confusion_KK: np.ndarray, part: str) -> np.ndarray:
+    """The 18-way confusion matrix seen by mask, gender or age alone."""
+    member_KP = np.eye(len(CLASS_NAMES[part]), dtype=np.int64)[part_table(part)]
+    return member_KP.T @ confusion_KK @ member_KP
+
+
+def score(log_prob_NK: np.ndarray, label_N: np.ndarray, task: str) -> Scores:
+    """Scores of predictions for ``task``; labels are classes 0..K-1 of that task."""
+    num_classes = len(CLASS_NAMES[task])
+    confusion_KK = confusion(label_N, log_prob_NK.argmax(1), num_classes)
+    f1_K = f1_per_class(confusion_KK)
+    parts = {part: float(f1_per_class(merge_confusion(confusion_KK, part)).mean()) for part in PARTS}
+    return Scores(
+        macro_f1=float(f1_K.mean()),
+        accuracy=float(np.trace(confusion_KK) / len(label_N)),
+        loss=float(-log_prob_NK[np.arange(len(label_N)), label_N].mean(dtype=np.float64)),
+        f1_per_class=tuple(f1_K.tolist()),
+        f1_per_part=parts if task == "all" else {},
+    )

@@ -1,0 +1,67 @@
+"""What changes the last bits of a run (threads, dtype, memory format, micro-batch), resolved once and written down."""
+
+import os
+
+import torch
+
+from maskcls.config import TrainConfig, change
+from maskcls.errors import UserError
+
+SLOW_IN_CHANNELS_LAST = ("regnet",)
+"""Families that channels_last slows down (RegNet runs at 0.3x on a GPU: its grouped convolutions)."""
+
+
+def pick_device(name: str) -> torch.device:
+    """ "auto" (the first GPU, else the CPU) or torch's name of a device that is there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"--device takes auto, cpu, cuda or cuda:N, not {name!r}.") from None
+    if device.type not in ("cpu", "cuda"):
+        raise UserError(f"--device takes auto, cpu, cuda or cuda:N, not {name!r}.")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"There is no device {name}: torch sees {torch.cuda.device_count()} GPUs. Use --device cpu.")
+    return device
+
+
+def describe_device(device: torch.device) -> str:
+    """For people: the GPU's name and memory, or the CPU's cores."""
+    if device.type == "cpu":
+        return f"cpu, {num_cores()} cores"
+    properties = torch.cuda.get_device_properties(device)
+    return f"{device} ({properties.name}, {properties.total_memory / 2**30:.0f} GiB)"
+
+
+def num_cores() -> int:
+    """Cores this process may use, which containers and taskset restrict."""
+    return len(os.sched_getaffinity(0))
+
+
+def resolve(config: TrainConfig, device: torch.device) -> TrainConfig:
+    """``config`` with every "auto" replaced for ``device``, without timing anything.
+
+    What an earlier run wrote down stays, unless this machine cannot do it: more threads than cores would crawl,
+    and a CPU computes in float32 only here.
+    """
+    threads = config.threads if 0 < config.threads <= num_cores() else num_cores()
+    memory_format = config.memory_format
+    if memory_format == "auto":
+        memory_format = "contiguous" if config.backbone.startswith(SLOW_IN_CHANNELS_LAST) else "channels_last"
+    return change(
+        config,
+        threads=threads,
+        dtype=_dtype(config.dtype, device),
+        memory_format=memory_format,
+        micro_batch=config.micro_batch or config.batch_size,
+    )
+
+
+def _dtype(name: str, device: torch.device) -> str:
+    if device.type == "cpu":
+        return "float32"
+    has_bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
+    if name == "auto" or (name == "bfloat16" and not has_bfloat16):
+        return "bfloat16" if has_bfloat16 else "float16"
+    return name

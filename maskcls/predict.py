@@ -1,0 +1,100 @@
+"""python -m maskcls.predict: a trained model's answers for a folder of unlabelled photos, as a submission."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from maskcls.cli import run_command, say
+from maskcls.errors import UserError, some
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from maskcls.config import TrainConfig
+
+CHUNK = 256
+"""Photos decoded at a time; a folder of any size passes through as much memory."""
+
+
+def main(
+    model: Annotated[Path, typer.Option(help="Folder of a trained model: the -o of maskcls.train, or a trial's.")],
+    images: Annotated[Path, typer.Option(help="Folder with info.csv and images/, or a folder of photos.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="CSV to write: ImageID,ans.")],
+    flip: Annotated[bool, typer.Option("--flip", help="Average each photo and its mirror image.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+) -> None:
+    """Predict a class 0..17 for every photo and write a submission.
+
+    The rows are info.csv's, in its order; without one, the folder's photos by name.
+    """
+    folder, names = _photos_to_predict(images)
+    if not out.parent.is_dir():
+        raise UserError(f"There is no folder {out.parent} to write {out.name} into.")
+    import pandas as pd
+    import torch
+
+    from maskcls.inference import log_probs
+    from maskcls.numerics import num_cores, pick_device, resolve
+    from maskcls.run_folder import load_trained
+
+    place = pick_device(device)
+    torch.set_num_threads(num_cores())
+    network, config = load_trained(model, place)
+    if config.task != "all":
+        raise UserError(f"{model} predicts {config.task} alone; a submission needs all 18 classes.")
+    log_prob_NK = log_probs(network, _batches(folder, names, config, place), resolve(config, place), flip)
+    table = pd.DataFrame({"ImageID": names, "ans": log_prob_NK.argmax(1)})
+    part = out.with_name(f".{out.name}.part")
+    table.to_csv(part, index=False)
+    part.replace(out)
+    say(f"{out}: {len(table)} photos")
+
+
+def _photos_to_predict(images: Path) -> tuple[Path, list[str]]:
+    """(folder of the photos, their file names in the order of the submission)."""
+    import pandas as pd
+
+    if not images.is_dir():
+        raise UserError(f"There is no folder {images}; --images takes a folder with info.csv and images/, or of photos.")
+    info = next((path for path in (images / "info.csv", images.parent / "info.csv") if path.is_file()), None)
+    folder = images / "images" if (images / "images").is_dir() else images
+    if info is None or (info.parent != images and images.name != "images"):
+        names = sorted(path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+        names = [name for name in names if not name.endswith(".csv")]
+    else:
+        table = pd.read_csv(info, dtype=str, keep_default_na=False)
+        if "ImageID" not in table.columns:
+            raise UserError(f"{info} must have a column ImageID; it has {', '.join(table.columns)}.")
+        names = table["ImageID"].tolist()
+        missing = [name for name in names if not (folder / name).is_file()]
+        if missing:
+            raise UserError(f"{len(missing)} photos of {info} are not in {folder}: {some(missing)}.")
+    if not names:
+        raise UserError(f"There are no photos in {folder}.")
+    return folder, names
+
+
+def _batches(folder: Path, names: list[str], config: "TrainConfig", device: "torch.device") -> "Iterator[Tensor]":
+    """uint8 image_BCHW on the device, in order; raises UserError for photos that cannot be read."""
+    import numpy as np
+    import torch
+
+    from maskcls.dataset import progress
+    from maskcls.decode import decode_all, unreadable_error
+
+    batch = 4 * config.micro_batch
+    with progress(f"{len(names)} photos", len(names)) as tick:
+        for start in range(0, len(names), CHUNK):
+            chunk = names[start : start + CHUNK]
+            image_NCHW = np.zeros((len(chunk), 3, *config.image_size), np.uint8)
+            unreadable = decode_all(folder, chunk, config.image_size, config.crop, image_NCHW, tick)
+            if unreadable:
+                raise unreadable_error(folder, unreadable, "A submission needs every photo; replace them.")
+            yield from (part.to(device) for part in torch.from_numpy(image_NCHW).split(batch))
+
+
+if __name__ == "__main__":
+    run_command(main)

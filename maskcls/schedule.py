@@ -1,0 +1,21 @@
+"""The learning rate as a pure function of the step."""
+
+import math
+
+
+def lr_factor(step: int, num_steps: int, warmup_share: float) -> float:
+    """Share of the peak learning rate for ``step`` (from 0) of ``num_steps``: linear warm-up, then cosine to 0.
+
+    The first step already moves (1 / warm-up steps), the last one is just above 0.
+    """
+    warmup_steps = round(warmup_share * num_steps)
+    if step < warmup_steps:
+        return (step + 1) / warmup_steps
+    progress = (step - warmup_steps) / max(1, num_steps - warmup_steps)
+    return 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def evaluation_steps(num_steps: int, epochs: int, evaluations_per_epoch: int) -> list[int]:
+    """After how many steps each evaluation takes place, evenly over the run; the last one is at its end."""
+    count = min(epochs * evaluations_per_epoch, num_steps)
+    return [round((index + 1) * num_steps / count) for index in range(count)]

@@ -1,0 +1,63 @@
+"""How fast a config trains here, from a few real steps: for estimates before a long run."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from maskcls.config import TrainConfig, change
+from maskcls.dataset import Dataset
+from maskcls.inference import log_probs
+from maskcls.loop import Run
+from maskcls.schedule import evaluation_steps
+
+TIMED_STEPS = 2
+CPU_BATCH = 8
+"""A CPU's photos per second hardly depend on the batch; a small one answers sooner."""
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Photos per second."""
+
+    train: float
+    valid: float
+
+    def seconds(self, config: TrainConfig, data: Dataset) -> float:
+        """Of a whole run of ``config`` that nobody stops, without its files and pictures."""
+        steps_per_epoch = max(1, len(data.train.row_N) // config.batch_size)
+        evaluations = len(
+            evaluation_steps(config.epochs * steps_per_epoch, config.epochs, config.evaluations_per_epoch)
+        )
+        trained = config.epochs * steps_per_epoch * config.batch_size
+        return trained / self.train + evaluations * len(data.valid.row_N) / self.valid
+
+
+def measure_speed(config: TrainConfig, data: Dataset, device: torch.device, weight_file: Path | None) -> Speed:
+    """Train two steps and validate one batch, after one of each to warm up. Builds the model, so it also shows
+    whether that can be done (UserError)."""
+    torch.set_num_threads(config.threads)
+    if device.type == "cpu":
+        batch = min(CPU_BATCH, config.batch_size)
+        config = change(config, batch_size=batch, micro_batch=batch)
+    run = Run(config, data, device, weight_file)
+    run.model.train()
+    run.step(0)
+    seconds = _timed(device, lambda: [run.step(0) for _ in range(TIMED_STEPS)])
+    train = TIMED_STEPS * run.order.batch_size / seconds
+    image_BCHW, _ = next(run.valid.in_order(4 * config.micro_batch))
+    log_probs(run.model, [image_BCHW], config)
+    return Speed(train, len(image_BCHW) / _timed(device, lambda: log_probs(run.model, [image_BCHW], config)))
+
+
+def _timed(device: torch.device, work: Callable[[], object]) -> float:
+    """Seconds, with the device idle before and after."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    begun = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - begun

@@ -1,0 +1,134 @@
+"""python -m maskcls.train: train one config, for example one that ``search.export`` wrote, to the same score again."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from maskcls.cli import run_command, say
+from maskcls.config import TrainConfig, load_config, make_config, parse_assignment
+
+if TYPE_CHECKING:
+    from maskcls.metrics import Scores
+    from maskcls.reporter import Reporter
+    from maskcls.result import Result
+
+
+def main(
+    data: Annotated[str, typer.Option(help="Folder with images/, or: synthetic.", envvar="MASKCLS_DATA")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the trained model, as predict takes it.")],
+    config: Annotated[Path | None, typer.Option(help="TOML file with the knobs; without it their defaults.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE: change a knob. May repeat.")] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            help="auto, pretrained, scratch, or a folder of <backbone>.safetensors. Default: what the"
+            " config file was trained from, else auto."
+        ),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    label_fixes: Annotated[str, typer.Option(help="CSV of label fixes, auto (the shipped list), or none.")] = "auto",
+    skip_unreadable: Annotated[bool, typer.Option("--skip-unreadable", help="Leave out broken photos.")] = False,
+    runs: Annotated[Path, typer.Option(help="Folder for the cache of decoded photos.")] = Path("runs"),
+) -> None:
+    """Train one config on a folder of photos.
+
+    The same command again goes on where an interrupted run stopped. Prints the scores of every evaluation;
+    the model kept is the one with the best macro F1 on the validation people.
+    """
+    knobs, origin = load_config(config) if config else (TrainConfig(), {})
+    knobs = make_config({**knobs.model_dump(), **dict(parse_assignment(text) for text in set_ or [])})
+    from maskcls.dataset import data_folder, load_dataset, read_table
+
+    table = read_table(data_folder(data, runs), knobs, label_fixes)
+    from maskcls.numerics import describe_device, pick_device, resolve
+    from maskcls.weights import resolve_weights
+
+    place = pick_device(device)
+    source = weights or _source(origin)
+    found = resolve_weights(source, [knobs.backbone])
+    knobs = resolve(knobs, place)
+    from maskcls.run_folder import draw_best, finished_result, train_into
+
+    result = finished_result(out, knobs)
+    if result is None:
+        people, photos = table.count("train")
+        say(
+            f"Training on {photos} photos of {people} people, judged on {table.count('valid')[1]} of others"
+            f" (split {table.hash}); {describe_device(place)}; weights: {found.source}"
+        )
+        if found.note:
+            say(f"NOT PRETRAINED: {found.note}. Training from scratch.")
+        dataset = load_dataset(table, knobs, runs / "cache", skip_unreadable)
+        knobs, result = train_into(
+            out,
+            knobs,
+            dataset,
+            _printer(knobs),
+            device=place,
+            weight_file=found.file(knobs.backbone),
+            origin=_origin(data, table.hash, source, found.describe()),
+        )
+        draw_best(out, knobs, f"macro F1 {result.best.scores.macro_f1:.4f}")
+    else:
+        say(f"{out} holds this run already.")
+    _sum_up(result, out)
+    _compare(result, origin, table.hash, found.describe())
+
+
+def _source(origin: dict[str, Any]) -> str:
+    """The weights option that the config's own run had."""
+    return str(origin.get("weights_option", "auto"))
+
+
+def _origin(data: str, split: str, option: str, weights: dict[str, str]) -> dict[str, Any]:
+    from maskcls.provenance import commit, versions
+
+    return {
+        "made_by": "maskcls.train",
+        "data": data,
+        "split": split,
+        "weights_option": option,
+        "weights": weights,
+        "commit": commit(),
+        "versions": versions(),
+    }
+
+
+def _printer(config: TrainConfig) -> "Reporter":
+    def report(step: int, scores: "Scores") -> bool:
+        parts = "".join(f"  {part} {value:.4f}" for part, value in scores.f1_per_part.items())
+        say(
+            f"evaluation {step:2d} of {config.num_evaluations_planned}  macro F1 {scores.macro_f1:.4f}"
+            f"  accuracy {scores.accuracy:.4f}  loss {scores.loss:.4f}{parts}"
+        )
+        return True
+
+    return report
+
+
+def _sum_up(result: "Result", out: Path) -> None:
+    best, accurate, likely = result.best, result.best_accuracy, result.best_loss
+    say(
+        f"Best macro F1 {best.scores.macro_f1!r} at evaluation {best.step}"
+        f" (best accuracy {accurate.scores.accuracy:.4f} at {accurate.step}, best loss {likely.scores.loss:.4f}"
+        f" at {likely.step}); {best.photos_per_second:.0f} photos/s, {result.history[-1].seconds:.0f} s,"
+        f" peak {best.peak_gib:.2f} GiB"
+    )
+    say(f"Next: python -m maskcls.predict --model {out} --images DIR -o submission.csv")
+
+
+def _compare(result: "Result", origin: dict[str, Any], split: str, weights: dict[str, str]) -> None:
+    """Beside the score of the run that the config was exported from, when it was on the same data."""
+    if "value" not in origin:
+        return
+    if (split, weights) != (origin.get("split"), origin.get("weights")):
+        say("The config comes from a run on other data or weights; its score is no yardstick for this one.")
+        return
+    there, here = origin["value"], result.best.scores.macro_f1
+    verdict = "the same" if there == here else f"{here - there:+.4f}"
+    say(f"Trial {origin.get('trial')} of {origin.get('study')} had {there!r}: {verdict}.")
+
+
+if __name__ == "__main__":
+    run_command(main)

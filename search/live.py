@@ -1,0 +1,194 @@
+"""What the terminal shows while a study runs: a live table, or plain lines where the output is no terminal."""
+
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from optuna.trial import TrialState
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from maskcls.cli import say
+from maskcls.metrics import Scores
+from search.study import encode
+
+BARS = "▁▂▃▄▅▆▇█"
+ROWS_SHOWN = 12
+STATE_NAMES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
+STATE_STYLES = {"running": "bold", "pruned": "dim", "failed": "red", "interrupted": "yellow"}
+
+
+class Watcher(Protocol):
+    """Told of everything that happens to trials; a context manager, to give the terminal back."""
+
+    progress: "Progress"
+
+    def __enter__(self) -> "Watcher": ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def trial_began(self, number: int, values: Mapping[str, Any], num_evaluations: int) -> None:
+        """A trial starts, or goes on after an interruption."""
+
+    def evaluated(self, number: int, step: int, scores: Scores) -> None:
+        """An evaluation of the running trial."""
+
+    def trial_ended(self, number: int, state: TrialState, value: float | None, why: str = "") -> None:
+        """The verdict, and what made a trial fail; WAITING for an interrupted trial."""
+
+
+def describe_values(values: Mapping[str, Any]) -> str:
+    """``drop_rate=0.4 lr=0.00021 augment=gaussian+cutmix``."""
+    return " ".join(f"{name}={_short(value)}" for name, value in values.items())
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(encode(value))
+
+
+def duration(seconds: float) -> str:
+    """``12 s``, ``3 min``, ``2.5 h``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+@dataclass
+class _Row:
+    values: str
+    num_evaluations: int
+    began: float
+    curve: list[float] = field(default_factory=list)
+    state: str = "running"
+    seconds: float = 0.0
+
+    @property
+    def best(self) -> float | None:
+        return max(self.curve, default=None)
+
+
+@dataclass
+class Progress:
+    """The trials of this command, and how far the study is."""
+
+    num_trials: int
+    finished: int
+    """Of the whole study, those of earlier commands included."""
+    best: tuple[float, int] | None
+    """(value, trial number) of the best complete trial."""
+    rows: dict[int, _Row] = field(default_factory=dict)
+
+    def began(self, number: int, values: str, num_evaluations: int) -> _Row:
+        """Add the trial's row."""
+        self.rows[number] = _Row(values, num_evaluations, time.monotonic())
+        return self.rows[number]
+
+    def ended(self, number: int, state: TrialState, value: float | None) -> _Row:
+        """Close the trial's row and count it."""
+        row = self.rows[number]
+        row.state, row.seconds = STATE_NAMES.get(state, "interrupted"), time.monotonic() - row.began
+        if state in (TrialState.COMPLETE, TrialState.PRUNED):
+            self.finished += 1
+        if state == TrialState.COMPLETE and value is not None and (self.best is None or value > self.best[0]):
+            self.best = (value, number)
+        return row
+
+    def headline(self) -> str:
+        """Where the study stands, in one line."""
+        best = f"best {self.best[0]:.4f} (trial {self.best[1]})" if self.best else "no trial complete yet"
+        pruned = sum(row.state == "pruned" for row in self.rows.values())
+        done = [row.seconds for row in self.rows.values() if row.state in ("complete", "pruned")]
+        left = ""
+        if done:
+            left = f", about {duration(sum(done) / len(done) * max(0, self.num_trials - self.finished))} left"
+        return f"{self.finished} of {self.num_trials} trials, {best}, {pruned} pruned{left}"
+
+
+class PlainWatcher:
+    """A line when a trial begins, one an evaluation, one when it ends."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+
+    def __enter__(self) -> "PlainWatcher":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def trial_began(self, number: int, values: Mapping[str, Any], num_evaluations: int) -> None:
+        """See Watcher."""
+        self.progress.began(number, describe_values(values), num_evaluations)
+        say(f"trial {number}: {describe_values(values)}")
+
+    def evaluated(self, number: int, step: int, scores: Scores) -> None:
+        """See Watcher."""
+        row = self.progress.rows[number]
+        row.curve.append(scores.macro_f1)
+        parts = "".join(f"  {part} {value:.4f}" for part, value in scores.f1_per_part.items())
+        say(f"trial {number}: evaluation {step} of {row.num_evaluations}  macro F1 {scores.macro_f1:.4f}{parts}")
+
+    def trial_ended(self, number: int, state: TrialState, value: float | None, why: str = "") -> None:
+        """See Watcher."""
+        row = self.progress.ended(number, state, value)
+        best = "" if row.best is None else f", macro F1 {row.best:.4f}"
+        say(f"trial {number}: {row.state}{best}, {duration(row.seconds)}; {self.progress.headline()}")
+        if why:
+            say(f"trial {number}: {why}")
+
+
+class LiveWatcher:
+    """A table that is drawn again in place."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self.live = Live(get_renderable=self._render, console=Console(), refresh_per_second=4)
+
+    def __enter__(self) -> "LiveWatcher":
+        self.live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.live.stop()
+
+    def trial_began(self, number: int, values: Mapping[str, Any], num_evaluations: int) -> None:
+        """See Watcher."""
+        self.progress.began(number, describe_values(values), num_evaluations)
+
+    def evaluated(self, number: int, step: int, scores: Scores) -> None:
+        """See Watcher."""
+        self.progress.rows[number].curve.append(scores.macro_f1)
+
+    def trial_ended(self, number: int, state: TrialState, value: float | None, why: str = "") -> None:
+        """See Watcher."""
+        row = self.progress.ended(number, state, value)
+        row.values += f"  {why}"
+
+    def _render(self) -> Group:
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        for title, justify in (("trial", "right"), ("state", "left"), ("best F1", "right"), ("evaluations", "left")):
+            table.add_column(title, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+        table.add_column("knobs", overflow="fold")
+        for number, row in list(self.progress.rows.items())[-ROWS_SHOWN:]:
+            is_best = self.progress.best is not None and self.progress.best[1] == number
+            style = "green" if is_best else STATE_STYLES.get(row.state, "")
+            best = "" if row.best is None else f"{row.best:.4f}"
+            table.add_row(
+                str(number), row.state, best, sparkline(row.curve, row.num_evaluations), row.values, style=style
+            )
+        return Group(table, Text(self.progress.headline()))
+
+
+def sparkline(curve: list[float], width: int) -> str:
+    """One bar an evaluation, 0 to 1, and dots for those not made."""
+    bars = "".join(BARS[min(len(BARS) - 1, int(value * len(BARS)))] for value in curve)
+    return bars + "·" * (width - len(curve))
+
+
+def is_terminal() -> bool:
+    """Whether someone looks at a screen (Rich's own notion would colour pipes when asked to by the environment)."""
+    return sys.stdout.isatty()

@@ -1,0 +1,212 @@
+"""One trial: from the parameters that Optuna suggests, through training, to a verdict. Where the two meet."""
+
+import json
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import optuna
+import torch
+from optuna.artifacts import FileSystemArtifactStore, upload_artifact
+from optuna.trial import TrialState
+
+from maskcls.config import TrainConfig
+from maskcls.dataset import Dataset, Table, load_dataset
+from maskcls.loop import DivergedError
+from maskcls.metrics import Scores
+from maskcls.numerics import resolve
+from maskcls.provenance import commit, versions
+from maskcls.result import Result
+from maskcls.run_folder import draw_best, train_into
+from maskcls.weights import Weights
+from search.live import Watcher
+from search.space import values_of
+from search.storage import claim, finish, requeue
+from search.stored import Stored
+
+
+@dataclass
+class StopRequest:
+    """True once a signal came or the time is up; trials look at it after every evaluation."""
+
+    reason: str = ""
+    """Who asked; empty while nobody did."""
+    deadline: float | None = None
+    """On time.monotonic's clock; None: no time limit."""
+
+    def __bool__(self) -> bool:
+        if not self.reason and self.deadline is not None and time.monotonic() >= self.deadline:
+            self.reason = "--timeout"
+        return bool(self.reason)
+
+
+@dataclass
+class Job:
+    """What all trials of a study share in this process."""
+
+    study: optuna.Study
+    stored: Stored
+    runs: Path
+    table: Table
+    weights: Weights
+    device: torch.device
+    watcher: Watcher
+    stop: StopRequest = field(default_factory=StopRequest)
+    _datasets: dict[tuple[Any, ...], Dataset] = field(default_factory=dict)
+
+    def trial_folder(self, number: int) -> Path:
+        """Belongs to the trial of this number for good."""
+        return self.runs / self.study.study_name / f"trial-{number:04d}"
+
+    def dataset(self, config: TrainConfig) -> Dataset:
+        """The decoded photos as ``config`` wants them; kept, since trials mostly want the same."""
+        key = (config.image_size, config.crop, config.old_from)
+        if key not in self._datasets:
+            skip = self.stored.skip_unreadable
+            self._datasets[key] = load_dataset(self.table, config, self.runs / "cache", skip)
+        return self._datasets[key]
+
+
+def run_trial(job: Job, trial: optuna.Trial) -> TrialState:
+    """Run a trial to its verdict and tell it; WAITING when it was interrupted and goes back into the queue.
+
+    Raises whatever a crash raises, after telling FAIL.
+    """
+    claim(trial)
+    values = values_of(job.stored.study.space, trial.params)
+    config = resolve(job.stored.config(values), job.device)
+    job.watcher.trial_began(trial.number, values, config.num_evaluations_planned)
+    try:
+        state, value = _train(job, trial, config)
+    except KeyboardInterrupt:
+        requeue(job.study, trial)
+        raise
+    except Exception as error:
+        kind = "out of memory" if isinstance(error, torch.OutOfMemoryError) else "crash"
+        trial.set_user_attr("failure_kind", kind)
+        trial.set_user_attr("error", f"{type(error).__name__}: {error}"[:1000])
+        finish(job.study, trial, TrialState.FAIL, None)
+        job.watcher.trial_ended(trial.number, TrialState.FAIL, None, str(error))
+        raise
+    if state == TrialState.WAITING:
+        requeue(job.study, trial)
+    else:
+        finish(job.study, trial, state, value)
+    job.watcher.trial_ended(trial.number, state, value)
+    return state
+
+
+def _train(job: Job, trial: optuna.Trial, config: TrainConfig) -> tuple[TrialState, float | None]:
+    folder = job.trial_folder(trial.number)
+    reporter = _TrialReporter(job, trial, config.num_evaluations_planned)
+    try:
+        config, result = train_into(
+            folder,
+            config,
+            job.dataset(config),
+            reporter,
+            origin=_origin(job, trial.number),
+            device=job.device,
+            weight_file=job.weights.file(config.backbone),
+        )
+    except DivergedError as error:
+        trial.set_user_attr("failure_kind", "diverged")
+        trial.set_user_attr("error", str(error))
+        (folder / "resume.pt").unlink(missing_ok=True)
+        return TrialState.PRUNED, reporter.best
+    if reporter.verdict == TrialState.WAITING:
+        return TrialState.WAITING, None
+    (folder / "resume.pt").unlink(missing_ok=True)
+    _record(job, trial, config, result)
+    _show(job, trial, folder, config, result)
+    return reporter.verdict, result.best.scores.macro_f1
+
+
+class _TrialReporter:
+    """Tells the trial of every evaluation once, and asks whether it should go on."""
+
+    def __init__(self, job: Job, trial: optuna.Trial, num_planned: int) -> None:
+        self.job, self.trial, self.num_planned = job, trial, num_planned
+        # of an earlier sitting; Optuna would ignore a second report of the same step, with a warning
+        self.known = dict(trial.storage.get_trial(trial._trial_id).intermediate_values)
+        self.verdict = TrialState.COMPLETE
+
+    @property
+    def best(self) -> float | None:
+        """The best value reported so far."""
+        return max(self.known.values(), default=None)
+
+    def __call__(self, step: int, scores: Scores) -> bool:
+        is_news = step not in self.known
+        if is_news:
+            self.known[step] = scores.macro_f1
+            self.trial.report(scores.macro_f1, step)
+        self.job.watcher.evaluated(self.trial.number, step, scores)
+        if step == self.num_planned:
+            return True
+        if is_news and self.trial.should_prune():
+            self.verdict = TrialState.PRUNED
+            return False
+        if self.job.stop:
+            self.verdict = TrialState.WAITING
+            return False
+        return True
+
+
+def _origin(job: Job, number: int) -> dict[str, Any]:
+    """Where a trained folder or an exported config came from."""
+    return {
+        "made_by": "search.run",
+        "study": job.study.study_name,
+        "trial": number,
+        "data": job.stored.data,
+        "split": job.stored.split,
+        "weights_option": job.stored.weights_option,
+        "weights": job.stored.weights,
+        "commit": commit(),
+        "versions": versions(),
+    }
+
+
+def _record(job: Job, trial: optuna.Trial, config: TrainConfig, result: Result) -> None:
+    """What one needs to judge the trial, and to run it again, into the database."""
+    best, last = result.best, result.history[-1]
+    facts = {
+        **{f"f1_{part}": value for part, value in best.scores.f1_per_part.items()},
+        "accuracy": best.scores.accuracy,
+        "loss": best.scores.loss,
+        "best_evaluation": best.step,
+        "best_accuracy": result.best_accuracy.scores.accuracy,
+        "best_loss": result.best_loss.scores.loss,
+        "evaluations": len(result.history),
+        "evaluations_planned": result.num_planned,
+        "seconds": round(last.seconds, 2),
+        "photos_per_second": round(sum(e.photos_per_second for e in result.history) / len(result.history), 1),
+        "peak_gib": round(last.peak_gib, 3),
+        "f1_per_class": best.scores.f1_per_class,
+        "config": json.loads(config.model_dump_json()),
+        "origin": _origin(job, trial.number),
+    }
+    for key, value in facts.items():
+        trial.set_user_attr(key, value)
+
+
+def _show(job: Job, trial: optuna.Trial, folder: Path, config: TrainConfig, result: Result) -> None:
+    """The trial's confusion matrix and a note, for the dashboard; before it ends, since then it is frozen."""
+    from optuna_dashboard import save_note
+    from optuna_dashboard.artifact import get_artifact_path
+
+    scores = result.best.scores
+    draw_best(folder, config, f"{job.study.study_name}, trial {trial.number}: macro F1 {scores.macro_f1:.4f}")
+    store = FileSystemArtifactStore(job.runs / "artifacts")
+    artifact = upload_artifact(
+        artifact_store=store, file_path=str(folder / "confusion.png"), study_or_trial=trial, storage=trial.storage
+    )
+    parts = "".join(f"| {part} macro F1 | {value:.4f} |\n" for part, value in scores.f1_per_part.items())
+    note = (
+        f"Best at evaluation {result.best.step} of {len(result.history)} ({result.num_planned} planned).\n\n"
+        f"| | |\n|---|---|\n| macro F1 | {scores.macro_f1:.4f} |\n{parts}| accuracy | {scores.accuracy:.4f} |\n"
+        f"| loss | {scores.loss:.4f} |\n\n![confusion matrix]({get_artifact_path(trial, artifact)})\n"
+    )
+    save_note(trial, note)

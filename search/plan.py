@@ -1,0 +1,123 @@
+"""What a study is going to do, said before its first trial; what cannot be had is found out here."""
+
+import itertools
+import statistics
+from collections.abc import Iterator
+from typing import Any
+
+from maskcls.cli import say
+from maskcls.config import TrainConfig
+from maskcls.dataset import Dataset
+from maskcls.errors import some
+from maskcls.numerics import describe_device, resolve
+from maskcls.speed import measure_speed
+from maskcls.split import missing_classes
+from search.live import duration
+from search.objective import Job
+from search.policy import RUNG_FACTOR, rungs
+from search.space import factors
+from search.stored import Stored
+from search.study import Choice, Float, Int, Knob, Study, Subset
+
+LONG_SECONDS = 6 * 3600
+"""A study that would take longer is told what would shorten it."""
+
+STRUCTURAL = ("backbone", "heads")
+"""Searched knobs that decide what a step costs, and whether it can be built at all."""
+
+
+def backbones_of(study: Study) -> list[str]:
+    """Every backbone that a trial may ask for."""
+    knob = study.space.get("backbone")
+    if isinstance(knob, Choice):
+        return [str(option) for option in knob.options]
+    return [str(study.fixed.get("backbone", TrainConfig().backbone))]
+
+
+def show_plan(job: Job, num_trials: int, finished: int) -> None:
+    """Data, split, weights, device and rungs, in a line each."""
+    stored, study = job.stored, job.stored.study
+    say(f"Study {job.study.study_name}: {study.question}")
+    if study.synthetic:
+        say("  SYNTHETIC PHOTOS: says nothing about faces.")
+    (train_people, train_photos), (valid_people, valid_photos) = job.table.count("train"), job.table.count("valid")
+    say(f"  data      {stored.data}: {train_people + valid_people} people, {train_photos + valid_photos} photos")
+    say(
+        f"  split     by person, {stored.split}: train {train_people} people, {train_photos} photos;"
+        f" valid {valid_people} people, {valid_photos} photos"
+    )
+    missing = missing_classes(job.table.photos, "valid", stored.config(dict(study.baseline)).task)
+    if missing:
+        say(f"            NO VALIDATION PHOTO OF: {some(missing)}. Their F1 counts 0 in every trial.")
+    source = "from scratch" if job.weights.source == "scratch" else f"{job.weights.source} ({stored.weights_option})"
+    say(f"  weights   {source}, {some(backbones_of(study))}")
+    if job.weights.note:
+        say(f"            NOT PRETRAINED: {job.weights.note}.")
+    say(f"  device    {describe_device(job.device)}")
+    for role, knobs in (("compared", study.scientific), ("tuned", study.nuisance)):
+        if knobs:
+            say(f"  {role:9s} {'; '.join(f'{name} {_describe(knob)}' for name, knob in knobs.items())}")
+    say(f"  pruning   {_pruning(job)}")
+    say(f"  trials    {finished} of {num_trials} done")
+
+
+def _pruning(job: Job) -> str:
+    planned = job.stored.config(dict(job.stored.study.baseline)).num_evaluations_planned
+    at = rungs(planned)
+    if not at:
+        return "none: a trial has one evaluation"
+    where = ", ".join(map(str, at))
+    against = " of its level" if factors(job.stored.study.scientific) else ""
+    return f"after evaluation {where} of {planned} the better 1 in {RUNG_FACTOR}{against} goes on"
+
+
+def _describe(knob: Knob) -> str:
+    match knob:
+        case Float(low, high, log) | Int(low, high, log):
+            return f"{low:g} to {high:g}{' (log)' if log else ''}"
+        case Choice(options):
+            return " | ".join(
+                "+".join(option) or "none" if isinstance(option, tuple) else str(option) for option in options
+            )
+        case Subset(names):
+            return f"any of {', '.join(names)}"
+
+
+def show_estimate(job: Job, data: Dataset, num_left: int) -> None:
+    """Time for the trials left, from a few real steps of every backbone; builds each, so that none fails later."""
+    seconds = []
+    for config in _variants(job.stored):
+        config = resolve(config, job.device)
+        speed = measure_speed(config, data, job.device, job.weights.file(config.backbone))
+        seconds.append(speed.seconds(config, data))
+    mean, total = statistics.mean(seconds), statistics.mean(seconds) * num_left
+    say(f"  time      about {duration(mean)} a trial unpruned, at most {duration(total)} for {num_left}")
+    if total > LONG_SECONDS:
+        say(f"            {_shorter(job.stored.study)}")
+
+
+def _variants(stored: Stored) -> Iterator[TrainConfig]:
+    """The baseline with every combination of the knobs that decide what a step costs."""
+    study = stored.study
+    searched = {name: study.space[name] for name in STRUCTURAL if name in study.space}
+    options = [knob.options for knob in searched.values() if isinstance(knob, Choice)]
+    for values in itertools.product(*options):
+        yield stored.config({**study.baseline, **dict(zip(searched, values, strict=True))})
+
+
+def _shorter(study: Study) -> str:
+    """What a user could set; the study itself is never shrunk."""
+    offers = {"image_size": 96, "epochs": 3, "backbone": "tf_efficientnet_lite0"}
+    current = {**TrainConfig().model_dump(), **study.fixed}
+    useful = [
+        f"--set {name}={value}"
+        for name, value in offers.items()
+        if name not in study.space and _smaller(current[name], value)
+    ]
+    return f"It runs as asked. Shorter: {' '.join([*useful, '--people 300'])} under another --name, or a GPU."
+
+
+def _smaller(current: Any, offer: Any) -> bool:
+    if isinstance(current, list | tuple):
+        return max(current) > offer
+    return current != offer if isinstance(offer, str) else current > offer

@@ -1,0 +1,92 @@
+"""A study's knobs as Optuna's parameters, and back; the levels of the scientific ones."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from search.study import Choice, Float, Int, Knob, Subset, encode, stretches
+
+
+def distributions(space: Mapping[str, Knob]) -> dict[str, BaseDistribution]:
+    """Parameter -> its distribution. A Subset is one on/off parameter a member, ``augment.cutmix``."""
+    found: dict[str, BaseDistribution] = {}
+    for name, knob in space.items():
+        match knob:
+            case Float(low, high, log):
+                found[name] = FloatDistribution(low, high, log=log)
+            case Int(low, high, log):
+                found[name] = IntDistribution(low, high, log=log)
+            case Choice(options):
+                found[name] = CategoricalDistribution([encode(option) for option in options])
+            case Subset(names):
+                found |= {f"{name}.{member}": CategoricalDistribution([False, True]) for member in names}
+    return found
+
+
+def values_of(space: Mapping[str, Knob], params: Mapping[str, Any]) -> dict[str, Any]:
+    """A trial's parameters -> values of the knobs, as TrainConfig takes them."""
+    values: dict[str, Any] = {}
+    for name, knob in space.items():
+        match knob:
+            case Choice(options):
+                values[name] = {encode(option): option for option in options}[params[name]]
+            case Subset(names):
+                values[name] = tuple(member for member in names if params[f"{name}.{member}"])
+            case _:
+                values[name] = params[name]
+    return values
+
+
+def params_of(space: Mapping[str, Knob], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The inverse of values_of."""
+    params: dict[str, Any] = {}
+    for name, knob in space.items():
+        match knob:
+            case Choice():
+                params[name] = encode(values[name])
+            case Subset(names):
+                params |= {f"{name}.{member}": member in values[name] for member in names}
+            case _:
+                params[name] = values[name]
+    return params
+
+
+@dataclass(frozen=True)
+class Factor:
+    """One parameter whose levels the study compares."""
+
+    param: str
+    levels: tuple[Any, ...]
+    """Options of a categorical parameter, or the (low, high) of each stretch of a range."""
+    is_range: bool
+
+    def level(self, params: Mapping[str, Any]) -> int:
+        """Which level a trial's parameters are at."""
+        value = params[self.param]
+        if not self.is_range:
+            return self.levels.index(value)
+        inside = [index for index, (_, high) in enumerate(self.levels) if value <= high]
+        return inside[0] if inside else len(self.levels) - 1
+
+    def describe(self, index: int) -> str:
+        """``drop_rate = 0.7``, or ``drop_rate from 0 to 0.25``."""
+        level = self.levels[index]
+        if self.is_range:
+            return f"{self.param} from {level[0]:.3g} to {level[1]:.3g}"
+        return f"{self.param} = {level}"
+
+
+def factors(scientific: Mapping[str, Knob]) -> list[Factor]:
+    """The factors of a study: a Choice or a range is one, a Subset one a member (on or off)."""
+    found = []
+    for name, knob in scientific.items():
+        match knob:
+            case Choice(options):
+                found.append(Factor(name, tuple(encode(option) for option in options), is_range=False))
+            case Subset(names):
+                found += [Factor(f"{name}.{member}", (False, True), is_range=False) for member in names]
+            case Float() | Int():
+                found.append(Factor(name, tuple(stretches(knob)), is_range=True))
+    return found

@@ -1,0 +1,111 @@
+"""A study as it is stored: its question, the roles of its knobs, and all that its trials have in common.
+
+Later commands need the stored name only, and no study file.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+
+from maskcls.config import TrainConfig, make_config
+from maskcls.errors import UserError
+from search.study import Study, knob_from_json, knob_to_json
+
+KEY = "study"
+"""The study attribute that holds the document."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What is the same in all trials of a study; trials of two that differ in it cannot be compared."""
+
+    study: Study
+    data: str
+    """The folder as given, or "synthetic"."""
+    split: str
+    """split.split_hash of photos, labels and sides."""
+    weights: dict[str, str]
+    """Weights.describe(): the source and the files' digests."""
+    weights_option: str
+    """--weights as given."""
+    label_fixes: str
+    skip_unreadable: bool
+    seed: int
+    """Of the sampler, and of every trial's training."""
+
+    def config(self, values: dict[str, Any]) -> TrainConfig:
+        """The config of the trial with these values of the searched knobs."""
+        return make_config({**self.study.fixed, **values, "seed": self.seed})
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values. Fixed knobs are written out in full, so that a later default cannot change the study."""
+        study = self.study
+        every = json.loads(self.config(dict(study.baseline)).model_dump_json())
+        return {
+            "question": study.question,
+            "scientific": {name: knob_to_json(knob) for name, knob in study.scientific.items()},
+            "nuisance": {name: knob_to_json(knob) for name, knob in study.nuisance.items()},
+            "fixed": {name: value for name, value in every.items() if name not in study.space and name != "seed"},
+            "baseline": {name: every[name] for name in study.baseline},
+            "synthetic": study.synthetic,
+            "data": self.data,
+            "split": self.split,
+            "weights": self.weights,
+            "weights_option": self.weights_option,
+            "label_fixes": self.label_fixes,
+            "skip_unreadable": self.skip_unreadable,
+            "seed": self.seed,
+        }
+
+    @staticmethod
+    def from_json(values: dict[str, Any]) -> "Stored":
+        """The inverse of to_json."""
+        study = Study(
+            question=values["question"],
+            scientific={name: knob_from_json(knob) for name, knob in values["scientific"].items()},
+            nuisance={name: knob_from_json(knob) for name, knob in values["nuisance"].items()},
+            fixed=values["fixed"],
+            baseline=values["baseline"],
+            synthetic=values["synthetic"],
+        )
+        shared = ("data", "split", "weights", "weights_option", "label_fixes", "skip_unreadable", "seed")
+        return Stored(study, **{name: values[name] for name in shared})
+
+
+def read_stored(study: optuna.Study) -> Stored:
+    """The document of a study in the database."""
+    values = study.user_attrs.get(KEY)
+    if values is None:
+        raise UserError(f"Study {study.study_name!r} in this database was not made by search.run.")
+    return Stored.from_json(values)
+
+
+def check_same(stored: Stored, wanted: Stored, name: str) -> None:
+    """Raise UserError, with both values, when the command asks for another study than the stored one."""
+    there, here = _facts(stored), _facts(wanted)
+    for fact in sorted(there.keys() | here.keys(), key=_importance):
+        if there.get(fact) != here.get(fact):
+            raise UserError(
+                f"Study {name!r} is stored with {fact} = {_show(there.get(fact))};"
+                f" this command says {_show(here.get(fact))}. Give what is stored, or a new --name."
+            )
+
+
+def _facts(stored: Stored) -> dict[str, Any]:
+    """One flat table of what must agree. The photos count, not where they lie or how the weights were asked for."""
+    values = stored.to_json()
+    facts = {name: values[name] for name in ("synthetic", "weights", "split", "seed")}
+    facts |= values["fixed"]
+    facts |= {name: f"{role} {values[role][name]}" for role in ("scientific", "nuisance") for name in values[role]}
+    return facts
+
+
+def _importance(fact: str) -> tuple[bool, str]:
+    """Knobs first: another size or share of people is why a split or a weights file differs."""
+    return fact in ("split", "weights"), fact
+
+
+def _show(value: Any) -> str:
+    return "nothing" if value is None else str(value)

@@ -1,0 +1,85 @@
+"""What a study came to so far: its levels, its best trial beside the baseline, and what to type next."""
+
+from pathlib import Path
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from maskcls.cli import say
+from search.live import describe_values, duration
+from search.space import Factor, factors, values_of
+from search.storage import FINISHED, default_url
+from search.stored import Stored
+
+
+def best_of(study: optuna.Study) -> FrozenTrial | None:
+    """The complete trial with the highest value, the earliest among equals; None when there is none."""
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return max(complete, key=lambda trial: (trial.value, -trial.number), default=None)
+
+
+def summarise(study: optuna.Study, stored: Stored, runs: Path, storage_url: str | None) -> None:
+    """Print it."""
+    trials = study.get_trials(deepcopy=False, states=FINISHED)
+    best = best_of(study)
+    if best is None:
+        say("No trial is complete yet.")
+        return
+    for factor in factors(stored.study.scientific):
+        _show_factor(factor, trials)
+    _show_trial("best", best, stored)
+    baseline = next((trial for trial in trials if trial.user_attrs.get("role") == "baseline"), None)
+    if baseline is not None and baseline.number != best.number:
+        _show_trial("baseline", baseline, stored)
+        if best.value is not None and baseline.value is not None:
+            say(f"The best is {best.value - baseline.value:+.4f} from the baseline; one run each: part of it is luck.")
+    _show_pruning(trials)
+    _show_next(study.study_name, runs, storage_url)
+
+
+def _show_factor(factor: Factor, trials: list[FrozenTrial]) -> None:
+    """Each level's share of the trials, and its best."""
+    say(f"{factor.param}: each level at its best, not yet told from noise")
+    for index in range(len(factor.levels)):
+        here = [trial for trial in trials if factor.level(trial.params) == index]
+        complete = [trial for trial in here if trial.state == TrialState.COMPLETE]
+        best = max((trial.value for trial in complete if trial.value is not None), default=None)
+        shown = "   -  " if best is None else f"{best:.4f}"
+        pruned = len(here) - len(complete)
+        say(f"  {factor.describe(index):32s} {shown}  {len(complete)} complete, {pruned} pruned")
+
+
+def _show_trial(role: str, trial: FrozenTrial, stored: Stored) -> None:
+    values = describe_values(values_of(stored.study.space, trial.params))
+    parts = "".join(
+        f"  {part} {trial.user_attrs[f'f1_{part}']:.4f}"
+        for part in ("mask", "gender", "age")
+        if f"f1_{part}" in trial.user_attrs
+    )
+    say(f"{role:9s} trial {trial.number}: macro F1 {trial.value:.4f}{parts}  {values}")
+
+
+def _show_pruning(trials: list[FrozenTrial]) -> None:
+    """How much of the training that was planned did not have to be done, and what that would have taken."""
+    counted = [trial for trial in trials if "evaluations_planned" in trial.user_attrs]
+    planned = sum(trial.user_attrs["evaluations_planned"] for trial in counted)
+    made = sum(trial.user_attrs["evaluations"] for trial in counted)
+    seconds = sum(
+        trial.user_attrs["seconds"] * (trial.user_attrs["evaluations_planned"] / trial.user_attrs["evaluations"] - 1)
+        for trial in counted
+    )
+    pruned = sum(trial.state == TrialState.PRUNED for trial in trials)
+    if pruned:
+        say(
+            f"Pruning stopped {pruned} of {len(trials)} trials and saved {1 - made / planned:.0%} of the training,"
+            f" about {duration(seconds)}."
+        )
+
+
+def _show_next(name: str, runs: Path, storage_url: str | None) -> None:
+    where = f" --storage {storage_url}" if storage_url else (f" --runs {runs}" if runs != Path("runs") else "")
+    url = storage_url or default_url(runs)
+    say("Next:")
+    say(f"  python -m search.export --study {name} -o best.toml{where}")
+    say(f"  python -m search.dashboard{where}")
+    say(f"  optuna-dashboard {url} --artifact-dir {runs}/artifacts")

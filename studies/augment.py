@@ -1,0 +1,25 @@
+"""Which augmentations raise macro F1?
+
+Each is on in about half of the trials, whatever the others are, so that every one of them is judged by all trials.
+
+Run:   python -m search.run --study augment --n-trials 60
+Cost:  not measured yet.
+Found: not run yet.
+"""
+
+from search.study import Float, Study, Subset
+
+STUDY = Study(
+    question="Which augmentations raise macro F1?",
+    scientific={"augment": Subset("flip", "gaussian", "blur", "sharpness", "contrast", "cutmix")},
+    nuisance={"lr": Float(3e-5, 3e-3, log=True)},
+    fixed={
+        "backbone": "efficientnet_b0",
+        "image_size": 224,
+        "epochs": 8,
+        "evaluations_per_epoch": 2,
+        "batch_size": 32,
+    },
+    baseline={"augment": ("flip",), "lr": 3e-4},
+    preview={"backbone": "test_efficientnet", "image_size": 96, "epochs": 3},
+)

@@ -1,0 +1,28 @@
+"""Does dropout before the head raise macro F1?
+
+A team's learning log raised timm's drop_rate from 0 to 0.7 and saw macro F1 go from .8139 to .8137.
+
+Run:   python -m search.run --study dropout --n-trials 50
+Cost:  not measured yet.
+Found: not run yet.
+"""
+
+from search.study import Choice, Float, Study, Subset
+
+STUDY = Study(
+    question="Does dropout before the head raise macro F1?",
+    scientific={"drop_rate": Choice(0.0, 0.2, 0.4, 0.7)},  # 0 and 0.7 are what the learning log compared
+    nuisance={
+        "lr": Float(1e-5, 3e-3, log=True),
+        "augment": Subset("gaussian", "cutmix", "sharpness", "contrast"),
+    },
+    fixed={
+        "backbone": "efficientnet_b3",
+        "image_size": 300,
+        "epochs": 8,
+        "evaluations_per_epoch": 2,
+        "batch_size": 32,
+    },
+    baseline={"drop_rate": 0.0, "lr": 3e-4, "augment": ()},
+    preview={"backbone": "test_efficientnet", "image_size": 96, "epochs": 3},
+)
