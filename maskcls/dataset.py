@@ -79,6 +79,21 @@ def read_table(folder: Path, config: TrainConfig, label_fixes: str = "auto") -> 
 
 def load_dataset(table: Table, config: TrainConfig, cache_dir: Path, skip_unreadable: bool = False) -> Dataset:
     """The table's photos at the config's size. Unreadable ones are an error, or are left out and counted."""
+    image_NCHW, photos = load_photos(table, config, cache_dir, skip_unreadable)
+    check_split(photos, config.task)
+    train, valid = (photos[photos["split"] == side] for side in ("train", "valid"))
+    return Dataset(
+        image_NCHW,
+        side_of(train, training_labels(train, config.old_from)),
+        side_of(valid, valid["label"].to_numpy()),
+        table.hash,
+    )
+
+
+def load_photos(
+    table: Table, config: TrainConfig, cache_dir: Path, skip_unreadable: bool
+) -> tuple[np.ndarray, pd.DataFrame]:
+    """(image_NCHW uint8, the table's readable photos with a column "row": where in it they are)."""
     from maskcls.cache import load_cache
     from maskcls.decode import unreadable_error
 
@@ -90,15 +105,7 @@ def load_dataset(table: Table, config: TrainConfig, cache_dir: Path, skip_unread
     if cache.unreadable:
         say(f"Left out {len(cache.unreadable)} photos that cannot be read.")
     photos = table.photos.assign(row=np.arange(len(paths)))
-    photos = photos[~photos["path"].isin(cache.unreadable)]
-    check_split(photos, config.task)
-    train, valid = (photos[photos["split"] == side] for side in ("train", "valid"))
-    return Dataset(
-        cache.image_NCHW,
-        _side(train, training_labels(train, config.old_from)),
-        _side(valid, valid["label"].to_numpy()),
-        table.hash,
-    )
+    return cache.image_NCHW, photos[~photos["path"].isin(cache.unreadable)]
 
 
 def training_labels(photos: pd.DataFrame, old_from: int) -> np.ndarray:
@@ -107,7 +114,8 @@ def training_labels(photos: pd.DataFrame, old_from: int) -> np.ndarray:
     return np.asarray(encode(photos["mask"].to_numpy(), photos["gender"].to_numpy(), age))
 
 
-def _side(photos: pd.DataFrame, label_N: np.ndarray) -> Side:
+def side_of(photos: pd.DataFrame, label_N: np.ndarray) -> Side:
+    """The photos with these labels (0..17) as one side."""
     return Side(
         photos["row"].to_numpy(),
         label_N.astype(np.int64),

@@ -2,12 +2,17 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from maskcls.cli import run_command, say
 from maskcls.errors import UserError
+
+if TYPE_CHECKING:
+    from maskcls.checkpoint import Predictions
+    from maskcls.config import TrainConfig
+    from maskcls.dataset import Table
 
 
 class People(StrEnum):
@@ -39,19 +44,91 @@ def main(
 ) -> None:
     """Score a trained model on labelled photos: macro F1, accuracy, loss, per class and per part of the label."""
     from maskcls.config import load_config
-    from maskcls.dataset import data_folder, read_table
+    from maskcls.dataset import data_folder
 
     if not (model / "config.toml").is_file():
         raise UserError(f"{model} holds no trained model: it has no config.toml.")
     config, origin = load_config(model / "config.toml")
-    table = read_table(data_folder(data, runs), config, label_fixes)
-    is_own = table.hash == origin.get("split")
+    table, is_own = _table(data_folder(data, runs), config, origin.get("split"), label_fixes)
     if people == People.VALID and not is_own:
         raise UserError(f"{data} is not what {model} was trained on (its split differs), so nobody there was held out.")
-    side = "valid" if people == People.VALID or (people == People.AUTO and is_own) else "all"
-    from maskcls.evaluation import evaluate
+    held_out_only = is_own and people != People.ALL
+    if is_own:
+        say("These are the photos it was trained on; " + ("scoring the people held out." if held_out_only else "ALL."))
+    predictions = _predict(model, table, held_out_only, device, runs / "cache", skip_unreadable, flip)
+    _show(predictions, config.task)
+    if out is not None:
+        _write(out, predictions, config.task)
 
-    evaluate(model, table, side, device, runs / "cache", skip_unreadable, flip, out, say)
+
+def _table(folder: Path, config: "TrainConfig", split: str | None, label_fixes: str) -> "tuple[Table, bool]":
+    """The folder's photos, and whether they are, split by the config, those that the model was trained on."""
+    from maskcls.dataset import Table, read_table
+    from maskcls.photos import list_photos
+
+    try:
+        table = read_table(folder, config, label_fixes)
+    except UserError:  # too few people for a split; they can be scored all the same
+        table = None
+    if table is not None and table.hash == split:
+        return table, True
+    return Table(folder, list_photos(folder, label_fixes).assign(split="valid"), ""), False
+
+
+def _predict(
+    model: Path, table: "Table", held_out_only: bool, device: str, cache_dir: Path, skip_unreadable: bool, flip: bool
+) -> "Predictions":
+    import torch
+
+    from maskcls.batches import Batches
+    from maskcls.checkpoint import Predictions
+    from maskcls.dataset import for_task, load_photos, side_of
+    from maskcls.inference import log_probs
+    from maskcls.numerics import num_cores, pick_device, resolve
+    from maskcls.run_folder import load_trained
+
+    place = pick_device(device)
+    torch.set_num_threads(num_cores())
+    network, config = load_trained(model, place)
+    image_NCHW, photos = load_photos(table, config, cache_dir, skip_unreadable)
+    if held_out_only:
+        photos = photos[photos["split"] == "valid"]
+    side = side_of(photos, photos["label"].to_numpy())
+    label_N = for_task(side, config.task)
+    batches = (image for image, _ in Batches(image_NCHW, side.row_N, label_N, place).in_order(4 * config.micro_batch))
+    log_prob_NK = log_probs(network, batches, resolve(config, place), flip)
+    return Predictions(side.path_N, side.person_N, label_N, log_prob_NK)
+
+
+def _show(predictions: "Predictions", task: str) -> None:
+    import numpy as np
+
+    from maskcls.labels import CLASS_NAMES
+    from maskcls.metrics import score
+
+    scores = score(predictions.log_prob_NK, predictions.label_N, task)
+    count_K = np.bincount(predictions.label_N, minlength=len(CLASS_NAMES[task]))
+    for name, f1, count in zip(CLASS_NAMES[task], scores.f1_per_class, count_K, strict=True):
+        say(f"  {name:32s} F1 {f1:.4f}  {count} photos")
+    for part, f1 in scores.f1_per_part.items():
+        say(f"  {part + ' alone':32s} F1 {f1:.4f}")
+    people = len(np.unique(predictions.person_N))
+    say(
+        f"macro F1 {scores.macro_f1!r}  accuracy {scores.accuracy:.4f}  loss {scores.loss:.4f}"
+        f"  ({len(predictions.label_N)} photos of {people} people)"
+    )
+
+
+def _write(out: Path, predictions: "Predictions", task: str) -> None:
+    from maskcls.labels import CLASS_NAMES
+    from maskcls.metrics import confusion
+    from maskcls.plots import draw_confusion
+
+    out.mkdir(parents=True, exist_ok=True)
+    predictions.save(out / "predictions.npz")
+    matrix_KK = confusion(predictions.label_N, predictions.log_prob_NK.argmax(1), len(CLASS_NAMES[task]))
+    draw_confusion(matrix_KK, task, str(out), out / "confusion.png")
+    say(f"{out}: predictions.npz, confusion.png")
 
 
 if __name__ == "__main__":

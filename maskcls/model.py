@@ -96,7 +96,7 @@ def make_backbone(config: TrainConfig, num_classes: int, weight_file: Path | Non
         weights = f" from {weight_file}" if weight_file else ""
         rows, columns = config.image_size
         raise UserError(
-            f"timm cannot build {name}{weights} for {rows} x {columns} pixels with drop_rate={config.drop_rate}: {reason}"
+            f"timm cannot build {name}{weights} for {rows} x {columns} pixels, drop_rate={config.drop_rate}: {reason}"
         ) from error
 
 

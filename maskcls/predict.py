@@ -58,7 +58,9 @@ def _photos_to_predict(images: Path) -> tuple[Path, list[str]]:
     import pandas as pd
 
     if not images.is_dir():
-        raise UserError(f"There is no folder {images}; --images takes a folder with info.csv and images/, or of photos.")
+        raise UserError(
+            f"There is no folder {images}; --images takes a folder with info.csv and images/, or of photos."
+        )
     info = next((path for path in (images / "info.csv", images.parent / "info.csv") if path.is_file()), None)
     folder = images / "images" if (images / "images").is_dir() else images
     if info is None or (info.parent != images and images.name != "images"):

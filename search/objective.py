@@ -1,7 +1,9 @@
 """One trial: from the parameters that Optuna suggests, through training, to a verdict. Where the two meet."""
 
+import contextlib
 import json
 import time
+import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -86,6 +88,7 @@ def run_trial(job: Job, trial: optuna.Trial) -> TrialState:
         kind = "out of memory" if isinstance(error, torch.OutOfMemoryError) else "crash"
         trial.set_user_attr("failure_kind", kind)
         trial.set_user_attr("error", f"{type(error).__name__}: {error}"[:1000])
+        _keep_traceback(job.trial_folder(trial.number))
         finish(job.study, trial, TrialState.FAIL, None)
         job.watcher.trial_ended(trial.number, TrialState.FAIL, None, str(error))
         raise
@@ -95,6 +98,13 @@ def run_trial(job: Job, trial: optuna.Trial) -> TrialState:
         finish(job.study, trial, state, value)
     job.watcher.trial_ended(trial.number, state, value)
     return state
+
+
+def _keep_traceback(folder: Path) -> None:
+    """crash.txt, for whoever looks for the cause; when the disk is what failed, the database has a line of it."""
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "crash.txt").write_text(traceback.format_exc())
 
 
 def _train(job: Job, trial: optuna.Trial, config: TrainConfig) -> tuple[TrialState, float | None]:
@@ -199,7 +209,9 @@ def _show(job: Job, trial: optuna.Trial, folder: Path, config: TrainConfig, resu
 
     scores = result.best.scores
     draw_best(folder, config, f"{job.study.study_name}, trial {trial.number}: macro F1 {scores.macro_f1:.4f}")
-    store = FileSystemArtifactStore(job.runs / "artifacts")
+    pictures = job.runs / "artifacts"
+    pictures.mkdir(parents=True, exist_ok=True)
+    store = FileSystemArtifactStore(pictures)
     artifact = upload_artifact(
         artifact_store=store, file_path=str(folder / "confusion.png"), study_or_trial=trial, storage=trial.storage
     )

@@ -22,8 +22,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from search.space import Factor, distributions, factors
 from search.study import Study
 
-RUNG_SHARES = (1 / 8, 1 / 4, 1 / 2)
-"""Where trials are compared, as shares of the study's length; the lr schedule has passed its peak by the second."""
+RUNG_SHARES = (1 / 4, 1 / 2)
+"""Where trials are compared, as shares of the study's length: not before the warm-up is well over (it takes a tenth)."""
 RUNG_FACTOR = 2
 """The best one in this many goes on."""
 MOST_COMBINATIONS = 1024

@@ -70,6 +70,7 @@ def work(job: Job, n_trials: int, timeout: float | None, storage_url: str | None
     summarise(job.study, job.stored, job.runs, storage_url)
     if cause:
         say(f"Gave up: {MOST_CRASHES} trials in a row crashed. The last one's cause: {cause}")
+        say(f"Its traceback is in the trial's folder under {job.runs / job.study.study_name}, in crash.txt.")
         return 1
     return 130 if job.stop.reason in STOP_SIGNALS.values() else 0
 
