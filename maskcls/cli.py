@@ -5,7 +5,6 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-import click
 import typer
 
 from maskcls.errors import UserError
@@ -20,12 +19,15 @@ def run_command(command: Callable[..., Any]) -> NoReturn:
     app.command()(command)
     try:
         status = app(standalone_mode=False)
-    except click.ClickException as error:
-        fail(" ".join(error.format_message().split()))
     except UserError as error:
         fail(str(error))
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
+    except Exception as error:
+        # Typer's own for a wrong option; their base class has moved from version to version
+        if not hasattr(error, "format_message"):
+            raise
+        fail(" ".join(error.format_message().split()))
     sys.exit(status if isinstance(status, int) else 0)
 
 

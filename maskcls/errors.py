@@ -12,7 +12,8 @@ def some(items: Iterable[object], limit: int = 5) -> str:
     """The first few of ``items`` for a message, and how many more there are."""
     listed = [str(item) for item in items]
     more = f" and {len(listed) - limit} more" if len(listed) > limit else ""
-    return ", ".join(listed[:limit]) + more
+    separator = "; " if any("," in item for item in listed) else ", "
+    return separator.join(listed[:limit]) + more
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -44,22 +44,26 @@ class StopRequest:
 
 
 @dataclass
-class Job:
-    """What all trials of a study share in this process."""
+class Setup:
+    """All that a study's trials need but the study itself, which is stored only once this is known to work."""
 
-    study: optuna.Study
+    name: str
+    """Under which the study is stored."""
     stored: Stored
     runs: Path
     table: Table
     weights: Weights
     device: torch.device
-    watcher: Watcher
-    stop: StopRequest = field(default_factory=StopRequest)
     _datasets: dict[tuple[Any, ...], Dataset] = field(default_factory=dict)
+
+    @property
+    def baseline(self) -> TrainConfig:
+        """The config of trial 0, numerics not resolved."""
+        return self.stored.config(dict(self.stored.study.baseline))
 
     def trial_folder(self, number: int) -> Path:
         """Belongs to the trial of this number for good."""
-        return self.runs / self.study.study_name / f"trial-{number:04d}"
+        return self.runs / self.name / f"trial-{number:04d}"
 
     def dataset(self, config: TrainConfig) -> Dataset:
         """The decoded photos as ``config`` wants them; kept, since trials mostly want the same."""
@@ -70,14 +74,24 @@ class Job:
         return self._datasets[key]
 
 
+@dataclass
+class Job:
+    """A study and the process that works on it."""
+
+    setup: Setup
+    study: optuna.Study
+    watcher: Watcher
+    stop: StopRequest = field(default_factory=StopRequest)
+
+
 def run_trial(job: Job, trial: optuna.Trial) -> TrialState:
     """Run a trial to its verdict and tell it; WAITING when it was interrupted and goes back into the queue.
 
     Raises whatever a crash raises, after telling FAIL.
     """
     claim(trial)
-    values = values_of(job.stored.study.space, trial.params)
-    config = resolve(job.stored.config(values), job.device)
+    values = values_of(job.setup.stored.study.space, trial.params)
+    config = resolve(job.setup.stored.config(values), job.setup.device)
     job.watcher.trial_began(trial.number, values, config.num_evaluations_planned)
     try:
         state, value = _train(job, trial, config)
@@ -88,7 +102,7 @@ def run_trial(job: Job, trial: optuna.Trial) -> TrialState:
         kind = "out of memory" if isinstance(error, torch.OutOfMemoryError) else "crash"
         trial.set_user_attr("failure_kind", kind)
         trial.set_user_attr("error", f"{type(error).__name__}: {error}"[:1000])
-        _keep_traceback(job.trial_folder(trial.number))
+        _keep_traceback(job.setup.trial_folder(trial.number))
         finish(job.study, trial, TrialState.FAIL, None)
         job.watcher.trial_ended(trial.number, TrialState.FAIL, None, str(error))
         raise
@@ -108,17 +122,17 @@ def _keep_traceback(folder: Path) -> None:
 
 
 def _train(job: Job, trial: optuna.Trial, config: TrainConfig) -> tuple[TrialState, float | None]:
-    folder = job.trial_folder(trial.number)
+    folder = job.setup.trial_folder(trial.number)
     reporter = _TrialReporter(job, trial, config.num_evaluations_planned)
     try:
         config, result = train_into(
             folder,
             config,
-            job.dataset(config),
+            job.setup.dataset(config),
             reporter,
             origin=_origin(job, trial.number),
-            device=job.device,
-            weight_file=job.weights.file(config.backbone),
+            device=job.setup.device,
+            weight_file=job.setup.weights.file(config.backbone),
         )
     except DivergedError as error:
         trial.set_user_attr("failure_kind", "diverged")
@@ -168,12 +182,12 @@ def _origin(job: Job, number: int) -> dict[str, Any]:
     """Where a trained folder or an exported config came from."""
     return {
         "made_by": "search.run",
-        "study": job.study.study_name,
+        "study": job.setup.name,
         "trial": number,
-        "data": job.stored.data,
-        "split": job.stored.split,
-        "weights_option": job.stored.weights_option,
-        "weights": job.stored.weights,
+        "data": job.setup.stored.data,
+        "split": job.setup.stored.split,
+        "weights_option": job.setup.stored.weights_option,
+        "weights": job.setup.stored.weights,
         "commit": commit(),
         "versions": versions(),
     }
@@ -208,8 +222,8 @@ def _show(job: Job, trial: optuna.Trial, folder: Path, config: TrainConfig, resu
     from optuna_dashboard.artifact import get_artifact_path
 
     scores = result.best.scores
-    draw_best(folder, config, f"{job.study.study_name}, trial {trial.number}: macro F1 {scores.macro_f1:.4f}")
-    pictures = job.runs / "artifacts"
+    draw_best(folder, config, f"{job.setup.name}, trial {trial.number}: macro F1 {scores.macro_f1:.4f}")
+    pictures = job.setup.runs / "artifacts"
     pictures.mkdir(parents=True, exist_ok=True)
     store = FileSystemArtifactStore(pictures)
     artifact = upload_artifact(

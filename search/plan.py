@@ -13,7 +13,7 @@ from maskcls.numerics import describe_device, resolve
 from maskcls.speed import measure_speed
 from maskcls.split import missing_classes
 from search.live import duration
-from search.objective import Job
+from search.objective import Setup
 from search.policy import RUNG_FACTOR, rungs
 from search.space import factors
 from search.stored import Stored
@@ -34,40 +34,42 @@ def backbones_of(study: Study) -> list[str]:
     return [str(study.fixed.get("backbone", TrainConfig().backbone))]
 
 
-def show_plan(job: Job, num_trials: int, finished: int) -> None:
+def show_plan(setup: Setup, num_trials: int, finished: int) -> None:
     """Data, split, weights, device and rungs, in a line each."""
-    stored, study = job.stored, job.stored.study
-    say(f"Study {job.study.study_name}: {study.question}")
+    stored, study = setup.stored, setup.stored.study
+    say(f"Study {setup.name}: {study.question}")
     if study.synthetic:
         say("  SYNTHETIC PHOTOS: says nothing about faces.")
-    (train_people, train_photos), (valid_people, valid_photos) = job.table.count("train"), job.table.count("valid")
+    (train_people, train_photos), (valid_people, valid_photos) = setup.table.count("train"), setup.table.count("valid")
     say(f"  data      {stored.data}: {train_people + valid_people} people, {train_photos + valid_photos} photos")
     say(
         f"  split     by person, {stored.split}: train {train_people} people, {train_photos} photos;"
         f" valid {valid_people} people, {valid_photos} photos"
     )
-    missing = missing_classes(job.table.photos, "valid", stored.config(dict(study.baseline)).task)
+    missing = missing_classes(setup.table.photos, "valid", setup.baseline.task)
     if missing:
         say(f"            NO VALIDATION PHOTO OF: {some(missing)}. Their F1 counts 0 in every trial.")
-    source = "from scratch" if job.weights.source == "scratch" else f"{job.weights.source} ({stored.weights_option})"
+    source = (
+        "from scratch" if setup.weights.source == "scratch" else f"{setup.weights.source} ({stored.weights_option})"
+    )
     say(f"  weights   {source}, {some(backbones_of(study))}")
-    if job.weights.note:
-        say(f"            NOT PRETRAINED: {job.weights.note}.")
-    say(f"  device    {describe_device(job.device)}")
+    if setup.weights.note:
+        say(f"            NOT PRETRAINED: {setup.weights.note}.")
+    say(f"  device    {describe_device(setup.device)}")
     for role, knobs in (("compared", study.scientific), ("tuned", study.nuisance)):
         if knobs:
             say(f"  {role:9s} {'; '.join(f'{name} {_describe(knob)}' for name, knob in knobs.items())}")
-    say(f"  pruning   {_pruning(job)}")
+    say(f"  pruning   {_pruning(setup)}")
     say(f"  trials    {finished} of {num_trials} done")
 
 
-def _pruning(job: Job) -> str:
-    planned = job.stored.config(dict(job.stored.study.baseline)).num_evaluations_planned
+def _pruning(setup: Setup) -> str:
+    planned = setup.baseline.num_evaluations_planned
     at = rungs(planned)
     if not at:
         return "none: a trial has one evaluation"
     where = ", ".join(map(str, at))
-    against = " of its level" if factors(job.stored.study.scientific) else ""
+    against = " of its level" if factors(setup.stored.study.scientific) else ""
     return f"after evaluation {where} of {planned} the better 1 in {RUNG_FACTOR}{against} goes on"
 
 
@@ -83,17 +85,17 @@ def _describe(knob: Knob) -> str:
             return f"any of {', '.join(names)}"
 
 
-def show_estimate(job: Job, data: Dataset, num_left: int) -> None:
+def show_estimate(setup: Setup, data: Dataset, num_left: int) -> None:
     """Time for the trials left, from a few real steps of every backbone; builds each, so that none fails later."""
     seconds = []
-    for config in _variants(job.stored):
-        config = resolve(config, job.device)
-        speed = measure_speed(config, data, job.device, job.weights.file(config.backbone))
+    for config in _variants(setup.stored):
+        config = resolve(config, setup.device)
+        speed = measure_speed(config, data, setup.device, setup.weights.file(config.backbone))
         seconds.append(speed.seconds(config, data))
     mean, total = statistics.mean(seconds), statistics.mean(seconds) * num_left
     say(f"  time      about {duration(mean)} a trial unpruned, at most {duration(total)} for {num_left}")
     if total > LONG_SECONDS:
-        say(f"            {_shorter(job.stored.study)}")
+        say(f"            {_shorter(setup.stored.study)}")
 
 
 def _variants(stored: Stored) -> Iterator[TrainConfig]:

@@ -23,7 +23,7 @@ from search.space import Factor, distributions, factors
 from search.study import Study
 
 RUNG_SHARES = (1 / 4, 1 / 2)
-"""Where trials are compared, as shares of the study's length: not before the warm-up is well over (it takes a tenth)."""
+"""Where trials are compared, as shares of the study's length: not before the warm-up, a tenth, is well over."""
 RUNG_FACTOR = 2
 """The best one in this many goes on."""
 MOST_COMBINATIONS = 1024

@@ -10,6 +10,8 @@ from maskcls.config import parse_assignment
 from maskcls.errors import UserError
 
 if TYPE_CHECKING:
+    from optuna.storages import RDBStorage
+
     from maskcls.dataset import Table
     from search.stored import Stored
     from search.study import Study
@@ -110,37 +112,46 @@ def _run(
 ) -> int:
     from dataclasses import replace
 
-    from search.storage import count_finished, default_url, has_study, load_study, open_storage, requeue_lost
-    from search.stored import check_same, read_stored
+    from search.storage import default_url, is_there, open_storage
 
+    url = storage_url or default_url(runs)
     wanted = replace(wanted, split=table.hash)
-    storage = open_storage(storage_url or default_url(runs), create=True)
-    is_known = has_study(storage, name)
-    if is_known:
-        there = read_stored(load_study(storage, name))
-        check_same(there, replace(wanted, weights=there.weights), name)
-        if count_finished(load_study(storage, name)) >= n_trials:
-            from search.summary import summarise
+    if is_there(url) and _has_all(open_storage(url, create=False), name, wanted, n_trials):
+        from search.storage import load_study
+        from search.summary import summarise
 
-            say(f"Study {name} has its {n_trials} trials already.")
-            summarise(load_study(storage, name), there, runs, storage_url)
-            return 0
+        say(f"Study {name} has its {n_trials} trials already.")
+        summarise(load_study(open_storage(url, create=False), name), wanted, runs, storage_url)
+        return 0
     from maskcls.numerics import pick_device
     from maskcls.weights import resolve_weights
+    from search.objective import Setup
     from search.plan import backbones_of
+    from search.workers import work
 
     place = pick_device(device)
     weights = resolve_weights(wanted.weights_option, backbones_of(wanted.study))
     wanted = replace(wanted, weights=weights.describe())
-    if is_known:
-        check_same(there, wanted, name)
-    from search.workers import begin, work
+    storage = open_storage(url, create=True)
+    return work(Setup(name, wanted, runs, table, weights, place), storage, n_trials, timeout, storage_url)
 
-    job = begin(storage, name, wanted, runs, table, weights, place)
-    lost = requeue_lost(job.study)
-    if lost:
-        say(f"Trials {', '.join(map(str, lost))} were cut off; they go on where they were.")
-    return work(job, n_trials, timeout, storage_url)
+
+def _has_all(storage: "RDBStorage", name: str, wanted: "Stored", n_trials: int) -> bool:
+    """Whether the study has so many trials. Raises UserError when it is another one than the command asks for.
+
+    The weights are not looked at: finding those takes torch, which nothing else here does.
+    """
+    from dataclasses import replace
+
+    from search.storage import count_finished, has_study, load_study
+    from search.stored import check_same, read_stored
+
+    if not has_study(storage, name):
+        return False
+    study = load_study(storage, name)
+    stored = read_stored(study)
+    check_same(stored, replace(wanted, weights=stored.weights), name)
+    return count_finished(study) >= n_trials
 
 
 if __name__ == "__main__":

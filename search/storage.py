@@ -33,6 +33,8 @@ def open_storage(url: str, create: bool) -> RDBStorage:
     """The database. Raises UserError when it cannot be opened, or is not there and ``create`` is false."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     path = _sqlite_path(url)
+    if url.startswith("sqlite") and (path is None or path.name in ("", ":memory:")):
+        raise UserError(f"The storage {url} would be gone with this command; name a file: sqlite:///runs/studies.db")
     try:
         if path is not None:
             _prepare_sqlite(path, create)
@@ -46,6 +48,12 @@ def open_storage(url: str, create: bool) -> RDBStorage:
         sqlalchemy.event.listen(storage.engine, "connect", _tune_connection)
         storage.engine.dispose()  # those opened before
     return storage
+
+
+def is_there(url: str) -> bool:
+    """Whether the database can hold anything yet; one that is not a file has to be asked."""
+    path = _sqlite_path(url)
+    return path is None or path.exists()
 
 
 def _sqlite_path(url: str) -> Path | None:

@@ -4,24 +4,20 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import torch
 from optuna.storages import RDBStorage
 
 from maskcls.cli import say
-from maskcls.dataset import Table
 from maskcls.provenance import commit, versions
-from maskcls.weights import Weights
 from search.live import LiveWatcher, PlainWatcher, Progress, is_terminal
-from search.objective import Job, StopRequest, run_trial
+from search.objective import Job, Setup, StopRequest, run_trial
 from search.plan import show_estimate, show_plan
 from search.policy import RungPruner, StudySampler
 from search.space import distributions, params_of
-from search.storage import count_finished, create_study, has_study, load_study
-from search.stored import KEY, Stored, read_stored
+from search.storage import count_finished, create_study, has_study, load_study, requeue_lost
+from search.stored import KEY, check_same, read_stored
 from search.summary import best_of, summarise
 
 MOST_CRASHES = 3
@@ -30,36 +26,21 @@ MOST_CRASHES = 3
 STOP_SIGNALS = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "SIGHUP"}
 
 
-def begin(
-    storage: RDBStorage, name: str, wanted: Stored, runs: Path, table: Table, weights: Weights, device: torch.device
-) -> Job:
-    """The study, made with its baseline as trial 0 when it is new, and what its trials share."""
-    is_new = not has_study(storage, name)
-    if is_new:
-        facts = {KEY: wanted.to_json(), "question": wanted.study.question, "commit": commit(), "versions": versions()}
-        create_study(storage, name, facts)
-    study = load_study(storage, name)
-    stored = read_stored(study)
-    if is_new:
-        study.enqueue_trial(params_of(stored.study.space, stored.study.baseline), user_attrs={"role": "baseline"})
-    study.sampler = StudySampler(stored.study, stored.seed)
-    planned = stored.config(dict(stored.study.baseline)).num_evaluations_planned
-    study.pruner = RungPruner(stored.study, planned)
-    best = best_of(study)
-    progress = Progress(
-        0, count_finished(study), (best.value, best.number) if best and best.value is not None else None
-    )
-    watcher = LiveWatcher(progress) if is_terminal() else PlainWatcher(progress)
-    return Job(study, stored, runs, table, weights, device, watcher)
+def work(setup: Setup, storage: RDBStorage, n_trials: int, timeout: float | None, storage_url: str | None) -> int:
+    """Plan, then run trials until the study has ``n_trials``; returns the exit status.
 
-
-def work(job: Job, n_trials: int, timeout: float | None, storage_url: str | None) -> int:
-    """Plan, then run trials until the study has ``n_trials``; returns the exit status."""
-    finished = count_finished(job.study)
-    show_plan(job, n_trials, finished)
-    show_estimate(job, job.dataset(job.stored.config(dict(job.stored.study.baseline))), n_trials - finished)
+    A new study is stored after the plan: what the plan finds impossible leaves nothing behind.
+    """
+    is_new = not has_study(storage, setup.name)
+    if not is_new:
+        check_same(read_stored(load_study(storage, setup.name)), setup.stored, setup.name)
+    finished = 0 if is_new else count_finished(load_study(storage, setup.name))
+    show_plan(setup, n_trials, finished)
+    show_estimate(setup, setup.dataset(setup.baseline), n_trials - finished)
     say()
-    job.watcher.progress.num_trials = n_trials
+    if is_new:
+        _store(setup, storage)
+    job = _join(setup, storage, n_trials)
     job.stop.deadline = time.monotonic() + timeout if timeout is not None else None
     with _stop_on_signals(job.stop), job.watcher:
         cause = _run_trials(job, n_trials)
@@ -67,17 +48,39 @@ def work(job: Job, n_trials: int, timeout: float | None, storage_url: str | None
     if job.stop.reason:
         done = count_finished(job.study)
         say(f"Stopped by {job.stop.reason} at {done} of {n_trials} trials. The same command goes on.")
-    summarise(job.study, job.stored, job.runs, storage_url)
+    summarise(job.study, setup.stored, setup.runs, storage_url)
     if cause:
         say(f"Gave up: {MOST_CRASHES} trials in a row crashed. The last one's cause: {cause}")
-        say(f"Its traceback is in the trial's folder under {job.runs / job.study.study_name}, in crash.txt.")
+        say(f"Its traceback is in the trial's folder under {setup.runs / setup.name}, in crash.txt.")
         return 1
     return 130 if job.stop.reason in STOP_SIGNALS.values() else 0
 
 
+def _store(setup: Setup, storage: RDBStorage) -> None:
+    """The study, its document, and its baseline as trial 0."""
+    asked = setup.stored.study
+    facts = {KEY: setup.stored.to_json(), "question": asked.question, "commit": commit(), "versions": versions()}
+    study = create_study(storage, setup.name, facts)
+    study.enqueue_trial(params_of(asked.space, asked.baseline), user_attrs={"role": "baseline"})
+
+
+def _join(setup: Setup, storage: RDBStorage, n_trials: int) -> Job:
+    """The stored study with its sampler and pruner, which Optuna does not store; lost trials back in the queue."""
+    study = load_study(storage, setup.name)
+    study.sampler = StudySampler(setup.stored.study, setup.stored.seed)
+    study.pruner = RungPruner(setup.stored.study, setup.baseline.num_evaluations_planned)
+    lost = requeue_lost(study)
+    if lost:
+        say(f"Cut off earlier, and going on from the last evaluation: trial {', '.join(map(str, lost))}.")
+    best = best_of(study)
+    best_so_far = (best.value, best.number) if best is not None and best.value is not None else None
+    progress = Progress(n_trials, count_finished(study), best_so_far)
+    return Job(setup, study, LiveWatcher(progress) if is_terminal() else PlainWatcher(progress))
+
+
 def _run_trials(job: Job, n_trials: int) -> str:
     """Trial after trial; returns why it gave up, or an empty string."""
-    space = distributions(job.stored.study.space)
+    space = distributions(job.setup.stored.study.space)
     crashes = 0
     while count_finished(job.study) < n_trials and not job.stop:
         trial = job.study.ask(space)
