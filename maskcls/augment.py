@@ -17,8 +17,7 @@ from collections.abc import Collection
 import torch
 from torch import Tensor
 
-AUGMENTATIONS: tuple[str, ...] = ("flip", "gaussian", "blur", "sharpness", "contrast", "cutmix")
-"""The known names, in the order in which ``augment`` applies them."""
+from maskcls.config import AUGMENTATIONS
 
 DESCRIPTIONS = {
     "flip": "mirror left and right",

@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from maskcls.errors import UserError, nearest
 
-AUGMENTATION_NAMES = ("flip", "gaussian", "blur", "sharpness", "contrast", "cutmix")
+AUGMENTATIONS = ("flip", "gaussian", "blur", "sharpness", "contrast", "cutmix")
 """In the order in which they are applied; ``maskcls.augment`` says what each does. (Here because it needs no torch.)"""
 
 
@@ -111,9 +111,9 @@ class TrainConfig(BaseModel):
     @classmethod
     def _known_and_ordered(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for name in value:
-            if name not in AUGMENTATION_NAMES:
-                raise ValueError(f"knows no augmentation {name!r}, only {', '.join(AUGMENTATION_NAMES)}")
-        return tuple(name for name in AUGMENTATION_NAMES if name in value)
+            if name not in AUGMENTATIONS:
+                raise ValueError(f"knows no augmentation {name!r}, only {', '.join(AUGMENTATIONS)}")
+        return tuple(name for name in AUGMENTATIONS if name in value)
 
     @model_validator(mode="after")
     def _parts_need_all(self) -> "TrainConfig":

@@ -1,0 +1,111 @@
+"""What the tests share. Helpers are plain functions and constants, imported as ``from conftest import make_folder``.
+
+``photos`` below means: 60 drawn people, 420 photos of 48 pixels, decoded to 32; a training epoch of TINY takes 0.2 s.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+# No test may touch the network, nor find weights that somebody downloaded before. Children inherit all of this.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="maskcls-tests-hf-")
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # idle threads must not spin on cores that others need
+os.environ.pop("MASKCLS_DATA", None)
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from maskcls.config import TrainConfig
+from maskcls.dataset import Dataset, Table, load_dataset, read_table
+from maskcls.synthetic import STATES, draw_dataset
+
+REAL_PHOTOS = Path(__file__).resolve().parents[2] / "shared" / "data" / "utkmask18"
+"""Real photos in the layout; a machine has them or not."""
+
+needs_real_photos = pytest.mark.skipif(not REAL_PHOTOS.is_dir(), reason=f"there are no real photos in {REAL_PHOTOS}")
+
+CPU = torch.device("cpu")
+
+TINY = TrainConfig(
+    backbone="test_efficientnet",
+    image_size=(32, 32),
+    epochs=2,
+    batch_size=32,
+    lr=1e-2,
+    # numerics, resolved as for a CPU: one thread, for the same bits on every machine that runs the tests
+    micro_batch=32,
+    dtype="float32",
+    memory_format="contiguous",
+    threads=1,
+)
+"""A run of seconds, ready for ``loop.fit``. ``config.change(TINY, ...)`` for another."""
+
+SIX_CELLS = (
+    "000001_male_Asian_20",
+    "000002_male_Asian_45",
+    "000003_male_Asian_60",
+    "000004_female_Asian_20",
+    "000005_female_Asian_45",
+    "000006_female_Asian_60",
+)
+"""Folder names of six people, one of every gender and age band."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests marked ``gpu`` need a GPU."""
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """One thread in every test, whatever the one before has set."""
+    torch.set_num_threads(1)
+
+
+def make_folder(
+    folder: Path, people: Iterable[str] = SIX_CELLS, files: Sequence[str] = tuple(f"{state}.jpg" for state in STATES)
+) -> Path:
+    """Write ``folder/images/<person>/<file>`` for all of ``files``: small real photos, each another. No train.csv."""
+    rng = np.random.default_rng(0)
+    for person in people:
+        home = folder / "images" / person
+        home.mkdir(parents=True)
+        for file in files:
+            save_photo(home / file, rng.integers(256, size=(5, 4, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1))
+    return folder
+
+
+def save_photo(path: Path, image_HWC: np.ndarray) -> None:
+    """uint8 RGB as the file's ending says, in upper case too."""
+    Image.fromarray(image_HWC).save(path, format="PNG" if path.suffix.lower() == ".png" else "JPEG", quality=95)
+
+
+@pytest.fixture(scope="session")
+def synthetic_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A drawn dataset folder: 60 people, ten of each gender and age band, 48 pixels. Not to be written to."""
+    return draw_dataset(tmp_path_factory.mktemp("drawn") / "synthetic", num_people=60, size=48)
+
+
+@pytest.fixture(scope="session")
+def synthetic_table(synthetic_folder: Path) -> Table:
+    """That folder, listed and split as TINY says."""
+    return read_table(synthetic_folder, TINY)
+
+
+@pytest.fixture(scope="session")
+def synthetic_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for caches that all tests share."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def synthetic_data(synthetic_table: Table, synthetic_cache: Path) -> Dataset:
+    """Those photos, decoded for TINY: what ``loop.fit`` takes."""
+    return load_dataset(synthetic_table, TINY, synthetic_cache)
