@@ -46,7 +46,7 @@ def readme_commands() -> list[list[str]]:
 
 
 def options_of(main: object) -> dict[str, object]:
-    app = typer.Typer()
+    app = typer.Typer(add_completion=False)
     app.command()(main)  # type: ignore[arg-type]
     command = typer.main.get_command(app)
     return {flag: parameter for parameter in command.params for flag in parameter.opts if parameter.name != "help"}
@@ -73,7 +73,7 @@ def test_every_option_is_in_the_readme(name: str) -> None:
 
 
 def test_help_shows_every_option() -> None:
-    app = typer.Typer(rich_markup_mode=None)
+    app = typer.Typer(add_completion=False, rich_markup_mode=None)
     app.command()(search.run.main)
     shown = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200", "NO_COLOR": "1"}).output
     for flag in options_of(search.run.main):
