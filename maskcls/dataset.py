@@ -1,5 +1,6 @@
 """From a folder and a config to what training needs: the table with its split, and the decoded photos behind it."""
 
+import hashlib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -64,9 +65,11 @@ def data_folder(data: str, runs: Path) -> Path:
     """The folder that ``--data`` means; draws the synthetic photos on first use."""
     if data != SYNTHETIC:
         return Path(data)
-    from maskcls.synthetic import draw_dataset
+    from maskcls import synthetic
 
-    return draw_dataset(runs / "synthetic")
+    # named after what draws it: photos of another version would be other photos
+    version = hashlib.sha256(Path(synthetic.__file__).read_bytes()).hexdigest()[:8]
+    return synthetic.draw_dataset(runs / f"synthetic-{version}")
 
 
 def read_table(folder: Path, config: TrainConfig, label_fixes: str = "auto") -> Table:

@@ -26,7 +26,8 @@ FIX_COLUMNS = ("person", "photo", "gender", "age", "mask")
 def list_photos(folder: Path, label_fixes: str = "auto") -> pd.DataFrame:
     """Table of the photos under ``folder``, sorted by path.
 
-    Columns: path (relative to ``folder``), person, id, stem, mask, gender, age (class numbers), years, label (0..17).
+    Columns: path (relative to ``folder``), bytes (the file's size), person, id, stem, mask, gender, age (class
+    numbers), years, label (0..17).
     ``label_fixes``: a CSV with the columns person, photo, gender, age, mask; "none"; or "auto", the list that
     ships with the project, applied when all of its ids occur in the folder.
     Raises UserError when the folder is not such a dataset, or train.csv and the folder names disagree.
@@ -37,7 +38,7 @@ def list_photos(folder: Path, label_fixes: str = "auto") -> pd.DataFrame:
     if not rows:
         stems = ", ".join(MASK_OF_STEM)
         raise UserError(f"There are no photos in {folder}/images: no file there has one of the names {stems}.")
-    photos = pd.DataFrame(rows, columns=["path", "person", "id", "stem", "mask", "gender", "years"])
+    photos = pd.DataFrame(rows, columns=["path", "bytes", "person", "id", "stem", "mask", "gender", "years"])
     return _with_labels(_mend(photos, label_fixes))
 
 
@@ -59,18 +60,29 @@ def _list_people(folder: Path) -> dict[str, dict[str, str]]:
 
 
 def _photos_of(folder: Path, name: str, parts: dict[str, str]) -> list[tuple[Any, ...]]:
-    found: dict[str, str] = {}
-    for file in sorted(entry.name for entry in os.scandir(folder / "images" / name)):
-        stem = file.partition(".")[0]  # of a name that starts with ".": empty, so it is skipped
+    found: dict[str, os.DirEntry[str]] = {}
+    for entry in sorted(os.scandir(folder / "images" / name), key=lambda entry: entry.name):
+        stem = entry.name.partition(".")[0]  # of a name that starts with ".": empty, so it is skipped
         if stem not in MASK_OF_STEM:
             continue
         if stem in found:
-            raise UserError(f"images/{name} holds both {found[stem]} and {file}; a person has one photo of each name.")
-        found[stem] = file
+            raise UserError(
+                f"images/{name} holds both {found[stem].name} and {entry.name}; a person has one photo of each name."
+            )
+        found[stem] = entry
     gender, years = GENDERS.index(parts["gender"]), int(parts["years"])
     return [
-        (f"images/{name}/{file}", name, parts["id"], stem, MASK_OF_STEM[stem], gender, years)
-        for stem, file in found.items()
+        (
+            f"images/{name}/{entry.name}",
+            entry.stat().st_size,
+            name,
+            parts["id"],
+            stem,
+            MASK_OF_STEM[stem],
+            gender,
+            years,
+        )
+        for stem, entry in found.items()
     ]
 
 

@@ -51,9 +51,13 @@ def _random_ranks(person_N: pd.Series, seed: int) -> np.ndarray:
 
 
 def split_hash(photos: pd.DataFrame) -> str:
-    """Twelve hex digits that name the photos, their labels and the sides they are on."""
+    """Twelve hex digits that name the photos, their labels and the sides they are on.
+
+    Of a photo its path and its size in bytes: a changed one is another dataset, a copied folder is not.
+    """
     rows = photos.sort_values("path")
-    text = "\n".join(f"{p} {lab} {s}" for p, lab, s in zip(rows["path"], rows["label"], rows["split"], strict=True))
+    columns = (rows[name] for name in ("path", "bytes", "label", "split"))
+    text = "\n".join(" ".join(map(str, row)) for row in zip(*columns, strict=True))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
