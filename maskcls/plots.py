@@ -14,15 +14,15 @@ SHORT = {"male": "M", "female": "F", "under 30": "<30", "30 to 59": "30-59", "60
 
 
 def draw_confusion(confusion_KK: np.ndarray, task: str, title: str, path: Path) -> None:
-    """PNG with two matrices side by side: row shares with the diagonal, and counts of mistakes without it."""
+    """PNG with two matrices: row shares with the diagonal, and below, since dashboards are narrow, counts without it."""
     size = len(confusion_KK)
-    figure = Figure(figsize=(15, 7.4) if size > 3 else (9.6, 4.8), dpi=100, layout="constrained")
+    figure = Figure(figsize=(7.6, 14.6) if size > 3 else (4.8, 9.4), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)  # no pyplot: it keeps every figure of a long search alive
-    left, right = figure.subplots(1, 2)
+    upper, lower = figure.subplots(2, 1)
     share_KK = confusion_KK / np.maximum(confusion_KK.sum(1, keepdims=True), 1)
-    _draw(left, share_KK, np.round(100 * share_KK).astype(int), task, "Percent of each true class", vmax=1.0)
+    _draw(upper, share_KK, np.round(100 * share_KK).astype(int), task, "Percent of each true class", vmax=1.0)
     mistakes_KK = confusion_KK * (1 - np.eye(size, dtype=int))
-    _draw(right, mistakes_KK, mistakes_KK, task, "Mistakes only, in photos", vmax=max(1, mistakes_KK.max()))
+    _draw(lower, mistakes_KK, mistakes_KK, task, "Mistakes only, in photos", vmax=max(1, mistakes_KK.max()))
     figure.suptitle(title)
     write_atomically(path, lambda part: figure.savefig(part))
 

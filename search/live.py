@@ -103,7 +103,7 @@ class Progress:
         pruned = sum(row.state == "pruned" for row in self.rows.values())
         done = [row.seconds for row in self.rows.values() if row.state in ("complete", "pruned")]
         left = ""
-        if done:
+        if done and self.finished < self.num_trials:
             left = f", about {duration(sum(done) / len(done) * max(0, self.num_trials - self.finished))} left"
         return f"{self.finished} of {self.num_trials} trials, {best}, {pruned} pruned{left}"
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import optuna
 import torch
-from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 from optuna.trial import TrialState
 
 from maskcls.config import TrainConfig
@@ -23,6 +22,7 @@ from maskcls.result import Result
 from maskcls.run_folder import draw_best, train_into
 from maskcls.weights import Weights
 from search.live import Watcher
+from search.notes import show_trial
 from search.space import values_of
 from search.storage import claim, finish, requeue
 from search.stored import Stored
@@ -143,7 +143,8 @@ def _train(job: Job, trial: optuna.Trial, config: TrainConfig) -> tuple[TrialSta
         return TrialState.WAITING, None
     (folder / "resume.pt").unlink(missing_ok=True)
     _record(job, trial, config, result)
-    _show(job, trial, folder, config, result)
+    draw_best(folder, config, f"{job.setup.name}, trial {trial.number}: macro F1 {result.best.scores.macro_f1:.4f}")
+    show_trial(trial, result, folder / "confusion.png", job.setup.runs / "artifacts")
     return reporter.verdict, result.best.scores.macro_f1
 
 
@@ -214,25 +215,3 @@ def _record(job: Job, trial: optuna.Trial, config: TrainConfig, result: Result) 
     }
     for key, value in facts.items():
         trial.set_user_attr(key, value)
-
-
-def _show(job: Job, trial: optuna.Trial, folder: Path, config: TrainConfig, result: Result) -> None:
-    """The trial's confusion matrix and a note, for the dashboard; before it ends, since then it is frozen."""
-    from optuna_dashboard import save_note
-    from optuna_dashboard.artifact import get_artifact_path
-
-    scores = result.best.scores
-    draw_best(folder, config, f"{job.setup.name}, trial {trial.number}: macro F1 {scores.macro_f1:.4f}")
-    pictures = job.setup.runs / "artifacts"
-    pictures.mkdir(parents=True, exist_ok=True)
-    store = FileSystemArtifactStore(pictures)
-    artifact = upload_artifact(
-        artifact_store=store, file_path=str(folder / "confusion.png"), study_or_trial=trial, storage=trial.storage
-    )
-    parts = "".join(f"| {part} macro F1 | {value:.4f} |\n" for part, value in scores.f1_per_part.items())
-    note = (
-        f"Best at evaluation {result.best.step} of {len(result.history)} ({result.num_planned} planned).\n\n"
-        f"| | |\n|---|---|\n| macro F1 | {scores.macro_f1:.4f} |\n{parts}| accuracy | {scores.accuracy:.4f} |\n"
-        f"| loss | {scores.loss:.4f} |\n\n![confusion matrix]({get_artifact_path(trial, artifact)})\n"
-    )
-    save_note(trial, note)

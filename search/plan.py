@@ -17,7 +17,7 @@ from search.objective import Setup
 from search.policy import RUNG_FACTOR, rungs
 from search.space import factors
 from search.stored import Stored
-from search.study import Choice, Float, Int, Knob, Study, Subset
+from search.study import Choice, Study, describe_knob
 
 LONG_SECONDS = 6 * 3600
 """A study that would take longer is told what would shorten it."""
@@ -58,7 +58,7 @@ def show_plan(setup: Setup, num_trials: int, finished: int) -> None:
     say(f"  device    {describe_device(setup.device)}")
     for role, knobs in (("compared", study.scientific), ("tuned", study.nuisance)):
         if knobs:
-            say(f"  {role:9s} {'; '.join(f'{name} {_describe(knob)}' for name, knob in knobs.items())}")
+            say(f"  {role:9s} {'; '.join(f'{name} {describe_knob(knob)}' for name, knob in knobs.items())}")
     say(f"  pruning   {_pruning(setup)}")
     say(f"  trials    {finished} of {num_trials} done")
 
@@ -71,18 +71,6 @@ def _pruning(setup: Setup) -> str:
     where = ", ".join(map(str, at))
     against = " of its level" if factors(setup.stored.study.scientific) else ""
     return f"after evaluation {where} of {planned} the better 1 in {RUNG_FACTOR}{against} goes on"
-
-
-def _describe(knob: Knob) -> str:
-    match knob:
-        case Float(low, high, log) | Int(low, high, log):
-            return f"{low:g} to {high:g}{' (log)' if log else ''}"
-        case Choice(options):
-            return " | ".join(
-                "+".join(option) or "none" if isinstance(option, tuple) else str(option) for option in options
-            )
-        case Subset(names):
-            return f"any of {', '.join(names)}"
 
 
 def show_estimate(setup: Setup, data: Dataset, num_left: int) -> None:

@@ -204,6 +204,17 @@ def encode(option: Any) -> str | int | float | bool:
     return option
 
 
+def describe_knob(knob: Knob) -> str:
+    """``1e-05 to 0.003 (log)``, ``0.0 | 0.7``, ``any of gaussian, cutmix``."""
+    match knob:
+        case Float(low, high, log) | Int(low, high, log):
+            return f"{low:g} to {high:g}{' (log)' if log else ''}"
+        case Choice(options):
+            return " | ".join(str(encode(option)) for option in options)
+        case Subset(names):
+            return f"any of {', '.join(names)}"
+
+
 def stretches(knob: Float | Int) -> list[tuple[float, float]]:
     """The (low, high) of each level of a scientific range, equally long (on its own scale)."""
     low, high = (math.log(knob.low), math.log(knob.high)) if knob.log else (knob.low, knob.high)

@@ -12,6 +12,7 @@ from optuna.storages import RDBStorage
 from maskcls.cli import say
 from maskcls.provenance import commit, versions
 from search.live import LiveWatcher, PlainWatcher, Progress, is_terminal
+from search.notes import show_study
 from search.objective import Job, Setup, StopRequest, run_trial
 from search.plan import show_estimate, show_plan
 from search.policy import RungPruner, StudySampler
@@ -61,6 +62,7 @@ def _store(setup: Setup, storage: RDBStorage) -> None:
     asked = setup.stored.study
     facts = {KEY: setup.stored.to_json(), "question": asked.question, "commit": commit(), "versions": versions()}
     study = create_study(storage, setup.name, facts)
+    show_study(study, setup.stored)
     study.enqueue_trial(params_of(asked.space, asked.baseline), user_attrs={"role": "baseline"})
 
 

@@ -21,5 +21,5 @@ STUDY = Study(
         "batch_size": 32,
     },
     baseline={"augment": ("flip",), "lr": 3e-4},
-    preview={"backbone": "test_efficientnet", "image_size": 96, "epochs": 3},
+    preview={"backbone": "test_efficientnet", "image_size": 96, "epochs": 6},
 )

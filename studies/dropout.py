@@ -24,5 +24,5 @@ STUDY = Study(
         "batch_size": 32,
     },
     baseline={"drop_rate": 0.0, "lr": 3e-4, "augment": ()},
-    preview={"backbone": "test_efficientnet", "image_size": 96, "epochs": 3},
+    preview={"backbone": "test_efficientnet", "image_size": 96, "epochs": 6},
 )

@@ -24,5 +24,5 @@ STUDY = Study(
         "augment": ("flip",),
     },
     baseline={"heads": "joint", "lr": 3e-4, "drop_rate": 0.2, "label_smoothing": 0.0},
-    preview={"backbone": "test_efficientnet", "image_size": 96, "epochs": 3},
+    preview={"backbone": "test_efficientnet", "image_size": 96, "epochs": 6},
 )

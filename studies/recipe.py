@@ -39,6 +39,6 @@ STUDY = Study(
     preview={
         "backbone": Choice("test_efficientnet", "test_resnet", "test_convnext", "test_vit"),
         "image_size": 96,
-        "epochs": 3,
+        "epochs": 6,
     },
 )
