@@ -14,7 +14,7 @@ SHORT = {"male": "M", "female": "F", "under 30": "<30", "30 to 59": "30-59", "60
 
 
 def draw_confusion(confusion_KK: np.ndarray, task: str, title: str, path: Path) -> None:
-    """PNG with two matrices: row shares with the diagonal, and below, since dashboards are narrow, counts without it."""
+    """PNG with two matrices: row shares with the diagonal; below it (dashboards are narrow) counts without it."""
     size = len(confusion_KK)
     figure = Figure(figsize=(7.6, 14.6) if size > 3 else (4.8, 9.4), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)  # no pyplot: it keeps every figure of a long search alive

@@ -1,9 +1,10 @@
 """Which configuration comes next, and which trial is not worth finishing.
 
 Plain TPE chases the best, so it visits a losing level of a scientific knob in a few trials of fifty only, and then
-what is compared is a tuned level with an untuned one. Here the levels are dealt out first, in about equal shares;
-TPE tunes the nuisance knobs, from all trials, each measured against its own level; and a trial is pruned against
-trials of its own levels only.
+what is compared is a tuned level with an untuned one. Here the levels are dealt out first, in about equal shares.
+Every level begins with the baseline's nuisance setting and goes on with the same quasi-random ones (Sobol), so that
+levels are compared at equal settings before anything is known; then TPE tunes the nuisance knobs, from all trials,
+each measured against its own level. A trial is pruned against trials of its own levels only.
 """
 
 import itertools
@@ -14,18 +15,21 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
+from scipy.stats import qmc
 
-from search.space import Factor, distributions, factors
+from search.space import Factor, distributions, factors, params_of
 from search.study import Study
 
 RUNG_SHARES = (1 / 4, 1 / 2)
 """Where trials are compared, as shares of the study's length: not before the warm-up, a tenth, is well over."""
 RUNG_FACTOR = 2
 """The best one in this many goes on."""
+STARTUP_TRIALS = 10
+"""Finished trials before TPE has something to go by (Optuna's own default)."""
 MOST_COMBINATIONS = 1024
 """More combinations of levels than this are sampled, not listed, when the next one is dealt."""
 
@@ -41,7 +45,10 @@ class StudySampler(BaseSampler):
 
     def __init__(self, study: Study, seed: int) -> None:
         self.distributions = distributions(study.space)
+        self.baseline = params_of(study.space, study.baseline)
         self.factors = factors(study.scientific)
+        scientific = {factor.param for factor in self.factors}
+        self.tuned = {name: found for name, found in self.distributions.items() if name not in scientific}
         self.seed = seed
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
@@ -58,7 +65,20 @@ class StudySampler(BaseSampler):
         asked = {
             factor.param: self._draw(factor, index, rng) for factor, index in zip(self.factors, levels, strict=True)
         }
-        return {**asked, **self._tune(others, trial.number)}
+        if not self.tuned:
+            return asked
+        finished = sum(other.state.is_finished() for other in others)
+        nuisance = (
+            self._tune(others, trial.number) if finished >= STARTUP_TRIALS else self._first(self._place(levels, others))
+        )
+        return {**asked, **nuisance}
+
+    def _place(self, levels: Levels, others: Sequence[FrozenTrial]) -> int:
+        """How many trials the least tried of these levels has had."""
+        if not levels:
+            return len(others)
+        past = [self._levels(other) for other in others]
+        return min(sum(found[i] == level for found in past) for i, level in enumerate(levels))
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
@@ -79,32 +99,52 @@ class StudySampler(BaseSampler):
 
     def _draw(self, factor: Factor, index: int, rng: np.random.Generator) -> Any:
         """The level's option, or a random value of its stretch."""
-        level = factor.levels[index]
         if not factor.is_range:
-            return level
-        distribution = self.distributions[factor.param]
-        assert isinstance(distribution, FloatDistribution | IntDistribution)
-        low, high = (math.log(end) for end in level) if distribution.log else level
-        value = float(rng.uniform(low, high))
-        value = math.exp(value) if distribution.log else value
-        if isinstance(distribution, IntDistribution):
-            return int(min(max(round(value), level[0]), level[1]))
-        return min(max(value, level[0]), level[1])
+            return factor.levels[index]
+        low, high = factor.levels[index]
+        whole = self.distributions[factor.param]
+        assert isinstance(whole, FloatDistribution | IntDistribution)
+        return value_at(type(whole)(low, high, log=whole.log), rng.random())
+
+    def _first(self, index: int) -> dict[str, Any]:
+        """The nuisance setting that every level tries as its ``index``-th: the baseline's, then Sobol's points."""
+        if index == 0:
+            return {name: self.baseline[name] for name in self.tuned}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # balance is lost when not 2^n points are drawn; no matter
+            point = qmc.Sobol(len(self.tuned), rng=self.seed).random(index)[-1]
+        return {name: value_at(found, float(u)) for (name, found), u in zip(self.tuned.items(), point, strict=True)}
 
     def _tune(self, others: Sequence[FrozenTrial], number: int) -> dict[str, Any]:
-        """Values for everything that is not scientific, by TPE on copies of the trials told apart by nothing else."""
-        scientific = {factor.param for factor in self.factors}
-        tuned = {name: found for name, found in self.distributions.items() if name not in scientific}
-        if not tuned:
-            return {}
+        """Values of the nuisance knobs by TPE, on copies of the trials that know of no level but through its offset."""
         offsets = level_offsets([self._levels(other) for other in others], others)
         seed = int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of group
-            tpe = TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)
+            tpe = TPESampler(seed=seed, n_startup_trials=0, multivariate=True, group=True, constant_liar=True)
         copy = optuna.create_study(direction="maximize", sampler=tpe)
-        copy.add_trials([_shifted(other, offset, tuned) for other, offset in zip(others, offsets, strict=True)])
-        return copy.ask(tuned).params
+        copy.add_trials([_shifted(other, offset, self.tuned) for other, offset in zip(others, offsets, strict=True)])
+        return copy.ask(self.tuned).params
+
+
+def value_at(distribution: BaseDistribution, share: float) -> Any:
+    """The value that lies at this share, in [0, 1), of the distribution."""
+    match distribution:
+        case CategoricalDistribution(choices=choices):
+            return choices[int(share * len(choices))]
+        case IntDistribution(low=low, high=high, log=log):
+            edges = (low - 0.5, high + 0.5)
+            value = round(_between(edges[0] if not log else max(edges[0], 0.5), edges[1], log, share))
+            return min(max(value, low), high)
+        case FloatDistribution(low=low, high=high, log=log):
+            return min(max(_between(low, high, log, share), low), high)
+    raise AssertionError(distribution)
+
+
+def _between(low: float, high: float, log: bool, share: float) -> float:
+    if log:
+        return math.exp(math.log(low) + share * (math.log(high) - math.log(low)))
+    return low + share * (high - low)
 
 
 def deal(taken: Sequence[Levels], sizes: Sequence[int], rng: np.random.Generator) -> Levels:

@@ -12,7 +12,7 @@ from search.study import Float, Study, Subset
 STUDY = Study(
     question="Which augmentations raise macro F1?",
     scientific={"augment": Subset("flip", "gaussian", "blur", "sharpness", "contrast", "cutmix")},
-    nuisance={"lr": Float(3e-5, 3e-3, log=True)},
+    nuisance={"lr": Float(1e-4, 3e-3, log=True)},
     fixed={
         "backbone": "efficientnet_b0",
         "image_size": 224,
@@ -20,6 +20,6 @@ STUDY = Study(
         "evaluations_per_epoch": 2,
         "batch_size": 32,
     },
-    baseline={"augment": ("flip",), "lr": 3e-4},
+    baseline={"augment": ("flip",), "lr": 1e-3},
     preview={"backbone": "test_efficientnet", "image_size": 96, "epochs": 6},
 )

@@ -25,7 +25,7 @@ STUDY = Study(
     },
     nuisance={"lr": Float(1e-5, 3e-3, log=True), "drop_rate": Choice(0.0, 0.2, 0.5)},
     fixed={"image_size": 224, "epochs": 6, "evaluations_per_epoch": 2, "batch_size": 32, "augment": ("flip",)},
-    baseline={"backbone": "efficientnet_b3", "lr": 3e-4, "drop_rate": 0.2},
+    baseline={"backbone": "efficientnet_b3", "lr": 1e-3, "drop_rate": 0.2},
     preview={
         "backbone": Choice("test_efficientnet", "test_resnet", "test_convnext", "test_vit"),
         "image_size": 96,

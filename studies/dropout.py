@@ -13,7 +13,7 @@ STUDY = Study(
     question="Does dropout before the head raise macro F1?",
     scientific={"drop_rate": Choice(0.0, 0.2, 0.4, 0.7)},  # 0 and 0.7 are what the learning log compared
     nuisance={
-        "lr": Float(1e-5, 3e-3, log=True),
+        "lr": Float(1e-4, 3e-3, log=True),
         "augment": Subset("gaussian", "cutmix", "sharpness", "contrast"),
     },
     fixed={
@@ -23,6 +23,6 @@ STUDY = Study(
         "evaluations_per_epoch": 2,
         "batch_size": 32,
     },
-    baseline={"drop_rate": 0.0, "lr": 3e-4, "augment": ()},
+    baseline={"drop_rate": 0.0, "lr": 1e-3, "augment": ()},
     preview={"backbone": "test_efficientnet", "image_size": 96, "epochs": 6},
 )

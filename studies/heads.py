@@ -11,7 +11,7 @@ STUDY = Study(
     question="One model with 18 classes, one with three heads, or three models?",
     scientific={"heads": Choice("joint", "three_heads", "three_models")},
     nuisance={
-        "lr": Float(3e-5, 3e-3, log=True),
+        "lr": Float(1e-4, 3e-3, log=True),
         "drop_rate": Choice(0.0, 0.2, 0.5),
         "label_smoothing": Choice(0.0, 0.1),
     },
@@ -23,6 +23,6 @@ STUDY = Study(
         "batch_size": 32,
         "augment": ("flip",),
     },
-    baseline={"heads": "joint", "lr": 3e-4, "drop_rate": 0.2, "label_smoothing": 0.0},
+    baseline={"heads": "joint", "lr": 1e-3, "drop_rate": 0.2, "label_smoothing": 0.0},
     preview={"backbone": "test_efficientnet", "image_size": 96, "epochs": 6},
 )

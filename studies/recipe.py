@@ -28,7 +28,7 @@ STUDY = Study(
         "backbone": "efficientnet_b3",
         "drop_rate": 0.2,
         "augment": ("flip",),
-        "lr": 3e-4,
+        "lr": 1e-3,
         "weight_decay": 1e-2,
         "loss": "cross_entropy",
         "label_smoothing": 0.0,

@@ -6,11 +6,11 @@ import shlex
 
 import pytest
 from conftest import one_line
+from search_fixtures import option_names
 
 from maskcls.errors import UserError
 from search.space import distributions, factors
 from search.study import STUDIES, Choice, known_studies, load_study, preview_of
-from search_fixtures import option_names
 
 NAMES = known_studies()
 
