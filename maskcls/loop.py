@@ -13,6 +13,7 @@ from torch import Tensor
 from maskcls.augment import augment
 from maskcls.batches import Batches, Order, derive_seed
 from maskcls.checkpoint import Predictions, load_state, save_history, save_state, save_weights
+from maskcls.cli import say
 from maskcls.config import TrainConfig
 from maskcls.dataset import Dataset, for_task
 from maskcls.inference import autocast, log_probs, place, to_input
@@ -74,6 +75,8 @@ class Run:
         assert resolve(config, device) == config  # numerics are the caller's to write down first
         self.config, self.data, self.device = config, data, device
         torch.manual_seed(config.seed)
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
         self.model = place(build_model(config, weight_file), config, device)
         self.optimizer = torch.optim.AdamW(
             param_groups_weight_decay(self.model, config.weight_decay), lr=config.lr, fused=True
@@ -182,6 +185,7 @@ class Run:
             return
         state = load_state(path)
         if state["of"] != self._identity():
+            say(f"{path} is of another config, dataset or device; the run begins anew.")
             return
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])

@@ -15,6 +15,7 @@ from maskcls.labels import CLASS_NAMES
 from maskcls.loop import fit
 from maskcls.metrics import confusion
 from maskcls.model import Classifier, build_model
+from maskcls.numerics import resolve
 from maskcls.plots import draw_confusion
 from maskcls.reporter import Reporter
 from maskcls.result import Evaluation, Result
@@ -44,7 +45,7 @@ def train_into(
     """
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / "resume.pt").exists():
-        config = _as_written(folder, config)
+        config = resolve(_as_written(folder, config), device)
     while True:
         save_config(folder / "config.toml", config, origin)
         try:

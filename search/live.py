@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -173,19 +173,21 @@ class LiveWatcher:
         for title, justify in (("trial", "right"), ("state", "left"), ("best F1", "right"), ("evaluations", "left")):
             table.add_column(title, justify=justify, no_wrap=True)  # type: ignore[arg-type]
         table.add_column("knobs", overflow="fold")
+        top = max((row.best or 0.0 for row in self.progress.rows.values()), default=0.0) or 1.0
         for number, row in list(self.progress.rows.items())[-ROWS_SHOWN:]:
             is_best = self.progress.best is not None and self.progress.best[1] == number
             style = "green" if is_best else STATE_STYLES.get(row.state, "")
             best = "" if row.best is None else f"{row.best:.4f}"
             table.add_row(
-                str(number), row.state, best, sparkline(row.curve, row.num_evaluations), row.values, style=style
+                str(number), row.state, best, sparkline(row.curve, row.num_evaluations, top), row.values, style=style
             )
         return Group(table, Text(self.progress.headline()))
 
 
-def sparkline(curve: list[float], width: int) -> str:
-    """One bar an evaluation, 0 to 1, and dots for those not made."""
-    bars = "".join(BARS[min(len(BARS) - 1, int(value * len(BARS)))] for value in curve)
+def sparkline(curve: Sequence[float], width: int, top: float) -> str:
+    """One bar an evaluation, from 0 to ``top``, and dots for those not made."""
+    highest = len(BARS) - 1
+    bars = "".join(BARS[min(highest, int(value / top * highest + 0.5))] for value in curve)
     return bars + "·" * (width - len(curve))
 
 

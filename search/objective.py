@@ -12,6 +12,7 @@ import optuna
 import torch
 from optuna.trial import TrialState
 
+from maskcls.cli import say
 from maskcls.config import TrainConfig
 from maskcls.dataset import Dataset, Table, load_dataset
 from maskcls.loop import DivergedError
@@ -124,6 +125,8 @@ def _keep_traceback(folder: Path) -> None:
 def _train(job: Job, trial: optuna.Trial, config: TrainConfig) -> tuple[TrialState, float | None]:
     folder = job.setup.trial_folder(trial.number)
     reporter = _TrialReporter(job, trial, config.num_evaluations_planned)
+    if reporter.known and not (folder / "resume.pt").exists():
+        say(f"trial {trial.number}: {folder}/resume.pt is not here, so it starts again")
     try:
         config, result = train_into(
             folder,

@@ -20,7 +20,9 @@ import torch
 from PIL import Image
 
 from maskcls.config import TrainConfig
-from maskcls.dataset import Dataset, Table, load_dataset, read_table
+from maskcls.dataset import Dataset, Side, Table, load_dataset, read_table
+from maskcls.metrics import Scores
+from maskcls.result import Result
 from maskcls.synthetic import STATES, draw_dataset
 
 REAL_PHOTOS = Path(__file__).resolve().parents[2] / "shared" / "data" / "utkmask18"
@@ -95,6 +97,31 @@ def one_line(error: BaseException) -> str:
     return text
 
 
+class Log:
+    """A reporter that notes what it hears and stops the run after ``until`` evaluations."""
+
+    def __init__(self, until: int = 10**6) -> None:
+        self.until, self.heard = until, list[tuple[int, Scores]]()
+
+    def __call__(self, step: int, scores: Scores) -> bool:
+        self.heard.append((step, scores))
+        return len(self.heard) < self.until
+
+
+def facts(result: Result) -> list[tuple[int, Scores, float]]:
+    """The history without what a clock or the memory has told: the part that must be equal to the last bit."""
+    return [(evaluation.step, evaluation.scores, evaluation.train_loss) for evaluation in result.history]
+
+
+def few(data: Dataset, train: int = 96, valid: int = 42) -> Dataset:
+    """The first photos of either side."""
+
+    def first(side: Side, count: int) -> Side:
+        return Side(side.row_N[:count], side.label_N[:count], side.path_N[:count], side.person_N[:count])
+
+    return Dataset(data.image_NCHW, first(data.train, train), first(data.valid, valid), f"{data.hash}-{train}")
+
+
 @pytest.fixture(scope="session")
 def synthetic_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A drawn dataset folder: 60 people, ten of each gender and age band, 48 pixels. Not to be written to."""
@@ -117,3 +144,9 @@ def synthetic_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def synthetic_data(synthetic_table: Table, synthetic_cache: Path) -> Dataset:
     """Those photos, decoded for TINY: what ``loop.fit`` takes."""
     return load_dataset(synthetic_table, TINY, synthetic_cache)
+
+
+@pytest.fixture(scope="session")
+def few_photos(synthetic_data: Dataset) -> Dataset:
+    """96 photos to train on and 42 to be judged by: a run of TINY takes 0.1 s, and its scores mean nothing."""
+    return few(synthetic_data)

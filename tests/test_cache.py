@@ -147,12 +147,15 @@ def test_killed_while_building_leaves_no_half_cache(photos: Photos, tmp_path: Pa
     assert not list(photos.cache_dir.glob("*.part"))
 
 
-def test_two_processes_at_once_decode_once_and_both_get_it(photos: Photos, tmp_path: Path) -> None:
-    children = [start_child(photos, tmp_path, seconds=0.05, marker=f"marker{number}") for number in (1, 2)]
-    answers = sorted(child.communicate(timeout=60)[0].strip() for child in children)
-    assert answers == ["False", "True"]
-    ticks = [len((tmp_path / f"marker{n}").read_text()) for n in (1, 2) if (tmp_path / f"marker{n}").exists()]
-    assert ticks == [42]
+def test_who_asks_while_another_process_builds_waits_and_gets_the_same(photos: Photos, tmp_path: Path) -> None:
+    child = start_child(photos, tmp_path, seconds=0.03)
+    wait_for(tmp_path / "marker", 2)
+    cache = photos.load()
+    assert (tmp_path / "marker").stat().st_size == 42
+    assert photos.decoded == 0
+    assert not cache.was_built
+    assert child.communicate(timeout=60)[0].strip() == "True"
+    assert (cache.image_NCHW[41] == decode_photo(photos.folder / photos.paths[41], SIZE).numpy()).all()
 
 
 def test_unreadable_photos_are_an_error_or_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

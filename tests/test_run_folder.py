@@ -1,0 +1,120 @@
+"""The folder of a run: what is written there, going on in it, and running out of memory on the way."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import CPU, TINY, Log, facts
+
+from maskcls import run_folder
+from maskcls.config import TrainConfig, change, load_config
+from maskcls.dataset import Dataset
+from maskcls.errors import UserError
+from maskcls.loop import fit
+from maskcls.reporter import Reporter, silent
+from maskcls.result import Result
+from maskcls.run_folder import draw_best, finished_result, load_trained, train_into
+
+
+def train(
+    folder: Path, config: TrainConfig, data: Dataset, report: Reporter = silent
+) -> tuple[TrainConfig, Result]:
+    return train_into(folder, config, data, report, origin={"by": "test"}, device=CPU, weight_file=None)
+
+
+class OutOfMemory:
+    """``fit`` on a device where ``most`` photos fit in a forward pass, the last of them noticed at evaluation 1."""
+
+    def __init__(self, most: int) -> None:
+        self.most, self.tried = most, list[int]()
+
+    def __call__(self, config: TrainConfig, data: Dataset, report: Reporter, **options: object) -> Result:
+        self.tried.append(config.micro_batch)
+        if config.micro_batch > self.most:
+            fit(config, data, Log(until=1), **options)  # type: ignore[arg-type]
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return fit(config, data, report, **options)  # type: ignore[arg-type]
+
+
+def test_folder_holds_all_of_a_run(few_photos: Dataset, tmp_path: Path) -> None:
+    folder = tmp_path / "deep" / "run"
+    config, result = train(folder, TINY, few_photos)
+    assert config == TINY
+    assert load_config(folder / "config.toml") == (TINY, {"by": "test"})
+    draw_best(folder, config, "title")
+    assert (folder / "confusion.png").read_bytes().startswith(b"\x89PNG")
+    names = {"config.toml", "best.safetensors", "valid.npz", "history.json", "confusion.png"}
+    assert {path.name for path in folder.iterdir()} == names
+    found = finished_result(folder, TINY)
+    assert found is not None
+    assert (found.history, found.num_planned) == (result.history, 2)
+    model, its_config = load_trained(folder, CPU)
+    assert its_config == TINY
+    assert isinstance(model, torch.nn.Module)
+
+
+def test_out_of_memory_halves_the_micro_batch_and_writes_it_down(
+    few_photos: Dataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    double = OutOfMemory(most=8)
+    monkeypatch.setattr(run_folder, "fit", double)
+    log = Log()
+    config, result = train(tmp_path, TINY, few_photos, log)
+    assert double.tried == [32, 16, 8]
+    assert config == change(TINY, micro_batch=8)
+    assert load_config(tmp_path / "config.toml")[0] == config
+    assert facts(result) == facts(fit(config, few_photos, device=CPU))
+    assert [step for step, _ in log.heard] == [1, 2]
+
+
+def test_run_stopped_after_out_of_memory_goes_on_with_its_micro_batch(
+    few_photos: Dataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    double = OutOfMemory(most=16)
+    monkeypatch.setattr(run_folder, "fit", double)
+    train(tmp_path, TINY, few_photos, Log(until=1))
+    config, result = train(tmp_path, TINY, few_photos)  # asked for 32 again
+    assert double.tried == [32, 16, 16]
+    assert config.micro_batch == 16
+    assert facts(result) == facts(fit(config, few_photos, device=CPU))
+
+
+def test_out_of_memory_at_the_smallest_micro_batch_is_an_error(
+    few_photos: Dataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    double = OutOfMemory(most=1)
+    monkeypatch.setattr(run_folder, "fit", double)
+    with pytest.raises(torch.OutOfMemoryError):
+        train(tmp_path, change(TINY, micro_batch=5), few_photos)
+    assert double.tried == [5, 2]
+
+
+def test_unfinished_run_is_gone_on_with_and_of_another_config_begun_anew(few_photos: Dataset, tmp_path: Path) -> None:
+    train(tmp_path, TINY, few_photos, Log(until=1))
+    assert finished_result(tmp_path, TINY) is None
+    _, result = train(tmp_path, change(TINY, lr=2e-2), few_photos)
+    assert facts(result) == facts(fit(change(TINY, lr=2e-2), few_photos, device=CPU))
+    assert load_config(tmp_path / "config.toml")[0].lr == 2e-2
+
+
+def test_folder_of_another_run_is_not_taken_for_this_one(few_photos: Dataset, tmp_path: Path) -> None:
+    assert finished_result(tmp_path, TINY) is None
+    train(tmp_path, TINY, few_photos)
+    assert finished_result(tmp_path, change(TINY, threads=2, micro_batch=8)) is not None
+    with pytest.raises(UserError, match=r"holds another run: lr is 0\.01 there and 0\.02 now\. Choose another -o\."):
+        finished_result(tmp_path, change(TINY, lr=0.02))
+
+
+def test_folder_without_a_model_is_refused(few_photos: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"holds no trained model: it has no config\.toml"):
+        load_trained(tmp_path, CPU)
+    train(tmp_path, TINY, few_photos)
+    (tmp_path / "best.safetensors").unlink()
+    with pytest.raises(UserError, match=r"There is no .*best\.safetensors"):
+        load_trained(tmp_path, CPU)
