@@ -55,6 +55,8 @@ def main(
     held_out_only = is_own and people != People.ALL
     if is_own:
         say("These are the photos it was trained on; " + ("scoring the people held out." if held_out_only else "ALL."))
+    elif _shares_people(model, table):
+        say("CAUTION: people of its own validation split are here, so those it was trained on may be too.")
     predictions = _predict(model, table, held_out_only, device, runs / "cache", skip_unreadable, flip)
     _show(predictions, config.task)
     if out is not None:
@@ -73,6 +75,14 @@ def _table(folder: Path, config: "TrainConfig", split: str | None, label_fixes: 
     if table is not None and table.hash == split:
         return table, True
     return Table(folder, list_photos(folder, label_fixes).assign(split="valid"), ""), False
+
+
+def _shares_people(model: Path, table: "Table") -> bool:
+    """Whether the folder shows people that the model's run knew, though it is not the very same dataset."""
+    from maskcls.checkpoint import Predictions
+
+    stored = model / "valid.npz"
+    return stored.exists() and bool(set(Predictions.load(stored).person_N) & set(table.photos["person"]))
 
 
 def _predict(

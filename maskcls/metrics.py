@@ -57,11 +57,11 @@ def score(log_prob_NK: np.ndarray, label_N: np.ndarray, task: str) -> Scores:
     num_classes = len(CLASS_NAMES[task])
     confusion_KK = confusion(label_N, log_prob_NK.argmax(1), num_classes)
     f1_K = f1_per_class(confusion_KK)
-    parts = {part: float(f1_per_class(merge_confusion(confusion_KK, part)).mean()) for part in PARTS}
+    parts = PARTS if task == "all" else ()
     return Scores(
         macro_f1=float(f1_K.mean()),
         accuracy=float(np.trace(confusion_KK) / len(label_N)),
         loss=float(-log_prob_NK[np.arange(len(label_N)), label_N].mean(dtype=np.float64)),
         f1_per_class=tuple(f1_K.tolist()),
-        f1_per_part=parts if task == "all" else {},
+        f1_per_part={part: float(f1_per_class(merge_confusion(confusion_KK, part)).mean()) for part in parts},
     )

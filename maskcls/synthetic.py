@@ -202,6 +202,7 @@ def _person(index: int, cell: tuple[int, int, int], rng: np.random.Generator) ->
         age=age,
         slope=falls * rng.uniform(0.6, 1.0),
         hair_length=rng.normal(0.25 if gender == 0 else 0.4, 0.4),
+        # in two steps, at the borders of the bands: from so few people a network hardly learns an even slope
         grey=float(np.interp(looks_hair, [22, 38, 52, 68], [0, 0.5, 0.5, 1])),
         wrinkles=float(np.clip((looks_skin - 22) / 45, 0, 1)),
         skin=_tint(_between(SKIN_TONES, rng), 0.03, rng),

@@ -17,7 +17,7 @@ from maskcls.config import TrainConfig
 from maskcls.dataset import Dataset, Table, load_dataset
 from maskcls.loop import DivergedError
 from maskcls.metrics import Scores
-from maskcls.numerics import resolve
+from maskcls.numerics import describe_device, resolve
 from maskcls.provenance import commit, versions
 from maskcls.result import Result
 from maskcls.run_folder import draw_best, train_into
@@ -213,6 +213,9 @@ def _record(job: Job, trial: optuna.Trial, config: TrainConfig, result: Result) 
         "photos_per_second": round(sum(e.photos_per_second for e in result.history) / len(result.history), 1),
         "peak_gib": round(last.peak_gib, 3),
         "f1_per_class": best.scores.f1_per_class,
+        "seed": config.seed,
+        "split": job.setup.stored.split,
+        "device": describe_device(job.setup.device),
         "config": json.loads(config.model_dump_json()),
         "origin": _origin(job, trial.number),
     }

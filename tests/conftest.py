@@ -4,8 +4,9 @@ A run of TINY on ``synthetic_data`` (60 drawn people, 420 photos) takes about ha
 """
 
 import os
+import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 # No test may touch the network, nor find weights that somebody downloaded before. Children inherit all of this.
@@ -19,11 +20,13 @@ import pytest
 import torch
 from PIL import Image
 
-from maskcls.config import TrainConfig
+from maskcls.cli import run_command
+from maskcls.config import TrainConfig, save_config
 from maskcls.dataset import Dataset, Side, Table, load_dataset, read_table
 from maskcls.metrics import Scores
 from maskcls.result import Result
 from maskcls.synthetic import STATES, draw_dataset
+from maskcls.train import main as train
 
 REAL_PHOTOS = Path(__file__).resolve().parents[2] / "shared" / "data" / "utkmask18"
 """Real photos in the layout; a machine has them or not."""
@@ -97,6 +100,19 @@ def one_line(error: BaseException) -> str:
     return text
 
 
+def run(main: Callable[..., object], *arguments: object) -> int:
+    """Run a command as its module does when it is called, in this process; returns its exit status."""
+    before = sys.argv
+    sys.argv = ["command", *map(str, arguments)]
+    try:
+        with pytest.raises(SystemExit) as end:
+            run_command(main)
+    finally:
+        sys.argv = before
+    assert isinstance(end.value.code, int)
+    return end.value.code
+
+
 class Log:
     """A reporter that notes what it hears and stops the run after ``until`` evaluations."""
 
@@ -136,8 +152,8 @@ def synthetic_table(synthetic_folder: Path) -> Table:
 
 @pytest.fixture(scope="session")
 def synthetic_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for caches that all tests share."""
-    return tmp_path_factory.mktemp("cache")
+    """A folder for caches that all tests share; its parent serves as ``--runs``."""
+    return tmp_path_factory.mktemp("runs") / "cache"
 
 
 @pytest.fixture(scope="session")
@@ -150,3 +166,13 @@ def synthetic_data(synthetic_table: Table, synthetic_cache: Path) -> Dataset:
 def few_photos(synthetic_data: Dataset) -> Dataset:
     """96 photos to train on and 42 to be judged by: a run of TINY takes 0.1 s, and its scores mean nothing."""
     return few(synthetic_data)
+
+
+@pytest.fixture(scope="session")
+def trained(synthetic_folder: Path, synthetic_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that ``maskcls.train`` has written: TINY on the synthetic photos. Not to be written to."""
+    folder = tmp_path_factory.mktemp("trained")
+    save_config(folder / "tiny.toml", TINY, {})
+    options = ["--config", folder / "tiny.toml", "--weights", "scratch", "--runs", synthetic_cache.parent]
+    assert run(train, "--data", synthetic_folder, "-o", folder / "model", *options) == 0
+    return folder / "model"

@@ -1,6 +1,7 @@
 """What the tests of the search share."""
 
 import importlib
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,7 +12,37 @@ from optuna.trial import TrialState
 
 from search.policy import StudySampler
 from search.space import distributions
-from search.study import Study
+from search.study import Choice, Float, Int, Knob, Study, Subset
+
+LR = Float(1e-5, 1e-1, log=True)
+BEST_LR, BEST_DECAY = 10**-2.6, 1e-2
+LEVEL_VALUES = {0.0: 0.6, 0.5: 0.3, 0.7: 0.0}
+
+
+def asking(**scientific: Knob) -> Study:
+    """A study that compares these knobs and tunes lr and weight decay."""
+    first = {Choice: lambda knob: knob.options[0], Subset: lambda knob: (), Float: lambda knob: knob.low}
+    first[Int] = first[Float]
+    return Study(
+        question="Does it help?",
+        scientific=scientific,
+        nuisance={"lr": LR, "weight_decay": Float(1e-4, 1, log=True)},
+        fixed={},
+        baseline={
+            **{name: first[type(knob)](knob) for name, knob in scientific.items()},
+            "lr": 1e-4,
+            "weight_decay": 0.1,
+        },
+    )
+
+
+DROPOUT = asking(drop_rate=Choice(*LEVEL_VALUES))
+
+
+def toy(params: Mapping[str, Any]) -> float:
+    """Levels .3 apart; within each, lr is worth .3 and weight decay .05."""
+    lr, decay = (math.log10(params[name] / best) for name, best in (("lr", BEST_LR), ("weight_decay", BEST_DECAY)))
+    return LEVEL_VALUES.get(params.get("drop_rate", 0.7), 0.0) + 0.3 * math.exp(-(lr**2)) + 0.05 * math.exp(-(decay**2))
 
 
 def option_names(module: str) -> set[str]:

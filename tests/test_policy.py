@@ -1,53 +1,21 @@
 """Which configuration comes next; on formula scores."""
 
 import itertools
-import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
 import pytest
-from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
-from search_fixtures import play
+from search_fixtures import DROPOUT, asking, play, toy
 
-from search.policy import StudySampler, deal, level_offsets
+from search.policy import StudySampler, deal
 from search.space import distributions, factors, params_of
 from search.storage import finish, open_storage, requeue
 from search.study import Choice, Float, Int, Knob, Study, Subset
-
-LR = Float(1e-5, 1e-1, log=True)
-BEST_LR, BEST_DECAY = 10**-2.6, 1e-2
-LEVEL_VALUES = {0.0: 0.6, 0.5: 0.3, 0.7: 0.0}
-
-
-def asking(**scientific: Knob) -> Study:
-    """A study that compares these knobs and tunes lr and weight decay."""
-    first = {Choice: lambda knob: knob.options[0], Subset: lambda knob: (), Float: lambda knob: knob.low}
-    first[Int] = first[Float]
-    return Study(
-        question="Does it help?",
-        scientific=scientific,
-        nuisance={"lr": LR, "weight_decay": Float(1e-4, 1, log=True)},
-        fixed={},
-        baseline={
-            **{name: first[type(knob)](knob) for name, knob in scientific.items()},
-            "lr": 1e-4,
-            "weight_decay": 0.1,
-        },
-    )
-
-
-DROPOUT = asking(drop_rate=Choice(*LEVEL_VALUES))
-
-
-def toy(params: Mapping[str, Any]) -> float:
-    """Levels .3 apart; within each, lr is worth .3 and weight decay .05."""
-    lr, decay = (math.log10(params[name] / best) for name, best in (("lr", BEST_LR), ("weight_decay", BEST_DECAY)))
-    return LEVEL_VALUES.get(params.get("drop_rate", 0.7), 0.0) + 0.3 * math.exp(-(lr**2)) + 0.05 * math.exp(-(decay**2))
 
 
 def shares(study: Study, trials: list[FrozenTrial]) -> list[list[int]]:
@@ -93,18 +61,6 @@ def test_crashed_trials_give_their_share_back() -> None:
     assert 20 < len(done) < 72
     (counts,) = shares(DROPOUT, done)
     assert max(counts) - min(counts) <= 1
-
-
-@pytest.mark.xfail(
-    strict=True,
-    reason="a crashed trial does not move the place in Sobol's points on: the same setting until it gives up",
-)
-@pytest.mark.parametrize("study", [DROPOUT, asking()], ids=["comparing", "tuning"])
-def test_a_setting_that_crashed_is_not_tried_again_at_once(study: Study) -> None:
-    crashed = play(study, 5, lambda params: toy(params) if params["lr"] == 1e-4 else None).get_trials()
-    settings = [(trial.params.get("drop_rate"), trial.params["lr"]) for trial in crashed]
-    assert len(set(settings)) == 5
-    assert len({lr for _, lr in settings[-3:]}) > 1  # three crashes in a row end the run
 
 
 def test_interrupted_trials_keep_their_share() -> None:
@@ -174,55 +130,6 @@ def test_more_combinations_than_can_be_listed_are_shared_out_as_well() -> None:
     assert (abs(on - 0.5) <= 0.15).all()
 
 
-def regrets(make: Callable[[int], BaseSampler], seeds: range) -> np.ndarray:
-    """[seed, level]: how far each level's best of 60 trials in all is from what it could be."""
-    rows = []
-    for seed in seeds:
-        trials = play(DROPOUT, 60, toy, make(seed)).get_trials()
-        best = [
-            max((t.value for t in trials if t.params["drop_rate"] == level and t.value is not None), default=-1.0)
-            for level in LEVEL_VALUES
-        ]
-        rows.append([value + 0.35 - found for value, found in zip(LEVEL_VALUES.values(), best, strict=True)])
-    return np.array(rows)
-
-
-def test_nuisance_knobs_are_tuned_within_every_level() -> None:
-    ours = regrets(lambda seed: StudySampler(DROPOUT, seed), range(20))
-    random = regrets(RandomSampler, range(20))
-    # the worst level of each run: what a plain sampler neglects. Without level_offsets this is .025
-    assert ours.max(1).mean() < 0.02
-    assert ours.max(1).mean() < random.max(1).mean() / 2
-    assert (ours.mean(0) < 0.012).all()
-
-
-def test_a_study_that_compares_nothing_looks_for_the_best() -> None:
-    study = asking()
-    ours = [play(study, 40, toy, StudySampler(study, seed)).best_value for seed in range(10)]
-    random = [play(study, 40, toy, RandomSampler(seed)).best_value for seed in range(10)]
-    assert 0.35 - np.mean(ours) < (0.35 - np.mean(random)) / 2
-
-
-def test_what_a_level_is_worth_is_taken_off_before_tuning() -> None:
-    trials = [
-        create_trial(state=TrialState.COMPLETE, value=0.3 * level + 0.1 * within)
-        for level in range(3)
-        for within in range(3)
-    ]
-    unfinished = create_trial(state=TrialState.RUNNING)
-    offsets = level_offsets([(level,) for level in range(3) for _ in range(3)] + [(2,)], [*trials, unfinished])
-    assert offsets == pytest.approx([-0.3] * 3 + [0.0] * 3 + [0.3] * 4)
-    assert level_offsets([(0,)], [unfinished]) == [0.0]
-
-
-def test_what_two_factors_are_worth_is_told_apart() -> None:
-    levels = list(itertools.product(range(2), range(2))) * 3
-    trials = [create_trial(state=TrialState.COMPLETE, value=0.4 * one + 0.1 * two) for one, two in levels]
-    offsets = level_offsets(levels, trials)
-    rest = [trial.value - offset for trial, offset in zip(trials, offsets, strict=True) if trial.value is not None]
-    assert rest == pytest.approx([0.25] * 12)
-
-
 def test_a_resumed_study_goes_on_as_if_nobody_had_stopped_it(tmp_path: Path) -> None:
     def sitting(name: str, until: int) -> list[dict[str, Any]]:
         storage = open_storage(f"sqlite:///{tmp_path}/{name}.db", create=True)
@@ -242,17 +149,6 @@ def test_a_resumed_study_goes_on_as_if_nobody_had_stopped_it(tmp_path: Path) -> 
     assert sitting("two", 14) == undisturbed
     assert undisturbed[0] == DROPOUT.baseline
     assert len({(params["drop_rate"], params["lr"]) for params in undisturbed}) == 14
-
-
-def test_every_level_begins_with_the_baselines_setting_and_then_the_same_ones() -> None:
-    trials = play(DROPOUT, 9, toy).get_trials()
-    settings = {
-        level: [(t.params["lr"], t.params["weight_decay"]) for t in trials if t.params["drop_rate"] == level]
-        for level in LEVEL_VALUES
-    }
-    assert settings[0.0] == settings[0.5] == settings[0.7]
-    assert settings[0.0][0] == (DROPOUT.baseline["lr"], DROPOUT.baseline["weight_decay"])
-    assert len(set(settings[0.0])) == 3
 
 
 def test_another_seed_is_another_study() -> None:
