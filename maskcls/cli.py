@@ -21,7 +21,11 @@ def run_command(command: Callable[..., Any]) -> NoReturn:
         status = app(standalone_mode=False)
     except UserError as error:
         fail(str(error))
+    except OSError as error:
+        where = f": {error.filename}" if error.filename else ""
+        fail(f"The system refused: {error.strerror or error}{where}.")
     except (KeyboardInterrupt, typer.Abort):
+        print("interrupted", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
         # Typer's own for a wrong option; their base class has moved from version to version
@@ -38,5 +42,11 @@ def fail(message: str) -> NoReturn:
 
 
 def say(message: str = "") -> None:
-    """One line to stdout, at once: what is read through a pipe must not lag behind the work."""
-    print(message, flush=True)
+    """One line to stdout, at once: what is read through a pipe must not lag behind the work.
+
+    Nobody reading any more (a closed terminal, ``| head``) is no reason to lose the work: from then on it is silent.
+    """
+    try:
+        print(message, flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes it again at its end

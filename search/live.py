@@ -1,5 +1,6 @@
 """What the terminal shows while a study runs: a live table, or plain lines where the output is no terminal."""
 
+import contextlib
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -153,7 +154,8 @@ class LiveWatcher:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.live.stop()
+        with contextlib.suppress(OSError):  # the terminal may have been closed
+            self.live.stop()
 
     def trial_began(self, number: int, values: Mapping[str, Any], num_evaluations: int) -> None:
         """See Watcher."""

@@ -1,9 +1,11 @@
 """The study database: SQLite by default, any Optuna storage URL; trials handed out, told, and taken back."""
 
+import contextlib
 import os
 import socket
 import sqlite3
 import warnings
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -20,6 +22,9 @@ BUSY_SECONDS = 60
 
 WORKER = "worker"
 """Trial attribute: who runs it."""
+
+CLAIM_TIME = timedelta(minutes=1)
+"""Longer than any process takes from being given a trial to writing down that it runs it."""
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
@@ -121,8 +126,9 @@ def finish(study: optuna.Study, trial: optuna.Trial, state: TrialState, value: f
 
 
 def requeue(study: optuna.Study, trial: FrozenTrial | optuna.Trial) -> None:
-    """Back into the queue under its own number, with its parameters and reports."""
-    study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+    """Back into the queue under its own number, with its parameters and reports; no matter if it just ended."""
+    with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
+        study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
 
 
 def requeue_lost(study: optuna.Study) -> list[int]:
@@ -135,7 +141,9 @@ def requeue_lost(study: optuna.Study) -> list[int]:
 
 def _is_lost(trial: FrozenTrial) -> bool:
     worker = trial.user_attrs.get(WORKER)
-    if worker is None or worker["host"] != socket.gethostname():
+    if worker is None:  # nobody claimed it: its process died in the moment between
+        return trial.datetime_start is None or datetime.now() - trial.datetime_start > CLAIM_TIME
+    if worker["host"] != socket.gethostname():
         return False
     return _start_time(worker["pid"]) != worker["started"]
 

@@ -58,12 +58,11 @@ def work(setup: Setup, storage: RDBStorage, n_trials: int, timeout: float | None
 
 
 def _store(setup: Setup, storage: RDBStorage) -> None:
-    """The study, its document, and its baseline as trial 0."""
+    """The study and its document."""
     asked = setup.stored.study
     facts = {KEY: setup.stored.to_json(), "question": asked.question, "commit": commit(), "versions": versions()}
     study = create_study(storage, setup.name, facts)
     show_study(study, setup.stored)
-    study.enqueue_trial(params_of(asked.space, asked.baseline), user_attrs={"role": "baseline"})
 
 
 def _join(setup: Setup, storage: RDBStorage, n_trials: int) -> Job:
@@ -71,6 +70,9 @@ def _join(setup: Setup, storage: RDBStorage, n_trials: int) -> Job:
     study = load_study(storage, setup.name)
     study.sampler = StudySampler(setup.stored.study, setup.stored.seed)
     study.pruner = RungPruner(setup.stored.study, setup.baseline.num_evaluations_planned)
+    if not study.get_trials(deepcopy=False):
+        asked = setup.stored.study
+        study.enqueue_trial(params_of(asked.space, asked.baseline), user_attrs={"role": "baseline"})
     lost = requeue_lost(study)
     if lost:
         say(f"Cut off earlier, and going on from the last evaluation: trial {', '.join(map(str, lost))}.")

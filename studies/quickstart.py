@@ -10,7 +10,7 @@ from search.study import Choice, Float, Study
 STUDY = Study(
     question="Does random horizontal flip help on the synthetic photos?",
     scientific={"augment": Choice((), ("flip",))},
-    nuisance={"lr": Float(3e-4, 3e-2, log=True)},
+    nuisance={"lr": Float(1e-3, 5e-2, log=True)},
     fixed={
         "backbone": "test_efficientnet",
         "image_size": 96,
@@ -18,6 +18,6 @@ STUDY = Study(
         "evaluations_per_epoch": 2,
         "batch_size": 32,
     },
-    baseline={"augment": (), "lr": 3e-3},
+    baseline={"augment": (), "lr": 1e-2},
     synthetic=True,
 )

@@ -2,16 +2,28 @@
 
 import importlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import optuna
+import pytest
+import torch
 import typer
+from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
+import maskcls.loop
+from maskcls.dataset import Table
+from maskcls.metrics import Scores
+from maskcls.weights import Weights
+from search.objective import Job, Setup
 from search.policy import StudySampler
 from search.space import distributions
+from search.storage import create_study, open_storage
+from search.stored import KEY, Stored
 from search.study import Choice, Float, Int, Knob, Study, Subset
 
 LR = Float(1e-5, 1e-1, log=True)
@@ -67,3 +79,106 @@ def play(
         state = TrialState.FAIL if value is None else TrialState.COMPLETE
         played._storage.set_trial_state_values(trial._trial_id, state, None if value is None else [value])
     return played
+
+
+TOY_STUDY = Study(
+    question="Does dropout help?",
+    scientific={"drop_rate": Choice(0.0, 0.5)},
+    nuisance={"lr": Float(1e-3, 1e-1, log=True)},
+    fixed={
+        "backbone": "test_efficientnet",
+        "image_size": 32,
+        "epochs": 2,
+        "evaluations_per_epoch": 2,
+        "memory_format": "contiguous",
+        "threads": 1,
+    },
+    baseline={"drop_rate": 0.0, "lr": 1e-2},
+    synthetic=True,
+)
+"""Four evaluations, about a second."""
+
+
+class Watching:
+    """A watcher that remembers what it was told, and acts after an evaluation."""
+
+    progress: Any = None
+
+    def __init__(self, act: Callable[[int], None] = lambda step: None) -> None:
+        self.act = act
+        self.steps: list[int] = []
+        self.ended: list[tuple[int, TrialState, float | None, str]] = []
+
+    def __enter__(self) -> "Watching":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def trial_began(self, number: int, values: Mapping[str, Any], num_evaluations: int) -> None:
+        pass
+
+    def evaluated(self, number: int, step: int, scores: Scores) -> None:
+        self.steps.append(step)
+        self.act(step)
+
+    def trial_ended(self, number: int, state: TrialState, value: float | None, why: str = "") -> None:
+        self.ended.append((number, state, value, why))
+
+
+def make_setup(runs: Path, table: Table, study: Study = TOY_STUDY) -> Setup:
+    """What the trials of ``study`` need, from scratch on the CPU."""
+    stored = Stored(study, "synthetic", table.hash, {"source": "scratch"}, "scratch", "auto", False, 0)
+    return Setup("toy", stored, runs, table, Weights("scratch", {}), torch.device("cpu"))
+
+
+def make_job(runs: Path, table: Table, study: Study = TOY_STUDY, watcher: Watching | None = None) -> Job:
+    """A new study of that name in ``runs/studies.db``, without a pruner."""
+    setup = make_setup(runs, table, study)
+    storage = open_storage(f"sqlite:///{runs}/studies.db", create=True)
+    stored = create_study(storage, setup.name, {KEY: setup.stored.to_json()})
+    stored.sampler, stored.pruner = StudySampler(study, 0), optuna.pruners.NopPruner()
+    return Job(setup, stored, watcher or Watching())
+
+
+class StopAt(BasePruner):
+    """Prunes every trial at one evaluation."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        return trial.last_step == self.step
+
+
+def ask(job: Job) -> optuna.Trial:
+    return job.study.ask(distributions(job.setup.stored.study.space))
+
+
+def stored_trial(job: Job, number: int = 0) -> FrozenTrial:
+    return job.study.get_trials()[number]
+
+
+def scores_of(monkeypatch: pytest.MonkeyPatch, change: Callable[[int], dict[str, Any]]) -> None:
+    """From now on evaluation i (from 1) has the scores that it has, with these changes."""
+    real, calls = maskcls.loop.score, iter(range(1, 1000))
+    monkeypatch.setattr(maskcls.loop, "score", lambda *args: replace(real(*args), **change(next(calls))))
+
+
+def f1_curve(monkeypatch: pytest.MonkeyPatch, curve: Sequence[float]) -> None:
+    scores_of(monkeypatch, lambda step: {"macro_f1": curve[step - 1]})
+
+
+MINE = '''"""Does dropout help the toy?"""
+from search.study import Choice, Float, Study
+
+STUDY = Study(
+    question="Does dropout help the toy?",
+    scientific={"drop_rate": Choice(0.0, 0.5)},
+    nuisance={"lr": Float(1e-3, 1e-1, log=True)},
+    fixed={"backbone": "test_efficientnet", "image_size": 32, "epochs": 2, "threads": 1},
+    baseline={"drop_rate": 0.0, "lr": 1e-2},
+    preview={"epochs": 1},
+)
+'''
+"""A study file of a user's own: two evaluations, half a second."""

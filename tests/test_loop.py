@@ -167,6 +167,11 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(backbone: str, few_p
         torch.testing.assert_close(accumulated, whole, rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.xfail(strict=True, reason="split(16) of 33 leaves a micro-batch of one, which batch norm refuses")
+def test_no_micro_batch_is_a_single_photo(few_photos: Dataset) -> None:
+    fit(change(TINY, batch_size=33, micro_batch=16), few_photos, device=CPU)
+
+
 def test_exploding_learning_rate_is_called_diverged(few_photos: Dataset) -> None:
     with pytest.raises(DivergedError, match=r"loss .* after \d+ of \d+ steps"):
         fit(change(TINY, backbone="test_vit", lr=1.0, epochs=8, warmup_share=0.0), few_photos, device=CPU)
@@ -194,10 +199,7 @@ def test_config_must_be_resolved_first(few_photos: Dataset) -> None:
     assert resolve(config, CPU) == TINY
 
 
-@pytest.mark.parametrize(
-    "task",
-    [pytest.param(t, marks=pytest.mark.xfail(strict=True, reason="score() fails")) for t in ("mask", "gender", "age")],
-)
+@pytest.mark.parametrize("task", ["mask", "gender", "age"])
 def test_single_task_trains_on_its_own_classes(task: str, few_photos: Dataset, tmp_path: Path) -> None:
     fit(change(TINY, task=task), few_photos, device=CPU, folder=tmp_path)
     stored = Predictions.load(tmp_path / "valid.npz")

@@ -98,8 +98,8 @@ def test_one_head_is_weighted_cross_entropy_of_its_task(task: str) -> None:
     targets = Targets(config, label_N)
     logit_BK = logits(60, classes)
     weight_K = torch.from_numpy(class_weights(label_N.numpy(), classes, "balanced"))
-    target_BK = smooth(reference.one_hot(label_N, classes).float(), 0.1)
-    expected = reference.cross_entropy(logit_BK, target_BK, weight=weight_K)
+    target_BK = reference.one_hot(label_N, classes).float()
+    expected = reference.cross_entropy(logit_BK, target_BK, weight=weight_K, label_smoothing=0.1)
     got = targets.loss({task: logit_BK.log_softmax(1)}, targets.of(label_N))
     torch.testing.assert_close(got, expected)
     assert targets.chance_loss == pytest.approx(math.log(classes))
@@ -116,8 +116,8 @@ def test_three_parts_are_the_sum_of_their_own_cross_entropies(heads: str) -> Non
         classes = logit_BK.shape[1]
         part_N = torch.from_numpy(part_table(part))[label_N]
         weight_K = torch.from_numpy(class_weights(part_N.numpy(), classes, "sqrt"))
-        target_BK = smooth(reference.one_hot(part_N, classes).float(), 0.2)
-        expected = expected + reference.cross_entropy(logit_BK, target_BK, weight=weight_K)
+        target_BK = reference.one_hot(part_N, classes).float()
+        expected = expected + reference.cross_entropy(logit_BK, target_BK, weight=weight_K, label_smoothing=0.2)
     log_probs = {part: logit_BK.log_softmax(1) for part, logit_BK in of_part.items()}
     torch.testing.assert_close(targets.loss(log_probs, targets.of(label_N)), expected)
     assert targets.chance_loss == pytest.approx(math.log(18))

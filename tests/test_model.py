@@ -120,7 +120,7 @@ def test_refusal_of_another_models_weights_is_one_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("backbone", "size"),
     [("test_vit", (64, 96)), ("test_vit2", (32, 32)), ("test_convnext", (48, 64)), ("test_resnet", (33, 70)),
-     ("test_nfnet", (64, 64)), ("test_byobnet", (64, 64))],
+     ("test_nfnet", (64, 64)), ("test_byobnet", (64, 64)), ("test_maxvit", (64, 96))],
 )  # fmt: skip
 def test_backbones_of_all_kinds_take_other_image_sizes(backbone: str, size: tuple[int, int], heads: str) -> None:
     config = change(TINY, backbone=backbone, image_size=size, heads=heads)

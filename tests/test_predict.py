@@ -148,7 +148,6 @@ def test_folder_without_photos_is_refused(trained: Path, tmp_path: Path, capsys:
     assert "There are no photos in" in text
 
 
-@pytest.mark.xfail(strict=True, reason="score() fails on single tasks, so that none can be trained")
 def test_model_of_a_single_task_is_refused(
     synthetic_data: Dataset, unlabelled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

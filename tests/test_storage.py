@@ -107,8 +107,7 @@ def test_a_missing_database_is_not_made_for_a_reader(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["with space.db", "per%20cent.db", "ünï.db"])
 def test_a_database_of_any_name_is_one_file(tmp_path: Path, name: str) -> None:
-    url = f"sqlite:///{tmp_path}/{name}"
-    create_study(open_storage(url, create=True), "s", {})
+    create_study(open_storage(url := f"sqlite:///{tmp_path}/{name}", create=True), "s", {})
     assert [path.name for path in tmp_path.iterdir() if path.suffix == ".db"] == [unquote(name)]
     assert has_study(open_storage(url, create=False), "s")
 

@@ -1,0 +1,164 @@
+"""Whatever a user can get wrong: one line on stderr, exit status 2, and nothing left behind."""
+
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import SIX_CELLS, make_folder
+from search_fixtures import MINE
+
+import search.dashboard
+import search.export
+import search.run
+from maskcls.cli import run_command
+from maskcls.dataset import Table
+
+DATA = ("--data", "{data}")
+
+
+@pytest.fixture
+def places(tmp_path: Path, synthetic_folder: Path) -> dict[str, str]:
+    """Files and folders that the bad commands name."""
+    (tmp_path / "mine.py").write_text(MINE)
+    (tmp_path / "broken.py").write_text("STUDY = Study(")
+    (tmp_path / "vit.py").write_text(MINE.replace("test_efficientnet", "regnetx_002").replace('"epochs": 2', '"epochs": 2, "seed": 1'))
+    (tmp_path / "file").write_text("no folder, no database, no CSV with columns\n" * 30)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty_images" / "images").mkdir(parents=True)
+    make_folder(tmp_path / "no_photos", files=["notes.txt"])
+    make_folder(tmp_path / "one_person", people=SIX_CELLS[:1])
+    make_folder(tmp_path / "few_classes", people=[f"{i:06d}_male_Asian_20" for i in range(9)])
+    make_folder(tmp_path / "strange", people=["somebody", *SIX_CELLS])
+    make_folder(tmp_path / "disagrees")
+    (tmp_path / "disagrees" / "train.csv").write_text("id,gender,race,age,path\n1,male,Asian,20,nobody\n")
+    (tmp_path / "empty_weights").mkdir()
+    (tmp_path / "broken_weights").mkdir()
+    (tmp_path / "broken_weights" / "test_efficientnet.safetensors").write_bytes(b"not weights")
+    return {"tmp": str(tmp_path), "mine": str(tmp_path / "mine.py"), "data": str(synthetic_folder)}
+
+
+def call(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], main: Callable[..., object], *words: str
+) -> str:
+    """Run a command that must fail; returns its one line on stderr."""
+    monkeypatch.setattr(sys, "argv", ["command", *words])
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        run_command(main)
+    told = capsys.readouterr().err
+    assert ended.value.code == 2, told
+    assert told.startswith("error: ")
+    assert told.count("\n") == 1, told
+    assert told.endswith("\n")
+    assert "Traceback" not in told
+    return told
+
+
+MISTAKES: dict[str, tuple[tuple[str, ...], str]] = {
+    # the study
+    "unknown study": (("--study", "drop_out"), "No study named 'drop_out' in studies/. Nearest: dropout"),
+    "no study": ((), "study"),
+    "study file that is not there": (("--study", "{tmp}/nope.py", *DATA), "no study file"),
+    "study file with a fault": (("--study", "{tmp}/broken.py", *DATA), "SyntaxError"),
+    "study file that fixes the seed": (("--study", "{tmp}/vit.py", *DATA), "seed"),
+    "name with a slash": (("--study", "{mine}", *DATA, "--name", "a/b"), "letters, digits"),
+    "name that is a folder above": (("--study", "{mine}", *DATA, "--name", ".."), "letters, digits"),
+    "name of the database": (("--study", "{mine}", *DATA, "--name", "studies.db"), "studies.db"),
+    "name of the cache": (("--study", "{mine}", *DATA, "--name", "cache"), "cache"),
+    "name that no file system takes": (("--study", "{mine}", *DATA, "--name", "a" * 300), "long"),
+    # numbers
+    "no trials": (("--study", "{mine}", *DATA, "--n-trials", "0"), "n-trials"),
+    "half a trial": (("--study", "{mine}", *DATA, "--n-trials", "1.5"), "n-trials"),
+    "negative seed": (("--study", "{mine}", *DATA, "--seed", "-1"), "seed"),
+    "large seed": (("--study", "{mine}", *DATA, "--seed", str(2**31)), "seed must be less than 2147483648"),
+    "negative timeout": (("--study", "{mine}", *DATA, "--timeout", "-5"), "timeout"),
+    "one of the people": (("--study", "{mine}", *DATA, "--people", "1"), "people"),
+    "more people than there are": (("--study", "{mine}", *DATA, "--people", "999"), "people must be at most 60"),
+    "too few people": (("--study", "{mine}", *DATA, "--people", "3"), "every class"),
+    "unknown option": (("--study", "{mine}", *DATA, "--trials", "3"), "No such option"),
+    "word too many": (("--study", "{mine}", *DATA, "more"), "more"),
+    # --set
+    "unknown knob": (("--study", "{mine}", *DATA, "--set", "learning_rate=1"), "No knob named 'learning_rate'"),
+    "near knob": (("--study", "{mine}", *DATA, "--set", "epoch=1"), "Nearest: epochs"),
+    "set without a value": (("--study", "{mine}", *DATA, "--set", "lr"), "KEY=VALUE"),
+    "set without a key": (("--study", "{mine}", *DATA, "--set", "=1"), "KEY=VALUE"),
+    "value out of range": (("--study", "{mine}", *DATA, "--set", "lr=5"), "lr must be less than or equal to 1, not 5"),
+    "value of another kind": (("--study", "{mine}", *DATA, "--set", "epochs=many"), "epochs must be a valid integer"),
+    "not a number": (("--study", "{mine}", *DATA, "--set", "lr=nan"), "lr must be"),
+    "word of no list": (("--study", "{mine}", *DATA, "--set", "loss=hinge"), "'cross_entropy' or 'focal', not 'hinge'"),
+    "unknown augmentation": (("--study", "{mine}", *DATA, "--set", "augment=rotate"), "no augmentation 'rotate'"),
+    "tiny photos": (("--study", "{mine}", *DATA, "--set", "image_size=8"), "from 16 to 2048"),
+    "half a size": (("--study", "{mine}", *DATA, "--set", "image_size=96x"), "image_size"),
+    "what is compared": (("--study", "{mine}", *DATA, "--set", "drop_rate=0"), "cannot fix drop_rate"),
+    "the seed": (("--study", "{mine}", *DATA, "--set", "seed=1"), "--seed"),
+    "nobody to judge": (("--study", "{mine}", *DATA, "--set", "valid_share=0"), "valid_share must be greater than 0"),
+    "nobody to learn from": (("--study", "{mine}", *DATA, "--set", "valid_share=0.99"), "every class"),
+    "heads of a part": (("--study", "{mine}", *DATA, "--set", "task=age", "--set", "heads=three_heads"), "joint"),
+    "unknown backbone": (("--study", "{mine}", *DATA, "--set", "backbone=resnet_18"), "Nearest: resnet18"),
+    "no backbone": (("--study", "{mine}", *DATA, "--set", "backbone="), "no backbone named ''"),
+    "backbone that does not fit": (
+        ("--study", "{mine}", *DATA, "--set", "backbone=swin_tiny_patch4_window7_224", "--set", "image_size=17"),
+        "cannot build swin_tiny_patch4_window7_224",
+    ),
+    # the photos
+    "missing folder": (("--study", "{mine}", "--data", "{tmp}/nope"), "There is no folder {tmp}/nope"),
+    "a file as folder": (("--study", "{mine}", "--data", "{tmp}/file"), "no folder"),
+    "folder without images/": (("--study", "{mine}", "--data", "{tmp}/empty"), "There is no folder {tmp}/empty/images"),
+    "nobody's photos": (("--study", "{mine}", "--data", "{tmp}/empty_images"), "no photos in"),
+    "folder without photos": (("--study", "{mine}", "--data", "{tmp}/no_photos"), "There are no photos in"),
+    "one person only": (("--study", "{mine}", "--data", "{tmp}/one_person"), "at least two people"),
+    "a class absent": (("--study", "{mine}", "--data", "{tmp}/few_classes"), "there are none of"),
+    "folders of another layout": (("--study", "{mine}", "--data", "{tmp}/strange"), "1 are not: somebody"),
+    "table that disagrees": (("--study", "{mine}", "--data", "{tmp}/disagrees"), "disagree"),
+    "no file of fixes": (("--study", "{mine}", *DATA, "--label-fixes", "{tmp}/nope.csv"), "There is no file"),
+    "fixes of another kind": (("--study", "{mine}", *DATA, "--label-fixes", "{tmp}/file"), "columns"),
+    # where to
+    "storage of no kind": (("--study", "{mine}", *DATA, "--storage", "runs/studies.db"), "cannot be opened"),
+    "storage without driver": (("--study", "{mine}", *DATA, "--storage", "mysql+nope://a/b"), "cannot be opened"),
+    "storage that is a folder": (("--study", "{mine}", *DATA, "--storage", "sqlite:///{tmp}/empty"), "cannot be opened"),
+    "storage of another kind": (("--study", "{mine}", *DATA, "--storage", "sqlite:///{tmp}/file"), "cannot be opened"),
+    "storage in memory": (("--study", "{mine}", *DATA, "--storage", "sqlite://"), "would be gone"),
+    "runs is a file": (("--study", "{mine}", *DATA, "--runs", "{tmp}/file"), "{tmp}/file"),
+    "runs cannot be made": (("--study", "{mine}", *DATA, "--runs", "/proc/nothing"), "/proc/nothing"),
+    "runs of a preview is a file": (("--study", "{mine}", "--runs", "{tmp}/file"), "{tmp}/file"),
+    # device and weights
+    "unknown device": (("--study", "{mine}", *DATA, "--device", "abacus"), "--device takes"),
+    "device of another kind": (("--study", "{mine}", *DATA, "--device", "meta"), "--device takes"),
+    "device that is not there": (("--study", "{mine}", *DATA, "--device", "cuda:99"), "There is no device cuda:99"),
+    "weights folder that is not there": (("--study", "{mine}", *DATA, "--weights", "{tmp}/nope"), "no folder"),
+    "weights folder without the file": (
+        ("--study", "{mine}", *DATA, "--weights", "{tmp}/empty_weights"),
+        "lacks test_efficientnet.safetensors",
+    ),
+    "weights that are none": (("--study", "{mine}", *DATA, "--weights", "{tmp}/broken_weights"), "broken_weights"),
+    "weights that cannot be had": (
+        ("--study", "{mine}", *DATA, "--weights", "pretrained"),
+        "Pretrained weights must be had and cannot",
+    ),
+}
+KNOWN_BUGS: dict[str, str] = {}
+
+
+def cases() -> list[object]:
+    marks = {name: [pytest.mark.xfail(strict=True, reason=reason)] for name, reason in KNOWN_BUGS.items()}
+    return [pytest.param(*case, id=name, marks=marks.get(name, [])) for name, case in MISTAKES.items()]
+
+
+@pytest.mark.parametrize(("words", "hint"), cases())
+def test_a_mistake_is_one_line_and_leaves_nothing_behind(
+    words: tuple[str, ...],
+    hint: str,
+    places: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = set(tmp_path.rglob("*"))
+    filled = [word.format(**places) for word in words]
+    told = call(monkeypatch, capsys, search.run.main, *filled)
+    assert hint.format(**places) in told
+    left = {path.relative_to(tmp_path).parts[:2] for path in set(tmp_path.rglob("*")) - before}
+    assert left <= {("runs",), ("runs", "cache")}  # decoded photos serve the corrected command too

@@ -1,0 +1,85 @@
+"""What all commands share: exit status and the one line on stderr."""
+
+import pytest
+import torch
+from conftest import TINY, run
+
+from maskcls.config import change
+from maskcls.errors import UserError, nearest, some
+from maskcls.numerics import num_cores, pick_device, resolve
+from maskcls.train import main as train
+
+
+def test_bad_input_ends_in_one_line_and_status_2(capsys: pytest.CaptureFixture[str]) -> None:
+    def command() -> None:
+        raise UserError("epochs must be at least 1, not 0.")
+
+    assert run(command) == 2
+    assert capsys.readouterr() == ("", "error: epochs must be at least 1, not 0.\n")
+
+
+def test_interrupted_command_ends_with_130(capsys: pytest.CaptureFixture[str]) -> None:
+    def command() -> None:
+        raise KeyboardInterrupt
+
+    assert run(command) == 130
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_number_that_a_command_returns_is_its_status() -> None:
+    assert run(lambda: 3) == 3
+    assert run(lambda: None) == 0
+
+
+def test_bug_keeps_its_traceback() -> None:
+    def command() -> None:
+        raise ValueError("not the user's")
+
+    with pytest.raises(ValueError, match="not the user's"):
+        run(command)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "data"),
+        (["--data", "photos"], "out"),
+        (["--dta", "photos"], "--dta"),
+        (["--data", "d", "-o", "o", "photos"], "photos"),
+    ],
+)
+def test_wrong_options_end_in_one_line(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(train, *arguments) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: ")
+    assert printed.count("\n") == 1
+    assert says in printed
+
+
+def test_long_lists_are_cut_and_lists_of_phrases_keep_apart() -> None:
+    assert some(range(3)) == "0, 1, 2"
+    assert some(range(8), limit=5) == "0, 1, 2, 3, 4 and 3 more"
+    assert some(["a, b", "c"]) == "a, b; c"
+    assert nearest("drop_out", ["drop_rate", "seed"]) == " Nearest: drop_rate."
+    assert nearest("zzz", ["drop_rate", "seed"]) == ""
+
+
+def test_numerics_are_resolved_once_and_kept() -> None:
+    cpu = torch.device("cpu")
+    config = change(TINY, micro_batch=0, dtype="auto", memory_format="auto", threads=0)
+    resolved = resolve(config, cpu)
+    assert resolved == change(TINY, micro_batch=32, dtype="float32", memory_format="channels_last", threads=num_cores())
+    assert resolve(resolved, cpu) == resolved
+    assert resolve(change(config, backbone="regnety_002"), cpu).memory_format == "contiguous"
+    assert resolve(change(config, threads=1024, dtype="bfloat16"), cpu) == resolved
+    assert resolve(change(config, threads=1, micro_batch=8), cpu) == change(resolved, threads=1, micro_batch=8)
+
+
+def test_devices_that_are_not_there_are_refused() -> None:
+    assert pick_device("cpu") == torch.device("cpu")
+    assert pick_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    for name in ("gpu", "mps", "meta", "", "cuda:-2"):
+        with pytest.raises(UserError, match="--device takes auto, cpu, cuda or cuda:N, not"):
+            pick_device(name)
+    with pytest.raises(UserError, match=r"There is no device cuda:77: torch sees \d+ GPUs\. Use --device cpu\."):
+        pick_device("cuda:77")

@@ -1,0 +1,130 @@
+"""What the terminal shows while a study runs."""
+
+import re
+
+import pytest
+from optuna.trial import TrialState
+from rich.console import Console
+
+from maskcls.metrics import Scores
+from search.live import LiveWatcher, PlainWatcher, Progress, Watcher, describe_values, duration, sparkline
+
+
+def scores(macro_f1: float) -> Scores:
+    return Scores(macro_f1, 0.9, 0.3, (macro_f1,) * 18, {"mask": 0.97, "gender": 0.95, "age": 0.61})
+
+
+def play_three(watcher: Watcher) -> None:
+    """Trial 0 complete, 1 pruned, 2 crashed, 3 interrupted, 4 running."""
+    watcher.trial_began(0, {"drop_rate": 0.0, "augment": ("flip", "cutmix")}, 3)
+    for step, value in enumerate((0.2, 0.5, 0.4), start=1):
+        watcher.evaluated(0, step, scores(value))
+    watcher.trial_ended(0, TrialState.COMPLETE, 0.5)
+    watcher.trial_began(1, {"drop_rate": 0.7, "augment": ()}, 3)
+    watcher.evaluated(1, 1, scores(0.1))
+    watcher.trial_ended(1, TrialState.PRUNED, 0.1)
+    watcher.trial_began(2, {"drop_rate": 0.2, "augment": ()}, 3)
+    watcher.trial_ended(2, TrialState.FAIL, None, "the disk is on fire")
+    watcher.trial_began(3, {"drop_rate": 0.2, "augment": ()}, 3)
+    watcher.evaluated(3, 1, scores(0.3))
+    watcher.trial_ended(3, TrialState.WAITING, None)
+    watcher.trial_began(4, {"drop_rate": 0.4, "augment": ()}, 3)
+    watcher.evaluated(4, 1, scores(0.25))
+
+
+def test_plain_lines_tell_every_evaluation_and_every_verdict(capsys: pytest.CaptureFixture[str]) -> None:
+    with PlainWatcher(Progress(8, 0, None)) as watcher:
+        play_three(watcher)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "trial 0: drop_rate=0 augment=flip+cutmix"
+    assert lines[2].startswith("trial 0: evaluation 2 of 3  macro F1 0.5000")
+    assert "mask 0.9700" in lines[2]
+    assert "age 0.6100" in lines[2]
+    assert lines[4].startswith("trial 0: complete, macro F1 0.5000, ")
+    assert "1 of 8 trials, best 0.5000 (trial 0), 0 pruned" in lines[4]
+    (pruned,) = [line for line in lines if line.startswith("trial 1: pruned, macro F1 0.1000")]
+    assert "2 of 8 trials, best 0.5000 (trial 0), 1 pruned" in pruned
+    assert any(line.startswith("trial 2: failed") for line in lines)
+    assert "trial 2: the disk is on fire" in lines
+    assert any(line.startswith("trial 3: interrupted, macro F1 0.3000") for line in lines)
+    assert not any("\x1b" in line for line in lines)
+
+
+def test_the_headline_counts_what_earlier_commands_did() -> None:
+    progress = Progress(10, 4, (0.8, 2))
+    assert progress.headline() == "4 of 10 trials, best 0.8000 (trial 2), 0 pruned"
+    for number, state, value in ((5, TrialState.COMPLETE, 0.7), (6, TrialState.COMPLETE, 0.9)):
+        progress.began(number, "", 3)
+        progress.ended(number, state, value)
+    assert progress.headline().startswith("6 of 10 trials, best 0.9000 (trial 6), 0 pruned, about ")
+    assert progress.headline().endswith(" left")
+
+
+def test_the_time_left_is_that_of_the_trials_left() -> None:
+    progress = Progress(5, 0, None)
+    for number, seconds in ((0, 100.0), (1, 200.0)):
+        progress.began(number, "", 3)
+        progress.ended(number, TrialState.COMPLETE, 0.5).seconds = seconds
+    assert "about 8 min left" in progress.headline()  # 3 * 150 s
+    assert "left" not in Progress(0, 0, None).headline()
+
+
+def test_a_pruned_or_failed_trial_is_never_the_best() -> None:
+    progress = Progress(5, 0, None)
+    for number, state, value in ((0, TrialState.PRUNED, 0.9), (1, TrialState.FAIL, None)):
+        progress.began(number, "", 3)
+        progress.ended(number, state, value)
+    assert progress.best is None
+    assert progress.headline().startswith("1 of 5 trials, no trial complete yet, 1 pruned")
+
+
+def test_the_live_table_shows_every_trial_with_its_curve() -> None:
+    watcher = LiveWatcher(Progress(8, 0, None))
+    play_three(watcher)
+    console = Console(record=True, width=120, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    console.print(watcher.live.get_renderable())
+    lines = console.export_text().splitlines()
+    rows = {match[1]: line for line in lines[:-1] if (match := re.match(r" *(\d) ", line))}
+    assert list(rows) == ["0", "1", "2", "3", "4"]
+    for number, words in {
+        "0": ("complete", "0.5000", "drop_rate=0 augment=flip+cutmix"),
+        "1": ("pruned", "0.1000", "··"),
+        "2": ("failed", "···", "the disk is on fire"),
+        "3": ("interrupted", "0.3000"),
+        "4": ("running", "0.2500", "drop_rate=0.4"),
+    }.items():
+        assert all(word in rows[number] for word in words), rows[number]
+    assert "2 of 8 trials, best 0.5000 (trial 0), 1 pruned" in lines[-1]
+
+
+def test_the_live_table_shows_the_latest_trials_only() -> None:
+    watcher = LiveWatcher(Progress(80, 0, None))
+    for number in range(50):
+        watcher.trial_began(number, {"lr": 1e-3}, 3)
+        watcher.trial_ended(number, TrialState.COMPLETE, 0.5)
+    console = Console(record=True, width=100, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    console.print(watcher.live.get_renderable())
+    text = console.export_text()
+    assert len(text.splitlines()) < 24  # a small terminal
+    assert " 49 " in f" {text}"
+    assert "50 of 80 trials" in text
+
+
+def test_a_sparkline_has_a_bar_an_evaluation_and_a_dot_for_those_to_come() -> None:
+    assert sparkline([0.0, 0.5, 1.0], 5, 1.0) == "▁▅█··"
+    assert sparkline([], 3, 1.0) == "···"
+    assert sparkline([0.25], 1, 0.25) == "█"
+    assert len(sparkline([0.1] * 7, 7, 0.5)) == 7
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.4, "0 s"), (12, "12 s"), (89, "89 s"), (90, "2 min"), (600, "10 min"), (5400, "1.5 h"), (36000, "10.0 h")],
+)
+def test_durations_are_told_in_the_unit_that_fits(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_values_are_told_in_few_letters() -> None:
+    values = {"lr": 0.00021234, "augment": (), "heads": "joint", "old_from": 58, "crop": (0.8, 0.6)}
+    assert describe_values(values) == "lr=0.000212 augment=none heads=joint old_from=58 crop=0.8+0.6"
