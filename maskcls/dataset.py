@@ -65,11 +65,12 @@ def data_folder(data: str, runs: Path) -> Path:
     """The folder that ``--data`` means; draws the synthetic photos on first use."""
     if data != SYNTHETIC:
         return Path(data)
-    from maskcls import synthetic
+    from maskcls.synthetic import draw_dataset
 
     # named after what draws it: photos of another version would be other photos
-    version = hashlib.sha256(Path(synthetic.__file__).read_bytes()).hexdigest()[:8]
-    return synthetic.draw_dataset(runs / f"synthetic-{version}")
+    code = b"".join((Path(__file__).parent / name).read_bytes() for name in ("synthetic.py", "faces.py"))
+    version = hashlib.sha256(code).hexdigest()[:8]
+    return draw_dataset(runs / f"synthetic-{version}")
 
 
 def read_table(folder: Path, config: TrainConfig, label_fixes: str = "auto") -> Table:

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 import maskcls.synthetic as synthetic
+from maskcls import faces
 from maskcls.labels import GENDERS, age_band
 from maskcls.synthetic import draw_dataset, draw_eval
 
@@ -129,10 +130,10 @@ def test_a_worn_mask_covers_the_mouth_and_an_incorrect_one_shows_the_nose() -> N
 
     def hidden_rows(state: str) -> np.ndarray:
         """Rows of a 96 px picture, down the middle of the face, that a mask changes."""
-        canvases = [synthetic.Canvas(96, *person.place) for _ in range(2)]
+        canvases = [faces.Canvas(96, *person.place) for _ in range(2)]
         for canvas in canvases:
-            synthetic._draw_face(canvas, person)
-        synthetic._draw_mask(canvases[1], state, np.random.default_rng(3))
+            faces.draw_face(canvas, person)
+        faces.draw_mask(canvases[1], state, np.random.default_rng(3))
         changed = np.abs(canvases[0].image_CHW - canvases[1].image_CHW).sum(0) > 0.1
         column = int(96 * person.place[0])
         return canvases[0].y_H1[changed[:, column], 0]
@@ -168,7 +169,7 @@ def test_a_finished_folder_is_not_drawn_again(tmp_path: Path, monkeypatch: pytes
     def refuse(*_: object) -> np.ndarray:
         raise AssertionError("drawn again")
 
-    monkeypatch.setattr(synthetic, "_draw_photo", refuse)
+    monkeypatch.setattr(synthetic, "draw_photo", refuse)
     assert draw_dataset(folder, num_people=60, size=32) == folder
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
     with pytest.raises(AssertionError, match="drawn again"):
@@ -176,7 +177,7 @@ def test_a_finished_folder_is_not_drawn_again(tmp_path: Path, monkeypatch: pytes
 
 
 def test_an_interrupted_drawing_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    draw, calls = synthetic._draw_photo, 0
+    draw, calls = synthetic.draw_photo, 0
 
     def interrupted(*arguments: object) -> np.ndarray:
         nonlocal calls
@@ -185,7 +186,7 @@ def test_an_interrupted_drawing_leaves_nothing_behind(tmp_path: Path, monkeypatc
             raise KeyboardInterrupt
         return draw(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(synthetic, "_draw_photo", interrupted)
+    monkeypatch.setattr(synthetic, "draw_photo", interrupted)
     with pytest.raises(KeyboardInterrupt):
         draw_dataset(tmp_path / "train", num_people=60, size=32)
     assert calls == 100
