@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from maskcls.errors import UserError
+from maskcls.errors import UserError, one_line
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
@@ -42,7 +42,7 @@ def load_weights(path: Path, module: nn.Module) -> None:
     except FileNotFoundError:
         raise UserError(f"There is no {path}; --model takes the folder of a trained model.") from None
     except Exception as error:  # safetensors and torch each have their own for a file that does not fit
-        raise UserError(f"{path} does not hold this model's weights: {str(error)[:200]}") from error
+        raise UserError(f"{path} does not hold this model's weights: {one_line(error).rstrip('.')}.") from error
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import tomli_w
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from maskcls.errors import UserError, nearest
+from maskcls.errors import UserError, nearest, one_line
 
 AUGMENTATIONS = ("flip", "gaussian", "blur", "sharpness", "contrast", "cutmix")
 """In the order in which they are applied; ``maskcls.augment`` says what each does. (Here because it needs no torch.)"""
@@ -125,11 +125,6 @@ class TrainConfig(BaseModel):
             raise ValueError(f"micro_batch ({self.micro_batch}) must not exceed batch_size ({self.batch_size})")
         return self
 
-    @property
-    def num_evaluations_planned(self) -> int:
-        """Evaluations of a run that nobody stops (fewer when the run has fewer steps than that)."""
-        return self.epochs * self.evaluations_per_epoch
-
 
 KNOBS = tuple(TrainConfig.model_fields)
 """The names of all knobs."""
@@ -187,8 +182,10 @@ def load_config(path: Path) -> tuple[TrainConfig, dict[str, Any]]:
     except FileNotFoundError:
         raise UserError(f"There is no config file {path}. `python -m search.export` writes one.") from None
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"The config file {path} cannot be read: {error}.") from None
+        raise UserError(f"The config file {path} cannot be read: {one_line(error)}.") from None
     origin = values.pop("origin", {})
+    if not isinstance(origin, dict):
+        raise UserError(f"{path}: origin is a table that search.export writes, not {origin!r}. Leave it out.")
     try:
         return make_config(values), origin
     except UserError as error:

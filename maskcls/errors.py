@@ -16,6 +16,11 @@ def some(items: Iterable[object], limit: int = 5) -> str:
     return separator.join(listed[:limit]) + more
 
 
+def one_line(error: object, limit: int = 200) -> str:
+    """The start of another library's message, for one of ours."""
+    return " ".join(str(error).split())[:limit]
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """ " Nearest: a, b." for a mistyped name, or an empty string when nothing is near."""
     close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)

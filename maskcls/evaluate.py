@@ -49,7 +49,7 @@ def main(
     if not (model / "config.toml").is_file():
         raise UserError(f"{model} holds no trained model: it has no config.toml.")
     config, origin = load_config(model / "config.toml")
-    table, is_own = _table(data_folder(data, runs), config, origin.get("split"), label_fixes)
+    table, is_own = _table(data_folder(data, runs), config, origin.get("split"), label_fixes, people)
     if people == People.VALID and not is_own:
         raise UserError(f"{data} is not what {model} was trained on (its split differs), so nobody there was held out.")
     held_out_only = is_own and people != People.ALL
@@ -63,7 +63,9 @@ def main(
         _write(out, predictions, config.task)
 
 
-def _table(folder: Path, config: "TrainConfig", split: str | None, label_fixes: str) -> "tuple[Table, bool]":
+def _table(
+    folder: Path, config: "TrainConfig", split: str | None, label_fixes: str, people: People
+) -> "tuple[Table, bool]":
     """The folder's photos, and whether they are, split by the config, those that the model was trained on."""
     from maskcls.dataset import Table, read_table
     from maskcls.photos import list_photos
@@ -72,9 +74,10 @@ def _table(folder: Path, config: "TrainConfig", split: str | None, label_fixes: 
         table = read_table(folder, config, label_fixes)
     except UserError:  # too few people for a split; they can be scored all the same
         table = None
-    if table is not None and table.hash == split:
+    is_own = table is not None and table.hash == split
+    if table is not None and is_own and people != People.ALL:
         return table, True
-    return Table(folder, list_photos(folder, label_fixes).assign(split="valid"), ""), False
+    return Table(folder, list_photos(folder, label_fixes).assign(split="valid"), ""), is_own
 
 
 def _shares_people(model: Path, table: "Table") -> bool:

@@ -34,6 +34,12 @@ class DivergedError(Exception):
     """The loss is not a number, or beyond reason."""
 
 
+def evaluation_stops(config: TrainConfig, num_photos: int) -> list[int]:
+    """After how many steps each evaluation of a run on so many training photos takes place."""
+    num_steps = config.epochs * Order(num_photos, config.batch_size, config.seed).steps_per_epoch
+    return evaluation_steps(num_steps, config.epochs, config.evaluations_per_epoch)
+
+
 def fit(
     config: TrainConfig,
     data: Dataset,
@@ -86,8 +92,7 @@ class Run:
         self.train = Batches(data.image_NCHW, data.train.row_N, for_task(data.train, config.task), device)
         self.valid = Batches(data.image_NCHW, data.valid.row_N, for_task(data.valid, config.task), device)
         self.order = Order(len(self.train), config.batch_size, config.seed)
-        num_steps = config.epochs * self.order.steps_per_epoch
-        self.stops = evaluation_steps(num_steps, config.epochs, config.evaluations_per_epoch)
+        self.stops = evaluation_stops(config, len(self.train))
         self.targets = Targets(config, self.train.label_N)
         self.history: list[Evaluation] = []
         self.steps_done = 0
@@ -116,9 +121,10 @@ class Run:
         image_BCHW, label_B = self.train.take(self.order.batch(step))
         image_BCHW, target_BK = augment(image_BCHW, self.targets.of(label_B), self.config.augment, self.generator)
         input_BCHW = to_input(image_BCHW, self.config)
-        micro = self.config.micro_batch
+        # in parts of about the same size: batch norm makes little of a leftover photo
+        parts = math.ceil(len(input_BCHW) / self.config.micro_batch)
         total = torch.zeros((), device=self.device)
-        for image, target in zip(input_BCHW.split(micro), target_BK.split(micro), strict=True):
+        for image, target in zip(input_BCHW.tensor_split(parts), target_BK.tensor_split(parts), strict=True):
             with autocast(self.config, self.device):
                 log_prob_of_part = self.model(image)
             loss = self.targets.loss(log_prob_of_part, target) * (len(image) / len(input_BCHW))

@@ -10,11 +10,12 @@ from typing import Any
 
 import timm
 import torch
+from safetensors import SafetensorError
 from timm.models import PretrainedCfg
 from torch import Tensor, nn
 
 from maskcls.config import TrainConfig
-from maskcls.errors import UserError
+from maskcls.errors import UserError, one_line
 from maskcls.labels import CLASS_NAMES, PARTS
 
 
@@ -41,7 +42,7 @@ class ThreeHeads(nn.Module):
     def __init__(self, config: TrainConfig, weight_file: Path | None) -> None:
         super().__init__()
         self.backbone = make_backbone(config, 0, weight_file)
-        width = feature_width(self.backbone, config.image_size)
+        width = output_width(self.backbone, config.image_size)
         self.mask, self.gender, self.age = (nn.Linear(width, len(CLASS_NAMES[part])) for part in PARTS)
 
     def forward(self, image_BCHW: Tensor) -> dict[str, Tensor]:
@@ -90,13 +91,15 @@ def make_backbone(config: TrainConfig, num_classes: int, weight_file: Path | Non
     if weight_file is not None:
         options |= {"pretrained": True, "pretrained_cfg_overlay": {"file": str(weight_file)}}
     try:
-        return timm.create_model(name, num_classes=num_classes, drop_rate=config.drop_rate, **options)
-    except (TypeError, ValueError, AssertionError, RuntimeError, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
+        backbone = timm.create_model(name, num_classes=num_classes, drop_rate=config.drop_rate, **options)
+        output_width(backbone, config.image_size)  # some find out only now what size of photo they cannot take
+        return backbone
+    except (TypeError, ValueError, AssertionError, RuntimeError, OSError, SafetensorError) as error:
+        reason = one_line(error).rstrip(".")
         weights = f" from {weight_file}" if weight_file else ""
         rows, columns = config.image_size
         raise UserError(
-            f"timm cannot build {name}{weights} for {rows} x {columns} pixels, drop_rate={config.drop_rate}: {reason}"
+            f"timm cannot build {name}{weights} for {rows} x {columns} pixels, drop_rate={config.drop_rate}: {reason}."
         ) from error
 
 
@@ -107,8 +110,8 @@ def pretrained_cfg(backbone: str) -> PretrainedCfg:
     return cfg
 
 
-def feature_width(backbone: nn.Module, image_size: tuple[int, int]) -> int:
-    """Length of the feature vector of a backbone without head, as it comes out (some widen it after pooling)."""
+def output_width(backbone: nn.Module, image_size: tuple[int, int]) -> int:
+    """Length of what comes out for a photo; of a backbone without head its features (some widen them after pooling)."""
     was_training = backbone.training
     with torch.inference_mode():
         width = backbone.eval()(torch.zeros(1, 3, *image_size)).shape[1]

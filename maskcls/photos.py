@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from maskcls.errors import UserError, some
+from maskcls.errors import UserError, one_line, some
 from maskcls.labels import GENDERS, MASKS, age_band, encode
 
 MASK_OF_STEM = {**{f"mask{i}": 0 for i in range(1, 6)}, "incorrect_mask": 1, "normal": 2}
@@ -62,9 +62,11 @@ def _list_people(folder: Path) -> dict[str, dict[str, str]]:
 def _photos_of(folder: Path, name: str, parts: dict[str, str]) -> list[tuple[Any, ...]]:
     found: dict[str, os.DirEntry[str]] = {}
     for entry in sorted(os.scandir(folder / "images" / name), key=lambda entry: entry.name):
-        stem = entry.name.partition(".")[0]  # of a name that starts with ".": empty, so it is skipped
-        if stem not in MASK_OF_STEM:
+        stem = Path(entry.name).stem  # of a name that starts with "." the name itself: no photo's
+        if stem not in MASK_OF_STEM or entry.is_dir():
             continue
+        if not entry.is_file():
+            raise UserError(f"images/{name}/{entry.name} is a link to nothing; remove it, or bring the photo back.")
         if stem in found:
             raise UserError(
                 f"images/{name} holds both {found[stem].name} and {entry.name}; a person has one photo of each name."
@@ -119,7 +121,7 @@ def _read_csv(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:  # pandas' parser and decoding errors are ValueErrors
-        raise UserError(f"{path} cannot be read as CSV: {error}.") from None
+        raise UserError(f"{path} cannot be read as CSV: {one_line(error)}.") from None
     missing = [column for column in columns if column not in table.columns]
     if missing:
         raise UserError(f"{path} must have the columns {', '.join(columns)}; {', '.join(missing)} is missing.")
@@ -170,7 +172,7 @@ def _fixed_values(fix: dict[Any, str], source: str) -> dict[str, int]:
                 raise UserError(f"{source}: {column} must be {' or '.join(known)}, not {fix[column]!r}.")
             values[column] = known.index(fix[column])
     if fix["age"]:
-        if not fix["age"].isdigit():
+        if not fix["age"].isdecimal():
             raise UserError(f"{source}: age must be a whole number of years, not {fix['age']!r}.")
         values["years"] = int(fix["age"])
     if fix["photo"] and len(values.keys() - {"mask"}):

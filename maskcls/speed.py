@@ -10,12 +10,12 @@ import torch
 from maskcls.config import TrainConfig, change
 from maskcls.dataset import Dataset
 from maskcls.inference import log_probs
-from maskcls.loop import Run
-from maskcls.schedule import evaluation_steps
+from maskcls.loop import Run, evaluation_stops
 
 TIMED_STEPS = 2
-CPU_BATCH = 8
-"""A CPU's photos per second hardly depend on the batch; a small one answers sooner."""
+FIRST_BATCH = 8
+"""A CPU answers sooner for a small batch, and when that takes long, a larger one is hardly faster by the photo."""
+SHORT_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -27,21 +27,25 @@ class Speed:
 
     def seconds(self, config: TrainConfig, data: Dataset) -> float:
         """Of a whole run of ``config`` that nobody stops, without its files and pictures."""
-        steps_per_epoch = max(1, len(data.train.row_N) // config.batch_size)
-        evaluations = len(
-            evaluation_steps(config.epochs * steps_per_epoch, config.epochs, config.evaluations_per_epoch)
-        )
-        trained = config.epochs * steps_per_epoch * config.batch_size
-        return trained / self.train + evaluations * len(data.valid.row_N) / self.valid
+        stops = evaluation_stops(config, len(data.train.row_N))
+        trained = stops[-1] * min(config.batch_size, len(data.train.row_N))
+        return trained / self.train + len(stops) * len(data.valid.row_N) / self.valid
 
 
 def measure_speed(config: TrainConfig, data: Dataset, device: torch.device, weight_file: Path | None) -> Speed:
-    """Train two steps and validate one batch, after one of each to warm up. Builds the model, so it also shows
-    whether that can be done (UserError)."""
+    """Train two steps and validate one batch, after one of each to warm up.
+
+    Builds the model, so it also shows whether that can be done (UserError).
+    """
     torch.set_num_threads(config.threads)
-    if device.type == "cpu":
-        batch = min(CPU_BATCH, config.batch_size)
-        config = change(config, batch_size=batch, micro_batch=batch)
+    if device.type == "cpu" and config.batch_size > FIRST_BATCH:
+        small = _measure(change(config, batch_size=FIRST_BATCH, micro_batch=FIRST_BATCH), data, device, weight_file)
+        if FIRST_BATCH / small.train > SHORT_SECONDS:
+            return small
+    return _measure(config, data, device, weight_file)
+
+
+def _measure(config: TrainConfig, data: Dataset, device: torch.device, weight_file: Path | None) -> Speed:
     run = Run(config, data, device, weight_file)
     run.model.train()
     run.step(0)

@@ -48,6 +48,7 @@ def main(
     source = weights or _source(origin)
     found = resolve_weights(source, [knobs.backbone])
     knobs = resolve(knobs, place)
+    from maskcls.loop import evaluation_stops
     from maskcls.run_folder import draw_best, finished_result, train_into
 
     result = finished_result(out, knobs)
@@ -64,7 +65,7 @@ def main(
             out,
             knobs,
             dataset,
-            _printer(knobs),
+            _printer(len(evaluation_stops(knobs, len(dataset.train.row_N)))),
             device=place,
             weight_file=found.file(knobs.backbone),
             origin=_origin(data, table.hash, source, found.describe()),
@@ -95,11 +96,11 @@ def _origin(data: str, split: str, option: str, weights: dict[str, str]) -> dict
     }
 
 
-def _printer(config: TrainConfig) -> "Reporter":
+def _printer(num_planned: int) -> "Reporter":
     def report(step: int, scores: "Scores") -> bool:
         parts = "".join(f"  {part} {value:.4f}" for part, value in scores.f1_per_part.items())
         say(
-            f"evaluation {step:2d} of {config.num_evaluations_planned}  macro F1 {scores.macro_f1:.4f}"
+            f"evaluation {step:2d} of {num_planned}  macro F1 {scores.macro_f1:.4f}"
             f"  accuracy {scores.accuracy:.4f}  loss {scores.loss:.4f}{parts}"
         )
         return True

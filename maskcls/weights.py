@@ -9,9 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import timm
+from safetensors import SafetensorError, safe_open
 
-from maskcls.errors import UserError, nearest, some
+from maskcls.errors import UserError, nearest, one_line, some
 from maskcls.model import pretrained_cfg
+
+MATCHING_SHARE = 0.9
+"""Of a backbone's tensors that a file must hold by name and shape; a resampled position embedding may differ."""
 
 HUB_SECONDS = 5.0
 """How long the hub may take to answer at all before it counts as out of reach."""
@@ -80,7 +84,25 @@ def _from_folder(folder: Path, backbones: Sequence[str]) -> Weights:
     missing = [path.name for path in files.values() if not path.is_file()]
     if missing:
         raise UserError(f"The weights folder {folder} lacks {some(missing)}; it must hold a file for every backbone.")
+    for name, path in files.items():
+        _check_fits(name, path)
     return Weights("folder", files)
+
+
+def _check_fits(backbone: str, path: Path) -> None:
+    """Raise UserError unless the file holds this backbone: timm leaves what it does not find there at random."""
+    state = timm.create_model(backbone, num_classes=0).state_dict()
+    try:
+        with safe_open(path, framework="pt") as file:
+            shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118, it is no dict
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} is no safetensors file: {one_line(error)}.") from None
+    found = sum(list(tensor.shape) == shapes.get(name) for name, tensor in state.items())
+    if found < MATCHING_SHARE * len(state):
+        raise UserError(
+            f"{path} holds another model: of the {len(state)} tensors of timm's {backbone} it has {found}"
+            " by name and shape. Save it under timm's own names."
+        )
 
 
 class _NotToBeHadError(Exception):

@@ -32,11 +32,11 @@ class Watcher(Protocol):
 
     def __exit__(self, *_: object) -> None: ...
 
-    def trial_began(self, number: int, values: Mapping[str, Any], num_evaluations: int) -> None:
+    def trial_began(self, number: int, values: Mapping[str, Any]) -> None:
         """A trial starts, or goes on after an interruption."""
 
-    def evaluated(self, number: int, step: int, scores: Scores) -> None:
-        """An evaluation of the running trial."""
+    def evaluated(self, number: int, step: int, num_planned: int, scores: Scores) -> None:
+        """Evaluation ``step`` of ``num_planned`` of the running trial."""
 
     def trial_ended(self, number: int, state: TrialState, value: float | None, why: str = "") -> None:
         """The verdict, and what made a trial fail; WAITING for an interrupted trial."""
@@ -61,8 +61,8 @@ def duration(seconds: float) -> str:
 @dataclass
 class _Row:
     values: str
-    num_evaluations: int
     began: float
+    num_planned: int = 0
     curve: list[float] = field(default_factory=list)
     state: str = "running"
     seconds: float = 0.0
@@ -83,10 +83,15 @@ class Progress:
     """(value, trial number) of the best complete trial."""
     rows: dict[int, _Row] = field(default_factory=dict)
 
-    def began(self, number: int, values: str, num_evaluations: int) -> _Row:
+    def began(self, number: int, values: str) -> _Row:
         """Add the trial's row."""
-        self.rows[number] = _Row(values, num_evaluations, time.monotonic())
+        self.rows[number] = _Row(values, time.monotonic())
         return self.rows[number]
+
+    def evaluated(self, number: int, num_planned: int, scores: Scores) -> None:
+        """Add a point to the trial's curve."""
+        self.rows[number].num_planned = num_planned
+        self.rows[number].curve.append(scores.macro_f1)
 
     def ended(self, number: int, state: TrialState, value: float | None) -> _Row:
         """Close the trial's row and count it."""
@@ -121,17 +126,16 @@ class PlainWatcher:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def trial_began(self, number: int, values: Mapping[str, Any], num_evaluations: int) -> None:
+    def trial_began(self, number: int, values: Mapping[str, Any]) -> None:
         """See Watcher."""
-        self.progress.began(number, describe_values(values), num_evaluations)
+        self.progress.began(number, describe_values(values))
         say(f"trial {number}: {describe_values(values)}")
 
-    def evaluated(self, number: int, step: int, scores: Scores) -> None:
+    def evaluated(self, number: int, step: int, num_planned: int, scores: Scores) -> None:
         """See Watcher."""
-        row = self.progress.rows[number]
-        row.curve.append(scores.macro_f1)
+        self.progress.evaluated(number, num_planned, scores)
         parts = "".join(f"  {part} {value:.4f}" for part, value in scores.f1_per_part.items())
-        say(f"trial {number}: evaluation {step} of {row.num_evaluations}  macro F1 {scores.macro_f1:.4f}{parts}")
+        say(f"trial {number}: evaluation {step} of {num_planned}  macro F1 {scores.macro_f1:.4f}{parts}")
 
     def trial_ended(self, number: int, state: TrialState, value: float | None, why: str = "") -> None:
         """See Watcher."""
@@ -157,13 +161,13 @@ class LiveWatcher:
         with contextlib.suppress(OSError):  # the terminal may have been closed
             self.live.stop()
 
-    def trial_began(self, number: int, values: Mapping[str, Any], num_evaluations: int) -> None:
+    def trial_began(self, number: int, values: Mapping[str, Any]) -> None:
         """See Watcher."""
-        self.progress.began(number, describe_values(values), num_evaluations)
+        self.progress.began(number, describe_values(values))
 
-    def evaluated(self, number: int, step: int, scores: Scores) -> None:
+    def evaluated(self, number: int, step: int, num_planned: int, scores: Scores) -> None:
         """See Watcher."""
-        self.progress.rows[number].curve.append(scores.macro_f1)
+        self.progress.evaluated(number, num_planned, scores)
 
     def trial_ended(self, number: int, state: TrialState, value: float | None, why: str = "") -> None:
         """See Watcher."""
@@ -181,7 +185,7 @@ class LiveWatcher:
             style = "green" if is_best else STATE_STYLES.get(row.state, "")
             best = "" if row.best is None else f"{row.best:.4f}"
             table.add_row(
-                str(number), row.state, best, sparkline(row.curve, row.num_evaluations, top), row.values, style=style
+                str(number), row.state, best, sparkline(row.curve, row.num_planned, top), row.values, style=style
             )
         return Group(table, Text(self.progress.headline()))
 

@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 from maskcls.cli import say
 from maskcls.config import TrainConfig
 from maskcls.dataset import Dataset, Table, load_dataset
-from maskcls.loop import DivergedError
+from maskcls.loop import DivergedError, evaluation_stops
 from maskcls.metrics import Scores
 from maskcls.numerics import describe_device, resolve
 from maskcls.provenance import commit, versions
@@ -62,6 +62,11 @@ class Setup:
         """The config of trial 0, numerics not resolved."""
         return self.stored.config(dict(self.stored.study.baseline))
 
+    @property
+    def num_evaluations(self) -> int:
+        """Of a trial that nobody stops."""
+        return len(evaluation_stops(self.baseline, self.table.count("train")[1]))
+
     def trial_folder(self, number: int) -> Path:
         """Belongs to the trial of this number for good."""
         return self.runs / self.name / f"trial-{number:04d}"
@@ -92,10 +97,9 @@ def run_trial(job: Job, trial: optuna.Trial) -> TrialState:
     """
     claim(trial)
     values = values_of(job.setup.stored.study.space, trial.params)
-    config = resolve(job.setup.stored.config(values), job.setup.device)
-    job.watcher.trial_began(trial.number, values, config.num_evaluations_planned)
+    job.watcher.trial_began(trial.number, values)
     try:
-        state, value = _train(job, trial, config)
+        state, value = _train(job, trial, values)
     except KeyboardInterrupt:
         requeue(job.study, trial)
         raise
@@ -122,16 +126,18 @@ def _keep_traceback(folder: Path) -> None:
         (folder / "crash.txt").write_text(traceback.format_exc())
 
 
-def _train(job: Job, trial: optuna.Trial, config: TrainConfig) -> tuple[TrialState, float | None]:
+def _train(job: Job, trial: optuna.Trial, values: dict[str, Any]) -> tuple[TrialState, float | None]:
+    config = resolve(job.setup.stored.config(values), job.setup.device)
+    dataset = job.setup.dataset(config)
     folder = job.setup.trial_folder(trial.number)
-    reporter = _TrialReporter(job, trial, config.num_evaluations_planned)
+    reporter = _TrialReporter(job, trial, len(evaluation_stops(config, len(dataset.train.row_N))))
     if reporter.known and not (folder / "resume.pt").exists():
         say(f"trial {trial.number}: {folder}/resume.pt is not here, so it starts again")
     try:
         config, result = train_into(
             folder,
             config,
-            job.setup.dataset(config),
+            dataset,
             reporter,
             origin=_origin(job, trial.number),
             device=job.setup.device,
@@ -170,7 +176,7 @@ class _TrialReporter:
         if is_news:
             self.known[step] = scores.macro_f1
             self.trial.report(scores.macro_f1, step)
-        self.job.watcher.evaluated(self.trial.number, step, scores)
+        self.job.watcher.evaluated(self.trial.number, step, self.num_planned, scores)
         if step == self.num_planned:
             return True
         if is_news and self.trial.should_prune():

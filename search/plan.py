@@ -64,7 +64,7 @@ def show_plan(setup: Setup, num_trials: int, finished: int) -> None:
 
 
 def _pruning(setup: Setup) -> str:
-    planned = setup.baseline.num_evaluations_planned
+    planned = setup.num_evaluations
     at = rungs(planned)
     if not at:
         return "none: a trial has one evaluation"

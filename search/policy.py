@@ -60,7 +60,8 @@ class StudySampler(BaseSampler):
     ) -> dict[str, Any]:
         """Values of all parameters of the next trial."""
         rng = np.random.default_rng([self.seed, trial.number])
-        others = [other for other in study.get_trials(deepcopy=False) if self._counts(other, trial)]
+        begun = [other for other in study.get_trials(deepcopy=False) if self._has_begun(other, trial)]
+        others = [other for other in begun if other.state != TrialState.FAIL]
         levels = deal([self._levels(other) for other in others], [len(factor.levels) for factor in self.factors], rng)
         asked = {
             factor.param: self._draw(factor, index, rng) for factor, index in zip(self.factors, levels, strict=True)
@@ -69,15 +70,15 @@ class StudySampler(BaseSampler):
             return asked
         finished = sum(other.state.is_finished() for other in others)
         nuisance = (
-            self._tune(others, trial.number) if finished >= STARTUP_TRIALS else self._first(self._place(levels, others))
+            self._tune(others, trial.number) if finished >= STARTUP_TRIALS else self._first(self._place(levels, begun))
         )
         return {**asked, **nuisance}
 
-    def _place(self, levels: Levels, others: Sequence[FrozenTrial]) -> int:
-        """How many trials the least tried of these levels has had."""
+    def _place(self, levels: Levels, begun: Sequence[FrozenTrial]) -> int:
+        """How many trials the least tried of these levels has had; failed ones too, not to repeat what failed."""
         if not levels:
-            return len(others)
-        past = [self._levels(other) for other in others]
+            return len(begun)
+        past = [self._levels(other) for other in begun]
         return min(sum(found[i] == level for found in past) for i, level in enumerate(levels))
 
     def sample_independent(
@@ -86,13 +87,8 @@ class StudySampler(BaseSampler):
         """A random value, for parameters that the study's document does not know (there are none)."""
         return RandomSampler(self.seed + trial.number).sample_independent(study, trial, param_name, param_distribution)
 
-    def _counts(self, other: FrozenTrial, trial: FrozenTrial) -> bool:
-        """Whether ``other`` has taken its share: failed trials have not, nor have those not yet begun."""
-        return (
-            other.number != trial.number
-            and other.state != TrialState.FAIL
-            and all(factor.param in other.params for factor in self.factors)
-        )
+    def _has_begun(self, other: FrozenTrial, trial: FrozenTrial) -> bool:
+        return other.number != trial.number and all(factor.param in other.params for factor in self.factors)
 
     def _levels(self, trial: FrozenTrial) -> Levels:
         return tuple(factor.level(trial.params) for factor in self.factors)

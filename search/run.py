@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from search.study import Study
 
 NAME_CHARACTERS = "letters, digits, '.', '_' and '-'"
+LONGEST_NAME = 100
+TAKEN_NAMES = ("cache", "artifacts", "studies.db", "synthetic")
+"""What else lies in the runs folder begins with one of these."""
 
 
 def main(
@@ -97,6 +100,11 @@ def _check_name(name: str) -> str:
     """The name is a folder's too."""
     if not name.strip(".") or not all(letter.isalnum() or letter in "._-" for letter in name):
         raise UserError(f"A study's name is made of {NAME_CHARACTERS}, not {name!r}. Use --name.")
+    if len(name) > LONGEST_NAME or name.startswith(TAKEN_NAMES):
+        raise UserError(
+            f"A study's name names its folder too: at most {LONGEST_NAME} characters, and not beginning with"
+            f" {', '.join(TAKEN_NAMES)}. Use another --name than {name!r}."
+        )
     return name
 
 

@@ -8,7 +8,7 @@ import warnings
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import optuna
 import sqlalchemy
@@ -31,7 +31,7 @@ FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 def default_url(runs: Path) -> str:
     """Where studies are stored when nothing else is said."""
-    return f"sqlite:///{runs}/studies.db"
+    return f"sqlite:///{quote(str(runs))}/studies.db"
 
 
 def open_storage(url: str, create: bool) -> RDBStorage:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from maskcls.config import KNOBS, make_config
-from maskcls.errors import UserError, nearest
+from maskcls.errors import UserError, nearest, one_line
 
 NEVER_SEARCHED = ("seed", "split_seed", "valid_share", "people", "epochs", "evaluations_per_epoch")
 """Trials that differ in these cannot be compared."""
@@ -98,6 +98,8 @@ def _check(study: Study) -> None:
         _check_knob(name, knob)
         if name in NEVER_SEARCHED:
             raise UserError(f"{name} is never searched: trials that differ in it cannot be compared. Make it fixed.")
+    if "seed" in study.fixed:
+        raise UserError("seed is no fixed knob; --seed gives the sampler's and every trial's.")
     both = study.scientific.keys() & study.nuisance.keys() | study.space.keys() & study.fixed.keys()
     if both:
         raise UserError(f"A knob is scientific, nuisance or fixed; {', '.join(sorted(both))} is more than one.")
@@ -172,13 +174,15 @@ def _check_knob(name: str, knob: Knob) -> None:
                 raise UserError(f"{name}: a range goes from a lower to a higher value (above 0 if log), not {knob}.")
             members: tuple[Any, ...] = (low, high)
         case Choice(options):
+            if not all(isinstance(option, str | int | float | bool | tuple | list) for option in options):
+                raise UserError(f"{name}: options are numbers, words or tuples of them, not {options!r}.")
             if len(options) < 2 or len({encode(option) for option in options}) < len(options):
                 raise UserError(f"{name}: a Choice has at least two different options, not {options!r}.")
             members = options
         case Subset(names):
             members = (names,)
-            if not names:
-                raise UserError(f"{name}: a Subset names at least one member.")
+            if not names or len(set(names)) < len(names):
+                raise UserError(f"{name}: a Subset names at least one member, all different, not {names!r}.")
         case _:
             raise UserError(f"{name} must be a Float, Int, Choice or Subset, not {knob!r}.")
     for member in members:
@@ -267,7 +271,9 @@ def load_study(name: str) -> Study:
     except UserError as error:
         raise UserError(f"{path.name}: {error}") from None
     except Exception as error:  # whatever a file of the user's own may raise
-        raise UserError(f"The study file {path} cannot be loaded: {type(error).__name__}: {error}.") from error
+        raise UserError(
+            f"The study file {path} cannot be loaded: {type(error).__name__}: {one_line(error)}."
+        ) from error
     study = getattr(module, "STUDY", None)
     if not isinstance(study, Study):
         raise UserError(f"The study file {path} must define STUDY = Study(...).")

@@ -56,7 +56,11 @@ def _show_trial(role: str, trial: FrozenTrial, stored: Stored) -> None:
         for part in ("mask", "gender", "age")
         if f"f1_{part}" in trial.user_attrs
     )
-    say(f"{role:9s} trial {trial.number}: macro F1 {trial.value:.4f}{parts}  {values}")
+    say(f"{role:9s} trial {trial.number}: macro F1 {_show(trial.value)}{parts}  {values}")
+
+
+def _show(value: float | None) -> str:
+    return "none, it diverged" if value is None else f"{value:.4f}"
 
 
 def _show_pruning(trials: list[FrozenTrial]) -> None:

@@ -69,7 +69,7 @@ def _join(setup: Setup, storage: RDBStorage, n_trials: int) -> Job:
     """The stored study with its sampler and pruner, which Optuna does not store; lost trials back in the queue."""
     study = load_study(storage, setup.name)
     study.sampler = StudySampler(setup.stored.study, setup.stored.seed)
-    study.pruner = RungPruner(setup.stored.study, setup.baseline.num_evaluations_planned)
+    study.pruner = RungPruner(setup.stored.study, setup.num_evaluations)
     if not study.get_trials(deepcopy=False):
         asked = setup.stored.study
         study.enqueue_trial(params_of(asked.space, asked.baseline), user_attrs={"role": "baseline"})

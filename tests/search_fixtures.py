@@ -2,6 +2,7 @@
 
 import importlib
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
 import maskcls.loop
+from maskcls.cli import run_command
 from maskcls.dataset import Table
 from maskcls.metrics import Scores
 from maskcls.weights import Weights
@@ -115,10 +117,10 @@ class Watching:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def trial_began(self, number: int, values: Mapping[str, Any], num_evaluations: int) -> None:
+    def trial_began(self, number: int, values: Mapping[str, Any]) -> None:
         pass
 
-    def evaluated(self, number: int, step: int, scores: Scores) -> None:
+    def evaluated(self, number: int, step: int, num_planned: int, scores: Scores) -> None:
         self.steps.append(step)
         self.act(step)
 
@@ -182,3 +184,20 @@ STUDY = Study(
 )
 '''
 """A study file of a user's own: two evaluations, half a second."""
+
+
+def complain(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], main: Callable[..., object], *words: str
+) -> str:
+    """Run a command that must fail; returns its one line on stderr."""
+    monkeypatch.setattr(sys, "argv", ["command", *words])
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        run_command(main)
+    told = capsys.readouterr().err
+    assert ended.value.code == 2, told
+    assert told.startswith("error: ")
+    assert told.count("\n") == 1, told
+    assert told.endswith("\n")
+    assert "Traceback" not in told
+    return told

@@ -167,7 +167,6 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(backbone: str, few_p
         torch.testing.assert_close(accumulated, whole, rtol=1e-3, atol=1e-6)
 
 
-@pytest.mark.xfail(strict=True, reason="split(16) of 33 leaves a micro-batch of one, which batch norm refuses")
 def test_no_micro_batch_is_a_single_photo(few_photos: Dataset) -> None:
     fit(change(TINY, batch_size=33, micro_batch=16), few_photos, device=CPU)
 

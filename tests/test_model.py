@@ -107,7 +107,6 @@ def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
         load_weights(path, build_model(TINY, None).weights())
 
 
-@pytest.mark.xfail(strict=True, reason="checkpoint.load_weights quotes torch's message with its line breaks")
 def test_refusal_of_another_models_weights_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "best.safetensors"
     save_weights(path, build_model(TINY, None).weights())
@@ -127,7 +126,6 @@ def test_backbones_of_all_kinds_take_other_image_sizes(backbone: str, size: tupl
     assert joint_log_prob(warmed_up(config)(images(2, size))).shape == (2, 18)
 
 
-@pytest.mark.xfail(strict=True, reason="timm notices it in forward only, so that it ends in a traceback")
 @pytest.mark.parametrize("heads", ["joint", "three_heads", "three_models"])
 @pytest.mark.parametrize("backbone", ["test_vit", "test_maxvit"])
 def test_size_that_a_backbone_cannot_take_is_refused(backbone: str, heads: str) -> None:

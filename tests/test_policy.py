@@ -52,13 +52,14 @@ def test_values_are_drawn_all_over_a_stretch() -> None:
 
 
 def test_crashed_trials_give_their_share_back() -> None:
-    def scores(params: Mapping[str, Any]) -> float | None:
-        return None if 1e-4 < params["lr"] < 1e-3 else toy(params)
+    asked = iter(range(1000))
 
-    trials = play(DROPOUT, 12, toy)
-    trials = play(DROPOUT, 60, scores, into=trials).get_trials()
+    def scores(params: Mapping[str, Any]) -> float | None:
+        return None if params["drop_rate"] == 0.7 and next(asked) % 3 else toy(params)  # two in three of one level
+
+    trials = play(DROPOUT, 80, scores).get_trials()
     done = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-    assert 20 < len(done) < 72
+    assert 30 < len(done) < 60
     (counts,) = shares(DROPOUT, done)
     assert max(counts) - min(counts) <= 1
 

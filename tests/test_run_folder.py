@@ -16,9 +16,7 @@ from maskcls.result import Result
 from maskcls.run_folder import draw_best, finished_result, load_trained, train_into
 
 
-def train(
-    folder: Path, config: TrainConfig, data: Dataset, report: Reporter = silent
-) -> tuple[TrainConfig, Result]:
+def train(folder: Path, config: TrainConfig, data: Dataset, report: Reporter = silent) -> tuple[TrainConfig, Result]:
     return train_into(folder, config, data, report, origin={"by": "test"}, device=CPU, weight_file=None)
 
 

@@ -24,10 +24,6 @@ def test_every_level_begins_with_the_baselines_setting_and_then_the_same_ones() 
     assert len(set(settings[0.0])) == 3
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a crashed trial keeps its place in Sobol's points: the next one is the same",
-)
 @pytest.mark.parametrize("study", [DROPOUT, asking()], ids=["comparing", "tuning"])
 def test_a_setting_that_crashed_is_not_tried_again_at_once(study: Study) -> None:
     crashed = play(study, 5, lambda params: toy(params) if params["lr"] == 1e-4 else None).get_trials()

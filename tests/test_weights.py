@@ -70,22 +70,24 @@ def test_folder_must_hold_every_backbone(tmp_path: Path) -> None:
         resolve_weights("nowhere", ["test_vit"])
 
 
-@pytest.mark.xfail(strict=True, reason="SafetensorError is none of the errors that make_backbone catches")
 @pytest.mark.parametrize("content", [b"no tensors", b""])
 def test_broken_weight_file_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "test_efficientnet.safetensors"
     path.write_bytes(content)
     with pytest.raises(UserError) as caught:
+        resolve_weights(str(tmp_path), ["test_efficientnet"])
+    assert f"{path} is no safetensors file" in one_line(caught.value)
+    with pytest.raises(UserError) as caught:
         build_model(TINY, path)
     assert f"timm cannot build test_efficientnet from {path}" in one_line(caught.value)
 
 
-@pytest.mark.xfail(strict=True, reason="timm loads with strict=False: it trains from scratch and is called pretrained")
-def test_weight_file_of_another_backbone_is_refused(tmp_path: Path) -> None:
-    stored("test_vit", tmp_path)
-    (tmp_path / "test_vit.safetensors").rename(tmp_path / "test_efficientnet.safetensors")
-    with pytest.raises(UserError, match="timm cannot build test_efficientnet from"):
-        build_model(TINY, tmp_path / "test_efficientnet.safetensors")
+@pytest.mark.parametrize("other", ["test_vit", "test_efficientnet_ln"])
+def test_weight_file_of_another_backbone_is_refused(tmp_path: Path, other: str) -> None:
+    stored(other, tmp_path)
+    (tmp_path / f"{other}.safetensors").rename(tmp_path / "test_efficientnet.safetensors")
+    with pytest.raises(UserError, match=r"holds another model: of the .* tensors of timm's test_efficientnet it has"):
+        resolve_weights(str(tmp_path), ["test_efficientnet"])
 
 
 def test_unknown_backbone_shows_the_nearest() -> None:

@@ -41,9 +41,7 @@ def fates(monkeypatch: pytest.MonkeyPatch, of_trials: Sequence[str]) -> None:
     monkeypatch.setattr(search.workers, "run_trial", end)
 
 
-def run_work(
-    monkeypatch: pytest.MonkeyPatch, runs: Path, table: Table, n_trials: int, of_trials: Sequence[str]
-) -> int:
+def run_work(monkeypatch: pytest.MonkeyPatch, runs: Path, table: Table, n_trials: int, of_trials: Sequence[str]) -> int:
     """Exit status of ``work`` on the toy study in ``runs``, planned without timing anything."""
     monkeypatch.setattr(search.workers, "show_estimate", lambda *args: None)
     fates(monkeypatch, of_trials)
@@ -109,7 +107,6 @@ def test_the_end_shows_what_each_level_came_to(
     assert level["0.5"] == ["0.5100", "1", "complete,", "1", "pruned"]
 
 
-@pytest.mark.xfail(strict=True, raises=TypeError, reason="the value of a baseline that diverged at once is None")
 def test_a_baseline_that_diverged_at_once_is_shown_as_such(
     tmp_path: Path, synthetic_table: Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:

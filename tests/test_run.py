@@ -1,0 +1,223 @@
+"""search.run from end to end on drawn faces, and the way from its best trial back to maskcls.train."""
+
+import signal
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pytest
+from optuna.trial import FrozenTrial, TrialState
+from search_fixtures import MINE, complain
+from sklearn.metrics import f1_score
+
+import maskcls.train
+import search.export
+import search.run
+from maskcls.cli import run_command
+from search.storage import load_study, open_storage
+
+SLOW = MINE.replace('"epochs": 2', '"epochs": 20')
+"""Long enough to be interrupted: twenty evaluations."""
+
+
+@dataclass
+class Place:
+    """A folder with a study file, and the commands typed in it."""
+
+    folder: Path
+    data: Path
+
+    @property
+    def command(self) -> list[str]:
+        photos = ["--data", str(self.data), "--weights", "scratch"]
+        return ["--study", str(self.folder / "mine.py"), *photos, "--runs", str(self.folder / "runs")]
+
+    def trials(self, name: str = "mine") -> list[FrozenTrial]:
+        url = f"sqlite:///{self.folder}/runs/studies.db"
+        return load_study(open_storage(url, create=False), name).get_trials()
+
+    def start(self, *more: str) -> "subprocess.Popen[str]":
+        words = [sys.executable, "-u", "-m", "search.run", *self.command, *more]
+        return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def succeed(main: Callable[..., object], *words: str) -> None:
+    """Type a command in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["command", *words])
+        with pytest.raises(SystemExit) as ended:
+            run_command(main)
+    assert ended.value.code == 0
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, synthetic_folder: Path) -> Place:
+    """Where the study has been run for three trials."""
+    place = Place(tmp_path_factory.mktemp("place"), synthetic_folder)
+    (place.folder / "mine.py").write_text(MINE)
+    succeed(search.run.main, *place.command, "--n-trials", "3")
+    return place
+
+
+def test_it_ends_with_as_many_trials_as_asked_for(place: Place) -> None:
+    trials = place.trials()[:3]
+    assert [trial.number for trial in trials] == [0, 1, 2]
+    assert all(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in trials)
+    assert trials[0].params == {"drop_rate": 0.0, "lr": 1e-2}
+    assert trials[0].user_attrs["role"] == "baseline"
+    assert trials[1].params == {"drop_rate": 0.5, "lr": 1e-2}  # the other level, at the baseline's setting
+    for trial in trials:
+        assert (place.folder / "runs" / "mine" / f"trial-{trial.number:04d}" / "best.safetensors").is_file()
+
+
+def test_the_same_command_again_does_nothing(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    before = [(trial.number, trial.datetime_complete) for trial in place.trials()]
+    succeed(search.run.main, *place.command, "--n-trials", "3")
+    told = capsys.readouterr().out
+    assert "Study mine has its 3 trials already." in told
+    assert "best      trial" in told
+    assert "macro F1" in told
+    assert [(trial.number, trial.datetime_complete) for trial in place.trials()] == before
+
+
+def test_a_larger_number_adds_the_difference(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    had = len(place.trials())
+    succeed(search.run.main, *place.command, "--n-trials", str(had + 1))
+    told = capsys.readouterr().out
+    assert f"trials    {had} of {had + 1} done" in told
+    assert f"trial {had}: evaluation 1 of 2" in told
+    assert len(place.trials()) == had + 1
+
+
+@pytest.mark.parametrize(
+    ("more", "hints"),
+    [
+        (("--set", "epochs=5"), ("epochs = 2", "says 5")),
+        (("--set", "image_size=48"), ("image_size = [32, 32]", "says [48, 48]")),
+        (("--set", "lr=0.01"), ("lr = nuisance", "says 0.01")),
+        (("--seed", "4"), ("seed = 0", "says 4")),
+        (("--set", "split_seed=1"), ("split_seed = 0", "says 1")),
+        (("--people", "59"), ("people = 0", "says 59")),
+        (("--data", "synthetic"), ("synthetic = False", "says True")),
+    ],
+)
+def test_another_study_under_the_same_name_is_refused_with_both_values(
+    place: Place,
+    more: tuple[str, ...],
+    hints: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    told = complain(monkeypatch, capsys, search.run.main, *place.command, "--n-trials", "9", *more)
+    assert "Study 'mine' is stored with" in told
+    assert all(hint in told for hint in hints), told
+    assert "--name" in told
+
+
+def test_the_exported_config_trains_to_the_same_macro_f1_to_the_last_digit(
+    place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = str(place.folder / "runs")
+    succeed(search.export.main, "--study", "mine", "-o", str(tmp_path / "best.toml"), "--runs", runs)
+    best = max((t for t in place.trials() if t.state == TrialState.COMPLETE), key=lambda t: t.value or 0)
+    told = capsys.readouterr().out
+    assert f"trial {best.number} of mine, macro F1 {best.value!r}" in told
+    assert "python -m maskcls.train --config" in told
+    origin = tomllib.loads((tmp_path / "best.toml").read_text())["origin"]
+    assert (origin["study"], origin["trial"], origin["value"]) == ("mine", best.number, best.value)
+    config = ("--config", str(tmp_path / "best.toml"))
+    again = tmp_path / "again"
+    succeed(maskcls.train.main, *config, "--data", str(place.data), "-o", str(again), "--runs", runs)
+    assert f"Trial {best.number} of mine had {best.value!r}: the same." in capsys.readouterr().out
+    with np.load(again / "valid.npz") as file:
+        truth, predicted = file["label_N"], file["log_prob_NK"].argmax(1)
+    assert best.value == pytest.approx(
+        f1_score(truth, predicted, labels=range(18), average="macro", zero_division=0), abs=1e-12
+    )
+    assert {path.name for path in again.iterdir()} == {
+        path.name for path in (place.folder / "runs" / "mine" / f"trial-{best.number:04d}").iterdir()
+    }
+
+
+def test_any_finished_trial_can_be_exported(place: Place, tmp_path: Path) -> None:
+    runs = str(place.folder / "runs")
+    words = ("--study", "mine", "--trial", "1", "-o", str(tmp_path / "one.toml"), "--runs", runs)
+    succeed(search.export.main, *words)
+    stored = tomllib.loads((tmp_path / "one.toml").read_text())
+    assert (stored["drop_rate"], stored["lr"]) == (0.5, 1e-2)
+
+
+def test_without_data_it_runs_a_preview_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text(MINE)
+    succeed(search.run.main, "--study", "mine.py", "--n-trials", "1", "--people", "60")
+    told = capsys.readouterr().out
+    assert "PREVIEW" in told.splitlines()[0]
+    assert "python -m search.run --study mine.py --n-trials 1 --data DIR" in told
+    assert "Study mine-preview: Does dropout help the toy?" in told
+    assert "says nothing about faces" in told
+    assert "60 people" in told
+    storage = open_storage("sqlite:///runs/studies.db", create=False)
+    assert optuna.get_all_study_names(storage) == ["mine-preview"]
+    (trial,) = load_study(storage, "mine-preview").get_trials()
+    assert trial.user_attrs["config"]["epochs"] == 1
+    assert trial.user_attrs["config"]["people"] == 60
+    # and the same photos, asked for by name, are no preview
+    succeed(search.run.main, "--study", "mine.py", "--n-trials", "1", "--data", "synthetic", "--people", "60")
+    told = capsys.readouterr().out
+    assert "PREVIEW" not in told
+    assert "Study mine: " in told
+    assert "says nothing about faces" in told
+
+
+def test_interrupted_and_killed_it_goes_on_under_the_same_number(
+    tmp_path: Path, synthetic_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = Place(tmp_path, synthetic_folder)
+    (tmp_path / "mine.py").write_text(SLOW)
+
+    # Ctrl-C: the evaluation is finished, the trial goes back into the queue
+    told, status = stop_at(place.start("--n-trials", "1"), "evaluation 2 of 20", signal.SIGINT)
+    assert status == 130
+    assert "Stopped by Ctrl-C at 0 of 1 trials. The same command goes on." in told
+    (trial,) = place.trials()
+    assert trial.state == TrialState.WAITING
+    asked_at = len(trial.intermediate_values)
+    assert 2 <= asked_at < 20
+
+    # kill -9 says nothing to anybody
+    reached = f"evaluation {asked_at + 2} of 20"
+    told, status = stop_at(place.start("--n-trials", "1"), reached, signal.SIGKILL)
+    assert status == -signal.SIGKILL
+    (trial,) = place.trials()
+    assert trial.state == TrialState.RUNNING
+    known = dict(trial.intermediate_values)
+    assert asked_at + 1 <= len(known) < 20
+
+    succeed(search.run.main, *place.command, "--n-trials", "1")
+    assert "Cut off earlier, and going on from the last evaluation: trial 0." in capsys.readouterr().out
+    (trial,) = place.trials()
+    assert (trial.number, trial.state) == (0, TrialState.COMPLETE)
+    assert list(trial.intermediate_values) == list(range(1, 21))
+    assert known.items() <= trial.intermediate_values.items()
+    assert trial.value == max(trial.intermediate_values.values())
+
+
+def stop_at(process: "subprocess.Popen[str]", line: str, number: signal.Signals) -> tuple[str, int]:
+    """Send a signal when a line with this text is out; (all that was said, exit status)."""
+    assert process.stdout is not None
+    told = ""
+    for text in process.stdout:
+        told += text
+        if line in text:
+            process.send_signal(number)
+            break
+    told += process.stdout.read()
+    return told, process.wait(timeout=60)
