@@ -3,17 +3,16 @@
 What it must cost at least: one decode a photo (about 0.8 ms of a core for 384 x 512) and N*3*H*W bytes of disk.
 """
 
-import fcntl
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from maskcls.decode import DECODER, decode_all
+from maskcls.lock import hold
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ def load_cache(
     array, facts = cache_dir / f"{key}.npy", cache_dir / f"{key}.json"
     was_built = False
     if not (array.exists() and facts.exists()):
-        with _lock(cache_dir / f"{key}.lock"):
+        with hold(cache_dir):
             if not (array.exists() and facts.exists()):  # nobody made it while we waited
                 _build(folder, paths, size, crop, array, facts, tick)
                 was_built = True
@@ -97,11 +96,3 @@ def _write_facts(
     part = path.with_suffix(".json.part")
     part.write_text(json.dumps(facts, indent=1))
     part.replace(path)
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Held by one process at a time; the kernel lets go of it when its holder dies."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

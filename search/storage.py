@@ -16,6 +16,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from maskcls.errors import UserError, nearest
+from maskcls.lock import hold
 
 BUSY_SECONDS = 60
 """How long a writer waits for another one before SQLite calls the database locked."""
@@ -41,9 +42,7 @@ def open_storage(url: str, create: bool) -> RDBStorage:
     if url.startswith("sqlite") and (path is None or path.name in ("", ":memory:")):
         raise UserError(f"The storage {url} would be gone with this command; name a file: sqlite:///runs/studies.db")
     try:
-        if path is not None:
-            _prepare_sqlite(path, create)
-        storage = RDBStorage(url, engine_kwargs={"connect_args": {"timeout": BUSY_SECONDS}} if path else None)
+        storage = RDBStorage(url) if path is None else _open_sqlite(url, path, create)
     except UserError:
         raise
     except Exception as error:  # every driver has its own family
@@ -67,16 +66,21 @@ def _sqlite_path(url: str) -> Path | None:
     return Path(unquote(url.removeprefix("sqlite:///").partition("?")[0]))
 
 
-def _prepare_sqlite(path: Path, create: bool) -> None:
-    """Write-ahead logging, so that readers (the dashboard) and writers do not wait for each other. It stays."""
+def _open_sqlite(url: str, path: Path, create: bool) -> RDBStorage:
+    """One process at a time, since two that make the same tables disturb each other.
+
+    Write-ahead logging, which stays with the file: readers (the dashboard) and writers do not wait for each other.
+    """
     if not create and not path.exists():
         raise UserError(f"There is no database {path}; `python -m search.run` makes one, --storage names another.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    connection = sqlite3.connect(path, timeout=BUSY_SECONDS)
-    try:
-        connection.execute("PRAGMA journal_mode=WAL")
-    finally:
-        connection.close()
+    with hold(path.parent):
+        connection = sqlite3.connect(path, timeout=BUSY_SECONDS)
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        finally:
+            connection.close()
+        return RDBStorage(url, engine_kwargs={"connect_args": {"timeout": BUSY_SECONDS}})
 
 
 def _tune_connection(connection: Any, _: Any) -> None:
@@ -128,6 +132,8 @@ def finish(study: optuna.Study, trial: optuna.Trial, state: TrialState, value: f
 def requeue(study: optuna.Study, trial: FrozenTrial | optuna.Trial) -> None:
     """Back into the queue under its own number, with its parameters and reports; no matter if it just ended."""
     with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
+        # its last process is forgotten first, or the trial would look lost again until the next one has claimed it
+        study._storage.set_trial_user_attr(trial._trial_id, WORKER, None)
         study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
 
 

@@ -7,9 +7,11 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+import optuna
 from optuna.storages import RDBStorage
 
 from maskcls.cli import say
+from maskcls.lock import hold
 from maskcls.provenance import commit, versions
 from search.live import LiveWatcher, PlainWatcher, Progress, is_terminal
 from search.notes import show_study
@@ -32,15 +34,13 @@ def work(setup: Setup, storage: RDBStorage, n_trials: int, timeout: float | None
 
     A new study is stored after the plan: what the plan finds impossible leaves nothing behind.
     """
-    is_new = not has_study(storage, setup.name)
-    if not is_new:
-        check_same(read_stored(load_study(storage, setup.name)), setup.stored, setup.name)
-    finished = 0 if is_new else count_finished(load_study(storage, setup.name))
+    finished = count_finished(_stored_study(setup, storage)) if has_study(storage, setup.name) else 0
     show_plan(setup, n_trials, finished)
     show_estimate(setup, setup.dataset(setup.baseline), n_trials - finished)
     say()
-    if is_new:
-        _store(setup, storage)
+    with hold(setup.runs):  # another first command may have got as far
+        if not has_study(storage, setup.name):
+            _store(setup, storage)
     job = _join(setup, storage, n_trials)
     job.stop.deadline = time.monotonic() + timeout if timeout is not None else None
     with _stop_on_signals(job.stop), job.watcher:
@@ -57,22 +57,27 @@ def work(setup: Setup, storage: RDBStorage, n_trials: int, timeout: float | None
     return 130 if job.stop.reason in STOP_SIGNALS.values() else 0
 
 
+def _stored_study(setup: Setup, storage: RDBStorage) -> optuna.Study:
+    """The study in the database; UserError when it is another one than this command asks for."""
+    study = load_study(storage, setup.name)
+    check_same(read_stored(study), setup.stored, setup.name)
+    return study
+
+
 def _store(setup: Setup, storage: RDBStorage) -> None:
-    """The study and its document."""
+    """The study, its document, and its baseline as trial 0."""
     asked = setup.stored.study
     facts = {KEY: setup.stored.to_json(), "question": asked.question, "commit": commit(), "versions": versions()}
     study = create_study(storage, setup.name, facts)
     show_study(study, setup.stored)
+    study.enqueue_trial(params_of(asked.space, asked.baseline), user_attrs={"role": "baseline"})
 
 
 def _join(setup: Setup, storage: RDBStorage, n_trials: int) -> Job:
     """The stored study with its sampler and pruner, which Optuna does not store; lost trials back in the queue."""
-    study = load_study(storage, setup.name)
+    study = _stored_study(setup, storage)
     study.sampler = StudySampler(setup.stored.study, setup.stored.seed)
     study.pruner = RungPruner(setup.stored.study, setup.num_evaluations)
-    if not study.get_trials(deepcopy=False):
-        asked = setup.stored.study
-        study.enqueue_trial(params_of(asked.space, asked.baseline), user_attrs={"role": "baseline"})
     lost = requeue_lost(study)
     if lost:
         say(f"Cut off earlier, and going on from the last evaluation: trial {', '.join(map(str, lost))}.")

@@ -74,7 +74,7 @@ def test_what_was_judged_before_an_interruption_is_not_judged_again(
     job = make_job(tmp_path, synthetic_table)
     job.watcher = Watching(lambda step: setattr(job.stop, "reason", "Ctrl-C" if step == 3 else ""))
     assert run_trial(job, ask(job)) == TrialState.WAITING
-    job.stop, job.watcher, job.study.pruner = StopRequest(), Watching(), StopAt(2)
+    job.stop, job.watcher, job.study.pruner = StopRequest(), Watching(), StopAt(3)
     assert run_trial(job, ask(job)) == TrialState.COMPLETE
     assert not [str(warning.message) for warning in recwarn if "step" in str(warning.message)]  # reported twice
 

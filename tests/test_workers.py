@@ -2,18 +2,19 @@
 
 import os
 import signal
+import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import optuna
 import pytest
 from optuna.trial import TrialState
-from search_fixtures import TOY_STUDY, Watching, make_job, make_setup
+from search_fixtures import TOY_STUDY, Watching, ask, make_job, make_setup
 
 import search.workers
 from maskcls.dataset import Table
 from search.objective import Job, StopRequest
-from search.storage import default_url, finish, has_study, load_study, open_storage
+from search.storage import WORKER, default_url, finish, has_study, load_study, open_storage, requeue_lost
 from search.stored import read_stored
 from search.summary import summarise
 from search.workers import MOST_CRASHES, _run_trials, _stop_on_signals, work
@@ -142,6 +143,16 @@ def test_a_time_limit_stops_it_and_the_same_command_goes_on(
     assert work(setup, storage, 2, 0.0, None) == 0
     assert "Stopped by --timeout at 0 of 2 trials. The same command goes on." in capsys.readouterr().out
     assert run_work(monkeypatch, tmp_path, synthetic_table, 2, [C, C]) == 0
+
+
+def test_a_trial_handed_out_again_is_not_taken_back_before_it_is_claimed(
+    tmp_path: Path, synthetic_table: Table
+) -> None:
+    job = make_job(tmp_path, synthetic_table)
+    ask(job).set_user_attr(WORKER, {"host": socket.gethostname(), "pid": 1, "started": -1})  # a process that is dead
+    assert requeue_lost(job.study) == [0]
+    assert ask(job).number == 0
+    assert requeue_lost(job.study) == []  # as another worker that starts just now
 
 
 def test_a_stop_is_asked_for_by_a_reason_or_a_deadline() -> None:

@@ -1,0 +1,22 @@
+"""One process at a time."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def hold(folder: Path) -> Iterator[None]:
+    """Wait until nobody else holds the folder, and hold it.
+
+    The lock is the folder's own (flock): it leaves no file behind, and the kernel lets go of it when its holder dies.
+    Not to be nested for one folder: a process waits for itself too.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
