@@ -62,6 +62,7 @@ def main(
     from search.study import load_study
 
     document = load_study(study)
+    data = data or None  # MASKCLS_DATA= in the environment means none
     is_preview = data is None and not document.synthetic
     chosen = _arrange(document, is_preview, data, set_ or [], people)
     stored_as = _check_name(name or Path(study).stem + ("-preview" if is_preview else ""))
