@@ -141,6 +141,7 @@ def _run(
     place = pick_device(device)
     weights = resolve_weights(wanted.weights_option, backbones_of(wanted.study))
     wanted = replace(wanted, weights=weights.describe())
+    runs.mkdir(parents=True, exist_ok=True)
     storage = open_storage(url, create=True)
     return work(Setup(name, wanted, runs, table, weights, place), storage, n_trials, timeout, storage_url)
 

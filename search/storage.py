@@ -8,15 +8,17 @@ import warnings
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote
 
 import optuna
 import sqlalchemy
+import sqlalchemy.exc
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from maskcls.errors import UserError, nearest
+from maskcls.errors import UserError, nearest, one_line
 from maskcls.lock import hold
+
+EXAMPLE = "Example: sqlite:///runs/studies.db"
 
 BUSY_SECONDS = 60
 """How long a writer waits for another one before SQLite calls the database locked."""
@@ -32,38 +34,51 @@ FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 def default_url(runs: Path) -> str:
     """Where studies are stored when nothing else is said."""
-    return f"sqlite:///{quote(str(runs))}/studies.db"
+    return sqlalchemy.URL.create("sqlite", database=str(runs / "studies.db")).render_as_string()
 
 
 def open_storage(url: str, create: bool) -> RDBStorage:
     """The database. Raises UserError when it cannot be opened, or is not there and ``create`` is false."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    path = _sqlite_path(url)
-    if url.startswith("sqlite") and (path is None or path.name in ("", ":memory:")):
-        raise UserError(f"The storage {url} would be gone with this command; name a file: sqlite:///runs/studies.db")
     try:
+        path = _sqlite_path(url)
         storage = RDBStorage(url) if path is None else _open_sqlite(url, path, create)
     except UserError:
         raise
     except Exception as error:  # every driver has its own family
-        reason = " ".join(str(error).split()).partition("(Background")[0][:200]
-        raise UserError(f"The storage {url} cannot be opened: {reason} Example: sqlite:///runs/studies.db") from error
+        reason = one_line(str(error).partition("(Background")[0]).rstrip(". ")
+        raise UserError(f"The storage {_shown(url)} cannot be opened: {reason}. {EXAMPLE}") from error
     if path is not None:
         sqlalchemy.event.listen(storage.engine, "connect", _tune_connection)
         storage.engine.dispose()  # those opened before
     return storage
 
 
+def _shown(url: str) -> str:
+    """The URL without its password."""
+    try:
+        return sqlalchemy.make_url(url).render_as_string()
+    except sqlalchemy.exc.ArgumentError:
+        return repr(url)
+
+
 def is_there(url: str) -> bool:
     """Whether the database can hold anything yet; one that is not a file has to be asked."""
-    path = _sqlite_path(url)
+    try:
+        path = _sqlite_path(url)
+    except sqlalchemy.exc.ArgumentError:
+        return True  # opening it says what is wrong
     return path is None or path.exists()
 
 
 def _sqlite_path(url: str) -> Path | None:
-    if not url.startswith("sqlite:///"):
+    """The database's file; None for a server's."""
+    parsed = sqlalchemy.make_url(url)
+    if parsed.get_backend_name() != "sqlite":
         return None
-    return Path(unquote(url.removeprefix("sqlite:///").partition("?")[0]))
+    if parsed.database in (None, "", ":memory:"):
+        raise UserError(f"The storage {url} would be gone with this command; name a file. {EXAMPLE}")
+    return Path(str(parsed.database))
 
 
 def _open_sqlite(url: str, path: Path, create: bool) -> RDBStorage:
@@ -73,7 +88,8 @@ def _open_sqlite(url: str, path: Path, create: bool) -> RDBStorage:
     """
     if not create and not path.exists():
         raise UserError(f"There is no database {path}; `python -m search.run` makes one, --storage names another.")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.parent.is_dir():
+        raise UserError(f"There is no folder {path.parent} for the database {path.name}; make it. {EXAMPLE}")
     with hold(path.parent):
         connection = sqlite3.connect(path, timeout=BUSY_SECONDS)
         try:

@@ -40,6 +40,7 @@ def test_an_export_that_cannot_be_is_one_line(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    (tmp_path / "made").mkdir()
     storage = open_storage(f"sqlite:///{tmp_path}/made/studies.db", create=True)
     create_study(storage, "mine", {KEY: make_setup(tmp_path, synthetic_table).stored.to_json()})
     create_study(storage, "theirs", {})
