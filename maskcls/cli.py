@@ -12,8 +12,8 @@ from maskcls.errors import UserError
 
 def run_command(command: Callable[..., Any]) -> NoReturn:
     """Run ``command`` as a Typer program and end the process with its exit status (an int it returns, or 0)."""
-    # A thread that waits by spinning keeps the core from whoever has work: two trainings on the same cores ran 10 to
-    # 20 times slower that way. OpenMP reads it when torch is loaded, later than this.
+    # A thread that waits by spinning keeps the core from whoever has work: trainings that share cores run 20
+    # times slower that way (benchmarks/waiting.py). OpenMP reads it when torch is loaded, later than this.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
     app.command()(command)
