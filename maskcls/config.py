@@ -135,6 +135,8 @@ def make_config(values: dict[str, Any]) -> TrainConfig:
     for name in values:
         if name not in KNOBS:
             raise UserError(f"No knob named {name!r}.{nearest(name, KNOBS)} There are: {', '.join(KNOBS)}.")
+        if isinstance(values[name], bool):  # pydantic would take it for 0 or 1
+            raise UserError(f"{name} must be a number, a word or a list of them, not {values[name]!r}.")
     try:
         return TrainConfig(**values)
     except ValidationError as error:

@@ -19,7 +19,7 @@ def pick_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         raise UserError(f"--device takes auto, cpu, cuda or cuda:N, not {name!r}.") from None
-    if device.type not in ("cpu", "cuda"):
+    if device.type not in ("cpu", "cuda") or name.startswith("cpu:"):
         raise UserError(f"--device takes auto, cpu, cuda or cuda:N, not {name!r}.")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(f"There is no device {name}: torch sees {torch.cuda.device_count()} GPUs. Use --device cpu.")

@@ -92,7 +92,7 @@ def _check_against_csv(path: Path, people: dict[str, dict[str, str]]) -> None:
     """train.csv is optional; where it is there, it must tell the same as the folders."""
     if not path.is_file():
         return
-    table = _read_csv(path, CSV_COLUMNS)
+    table = read_csv(path, CSV_COLUMNS)
     differences = [f"{name} is not in train.csv" for name in sorted(people.keys() - set(table["path"]))]
     for row in table.to_dict("records"):
         parts = people.get(row["path"])
@@ -116,7 +116,7 @@ def _same_age(text: str, years: str) -> bool:
         return False
 
 
-def _read_csv(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
+def read_csv(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     """A CSV of strings (ids have leading zeros), empty cells as empty strings."""
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
@@ -139,13 +139,13 @@ def _mend(photos: pd.DataFrame, label_fixes: str) -> pd.DataFrame:
         return photos
     if label_fixes == "auto":
         with resources.as_file(resources.files("maskcls") / "label_fixes.csv") as path:
-            fixes = _read_csv(path, FIX_COLUMNS)
+            fixes = read_csv(path, FIX_COLUMNS)
         # ids such as 000020 occur in other datasets too: only a folder with all of them is the one meant
         return _apply(photos, fixes, "the shipped list") if set(fixes["person"]) <= set(photos["id"]) else photos
     path = Path(label_fixes)
     if not path.is_file():
         raise UserError(f"There is no file {path}; --label-fixes takes a CSV with {', '.join(FIX_COLUMNS)}, or none.")
-    return _apply(photos, _read_csv(path, FIX_COLUMNS), str(path))
+    return _apply(photos, read_csv(path, FIX_COLUMNS), str(path))
 
 
 def _apply(photos: pd.DataFrame, fixes: pd.DataFrame, source: str) -> pd.DataFrame:

@@ -55,7 +55,7 @@ def main(
 
 def _photos_to_predict(images: Path) -> tuple[Path, list[str]]:
     """(folder of the photos, their file names in the order of the submission)."""
-    import pandas as pd
+    from maskcls.photos import read_csv
 
     if not images.is_dir():
         raise UserError(
@@ -67,10 +67,7 @@ def _photos_to_predict(images: Path) -> tuple[Path, list[str]]:
         names = sorted(path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
         names = [name for name in names if not name.endswith(".csv")]
     else:
-        table = pd.read_csv(info, dtype=str, keep_default_na=False)
-        if "ImageID" not in table.columns:
-            raise UserError(f"{info} must have a column ImageID; it has {', '.join(table.columns)}.")
-        names = table["ImageID"].tolist()
+        names = read_csv(info, ("ImageID",))["ImageID"].tolist()
         missing = [name for name in names if not (folder / name).is_file()]
         if missing:
             raise UserError(f"{len(missing)} photos of {info} are not in {folder}: {some(missing)}.")

@@ -115,7 +115,7 @@ def test_broken_photo_is_named(trained: Path, spoilt: Path, capsys: pytest.Captu
 def test_info_csv_without_image_ids_is_refused(trained: Path, spoilt: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (spoilt / "info.csv").write_text("image,ans\na.jpg,0\n")
     text = refusal(capsys, "--model", trained, "--images", spoilt, "-o", spoilt / "submission.csv")
-    assert "must have a column ImageID; it has image, ans." in text
+    assert "must have the columns ImageID; ImageID is missing" in text
 
 
 @pytest.mark.parametrize(
@@ -155,3 +155,17 @@ def test_model_of_a_single_task_is_refused(
     train_into(tmp_path / "age", config, data, lambda *_: True, origin={}, device=CPU, weight_file=None)
     text = refusal(capsys, "--model", tmp_path / "age", "--images", unlabelled, "-o", tmp_path / "a.csv")
     assert "predicts age alone; a submission needs all 18 classes" in text
+
+
+@pytest.mark.parametrize("content", [b"", b"name,ans\na.jpg,0\n", b"\xff\xfe\x00ImageID"])
+def test_an_info_csv_that_is_none_is_one_line(
+    tmp_path: Path, trained: Path, capsys: pytest.CaptureFixture[str], content: bytes
+) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "info.csv").write_bytes(content)
+    words = ("--model", str(trained), "--images", str(tmp_path), "-o", str(tmp_path / "out.csv"))
+    assert run(predict, *words) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("error: ")
+    assert told.count("\n") == 1
+    assert "info.csv" in told
