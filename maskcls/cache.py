@@ -5,6 +5,7 @@ What it must cost at least: one decode a photo (about 0.8 ms of a core for 384 x
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +75,8 @@ def _build(
 ) -> None:
     part = array.with_suffix(".part")
     image_NCHW = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=(len(paths), 3, *size))
+    with part.open("r+b") as file:  # a full disk says so here; a hole in a mapped file would end in a bus error
+        os.posix_fallocate(file.fileno(), 0, part.stat().st_size)
     unreadable = decode_all(folder, paths, size, crop, image_NCHW, tick)
     image_NCHW.flush()
     del image_NCHW

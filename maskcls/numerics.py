@@ -7,6 +7,9 @@ import torch
 from maskcls.config import TrainConfig, change
 from maskcls.errors import UserError
 
+SMALLEST_MICRO_BATCH = 2
+"""Batch norm needs two values a channel."""
+
 SLOW_IN_CHANNELS_LAST = ("regnet",)
 """Families that channels_last slows down (RegNet runs at 0.3x on a GPU: its grouped convolutions)."""
 

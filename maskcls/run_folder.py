@@ -15,16 +15,13 @@ from maskcls.labels import CLASS_NAMES
 from maskcls.loop import fit
 from maskcls.metrics import confusion
 from maskcls.model import Classifier, build_model
-from maskcls.numerics import resolve
+from maskcls.numerics import SMALLEST_MICRO_BATCH, resolve
 from maskcls.plots import draw_confusion
 from maskcls.reporter import Reporter
 from maskcls.result import Evaluation, Result
 
 NUMERICS = ("micro_batch", "dtype", "memory_format", "threads")
 """Knobs that say how to compute, not what."""
-
-SMALLEST_MICRO_BATCH = 2
-"""Batch norm needs two values a channel."""
 
 
 def train_into(
@@ -78,14 +75,20 @@ def draw_best(folder: Path, config: TrainConfig, title: str) -> None:
     draw_confusion(matrix_KK, config.task, title, folder / "confusion.png")
 
 
-def finished_result(folder: Path, config: TrainConfig) -> Result | None:
+def finished_result(folder: Path, config: TrainConfig, origin: dict[str, Any]) -> Result | None:
     """The result of a run that ended in this folder; None when there is none, or when it can be gone on with.
 
-    Raises UserError when the folder holds a run of another config.
+    Raises UserError when the folder holds a run of another config, on other photos or from other weights.
     """
-    if not (folder / "config.toml").exists():
-        return None
-    written, _ = load_config(folder / "config.toml")
+    if not any((folder / name).exists() for name in ("history.json", "resume.pt")):
+        return None  # nothing there, or a run that did not get to its first evaluation
+    written, there = load_config(folder / "config.toml")
+    for fact in ("split", "weights"):
+        if there.get(fact) != origin[fact]:
+            raise UserError(
+                f"{folder} holds another run: {fact} is {there.get(fact)} there and {origin[fact]} now."
+                " Choose another -o."
+            )
     config = _with_numerics_of(written, config)
     differing = [name for name, value in written if value != getattr(config, name)]
     if differing:

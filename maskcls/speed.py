@@ -11,6 +11,7 @@ from maskcls.config import TrainConfig, change
 from maskcls.dataset import Dataset
 from maskcls.inference import log_probs
 from maskcls.loop import Run, evaluation_stops
+from maskcls.numerics import SMALLEST_MICRO_BATCH
 
 TIMED_STEPS = 2
 FIRST_BATCH = 8
@@ -46,6 +47,18 @@ def measure_speed(config: TrainConfig, data: Dataset, device: torch.device, weig
 
 
 def _measure(config: TrainConfig, data: Dataset, device: torch.device, weight_file: Path | None) -> Speed:
+    """As a trial would: out of memory halves the micro-batch."""
+    while True:
+        try:
+            return _measure_once(config, data, device, weight_file)
+        except torch.OutOfMemoryError:
+            if config.micro_batch <= SMALLEST_MICRO_BATCH:
+                raise
+        torch.cuda.empty_cache()
+        config = change(config, micro_batch=max(SMALLEST_MICRO_BATCH, config.micro_batch // 2))
+
+
+def _measure_once(config: TrainConfig, data: Dataset, device: torch.device, weight_file: Path | None) -> Speed:
     run = Run(config, data, device, weight_file)
     run.model.train()
     run.step(0)

@@ -51,7 +51,8 @@ def main(
     from maskcls.loop import evaluation_stops
     from maskcls.run_folder import draw_best, finished_result, train_into
 
-    result = finished_result(out, knobs)
+    made_from = _origin(data, table.hash, source, found.describe())
+    result = finished_result(out, knobs, made_from)
     if result is None:
         people, photos = table.count("train")
         say(
@@ -68,7 +69,7 @@ def main(
             _printer(len(evaluation_stops(knobs, len(dataset.train.row_N)))),
             device=place,
             weight_file=found.file(knobs.backbone),
-            origin=_origin(data, table.hash, source, found.describe()),
+            origin=made_from,
         )
         draw_best(out, knobs, f"macro F1 {result.best.scores.macro_f1:.4f}")
     else:

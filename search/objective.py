@@ -115,6 +115,8 @@ def run_trial(job: Job, trial: optuna.Trial) -> TrialState:
         requeue(job.study, trial)
     else:
         finish(job.study, trial, state, value)
+        # only now: cut off before, the trial goes on from it to the same verdict
+        (job.setup.trial_folder(trial.number) / "resume.pt").unlink(missing_ok=True)
     job.watcher.trial_ended(trial.number, state, value)
     return state
 
@@ -146,11 +148,9 @@ def _train(job: Job, trial: optuna.Trial, values: dict[str, Any]) -> tuple[Trial
     except DivergedError as error:
         trial.set_user_attr("failure_kind", "diverged")
         trial.set_user_attr("error", str(error))
-        (folder / "resume.pt").unlink(missing_ok=True)
         return TrialState.PRUNED, reporter.best
     if reporter.verdict == TrialState.WAITING:
         return TrialState.WAITING, None
-    (folder / "resume.pt").unlink(missing_ok=True)
     _record(job, trial, config, result)
     draw_best(folder, config, f"{job.setup.name}, trial {trial.number}: macro F1 {result.best.scores.macro_f1:.4f}")
     show_trial(trial, result, folder / "confusion.png", job.setup.runs / "artifacts")
@@ -164,6 +164,7 @@ class _TrialReporter:
         self.job, self.trial, self.num_planned = job, trial, num_planned
         # of an earlier sitting; Optuna would ignore a second report of the same step, with a warning
         self.known = dict(trial.storage.get_trial(trial._trial_id).intermediate_values)
+        self.last_known = max(self.known, default=0)
         self.verdict = TrialState.COMPLETE
 
     @property
@@ -179,7 +180,8 @@ class _TrialReporter:
         self.job.watcher.evaluated(self.trial.number, step, self.num_planned, scores)
         if step == self.num_planned:
             return True
-        if is_news and self.trial.should_prune():
+        # the last step of an earlier sitting is judged again: its process may have died before it told the verdict
+        if step >= self.last_known and self.trial.should_prune():
             self.verdict = TrialState.PRUNED
             return False
         if self.job.stop:

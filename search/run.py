@@ -1,5 +1,6 @@
 """python -m search.run: run a study until it has so many trials; the same command again goes on."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -63,6 +64,8 @@ def main(
 
     document = load_study(study)
     data = data or None  # MASKCLS_DATA= in the environment means none
+    if document.synthetic and data == os.environ.get("MASKCLS_DATA"):
+        data = None  # the study brings its own photos; only an explicit --data means others
     is_preview = data is None and not document.synthetic
     chosen = _arrange(document, is_preview, data, set_ or [], people)
     stored_as = _check_name(name or Path(study).stem + ("-preview" if is_preview else ""))

@@ -9,6 +9,7 @@ import torch
 from optuna.trial import FrozenTrial, TrialState
 from search_fixtures import TOY_STUDY, StopAt, Watching, ask, make_job, scores_of, stored_trial
 
+import search.objective
 from maskcls.dataset import Table
 from search.objective import Job, StopRequest, run_trial
 from search.policy import RungPruner
@@ -74,9 +75,29 @@ def test_what_was_judged_before_an_interruption_is_not_judged_again(
     job = make_job(tmp_path, synthetic_table)
     job.watcher = Watching(lambda step: setattr(job.stop, "reason", "Ctrl-C" if step == 3 else ""))
     assert run_trial(job, ask(job)) == TrialState.WAITING
-    job.stop, job.watcher, job.study.pruner = StopRequest(), Watching(), StopAt(3)
+    job.stop, job.watcher, job.study.pruner = StopRequest(), Watching(), StopAt(2)
     assert run_trial(job, ask(job)) == TrialState.COMPLETE
     assert not [str(warning.message) for warning in recwarn if "step" in str(warning.message)]  # reported twice
+
+
+def die(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_process_that_died_before_it_told_the_verdict_does_not_change_it(
+    tmp_path: Path, synthetic_table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = make_job(tmp_path, synthetic_table)
+    job.study.pruner = StopAt(2)
+    with monkeypatch.context() as patch:
+        patch.setattr(search.objective, "_record", die)  # after the pruner's no
+        with pytest.raises(KeyboardInterrupt):
+            run_trial(job, ask(job))
+    assert stored_trial(job).state == TrialState.WAITING
+    assert (tmp_path / "toy" / "trial-0000" / "resume.pt").exists()
+    assert run_trial(job, ask(job)) == TrialState.PRUNED
+    assert list(stored_trial(job).intermediate_values) == [1, 2]
+    assert not (tmp_path / "toy" / "trial-0000" / "resume.pt").exists()
 
 
 def test_an_interruption_with_the_last_evaluation_comes_too_late(tmp_path: Path, synthetic_table: Table) -> None:

@@ -1,6 +1,7 @@
 """The folder of a run: what is written there, going on in it, and running out of memory on the way."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,9 +16,11 @@ from maskcls.reporter import Reporter, silent
 from maskcls.result import Result
 from maskcls.run_folder import draw_best, finished_result, load_trained, train_into
 
+ORIGIN: dict[str, Any] = {"split": "98ed88c46bff", "weights": {"source": "scratch"}}
+
 
 def train(folder: Path, config: TrainConfig, data: Dataset, report: Reporter = silent) -> tuple[TrainConfig, Result]:
-    return train_into(folder, config, data, report, origin={"by": "test"}, device=CPU, weight_file=None)
+    return train_into(folder, config, data, report, origin=ORIGIN, device=CPU, weight_file=None)
 
 
 class OutOfMemory:
@@ -38,12 +41,12 @@ def test_folder_holds_all_of_a_run(few_photos: Dataset, tmp_path: Path) -> None:
     folder = tmp_path / "deep" / "run"
     config, result = train(folder, TINY, few_photos)
     assert config == TINY
-    assert load_config(folder / "config.toml") == (TINY, {"by": "test"})
+    assert load_config(folder / "config.toml") == (TINY, ORIGIN)
     draw_best(folder, config, "title")
     assert (folder / "confusion.png").read_bytes().startswith(b"\x89PNG")
     names = {"config.toml", "best.safetensors", "valid.npz", "history.json", "confusion.png"}
     assert {path.name for path in folder.iterdir()} == names
-    found = finished_result(folder, TINY)
+    found = finished_result(folder, TINY, ORIGIN)
     assert found is not None
     assert (found.history, found.num_planned) == (result.history, 2)
     model, its_config = load_trained(folder, CPU)
@@ -95,18 +98,28 @@ def test_out_of_memory_at_the_smallest_micro_batch_is_an_error(
 
 def test_unfinished_run_is_gone_on_with_and_of_another_config_begun_anew(few_photos: Dataset, tmp_path: Path) -> None:
     train(tmp_path, TINY, few_photos, Log(until=1))
-    assert finished_result(tmp_path, TINY) is None
+    assert finished_result(tmp_path, TINY, ORIGIN) is None
     _, result = train(tmp_path, change(TINY, lr=2e-2), few_photos)
     assert facts(result) == facts(fit(change(TINY, lr=2e-2), few_photos, device=CPU))
     assert load_config(tmp_path / "config.toml")[0].lr == 2e-2
 
 
 def test_folder_of_another_run_is_not_taken_for_this_one(few_photos: Dataset, tmp_path: Path) -> None:
-    assert finished_result(tmp_path, TINY) is None
+    assert finished_result(tmp_path, TINY, ORIGIN) is None
     train(tmp_path, TINY, few_photos)
-    assert finished_result(tmp_path, change(TINY, threads=2, micro_batch=8)) is not None
+    assert finished_result(tmp_path, change(TINY, threads=2, micro_batch=8), ORIGIN) is not None
     with pytest.raises(UserError, match=r"holds another run: lr is 0\.01 there and 0\.02 now\. Choose another -o\."):
-        finished_result(tmp_path, change(TINY, lr=0.02))
+        finished_result(tmp_path, change(TINY, lr=0.02), ORIGIN)
+
+
+@pytest.mark.parametrize("until", [1, 9])
+@pytest.mark.parametrize("fact", [{"split": "of other photos"}, {"weights": {"source": "folder"}}])
+def test_a_run_on_other_photos_or_weights_is_another_run(
+    few_photos: Dataset, tmp_path: Path, fact: dict[str, object], until: int
+) -> None:
+    train(tmp_path, TINY, few_photos, Log(until=until))  # ended, or stopped on the way
+    with pytest.raises(UserError, match=r"holds another run: (split|weights) is .* there and .* now"):
+        finished_result(tmp_path, TINY, {**ORIGIN, **fact})
 
 
 def test_folder_without_a_model_is_refused(few_photos: Dataset, tmp_path: Path) -> None:
