@@ -46,6 +46,7 @@ class Batches:
 
 
 def _fits(image_XCHW: Tensor, count: int, device: torch.device) -> bool:
+    torch.cuda.empty_cache()  # what the last model's allocator still holds counts as taken otherwise
     free, _ = torch.cuda.mem_get_info(device)
     return count * image_XCHW[0].numel() <= SPARE_SHARE * free
 

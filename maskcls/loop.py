@@ -104,7 +104,7 @@ class Run:
         return Result(tuple(self.history), len(self.stops))
 
     def train_until(self, stop: int) -> None:
-        """Optimizer steps up to ``stop``. Nothing in here waits for the device but the last line's read."""
+        """Optimizer steps up to ``stop``; the loss is read once, at the end."""
         self.model.train()
         begun, first = time.perf_counter(), self.steps_done
         loss_sum = torch.zeros((), device=self.device)

@@ -39,7 +39,10 @@ def main(
     config = make_config(best.user_attrs["config"])
     save_config(out, config, {**best.user_attrs["origin"], "value": best.value, "state": best.state.name.lower()})
     say(f"{out}: trial {best.number} of {study}, macro F1 {best.value!r}, seed {config.seed}, split {stored.split}")
-    say(f"Next: python -m maskcls.train --config {out} --data {stored.data} -o runs/best")
+    asked = f" --label-fixes {stored.label_fixes}" if stored.label_fixes != "auto" else ""
+    asked += " --skip-unreadable" if stored.skip_unreadable else ""
+    asked += f" --runs {runs}" if runs != Path("runs") else ""
+    say(f"Next: python -m maskcls.train --config {out} --data {stored.data} -o {runs}/best{asked}")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from typing import Any
 from maskcls.config import KNOBS, make_config
 from maskcls.errors import UserError, nearest, one_line
 
-NEVER_SEARCHED = ("seed", "split_seed", "valid_share", "people", "epochs", "evaluations_per_epoch")
+NEVER_SEARCHED = ("task", "seed", "split_seed", "valid_share", "people", "epochs", "evaluations_per_epoch")
 """Trials that differ in these cannot be compared."""
 
 STRETCHES = 4
