@@ -18,6 +18,9 @@ from maskcls.errors import UserError, nearest, one_line
 NEVER_SEARCHED = ("task", "seed", "split_seed", "valid_share", "people", "epochs", "evaluations_per_epoch")
 """Trials that differ in these cannot be compared."""
 
+MOST_COMBINATIONS = 1024
+"""Of Choices that are tried out together when a study is written: one that cannot be would fail in its trials."""
+
 STRETCHES = 4
 """Levels that a scientific range is divided into."""
 
@@ -110,6 +113,9 @@ def _check(study: Study) -> None:
         if not contains(knob, study.baseline[name]):
             raise UserError(f"The baseline's {name}, {study.baseline[name]!r}, is outside of {knob}.")
     make_config({**study.fixed, **study.baseline})
+    choices = {name: knob.options for name, knob in study.space.items() if isinstance(knob, Choice)}
+    for options in itertools.islice(itertools.product(*choices.values()), MOST_COMBINATIONS):
+        make_config({**study.fixed, **study.baseline, **dict(zip(choices, options, strict=True))})
     if study.preview:
         preview_of(study)
 

@@ -14,7 +14,7 @@ from maskcls.dataset import Table
 from search.objective import Job, StopRequest, run_trial
 from search.policy import RungPruner
 from search.storage import count_finished
-from search.study import Choice
+from search.study import Int
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +184,7 @@ def test_running_out_of_memory_is_a_crash_of_its_own_kind(
 def test_a_combination_of_knobs_that_cannot_be_ends_its_trial(tmp_path: Path, synthetic_table: Table) -> None:
     study = replace(
         TOY_STUDY,
-        nuisance={"batch_size": Choice(16, 32), "micro_batch": Choice(16, 32)},
+        nuisance={"batch_size": Int(16, 32), "micro_batch": Int(16, 32)},
         baseline={"drop_rate": 0.0, "batch_size": 32, "micro_batch": 32},
     )
     job = make_job(tmp_path, synthetic_table, study)

@@ -247,3 +247,9 @@ def test_options_are_told_apart_in_the_database() -> None:
     assert encode(0.7) == 0.7
     with pytest.raises(UserError, match="two different"):
         replace(a_study(), scientific={"augment": Choice((), "none")}, baseline={"augment": (), "lr": 1e-3})
+
+
+def test_choices_that_cannot_be_together_are_refused_before_any_trial() -> None:
+    knobs = {"batch_size": Choice(32, 16), "drop_rate": Choice(0.0, 0.5)}
+    with pytest.raises(UserError, match=r"micro_batch \(32\) must not exceed batch_size \(16\)"):
+        Study("Which?", nuisance=knobs, fixed={"micro_batch": 32}, baseline={"batch_size": 32, "drop_rate": 0.0})
