@@ -95,9 +95,10 @@ def _predict(
 
     from maskcls.batches import Batches
     from maskcls.checkpoint import Predictions
+    from maskcls.cores import num_cores
     from maskcls.dataset import for_task, load_photos, side_of
     from maskcls.inference import log_probs
-    from maskcls.numerics import num_cores, pick_device, resolve
+    from maskcls.numerics import pick_device, resolve
     from maskcls.run_folder import load_trained
 
     place = pick_device(device)

@@ -1,10 +1,9 @@
 """What changes the last bits of a run (threads, dtype, memory format, micro-batch), resolved once and written down."""
 
-import os
-
 import torch
 
 from maskcls.config import TrainConfig, change
+from maskcls.cores import num_cores
 from maskcls.errors import UserError
 
 SMALLEST_MICRO_BATCH = 2
@@ -35,11 +34,6 @@ def describe_device(device: torch.device) -> str:
         return f"cpu, {num_cores()} cores"
     properties = torch.cuda.get_device_properties(device)
     return f"{device} ({properties.name}, {properties.total_memory / 2**30:.0f} GiB)"
-
-
-def num_cores() -> int:
-    """Cores this process may use, which containers and taskset restrict."""
-    return len(os.sched_getaffinity(0))
 
 
 def resolve(config: TrainConfig, device: torch.device) -> TrainConfig:

@@ -36,8 +36,9 @@ def main(
     import pandas as pd
     import torch
 
+    from maskcls.cores import num_cores
     from maskcls.inference import log_probs
-    from maskcls.numerics import num_cores, pick_device, resolve
+    from maskcls.numerics import pick_device, resolve
     from maskcls.run_folder import load_trained
 
     place = pick_device(device)

@@ -22,13 +22,13 @@ def main(
     """Write the best trial's training config, and where it came from, to a file."""
     from optuna.trial import TrialState
 
+    from search.keep import best_trials
     from search.storage import default_url, load_study, open_storage
     from search.stored import read_stored
-    from search.summary import best_of
 
     stored_study = load_study(open_storage(storage or default_url(runs), create=False), study)
     stored = read_stored(stored_study)
-    best = best_of(stored_study)
+    best = next(iter(best_trials(stored_study.get_trials(deepcopy=False), 1)), None)
     if trial is not None:
         best = next((found for found in stored_study.get_trials(deepcopy=False) if found.number == trial), None)
     if best is None or best.state not in (TrialState.COMPLETE, TrialState.PRUNED) or "config" not in best.user_attrs:

@@ -24,13 +24,7 @@ STATE_STYLES = {"running": "bold", "pruned": "dim", "failed": "red", "interrupte
 
 
 class Watcher(Protocol):
-    """Told of everything that happens to trials; a context manager, to give the terminal back."""
-
-    progress: "Progress"
-
-    def __enter__(self) -> "Watcher": ...
-
-    def __exit__(self, *_: object) -> None: ...
+    """Told of everything that happens to trials."""
 
     def trial_began(self, number: int, values: Mapping[str, Any]) -> None:
         """A trial starts, or goes on after an interruption."""
@@ -40,6 +34,16 @@ class Watcher(Protocol):
 
     def trial_ended(self, number: int, state: TrialState, value: float | None, why: str = "") -> None:
         """The verdict, and what made a trial fail; WAITING for an interrupted trial."""
+
+
+class Screen(Watcher, Protocol):
+    """What a person looks at; a context manager, to give the terminal back."""
+
+    progress: "Progress"
+
+    def __enter__(self) -> "Screen": ...
+
+    def __exit__(self, *_: object) -> None: ...
 
 
 def describe_values(values: Mapping[str, Any]) -> str:
@@ -78,9 +82,10 @@ class Progress:
 
     num_trials: int
     finished: int
-    """Of the whole study, those of earlier commands included."""
+    """Of the whole study, those of earlier and other commands included."""
     best: tuple[float, int] | None
-    """(value, trial number) of the best complete trial."""
+    """(value, trial number) of the best complete trial of the study."""
+    num_workers: int = 1
     rows: dict[int, _Row] = field(default_factory=dict)
 
     def began(self, number: int, values: str) -> _Row:
@@ -93,14 +98,10 @@ class Progress:
         self.rows[number].num_planned = num_planned
         self.rows[number].curve.append(scores.macro_f1)
 
-    def ended(self, number: int, state: TrialState, value: float | None) -> _Row:
-        """Close the trial's row and count it."""
+    def ended(self, number: int, state: TrialState) -> _Row:
+        """Close the trial's row."""
         row = self.rows[number]
         row.state, row.seconds = STATE_NAMES.get(state, "interrupted"), time.monotonic() - row.began
-        if state in (TrialState.COMPLETE, TrialState.PRUNED):
-            self.finished += 1
-        if state == TrialState.COMPLETE and value is not None and (self.best is None or value > self.best[0]):
-            self.best = (value, number)
         return row
 
     def headline(self) -> str:
@@ -110,7 +111,8 @@ class Progress:
         done = [row.seconds for row in self.rows.values() if row.state in ("complete", "pruned")]
         left = ""
         if done and self.finished < self.num_trials:
-            left = f", about {duration(sum(done) / len(done) * max(0, self.num_trials - self.finished))} left"
+            seconds = sum(done) / len(done) * (self.num_trials - self.finished) / self.num_workers
+            left = f", about {duration(seconds)} left"
         return f"{self.finished} of {self.num_trials} trials, {best}, {pruned} pruned{left}"
 
 
@@ -139,7 +141,7 @@ class PlainWatcher:
 
     def trial_ended(self, number: int, state: TrialState, value: float | None, why: str = "") -> None:
         """See Watcher."""
-        row = self.progress.ended(number, state, value)
+        row = self.progress.ended(number, state)
         best = "" if row.best is None else f", macro F1 {row.best:.4f}"
         say(f"trial {number}: {row.state}{best}, {duration(row.seconds)}; {self.progress.headline()}")
         if why:
@@ -171,7 +173,7 @@ class LiveWatcher:
 
     def trial_ended(self, number: int, state: TrialState, value: float | None, why: str = "") -> None:
         """See Watcher."""
-        row = self.progress.ended(number, state, value)
+        row = self.progress.ended(number, state)
         row.values += f"  {why}"
 
     def _render(self) -> Group:

@@ -1,5 +1,6 @@
 """What optuna-dashboard shows beside its own plots: notes on the study and its trials, and their pictures."""
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -7,13 +8,16 @@ import optuna
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 
 from maskcls.result import Result
+from search.keep import best_trials
 from search.live import describe_values
+from search.replicates import noise
+from search.space import values_of
 from search.stored import Stored
 from search.study import Knob, describe_knob
 
 
 def show_study(study: optuna.Study, stored: Stored) -> None:
-    """The question, and how it is asked."""
+    """The question, how it is asked, and how far it is."""
     from optuna_dashboard import save_note
 
     asked = stored.study
@@ -22,9 +26,29 @@ def show_study(study: optuna.Study, stored: Stored) -> None:
     fixed = describe_values({name: value for name, value in asked.fixed.items() if name not in asked.space})
     save_note(
         study,
-        f"## {asked.question}\n\n{label}{tables}Baseline (trial 0): {describe_values(asked.baseline)}\n\n"
+        f"## {asked.question}\n\n{label}{_so_far(study, stored)}{tables}"
+        f"Baseline (trial 0): {describe_values(asked.baseline)}\n\n"
         f"Fixed: {fixed}\n\nData {stored.data}, split {stored.split}, weights: {stored.weights['source']}.\n",
     )
+
+
+def _so_far(study: optuna.Study, stored: Stored) -> str:
+    """How many trials, the best one, the baseline and the noise."""
+    trials = study.get_trials(deepcopy=False)
+    counts = Counter(trial.state.name.lower() for trial in trials)
+    lines = [f"Trials: {', '.join(f'{count} {state}' for state, count in counts.items()) or 'none yet'}"]
+    best = next(iter(best_trials(trials, 1)), None)
+    if best is not None:
+        values = describe_values(values_of(stored.study.space, best.params))
+        lines.append(f"Best so far: trial {best.number}, macro F1 {best.value:.4f}: {values}")
+    if trials and trials[0].value is not None:
+        lines.append(f"Baseline so far: macro F1 {trials[0].value:.4f}")
+    known = noise(trials)
+    if known is not None:
+        lines.append(
+            f"Noise from training seed to training seed: {known.deviation:.4f} ({known.freedom} repeated runs)"
+        )
+    return "".join(f"- {line}\n" for line in lines) + "\n"
 
 
 def _table(role: str, knobs: Mapping[str, Knob]) -> str:
@@ -34,7 +58,6 @@ def _table(role: str, knobs: Mapping[str, Knob]) -> str:
 
 def show_trial(trial: optuna.Trial, result: Result, picture: Path, artifacts: Path) -> None:
     """A trial's scores and its confusion matrix. Before the trial ends, since then it is frozen."""
-    from optuna_dashboard import save_note
     from optuna_dashboard.artifact import get_artifact_path
 
     artifacts.mkdir(parents=True, exist_ok=True)
@@ -44,9 +67,23 @@ def show_trial(trial: optuna.Trial, result: Result, picture: Path, artifacts: Pa
     )
     scores = result.best.scores
     parts = "".join(f"| {part} macro F1 | {value:.4f} |\n" for part, value in scores.f1_per_part.items())
-    save_note(
+    _save_note(
         trial,
         f"Best at evaluation {result.best.step} of {len(result.history)} ({result.num_planned} planned).\n\n"
         f"| | |\n|---|---|\n| macro F1 | {scores.macro_f1:.4f} |\n{parts}| accuracy | {scores.accuracy:.4f} |\n"
         f"| loss | {scores.loss:.4f} |\n\n![confusion matrix]({get_artifact_path(trial, artifact)})\n",
     )
+
+
+def _save_note(trial: optuna.Trial, body: str) -> None:
+    """optuna_dashboard.save_note for a trial, which reads the notes of all other trials to write one."""
+    from optuna_dashboard._note import note_str_key_prefix, note_ver_key, split_body
+
+    storage, study_id, trial_id = trial.storage, trial.study._study_id, trial._trial_id
+    parts = split_body(body, trial_id)
+    storage.set_study_system_attr(study_id, note_ver_key(trial_id), 1)
+    storage.set_study_system_attr(
+        study_id, f"{note_str_key_prefix(trial_id)}{len(parts)}", ""
+    )  # the end of an older one
+    for key, part in parts.items():
+        storage.set_study_system_attr(study_id, key, part)

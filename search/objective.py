@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import time
 import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +12,9 @@ import torch
 from optuna.trial import TrialState
 
 from maskcls.cli import say
-from maskcls.config import TrainConfig
+from maskcls.config import TrainConfig, change
 from maskcls.dataset import Dataset, Table, load_dataset
+from maskcls.errors import UserError, one_line
 from maskcls.loop import DivergedError, evaluation_stops
 from maskcls.metrics import Scores
 from maskcls.numerics import describe_device, resolve
@@ -22,26 +22,29 @@ from maskcls.provenance import commit, versions
 from maskcls.result import Result
 from maskcls.run_folder import draw_best, train_into
 from maskcls.weights import Weights
+from search.failures import CRASH, DIVERGED, MOST_TRIES, OUT_OF_MEMORY, UNREADABLE, crashes_of, is_of_the_disk
+from search.keep import remove_parts, sweep, trial_folder
 from search.live import Watcher
 from search.notes import show_trial
+from search.policy import Policy
 from search.space import values_of
-from search.storage import claim, finish, requeue
 from search.stored import Stored
+from search.trials import TakenOverError, check_mine, fail, finish, requeue
 
 
 @dataclass
 class StopRequest:
-    """True once a signal came or the time is up; trials look at it after every evaluation."""
+    """True once somebody wants the worker to stop; trials look at it after every evaluation."""
 
     reason: str = ""
     """Who asked; empty while nobody did."""
-    deadline: float | None = None
-    """On time.monotonic's clock; None: no time limit."""
 
     def __bool__(self) -> bool:
-        if not self.reason and self.deadline is not None and time.monotonic() >= self.deadline:
-            self.reason = "--timeout"
         return bool(self.reason)
+
+
+class StopStudyError(Exception):
+    """No other trial would do better: the disk is full, or the photos cannot be read. Its text is the cause."""
 
 
 @dataclass
@@ -55,6 +58,8 @@ class Setup:
     table: Table
     weights: Weights
     device: torch.device
+    cores: int = 0
+    """CPU threads for a training whose config does not name a number; 0: all."""
     _datasets: dict[tuple[Any, ...], Dataset] = field(default_factory=dict)
 
     @property
@@ -67,9 +72,18 @@ class Setup:
         """Of a trial that nobody stops."""
         return len(evaluation_stops(self.baseline, self.table.count("train")[1]))
 
+    @property
+    def folder(self) -> Path:
+        """The study's."""
+        return self.runs / self.name
+
     def trial_folder(self, number: int) -> Path:
         """Belongs to the trial of this number for good."""
-        return self.runs / self.name / f"trial-{number:04d}"
+        return trial_folder(self.folder, number)
+
+    def resolve(self, config: TrainConfig) -> TrainConfig:
+        """The config with its numerics, as this worker computes."""
+        return resolve(change(config, threads=config.threads or self.cores), self.device)
 
     def dataset(self, config: TrainConfig) -> Dataset:
         """The decoded photos as ``config`` wants them; kept, since trials mostly want the same."""
@@ -86,38 +100,57 @@ class Job:
 
     setup: Setup
     study: optuna.Study
+    policy: Policy
     watcher: Watcher
+    worker: dict[str, Any]
+    """processes.describe_myself of this process."""
     stop: StopRequest = field(default_factory=StopRequest)
+    keep: int = 5
+    """Trials whose best weights stay on the disk."""
 
 
 def run_trial(job: Job, trial: optuna.Trial) -> TrialState:
-    """Run a trial to its verdict and tell it; WAITING when it was interrupted and goes back into the queue.
+    """Run a trial to its verdict and tell it; WAITING when it goes back into the queue.
 
-    Raises whatever a crash raises, after telling FAIL.
+    Raises KeyboardInterrupt when told to stop at once and StopStudyError when no other trial would do better, with
+    the trial back in the queue.
     """
-    claim(trial)
     values = values_of(job.setup.stored.study.space, trial.params)
     job.watcher.trial_began(trial.number, values)
     try:
         state, value = _train(job, trial, values)
+        check_mine(job.study, trial, job.worker)
     except KeyboardInterrupt:
         requeue(job.study, trial)
         raise
+    except TakenOverError as error:
+        job.watcher.trial_ended(trial.number, TrialState.WAITING, None, str(error))
+        return TrialState.WAITING
     except Exception as error:
-        kind = "out of memory" if isinstance(error, torch.OutOfMemoryError) else "crash"
-        trial.set_user_attr("failure_kind", kind)
-        trial.set_user_attr("error", f"{type(error).__name__}: {error}"[:1000])
-        _keep_traceback(job.setup.trial_folder(trial.number))
-        finish(job.study, trial, TrialState.FAIL, None)
-        job.watcher.trial_ended(trial.number, TrialState.FAIL, None, str(error))
-        raise
+        return _failed(job, trial, error)
     if state == TrialState.WAITING:
         requeue(job.study, trial)
     else:
         finish(job.study, trial, state, value)
-        # only now: cut off before, the trial goes on from it to the same verdict
-        (job.setup.trial_folder(trial.number) / "resume.pt").unlink(missing_ok=True)
+        # only now: cut off before, the trial goes on from its files to the same verdict
+        sweep(job.study.get_trials(deepcopy=False), job.setup.folder, job.keep)
     job.watcher.trial_ended(trial.number, state, value)
+    return state
+
+
+def _failed(job: Job, trial: optuna.Trial, error: Exception) -> TrialState:
+    """Note what went wrong; the trial is tried again later or is over."""
+    text = f"{type(error).__name__}: {error}"
+    if is_of_the_disk(error):
+        requeue(job.study, trial)  # when the database is on the same full disk: its process is seen to be gone
+        raise StopStudyError(f"the disk: {one_line(error)}") from error
+    _keep_traceback(job.setup.trial_folder(trial.number))
+    if isinstance(error, UnreadableDataError):
+        fail(job.study, trial, UNREADABLE, str(error))
+        raise StopStudyError(str(error)) from error
+    kind = OUT_OF_MEMORY if isinstance(error, torch.OutOfMemoryError) else CRASH
+    state = fail(job.study, trial, kind, text)
+    job.watcher.trial_ended(trial.number, state, None, one_line(text))
     return state
 
 
@@ -129,9 +162,14 @@ def _keep_traceback(folder: Path) -> None:
 
 
 def _train(job: Job, trial: optuna.Trial, values: dict[str, Any]) -> tuple[TrialState, float | None]:
-    config = resolve(job.setup.stored.config(values), job.setup.device)
-    dataset = job.setup.dataset(config)
+    asked = job.setup.stored.config(values, trial.user_attrs.get("seed"))
+    config = job.setup.resolve(asked)
+    try:
+        dataset = job.setup.dataset(config)
+    except UserError as error:
+        raise UnreadableDataError(str(error)) from error
     folder = job.setup.trial_folder(trial.number)
+    _make_ready(folder, crashes_of(job.study._storage.get_trial(trial._trial_id)))
     reporter = _TrialReporter(job, trial, len(evaluation_stops(config, len(dataset.train.row_N))))
     if reporter.known and not (folder / "resume.pt").exists():
         say(f"trial {trial.number}: {folder}/resume.pt is not here, so it starts again")
@@ -146,8 +184,9 @@ def _train(job: Job, trial: optuna.Trial, values: dict[str, Any]) -> tuple[Trial
             weight_file=job.setup.weights.file(config.backbone),
         )
     except DivergedError as error:
-        trial.set_user_attr("failure_kind", "diverged")
+        trial.set_user_attr("failure_kind", DIVERGED)
         trial.set_user_attr("error", str(error))
+        trial.set_user_attr("config", json.loads(config.model_dump_json()))
         return TrialState.PRUNED, reporter.best
     if reporter.verdict == TrialState.WAITING:
         return TrialState.WAITING, None
@@ -155,6 +194,20 @@ def _train(job: Job, trial: optuna.Trial, values: dict[str, Any]) -> tuple[Trial
     draw_best(folder, config, f"{job.setup.name}, trial {trial.number}: macro F1 {result.best.scores.macro_f1:.4f}")
     show_trial(trial, result, folder / "confusion.png", job.setup.runs / "artifacts")
     return reporter.verdict, result.best.scores.macro_f1
+
+
+def _make_ready(folder: Path, crashes: int) -> None:
+    """The trial's folder without what a killed process left half written.
+
+    The last try of a trial that crashes begins anew: the state that it goes on from may be what crashes it.
+    """
+    remove_parts(folder)
+    if crashes >= MOST_TRIES - 1:
+        (folder / "resume.pt").unlink(missing_ok=True)
+
+
+class UnreadableDataError(Exception):
+    """The photos cannot be read any more."""
 
 
 class _TrialReporter:
@@ -173,21 +226,25 @@ class _TrialReporter:
         return max(self.known.values(), default=None)
 
     def __call__(self, step: int, scores: Scores) -> bool:
-        is_news = step not in self.known
-        if is_news:
+        if step not in self.known:
+            check_mine(self.job.study, self.trial, self.job.worker)
             self.known[step] = scores.macro_f1
             self.trial.report(scores.macro_f1, step)
         self.job.watcher.evaluated(self.trial.number, step, self.num_planned, scores)
         if step == self.num_planned:
             return True
         # the last step of an earlier sitting is judged again: its process may have died before it told the verdict
-        if step >= self.last_known and self.trial.should_prune():
+        if step >= self.last_known and not self._goes_on():
             self.verdict = TrialState.PRUNED
             return False
         if self.job.stop:
             self.verdict = TrialState.WAITING
             return False
         return True
+
+    def _goes_on(self) -> bool:
+        stored = self.trial.storage.get_trial(self.trial._trial_id)
+        return self.job.policy.goes_on(self.job.study, stored, self.num_planned)
 
 
 def _origin(job: Job, number: int) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import itertools
 import statistics
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,13 +10,13 @@ from maskcls.cli import say
 from maskcls.config import TrainConfig
 from maskcls.dataset import Dataset
 from maskcls.errors import some
-from maskcls.numerics import describe_device, resolve
+from maskcls.numerics import describe_device
 from maskcls.speed import measure_speed
 from maskcls.split import missing_classes
+from search.limits import Limits
 from search.live import duration
 from search.objective import Setup
-from search.policy import RUNG_FACTOR, rungs
-from search.space import factors
+from search.policy import Policy
 from search.stored import Stored
 from search.study import Choice, Study, describe_knob
 
@@ -34,8 +35,8 @@ def backbones_of(study: Study) -> list[str]:
     return [str(study.fixed.get("backbone", TrainConfig().backbone))]
 
 
-def show_plan(setup: Setup, num_trials: int, finished: int) -> None:
-    """Data, split, weights, device and rungs, in a line each."""
+def show_plan(setup: Setup, limits: Limits, finished: int, workers: int) -> None:
+    """Data, split, weights, device, warm starts and rungs, in a line each."""
     stored, study = setup.stored, setup.stored.study
     say(f"Study {setup.name}: {study.question}")
     if study.synthetic:
@@ -55,32 +56,38 @@ def show_plan(setup: Setup, num_trials: int, finished: int) -> None:
     say(f"  weights   {source}, {some(backbones_of(study))}")
     if setup.weights.note:
         say(f"            NOT PRETRAINED: {setup.weights.note}.")
-    say(f"  device    {describe_device(setup.device)}")
+    at_once = f", {workers} workers" if workers > 1 else ""
+    say(f"  device    {describe_device(setup.device)}{at_once}")
     for role, knobs in (("compared", study.scientific), ("tuned", study.nuisance)):
         if knobs:
             say(f"  {role:9s} {'; '.join(f'{name} {describe_knob(knob)}' for name, knob in knobs.items())}")
     say(f"  pruning   {_pruning(setup)}")
-    say(f"  trials    {finished} of {num_trials} done")
+    if stored.warm:
+        sources = Counter(warm["from"] for warm in stored.warm)
+        say(f"  warm      {'; '.join(f'{count} {source}' for source, count in sources.items())}")
+    say(f"  trials    {finished} of {limits.n_trials} done{_other_limits(limits)}")
+
+
+def _other_limits(limits: Limits) -> str:
+    epochs = f", at most {limits.max_epochs:g} epochs in all" if limits.max_epochs is not None else ""
+    patience = f", at most {limits.patience} without a better one" if limits.patience is not None else ""
+    return epochs + patience
 
 
 def _pruning(setup: Setup) -> str:
-    planned = setup.num_evaluations
-    at = rungs(planned)
-    if not at:
-        return "none: a trial has one evaluation"
-    where = ", ".join(map(str, at))
-    against = " of its level" if factors(setup.stored.study.scientific) else ""
-    return f"after evaluation {where} of {planned} the better 1 in {RUNG_FACTOR}{against} goes on"
+    stored = setup.stored
+    return Policy(stored.study, stored.seed).describe_pruning(setup.num_evaluations)
 
 
-def show_estimate(setup: Setup, data: Dataset, num_left: int) -> None:
+def show_estimate(setup: Setup, data: Dataset, num_left: int, workers: int) -> None:
     """Time for the trials left, from a few real steps of every backbone; builds each, so that none fails later."""
     seconds = []
     for config in _variants(setup.stored):
-        config = resolve(config, setup.device)
+        config = setup.resolve(config)
         speed = measure_speed(config, data, setup.device, setup.weights.file(config.backbone))
         seconds.append(speed.seconds(config, data))
-    mean, total = statistics.mean(seconds), statistics.mean(seconds) * num_left
+    mean = statistics.mean(seconds)
+    total = mean * num_left / workers
     say(f"  time      about {duration(mean)} a trial unpruned, at most {duration(total)} for {num_left}")
     if total > LONG_SECONDS:
         say(f"            {_shorter(setup.stored.study)}")

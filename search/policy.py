@@ -1,94 +1,119 @@
-"""Which configuration comes next, and which trial is not worth finishing.
+"""Which configuration comes next, and whether a trial goes on: functions of the study's trials so far.
 
 Plain TPE chases the best, so it visits a losing level of a scientific knob in a few trials of fifty only, and then
 what is compared is a tuned level with an untuned one. Here the levels are dealt out first, in about equal shares.
-Every level begins with the baseline's nuisance setting and goes on with the same quasi-random ones (Sobol), so that
-levels are compared at equal settings before anything is known; then TPE tunes the nuisance knobs, from all trials,
-each measured against its own level. A trial is pruned against trials of its own levels only.
+Every level begins with the same nuisance settings: the baseline's, those known to work (warm starts), points that
+fill the space (Sobol). So levels are compared at equal settings before anything is known. Then the sampler tunes the
+nuisance knobs, from all trials, each measured against its own level. A trial is pruned against trials of its own
+levels only. One trial in eight repeats a setting with another training seed, so that the study knows its own noise.
 """
 
-import itertools
-import math
-import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.pruners import BasePruner
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
-from optuna.trial import FrozenTrial, TrialState, create_trial
-from scipy.stats import qmc
+from optuna.trial import FrozenTrial, TrialState
 
+from search.levels import Levels, deal, level_offsets
+from search.pruners import make_pruner
+from search.pruning import Pruning
+from search.replicates import incumbent, noise, setting
 from search.space import Factor, distributions, factors, params_of
 from search.study import Study
+from search.tuning import make_sampler, sobol, tune, value_at
 
-RUNG_SHARES = (1 / 4, 1 / 2)
-"""Where trials are compared, as shares of the study's length: not before the warm-up, a tenth, is well over."""
-RUNG_FACTOR = 2
-"""The best one in this many goes on."""
 STARTUP_TRIALS = 10
-"""Finished trials before TPE has something to go by (Optuna's own default)."""
-MOST_COMBINATIONS = 1024
-"""More combinations of levels than this are sampled, not listed, when the next one is dealt."""
+"""Finished trials before the sampler has something to go by (the default of Optuna's TPE)."""
 
-Levels = tuple[int, ...]
+REPLICATE_EVERY = 8
+"""One trial in so many repeats a setting: the baseline and the incumbent in turn, three times each in 50 trials."""
 
 
-class StudySampler(BaseSampler):
-    """Deals out the scientific levels and lets TPE tune the rest.
+@dataclass(frozen=True)
+class Proposal:
+    """A trial to be run."""
 
-    Every trial's draws are a function of (seed, its number, the trials before it), so a resumed study neither
-    repeats its random points nor depends on where it was interrupted.
+    params: dict[str, Any]
+    attributes: dict[str, Any] = field(default_factory=dict)
+    """Of the trial: "role" (baseline, warm start, replicate), "of" and "seed" of a replicate, "from" of a warm start."""
+
+
+class Policy:
+    """The search policy of one study.
+
+    Every draw is a function of (seed, number of the trial, the trials before it), so a resumed study neither repeats
+    its random points nor depends on where it was interrupted.
     """
 
-    def __init__(self, study: Study, seed: int) -> None:
+    def __init__(self, study: Study, seed: int, warm: Sequence[Mapping[str, Any]] = ()) -> None:
+        """``warm``: settings to try after the baseline, each {"params": nuisance parameters, "from": its source}.
+
+        Raises UserError for a sampler or pruner that cannot be made.
+        """
         self.distributions = distributions(study.space)
         self.baseline = params_of(study.space, study.baseline)
         self.factors = factors(study.scientific)
         scientific = {factor.param for factor in self.factors}
         self.tuned = {name: found for name, found in self.distributions.items() if name not in scientific}
-        self.seed = seed
+        self.seed, self.warm, self.asked = seed, list(warm), study.sampler
+        self.pruner: Pruning | BasePruner = make_pruner(study.pruner)
+        make_sampler(self.asked, seed)  # to be told now
 
-    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """The whole space, known from the study and not guessed from its trials."""
-        return self.distributions
-
-    def sample_relative(
-        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        """Values of all parameters of the next trial."""
-        rng = np.random.default_rng([self.seed, trial.number])
-        begun = [other for other in study.get_trials(deepcopy=False) if self._has_begun(other, trial)]
-        others = [other for other in begun if other.state != TrialState.FAIL]
-        levels = deal([self._levels(other) for other in others], [len(factor.levels) for factor in self.factors], rng)
+    def propose(self, trials: Sequence[FrozenTrial]) -> Proposal:
+        """The next trial of a study that has these so far, of any state."""
+        number = len(trials)
+        if number == 0:
+            return Proposal(self.baseline, {"role": "baseline"})
+        if number % REPLICATE_EVERY == REPLICATE_EVERY - 1:
+            return self._replicate(trials)
+        rng = np.random.default_rng([self.seed, number])
+        begun = [trial for trial in trials if self._is_of_space(trial) and not is_replicate(trial)]
+        levels = deal(
+            [self._levels(trial) for trial in begun if trial.state != TrialState.FAIL],
+            [len(factor.levels) for factor in self.factors],
+            rng,
+        )
         asked = {
             factor.param: self._draw(factor, index, rng) for factor, index in zip(self.factors, levels, strict=True)
         }
-        if not self.tuned:
-            return asked
-        finished = sum(other.state.is_finished() for other in others)
-        nuisance = (
-            self._tune(others, trial.number) if finished >= STARTUP_TRIALS else self._first(self._place(levels, begun))
-        )
-        return {**asked, **nuisance}
+        nuisance = self._nuisance(levels, begun, trials, rng) if self.tuned else Proposal({})
+        return Proposal({**asked, **nuisance.params}, nuisance.attributes)
 
-    def _place(self, levels: Levels, begun: Sequence[FrozenTrial]) -> int:
-        """How many trials the least tried of these levels has had; failed ones too, not to repeat what failed."""
-        if not levels:
-            return len(begun)
-        past = [self._levels(other) for other in begun]
-        return min(sum(found[i] == level for found in past) for i, level in enumerate(levels))
+    def _replicate(self, trials: Sequence[FrozenTrial]) -> Proposal:
+        """The baseline again, or the best other setting, in turn; with a training seed that no trial has had."""
+        number, base = len(trials), setting(self.baseline)
+        of = trials[0]
+        if number // REPLICATE_EVERY % 2 == 1:
+            of = next(iter(incumbent(trials, apart=base)), of)
+        seed = int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0])
+        return Proposal(dict(of.params), {"role": "replicate", "of": of.number, "seed": seed})
 
-    def sample_independent(
-        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
-        """A random value, for parameters that the study's document does not know (there are none)."""
-        return RandomSampler(self.seed + trial.number).sample_independent(study, trial, param_name, param_distribution)
+    def _nuisance(
+        self, levels: Levels, begun: Sequence[FrozenTrial], trials: Sequence[FrozenTrial], rng: np.random.Generator
+    ) -> Proposal:
+        """The nuisance setting that goes with these levels."""
+        # how many trials the least tried of the levels has had; failed ones too, not to repeat what failed
+        past = [self._levels(trial) for trial in begun]
+        place = min((sum(found[i] == level for found in past) for i, level in enumerate(levels)), default=len(past))
+        if place == 0:
+            return Proposal({name: self.baseline[name] for name in self.tuned})
+        if place <= len(self.warm):
+            warm = self.warm[place - 1]
+            params = {name: warm["params"].get(name, self.baseline[name]) for name in self.tuned}
+            return Proposal(params, {"role": "warm start", "from": warm["from"]})
+        others = [trial for trial in trials if trial.state != TrialState.FAIL and self._is_of_space(trial)]
+        if sum(trial.state.is_finished() for trial in others) < STARTUP_TRIALS:
+            return Proposal(sobol(self.tuned, place - 1 - len(self.warm), self.seed))
+        offsets = level_offsets([self._levels(trial) for trial in others], others)
+        sampler = make_sampler(self.asked, int(np.random.SeedSequence([self.seed, len(trials)]).generate_state(1)[0]))
+        return Proposal(tune(sampler, self.tuned, others, offsets, rng))
 
-    def _has_begun(self, other: FrozenTrial, trial: FrozenTrial) -> bool:
-        return other.number != trial.number and all(factor.param in other.params for factor in self.factors)
+    def _is_of_space(self, trial: FrozenTrial) -> bool:
+        return self.distributions.keys() <= trial.params.keys()
 
     def _levels(self, trial: FrozenTrial) -> Levels:
         return tuple(factor.level(trial.params) for factor in self.factors)
@@ -102,149 +127,51 @@ class StudySampler(BaseSampler):
         assert isinstance(whole, FloatDistribution | IntDistribution)
         return value_at(type(whole)(low, high, log=whole.log), rng.random())
 
-    def _first(self, index: int) -> dict[str, Any]:
-        """The nuisance setting that every level tries as its ``index``-th: the baseline's, then Sobol's points."""
-        if index == 0:
-            return {name: self.baseline[name] for name in self.tuned}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # balance is lost when not 2^n points are drawn; no matter
-            point = qmc.Sobol(len(self.tuned), rng=self.seed).random(index)[-1]
-        return {name: value_at(found, float(u)) for (name, found), u in zip(self.tuned.items(), point, strict=True)}
+    def goes_on(self, study: optuna.Study, trial: FrozenTrial, num_evaluations: int) -> bool:
+        """Whether a trial that has just reported should go on.
 
-    def _tune(self, others: Sequence[FrozenTrial], number: int) -> dict[str, Any]:
-        """Values of the nuisance knobs by TPE, on copies of the trials that know of no level but through its offset."""
-        offsets = level_offsets([self._levels(other) for other in others], others)
-        seed = int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0])
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of group
-            tpe = TPESampler(seed=seed, n_startup_trials=0, multivariate=True, group=True, constant_liar=True)
-        copy = optuna.create_study(direction="maximize", sampler=tpe)
-        copy.add_trials([_shifted(other, offset, self.tuned) for other, offset in zip(others, offsets, strict=True)])
-        return copy.ask(self.tuned).params
-
-
-def value_at(distribution: BaseDistribution, share: float) -> Any:
-    """The value that lies at this share, in [0, 1), of the distribution."""
-    match distribution:
-        case CategoricalDistribution(choices=choices):
-            return choices[int(share * len(choices))]
-        case IntDistribution(low=low, high=high, log=log):
-            edges = (low - 0.5, high + 0.5)
-            value = round(_between(edges[0] if not log else max(edges[0], 0.5), edges[1], log, share))
-            return min(max(value, low), high)
-        case FloatDistribution(low=low, high=high, log=log):
-            return min(max(_between(low, high, log, share), low), high)
-    raise AssertionError(distribution)
-
-
-def _between(low: float, high: float, log: bool, share: float) -> float:
-    if log:
-        return math.exp(math.log(low) + share * (math.log(high) - math.log(low)))
-    return low + share * (high - low)
-
-
-def deal(taken: Sequence[Levels], sizes: Sequence[int], rng: np.random.Generator) -> Levels:
-    """The next combination of levels, given those of the trials so far and the number of levels of each factor.
-
-    One of those that keep each factor's levels evenly used first, then each pair's of factors (or two factors could
-    go hand in hand and never be told apart), else at random.
-    """
-    if math.prod(sizes) <= MOST_COMBINATIONS:
-        candidates = list(itertools.product(*(range(size) for size in sizes)))
-    else:
-        candidates = [tuple(int(rng.integers(size)) for size in sizes) for _ in range(MOST_COMBINATIONS)]
-    order = rng.permutation(len(candidates))
-    pairs = list(itertools.combinations(range(len(sizes)), 2))
-
-    def crowding(levels: Levels) -> tuple[int, int]:
-        alone = sum(past[i] == levels[i] for past in taken for i in range(len(sizes)))
-        paired = sum((past[i], past[j]) == (levels[i], levels[j]) for past in taken for i, j in pairs)
-        return alone, paired
-
-    return min((candidates[index] for index in order), key=crowding)
-
-
-def level_offsets(levels: Sequence[Levels], trials: Sequence[FrozenTrial]) -> list[float]:
-    """How much better or worse each trial's levels do than the study as a whole, by medians of complete trials.
-
-    Taken off the values, they leave what the nuisance knobs did: the good half of a losing level counts as good.
-    Several factors are taken off one after the other (Tukey's median polish, one sweep).
-    """
-    offset_N = np.zeros(len(trials))
-    value_N = np.array([trial.value if trial.state == TrialState.COMPLETE else np.nan for trial in trials], dtype=float)
-    if not np.isfinite(value_N).any():
-        return offset_N.tolist()
-    for level_N in zip(*levels, strict=True):
-        residual_N = value_N - offset_N
-        centre = np.nanmedian(residual_N)
-        for level in set(level_N):
-            here_N = np.array(level_N) == level
-            if np.isfinite(residual_N[here_N]).any():
-                offset_N[here_N] += np.nanmedian(residual_N[here_N]) - centre
-    return offset_N.tolist()
-
-
-def _shifted(trial: FrozenTrial, offset: float, kept: Mapping[str, BaseDistribution]) -> FrozenTrial:
-    """A copy of a trial with the kept parameters only and all its values lowered by ``offset``.
-
-    An interrupted one counts as running, as it will again: a waiting copy would be handed out as the next trial.
-    """
-    value = trial.value - offset if trial.state.is_finished() and trial.value is not None else None
-    return create_trial(
-        state=trial.state if trial.state.is_finished() else TrialState.RUNNING,
-        value=value,
-        params={name: trial.params[name] for name in kept if name in trial.params},
-        distributions={name: found for name, found in kept.items() if name in trial.params},
-        intermediate_values={step: found - offset for step, found in trial.intermediate_values.items()},
-    )
-
-
-class RungPruner(BasePruner):
-    """Successive halving without waiting: at each rung the best one in ``factor`` of those that got there goes on.
-
-    Scores are the best evaluation so far, as a trial's value is. With scientific factors, a trial is compared
-    with the trials of its own level, and stops only when it is not good enough at any of its levels: whole levels
-    are the answer's to judge.
-    """
-
-    def __init__(self, study: Study, num_evaluations: int, factor: int = RUNG_FACTOR) -> None:
-        self.factors = factors(study.scientific)
-        self.rungs = rungs(num_evaluations)
-        self.factor = factor
-
-    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
-        """Whether the trial should stop at the evaluation it has just reported."""
-        step = trial.last_step
-        if step is None or step not in self.rungs:
-            return False
-        here = _best_until(trial, step)
+        With scientific factors it is compared with the trials of its own level, and stops only when it is not good
+        enough at any of its levels: whole levels are the answer's to judge. What is there for its own value, the
+        baseline and every replicate, always goes on.
+        """
+        if trial.user_attrs.get("role") in ("baseline", "replicate"):
+            return True
+        if isinstance(self.pruner, BasePruner):
+            return not self.pruner.prune(study, trial)
+        if trial.last_step not in self.pruner.rungs(num_evaluations):
+            return True
+        trials = study.get_trials(deepcopy=False)
+        known = noise(trials)
+        deviation = known.deviation if known else 0.0
         others = [
-            other for other in study.get_trials(deepcopy=False) if _got_to(other, step) and other.number != trial.number
+            other
+            for other in trials
+            if other.number != trial.number and other.intermediate_values and other.state != TrialState.FAIL
         ]
-        return not any(self._goes_on(here, peers, step) for peers in self._peer_groups(trial, others))
+        pruner = self.pruner
+        return any(
+            pruner.goes_on(
+                trial.intermediate_values, [peer.intermediate_values for peer in peers], num_evaluations, deviation
+            )
+            for peers in self._peer_groups(trial, others)
+        )
 
-    def _peer_groups(self, trial: FrozenTrial, others: Sequence[FrozenTrial]) -> list[list[FrozenTrial]]:
+    def _peer_groups(self, trial: FrozenTrial, others: Sequence[FrozenTrial]) -> list[Sequence[FrozenTrial]]:
         if not self.factors:
-            return [list(others)]
+            return [others]
         return [
             [other for other in others if factor.level(other.params) == factor.level(trial.params)]
             for factor in self.factors
         ]
 
-    def _goes_on(self, here: float, peers: Sequence[FrozenTrial], step: int) -> bool:
-        places = max(1, (len(peers) + 1) // self.factor)
-        return sum(_best_until(peer, step) > here for peer in peers) < places
+    def describe_pruning(self, num_evaluations: int) -> str:
+        """One line for the plan."""
+        if isinstance(self.pruner, BasePruner):
+            return type(self.pruner).__name__
+        against = ", compared within its level" if self.factors else ""
+        return self.pruner.describe(num_evaluations) + against
 
 
-def rungs(num_evaluations: int) -> tuple[int, ...]:
-    """The evaluations at which trials are compared; never the last one, after which there is nothing to save."""
-    steps = {max(1, math.ceil(share * num_evaluations)) for share in RUNG_SHARES}
-    return tuple(sorted(steps - {num_evaluations}))
-
-
-def _got_to(trial: FrozenTrial, step: int) -> bool:
-    return trial.state != TrialState.FAIL and trial.last_step is not None and trial.last_step >= step
-
-
-def _best_until(trial: FrozenTrial, step: int) -> float:
-    return max(value for at, value in trial.intermediate_values.items() if at <= step)
+def is_replicate(trial: FrozenTrial) -> bool:
+    """Whether the trial repeats another's setting."""
+    return trial.user_attrs.get("role") == "replicate"

@@ -1,19 +1,20 @@
 """python -m search.run: run a study until it has so many trials; the same command again goes on."""
 
 import os
+import time
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from maskcls.cli import run_command, say
 from maskcls.config import parse_assignment
 from maskcls.errors import UserError
+from search.slots import find_gpus, make_slots
 
 if TYPE_CHECKING:
-    from optuna.storages import RDBStorage
-
-    from maskcls.dataset import Table
+    from search.slots import Slot
     from search.stored import Stored
     from search.study import Study
 
@@ -43,13 +44,32 @@ def main(
             " <backbone>.safetensors. Default: auto; scratch on synthetic photos."
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Annotated[
+        str, typer.Option(help="auto (every GPU that is not busy, else the CPU), cpu, cuda or cuda:N.")
+    ] = "auto",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes that run trials. Default: one for each GPU, one on a CPU.")
+    ] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="KEY=VALUE: fix a knob of the training config. May repeat.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name to store the study under. Default: the study's.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the sampler and of every trial's training.")] = 0,
     timeout: Annotated[float | None, typer.Option(min=0, help="Seconds after which to stop; resumable.")] = None,
+    max_epochs: Annotated[
+        float | None, typer.Option(min=0, help="Begin no trial once all have trained for so many epochs together.")
+    ] = None,
+    patience: Annotated[
+        int | None, typer.Option(min=1, help="Begin no trial once so many have ended without a better best.")
+    ] = None,
+    cold: Annotated[
+        bool, typer.Option("--cold", help="No warm starts: neither known settings nor earlier studies.")
+    ] = False,
+    keep: Annotated[int, typer.Option(min=0, help="Trials whose best weights stay on the disk.")] = 5,
+    from_: Annotated[
+        str | None,
+        typer.Option("--from", help="Begin as a copy of this stored study, with more choices; needs --name."),
+    ] = None,
     people: Annotated[int | None, typer.Option(min=2, help="Use only this many people, for a quick look.")] = None,
     label_fixes: Annotated[str, typer.Option(help="CSV of label fixes, auto (the shipped list), or none.")] = "auto",
     skip_unreadable: Annotated[bool, typer.Option("--skip-unreadable", help="Leave out broken photos.")] = False,
@@ -57,8 +77,8 @@ def main(
 ) -> int:
     """Run a study until it has --n-trials trials (complete or pruned).
 
-    Ctrl-C once: the running trial finishes its evaluation and goes back into the queue; twice: at once. The same
-    command again goes on from there.
+    Ctrl-C once: the running trials finish their evaluation and go back into the queue; twice: at once. The same
+    command again goes on from there; a second one beside it shares the work.
     """
     from search.study import load_study
 
@@ -69,24 +89,25 @@ def main(
     is_preview = data is None and not document.synthetic
     chosen = _arrange(document, is_preview, data, set_ or [], people)
     stored_as = _check_name(name or Path(study).stem + ("-preview" if is_preview else ""))
-    from maskcls.dataset import SYNTHETIC, data_folder, read_table
+    if from_ is not None and name is None:
+        raise UserError("--from copies a study under a new name; give it by --name.")
+    from maskcls.dataset import SYNTHETIC
     from search.stored import Stored
 
     source = data or SYNTHETIC
     option = weights or ("scratch" if source == SYNTHETIC else "auto")
     wanted = Stored(chosen, source, "", {}, option, label_fixes, skip_unreadable, seed)
-    config = wanted.config(dict(chosen.baseline))
-    table = read_table(data_folder(source, runs), config, label_fixes)
+    check_policy(wanted)
     if is_preview:
         say("PREVIEW, since no --data was given. The real study:")
         say(f"  python -m search.run --study {study} --n-trials {n_trials} --data DIR")
-    return _run(stored_as, wanted, table, storage, runs, device, n_trials, timeout)
+    limits = {"n_trials": n_trials, "max_epochs": max_epochs, "patience": patience}
+    asked = {"limits": limits, "keep": keep, "cold": cold, "grown_from": from_}
+    return _run(stored_as, wanted, storage, runs, make_slots(device, workers, find_gpus()), timeout, asked)
 
 
 def _arrange(document: "Study", is_preview: bool, data: str | None, settings: list[str], people: int | None) -> "Study":
     """The study as this command asks for it."""
-    from dataclasses import replace
-
     from maskcls.dataset import SYNTHETIC
     from search.study import pin, preview_of
 
@@ -112,59 +133,79 @@ def _check_name(name: str) -> str:
     return name
 
 
+def check_policy(wanted: "Stored") -> None:
+    """Raise UserError for a sampler or pruner of the study's file that cannot be made."""
+    from search.policy import Policy
+
+    Policy(wanted.study, wanted.seed)
+
+
 def _run(
     name: str,
     wanted: "Stored",
-    table: "Table",
     storage_url: str | None,
     runs: Path,
-    device: str,
-    n_trials: int,
+    slots: "list[Slot]",
     timeout: float | None,
+    asked: dict[str, Any],
 ) -> int:
-    from dataclasses import replace
-
-    from search.storage import default_url, is_there, open_storage
+    """Have the crew work on the study; the first worker loads torch while the photos are listed here."""
+    from maskcls.dataset import data_folder, read_table
+    from search.orders import Order
+    from search.storage import default_url, open_storage
+    from search.workers import Crew, Supervisor
 
     url = storage_url or default_url(runs)
-    wanted = replace(wanted, split=table.hash)
-    if is_there(url) and _has_all(open_storage(url, create=False), name, wanted, n_trials):
-        from search.storage import load_study
-        from search.summary import summarise
+    with Crew(slots) as crew:
+        first = crew.start(slots[0])
+        table = read_table(
+            data_folder(wanted.data, runs), wanted.config(dict(wanted.study.baseline)), wanted.label_fixes
+        )
+        if _has_all(url, name, replace(wanted, split=table.hash), runs, storage_url, asked["limits"]["n_trials"]):
+            return 0
+        runs.mkdir(parents=True, exist_ok=True)
+        open_storage(url, create=True)
+        first_slot = {"device": slots[0].device, "slot": slots[0].name, "cores": slots[0].cores}
+        order = Order(
+            url,
+            name,
+            str(runs),
+            wanted.to_json(),
+            **first_slot,
+            workers=len(slots),
+            since=time.time(),
+            plan=True,
+            **asked,
+        )
+        return Supervisor(crew, order, timeout, storage_url).run(first)
 
-        say(f"Study {name} has its {n_trials} trials already.")
-        summarise(load_study(open_storage(url, create=False), name), wanted, runs, storage_url)
-        return 0
-    from maskcls.numerics import pick_device
-    from maskcls.weights import resolve_weights
-    from search.objective import Setup
-    from search.plan import backbones_of
-    from search.workers import work
 
-    place = pick_device(device)
-    weights = resolve_weights(wanted.weights_option, backbones_of(wanted.study))
-    wanted = replace(wanted, weights=weights.describe())
-    runs.mkdir(parents=True, exist_ok=True)
-    storage = open_storage(url, create=True)
-    return work(Setup(name, wanted, runs, table, weights, place), storage, n_trials, timeout, storage_url)
-
-
-def _has_all(storage: "RDBStorage", name: str, wanted: "Stored", n_trials: int) -> bool:
-    """Whether the study has so many trials. Raises UserError when it is another one than the command asks for.
+def _has_all(url: str, name: str, wanted: "Stored", runs: Path, storage_url: str | None, n_trials: int) -> bool:
+    """Whether the study has so many trials; then say so. Raises UserError when it is another one than is asked for.
 
     The weights are not looked at: finding those takes torch, which nothing else here does.
     """
-    from dataclasses import replace
+    from search.grow import widened
+    from search.limits import count_finished
+    from search.storage import has_study, is_there, load_study, open_storage
+    from search.stored import KEY, check_same, read_stored
+    from search.summary import summarise
 
-    from search.storage import count_finished, has_study, load_study
-    from search.stored import check_same, read_stored
-
+    if not is_there(url):
+        return False
+    storage = open_storage(url, create=False)
     if not has_study(storage, name):
         return False
     study = load_study(storage, name)
+    if KEY not in study.user_attrs and not study.get_trials(deepcopy=False):
+        return False
     stored = read_stored(study)
-    check_same(stored, replace(wanted, weights=stored.weights), name)
-    return count_finished(study) >= n_trials
+    check_same(widened(stored, wanted), replace(wanted, weights=stored.weights), name)
+    if count_finished(study.get_trials(deepcopy=False)) < n_trials:
+        return False
+    say(f"Study {name} has its {n_trials} trials already.")
+    summarise(study, stored, runs, storage_url)
+    return True
 
 
 if __name__ == "__main__":

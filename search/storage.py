@@ -1,35 +1,36 @@
-"""The study database: SQLite by default, any Optuna storage URL; trials handed out, told, and taken back."""
+"""The study database: SQLite by default, PostgreSQL or MySQL by URL."""
 
-import contextlib
-import os
-import socket
 import sqlite3
 import warnings
-from datetime import datetime, timedelta
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import optuna
 import sqlalchemy
 import sqlalchemy.exc
+from optuna.samplers import RandomSampler
 from optuna.storages import RDBStorage
-from optuna.trial import FrozenTrial, TrialState
 
 from maskcls.errors import UserError, nearest, one_line
 from maskcls.lock import hold
+from search.filesystem import network_filesystem
 
 EXAMPLE = "Example: sqlite:///runs/studies.db"
 
 BUSY_SECONDS = 60
 """How long a writer waits for another one before SQLite calls the database locked."""
 
-WORKER = "worker"
-"""Trial attribute: who runs it."""
+HEARTBEAT_SECONDS = 20
+"""How often a worker says that it still runs its trial; for workers on other machines, whose pid says nothing here."""
 
-CLAIM_TIME = timedelta(minutes=1)
-"""Longer than any process takes from being given a trial to writing down that it runs it."""
+GRACE_SECONDS = 120
+"""A worker on another machine that was not heard of for so long is taken for dead."""
 
-FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+DRIVERS = {"postgresql": "psycopg", "mysql": "pymysql"}
+"""What SQLAlchemy needs for each server."""
 
 
 def default_url(runs: Path) -> str:
@@ -42,9 +43,14 @@ def open_storage(url: str, create: bool) -> RDBStorage:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         path = _sqlite_path(url)
-        storage = RDBStorage(url) if path is None else _open_sqlite(url, path, create)
+        storage = _open(url) if path is None else _open_sqlite(url, path, create)
     except UserError:
         raise
+    except ImportError as error:
+        raise UserError(
+            f"The storage {_shown(url)} needs a driver that is not installed ({one_line(error).rstrip('.')})."
+            " For PostgreSQL: pip install 'mask-search[postgres]' and postgresql+psycopg://..."
+        ) from error
     except Exception as error:  # every driver has its own family
         reason = one_line(str(error).partition("(Background")[0]).rstrip(". ")
         raise UserError(f"The storage {_shown(url)} cannot be opened: {reason}. {EXAMPLE}") from error
@@ -52,6 +58,12 @@ def open_storage(url: str, create: bool) -> RDBStorage:
         sqlalchemy.event.listen(storage.engine, "connect", _tune_connection)
         storage.engine.dispose()  # those opened before
     return storage
+
+
+def _open(url: str, **options: Any) -> RDBStorage:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of heartbeats
+        return RDBStorage(url, heartbeat_interval=HEARTBEAT_SECONDS, grace_period=GRACE_SECONDS, **options)
 
 
 def _shown(url: str) -> str:
@@ -90,13 +102,19 @@ def _open_sqlite(url: str, path: Path, create: bool) -> RDBStorage:
         raise UserError(f"There is no database {path}; `python -m search.run` makes one, --storage names another.")
     if not path.parent.is_dir():
         raise UserError(f"There is no folder {path.parent} for the database {path.name}; make it. {EXAMPLE}")
+    kind = network_filesystem(path.parent)
+    if kind is not None:
+        raise UserError(
+            f"{path} lies on a network file system ({kind}), whose locks SQLite cannot trust: a study would be"
+            " damaged. Use --storage sqlite:////a/local/path/studies.db, or --storage postgresql+psycopg://..."
+        )
     with hold(path.parent):
         connection = sqlite3.connect(path, timeout=BUSY_SECONDS)
         try:
             connection.execute("PRAGMA journal_mode=WAL")
         finally:
             connection.close()
-        return RDBStorage(url, engine_kwargs={"connect_args": {"timeout": BUSY_SECONDS}})
+        return _open(url, engine_kwargs={"connect_args": {"timeout": BUSY_SECONDS}})
 
 
 def _tune_connection(connection: Any, _: Any) -> None:
@@ -104,10 +122,36 @@ def _tune_connection(connection: Any, _: Any) -> None:
     connection.execute("PRAGMA synchronous=NORMAL")
 
 
+@contextmanager
+def exclusive(storage: RDBStorage, name: str) -> Iterator[None]:
+    """Wait until nobody else decides about the study of this name, and be the one who does.
+
+    Let go of when its holder dies: by the kernel on the folder of an SQLite file, by the server when the connection
+    ends. Not to be nested.
+    """
+    path = _sqlite_path(storage.url)
+    if path is not None:
+        with hold(path.parent):
+            yield
+        return
+    key = zlib.crc32(name.encode())
+    take, leave = {
+        "postgresql": (f"SELECT pg_advisory_lock({key})", f"SELECT pg_advisory_unlock({key})"),
+        "mysql": (f"SELECT GET_LOCK('mask-search-{key}', -1)", f"SELECT RELEASE_LOCK('mask-search-{key}')"),
+    }[storage.engine.dialect.name]
+    with storage.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(sqlalchemy.text(take))
+        try:
+            yield
+        finally:
+            connection.execute(sqlalchemy.text(leave))
+
+
 def load_study(storage: RDBStorage, name: str) -> optuna.Study:
     """A stored study. Raises UserError with the nearest names when there is none of this name."""
     try:
-        return optuna.load_study(study_name=name, storage=storage)
+        # our policy proposes; Optuna's default sampler would go through all trials for every trial object
+        return optuna.load_study(study_name=name, storage=storage, sampler=RandomSampler())
     except KeyError:
         known = optuna.get_all_study_names(storage)
         listed = f" There are: {', '.join(known)}." if known else " There are none yet."
@@ -120,60 +164,19 @@ def has_study(storage: RDBStorage, name: str) -> bool:
 
 
 def create_study(storage: RDBStorage, name: str, attributes: dict[str, Any]) -> optuna.Study:
-    """A new study with its attributes."""
-    study = optuna.create_study(study_name=name, storage=storage, direction="maximize")
+    """A new study with its attributes; the document goes first, without which a study is nobody's."""
+    study = optuna.create_study(study_name=name, storage=storage, direction="maximize", sampler=RandomSampler())
+    for key, value in attributes.items():
+        study.set_user_attr(key, value)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study.set_metric_names(["macro F1"])
-    for key, value in attributes.items():
-        study.set_user_attr(key, value)
     return study
 
 
-def count_finished(study: optuna.Study) -> int:
-    """Complete and pruned trials: what --n-trials counts."""
-    return len(study.get_trials(deepcopy=False, states=FINISHED))
-
-
-def claim(trial: optuna.Trial) -> None:
-    """Write down that this process runs the trial."""
-    trial.set_user_attr(WORKER, {"host": socket.gethostname(), "pid": os.getpid(), "started": _start_time(os.getpid())})
-
-
-def finish(study: optuna.Study, trial: optuna.Trial, state: TrialState, value: float | None) -> None:
-    """End a trial. A pruned one keeps its best value too, which study.tell would overwrite with its last."""
-    study._storage.set_trial_state_values(trial._trial_id, state, None if value is None else [value])
-
-
-def requeue(study: optuna.Study, trial: FrozenTrial | optuna.Trial) -> None:
-    """Back into the queue under its own number, with its parameters and reports; no matter if it just ended."""
-    with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
-        # its last process is forgotten first, or the trial would look lost again until the next one has claimed it
-        study._storage.set_trial_user_attr(trial._trial_id, WORKER, None)
-        study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
-
-
-def requeue_lost(study: optuna.Study) -> list[int]:
-    """Requeue the trials whose process on this host is gone; returns their numbers."""
-    lost = [trial for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)) if _is_lost(trial)]
-    for trial in lost:
-        requeue(study, trial)
-    return [trial.number for trial in lost]
-
-
-def _is_lost(trial: FrozenTrial) -> bool:
-    worker = trial.user_attrs.get(WORKER)
-    if worker is None:  # nobody claimed it: its process died in the moment between
-        return trial.datetime_start is None or datetime.now() - trial.datetime_start > CLAIM_TIME
-    if worker["host"] != socket.gethostname():
-        return False
-    return _start_time(worker["pid"]) != worker["started"]
-
-
-def _start_time(pid: int) -> int | None:
-    """In clock ticks since boot; with the pid it names a process for good, since pids are used again."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return None
-    return int(stat.rpartition(")")[2].split()[19])
+def backend_of(study: optuna.Study) -> RDBStorage:
+    """The study's database, without the cache that Optuna puts before it."""
+    storage = study._storage
+    backend = getattr(storage, "_backend", storage)
+    assert isinstance(backend, RDBStorage)
+    return backend

@@ -11,7 +11,7 @@ import optuna
 
 from maskcls.config import TrainConfig, make_config
 from maskcls.errors import UserError
-from search.study import Study, knob_from_json, knob_to_json
+from search.study import Pruner, Sampler, Study, knob_from_json, knob_to_json
 
 KEY = "study"
 """The study attribute that holds the document."""
@@ -34,10 +34,12 @@ class Stored:
     skip_unreadable: bool
     seed: int
     """Of the sampler, and of every trial's training."""
+    warm: tuple[dict[str, Any], ...] = ()
+    """Settings to begin with, each {"params", "from"}; chosen when the study was made (policy.Policy)."""
 
-    def config(self, values: dict[str, Any]) -> TrainConfig:
-        """The config of the trial with these values of the searched knobs."""
-        return make_config({**self.study.fixed, **values, "seed": self.seed})
+    def config(self, values: dict[str, Any], seed: int | None = None) -> TrainConfig:
+        """The config of the trial with these values of the searched knobs; a replicate brings a seed of its own."""
+        return make_config({**self.study.fixed, **values, "seed": self.seed if seed is None else seed})
 
     def to_json(self) -> dict[str, Any]:
         """Plain values. Fixed knobs are written out in full, so that a later default cannot change the study."""
@@ -50,6 +52,8 @@ class Stored:
             "fixed": {name: value for name, value in every.items() if name not in study.space and name != "seed"},
             "baseline": {name: every[name] for name in study.baseline},
             "synthetic": study.synthetic,
+            "sampler": [study.sampler.name, study.sampler.arguments],
+            "pruner": [study.pruner.name, study.pruner.arguments],
             "data": self.data,
             "split": self.split,
             "weights": self.weights,
@@ -57,6 +61,7 @@ class Stored:
             "label_fixes": self.label_fixes,
             "skip_unreadable": self.skip_unreadable,
             "seed": self.seed,
+            "warm": list(self.warm),
         }
 
     @staticmethod
@@ -69,9 +74,16 @@ class Stored:
             fixed=values["fixed"],
             baseline=values["baseline"],
             synthetic=values["synthetic"],
+            **_tools(values),
         )
         shared = ("data", "split", "weights", "weights_option", "label_fixes", "skip_unreadable", "seed")
-        return Stored(study, **{name: values[name] for name in shared})
+        return Stored(study, **{name: values[name] for name in shared}, warm=tuple(values.get("warm", ())))
+
+
+def _tools(values: dict[str, Any]) -> dict[str, Any]:
+    """Sampler and pruner; a document from before there was a choice has the default ones."""
+    kinds = {"sampler": Sampler, "pruner": Pruner}
+    return {name: kind(values[name][0], **values[name][1]) for name, kind in kinds.items() if name in values}
 
 
 def read_stored(study: optuna.Study) -> Stored:
@@ -89,7 +101,8 @@ def check_same(stored: Stored, wanted: Stored, name: str) -> None:
         if there.get(fact) != here.get(fact):
             raise UserError(
                 f"Study {name!r} is stored with {fact} = {_show(there.get(fact))};"
-                f" this command says {_show(here.get(fact))}. Give what is stored, or a new --name."
+                f" this command says {_show(here.get(fact))}. Give what is stored, or a new --name"
+                f"{', or --name NEW --from ' + name if _is_searched(fact, stored, wanted) else ''}."
             )
 
 
@@ -100,6 +113,11 @@ def _facts(stored: Stored) -> dict[str, Any]:
     facts |= values["fixed"]
     facts |= {name: f"{role} {values[role][name]}" for role in ("scientific", "nuisance") for name in values[role]}
     return facts
+
+
+def _is_searched(fact: str, stored: Stored, wanted: Stored) -> bool:
+    """Whether it is a knob that both search: with more choices, a copy of the study can go on (grow)."""
+    return fact in stored.study.space and fact in wanted.study.space
 
 
 def _importance(fact: str) -> tuple[bool, str]:

@@ -68,6 +68,30 @@ class Subset:
 Knob = Float | Int | Choice | Subset
 
 
+@dataclass(frozen=True, init=False)
+class Sampler:
+    """What proposes the tuned knobs: ``Sampler("tpe", n_ei_candidates=48)``; Optuna's, with Optuna's arguments."""
+
+    name: str
+    arguments: dict[str, Any]
+
+    def __init__(self, name: str, **arguments: Any) -> None:
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "arguments", arguments)
+
+
+@dataclass(frozen=True, init=False)
+class Pruner:
+    """What ends trials early: ``Pruner("rungs")``, our own; ``Pruner("none")``; or one of Optuna's."""
+
+    name: str
+    arguments: dict[str, Any]
+
+    def __init__(self, name: str, **arguments: Any) -> None:
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "arguments", arguments)
+
+
 @dataclass(frozen=True)
 class Study:
     """A question and how to answer it."""
@@ -86,6 +110,8 @@ class Study:
     """Other fixed values, or other Choices of a searched knob, when there is no data and the photos are synthetic."""
     synthetic: bool = False
     """Whether the study is about the synthetic photos; then it needs no data and has no preview."""
+    sampler: Sampler = Sampler("tpe")
+    pruner: Pruner = Pruner("rungs")
 
     def __post_init__(self) -> None:
         _check(self)

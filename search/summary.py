@@ -6,22 +6,19 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from maskcls.cli import say
+from search.keep import best_trials
+from search.limits import FINISHED
 from search.live import describe_values, duration
+from search.replicates import noise
 from search.space import Factor, factors, values_of
-from search.storage import FINISHED, default_url
+from search.storage import default_url
 from search.stored import Stored
-
-
-def best_of(study: optuna.Study) -> FrozenTrial | None:
-    """The complete trial with the highest value, the earliest among equals; None when there is none."""
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    return max(complete, key=lambda trial: (trial.value, -trial.number), default=None)
 
 
 def summarise(study: optuna.Study, stored: Stored, runs: Path, storage_url: str | None) -> None:
     """Print it."""
     trials = study.get_trials(deepcopy=False, states=FINISHED)
-    best = best_of(study)
+    best = next(iter(best_trials(trials, 1)), None)
     if best is None:
         say("No trial is complete yet.")
         return
@@ -32,9 +29,18 @@ def summarise(study: optuna.Study, stored: Stored, runs: Path, storage_url: str 
     if baseline is not None and baseline.number != best.number:
         _show_trial("baseline", baseline, stored)
         if best.value is not None and baseline.value is not None:
-            say(f"The best is {best.value - baseline.value:+.4f} from the baseline; one run each: part of it is luck.")
+            say(f"The best is {best.value - baseline.value:+.4f} from the baseline; {_luck(trials)}")
     _show_pruning(trials)
     _show_next(study.study_name, runs, storage_url)
+
+
+def _luck(trials: list[FrozenTrial]) -> str:
+    """How far apart two runs of one setting lie by chance alone."""
+    known = noise(trials)
+    if known is None:
+        return "one run each: part of it is luck."
+    runs = f"{known.freedom} repeated run{'s' if known.freedom > 1 else ''}"
+    return f"the training seed alone moves a run by {known.deviation:.4f} (standard deviation, {runs})."
 
 
 def _show_factor(factor: Factor, trials: list[FrozenTrial]) -> None:

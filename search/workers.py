@@ -1,123 +1,333 @@
-"""The process that works through a study's trials."""
+"""The supervisor of a study's workers: starts them, shows what they do, replaces those that die, and ends them.
 
+It imports neither torch nor timm. All truth is in the database; the supervisor may be killed at any moment, and its
+workers then end after the evaluation that they are at.
+"""
+
+import json
+import os
+import selectors
 import signal
+import subprocess
+import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import optuna
-from optuna.storages import RDBStorage
+from optuna.trial import TrialState
 
+from maskcls.cli import fail as refuse
 from maskcls.cli import say
-from maskcls.lock import hold
-from maskcls.provenance import commit, versions
-from search.live import LiveWatcher, PlainWatcher, Progress, is_terminal
+from maskcls.metrics import Scores
+from search.failures import CRASH
+from search.keep import best_trials
+from search.limits import count_finished
+from search.live import LiveWatcher, PlainWatcher, Progress, Screen, is_terminal
 from search.notes import show_study
-from search.objective import Job, Setup, StopRequest, run_trial
-from search.plan import show_estimate, show_plan
-from search.policy import RungPruner, StudySampler
-from search.space import distributions, params_of
-from search.storage import count_finished, create_study, has_study, load_study, requeue_lost
-from search.stored import KEY, check_same, read_stored
-from search.summary import best_of, summarise
-
-MOST_CRASHES = 3
-"""Trials that crash one after another before the study gives up: the fault is then not the trial's."""
+from search.orders import GAVE_UP, NOTHING_LEFT, REFUSED, Order
+from search.slots import Slot
+from search.storage import load_study, open_storage
+from search.stored import read_stored
+from search.summary import summarise
+from search.trials import fail, requeue_lost
 
 STOP_SIGNALS = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "SIGHUP"}
 
+OWN_FAULT = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
+"""Signals that a process earns by what it does; any other was sent by somebody."""
 
-def work(setup: Setup, storage: RDBStorage, n_trials: int, timeout: float | None, storage_url: str | None) -> int:
-    """Plan, then run trials until the study has ``n_trials``; returns the exit status.
+MOST_STILLBORN = 3
+"""Workers that die one after another before they begin a trial: then something is wrong with all of them."""
 
-    A new study is stored after the plan: what the plan finds impossible leaves nothing behind.
-    """
-    finished = count_finished(_stored_study(setup, storage)) if has_study(storage, setup.name) else 0
-    show_plan(setup, n_trials, finished)
-    show_estimate(setup, setup.dataset(setup.baseline), n_trials - finished)
-    say()
-    with hold(setup.runs):  # another first command may have got as far
-        if not has_study(storage, setup.name):
-            _store(setup, storage)
-    job = _join(setup, storage, n_trials)
-    job.stop.deadline = time.monotonic() + timeout if timeout is not None else None
-    with _stop_on_signals(job.stop), job.watcher:
-        cause = _run_trials(job, n_trials)
-    say()
-    if job.stop.reason:
-        done = count_finished(job.study)
-        say(f"Stopped by {job.stop.reason} at {done} of {n_trials} trials. The same command goes on.")
-    summarise(job.study, setup.stored, setup.runs, storage_url)
-    if cause:
-        say(f"Gave up: {MOST_CRASHES} trials in a row crashed. The last one's cause: {cause}")
-        say(f"Its traceback is in the trial's folder under {setup.runs / setup.name}, in crash.txt.")
-        return 1
-    return 130 if job.stop.reason in STOP_SIGNALS.values() else 0
+TICK_SECONDS = 0.25
+"""How often signals and the time limit are looked at."""
+
+PATIENCE_SECONDS = 10
+"""How long a worker that was told to stop at once may take before it is killed."""
+
+NOTE_SECONDS = 10
+"""The study's note in the dashboard is written again at most so often."""
 
 
-def _stored_study(setup: Setup, storage: RDBStorage) -> optuna.Study:
-    """The study in the database; UserError when it is another one than this command asks for."""
-    study = load_study(storage, setup.name)
-    check_same(read_stored(study), setup.stored, setup.name)
-    return study
+@dataclass
+class Crew:
+    """The worker processes of one command."""
+
+    slots: Sequence[Slot]
+    members: list["Member"] = field(default_factory=list)
+
+    def __enter__(self) -> "Crew":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nobody stays behind."""
+        for member in self.members:
+            member.process.kill()
+            member.process.wait()
+            member.close()
+
+    def start(self, slot: Slot) -> "Member":
+        """A process that loads what it needs and then waits for its order."""
+        theirs, ours = os.pipe()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "search.worker", str(ours)],
+            stdin=subprocess.PIPE,
+            env=slot.environment(),
+            pass_fds=[ours],
+            start_new_session=True,  # the terminal's Ctrl-C is for the supervisor alone
+        )
+        os.close(ours)
+        os.set_blocking(theirs, False)
+        self.members.append(Member(slot, process, theirs))
+        return self.members[-1]
+
+    def leave(self, member: "Member") -> None:
+        """Forget a process that has ended."""
+        member.close()
+        self.members.remove(member)
 
 
-def _store(setup: Setup, storage: RDBStorage) -> None:
-    """The study, its document, and its baseline as trial 0."""
-    asked = setup.stored.study
-    facts = {KEY: setup.stored.to_json(), "question": asked.question, "commit": commit(), "versions": versions()}
-    study = create_study(storage, setup.name, facts)
-    show_study(study, setup.stored)
-    study.enqueue_trial(params_of(asked.space, asked.baseline), user_attrs={"role": "baseline"})
+@dataclass
+class Member:
+    """One worker process."""
+
+    slot: Slot
+    process: "subprocess.Popen[bytes]"
+    events: int
+    """File descriptor that its events come from."""
+    trial: int | None = None
+    """The number of the trial that it runs."""
+    began_one: bool = False
+    text: bytes = b""
+
+    def tell(self, line: str) -> None:
+        """Send a line; a process that has just died does not read it."""
+        assert self.process.stdin is not None
+        with suppress(OSError):
+            self.process.stdin.write(line.encode())
+            self.process.stdin.flush()
+
+    def heard(self) -> Iterator[list[Any]]:
+        """Whole events that have come in."""
+        with suppress(BlockingIOError):
+            while part := os.read(self.events, 1 << 16):
+                self.text += part
+        *lines, self.text = self.text.split(b"\n")
+        yield from (json.loads(line) for line in lines)
+
+    def close(self) -> None:
+        """Close the pipes."""
+        os.close(self.events)
+        if self.process.stdin is not None:
+            with suppress(OSError):
+                self.process.stdin.close()
 
 
-def _join(setup: Setup, storage: RDBStorage, n_trials: int) -> Job:
-    """The stored study with its sampler and pruner, which Optuna does not store; lost trials back in the queue."""
-    study = _stored_study(setup, storage)
-    study.sampler = StudySampler(setup.stored.study, setup.stored.seed)
-    study.pruner = RungPruner(setup.stored.study, setup.num_evaluations)
-    lost = requeue_lost(study)
-    if lost:
-        say(f"Cut off earlier, and going on from the last evaluation: trial {', '.join(map(str, lost))}.")
-    best = best_of(study)
-    best_so_far = (best.value, best.number) if best is not None and best.value is not None else None
-    progress = Progress(n_trials, count_finished(study), best_so_far)
-    return Job(setup, study, LiveWatcher(progress) if is_terminal() else PlainWatcher(progress))
+@dataclass
+class Supervisor:
+    """One command's work on a study."""
 
+    crew: Crew
+    order: Order
+    """Of the first worker; the others' differ in the slot."""
+    timeout: float | None
+    """Seconds from the plan on."""
+    storage_url: str | None
+    """As given, for what the summary tells to type."""
+    study: optuna.Study | None = None
+    """Once it is planned."""
+    watcher: Screen | None = None
+    stop: str = ""
+    """Why the workers were told to stop."""
+    stops: int = 0
+    """Signals so far."""
+    outcome: str = ""
+    """How the first worker that ended by itself ended."""
+    cause: str = ""
+    stillborn: int = 0
+    deadline: float | None = None
+    noted: float = 0.0
 
-def _run_trials(job: Job, n_trials: int) -> str:
-    """Trial after trial; returns why it gave up, or an empty string."""
-    space = distributions(job.setup.stored.study.space)
-    crashes = 0
-    while count_finished(job.study) < n_trials and not job.stop:
-        trial = job.study.ask(space)
+    def run(self, first: Member) -> int:
+        """Until every worker has ended; returns the exit status."""
+        first.tell(self.order.to_line())
+        with self._signals():
+            try:
+                while self.crew.members:
+                    self._listen()
+                    self._look_at_the_clock()
+                    for member in list(self.crew.members):
+                        if member.process.poll() is not None:
+                            self._has_ended(member)
+            finally:
+                if self.watcher is not None:
+                    self.watcher.__exit__(None, None, None)
+        return self._finish()
+
+    def _listen(self) -> None:
+        with selectors.DefaultSelector() as selector:
+            for member in self.crew.members:
+                selector.register(member.events, selectors.EVENT_READ, member)
+            ready = selector.select(TICK_SECONDS)
+        for key, _ in ready:
+            self._hear(key.data)
+
+    def _hear(self, member: Member) -> None:
+        for event, *details in member.heard():
+            if event == "planned":
+                self._planned()
+            elif event == "ended":
+                self._ends(*details)
+            else:
+                self._show(member, event, details)
+
+    def _planned(self) -> None:
+        """The study is stored: now there is something to watch, and work for the others."""
+        if self.study is not None:  # the first worker died and another one has planned again
+            return
+        self.study = load_study(open_storage(self.order.url, create=False), self.order.name)
+        self.order = replace(self.order, plan=False, grown_from=None)
+        lost = requeue_lost(self.study)
+        if lost:
+            say(f"Cut off earlier, and going on from the last evaluation: trial {', '.join(map(str, lost))}.")
+        progress = Progress(self.order.limits["n_trials"], 0, None, len(self.crew.slots))
+        self.watcher = LiveWatcher(progress) if is_terminal() else PlainWatcher(progress)
+        self._refresh()
+        self.watcher.__enter__()
+        if self.timeout is not None:
+            self.deadline = time.monotonic() + self.timeout
+        for slot in self.crew.slots[1:]:
+            self._start(slot)
+
+    def _start(self, slot: Slot) -> None:
+        order = replace(self.order, slot=slot.name, device=slot.device, cores=slot.cores)
+        self.crew.start(slot).tell(order.to_line())
+
+    def _refresh(self) -> None:
+        """The count and the best from the database: others may work on the study too."""
+        assert self.study is not None
+        assert self.watcher is not None
+        trials = self.study.get_trials(deepcopy=False)
+        best = next(iter(best_trials(trials, 1)), None)
+        self.watcher.progress.finished = count_finished(trials)
+        self.watcher.progress.best = (best.value, best.number) if best is not None and best.value is not None else None
+
+    def _show(self, member: Member, event: str, details: list[Any]) -> None:
+        assert self.watcher is not None
+        number = details[0]
+        if event == "trial_began":
+            member.trial, member.began_one, self.stillborn = number, True, 0
+            self.watcher.trial_began(number, details[1])
+        elif event == "evaluated":
+            self.watcher.evaluated(number, *details[1:3], Scores.from_dict(details[3]))
+        else:
+            member.trial = None
+            self._refresh()
+            self.watcher.trial_ended(number, TrialState[details[1]], *details[2:])
+            self._write_note()
+
+    def _write_note(self, now: bool = False) -> None:
+        assert self.study is not None
+        if now or time.monotonic() - self.noted > NOTE_SECONDS:
+            show_study(self.study, read_stored(self.study))
+            self.noted = time.monotonic()
+
+    def _ends(self, why: str, cause: str) -> None:
+        """A worker says that it is about to end."""
+        if why in (REFUSED, GAVE_UP) or not self.outcome:
+            self.outcome, self.cause = why, cause
+        if why in (REFUSED, GAVE_UP):
+            self._tell_all("another worker gave up")
+
+    def _tell_all(self, reason: str) -> None:
+        self.stop = self.stop or reason
+        for member in self.crew.members:
+            member.tell(f"{reason}\n")
+
+    def _look_at_the_clock(self) -> None:
+        if self.deadline is not None and time.monotonic() >= self.deadline and not self.stop:
+            self._tell_all("--timeout")
+
+    def _has_ended(self, member: Member) -> None:
+        """Take note of a process that is gone, and put another in its place when it did not mean to end."""
+        self._hear(member)
+        self.crew.leave(member)
+        status = member.process.returncode
+        if status == 0 or self.stop:
+            return
+        how = signal.Signals(-status).name if status < 0 else f"exit status {status}"
+        if member.trial is not None:
+            self._take_back(member.trial, how, is_own=-status in OWN_FAULT)
+        self.stillborn += not member.began_one
+        if self.stillborn >= MOST_STILLBORN:
+            self._ends(GAVE_UP, f"{MOST_STILLBORN} workers in a row ended before they began a trial ({how})")
+        elif self.study is None:
+            self.crew.start(member.slot).tell(self.order.to_line())
+        else:
+            self._start(member.slot)
+
+    def _take_back(self, number: int, how: str, is_own: bool) -> None:
+        assert self.study is not None
+        trial = self.study.get_trials(deepcopy=False)[number]
+        if is_own and trial.state == TrialState.RUNNING:
+            fail(self.study, trial, CRASH, f"its process died of {how}")
+        requeue_lost(self.study)
+        assert self.watcher is not None
+        if not trial.state.is_finished():
+            self.watcher.trial_ended(number, TrialState.WAITING, None, f"its worker died ({how})")
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """The first signal asks the workers to stop after their evaluation, the second one stops them at once."""
+        before: dict[int, Any] = {number: signal.signal(number, self._handle) for number in STOP_SIGNALS}
         try:
-            run_trial(job, trial)
-            crashes = 0
-        except KeyboardInterrupt:
-            break
-        except Exception as error:
-            crashes += 1
-            if crashes == MOST_CRASHES:
-                return f"{type(error).__name__}: {error}"
-    return ""
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
+    def _handle(self, number: int, _: FrameType | None) -> None:
+        self.stops += 1
+        reason = STOP_SIGNALS[signal.Signals(number)]
+        if self.study is None:
+            raise KeyboardInterrupt  # nothing has begun
+        if self.stops == 1:
+            self._tell_all(reason)
+            say(f"\n{reason}: the running trials finish their evaluation first; once more to stop at once.")
+            return
+        for member in self.crew.members:
+            member.process.send_signal(signal.SIGINT)
+        signal.signal(signal.SIGALRM, lambda *_: self._kill())
+        signal.alarm(PATIENCE_SECONDS)
 
-@contextmanager
-def _stop_on_signals(stop: StopRequest) -> Iterator[None]:
-    """The first signal asks the running trial to stop after its evaluation, the second one stops it at once."""
+    def _kill(self) -> None:
+        for member in self.crew.members:
+            member.process.kill()
 
-    def handle(number: int, _: FrameType | None) -> None:
-        if stop.reason:
-            raise KeyboardInterrupt
-        stop.reason = STOP_SIGNALS[signal.Signals(number)]
-        say(f"\n{stop.reason}: the running trial finishes its evaluation first; once more to stop at once.")
-
-    before: dict[int, Any] = {number: signal.signal(number, handle) for number in STOP_SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    def _finish(self) -> int:
+        signal.alarm(0)
+        if self.outcome == REFUSED:
+            refuse(self.cause)
+        if self.study is None:
+            say(f"No worker could begin: {self.cause}.")
+            return 1
+        requeue_lost(self.study)  # those of workers that were killed
+        self._write_note(now=True)
+        say()
+        trials = self.study.get_trials(deepcopy=False)
+        done, asked = count_finished(trials), self.order.limits["n_trials"]
+        if self.outcome == NOTHING_LEFT and done < asked:
+            say(f"{self.cause} is reached, at {done} of {asked} trials. A higher one goes on.")
+        elif self.stop and self.outcome != GAVE_UP:
+            say(f"Stopped by {self.stop} at {done} of {asked} trials. The same command goes on.")
+        summarise(self.study, read_stored(self.study), Path(self.order.runs), self.storage_url)
+        if self.outcome == GAVE_UP:
+            say(f"Gave up at {done} of {asked} trials: {self.cause}")
+            say(f"Logs are in {self.order.folder() / 'logs'}; a crashed trial's folder has a crash.txt.")
+            return 1
+        return 130 if self.stop in STOP_SIGNALS.values() else 0

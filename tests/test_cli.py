@@ -5,8 +5,9 @@ import torch
 from conftest import TINY, run
 
 from maskcls.config import change
+from maskcls.cores import num_cores
 from maskcls.errors import UserError, nearest, some
-from maskcls.numerics import num_cores, pick_device, resolve
+from maskcls.numerics import pick_device, resolve
 from maskcls.train import main as train
 
 

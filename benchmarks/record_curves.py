@@ -1,0 +1,101 @@
+"""Record learning curves of our own trainer on real photos, for benchmarks/policy.py to replay search policies on.
+
+    python benchmarks/record_curves.py --data DIR --weights DIR -o benchmarks/curves.jsonl
+
+Trains every configuration to its end and writes one line for each; the same command again goes on after the last
+line. The configurations are Sobol points of SPACE; some of them are trained again with other seeds, for the noise.
+"""
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+
+import torch
+from scipy.stats import qmc
+
+from maskcls.cli import say
+from maskcls.config import TrainConfig, make_config
+from maskcls.dataset import Dataset, load_dataset, read_table
+from maskcls.loop import DivergedError, fit
+from maskcls.metrics import Scores
+from maskcls.numerics import resolve
+from maskcls.weights import resolve_weights
+from search.space import distributions, values_of
+from search.study import Choice, Float, Knob, Subset
+from search.tuning import value_at
+
+SPACE: dict[str, Knob] = {
+    "lr": Float(1e-4, 1e-2, log=True),
+    "drop_rate": Float(0.0, 0.7),
+    "weight_decay": Float(1e-4, 1.0, log=True),
+    "label_smoothing": Float(0.0, 0.3),
+    "class_weights": Choice("none", "sqrt", "balanced"),
+    "augment": Subset("flip", "gaussian", "cutmix", "sharpness", "contrast"),
+}
+FIXED = {
+    "backbone": "tf_efficientnet_lite0",
+    "image_size": 48,
+    "people": 300,
+    "epochs": 5,
+    "evaluations_per_epoch": 2,
+    "threads": 1,
+}
+NUM_CONFIGS = 64
+REPEATED, REPEATS = 4, 3
+"""The first so many configurations are trained again with so many other seeds."""
+
+
+def configurations() -> list[tuple[dict[str, object], int]]:
+    """(parameters, training seed) of every run, in order."""
+    space = distributions(SPACE)
+    points = qmc.Sobol(len(space), rng=0).random(NUM_CONFIGS)
+    params = [
+        {name: value_at(found, float(u)) for (name, found), u in zip(space.items(), point, strict=True)}
+        for point in points
+    ]
+    again = [(params[index], seed) for seed in range(1, REPEATS + 1) for index in range(REPEATED)]
+    return [*((one, 0) for one in params), *again]
+
+
+def train(config: TrainConfig, data: Dataset, weight_file: Path | None) -> list[float]:
+    """Macro F1 at every evaluation; shorter when it diverged."""
+    curve: list[float] = []
+
+    def note(_: int, scores: Scores) -> bool:
+        curve.append(round(scores.macro_f1, 5))
+        return True
+
+    try:
+        fit(config, data, note, device=torch.device("cpu"), weight_file=weight_file)
+    except DivergedError as error:
+        say(f"  {error}")
+    return curve
+
+
+def main() -> None:
+    """Train what is not in the file yet."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="dataset folder")
+    parser.add_argument("--weights", required=True, help="folder of <backbone>.safetensors")
+    parser.add_argument("-o", "--out", type=Path, required=True, help="file to append to, one JSON object a line")
+    asked = parser.parse_args()
+    base = make_config(FIXED)
+    table = read_table(asked.data, base)
+    weight_file = resolve_weights(asked.weights, [base.backbone]).file(base.backbone)
+    done = len(asked.out.read_text().splitlines()) if asked.out.exists() else 0
+    with tempfile.TemporaryDirectory() as cache:
+        data = load_dataset(table, base, Path(cache))
+        for index, (params, seed) in enumerate(configurations()):
+            if index < done:
+                continue
+            values = values_of(SPACE, params)
+            config = resolve(make_config({**FIXED, **values, "seed": seed}), torch.device("cpu"))
+            curve = train(config, data, weight_file)
+            with asked.out.open("a") as file:
+                file.write(json.dumps({"params": params, "seed": seed, "curve": curve}) + "\n")
+            say(f"{index + 1}: {curve}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""A stored study that is asked for with a larger space: a wider range goes on in place, another choice as a copy."""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from maskcls.errors import UserError
+from search.keep import trial_folder
+from search.space import distributions
+from search.stored import Stored, check_same
+from search.study import Choice, Float, Int, Knob, Study, Subset, encode
+from search.trials import WORKER
+
+
+def widened(stored: Stored, wanted: Stored) -> Stored:
+    """The stored study with the wider ranges of the wanted one, and with its sampler and pruner.
+
+    Its trials stay comparable: they lie within the wider range too.
+    """
+    there, here = stored.study, wanted.study
+    study = replace(
+        there,
+        scientific=_wider(there.scientific, here.scientific, _is_wider_range),
+        nuisance=_wider(there.nuisance, here.nuisance, _is_wider_range),
+        sampler=here.sampler,
+        pruner=here.pruner,
+    )
+    return replace(stored, study=study)
+
+
+def _wider(there: Mapping[str, Knob], here: Mapping[str, Knob], is_wider: Any) -> dict[str, Knob]:
+    return {name: here[name] if name in here and is_wider(knob, here[name]) else knob for name, knob in there.items()}
+
+
+def _is_wider_range(there: Knob, here: Knob) -> bool:
+    if not isinstance(there, Float | Int) or type(there) is not type(here):
+        return False
+    assert isinstance(here, Float | Int)
+    return here.log == there.log and here.low <= there.low and here.high >= there.high
+
+
+def _is_larger(there: Knob, here: Knob) -> bool:
+    """Whether all that the one takes the other takes too."""
+    if isinstance(there, Choice) and isinstance(here, Choice):
+        return {encode(option) for option in there.options} <= {encode(option) for option in here.options}
+    if isinstance(there, Subset) and isinstance(here, Subset):
+        return set(there.names) <= set(here.names)
+    return _is_wider_range(there, here)
+
+
+def check_grown(old: Stored, wanted: Stored, name: str) -> None:
+    """Raise UserError unless the trials of ``old``, stored as ``name``, can be trials of ``wanted``."""
+    there, here = old.study, wanted.study
+    study = replace(
+        there,
+        scientific=_wider(there.scientific, here.scientific, _is_larger),
+        nuisance=_wider(there.nuisance, here.nuisance, _is_larger),
+    )
+    check_same(replace(old, study=study), wanted, name)
+
+
+def copy_trials(old: optuna.Study, new: optuna.Study, study: Study, runs: Path) -> None:
+    """All trials in their order, so that they keep their numbers, with their notes, artifacts and folders.
+
+    A trial that was running or waiting waits in the copy too.
+    """
+    space = distributions(study.space)
+    notes = old._storage.get_study_system_attrs(old._study_id)
+    for trial in old.get_trials(deepcopy=False):
+        # in the copy's own words before anything refers to the trial: a note and a picture go by its id
+        trial_id = new._storage.create_new_trial(new._study_id, _in_space(trial, space))
+        _copy_note(notes, old, new, trial._trial_id, trial_id)
+        home = trial_folder(runs / old.study_name, trial.number)
+        if home.is_dir():
+            shutil.copytree(
+                home, trial_folder(runs / new.study_name, trial.number), copy_function=_link, dirs_exist_ok=True
+            )
+
+
+def _in_space(trial: FrozenTrial, space: Mapping[str, BaseDistribution]) -> FrozenTrial:
+    is_over = trial.state.is_finished()
+    params = dict(trial.params)
+    for name, found in space.items():  # a Subset's new member was off so far
+        if name not in params and trial.params and getattr(found, "choices", None) == (False, True):
+            params[name] = False
+    return create_trial(
+        state=trial.state if is_over else TrialState.WAITING,
+        values=trial.values if is_over else None,
+        params=params,
+        distributions={name: space[name] for name in params},
+        user_attrs={**trial.user_attrs, WORKER: None},
+        system_attrs=trial.system_attrs,
+        intermediate_values=trial.intermediate_values,
+    )
+
+
+def _copy_note(notes: dict[str, Any], old: optuna.Study, new: optuna.Study, old_id: int, new_id: int) -> None:
+    """The dashboard keeps a trial's note with the study, under the trial's id; pictures are named by ids too."""
+    from optuna_dashboard._note import get_note_from_system_attrs, save_note_with_version
+
+    body = get_note_from_system_attrs(notes, old_id)["body"]
+    if body:
+        body = body.replace(f"/artifacts/{old._study_id}/{old_id}/", f"/artifacts/{new._study_id}/{new_id}/")
+        save_note_with_version(new._storage, new._study_id, new_id, 1, body)
+
+
+def _link(source: str, target: str) -> None:
+    """A second name for the same file, which is never written into, only replaced; a copy where that cannot be."""
+    with contextlib.suppress(FileExistsError):
+        try:
+            os.link(source, target)
+        except OSError:
+            shutil.copy2(source, target)
+
+
+def check_name_is_new(name: str, is_stored: bool) -> None:
+    """Raise UserError when --from would write into a study that is there."""
+    if is_stored:
+        raise UserError(f"--from makes a new study, and {name!r} is stored already. Give another --name, or no --from.")

@@ -1,0 +1,57 @@
+"""Trials that ran one setting again with another training seed: what they say of noise, and which setting leads."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+Setting = tuple[tuple[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class Noise:
+    """How far apart the values of one setting lie from training seed to training seed."""
+
+    deviation: float
+    """Standard deviation, pooled over all settings that ran more than once."""
+    freedom: int
+    """Runs beyond the first of each setting: how many the deviation rests on."""
+
+
+def setting(params: Mapping[str, Any]) -> Setting:
+    """The parameters as something to compare and to count by."""
+    return tuple(sorted(params.items()))
+
+
+def runs_by_setting(trials: Iterable[FrozenTrial]) -> dict[Setting, list[FrozenTrial]]:
+    """The complete trials of every setting, in the order of their numbers."""
+    found: dict[Setting, list[FrozenTrial]] = {}
+    for trial in trials:
+        if trial.state == TrialState.COMPLETE:
+            found.setdefault(setting(trial.params), []).append(trial)
+    return found
+
+
+def noise(trials: Iterable[FrozenTrial]) -> Noise | None:
+    """What the study knows of its own noise; None while no setting ran twice to its end."""
+    squares, freedom = 0.0, 0
+    for runs in runs_by_setting(trials).values():
+        values = values_of_runs(runs)
+        centre = fmean(values)
+        squares += sum((value - centre) ** 2 for value in values)
+        freedom += len(values) - 1
+    return Noise(math.sqrt(squares / freedom), freedom) if freedom else None
+
+
+def values_of_runs(runs: Sequence[FrozenTrial]) -> list[float]:
+    """Values of complete trials."""
+    return [run.value for run in runs if run.value is not None]
+
+
+def incumbent(trials: Iterable[FrozenTrial], apart: Setting | None = None) -> list[FrozenTrial]:
+    """The runs of the setting with the best mean, the earliest of equals; ``apart`` from one. Empty without any."""
+    candidates = [runs for found, runs in runs_by_setting(trials).items() if found != apart]
+    return max(candidates, key=lambda runs: (fmean(values_of_runs(runs)), -runs[0].number), default=[])
