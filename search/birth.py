@@ -1,4 +1,4 @@
-"""The stored study that a command goes on with, or a new one; after the plan, so that what it refuses leaves nothing."""
+"""The stored study that a command goes on with, or a new one. After the plan: what that refuses leaves nothing."""
 
 from dataclasses import replace
 

@@ -39,7 +39,7 @@ class Proposal:
 
     params: dict[str, Any]
     attributes: dict[str, Any] = field(default_factory=dict)
-    """Of the trial: "role" (baseline, warm start, replicate), "of" and "seed" of a replicate, "from" of a warm start."""
+    """"role" (baseline, warm start, replicate); "of" and "seed" of a replicate, "from" of a warm start."""
 
 
 class Policy:

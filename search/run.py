@@ -165,13 +165,15 @@ def _run(
             return 0
         runs.mkdir(parents=True, exist_ok=True)
         open_storage(url, create=True)
-        first_slot = {"device": slots[0].device, "slot": slots[0].name, "cores": slots[0].cores}
+        slot = slots[0]
         order = Order(
             url,
             name,
             str(runs),
             wanted.to_json(),
-            **first_slot,
+            device=slot.device,
+            slot=slot.name,
+            cores=slot.cores,
             workers=len(slots),
             since=time.time(),
             plan=True,

@@ -69,12 +69,12 @@ def _places(device: str, gpus: Sequence[Gpu]) -> list[Gpu | None]:
     """The GPUs to use; [None] for the CPU."""
     if device == "cpu" or (device == "auto" and not gpus):
         return [None]
+    named = [gpu for gpu in gpus if device in ("auto", "cuda", gpu.name)]
+    if not named:
+        known = ", ".join(["auto", "cpu", *(["cuda"] if gpus else []), *(gpu.name for gpu in gpus)])
+        raise UserError(f"There is no device {device!r} here. --device takes {known}.")
     if device not in ("auto", "cuda"):
-        return (
-            [named] if (named := next((gpu for gpu in gpus if gpu.name == device), None)) else [_absent(device, gpus)]
-        )
-    if not gpus:
-        return [_absent(device, gpus)]
+        return [*named]
     free = [gpu for gpu in gpus if not gpu.is_busy]
     if not free:
         taken = ", ".join(f"{gpu.name} {gpu.used_mib / 1024:.0f} of {gpu.total_mib / 1024:.0f} GiB" for gpu in gpus)
@@ -83,11 +83,6 @@ def _places(device: str, gpus: Sequence[Gpu]) -> list[Gpu | None]:
             " --device cpu none."
         )
     return list(free)
-
-
-def _absent(device: str, gpus: Sequence[Gpu]) -> None:
-    known = ", ".join(["auto", "cpu", *(gpu.name for gpu in gpus)])
-    raise UserError(f"There is no device {device!r} here. --device takes {known}{', cuda' if gpus else ''}.")
 
 
 def _slot(gpu: Gpu | None, index: int, cores: int) -> Slot:
@@ -110,7 +105,7 @@ def find_gpus() -> list[Gpu]:
 def gpus_of(rows: Mapping[str, tuple[str, float, float]], ours: set[str], visible: str | None) -> list[Gpu]:
     """``rows``: (uuid, MiB used, MiB in all) by index and by uuid. ``visible``: CUDA_VISIBLE_DEVICES."""
     listed = [key for key in rows if key.isdigit()] if visible is None else [key.strip() for key in visible.split(",")]
-    found = []
+    found: list[Gpu] = []
     for key in listed:
         match = next((name for name in rows if name == key or (key.startswith("GPU-") and name.startswith(key))), None)
         if match is None:

@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from scipy.stats import qmc
 from maskcls.errors import UserError, nearest, one_line
 from search.study import Sampler
 
-SAMPLERS: dict[str, type[BaseSampler]] = {
+SAMPLERS: dict[str, Callable[..., BaseSampler]] = {
     "tpe": TPESampler,
     "random": RandomSampler,
     "qmc": QMCSampler,

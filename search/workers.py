@@ -224,7 +224,7 @@ class Supervisor:
             member.trial, member.began_one, self.stillborn = number, True, 0
             self.watcher.trial_began(number, details[1])
         elif event == "evaluated":
-            self.watcher.evaluated(number, *details[1:3], Scores.from_dict(details[3]))
+            self.watcher.evaluated(number, details[1], details[2], Scores.from_dict(details[3]))
         else:
             member.trial = None
             self._refresh()
