@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.levels import Levels, deal, level_offsets
 from search.pruners import make_pruner
 from search.pruning import Pruning
-from search.replicates import incumbent, noise, setting
+from search.replicates import incumbent, setting
 from search.space import Factor, distributions, factors, params_of
 from search.study import Study
 from search.tuning import make_sampler, sobol, tune, value_at
@@ -61,7 +61,7 @@ class Policy:
         self.tuned = {name: found for name, found in self.distributions.items() if name not in scientific}
         self.seed, self.warm, self.asked = seed, list(warm), study.sampler
         self.pruner: Pruning | BasePruner = make_pruner(study.pruner)
-        make_sampler(self.asked, seed)  # to be told now
+        make_sampler(self.asked, seed, 0)  # what cannot be made is said now
 
     def propose(self, trials: Sequence[FrozenTrial]) -> Proposal:
         """The next trial of a study that has these so far, of any state."""
@@ -109,8 +109,8 @@ class Policy:
         if sum(trial.state.is_finished() for trial in others) < STARTUP_TRIALS:
             return Proposal(sobol(self.tuned, place - 1 - len(self.warm), self.seed))
         offsets = level_offsets([self._levels(trial) for trial in others], others)
-        sampler = make_sampler(self.asked, int(np.random.SeedSequence([self.seed, len(trials)]).generate_state(1)[0]))
-        return Proposal(tune(sampler, self.tuned, others, offsets, rng))
+        seed = int(np.random.SeedSequence([self.seed, len(trials)]).generate_state(1)[0])
+        return Proposal(tune(make_sampler(self.asked, seed, len(others)), self.tuned, others, offsets, rng))
 
     def _is_of_space(self, trial: FrozenTrial) -> bool:
         return self.distributions.keys() <= trial.params.keys()
@@ -141,8 +141,6 @@ class Policy:
         if trial.last_step not in self.pruner.rungs(num_evaluations):
             return True
         trials = study.get_trials(deepcopy=False)
-        known = noise(trials)
-        deviation = known.deviation if known else 0.0
         others = [
             other
             for other in trials
@@ -150,9 +148,7 @@ class Policy:
         ]
         pruner = self.pruner
         return any(
-            pruner.goes_on(
-                trial.intermediate_values, [peer.intermediate_values for peer in peers], num_evaluations, deviation
-            )
+            pruner.goes_on(trial.intermediate_values, [peer.intermediate_values for peer in peers], num_evaluations)
             for peers in self._peer_groups(trial, others)
         )
 

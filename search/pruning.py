@@ -1,48 +1,75 @@
-"""Which trial is not worth finishing."""
+"""Whether a trial goes on: a decision on learning curves, free of Optuna.
+
+A trial is judged at a few evaluations, the rungs, by its best score so far. It goes on when it is good enough in
+either of two senses, as each alone stops winners that the other keeps:
+
+- it is in the best share of all trials that got to this rung: successive halving without waiting. Among many
+  poor trials this is lenient, and the first rungs of a short run, where scores say little, need that;
+- it is no worse than the worst of the best few finished trials was at this rung. Where most trials are good,
+  because earlier studies' winners came first, half of the field says little, and a late starter among the winners sets
+  the measure for other late starters.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+Curve = Mapping[int, float]
+"""Evaluation, counted from 1 -> score, higher is better."""
+
 
 @dataclass(frozen=True)
 class Pruning:
-    """Successive halving without waiting: at each rung the best one in ``factor`` of those that got there goes on."""
+    """The rule and its constants, chosen by benchmarks/policy.py."""
 
-    shares: tuple[float, ...] = (1 / 4, 1 / 2)
-    """Where trials are compared, as shares of the study's length: not before the warm-up, a tenth, is well over."""
-    factor: int = 2
+    shares: Sequence[float] = (1 / 26, 1 / 13, 2 / 13, 4 / 13, 8 / 13)
+    """The rungs, as shares of the study's evaluations. Each is twice the one before: closer ones only add chances to
+    stop a winner by bad luck."""
+    first: int = 2
+    """No rung is earlier than this evaluation: the order after the first one is a coin's."""
+    factor: float = 3
     """The best one in this many goes on."""
+    num_best: int = 2
+    """So many of the best finished trials are what a trial may be no worse than."""
 
     def rungs(self, num_evaluations: int) -> tuple[int, ...]:
-        """The evaluations at which trials are compared; never the last one, after which there is nothing to save."""
-        steps = {max(1, math.ceil(share * num_evaluations)) for share in self.shares}
+        """The evaluations at which trials are judged; never the last one, after which there is nothing to save."""
+        steps = {max(self.first, math.ceil(share * num_evaluations)) for share in self.shares}
         return tuple(sorted(step for step in steps if step < num_evaluations))
 
-    def goes_on(
-        self, curve: Mapping[int, float], peers: Sequence[Mapping[int, float]], num_evaluations: int, noise: float
-    ) -> bool:
-        """Whether a trial with these scores so far (evaluation, from 1 -> score) should go on.
+    def goes_on(self, curve: Curve, peers: Sequence[Curve], num_evaluations: int) -> bool:
+        """Whether a trial goes on after the latest evaluation of its curve.
 
-        ``peers``: the curves of the trials to compare with, of any length. ``noise``: the standard deviation of a
-        score from training seed to training seed; 0 while it is not known.
+        ``peers`` are the trials it may be compared with: finished, stopped (shorter curves) or still running.
         """
         step = max(curve)
         if step not in self.rungs(num_evaluations):
             return True
-        here = _best_until(curve, step)
-        there = [_best_until(peer, step) for peer in peers if max(peer, default=0) >= step]
-        places = max(1, (len(there) + 1) // self.factor)
-        return sum(score > here for score in there) < places
+        here = best_until(curve, step)
+        there = [best_until(peer, step) for peer in peers if max(peer, default=0) >= step]
+        num_better = sum(score > here for score in there)
+        if num_better < (len(there) + 1) / self.factor:
+            return True
+        finished = sorted((peer for peer in peers if num_evaluations in peer), key=_value, reverse=True)
+        return any(here >= best_until(peer, step) for peer in finished[: self.num_best])
 
     def describe(self, num_evaluations: int) -> str:
         """One line for the plan."""
         at = self.rungs(num_evaluations)
         if not at:
-            return "none: a trial has one evaluation"
+            return f"none: {num_evaluations} evaluation{'s' if num_evaluations > 1 else ''} leave nothing to save"
         where = ", ".join(map(str, at))
-        return f"after evaluation {where} of {num_evaluations} the better 1 in {self.factor} goes on"
+        best = f"the {self.num_best} best" if self.num_best > 1 else "the best"
+        return (
+            f"after evaluation {where} of {num_evaluations} the best 1 in {self.factor:g} goes on,"
+            f" and what is level with {best}"
+        )
 
 
-def _best_until(curve: Mapping[int, float], step: int) -> float:
+def best_until(curve: Curve, step: int) -> float:
+    """The best score up to this evaluation."""
     return max(score for at, score in curve.items() if at <= step)
+
+
+def _value(curve: Curve) -> float:
+    return max(curve.values())

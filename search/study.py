@@ -110,7 +110,7 @@ class Study:
     """Other fixed values, or other Choices of a searched knob, when there is no data and the photos are synthetic."""
     synthetic: bool = False
     """Whether the study is about the synthetic photos; then it needs no data and has no preview."""
-    sampler: Sampler = Sampler("tpe")
+    sampler: Sampler = Sampler("auto")
     pruner: Pruner = Pruner("rungs")
 
     def __post_init__(self) -> None:

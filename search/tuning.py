@@ -23,6 +23,15 @@ SAMPLERS: dict[str, Callable[..., BaseSampler]] = {
     "cmaes": CmaEsSampler,
 }
 
+OURS: dict[str, dict[str, Any]] = {
+    "tpe": {"multivariate": True, "group": True, "constant_liar": True, "n_startup_trials": 0},
+    "gp": {"n_startup_trials": 0},
+}
+
+AUTO, FEW_TRIALS = "auto", 100
+"""Up to so many trials a Gaussian process proposes: it finds better settings than TPE (benchmarks/policy.py), at a cost
+that grows with the trials. From then on TPE does."""
+
 MOST_MODELLED = 500
 """Trials that a sampler is shown at most, so that the thousandth trial costs no more to propose than the hundredth."""
 
@@ -30,22 +39,21 @@ BEST_MODELLED = 50
 """The best of them are always shown. TPE calls at most 25 trials good, so it calls the same ones good as with all."""
 
 
-def make_sampler(asked: Sampler, seed: int) -> BaseSampler:
+def make_sampler(asked: Sampler, seed: int, num_trials: int) -> BaseSampler:
     """Optuna's sampler of this name with these arguments. Raises UserError for an unknown name or argument.
 
     TPE is asked for what suits a study like ours, unless the study says otherwise: parameters together, running
     trials taken for bad ones (so that workers do not try the same), and no random trials of its own.
     """
-    if asked.name not in SAMPLERS:
-        raise UserError(
-            f"No sampler named {asked.name!r}.{nearest(asked.name, SAMPLERS)} There are: {', '.join(SAMPLERS)}."
-        )
-    own = {"multivariate": True, "group": True, "constant_liar": True, "n_startup_trials": 0}
-    arguments = {**(own if asked.name == "tpe" else {}), **asked.arguments}
+    known = [AUTO, *SAMPLERS]
+    if asked.name not in known:
+        raise UserError(f"No sampler named {asked.name!r}.{nearest(asked.name, known)} There are: {', '.join(known)}.")
+    name = asked.name if asked.name != AUTO else "gp" if num_trials <= FEW_TRIALS else "tpe"
+    arguments = {**OURS.get(name, {}), **asked.arguments}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            return SAMPLERS[asked.name](**arguments, seed=seed)
+            return SAMPLERS[name](**arguments, seed=seed)
     except (TypeError, ValueError, ImportError) as error:
         raise UserError(f"Sampler {asked.name} cannot be made with {arguments}: {one_line(error)}.") from error
 
@@ -64,7 +72,9 @@ def tune(
     """
     order = _shown(trials, offsets, rng)
     copy = optuna.create_study(direction="maximize", sampler=sampler)
-    copy.add_trials([_shifted(trials[i], offsets[i], tuned) for i in order])
+    # a Gaussian process knows complete trials only; TPE has a place for pruned ones
+    all_complete = isinstance(sampler, GPSampler)
+    copy.add_trials([_shifted(trials[i], offsets[i], tuned, all_complete) for i in order])
     return copy.ask(dict(tuned)).params
 
 
@@ -84,14 +94,22 @@ def _shown(trials: Sequence[FrozenTrial], offsets: Sequence[float], rng: np.rand
     return sorted(kept | {int(i) for i in others})
 
 
-def _shifted(trial: FrozenTrial, offset: float, kept: Mapping[str, BaseDistribution]) -> FrozenTrial:
+def _shifted(
+    trial: FrozenTrial, offset: float, kept: Mapping[str, BaseDistribution], all_complete: bool
+) -> FrozenTrial:
     """A copy of a trial with the kept parameters only and all its values lowered by ``offset``.
+
+    ``all_complete``: a pruned trial counts as a complete one with the best value that it got to; one that diverged
+    before it had any as a failed one.
 
     An interrupted one counts as running, as it will again: a waiting copy would be handed out as the next trial.
     """
     value = trial.value - offset if trial.state.is_finished() and trial.value is not None else None
+    state = trial.state if trial.state.is_finished() else TrialState.RUNNING
+    if all_complete and state == TrialState.PRUNED:
+        state = TrialState.FAIL if value is None else TrialState.COMPLETE
     return create_trial(
-        state=trial.state if trial.state.is_finished() else TrialState.RUNNING,
+        state=state,
         value=value,
         params={name: trial.params[name] for name in kept if name in trial.params},
         distributions={name: found for name, found in kept.items() if name in trial.params},

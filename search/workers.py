@@ -323,11 +323,11 @@ class Supervisor:
         done, asked = count_finished(trials), self.order.limits["n_trials"]
         if self.outcome == NOTHING_LEFT and done < asked:
             say(f"{self.cause} is reached, at {done} of {asked} trials. A higher one goes on.")
-        elif self.stop and self.outcome != GAVE_UP:
+        elif self.stop and self.outcome != GAVE_UP and done < asked:
             say(f"Stopped by {self.stop} at {done} of {asked} trials. The same command goes on.")
         summarise(self.study, read_stored(self.study), Path(self.order.runs), self.storage_url)
         if self.outcome == GAVE_UP:
             say(f"Gave up at {done} of {asked} trials: {self.cause}")
             say(f"Logs are in {self.order.folder() / 'logs'}; a crashed trial's folder has a crash.txt.")
             return 1
-        return 130 if self.stop in STOP_SIGNALS.values() else 0
+        return 130 if self.stop in STOP_SIGNALS.values() and done < asked else 0

@@ -1,0 +1,149 @@
+"""A study whose processes are killed at random, again and again: is anything lost, doubled or changed?
+
+    python benchmarks/storm.py
+
+Runs 60 trials of a tiny model on synthetic photos with 4 workers. Every few seconds a random process of the service
+is killed with SIGKILL: a worker, or the supervisor, which is then started again by the same command. At the end there
+must be exactly 60 finished trials, none that still counts as running, a sound database, and every evaluation of every
+trial must equal, to the last bit, that of an undisturbed run of the same config.
+"""
+
+import argparse
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections import Counter
+from pathlib import Path
+
+import optuna
+import torch
+from optuna.trial import FrozenTrial, TrialState
+
+from maskcls.config import load_config
+from maskcls.dataset import data_folder, load_dataset, read_table
+from maskcls.loop import fit
+from maskcls.metrics import Scores
+from search.keep import trial_folder
+from search.limits import count_finished
+from search.storage import default_url, load_study, open_storage
+
+STUDY = '''"""Does dropout help the toy?"""
+from search.study import Choice, Float, Study
+
+STUDY = Study(
+    question="Does dropout help the toy?",
+    scientific={"drop_rate": Choice(0.0, 0.5)},
+    nuisance={"lr": Float(1e-3, 1e-1, log=True)},
+    fixed={
+        "backbone": "test_efficientnet",
+        "image_size": 48,
+        "epochs": 6,
+        "evaluations_per_epoch": 2,
+        "threads": 1,
+        "augment": ("flip", "cutmix"),
+    },
+    baseline={"drop_rate": 0.0, "lr": 1e-2},
+    synthetic=True,
+)
+'''
+MARK = "STORM_MARK"
+
+
+def processes(mark: str) -> dict[int, str]:
+    """The service's processes: pid -> "supervisor" or "worker"."""
+    found = {}
+    for home in Path("/proc").glob("[0-9]*"):
+        try:
+            if f"{MARK}={mark}".encode() in (home / "environ").read_bytes():
+                command = (home / "cmdline").read_bytes()
+                kind = "worker" if b"search.worker" in command else "supervisor" if b"search.run" in command else ""
+                if kind:
+                    found[int(home.name)] = kind
+        except OSError:
+            continue
+    return found
+
+
+def rage(command: list[str], log: Path, rng: random.Random, mean_seconds: float) -> tuple[Counter[str], int]:
+    """Run the command and kill until it has ended by itself; returns kills by kind and the starts it took."""
+    mark = uuid.uuid4().hex
+    environment = {**os.environ, MARK: mark}
+    kills: Counter[str] = Counter()
+    starts = 0
+    while True:
+        starts += 1
+        with log.open("a") as file:
+            supervisor = subprocess.Popen(command, env=environment, stdout=file, stderr=file)
+        while supervisor.poll() is None:
+            time.sleep(rng.uniform(0.2, 2 * mean_seconds))
+            alive = processes(mark)
+            if alive and supervisor.poll() is None:
+                victim = rng.choice(sorted(alive))
+                os.kill(victim, signal.SIGKILL)
+                kills[alive[victim]] += 1
+        if supervisor.returncode != -signal.SIGKILL:
+            break
+    assert supervisor.returncode == 0, log.read_text()[-3000:]
+    while processes(mark):  # orphans of killed supervisors end after their evaluation
+        time.sleep(0.2)
+    return kills, starts
+
+
+def differing(trial: FrozenTrial, runs: Path) -> str:
+    """What an undisturbed run of the trial's config says that the trial does not; empty when they are equal."""
+    config, _ = load_config(trial_folder(runs / "toy", trial.number) / "config.toml")
+    data = load_dataset(read_table(data_folder("synthetic", runs), config), config, runs / "cache")
+    curve: dict[int, float] = {}
+
+    def note(step: int, scores: Scores) -> bool:
+        curve[step] = scores.macro_f1
+        return step < max(trial.intermediate_values)
+
+    fit(config, data, note, device=torch.device("cpu"))
+    if curve != trial.intermediate_values or max(curve.values()) != trial.value:
+        return f"trial {trial.number}: {trial.intermediate_values} {trial.value}, undisturbed {curve}"
+    return ""
+
+
+def main() -> None:
+    """Rage, then look at what is left."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, default=60)
+    parser.add_argument("--workers", type=int, default=4)
+    parser.add_argument("--seconds", type=float, default=2.5, help="between two kills, on average")
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with tempfile.TemporaryDirectory() as home:
+        runs = Path(home) / "runs"
+        (Path(home) / "toy.py").write_text(STUDY)
+        command = [sys.executable, "-m", "search.run", "--study", f"{home}/toy.py", "--runs", str(runs)]
+        command += ["--n-trials", str(asked.trials), "--workers", str(asked.workers)]
+        begun = time.monotonic()
+        kills, starts = rage(command, Path(home) / "log", random.Random(asked.seed), asked.seconds)
+        minutes = (time.monotonic() - begun) / 60
+        study = load_study(open_storage(default_url(runs), create=False), "toy")
+        trials = study.get_trials()
+        print(f"{sum(kills.values())} kills ({dict(kills)}), {starts} starts, {minutes:.1f} min, 2 cores shared")
+        print(f"states: {dict(Counter(trial.state.name for trial in trials))}; finished {count_finished(trials)}")
+        print(f"interruptions noted: {sum(trial.user_attrs.get('interruptions', 0) for trial in trials)}")
+        with sqlite3.connect(runs / "studies.db") as connection:
+            sound = connection.execute("PRAGMA integrity_check").fetchone()[0]
+        print(f"database: {sound}")
+        torch.set_num_threads(1)
+        wrong = [text for trial in trials if trial.value is not None and (text := differing(trial, runs))]
+        print(f"compared with undisturbed runs: {len(trials)} trials, {len(wrong)} differ", *wrong, sep="\n")
+        assert count_finished(trials) == asked.trials
+        assert not any(trial.state == TrialState.RUNNING for trial in trials)
+        assert sound == "ok"
+        assert not wrong
+
+
+if __name__ == "__main__":
+    main()
