@@ -134,7 +134,7 @@ class Policy:
         enough at any of its levels: whole levels are the answer's to judge. What is there for its own value, the
         baseline and every replicate, always goes on.
         """
-        if trial.user_attrs.get("role") in ("baseline", "replicate"):
+        if self.always_goes_on(trial):
             return True
         if isinstance(self.pruner, BasePruner):
             return not self.pruner.prune(study, trial)
@@ -152,6 +152,10 @@ class Policy:
             for peers in self._peer_groups(trial, others)
         )
 
+    def always_goes_on(self, trial: FrozenTrial) -> bool:
+        """Whether the trial is there for its own value: the noise is known from these."""
+        return trial.user_attrs.get("role") in ("baseline", "replicate")
+
     def _peer_groups(self, trial: FrozenTrial, others: Sequence[FrozenTrial]) -> list[Sequence[FrozenTrial]]:
         if not self.factors:
             return [others]
@@ -164,7 +168,7 @@ class Policy:
         """One line for the plan."""
         if isinstance(self.pruner, BasePruner):
             return type(self.pruner).__name__
-        against = ", compared within its level" if self.factors else ""
+        against = ", of its level" if self.factors and self.pruner.rungs(num_evaluations) else ""
         return self.pruner.describe(num_evaluations) + against
 
 

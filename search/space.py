@@ -53,6 +53,14 @@ def params_of(space: Mapping[str, Knob], values: Mapping[str, Any]) -> dict[str,
     return params
 
 
+def is_within(distribution: BaseDistribution, value: Any) -> bool:
+    """Whether a parameter of this distribution can have the value."""
+    try:
+        return distribution._contains(distribution.to_internal_repr(value))
+    except ValueError:
+        return False
+
+
 @dataclass(frozen=True)
 class Factor:
     """One parameter whose levels the study compares."""

@@ -13,7 +13,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from search.failures import DIVERGED, INTERRUPTIONS, KINDS, failures_of
+from search.failures import DIVERGED, INTERRUPTIONS, failures_of
 from search.keep import best_trials
 from search.limits import epochs_spent, trials_since_best
 from search.replicates import incumbent, noise, runs_by_setting, setting, values_of_runs
@@ -35,7 +35,7 @@ STATES = {
 def overview_of(study: optuna.Study) -> dict[str, Any]:
     """One study in a line; also of a study that was not made by search.run, whose question is None."""
     trials = study.get_trials(deepcopy=False)
-    running = _running(study, trials)
+    running = runs_of(study, trials)
     return {
         "name": study.study_name,
         "question": study.user_attrs.get(KEY, {}).get("question"),
@@ -63,7 +63,7 @@ def standing_of(study: optuna.Study, stored: Stored) -> dict[str, Any]:
         "incumbent": _with_runs(next(iter(incumbent(trials)), None), trials, stored),
         "trials_since_best": trials_since_best(trials),
         "epochs": epochs_spent(trials, per_epoch),
-        "running": _running(study, trials, _evaluations(trials, stored)),
+        "running": runs_of(study, trials, _evaluations(trials, stored)),
         "failures": _failures(trials),
         "interruptions": sum(trial.user_attrs.get(INTERRUPTIONS, 0) for trial in trials),
     }
@@ -96,25 +96,18 @@ def _short(trial: FrozenTrial | None) -> dict[str, Any] | None:
 
 
 def _long(trial: FrozenTrial | None, stored: Stored) -> dict[str, Any] | None:
-    short = _short(trial)
-    if trial is None or short is None:
+    if trial is None:
         return None
-    if not stored.study.space.keys() <= values_known(trial, stored):
-        return {**short, "state": trial.state.name.lower(), "values": {}}
-    values = {name: encode(value) for name, value in values_of(stored.study.space, trial.params).items()}
-    return {**short, "state": trial.state.name.lower(), "values": values}
+    shown = {"trial": trial.number, "value": _value(trial.value), "state": trial.state.name.lower()}
+    return {**shown, "values": _values(trial, stored)}
 
 
-def values_known(trial: FrozenTrial, stored: Stored) -> set[str]:
-    """The knobs that the trial has a value for; a trial that somebody wrote by hand may lack some."""
-    known = set()
-    for name, knob in stored.study.space.items():
-        try:
-            values_of({name: knob}, trial.params)
-        except KeyError:
-            continue
-        known.add(name)
-    return known
+def _values(trial: FrozenTrial, stored: Stored) -> dict[str, Any]:
+    """Of the knobs; the bare parameters of a trial that somebody wrote by hand and that lacks some."""
+    try:
+        return {name: encode(value) for name, value in values_of(stored.study.space, trial.params).items()}
+    except KeyError:
+        return dict(trial.params)
 
 
 def _with_runs(trial: FrozenTrial | None, trials: Sequence[FrozenTrial], stored: Stored) -> dict[str, Any] | None:
@@ -133,8 +126,8 @@ def _evaluations(trials: Iterable[FrozenTrial], stored: Stored) -> int:
     return int(next(told, _fixed(stored, "epochs") * _fixed(stored, "evaluations_per_epoch")))
 
 
-def _running(study: optuna.Study, trials: Sequence[FrozenTrial], planned: int | None = None) -> list[dict[str, Any]]:
-    """Who runs what where since when."""
+def runs_of(study: optuna.Study, trials: Sequence[FrozenTrial], planned: int | None = None) -> list[dict[str, Any]]:
+    """Who runs what where since when. ``planned``: evaluations of a trial that nobody stops."""
     running = [trial for trial in trials if trial.state == TrialState.RUNNING]
     silent = set(backend_of(study)._get_stale_trial_ids(study._study_id)) if running else set()
     return [_run(trial, is_lost(trial, trial._trial_id in silent), planned) for trial in running]
@@ -160,7 +153,7 @@ def _failures(trials: Sequence[FrozenTrial]) -> list[dict[str, Any]]:
     """A row a kind: how often, in which trials, and its latest error."""
     events = [{**found, "trial": trial.number} for trial in trials for found in failures_of(trial)]
     events += [_divergence(trial) for trial in trials if _has_diverged(trial)]
-    kinds = sorted({event["kind"] for event in events}, key=lambda kind: (kind not in KINDS, kind))
+    kinds = sorted({event["kind"] for event in events})
     return [_failures_of_kind(kind, [event for event in events if event["kind"] == kind]) for kind in kinds]
 
 
@@ -189,6 +182,8 @@ def _failures_of_kind(kind: str, events: Sequence[dict[str, Any]]) -> dict[str, 
 
 def _last_event(trials: Iterable[FrozenTrial]) -> str | None:
     """When a trial last began, ended or failed; evaluations carry no time."""
-    moments = [moment.timestamp() for trial in trials for moment in (trial.datetime_start, trial.datetime_complete) if moment]
+    trials = list(trials)
+    ends = [moment for trial in trials for moment in (trial.datetime_start, trial.datetime_complete)]
+    moments = [moment.timestamp() for moment in ends if moment is not None]
     moments += [found["when"] for trial in trials for found in failures_of(trial)]
     return iso(max(moments, default=None))

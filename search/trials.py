@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from search.failures import CRASH, FAILURES, INTERRUPTIONS, MOST_DEATHS, crashes_of, failure, failures_of, may_try_again
 from search.limits import Limits, count_finished, reached
 from search.policy import Policy
 from search.processes import is_gone, is_same
+from search.space import is_within
 from search.storage import backend_of, exclusive
 
 WORKER = "worker"
@@ -104,17 +104,10 @@ def _complete(study: optuna.Study, policy: Policy, trials: Sequence[FrozenTrial]
     proposed = policy.propose(trials).params
     for name, distribution in policy.distributions.items():
         if name not in trial.params:
-            value = _value(distribution, fixed.get(name, proposed[name]), proposed[name])
-            study._storage.set_trial_param(trial._trial_id, name, value, distribution)
-
-
-def _value(distribution: BaseDistribution, value: Any, otherwise: Any) -> float:
-    """As Optuna stores it; what lies outside of the study's space is not taken."""
-    try:
-        internal = distribution.to_internal_repr(value)
-    except ValueError:
-        internal = float("nan")
-    return internal if distribution._contains(internal) else distribution.to_internal_repr(otherwise)
+            wished = fixed.get(name, proposed[name])
+            value = wished if is_within(distribution, wished) else proposed[name]
+            internal = distribution.to_internal_repr(value)
+            study._storage.set_trial_param(trial._trial_id, name, internal, distribution)
 
 
 def check_mine(study: optuna.Study, trial: Trial, worker: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from scipy.stats import qmc
 
@@ -18,9 +18,7 @@ from search.study import Sampler
 SAMPLERS: dict[str, Callable[..., BaseSampler]] = {
     "tpe": TPESampler,
     "random": RandomSampler,
-    "qmc": QMCSampler,
     "gp": GPSampler,
-    "cmaes": CmaEsSampler,
 }
 
 OURS: dict[str, dict[str, Any]] = {

@@ -8,7 +8,7 @@ from optuna.distributions import BaseDistribution
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
-from search.space import distributions, factors, params_of
+from search.space import distributions, factors, is_within, params_of
 from search.stored import KEY, Stored
 from search.study import Knob, contains
 from search.warm import warm_settings
@@ -72,15 +72,8 @@ def _history(study: optuna.Study, space: Mapping[str, BaseDistribution]) -> Sequ
     found = []
     for trial in trials:
         params = {
-            name: value for name, value in trial.params.items() if name in space and _is_within(space[name], value)
+            name: value for name, value in trial.params.items() if name in space and is_within(space[name], value)
         }
         if params and trial.value is not None:
             found.append((params, trial.value))
     return found
-
-
-def _is_within(distribution: BaseDistribution, value: Any) -> bool:
-    try:
-        return distribution._contains(distribution.to_internal_repr(value))
-    except ValueError:
-        return False

@@ -41,8 +41,10 @@ STOP_SIGNALS = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHU
 OWN_FAULT = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
 """Signals that a process earns by what it does; any other was sent by somebody."""
 
-MOST_STILLBORN = 3
-"""Workers that die one after another before they begin a trial: then something is wrong with all of them."""
+MOST_STILLBORN = 12
+"""Workers that die one after another before they begin a trial: then something is wrong with all of them. One that
+dies by itself counts as OWN_WEIGHT of those that somebody killed (the kernel, when memory is short)."""
+OWN_WEIGHT = 4
 
 TICK_SECONDS = 0.25
 """How often signals and the time limit are looked at."""
@@ -263,9 +265,10 @@ class Supervisor:
         how = signal.Signals(-status).name if status < 0 else f"exit status {status}"
         if member.trial is not None:
             self._take_back(member.trial, how, is_own=-status in OWN_FAULT)
-        self.stillborn += not member.began_one
+        is_own = status > 0 or -status in OWN_FAULT
+        self.stillborn += 0 if member.began_one else OWN_WEIGHT if is_own else 1
         if self.stillborn >= MOST_STILLBORN:
-            self._ends(GAVE_UP, f"{MOST_STILLBORN} workers in a row ended before they began a trial ({how})")
+            self._ends(GAVE_UP, f"one worker after another ended before it began a trial ({how})")
         elif self.study is None:
             self.crew.start(member.slot).tell(self.order.to_line())
         else:

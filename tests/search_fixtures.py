@@ -14,19 +14,22 @@ import torch
 import typer
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 import maskcls.loop
 from maskcls.cli import run_command
 from maskcls.dataset import Table
 from maskcls.metrics import Scores
 from maskcls.weights import Weights
+from search.limits import Limits
 from search.objective import Job, Setup
-from search.policy import StudySampler
+from search.policy import Policy
+from search.processes import describe_myself
 from search.space import distributions
-from search.storage import create_study, open_storage
+from search.storage import create_study, load_study, open_storage
 from search.stored import KEY, Stored
-from search.study import Choice, Float, Int, Knob, Study, Subset
+from search.study import Choice, Float, Int, Knob, Pruner, Sampler, Study, Subset
+from search.trials import next_trial
 
 LR = Float(1e-5, 1e-1, log=True)
 BEST_LR, BEST_DECAY = 10**-2.6, 1e-2
@@ -47,6 +50,7 @@ def asking(**scientific: Knob) -> Study:
             "lr": 1e-4,
             "weight_decay": 0.1,
         },
+        sampler=Sampler("tpe"),  # the default one is no better here and takes longer
     )
 
 
@@ -70,16 +74,43 @@ def play(
     study: Study,
     trials: int,
     score: Callable[[Mapping[str, Any]], float | None],
-    sampler: BaseSampler | None = None,
+    policy: Policy | None = None,
     into: optuna.Study | None = None,
 ) -> optuna.Study:
     """So many trials more in a study in memory, each scored by a formula of its parameters; None is a crash."""
-    played = into or optuna.create_study(direction="maximize", sampler=sampler or StudySampler(study, 0))
+    played = into or optuna.create_study(direction="maximize")
+    policy = policy or Policy(study, 0)
+    for _ in range(trials):
+        trial_id = begin(played, policy)
+        value = score(played._storage.get_trial(trial_id).params)
+        state = TrialState.FAIL if value is None else TrialState.COMPLETE
+        played._storage.set_trial_state_values(trial_id, state, None if value is None else [value])
+    return played
+
+
+def begin(played: optuna.Study, policy: Policy) -> int:
+    """The id of a running trial that the policy has just proposed."""
+    proposal = policy.propose(played.get_trials(deepcopy=False))
+    template = create_trial(
+        state=TrialState.RUNNING,
+        params=proposal.params,
+        distributions=policy.distributions,
+        user_attrs=proposal.attributes,
+    )
+    return played._storage.create_new_trial(played._study_id, template)
+
+
+def tried(study: optuna.Study) -> list[FrozenTrial]:
+    """The trials that try a setting, not those that repeat one."""
+    return [trial for trial in study.get_trials() if trial.user_attrs.get("role") != "replicate"]
+
+
+def settled(sampler: BaseSampler, study: Study, trials: int) -> optuna.Study:
+    """A study in memory whose every parameter one of Optuna's samplers chooses, scored by ``toy``."""
+    played = optuna.create_study(direction="maximize", sampler=sampler)
     for _ in range(trials):
         trial = played.ask(distributions(study.space))
-        value = score(trial.params)
-        state = TrialState.FAIL if value is None else TrialState.COMPLETE
-        played._storage.set_trial_state_values(trial._trial_id, state, None if value is None else [value])
+        played.tell(trial, toy(trial.params))
     return played
 
 
@@ -104,18 +135,10 @@ TOY_STUDY = Study(
 class Watching:
     """A watcher that remembers what it was told, and acts after an evaluation."""
 
-    progress: Any = None
-
     def __init__(self, act: Callable[[int], None] = lambda step: None) -> None:
         self.act = act
         self.steps: list[int] = []
         self.ended: list[tuple[int, TrialState, float | None, str]] = []
-
-    def __enter__(self) -> "Watching":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
 
     def trial_began(self, number: int, values: Mapping[str, Any]) -> None:
         pass
@@ -136,11 +159,12 @@ def make_setup(runs: Path, table: Table, study: Study = TOY_STUDY) -> Setup:
 
 def make_job(runs: Path, table: Table, study: Study = TOY_STUDY, watcher: Watching | None = None) -> Job:
     """A new study of that name in ``runs/studies.db``, without a pruner."""
+    study = replace(study, pruner=Pruner("none"))
     setup = make_setup(runs, table, study)
     storage = open_storage(f"sqlite:///{runs}/studies.db", create=True)
-    stored = create_study(storage, setup.name, {KEY: setup.stored.to_json()})
-    stored.sampler, stored.pruner = StudySampler(study, 0), optuna.pruners.NopPruner()
-    return Job(setup, stored, watcher or Watching())
+    create_study(storage, setup.name, {KEY: setup.stored.to_json()})
+    stored = load_study(storage, setup.name)
+    return Job(setup, stored, Policy(study, 0), watcher or Watching(), describe_myself("cpu.0"))
 
 
 class StopAt(BasePruner):
@@ -153,8 +177,16 @@ class StopAt(BasePruner):
         return trial.last_step == self.step
 
 
-def ask(job: Job) -> optuna.Trial:
-    return job.study.ask(distributions(job.setup.stored.study.space))
+def prune_at(job: Job, step: int) -> None:
+    """From now on every trial is pruned at this evaluation, the baseline too."""
+    job.policy.pruner = StopAt(step)
+    job.policy.always_goes_on = lambda trial: False  # type: ignore[method-assign]
+
+
+def ask(job: Job, n_trials: int = 10**6) -> optuna.Trial:
+    trial = next_trial(job.study, job.policy, Limits(n_trials), 1, job.worker)
+    assert trial is not None
+    return trial
 
 
 def stored_trial(job: Job, number: int = 0) -> FrozenTrial:

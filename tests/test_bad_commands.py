@@ -15,8 +15,9 @@ import search.export
 import search.run
 from maskcls.cli import run_command
 from maskcls.dataset import Table
-from search.storage import create_study, finish, open_storage
+from search.storage import create_study, open_storage
 from search.stored import KEY
+from search.trials import finish
 
 
 @pytest.mark.parametrize(
@@ -89,7 +90,7 @@ def test_an_unreadable_photo_is_named_and_the_remedy_works(
     tmp_path: Path,
     synthetic_folder: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     data = tmp_path / "photos"
     shutil.copytree(synthetic_folder, data)
@@ -98,7 +99,7 @@ def test_an_unreadable_photo_is_named_and_the_remedy_works(
     (tmp_path / "mine.py").write_text(MINE)
     words = ("--study", str(tmp_path / "mine.py"), "--data", str(data), "--weights", "scratch", "--n-trials", "1")
     monkeypatch.chdir(tmp_path)
-    told = complain(monkeypatch, capsys, search.run.main, *words)
+    told = complain(monkeypatch, capfd, search.run.main, *words)
     assert "1 photos in" in told
     assert broken.parent.name in told
     assert "--skip-unreadable" in told
@@ -107,4 +108,4 @@ def test_an_unreadable_photo_is_named_and_the_remedy_works(
     with pytest.raises(SystemExit) as ended:
         run_command(search.run.main)
     assert ended.value.code == 0
-    assert "Left out 1 photos that cannot be read" in capsys.readouterr().out
+    assert "Left out 1 photos that cannot be read" in capfd.readouterr().out

@@ -1,5 +1,7 @@
 """What becomes of a trial that is interrupted, diverges or crashes; trained in this process on drawn faces."""
 
+import errno
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,14 +9,15 @@ from typing import Any
 import pytest
 import torch
 from optuna.trial import FrozenTrial, TrialState
-from search_fixtures import TOY_STUDY, StopAt, Watching, ask, make_job, scores_of, stored_trial
+from search_fixtures import TOY_STUDY, Watching, ask, make_job, make_setup, prune_at, scores_of, stored_trial
 
 import search.objective
 from maskcls.dataset import Table
-from search.objective import Job, StopRequest, run_trial
-from search.policy import RungPruner
-from search.storage import count_finished
+from search.failures import crashes_of
+from search.limits import count_finished
+from search.objective import Job, StopRequest, StopStudyError, run_trial
 from search.study import Int
+from search.trials import WORKER
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +54,7 @@ def test_an_interrupted_trial_goes_on_to_the_very_same_value(
         assert run_trial(job, trial) == TrialState.WAITING
     assert stored_trial(job).state == TrialState.WAITING
     assert list(stored_trial(job).intermediate_values) == list(range(1, step + 1))
-    assert count_finished(job.study) == 0
+    assert count_finished(job.study.get_trials()) == 0
     state = job.setup.trial_folder(0) / "resume.pt"
     assert state.exists()
     if how == "state lost":
@@ -75,7 +78,8 @@ def test_what_was_judged_before_an_interruption_is_not_judged_again(
     job = make_job(tmp_path, synthetic_table)
     job.watcher = Watching(lambda step: setattr(job.stop, "reason", "Ctrl-C" if step == 3 else ""))
     assert run_trial(job, ask(job)) == TrialState.WAITING
-    job.stop, job.watcher, job.study.pruner = StopRequest(), Watching(), StopAt(2)
+    job.stop, job.watcher = StopRequest(), Watching()
+    prune_at(job, 2)
     assert run_trial(job, ask(job)) == TrialState.COMPLETE
     assert not [str(warning.message) for warning in recwarn if "step" in str(warning.message)]  # reported twice
 
@@ -88,7 +92,7 @@ def test_a_process_that_died_before_it_told_the_verdict_does_not_change_it(
     tmp_path: Path, synthetic_table: Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = make_job(tmp_path, synthetic_table)
-    job.study.pruner = StopAt(2)
+    prune_at(job, 2)
     with monkeypatch.context() as patch:
         patch.setattr(search.objective, "_record", die)  # after the pruner's no
         with pytest.raises(KeyboardInterrupt):
@@ -118,8 +122,7 @@ def test_a_run_with_fewer_steps_than_evaluations_ends_with_its_last_one(
 ) -> None:
     job = fewer_steps_than_evaluations(tmp_path, synthetic_table)
     if accident == "pruned":
-        job.study.pruner = StopAt(2)
-        assert 2 in RungPruner(TOY_STUDY, 8).rungs
+        prune_at(job, 2)
     else:
         job.watcher = Watching(lambda step: setattr(job.stop, "reason", "Ctrl-C" if step == 2 else ""))
     assert run_trial(job, ask(job)) == TrialState.COMPLETE
@@ -141,44 +144,159 @@ def test_a_trial_that_diverged_is_a_result(
     assert "loss nan" in trial.user_attrs["error"]
     assert list(trial.intermediate_values) == list(range(1, bad_step))
     assert not (job.setup.trial_folder(0) / "resume.pt").exists()
-    assert count_finished(job.study) == 1
+    assert count_finished(job.study.get_trials()) == 1
 
 
-def test_a_crash_is_kept_with_its_cause(
-    tmp_path: Path, synthetic_table: Table, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def crash_with(monkeypatch: pytest.MonkeyPatch, error: Exception, times: int = 10**6) -> None:
+    """The next evaluations end in this error."""
+    left = iter(range(times))
+
     def crash(step: int) -> dict[str, Any]:
-        raise RuntimeError("the disk is on fire")
+        if next(left, None) is not None:
+            raise error
+        return {}
 
     scores_of(monkeypatch, crash)
+
+
+def run_next(job: Job) -> tuple[int, TrialState]:
+    trial = ask(job)
+    return trial.number, run_trial(job, trial)
+
+
+def test_a_crash_is_kept_with_its_cause_and_tried_again(
+    tmp_path: Path, synthetic_table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crash_with(monkeypatch, RuntimeError("the disk is on fire"), times=1)
     watcher = Watching()
     job = make_job(tmp_path, synthetic_table, watcher=watcher)
-    with pytest.raises(RuntimeError, match="on fire"):
-        run_trial(job, ask(job))
-    trial = stored_trial(job)
-    assert (trial.state, trial.value) == (TrialState.FAIL, None)
-    assert trial.user_attrs["failure_kind"] == "crash"
-    assert trial.user_attrs["error"] == "RuntimeError: the disk is on fire"
+    trial = ask(job, 1)
+    assert run_trial(job, trial) == TrialState.WAITING
+    facts = stored_trial(job).user_attrs
+    assert facts["failure_kind"] == "crash"
+    assert [(found["kind"], found["error"]) for found in facts["failures"]] == [
+        ("crash", "RuntimeError: the disk is on fire")
+    ]
     text = (job.setup.trial_folder(0) / "crash.txt").read_text()
     assert text.startswith("Traceback")
     assert "the disk is on fire" in text
-    assert watcher.ended == [(0, TrialState.FAIL, None, "the disk is on fire")]
-    assert count_finished(job.study) == 0
+    assert watcher.ended == [(0, TrialState.WAITING, None, "RuntimeError: the disk is on fire")]
+    assert run_trial(job, ask(job, 1)) == TrialState.COMPLETE
+    assert len(stored_trial(job).intermediate_values) == 4
 
 
-def test_running_out_of_memory_is_a_crash_of_its_own_kind(
+def test_a_trial_that_always_crashes_is_tried_three_times_once_others_succeed(
     tmp_path: Path, synthetic_table: Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def exhaust(step: int) -> dict[str, Any]:
-        raise torch.OutOfMemoryError("no more")
-
-    scores_of(monkeypatch, exhaust)
     job = make_job(tmp_path, synthetic_table)
-    with pytest.raises(torch.OutOfMemoryError):
-        run_trial(job, ask(job))
-    assert stored_trial(job).state == TrialState.FAIL
+    with monkeypatch.context() as patch:
+        crash_with(patch, RuntimeError("cursed"))
+        assert [run_next(job) for _ in range(2)] == [(0, TrialState.WAITING), (1, TrialState.WAITING)]
+        for _ in range(3):  # with nothing done yet nobody is given up
+            assert run_trial(job, ask(job, 2)) == TrialState.WAITING
+        assert [crashes_of(trial) for trial in job.study.get_trials()] == [3, 2]
+    assert run_next(job) == (2, TrialState.COMPLETE)
+    crash_with(monkeypatch, RuntimeError("cursed"))
+    assert run_trial(job, ask(job, 3)) == TrialState.FAIL  # trial 1, for the third time
+    assert stored_trial(job, 1).state == TrialState.FAIL
+    assert stored_trial(job, 0).state == TrialState.WAITING
+
+
+def test_the_last_try_of_a_crashed_trial_begins_anew(tmp_path: Path, synthetic_table: Table) -> None:
+    job = make_job(tmp_path, synthetic_table)
+    job.watcher = Watching(lambda step: setattr(job.stop, "reason", "Ctrl-C" if step == 2 else ""))
+    run_next(job)
+    job.stop, job.watcher = StopRequest(), Watching()
+    (job.setup.trial_folder(0) / "resume.pt").write_bytes(b"damaged")
+    assert run_trial(job, ask(job, 1)) == TrialState.WAITING
+    assert run_trial(job, ask(job, 1)) == TrialState.WAITING
+    assert run_trial(job, ask(job, 1)) == TrialState.COMPLETE
+    assert crashes_of(stored_trial(job)) == 2
+
+
+def test_running_out_of_memory_is_a_failure_of_its_own_kind_and_final(
+    tmp_path: Path, synthetic_table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crash_with(monkeypatch, torch.OutOfMemoryError("no more"))
+    job = make_job(tmp_path, synthetic_table)
+    assert run_next(job) == (0, TrialState.FAIL)
     assert stored_trial(job).user_attrs["failure_kind"] == "out of memory"
     assert stored_trial(job).user_attrs.get("evaluations") is None
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        RuntimeError("safetensors: I/O error: No space left on device (os error 28)"),
+        OSError(errno.EROFS, "Read-only file system"),
+    ],
+    ids=str,
+)
+def test_a_full_or_read_only_disk_stops_the_study_and_loses_nothing(
+    tmp_path: Path, synthetic_table: Table, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    job = make_job(tmp_path, synthetic_table)
+    with monkeypatch.context() as patch:
+        crash_with(patch, error)
+        with pytest.raises(StopStudyError, match="the disk"):
+            run_next(job)
+    assert stored_trial(job).state == TrialState.WAITING
+    assert "failures" not in stored_trial(job).user_attrs
+    assert run_next(job) == (0, TrialState.COMPLETE)
+
+
+def test_photos_that_cannot_be_read_any_more_stop_the_study(
+    tmp_path: Path, synthetic_table: Table, synthetic_folder: Path
+) -> None:
+    data = tmp_path / "photos"
+    shutil.copytree(synthetic_folder, data)
+    job = make_job(tmp_path, replace(synthetic_table, folder=data))
+    photo = data / synthetic_table.photos["path"].iloc[0]
+    photo.write_bytes(photo.read_bytes()[:100])
+    with pytest.raises(StopStudyError, match="cannot be read"):
+        run_next(job)
+    assert stored_trial(job).user_attrs["failure_kind"] == "unreadable data"
+    assert stored_trial(job).state == TrialState.WAITING
+
+
+def test_a_deleted_cache_is_made_again(tmp_path: Path, synthetic_table: Table) -> None:
+    job = make_job(tmp_path, synthetic_table)
+    assert run_next(job)[1] == TrialState.COMPLETE
+    shutil.rmtree(tmp_path / "cache")  # the mapped file lives on for who has it open
+    assert run_next(job)[1] == TrialState.COMPLETE
+    job.setup = make_setup(tmp_path, synthetic_table)
+    assert run_next(job)[1] == TrialState.COMPLETE
+    assert list((tmp_path / "cache").glob("*.npy"))
+
+
+def test_a_worker_that_was_taken_for_dead_leaves_the_trial_to_the_other(tmp_path: Path, synthetic_table: Table) -> None:
+    def take_over(step: int) -> None:
+        if step == 2:
+            job.study._storage.set_trial_user_attr(trial._trial_id, WORKER, {**job.worker, "pid": 1})
+
+    watcher = Watching(take_over)
+    job = make_job(tmp_path, synthetic_table, watcher=watcher)
+    trial = ask(job)
+    assert run_trial(job, trial) == TrialState.WAITING
+    assert "taken over" in watcher.ended[0][3]
+    assert stored_trial(job).state == TrialState.RUNNING  # the other's
+    assert list(stored_trial(job).intermediate_values) == [1, 2]
+
+
+def test_only_the_best_trials_keep_their_weights(
+    tmp_path: Path, synthetic_table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = iter([0.5] * 4 + [0.9] * 4 + [0.1] * 4 + [0.7] * 4)
+    scores_of(monkeypatch, lambda step: {"macro_f1": next(values)})
+    job = make_job(tmp_path, synthetic_table)
+    job.keep = 2
+    for _ in range(4):
+        run_next(job)
+    folders = [job.setup.trial_folder(number) for number in range(4)]
+    assert [(folder / "best.safetensors").exists() for folder in folders] == [False, True, False, True]
+    assert all((folder / "valid.npz").exists() for folder in folders)
+    assert not any((folder / "resume.pt").exists() for folder in folders)
 
 
 def test_a_combination_of_knobs_that_cannot_be_ends_its_trial(tmp_path: Path, synthetic_table: Table) -> None:
@@ -189,6 +307,5 @@ def test_a_combination_of_knobs_that_cannot_be_ends_its_trial(tmp_path: Path, sy
     )
     job = make_job(tmp_path, synthetic_table, study)
     job.study.enqueue_trial({"drop_rate": 0.0, "batch_size": 16, "micro_batch": 32})
-    with pytest.raises(ValueError, match="must not exceed"):
-        run_trial(job, ask(job))
-    assert stored_trial(job).state == TrialState.FAIL
+    run_next(job)
+    assert "must not exceed" in stored_trial(job).user_attrs["error"]

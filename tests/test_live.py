@@ -7,21 +7,23 @@ from optuna.trial import TrialState
 from rich.console import Console
 
 from maskcls.metrics import Scores
-from search.live import LiveWatcher, PlainWatcher, Progress, Watcher, describe_values, duration, sparkline
+from search.live import LiveWatcher, PlainWatcher, Progress, Screen, describe_values, duration, sparkline
 
 
 def scores(macro_f1: float) -> Scores:
     return Scores(macro_f1, 0.9, 0.3, (macro_f1,) * 18, {"mask": 0.97, "gender": 0.95, "age": 0.61})
 
 
-def play_three(watcher: Watcher) -> None:
+def play_three(watcher: Screen) -> None:
     """Trial 0 complete, 1 pruned, 2 crashed, 3 interrupted, 4 running."""
     watcher.trial_began(0, {"drop_rate": 0.0, "augment": ("flip", "cutmix")})
     for step, value in enumerate((0.2, 0.5, 0.4), start=1):
         watcher.evaluated(0, step, 3, scores(value))
+    watcher.progress.finished, watcher.progress.best = 1, (0.5, 0)
     watcher.trial_ended(0, TrialState.COMPLETE, 0.5)
     watcher.trial_began(1, {"drop_rate": 0.7, "augment": ()})
     watcher.evaluated(1, 1, 3, scores(0.1))
+    watcher.progress.finished = 2
     watcher.trial_ended(1, TrialState.PRUNED, 0.1)
     watcher.trial_began(2, {"drop_rate": 0.2, "augment": ()})
     watcher.trial_ended(2, TrialState.FAIL, None, "the disk is on fire")
@@ -53,29 +55,23 @@ def test_plain_lines_tell_every_evaluation_and_every_verdict(capsys: pytest.Capt
 def test_the_headline_counts_what_earlier_commands_did() -> None:
     progress = Progress(10, 4, (0.8, 2))
     assert progress.headline() == "4 of 10 trials, best 0.8000 (trial 2), 0 pruned"
-    for number, state, value in ((5, TrialState.COMPLETE, 0.7), (6, TrialState.COMPLETE, 0.9)):
+    for number in (5, 6):
         progress.began(number, "")
-        progress.ended(number, state, value)
+        progress.ended(number, TrialState.COMPLETE)
+    progress.finished, progress.best = 6, (0.9, 6)
     assert progress.headline().startswith("6 of 10 trials, best 0.9000 (trial 6), 0 pruned, about ")
     assert progress.headline().endswith(" left")
 
 
 def test_the_time_left_is_that_of_the_trials_left() -> None:
-    progress = Progress(5, 0, None)
+    progress = Progress(5, 2, None)
     for number, seconds in ((0, 100.0), (1, 200.0)):
         progress.began(number, "")
-        progress.ended(number, TrialState.COMPLETE, 0.5).seconds = seconds
+        progress.ended(number, TrialState.COMPLETE).seconds = seconds
     assert "about 8 min left" in progress.headline()  # 3 * 150 s
+    progress.num_workers = 3
+    assert "about 2 min left" in progress.headline()
     assert "left" not in Progress(0, 0, None).headline()
-
-
-def test_a_pruned_or_failed_trial_is_never_the_best() -> None:
-    progress = Progress(5, 0, None)
-    for number, state, value in ((0, TrialState.PRUNED, 0.9), (1, TrialState.FAIL, None)):
-        progress.began(number, "")
-        progress.ended(number, state, value)
-    assert progress.best is None
-    assert progress.headline().startswith("1 of 5 trials, no trial complete yet, 1 pruned")
 
 
 def test_the_live_table_shows_every_trial_with_its_curve() -> None:
@@ -102,6 +98,7 @@ def test_the_live_table_shows_the_latest_trials_only() -> None:
     for number in range(50):
         watcher.trial_began(number, {"lr": 1e-3})
         watcher.trial_ended(number, TrialState.COMPLETE, 0.5)
+    watcher.progress.finished = 50
     console = Console(record=True, width=100, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
     console.print(watcher.live.get_renderable())
     text = console.export_text()

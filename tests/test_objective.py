@@ -10,13 +10,13 @@ import pytest
 import torch
 from optuna.trial import FrozenTrial, TrialState
 from optuna_dashboard._note import get_note_from_system_attrs
-from search_fixtures import StopAt, ask, f1_curve, make_job, stored_trial
+from search_fixtures import ask, f1_curve, make_job, prune_at, stored_trial
 from sklearn.metrics import f1_score
 
 from maskcls.config import load_config
 from maskcls.dataset import Table
+from search.limits import count_finished
 from search.objective import Job, run_trial
-from search.storage import count_finished
 
 PARTS = ("mask", "gender", "age")
 
@@ -110,19 +110,19 @@ def test_a_pruned_trial_is_worth_its_best_evaluation(
 ) -> None:
     f1_curve(monkeypatch, (0.3, 0.6, 0.2, 0.9))
     job = make_job(tmp_path, synthetic_table)
-    job.study.pruner = StopAt(3)
+    prune_at(job, 3)
     assert run_trial(job, ask(job)) == TrialState.PRUNED
     trial = stored_trial(job)
     assert (trial.state, trial.value) == (TrialState.PRUNED, 0.6)
     assert trial.intermediate_values == {1: 0.3, 2: 0.6, 3: 0.2}
     assert trial.user_attrs["best_evaluation"] == 2
     assert (trial.user_attrs["evaluations"], trial.user_attrs["evaluations_planned"]) == (3, 4)
-    assert count_finished(job.study) == 1
+    assert count_finished(job.study.get_trials()) == 1
     assert not (job.setup.trial_folder(0) / "resume.pt").exists()
     assert (job.setup.trial_folder(0) / "confusion.png").exists()
 
 
 def test_nobody_is_pruned_after_the_last_evaluation(tmp_path: Path, synthetic_table: Table) -> None:
     job = make_job(tmp_path, synthetic_table)
-    job.study.pruner = StopAt(4)
+    prune_at(job, 4)
     assert run_trial(job, ask(job)) == TrialState.COMPLETE

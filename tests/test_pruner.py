@@ -1,15 +1,18 @@
 """Which trial is not worth finishing; on recorded curves."""
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.policy import RungPruner, rungs
+from search.policy import Policy
+from search.pruning import Pruning
 from search.space import distributions
-from search.study import Choice, Float, Study, Subset
+from search.study import Choice, Float, Pruner, Study, Subset
 
 LEVELS = (0.0, 0.2, 0.7)
 COMPARING = Study(
@@ -41,7 +44,7 @@ def prunes(
     """Whether a running trial with this curve stops after its last evaluation."""
     history = optuna.create_study(direction="maximize")
     history.add_trials([*peers, recorded(curve, TrialState.RUNNING, **params)])
-    return RungPruner(study, evaluations).prune(history, history.get_trials()[-1])
+    return not Policy(study, 0).goes_on(history, history.get_trials()[-1], evaluations)
 
 
 def complete(*curve: float, **params: Any) -> FrozenTrial:
@@ -49,22 +52,46 @@ def complete(*curve: float, **params: Any) -> FrozenTrial:
 
 
 @pytest.mark.parametrize(
-    ("evaluations", "at"), [(1, ()), (2, (1,)), (3, (1, 2)), (6, (2, 3)), (12, (3, 6)), (16, (4, 8)), (100, (25, 50))]
+    ("evaluations", "at"),
+    [(1, ()), (2, ()), (3, (2,)), (6, (2, 4)), (10, (2, 4, 7)), (12, (2, 4, 8)), (52, (2, 4, 8, 16, 32))],
 )
-def test_rungs_are_shares_of_the_length_and_never_its_end(evaluations: int, at: tuple[int, ...]) -> None:
-    assert rungs(evaluations) == at
-
-
-@pytest.mark.parametrize("evaluations", range(2, 41))
-def test_a_study_of_any_length_has_a_rung_at_which_something_is_saved(evaluations: int) -> None:
-    assert rungs(evaluations)
-    assert all(1 <= rung <= evaluations / 2 + 1 and rung < evaluations for rung in rungs(evaluations))
+def test_rungs_are_shares_of_the_length_and_never_its_first_or_last(evaluations: int, at: tuple[int, ...]) -> None:
+    assert Pruning().rungs(evaluations) == at
 
 
 def test_a_trial_is_judged_at_the_rungs_only() -> None:
     peers = [complete(*[0.9] * 12, drop_rate=0.0)] * 5
     stops = [step for step in range(1, 13) if prunes(COMPARING, peers, [0.1] * step, 12, drop_rate=0.0)]
-    assert stops == [3, 6]
+    assert stops == [2, 4, 8]
+
+
+@pytest.mark.parametrize("role", ["baseline", "replicate"])
+def test_the_baseline_and_replicates_run_to_their_end(role: str) -> None:
+    history = optuna.create_study(direction="maximize")
+    history.add_trials([complete(*[0.9] * 6, drop_rate=0.0)] * 5)
+    poor = recorded([0.1, 0.1], TrialState.RUNNING, drop_rate=0.0)
+    assert not Policy(COMPARING, 0).goes_on(history, poor, 6)
+    poor.set_user_attr("role", role)
+    assert Policy(COMPARING, 0).goes_on(history, poor, 6)
+
+
+def test_what_is_level_with_the_second_best_goes_on_in_a_crowd_of_good_ones() -> None:
+    late = [
+        complete(0.1, 0.2, 0.3, 0.9, 0.9, 0.95, drop_rate=0.0),
+        complete(0.1, 0.3, 0.3, 0.9, 0.9, 0.94, drop_rate=0.0),
+    ]
+    early = [complete(*[0.5] * 6, drop_rate=0.0)] * 8
+    assert not prunes(COMPARING, late + early, [0.1, 0.21], drop_rate=0.0)  # the best one was no better there
+    assert prunes(COMPARING, late + early, [0.1, 0.19], drop_rate=0.0)
+
+
+def test_optunas_pruners_decide_when_a_study_asks_for_one() -> None:
+    peers = [complete(*[0.5] * 6, drop_rate=0.7)] * 6
+    patient = replace(COMPARING, pruner=Pruner("none"))
+    median = replace(COMPARING, pruner=Pruner("median", n_startup_trials=5))
+    assert not prunes(patient, peers, [0.1, 0.2, 0.3, 0.4, 0.4], drop_rate=0.0)
+    assert prunes(median, peers, [0.1], drop_rate=0.0)  # of another level
+    assert not prunes(median, peers, [0.6], drop_rate=0.0)
 
 
 def test_a_trial_that_has_reported_nothing_goes_on() -> None:
@@ -87,13 +114,13 @@ def test_a_losing_levels_best_goes_on() -> None:
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 5, 9, 10])
-def test_the_better_half_of_those_that_got_there_goes_on(number: int) -> None:
-    peers = [complete(*[0.5 + i / 100] * 6, drop_rate=0.0) for i in range(number)]
+def test_the_best_third_of_those_that_got_there_goes_on(number: int) -> None:
+    peers = [recorded([0.0, 0.5 + i / 100], TrialState.PRUNED, drop_rate=0.0) for i in range(number)]
     goes_on = sum(
         not prunes(COMPARING, peers, [0.0, 0.5 + place / 100 - 0.005], drop_rate=0.0) for place in range(number + 1)
     )
     # of the number + 1 places that a new one can take
-    assert goes_on == max(1, (number + 1) // 2)
+    assert goes_on == math.ceil((number + 1) / 3)
 
 
 def test_the_best_so_far_counts_and_not_the_last() -> None:
@@ -104,7 +131,7 @@ def test_the_best_so_far_counts_and_not_the_last() -> None:
 
 
 def test_what_others_did_after_the_rung_does_not_count() -> None:
-    late = [complete(0.1, 0.2, 0.3, 0.9, 0.9, 0.9, drop_rate=0.0)] * 3
+    late = [recorded([0.1, 0.2, 0.3, 0.9], TrialState.PRUNED, drop_rate=0.0)] * 3
     assert not prunes(COMPARING, late, [0.1, 0.25], drop_rate=0.0)
 
 
@@ -123,7 +150,7 @@ def test_running_and_interrupted_trials_count_too(state: TrialState) -> None:
     if state == TrialState.WAITING:
         for trial in history.get_trials()[:-1]:
             history._storage.set_trial_state_values(trial._trial_id, state)
-    assert RungPruner(COMPARING, 6).prune(history, history.get_trials()[-1])
+    assert not Policy(COMPARING, 0).goes_on(history, history.get_trials()[-1], 6)
 
 
 def test_crashed_trials_do_not_count() -> None:
@@ -161,7 +188,7 @@ def test_with_several_factors_a_trial_goes_on_that_is_good_at_one_of_its_levels(
         history = optuna.create_study(direction="maximize")
         history.add_trials([*[of(0.8, False, False)] * 4, *[of(0.4, True, True)] * 4])
         history.add_trial(of(value, flip, blur, TrialState.RUNNING))
-        return RungPruner(study, 6).prune(history, history.get_trials()[-1])
+        return not Policy(study, 0).goes_on(history, history.get_trials()[-1], 6)
 
     assert not stops(0.5, flip=True, blur=False)  # poor without blur, good with flip
     assert stops(0.5, flip=False, blur=False)

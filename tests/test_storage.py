@@ -1,61 +1,33 @@
 """The study database: how it is opened, and trials handed out, told and taken back."""
 
-import os
-import signal
-import socket
 import sqlite3
 import subprocess
 import sys
-import time
-from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
+from wsgiref.util import setup_testing_defaults
 
 import optuna
+import optuna_dashboard
 import pytest
 import sqlalchemy
 from conftest import one_line
-from optuna.trial import TrialState
 
-import search.storage
 from maskcls.errors import UserError
-from search.storage import (
-    WORKER,
-    claim,
-    count_finished,
-    create_study,
-    default_url,
-    finish,
-    has_study,
-    is_there,
-    load_study,
-    open_storage,
-    requeue,
-    requeue_lost,
-)
-
-CLAIMER = """
-import sys, time
-from search.storage import claim, load_study, open_storage
-study = load_study(open_storage(sys.argv[1], create=False), "s")
-trial = study.ask()
-trial.suggest_float("x", 0, 1)
-claim(trial)
-trial.report(0.25, 1)
-print(trial.number, flush=True)
-time.sleep(100)
-"""
+from search.storage import create_study, default_url, has_study, is_there, load_study, open_storage
 
 WRITER = """
 import sys
 from optuna.trial import TrialState
-from search.storage import finish, load_study, open_storage
+from search.storage import load_study, open_storage
+from search.trials import finish
 study = load_study(open_storage(sys.argv[1], create=False), "s")
 for _ in range(2):
     trial = study.ask()
     trial.suggest_float("x", 0, 1)
-    for step in range(1, 11):
-        trial.report(step / 10, step)
+    for step in range(1, 21):
+        trial.report(step / 20, step)
     finish(study, trial, TrialState.COMPLETE, 1.0)
 """
 
@@ -160,97 +132,20 @@ def test_an_unknown_study_is_told_the_nearest_and_all(study: optuna.Study, tmp_p
     assert "There are: s." in one_line(caught.value)
 
 
-def test_a_requeued_trial_keeps_its_number_its_parameters_and_its_reports(study: optuna.Study) -> None:
-    first = study.ask()
-    value = first.suggest_float("x", 0, 1)
-    first.report(0.3, 1)
-    first.report(0.4, 2)
-    other = study.ask()
-    requeue(study, first)
-    assert study.get_trials()[0].state == TrialState.WAITING
-    again = study.ask()
-    assert (again.number, again.suggest_float("x", 0, 1)) == (0, value)
-    assert study.get_trials()[0].intermediate_values == {1: 0.3, 2: 0.4}
-    assert study.get_trials()[0].state == TrialState.RUNNING
-    assert study.ask().number == other.number + 1
-
-
-def test_a_pruned_trial_keeps_its_best_value_and_not_its_last(study: optuna.Study) -> None:
-    trial = study.ask()
-    for step, value in enumerate((0.3, 0.6, 0.2), start=1):
-        trial.report(value, step)
-    finish(study, trial, TrialState.PRUNED, 0.6)
-    assert study.get_trials()[0].value == 0.6
-    assert study.get_trials()[0].state == TrialState.PRUNED
-
-
-def test_complete_and_pruned_trials_are_counted_and_no_others(study: optuna.Study) -> None:
-    for state, value in ((TrialState.COMPLETE, 0.5), (TrialState.PRUNED, 0.4), (TrialState.PRUNED, None)):
-        finish(study, study.ask(), state, value)
-    finish(study, study.ask(), TrialState.FAIL, None)
-    study.ask()
-    requeue(study, study.ask())
-    study.enqueue_trial({"x": 0.5})
-    assert count_finished(study) == 3
-
-
-def test_trials_of_a_killed_process_are_taken_back_and_those_of_others_are_not(study: optuna.Study, url: str) -> None:
-    mine = study.ask()
-    claim(mine)
-    elsewhere = study.ask()
-    elsewhere.set_user_attr(WORKER, {"host": "another-host", "pid": 1, "started": 1})
-    worker = start(CLAIMER, url)
-    assert worker.stdout is not None
-    number = int(worker.stdout.readline())
-    try:
-        assert requeue_lost(study) == []
-    finally:
-        worker.send_signal(signal.SIGKILL)
-        worker.wait()
-    assert requeue_lost(study) == [number]
-    assert requeue_lost(study) == []
-    states = {trial.number: trial.state for trial in study.get_trials()}
-    assert states == {0: TrialState.RUNNING, 1: TrialState.RUNNING, number: TrialState.WAITING}
-    again = study.ask()
-    assert again.number == number
-    assert study.get_trials()[number].intermediate_values == {1: 0.25}
-
-
-def test_a_process_that_only_has_the_number_of_a_dead_one_does_not_keep_its_trial(study: optuna.Study) -> None:
-    trial = study.ask()
-    trial.set_user_attr(WORKER, {"host": socket.gethostname(), "pid": os.getpid(), "started": 1})
-    assert requeue_lost(study) == [0]
-
-
-def test_an_unclaimed_trial_is_taken_back_in_a_while(study: optuna.Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    study.ask()  # and killed before it could say who it was
-    assert requeue_lost(study) == []  # it may be another process, about to
-    monkeypatch.setattr(search.storage, "CLAIM_TIME", timedelta(0))
-    assert requeue_lost(study) == [0]
-
-
-def test_a_trial_that_has_just_ended_stays_so(study: optuna.Study) -> None:
-    trial = study.ask()
-    finish(study, trial, TrialState.COMPLETE, 0.5)
-    requeue(study, trial)
-    assert study.get_trials()[0].state == TrialState.COMPLETE
-
-
-def test_four_writers_and_a_reader_at_once_lose_nothing(study: optuna.Study, url: str) -> None:
-    writers = [start(WRITER, url) for _ in range(4)]
-    reads = failed = 0
+def test_sixteen_writers_and_the_dashboard_at_once_lose_nothing(study: optuna.Study, url: str) -> None:
+    writers = [start(WRITER, url) for _ in range(16)]
+    dashboard = optuna_dashboard.wsgi(open_storage(url, create=False))
+    polls = 0
+    said: list[str] = []
     while any(writer.poll() is None for writer in writers):
-        with sqlite3.connect(url.removeprefix("sqlite:///"), timeout=0) as reader:
-            try:
-                reader.execute("SELECT COUNT(*) FROM trial_intermediate_values").fetchone()
-                reads += 1
-            except sqlite3.OperationalError:
-                failed += 1
+        environ: dict[str, Any] = {"PATH_INFO": f"/api/studies/{study._study_id}", "QUERY_STRING": "after=0"}
+        setup_testing_defaults(environ)
+        b"".join(dashboard(environ, lambda status, *_: said.append(status)))
+        polls += 1
         study.get_trials()
-        time.sleep(0.02)
-    assert [writer.returncode for writer in writers] == [0] * 4
-    assert reads > 5
-    assert failed == 0
+    assert [writer.returncode for writer in writers] == [0] * 16
+    assert polls > 5
+    assert set(said) == {"200 OK"}
     trials = study.get_trials()
-    assert [trial.number for trial in trials] == list(range(8))
-    assert all(trial.intermediate_values == {step: step / 10 for step in range(1, 11)} for trial in trials)
+    assert [trial.number for trial in trials] == list(range(32))
+    assert all(trial.intermediate_values == {step: step / 20 for step in range(1, 21)} for trial in trials)

@@ -4,17 +4,19 @@ import itertools
 from collections.abc import Callable
 
 import numpy as np
+import optuna
 import pytest
-from optuna.samplers import BaseSampler, RandomSampler
+from optuna.samplers import RandomSampler
 from optuna.trial import TrialState, create_trial
-from search_fixtures import DROPOUT, LEVEL_VALUES, asking, play, toy
+from search_fixtures import DROPOUT, LEVEL_VALUES, asking, play, settled, toy, tried
 
-from search.policy import StudySampler, level_offsets
+from search.levels import level_offsets
+from search.policy import Policy
 from search.study import Study
 
 
 def test_every_level_begins_with_the_baselines_setting_and_then_the_same_ones() -> None:
-    trials = play(DROPOUT, 9, toy).get_trials()
+    trials = tried(play(DROPOUT, 10, toy))
     settings = {
         level: [(t.params["lr"], t.params["weight_decay"]) for t in trials if t.params["drop_rate"] == level]
         for level in LEVEL_VALUES
@@ -32,11 +34,11 @@ def test_a_setting_that_crashed_is_not_tried_again_at_once(study: Study) -> None
     assert len({lr for _, lr in settings[-3:]}) > 1  # three crashes in a row end the run
 
 
-def regrets(make: Callable[[int], BaseSampler], seeds: range) -> np.ndarray:
-    """[seed, level]: how far each level's best of 60 trials in all is from what it could be."""
+def regrets(make: Callable[[int], optuna.Study], seeds: range) -> np.ndarray:
+    """[seed, level]: how far each level's best of all trials is from what it could be."""
     rows = []
     for seed in seeds:
-        trials = play(DROPOUT, 60, toy, make(seed)).get_trials()
+        trials = make(seed).get_trials()
         best = [
             max((t.value for t in trials if t.params["drop_rate"] == level and t.value is not None), default=-1.0)
             for level in LEVEL_VALUES
@@ -46,8 +48,8 @@ def regrets(make: Callable[[int], BaseSampler], seeds: range) -> np.ndarray:
 
 
 def test_nuisance_knobs_are_tuned_within_every_level() -> None:
-    ours = regrets(lambda seed: StudySampler(DROPOUT, seed), range(20))
-    random = regrets(RandomSampler, range(20))
+    ours = regrets(lambda seed: play(DROPOUT, 68, toy, Policy(DROPOUT, seed)), range(20))
+    random = regrets(lambda seed: settled(RandomSampler(seed), DROPOUT, 60), range(20))
     assert ours.mean() < random.mean() / 2
     # the worst level of each run: what a plain sampler neglects (.018). Without level_offsets this is .025
     assert ours.max(1).mean() < 0.017
@@ -56,8 +58,8 @@ def test_nuisance_knobs_are_tuned_within_every_level() -> None:
 
 def test_a_study_that_compares_nothing_looks_for_the_best() -> None:
     study = asking()
-    ours = [play(study, 40, toy, StudySampler(study, seed)).best_value for seed in range(10)]
-    random = [play(study, 40, toy, RandomSampler(seed)).best_value for seed in range(10)]
+    ours = [play(study, 45, toy, Policy(study, seed)).best_value for seed in range(10)]
+    random = [settled(RandomSampler(seed), study, 40).best_value for seed in range(10)]
     assert 0.35 - np.mean(ours) < (0.35 - np.mean(random)) / 2
 
 

@@ -1,0 +1,204 @@
+"""Replay one study on learning curves that are known: which trials a policy asks for, and how far it lets them go.
+
+The service's policy is search.policy.Policy itself, on the trials of an Optuna study as search.run has them.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, cast
+from unittest.mock import patch
+
+import optuna
+from optuna.pruners import BasePruner
+from optuna.samplers import TPESampler
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from search.policy import REPLICATE_EVERY, Policy, is_replicate
+from search.space import distributions, values_of
+from search.study import Knob, Pruner, Sampler, Study
+
+Params = Mapping[str, Any]
+Curve = Mapping[int, float]
+"""Evaluation, from 1 -> score, higher is better."""
+
+NUM_TRIALS = 50
+
+
+class Task(Protocol):
+    """Something to be searched, every learning curve of which is known."""
+
+    name: str
+    space: Mapping[str, Knob]
+    baseline: Params
+    num_evaluations: int
+    best: float
+    """The best value known."""
+    scale: float
+    """What a regret of 1 is, in the value's unit."""
+
+    def curve(self, params: Params) -> Curve:
+        """The learning curve of a configuration to its end; it ends early when the training diverged."""
+
+    def nearest(self, params: Params, tried: Sequence[Params]) -> Params:
+        """The configuration that is run when these parameters are proposed."""
+
+
+class Player(Protocol):
+    """A policy at work on one study of one task."""
+
+    study: optuna.Study
+
+    def ask(self) -> int:
+        """Begin a trial; returns its number."""
+
+    def goes_on(self, trial: FrozenTrial) -> bool:
+        """Whether a trial that has just reported goes on."""
+
+    def tell(self, trial: FrozenTrial, state: TrialState, value: float | None) -> None:
+        """End a trial; ``value`` is its best score."""
+
+
+MakePlayer = Callable[[Task, int, Sequence[Params]], Player]
+"""(task, seed, settings to try first) -> a player at its beginning."""
+
+
+@dataclass(frozen=True)
+class Searched:
+    """What Policy asks of a Study. A Study itself admits only knobs of our own trainer, which LCBench has not."""
+
+    space: Mapping[str, Knob]
+    baseline: Mapping[str, Any]
+    sampler: Sampler = Study.sampler
+    pruner: Pruner = Study.pruner
+    scientific: Mapping[str, Knob] = field(default_factory=dict)
+
+
+class Service:
+    """The policy of search.run."""
+
+    def __init__(
+        self,
+        task: Task,
+        seed: int,
+        warm: Sequence[Params],
+        *,
+        sampler: Sampler = Study.sampler,
+        pruner: Pruner = Study.pruner,
+        replicate_every: int = REPLICATE_EVERY,
+    ) -> None:
+        searched = Searched(task.space, values_of(task.space, task.baseline), sampler, pruner)
+        starts = [{"params": params, "from": "other tasks"} for params in warm]
+        self.policy = Policy(cast(Study, searched), seed, starts)
+        self.task, self.replicate_every = task, replicate_every
+        self.study = optuna.create_study(direction="maximize")
+
+    def ask(self) -> int:
+        """As search.trials._new_trial, but that a table has only some of all configurations."""
+        trials = self.study.get_trials(deepcopy=False)
+        with patch("search.policy.REPLICATE_EVERY", self.replicate_every):
+            proposal = self.policy.propose(trials)
+        params = proposal.params
+        if proposal.attributes.get("role") != "replicate":
+            params = dict(self.task.nearest(params, [trial.params for trial in trials]))
+        self.study.add_trial(
+            create_trial(
+                state=TrialState.RUNNING,
+                params=params,
+                distributions=self.policy.distributions,
+                user_attrs=proposal.attributes,
+            )
+        )
+        return len(trials)
+
+    def goes_on(self, trial: FrozenTrial) -> bool:
+        """As search.objective asks."""
+        return self.policy.goes_on(self.study, trial, self.task.num_evaluations)
+
+    def tell(self, trial: FrozenTrial, state: TrialState, value: float | None) -> None:
+        """As search.trials.finish: a pruned trial keeps its best value."""
+        self.study._storage.set_trial_state_values(trial._trial_id, state, None if value is None else [value])
+
+
+class Stock:
+    """Optuna's TPE with one of its pruners, as a user gets them; settings to try first are enqueued."""
+
+    def __init__(self, task: Task, seed: int, warm: Sequence[Params], pruner: BasePruner) -> None:
+        self.task, self.distributions = task, distributions(task.space)
+        self.study = optuna.create_study(direction="maximize", sampler=TPESampler(seed=seed), pruner=pruner)
+        for params in warm:
+            self.study.enqueue_trial(dict(params))
+
+    def ask(self) -> int:
+        """Optuna's proposal; what the table has nearest to it is noted, as for the service."""
+        trial = self.study.ask(self.distributions)
+        before = self.study.get_trials(deepcopy=False)[: trial.number]
+        params = self.task.nearest(trial.params, [other.params for other in before])
+        for name, found in self.distributions.items():
+            value = found.to_internal_repr(params[name])
+            self.study._storage.set_trial_param(trial._trial_id, name, value, found)
+        return trial.number
+
+    def goes_on(self, trial: FrozenTrial) -> bool:
+        """As optuna.Trial.should_prune."""
+        return not self.study.pruner.prune(self.study, trial)
+
+    def tell(self, trial: FrozenTrial, state: TrialState, value: float | None) -> None:
+        """Optuna gives a pruned trial its last value."""
+        self.study.tell(trial.number, value if state == TrialState.COMPLETE else None, state)
+
+
+def replay(task: Task, player: Player, num_trials: int = NUM_TRIALS) -> list[FrozenTrial]:
+    """The trials of one study, one after the other."""
+    study = player.study
+    for _ in range(num_trials):
+        number = player.ask()
+        is_whole = _train(task, player, number)
+        trial = study.get_trials(deepcopy=False)[number]
+        best = max(trial.intermediate_values.values(), default=None)
+        player.tell(trial, TrialState.COMPLETE if is_whole else TrialState.PRUNED, best)
+    return study.get_trials(deepcopy=False)
+
+
+def _train(task: Task, player: Player, number: int) -> bool:
+    """Report score after score; returns whether the trial came to its end."""
+    study = player.study
+    curve = task.curve(study.get_trials(deepcopy=False)[number].params)
+    for step, score in curve.items():
+        trial = study.get_trials(deepcopy=False)[number]
+        study._storage.set_trial_intermediate_value(trial._trial_id, step, score)
+        if step == task.num_evaluations:
+            return True
+        if not player.goes_on(study.get_trials(deepcopy=False)[number]):
+            break
+    return False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one replay."""
+
+    regret: float
+    """(best known - found) / scale; below 0 where the best known is a sample's and the search found better."""
+    share: float
+    """Of the evaluations that all trials would have made unpruned."""
+    share_once: float
+    """The same of the trials that are no replicates: what pruning can save."""
+    lost: float
+    """How much better the best trial would have been, had none been pruned, in units of regret."""
+
+
+def judge(task: Task, trials: Sequence[FrozenTrial]) -> Outcome:
+    """Regret, cost and what pruning lost. Only trials that came to their end count as found."""
+    found = max(trial.value for trial in trials if trial.state == TrialState.COMPLETE and trial.value is not None)
+    curves = [task.curve(trial.params) for trial in trials]
+    would_be = max(max(curve.values()) for curve in curves if len(curve) == task.num_evaluations)
+    return Outcome(
+        regret=(task.best - found) / task.scale,
+        share=_share(task, trials),
+        share_once=_share(task, [trial for trial in trials if not is_replicate(trial)]),
+        lost=(would_be - found) / task.scale,
+    )
+
+
+def _share(task: Task, trials: Sequence[FrozenTrial]) -> float:
+    return sum(len(trial.intermediate_values) for trial in trials) / (len(trials) * task.num_evaluations)

@@ -1,0 +1,92 @@
+"""python -m search.delete: remove a study, its folder and its pictures, after asking; nothing of any other study."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from maskcls.cli import run_command, say
+from maskcls.errors import UserError
+
+if TYPE_CHECKING:
+    import optuna
+
+MIB = 2**20
+
+
+def main(
+    study: Annotated[str, typer.Option(help="The study's stored name.")],
+    storage: Annotated[
+        str | None, typer.Option(help="Optuna storage URL. Default: studies.db in the --runs folder.")
+    ] = None,
+    runs: Annotated[Path, typer.Option(help="Folder of the studies.")] = Path("runs"),
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> int:
+    """Delete a study from the database, with its folder and its pictures. There is no way back."""
+    from search.storage import default_url, load_study, open_storage
+
+    found = load_study(open_storage(storage or default_url(runs), create=False), study)
+    _check_nobody_runs(found)
+    if not yes and not sys.stdin.isatty():
+        raise UserError(f"Deleting study {study!r} has to be confirmed, and there is no terminal to ask on; use --yes.")
+    _describe(found, runs)
+    if not yes and not typer.confirm(f"Delete study {study} for good?"):
+        say("Nothing was deleted.")
+        return 1
+    _delete(found, runs)
+    say(f"Study {study} is deleted.")
+    return 0
+
+
+def _check_nobody_runs(study: "optuna.Study") -> None:
+    """Raise UserError, naming the processes, while any run trials of the study."""
+    from search.standing import runs_of
+
+    alive = [run for run in runs_of(study, study.get_trials(deepcopy=False)) if not run["gone"]]
+    if alive:
+        who = "; ".join(f"trial {run['trial']} on {run['host']}, process {run['pid']} ({run['slot']})" for run in alive)
+        raise UserError(f"Study {study.study_name!r} is running: {who}. Stop that first (Ctrl-C in its terminal).")
+
+
+def _describe(study: "optuna.Study", runs: Path) -> None:
+    """Say what will go."""
+    from search.remains import folder_of, pictures_of, size_of
+    from search.standing import overview_of
+    from search.storage import backend_of
+
+    found = overview_of(study)
+    say(f"Study {found['name']}: {found['question'] or 'not made by search.run'}")
+    counts = ", ".join(f"{count} {state}" for state, count in found["trials"].items() if count) or "none"
+    say(f"  trials    {counts}; in {backend_of(study).engine.url.render_as_string()}")
+    folder, pictures = folder_of(study, runs), pictures_of(study, runs)
+    if folder is not None and folder.is_symlink():
+        say(f"  folder    {folder}, the link only; {folder.resolve()} stays")
+    elif folder is not None:
+        say(f"  folder    {folder}, {size_of([folder]) / MIB:.1f} MiB")
+    if pictures:
+        say(f"  pictures  {len(pictures)} in {pictures[0].parent}, {size_of(pictures) / MIB:.1f} MiB")
+
+
+def _delete(study: "optuna.Study", runs: Path) -> None:
+    import optuna
+
+    from search.remains import empty_trash, folder_of, pictures_of, set_aside
+    from search.storage import backend_of, exclusive, load_study
+
+    storage = backend_of(study)
+    folder = folder_of(study, runs)
+    with exclusive(storage, study.study_name):
+        study = load_study(storage, study.study_name)  # it may have been deleted, or gone on, while we asked
+        _check_nobody_runs(study)
+        # the database last: cut off before, the study is still there, and the same command goes on
+        for path in pictures_of(study, runs):
+            path.unlink(missing_ok=True)
+        if folder is not None:
+            set_aside(folder)
+        optuna.delete_study(study_name=study.study_name, storage=storage)
+    empty_trash(runs)  # takes its time, and others wait for the lock
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,92 @@
+"""What a study has on the disk: its folder, and its pictures among those of all studies."""
+
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import optuna
+from optuna.artifacts import get_all_artifact_meta
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial
+
+from maskcls.errors import UserError
+from search.storage import backend_of, default_url, has_study, is_there, load_study, open_storage
+from search.stored import KEY
+
+TRASH = "~"
+"""Begins the name of a folder that is on its way out; no study's name can have it."""
+
+ARTIFACTS = "artifacts"
+
+
+def folder_of(study: optuna.Study, runs: Path) -> Path | None:
+    """The study's folder; None when it has none. A study of another making has none, whatever lies there.
+
+    Raises UserError when a study of the same name in the folder's own database has the folder.
+    """
+    name, folder = study.study_name, runs / study.study_name
+    if KEY not in study.user_attrs or Path(name).name != name or name == ARTIFACTS or not os.path.lexists(folder):
+        return None
+    default = default_url(runs)
+    is_other = not _is_default(backend_of(study), runs) and is_there(default)
+    if is_other and has_study(open_storage(default, create=False), name):
+        raise UserError(
+            f"{folder} is the folder of another study {name!r}, the one in {runs}/studies.db."
+            " Give the --runs folder that goes with this --storage."
+        )
+    return folder
+
+
+def _is_default(storage: RDBStorage, runs: Path) -> bool:
+    url = storage.engine.url
+    is_file = url.get_backend_name() == "sqlite" and url.database is not None
+    return is_file and Path(str(url.database)).resolve() == (runs / "studies.db").resolve()
+
+
+def pictures_of(study: optuna.Study, runs: Path) -> list[Path]:
+    """Files of artifacts that are this study's alone: a copy (search.run --from) shares those of its trials."""
+    mine = _artifact_ids(study)
+    if not mine:
+        return []
+    storage = backend_of(study)
+    for name in optuna.get_all_study_names(storage):
+        if name != study.study_name:
+            mine -= _artifact_ids(load_study(storage, name))
+    paths = [runs / ARTIFACTS / found for found in sorted(mine) if Path(found).name == found]
+    return [path for path in paths if path.is_file()]
+
+
+def _artifact_ids(study: optuna.Study) -> set[str]:
+    storage = backend_of(study)
+    trials = study.get_trials(deepcopy=False)
+    owners: list[optuna.Study | FrozenTrial] = [study]
+    owners += [trial for trial in trials if any(key.startswith(ARTIFACTS) for key in trial.system_attrs)]
+    return {meta.artifact_id for owner in owners for meta in get_all_artifact_meta(owner, storage=storage)}
+
+
+def size_of(paths: Iterable[Path]) -> int:
+    """Bytes of files, and of all in folders; a link counts as what it is."""
+    return sum(file.lstat().st_size for path in paths for file in _files(path))
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if path.is_symlink() or not path.is_dir():
+        yield path
+        return
+    for folder, _, names in os.walk(path):
+        yield from (Path(folder) / name for name in names)
+
+
+def set_aside(folder: Path) -> None:
+    """Out of the way at once; empty_trash may then take its time."""
+    if folder.is_symlink():
+        folder.unlink()  # somebody put the link there; what it leads to is theirs
+        return
+    folder.rename(folder.with_name(f"{TRASH}{folder.name}{TRASH}{os.getpid()}"))
+
+
+def empty_trash(runs: Path) -> None:
+    """Remove what was set aside, by a command that was cut off too."""
+    for path in runs.glob(f"{TRASH}*{TRASH}*"):
+        shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,37 @@
+"""A table on the terminal, by Rich; the same as plain aligned columns where the output is no terminal."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from maskcls.cli import say
+from search.live import is_terminal
+
+GAP = "  "
+
+
+def show_table(titles: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[str] = ()) -> None:
+    """Print it; the columns titled in ``numbers`` to the right."""
+    if is_terminal():
+        _show_rich(titles, rows, numbers)
+        return
+    widths = [max(len(cell) for cell in column) for column in zip(titles, *rows, strict=True)]
+    for row in (titles, *rows):
+        cells = [
+            cell.rjust(width) if title in numbers else cell.ljust(width)
+            for title, cell, width in zip(titles, row, widths, strict=True)
+        ]
+        say(GAP.join(cells).rstrip())
+
+
+def _show_rich(titles: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[str]) -> None:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for title in titles:  # on a narrow terminal words are wrapped; names, which come first, and numbers never
+        is_number = title in numbers
+        no_wrap = is_number or title == titles[0]
+        table.add_column(title, justify="right" if is_number else "left", no_wrap=no_wrap, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))  # not markup: a question may have brackets
+    Console().print(table)
