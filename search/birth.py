@@ -16,6 +16,7 @@ from search.orders import Order
 from search.plan import show_estimate, show_plan
 from search.storage import create_study, exclusive, has_study, load_study
 from search.stored import KEY, Stored, check_same, read_stored
+from search.trials import requeue_lost
 
 
 def find_or_make(setup: Setup, storage: RDBStorage, order: Order) -> None:
@@ -38,6 +39,9 @@ def find_or_make(setup: Setup, storage: RDBStorage, order: Order) -> None:
                 copy_trials(grown_from, load_study(storage, setup.name), setup.stored.study, setup.runs)
         else:
             _keep_wider(load_study(storage, setup.name), setup)
+    lost = requeue_lost(load_study(storage, setup.name))
+    if lost:
+        say(f"Cut off earlier, and going on from the last evaluation: trial {', '.join(map(str, lost))}.")
 
 
 def is_born(storage: RDBStorage, name: str) -> bool:

@@ -56,7 +56,7 @@ def show_standing(found: Found) -> None:
     if found["synthetic"]:
         say("  SYNTHETIC PHOTOS: says nothing about faces.")
     facts = {
-        "trials": ", ".join(f"{count} {state}" for state, count in found["trials"].items()),
+        "trials": _trials(found),
         "best": _trial(found["best"]),
         "baseline": _trial(found["baseline"]) + _mean(found["baseline"]),
         "incumbent": _incumbent(found["incumbent"]),
@@ -69,6 +69,13 @@ def show_standing(found: Found) -> None:
         say(f"  {name:<10}  {text}")
     _show_running(found["running"])
     _show_failures(found["failures"], found["interruptions"])
+
+
+def _trials(found: Found) -> str:
+    counts = {state: f"{count} {state}" for state, count in found["trials"].items()}
+    if found["gone"]:
+        counts["running"] += f" ({found['gone']} gone)"
+    return ", ".join(counts.values())
 
 
 def _trial(found: Found | None) -> str:

@@ -194,9 +194,6 @@ class Supervisor:
             return
         self.study = load_study(open_storage(self.order.url, create=False), self.order.name)
         self.order = replace(self.order, plan=False, grown_from=None)
-        lost = requeue_lost(self.study)
-        if lost:
-            say(f"Cut off earlier, and going on from the last evaluation: trial {', '.join(map(str, lost))}.")
         progress = Progress(self.order.limits["n_trials"], 0, None, len(self.crew.slots))
         self.watcher = LiveWatcher(progress) if is_terminal() else PlainWatcher(progress)
         self._refresh()

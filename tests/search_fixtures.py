@@ -2,9 +2,10 @@
 
 import importlib
 import math
+import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -233,3 +234,33 @@ def complain(
     assert told.endswith("\n")
     assert "Traceback" not in told
     return told
+
+
+@dataclass
+class Place:
+    """A folder with a study file, and the commands typed in it."""
+
+    folder: Path
+    data: Path
+
+    @property
+    def command(self) -> list[str]:
+        photos = ["--data", str(self.data), "--weights", "scratch"]
+        return ["--study", str(self.folder / "mine.py"), *photos, "--runs", str(self.folder / "runs")]
+
+    def trials(self, name: str = "mine") -> list[FrozenTrial]:
+        url = f"sqlite:///{self.folder}/runs/studies.db"
+        return load_study(open_storage(url, create=False), name).get_trials()
+
+    def start(self, *more: str) -> "subprocess.Popen[str]":
+        words = [sys.executable, "-u", "-m", "search.run", *self.command, *more]
+        return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def succeed(main: Callable[..., object], *words: str) -> None:
+    """Type a command in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["command", *words])
+        with pytest.raises(SystemExit) as ended:
+            run_command(main)
+    assert ended.value.code == 0

@@ -12,8 +12,10 @@ import maskcls.evaluate
 import maskcls.predict
 import maskcls.train
 import search.dashboard
+import search.delete
 import search.export
 import search.run
+import search.status
 from maskcls.augment import AUGMENTATIONS, DESCRIPTIONS
 from maskcls.config import TrainConfig
 from search.study import STUDIES, known_studies, load_study
@@ -27,8 +29,10 @@ COMMANDS = {
         maskcls.predict,
         maskcls.train,
         search.dashboard,
+        search.delete,
         search.export,
         search.run,
+        search.status,
     )
 }
 

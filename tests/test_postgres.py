@@ -76,14 +76,14 @@ def server() -> Iterator[str]:
 
 
 @pytest.fixture
-def url(server: str) -> Iterator[str]:
+def url(server: str) -> str:
     """A database of the test's own on the server."""
     engine = sqlalchemy.create_engine(server, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         connection.execute(sqlalchemy.text("DROP DATABASE IF EXISTS one WITH (FORCE)"))
         connection.execute(sqlalchemy.text("CREATE DATABASE one"))
     engine.dispose()
-    yield server.replace("/postgres?", "/one?")
+    return server.replace("/postgres?", "/one?")
 
 
 @pytest.fixture

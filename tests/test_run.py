@@ -1,58 +1,19 @@
 """search.run from end to end on drawn faces, and the way from its best trial back to maskcls.train."""
 
-import signal
-import subprocess
-import sys
 import tomllib
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import optuna
 import pytest
-from optuna.trial import FrozenTrial, TrialState
-from search_fixtures import MINE, complain
+from optuna.trial import TrialState
+from search_fixtures import MINE, Place, complain, succeed
 from sklearn.metrics import f1_score
 
 import maskcls.train
 import search.export
 import search.run
-from maskcls.cli import run_command
 from search.storage import load_study, open_storage
-
-SLOW = MINE.replace('"epochs": 2', '"epochs": 20')
-"""Long enough to be interrupted: twenty evaluations."""
-
-
-@dataclass
-class Place:
-    """A folder with a study file, and the commands typed in it."""
-
-    folder: Path
-    data: Path
-
-    @property
-    def command(self) -> list[str]:
-        photos = ["--data", str(self.data), "--weights", "scratch"]
-        return ["--study", str(self.folder / "mine.py"), *photos, "--runs", str(self.folder / "runs")]
-
-    def trials(self, name: str = "mine") -> list[FrozenTrial]:
-        url = f"sqlite:///{self.folder}/runs/studies.db"
-        return load_study(open_storage(url, create=False), name).get_trials()
-
-    def start(self, *more: str) -> "subprocess.Popen[str]":
-        words = [sys.executable, "-u", "-m", "search.run", *self.command, *more]
-        return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def succeed(main: Callable[..., object], *words: str) -> None:
-    """Type a command in this process."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["command", *words])
-        with pytest.raises(SystemExit) as ended:
-            run_command(main)
-    assert ended.value.code == 0
 
 
 @pytest.fixture(scope="module")
@@ -175,49 +136,3 @@ def test_without_data_it_runs_a_preview_and_says_so(
     assert "PREVIEW" not in told
     assert "Study mine: " in told
     assert "says nothing about faces" in told
-
-
-def test_interrupted_and_killed_it_goes_on_under_the_same_number(
-    tmp_path: Path, synthetic_folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    place = Place(tmp_path, synthetic_folder)
-    (tmp_path / "mine.py").write_text(SLOW)
-
-    # Ctrl-C: the evaluation is finished, the trial goes back into the queue
-    told, status = stop_at(place.start("--n-trials", "1"), "evaluation 2 of 20", signal.SIGINT)
-    assert status == 130
-    assert "Stopped by Ctrl-C at 0 of 1 trials. The same command goes on." in told
-    (trial,) = place.trials()
-    assert trial.state == TrialState.WAITING
-    asked_at = len(trial.intermediate_values)
-    assert 2 <= asked_at < 20
-
-    # kill -9 says nothing to anybody
-    reached = f"evaluation {asked_at + 2} of 20"
-    told, status = stop_at(place.start("--n-trials", "1"), reached, signal.SIGKILL)
-    assert status == -signal.SIGKILL
-    (trial,) = place.trials()
-    assert trial.state == TrialState.RUNNING
-    known = dict(trial.intermediate_values)
-    assert asked_at + 1 <= len(known) < 20
-
-    succeed(search.run.main, *place.command, "--n-trials", "1")
-    assert "Cut off earlier, and going on from the last evaluation: trial 0." in capsys.readouterr().out
-    (trial,) = place.trials()
-    assert (trial.number, trial.state) == (0, TrialState.COMPLETE)
-    assert list(trial.intermediate_values) == list(range(1, 21))
-    assert known.items() <= trial.intermediate_values.items()
-    assert trial.value == max(trial.intermediate_values.values())
-
-
-def stop_at(process: "subprocess.Popen[str]", line: str, number: signal.Signals) -> tuple[str, int]:
-    """Send a signal when a line with this text is out; (all that was said, exit status)."""
-    assert process.stdout is not None
-    told = ""
-    for text in process.stdout:
-        told += text
-        if line in text:
-            process.send_signal(number)
-            break
-    told += process.stdout.read()
-    return told, process.wait(timeout=60)

@@ -161,6 +161,7 @@ def test_who_runs_what_where_and_who_is_gone(
     grow_old(study, far)
     assert document(capsys, tmp_path, "--study", "toy")["running"][3]["gone"]
     lines = told(capsys, tmp_path, "--study", "toy").splitlines()
+    assert "  trials      0 complete, 0 pruned, 4 running (3 gone), 0 waiting, 0 failed" in lines
     row = next(line.split() for line in lines if line.startswith("    0  "))
     assert row[:5] == ["0", "3", "of", "4", "0.3000"]
     assert row[-1] == "alive"

@@ -1,23 +1,35 @@
-"""The process that works through a study's trials; with a double in the place of training."""
+"""A worker's loop with a double in the place of training, and the study that it works on being made or found."""
 
-import os
-import signal
-import socket
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
 import pytest
+from conftest import one_line
+from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upload_artifact
 from optuna.trial import TrialState
+from optuna_dashboard._note import get_note_from_system_attrs
 from search_fixtures import TOY_STUDY, Watching, ask, make_job, make_setup
 
-import search.workers
+import search.birth
+import search.notes
+import search.worker
 from maskcls.dataset import Table
-from search.objective import Job, StopRequest
-from search.storage import WORKER, default_url, finish, has_study, load_study, open_storage, requeue_lost
+from maskcls.errors import UserError
+from search.birth import find_or_make
+from search.failures import CRASH, FIRST
+from search.keep import trial_folder
+from search.limits import count_finished
+from search.objective import Job
+from search.orders import GAVE_UP, NOTHING_LEFT, STOPPED, Order
+from search.policy import Policy
+from search.storage import default_url, has_study, load_study, open_storage
 from search.stored import read_stored
+from search.study import Choice, Float, Sampler, Study
 from search.summary import summarise
-from search.workers import MOST_CRASHES, _run_trials, _stop_on_signals, work
+from search.trials import fail, finish
+from search.worker import take_trials
 
 C, P, X, D = "complete", "pruned", "crash", "diverged at once"
 
@@ -29,8 +41,7 @@ def fates(monkeypatch: pytest.MonkeyPatch, of_trials: Sequence[str]) -> None:
     def end(job: Job, trial: optuna.Trial) -> TrialState:
         fate = next(left)
         if fate == X:
-            finish(job.study, trial, TrialState.FAIL, None)
-            raise RuntimeError(f"trial {trial.number} is cursed")
+            return fail(job.study, trial, CRASH, f"trial {trial.number} is cursed")
         state = TrialState.COMPLETE if fate == C else TrialState.PRUNED
         if fate != D:
             facts = {"evaluations": 2 if fate == P else 4, "evaluations_planned": 4, "seconds": 10.0}
@@ -39,52 +50,103 @@ def fates(monkeypatch: pytest.MonkeyPatch, of_trials: Sequence[str]) -> None:
         finish(job.study, trial, state, None if fate == D else 0.5 + trial.number / 100)
         return state
 
-    monkeypatch.setattr(search.workers, "run_trial", end)
+    monkeypatch.setattr(search.worker, "run_trial", end)
 
 
-def run_work(monkeypatch: pytest.MonkeyPatch, runs: Path, table: Table, n_trials: int, of_trials: Sequence[str]) -> int:
-    """Exit status of ``work`` on the toy study in ``runs``, planned without timing anything."""
-    monkeypatch.setattr(search.workers, "show_estimate", lambda *args: None)
+def order_for(runs: Path, n_trials: int, grown_from: str | None = None, cold: bool = True) -> Order:
+    return Order(
+        url=default_url(runs),
+        name="toy",
+        runs=str(runs),
+        wanted={},
+        device="cpu",
+        slot="cpu.0",
+        cores=1,
+        workers=1,
+        limits={"n_trials": n_trials, "max_epochs": None, "patience": None},
+        keep=5,
+        cold=cold,
+        since=0.0,
+        grown_from=grown_from,
+        plan=True,
+    )
+
+
+def find(
+    runs: Path,
+    table: Table,
+    study: Study = TOY_STUDY,
+    name: str = "toy",
+    n_trials: int = 40,
+    grown_from: str | None = None,
+    cold: bool = True,
+) -> optuna.Study:
+    """Have the study made or found, as the first worker does."""
+    storage = open_storage(default_url(runs), create=True)
+    setup = make_setup(runs, table, study)
+    setup.name = name
+    find_or_make(setup, storage, order_for(runs, n_trials, grown_from, cold))
+    return load_study(storage, name)
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search.birth, "show_estimate", lambda *args: None)
+
+
+def run_toy(monkeypatch: pytest.MonkeyPatch, runs: Path, table: Table, of_trials: Sequence[str]) -> optuna.Study:
+    """The toy study with trials that ended in this way, and its summary on the terminal."""
+    study = find(runs, table)
     fates(monkeypatch, of_trials)
-    return work(make_setup(runs, table), open_storage(default_url(runs), create=True), n_trials, None, None)
+    job = make_job_of(study, runs, table)
+    assert take_trials(job, order_for(runs, len(of_trials)))[0] == NOTHING_LEFT
+    summarise(study, read_stored(study), runs, None)
+    return study
+
+
+def make_job_of(study: optuna.Study, runs: Path, table: Table) -> Job:
+    setup = make_setup(runs, table, read_stored(study).study)
+    return Job(setup, study, Policy(setup.stored.study, 0), Watching(), search.worker.describe_myself("cpu.0"))
 
 
 def test_it_runs_until_the_study_has_so_many(
     tmp_path: Path, synthetic_table: Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = make_job(tmp_path, synthetic_table)
-    fates(monkeypatch, [C, P, X, C, X, X, P])
-    assert _run_trials(job, 4) == ""
-    assert [trial.state for trial in job.study.get_trials()].count(TrialState.FAIL) == 3
-    assert _run_trials(job, 4) == ""
-    assert len(job.study.get_trials()) == 7
+    fates(monkeypatch, [C, P, X, C, X, P, C])
+    assert take_trials(job, order_for(tmp_path, 4)) == (NOTHING_LEFT, "--n-trials 4")
+    assert take_trials(job, order_for(tmp_path, 4)) == (NOTHING_LEFT, "--n-trials 4")
+    trials = job.study.get_trials()
+    assert count_finished(trials) == 4
+    assert [trial.state for trial in trials if trial.state == TrialState.RUNNING] == []
 
 
-def test_three_crashes_in_a_row_end_it_with_the_last_ones_cause(
+def test_when_all_crash_it_gives_up_and_a_later_command_begins_anew(
     tmp_path: Path, synthetic_table: Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = make_job(tmp_path, synthetic_table)
-    fates(monkeypatch, [X, X, C, X, P, X, X, X, C])
-    assert MOST_CRASHES == 3
-    assert _run_trials(job, 50) == "RuntimeError: trial 7 is cursed"
-    assert len(job.study.get_trials()) == 8
+    fates(monkeypatch, [X] * FIRST)
+    why, cause = take_trials(job, order_for(tmp_path, 50))
+    assert why == GAVE_UP
+    assert "is cursed" in cause
+    assert all(trial.state == TrialState.WAITING for trial in job.study.get_trials())  # nobody was given up
+    fates(monkeypatch, [C] * 5)
+    later = replace(order_for(tmp_path, 5), since=1e12)
+    assert take_trials(job, later)[0] == NOTHING_LEFT
+    assert [trial.state.name for trial in job.study.get_trials()[:5]] == ["COMPLETE"] * 5
 
 
-def test_giving_up_is_exit_status_1_and_says_where_the_tracebacks_are(
-    tmp_path: Path, synthetic_table: Table, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run_work(monkeypatch, tmp_path, synthetic_table, 5, [C, X, X, X]) == 1
-    told = capsys.readouterr().out
-    assert "Gave up: 3 trials in a row crashed. The last one's cause: RuntimeError: trial 3 is cursed" in told
-    assert "crash.txt" in told
-    assert str(tmp_path / "toy") in told
+def test_a_stop_between_two_trials_begins_no_other(tmp_path: Path, synthetic_table: Table) -> None:
+    job = make_job(tmp_path, synthetic_table)
+    job.stop.reason = "SIGTERM"
+    assert take_trials(job, order_for(tmp_path, 3)) == (STOPPED, "SIGTERM")
+    assert job.study.get_trials() == []
 
 
 def test_the_baseline_is_trial_0_and_the_document_is_stored(
     tmp_path: Path, synthetic_table: Table, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run_work(monkeypatch, tmp_path, synthetic_table, 3, [C, P, C]) == 0
-    study = load_study(open_storage(default_url(tmp_path), create=False), "toy")
+    study = run_toy(monkeypatch, tmp_path, synthetic_table, [C, P, C])
     first = study.get_trials()[0]
     assert first.params == TOY_STUDY.baseline
     assert first.user_attrs["role"] == "baseline"
@@ -92,32 +154,28 @@ def test_the_baseline_is_trial_0_and_the_document_is_stored(
     assert study.direction == optuna.study.StudyDirection.MAXIMIZE
     told = capsys.readouterr().out
     assert "SYNTHETIC PHOTOS: says nothing about faces" in told
-    assert "after evaluation 1, 2 of 4" in told
+    assert "after evaluation 2 of 4" in told or "after evaluation 2, 3 of 4" in told
     assert "Pruning stopped 1 of 3 trials and saved 17% of the training, about 10 s." in told
     assert "best      trial 2: macro F1 0.5200" in told
     assert "baseline  trial 0: macro F1 0.5000" in told
+    assert f"python -m search.export --study toy -o best.toml --runs {tmp_path}" in told
+    assert f"optuna-dashboard sqlite:///{tmp_path}/studies.db --artifact-dir {tmp_path}/artifacts" in told
 
 
 def test_the_end_shows_what_each_level_came_to(
     tmp_path: Path, synthetic_table: Table, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run_work(monkeypatch, tmp_path, synthetic_table, 4, [C, C, P, P])
+    run_toy(monkeypatch, tmp_path, synthetic_table, [C, C, P, P])
     told = capsys.readouterr().out.splitlines()
     level = {line.split()[2]: line.split()[3:] for line in told if line.startswith("  drop_rate = ")}
     assert level["0.0"] == ["0.5000", "1", "complete,", "1", "pruned"]
     assert level["0.5"] == ["0.5100", "1", "complete,", "1", "pruned"]
 
 
-def test_a_baseline_that_diverged_at_once_is_shown_as_such(
-    tmp_path: Path, synthetic_table: Table, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert run_work(monkeypatch, tmp_path, synthetic_table, 2, [D, C]) == 0
-
-
 def test_a_study_in_which_everything_diverged_has_no_best(
     tmp_path: Path, synthetic_table: Table, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run_work(monkeypatch, tmp_path, synthetic_table, 2, [D, D]) == 0
+    run_toy(monkeypatch, tmp_path, synthetic_table, [D, D])
     assert "No trial is complete yet." in capsys.readouterr().out
 
 
@@ -127,72 +185,148 @@ def test_what_the_plan_finds_impossible_is_not_stored(
     def refuse(*_: object) -> None:
         raise ValueError("cannot be built")
 
-    monkeypatch.setattr(search.workers, "show_estimate", refuse)
-    storage = open_storage(default_url(tmp_path), create=True)
+    monkeypatch.setattr(search.birth, "show_estimate", refuse)
     with pytest.raises(ValueError, match="cannot be built"):
-        work(make_setup(tmp_path, synthetic_table), storage, 2, None, None)
-    assert not has_study(storage, "toy")
+        find(tmp_path, synthetic_table)
+    assert not has_study(open_storage(default_url(tmp_path), create=False), "toy")
 
 
-def test_a_time_limit_stops_it_and_the_same_command_goes_on(
+def test_a_name_that_a_killed_process_left_without_a_study_is_filled(tmp_path: Path, synthetic_table: Table) -> None:
+    storage = open_storage(default_url(tmp_path), create=True)
+    optuna.create_study(storage=storage, study_name="toy", direction="maximize")
+    assert read_stored(find(tmp_path, synthetic_table)).study.question == TOY_STUDY.question
+
+
+def test_the_note_says_how_far_the_study_is(
+    tmp_path: Path, synthetic_table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = run_toy(monkeypatch, tmp_path, synthetic_table, [C, C, P])
+    search.birth.show_study(study, read_stored(study))
+    note = get_note_from_system_attrs(study._storage.get_study_system_attrs(study._study_id), None)["body"]
+    assert TOY_STUDY.question in note
+    assert "2 complete, 1 pruned" in note
+    assert "Best so far: trial 1, macro F1 0.5100" in note
+    assert "Baseline so far: macro F1 0.5000" in note
+
+
+def with_lr(low: float, high: float) -> Study:
+    return replace(TOY_STUDY, nuisance={"lr": Float(low, high, log=True)})
+
+
+def test_a_wider_range_goes_on_in_place_and_a_narrower_one_is_refused(
     tmp_path: Path, synthetic_table: Table, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(search.workers, "show_estimate", lambda *args: None)
-    setup = make_setup(tmp_path, synthetic_table)
-    storage = open_storage(default_url(tmp_path), create=True)
-    assert work(setup, storage, 2, 0.0, None) == 0
-    assert "Stopped by --timeout at 0 of 2 trials. The same command goes on." in capsys.readouterr().out
-    assert run_work(monkeypatch, tmp_path, synthetic_table, 2, [C, C]) == 0
+    run_toy(monkeypatch, tmp_path, synthetic_table, [C, C, P])
+    study = find(tmp_path, synthetic_table, replace(with_lr(1e-4, 1.0), sampler=Sampler("random")))
+    assert "wider ranges" in capsys.readouterr().out
+    stored = read_stored(study).study
+    assert stored.nuisance["lr"] == Float(1e-4, 1.0, log=True)
+    assert stored.sampler == Sampler("random")
+    fates(monkeypatch, [C] * 20)
+    take_trials(make_job_of(study, tmp_path, synthetic_table), order_for(tmp_path, 20))
+    lrs = [trial.params["lr"] for trial in study.get_trials()]
+    assert max(lrs) > 1e-1
+    with pytest.raises(UserError) as caught:
+        find(tmp_path, synthetic_table)
+    assert "lr = nuisance" in one_line(caught.value)
 
 
-def test_a_trial_handed_out_again_is_not_taken_back_before_it_is_claimed(
+def test_another_choice_goes_on_in_a_copy_that_keeps_numbers_notes_and_files(
+    tmp_path: Path, synthetic_table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = find(tmp_path, synthetic_table)
+    job = make_job_of(old, tmp_path, synthetic_table)
+    trial = ask(job)
+    (tmp_path / "picture.png").write_bytes(b"png")
+    store = FileSystemArtifactStore(tmp_path)
+    upload_artifact(artifact_store=store, file_path=str(tmp_path / "picture.png"), study_or_trial=trial)
+    (artifact,) = get_all_artifact_meta(trial)
+    old_path = f"/artifacts/{old._study_id}/{trial._trial_id}/{artifact.artifact_id}"
+    search.notes._save_note(trial, f"![picture]({old_path})")
+    trial.report(0.4, 1)
+    finish(old, trial, TrialState.COMPLETE, 0.4)
+    ask(job)  # runs while it is copied
+    home = trial_folder(tmp_path / "toy", 0)
+    home.mkdir(parents=True)
+    (home / "valid.npz").write_bytes(b"predictions")
+
+    more = replace(TOY_STUDY, scientific={"drop_rate": Choice(0.0, 0.5, 0.7)})
+    with pytest.raises(UserError) as caught:
+        find(tmp_path, synthetic_table, more)
+    assert "--name NEW --from toy" in one_line(caught.value)
+    new = find(tmp_path, synthetic_table, more, name="more", grown_from="toy")
+    first, second = new.get_trials()
+    assert (first.number, first.value, first.intermediate_values) == (0, 0.4, {1: 0.4})
+    assert first.params == TOY_STUDY.baseline
+    assert second.state == TrialState.WAITING
+    assert (trial_folder(tmp_path / "more", 0) / "valid.npz").read_bytes() == b"predictions"
+    (copied,) = get_all_artifact_meta(first, storage=new._storage)
+    assert copied.artifact_id == artifact.artifact_id
+    note = get_note_from_system_attrs(new._storage.get_study_system_attrs(new._study_id), first._trial_id)["body"]
+    assert note == f"![picture](/artifacts/{new._study_id}/{first._trial_id}/{artifact.artifact_id})"
+    assert old.get_trials()[1].state == TrialState.RUNNING  # the old study goes its own way
+    fates(monkeypatch, [C] * 9)
+    take_trials(make_job_of(new, tmp_path, synthetic_table), order_for(tmp_path, 8))
+    assert 0.7 in {trial.params["drop_rate"] for trial in new.get_trials()}
+
+
+@pytest.mark.parametrize("change", [{"epochs": 3}, {"image_size": 48}])
+def test_a_copy_with_another_fixed_value_is_refused(
+    tmp_path: Path, synthetic_table: Table, change: dict[str, int]
+) -> None:
+    find(tmp_path, synthetic_table)
+    other = replace(TOY_STUDY, fixed={**TOY_STUDY.fixed, **change})
+    with pytest.raises(UserError) as caught:
+        find(tmp_path, synthetic_table, other, name="more", grown_from="toy")
+    assert next(iter(change)) in one_line(caught.value)
+    with pytest.raises(UserError, match="stored already"):
+        find(tmp_path, synthetic_table, grown_from="toy")
+
+
+def test_a_new_study_begins_with_what_is_known_and_with_the_best_of_earlier_ones(
+    tmp_path: Path, synthetic_table: Table, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_toy(monkeypatch, tmp_path, synthetic_table, [C] * 12)  # later trials are better there
+    study = find(tmp_path, synthetic_table, replace(TOY_STUDY, question="Again?"), name="again", cold=False)
+    assert "known to work; " in capsys.readouterr().out
+    warm = read_stored(study).warm
+    assert 2 <= len(warm) <= 40 // 4 // 2  # a quarter of the trials, over two levels
+    assert warm[0] == {"params": {"lr": 2e-3}, "from": "known to work"}
+    assert any(setting["from"] == "the best of toy" for setting in warm)
+    policy = Policy(TOY_STUDY, 0, warm)
+    settings = [policy.propose([])]
+    assert settings[0].attributes == {"role": "baseline"}
+    cold = find(tmp_path, synthetic_table, replace(TOY_STUDY, question="Cold?"), name="cold", cold=True)
+    assert read_stored(cold).warm == ()
+
+
+def test_warm_settings_come_after_the_baseline_in_every_level(tmp_path: Path, synthetic_table: Table) -> None:
+    job = make_job(tmp_path, synthetic_table)
+    job.policy = Policy(TOY_STUDY, 0, [{"params": {"lr": 0.07}, "from": "known to work"}])
+    for _ in range(5):
+        finish(job.study, ask(job), TrialState.COMPLETE, 0.5)
+    trials = job.study.get_trials()
+    assert [trial.params["lr"] for trial in trials[:4]] == [1e-2, 1e-2, 0.07, 0.07]
+    assert {trial.params["drop_rate"] for trial in trials[2:4]} == {0.0, 0.5}
+    assert trials[2].user_attrs["role"] == "warm start"
+    assert trials[4].params["lr"] != 0.07
+
+
+def test_one_trial_in_eight_repeats_the_baseline_and_the_incumbent_in_turn(
     tmp_path: Path, synthetic_table: Table
 ) -> None:
     job = make_job(tmp_path, synthetic_table)
-    ask(job).set_user_attr(WORKER, {"host": socket.gethostname(), "pid": 1, "started": -1})  # a process that is dead
-    assert requeue_lost(job.study) == [0]
-    assert ask(job).number == 0
-    assert requeue_lost(job.study) == []  # as another worker that starts just now
-
-
-def test_a_stop_is_asked_for_by_a_reason_or_a_deadline() -> None:
-    assert not StopRequest()
-    assert StopRequest("Ctrl-C")
-    late = StopRequest(deadline=0.0)
-    assert late
-    assert late.reason == "--timeout"
-    assert not StopRequest(deadline=float("inf"))
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_the_first_signal_asks_and_the_second_one_stops_at_once(number: signal.Signals) -> None:
-    before = signal.getsignal(number)
-    stop = StopRequest()
-    with _stop_on_signals(stop):
-        os.kill(os.getpid(), number)
-        assert stop.reason in ("Ctrl-C", number.name)
-        with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), number)
-    assert signal.getsignal(number) == before
-
-
-def test_a_signal_between_two_trials_begins_no_other(
-    tmp_path: Path, synthetic_table: Table, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    job = make_job(tmp_path, synthetic_table, watcher=Watching())
-    job.stop.reason = "SIGTERM"
-    fates(monkeypatch, [])
-    assert _run_trials(job, 3) == ""
-    assert job.study.get_trials() == []
-
-
-def test_a_summary_names_the_commands_that_come_next(
-    tmp_path: Path, synthetic_table: Table, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    job = make_job(tmp_path, synthetic_table)
-    fates(monkeypatch, [C])
-    _run_trials(job, 1)
-    summarise(job.study, job.setup.stored, tmp_path, None)
-    told = capsys.readouterr().out
-    assert f"python -m search.export --study toy -o best.toml --runs {tmp_path}" in told
-    assert f"optuna-dashboard sqlite:///{tmp_path}/studies.db --artifact-dir {tmp_path}/artifacts" in told
+    for _ in range(50):
+        trial = ask(job)
+        finish(job.study, trial, TrialState.COMPLETE, 0.9 if trial.number == 5 else 0.5 - trial.number / 1000)
+    trials = job.study.get_trials()
+    again = [trial for trial in trials if trial.user_attrs.get("role") == "replicate"]
+    assert [trial.number for trial in again] == [7, 15, 23, 31, 39, 47]
+    of = [trial.user_attrs["of"] for trial in again]
+    assert of[::2] == [0, 0, 0]
+    assert of[1] == 5  # the best so far; whose mean fell by then
+    assert all(trial.params == trials[trial.user_attrs["of"]].params for trial in again)
+    seeds = [trial.user_attrs["seed"] for trial in again]
+    assert len({*seeds, 0}) == 7
+    config = job.setup.stored.config(dict(TOY_STUDY.baseline), seeds[0])
+    assert config.seed == seeds[0]
