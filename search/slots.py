@@ -98,7 +98,7 @@ def find_gpus() -> list[Gpu]:
     ours = {uuid for uuid, pid in _ask_driver("gpu_uuid,pid", "compute-apps") if _is_worker(int(pid))}
     rows = {}
     for index, uuid, used, total in _ask_driver(QUERY, "gpu"):
-        rows[index] = rows[uuid] = (uuid, float(used), float(total))
+        rows[index] = rows[uuid] = (uuid, _mib(used), _mib(total))
     return gpus_of(rows, ours, os.environ.get("CUDA_VISIBLE_DEVICES"))
 
 
@@ -108,12 +108,20 @@ def gpus_of(rows: Mapping[str, tuple[str, float, float]], ours: set[str], visibl
     found: list[Gpu] = []
     for key in listed:
         match = next((name for name in rows if name == key or (key.startswith("GPU-") and name.startswith(key))), None)
+        if match is None and key.startswith("MIG-"):  # a part of a GPU, lent to us: nobody else works there
+            found.append(Gpu(f"cuda:{len(found)}", key, 0.0, 1.0, is_ours=True))
+            continue
         if match is None:
             break  # as CUDA does: an unknown entry hides all after it
         uuid, used, total = rows[match]
         # by uuid: nvidia-smi and CUDA may count differently
         found.append(Gpu(f"cuda:{len(found)}", uuid if visible is None else key, used, total, uuid in ours))
     return found
+
+
+def _mib(text: str) -> float:
+    """0 where the driver does not tell, which counts as not busy."""
+    return float(text) if text.replace(".", "", 1).isdigit() else 0.0
 
 
 def _ask_driver(fields: str, what: str) -> list[list[str]]:

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-COMMANDS = ("search.run", "search.export", "search.dashboard")
+COMMANDS = ("search.run", "search.export", "search.dashboard", "search.status", "search.delete")
 HEAVY = ("torch", "timm", "torchvision", "sklearn", "optuna", "optuna_dashboard", "pandas", "matplotlib", "sqlalchemy")
 
 REPORT = """
