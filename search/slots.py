@@ -72,7 +72,7 @@ def _places(device: str, gpus: Sequence[Gpu]) -> list[Gpu | None]:
     named = [gpu for gpu in gpus if device in ("auto", "cuda", gpu.name)]
     if not named:
         known = ", ".join(["auto", "cpu", *(["cuda"] if gpus else []), *(gpu.name for gpu in gpus)])
-        raise UserError(f"There is no device {device!r} here. --device takes {known}.")
+        raise UserError(f"There is no device {device} here. --device takes {known}.")
     if device not in ("auto", "cuda"):
         return [*named]
     free = [gpu for gpu in gpus if not gpu.is_busy]

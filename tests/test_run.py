@@ -46,10 +46,10 @@ def test_the_same_command_again_does_nothing(place: Place, capsys: pytest.Captur
     assert [(trial.number, trial.datetime_complete) for trial in place.trials()] == before
 
 
-def test_a_larger_number_adds_the_difference(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_larger_number_adds_the_difference(place: Place, capfd: pytest.CaptureFixture[str]) -> None:
     had = len(place.trials())
     succeed(search.run.main, *place.command, "--n-trials", str(had + 1))
-    told = capsys.readouterr().out
+    told = capfd.readouterr().out
     assert f"trials    {had} of {had + 1} done" in told
     assert f"trial {had}: evaluation 1 of 2" in told
     assert len(place.trials()) == had + 1
@@ -114,12 +114,12 @@ def test_any_finished_trial_can_be_exported(place: Place, tmp_path: Path) -> Non
 
 
 def test_without_data_it_runs_a_preview_and_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("mine.py").write_text(MINE)
     succeed(search.run.main, "--study", "mine.py", "--n-trials", "1", "--people", "60")
-    told = capsys.readouterr().out
+    told = capfd.readouterr().out
     assert "PREVIEW" in told.splitlines()[0]
     assert "python -m search.run --study mine.py --n-trials 1 --data DIR" in told
     assert "Study mine-preview: Does dropout help the toy?" in told
@@ -132,7 +132,7 @@ def test_without_data_it_runs_a_preview_and_says_so(
     assert trial.user_attrs["config"]["people"] == 60
     # and the same photos, asked for by name, are no preview
     succeed(search.run.main, "--study", "mine.py", "--n-trials", "1", "--data", "synthetic", "--people", "60")
-    told = capsys.readouterr().out
+    told = capfd.readouterr().out
     assert "PREVIEW" not in told
     assert "Study mine: " in told
     assert "says nothing about faces" in told
