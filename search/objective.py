@@ -142,7 +142,8 @@ def _failed(job: Job, trial: optuna.Trial, error: Exception) -> TrialState:
     """Note what went wrong; the trial is tried again later or is over."""
     text = f"{type(error).__name__}: {error}"
     if is_of_the_disk(error):
-        requeue(job.study, trial)  # when the database is on the same full disk: its process is seen to be gone
+        with contextlib.suppress(optuna.exceptions.StorageInternalError):  # the database is on the same disk
+            requeue(job.study, trial)  # else its process is seen to be gone
         raise StopStudyError(f"the disk: {one_line(error)}") from error
     _keep_traceback(job.setup.trial_folder(trial.number))
     if isinstance(error, UnreadableDataError):

@@ -32,7 +32,7 @@ from maskcls.numerics import pick_device
 from maskcls.weights import resolve_weights
 from search import keep
 from search.birth import find_or_make
-from search.failures import reason_to_give_up
+from search.failures import is_of_the_disk, reason_to_give_up
 from search.limits import reached
 from search.objective import Job, Setup, StopRequest, StopStudyError, run_trial
 from search.orders import GAVE_UP, NOTHING_LEFT, REFUSED, STOPPED, Order
@@ -103,9 +103,9 @@ def main() -> None:
     order = Order.from_line(line)
     stop = StopRequest()
     _listen(stop, lines)
-    if not order.plan:
-        _write_to_log(order)
     try:
+        if not order.plan:
+            _write_to_log(order)
         why, cause = _work(order, teller, stop)
     except UserError as error:
         why, cause = REFUSED, str(error)
@@ -113,6 +113,10 @@ def main() -> None:
         why, cause = GAVE_UP, str(error)
     except KeyboardInterrupt:
         why, cause = STOPPED, ""
+    except Exception as error:
+        if not is_of_the_disk(error):
+            raise
+        why, cause = GAVE_UP, f"the disk: {one_line(error)}"
     teller.tell("ended", why, cause)
 
 

@@ -233,7 +233,8 @@ class Supervisor:
     def _write_note(self, now: bool = False) -> None:
         assert self.study is not None
         if now or time.monotonic() - self.noted > NOTE_SECONDS:
-            show_study(self.study, read_stored(self.study))
+            with suppress(optuna.exceptions.StorageInternalError):  # a full disk ends the workers, and they say so
+                show_study(self.study, read_stored(self.study))
             self.noted = time.monotonic()
 
     def _ends(self, why: str, cause: str) -> None:
@@ -274,9 +275,10 @@ class Supervisor:
     def _take_back(self, number: int, how: str, is_own: bool) -> None:
         assert self.study is not None
         trial = self.study.get_trials(deepcopy=False)[number]
-        if is_own and trial.state == TrialState.RUNNING:
-            fail(self.study, trial, CRASH, f"its process died of {how}")
-        requeue_lost(self.study)
+        with suppress(optuna.exceptions.StorageInternalError):
+            if is_own and trial.state == TrialState.RUNNING:
+                fail(self.study, trial, CRASH, f"its process died of {how}")
+            requeue_lost(self.study)
         assert self.watcher is not None
         if not trial.state.is_finished():
             self.watcher.trial_ended(number, TrialState.WAITING, None, f"its worker died ({how})")
@@ -316,7 +318,8 @@ class Supervisor:
         if self.study is None:
             say(f"No worker could begin: {self.cause}.")
             return 1
-        requeue_lost(self.study)  # those of workers that were killed
+        with suppress(optuna.exceptions.StorageInternalError):  # else the next command does it
+            requeue_lost(self.study)  # those of workers that were killed
         self._write_note(now=True)
         say()
         trials = self.study.get_trials(deepcopy=False)
