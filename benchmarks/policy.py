@@ -212,8 +212,8 @@ def suites(asked: argparse.Namespace) -> Iterator[Suite]:
         tasks = lcbench_tasks(asked.lcbench, asked.tasks) if asked.tasks else teachers
         yield Suite("lcbench", tasks, teachers, asked.seeds)
     if asked.taskset:
-        tasks = taskset_tasks(asked.taskset)
-        yield Suite("taskset", tasks, tasks, asked.seeds)
+        tables = taskset_tasks(asked.taskset)
+        yield Suite("taskset", tables, tables, asked.seeds)
 
 
 if __name__ == "__main__":

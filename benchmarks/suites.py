@@ -81,7 +81,7 @@ class LcbenchTask:
 
     def __init__(self, name: str, surrogate: Surrogate) -> None:
         self.name, self.surrogate = name, surrogate
-        self.baseline = at(self.space, [0.5] * len(self.space))
+        self.baseline: Params = at(self.space, [0.5] * len(self.space))
         point_ND = np.random.default_rng(0).random((LCBENCH_SAMPLE, len(self.space)))
         sample = [at(self.space, point_D.tolist()) for point_D in point_ND]
         parts = [surrogate.curves(name, sample[i : i + 100]).max(1) for i in range(0, LCBENCH_SAMPLE, 100)]
@@ -123,7 +123,7 @@ class TableTask:
         self.scale = scale or self.best - float(np.nanmedian(self.value_N))
         self.index = {self._key(params): i for i, params in enumerate(params_N)}
         self.point_ND = np.array([self._point(params) for params in params_N])
-        self.baseline = self.nearest(at(space, [0.5] * len(self.distributions)), [])
+        self.baseline: Params = self.nearest(at(space, [0.5] * len(self.distributions)), [])
 
     def curve(self, params: Params) -> Curve:
         """From the table."""

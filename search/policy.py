@@ -32,6 +32,9 @@ STARTUP_TRIALS = 10
 REPLICATE_EVERY = 8
 """One trial in so many repeats a setting: the baseline and the incumbent in turn, three times each in 50 trials."""
 
+MOST_SEEDS = 2**31
+"""A training seed is lower than this (maskcls.config)."""
+
 
 @dataclass(frozen=True)
 class Proposal:
@@ -89,7 +92,7 @@ class Policy:
         of = trials[0]
         if number // REPLICATE_EVERY % 2 == 1:
             of = next(iter(incumbent(trials, apart=base)), of)
-        seed = int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0])
+        seed = int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0]) % MOST_SEEDS
         return Proposal(dict(of.params), {"role": "replicate", "of": of.number, "seed": seed})
 
     def _nuisance(
