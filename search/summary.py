@@ -29,7 +29,8 @@ def summarise(study: optuna.Study, stored: Stored, runs: Path, storage_url: str 
     if baseline is not None and baseline.number != best.number:
         _show_trial("baseline", baseline, stored)
         if best.value is not None and baseline.value is not None:
-            say(f"The best is {best.value - baseline.value:+.4f} from the baseline; {_luck(trials)}")
+            what = "The best is" if best.params != baseline.params else "The best is the baseline with another seed,"
+            say(f"{what} {best.value - baseline.value:+.4f} from the baseline; {_luck(trials)}")
     _show_pruning(trials)
     _show_next(study.study_name, runs, storage_url)
 
