@@ -45,9 +45,7 @@ def _so_far(study: optuna.Study, stored: Stored) -> str:
         lines.append(f"Baseline so far: macro F1 {trials[0].value:.4f}")
     known = noise(trials)
     if known is not None:
-        lines.append(
-            f"Noise from training seed to training seed: {known.deviation:.4f} ({known.freedom} repeated runs)"
-        )
+        lines.append(f"Noise: {known.describe()}")
     return "".join(f"- {line}\n" for line in lines) + "\n"
 
 

@@ -20,6 +20,11 @@ class Noise:
     freedom: int
     """Runs beyond the first of each setting: how many the deviation rests on."""
 
+    def describe(self) -> str:
+        """For people."""
+        runs = "1 repeated run" if self.freedom == 1 else f"{self.freedom} repeated runs"
+        return f"{self.deviation:.4f} from training seed to training seed (standard deviation, {runs})"
+
 
 def setting(params: Mapping[str, Any]) -> Setting:
     """The parameters as something to compare and to count by."""

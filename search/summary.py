@@ -26,22 +26,22 @@ def summarise(study: optuna.Study, stored: Stored, runs: Path, storage_url: str 
         _show_factor(factor, trials)
     _show_trial("best", best, stored)
     baseline = next((trial for trial in trials if trial.user_attrs.get("role") == "baseline"), None)
+    known = noise(trials)
     if baseline is not None and baseline.number != best.number:
         _show_trial("baseline", baseline, stored)
-        if best.value is not None and baseline.value is not None:
-            what = "The best is" if best.params != baseline.params else "The best is the baseline with another seed,"
-            say(f"{what} {best.value - baseline.value:+.4f} from the baseline; {_luck(trials)}")
+    if known is not None:
+        say(f"noise     {known.describe()}")
+    _show_gain(best, baseline, is_noise_known=known is not None)
     _show_pruning(trials)
     _show_next(study.study_name, runs, storage_url)
 
 
-def _luck(trials: list[FrozenTrial]) -> str:
-    """How far apart two runs of one setting lie by chance alone."""
-    known = noise(trials)
-    if known is None:
-        return "one run each: part of it is luck."
-    runs = f"{known.freedom} repeated run{'s' if known.freedom > 1 else ''}"
-    return f"the training seed alone moves a run by {known.deviation:.4f} (standard deviation, {runs})."
+def _show_gain(best: FrozenTrial, baseline: FrozenTrial | None, is_noise_known: bool) -> None:
+    if baseline is None or baseline.number == best.number or best.value is None or baseline.value is None:
+        return
+    luck = "" if is_noise_known else "; one run each: part of it is luck"
+    what = "The best is" if best.params != baseline.params else "The best is the baseline with another seed,"
+    say(f"{what} {best.value - baseline.value:+.4f} from the baseline{luck}.")
 
 
 def _show_factor(factor: Factor, trials: list[FrozenTrial]) -> None:
