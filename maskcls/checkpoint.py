@@ -74,11 +74,16 @@ class Predictions:
 
 def save_history(path: Path, history: list[dict[str, Any]]) -> None:
     """One dict an evaluation."""
-    write_atomically(path, lambda part: _write_text(part, json.dumps(history, indent=1)))
+    write_text(path, json.dumps(history, indent=1))
 
 
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text)
+def write_text(path: Path, text: str) -> None:
+    """The text as a file of its own, also where the old one has a second name."""
+
+    def write(part: Path) -> None:
+        part.write_text(text)
+
+    write_atomically(path, write)
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:

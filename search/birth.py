@@ -8,56 +8,63 @@ from optuna.storages import RDBStorage
 from maskcls.cli import say
 from maskcls.provenance import commit, versions
 from search import warm_starts
-from search.grow import check_grown, check_name_is_new, copy_trials, widened
+from search.grow import check_grown, check_is_copy, copy_trials, widened
 from search.limits import count_finished
 from search.notes import show_study
 from search.objective import Setup
 from search.orders import Order
 from search.plan import show_estimate, show_plan
 from search.storage import create_study, exclusive, has_study, load_study
-from search.stored import KEY, Stored, check_same, read_stored
+from search.stored import GROWN_FROM, KEY, Stored, check_same, is_whole, read_stored
 from search.trials import requeue_lost
 
 
 def find_or_make(setup: Setup, storage: RDBStorage, order: Order) -> None:
     """Show what will be done, then store the study or what has changed of it. Raises UserError when they differ."""
-    grown_from = load_study(storage, order.grown_from) if order.grown_from else None
-    if grown_from is not None:
-        check_name_is_new(setup.name, has_study(storage, setup.name))
-        check_grown(read_stored(grown_from), setup.stored, grown_from.study_name)
-    study = load_study(storage, setup.name) if is_born(storage, setup.name) else grown_from
+    grown_from = _origin(setup, storage, order)
+    study = load_study(storage, setup.name) if is_made(storage, setup.name) else grown_from
     finished = count_finished(study.get_trials(deepcopy=False)) if study is not None else 0
-    setup.stored = _as_it_will_be(setup.stored, storage, study, order)
+    setup.stored = _as_it_will_be(setup, storage, study, order)
     limits = order.asked()
     show_plan(setup, limits, finished, order.workers)
     show_estimate(setup, setup.dataset(setup.baseline), limits.n_trials - finished, order.workers)
     say()
     with exclusive(storage, setup.name):  # another first command may have got as far
-        if not is_born(storage, setup.name):
-            _store(setup.stored, storage, setup.name)
-            if grown_from is not None:
-                copy_trials(grown_from, load_study(storage, setup.name), setup.stored.study, setup.runs)
-        else:
+        if is_made(storage, setup.name):
             _keep_wider(load_study(storage, setup.name), setup)
+        else:
+            _make(setup, storage, grown_from)
     lost = requeue_lost(load_study(storage, setup.name))
     if lost:
         say(f"Cut off earlier, and going on from the last evaluation: trial {', '.join(map(str, lost))}.")
 
 
-def is_born(storage: RDBStorage, name: str) -> bool:
-    """Whether the study is stored with its document; a process killed in between left a name without one."""
-    if not has_study(storage, name):
-        return False
-    study = load_study(storage, name)
-    return KEY in study.user_attrs or bool(study.get_trials(deepcopy=False))
+def _origin(setup: Setup, storage: RDBStorage, order: Order) -> optuna.Study | None:
+    """The study to copy; None when none is asked for, or when its copy is made already by this very command."""
+    if order.grown_from is None:
+        return None
+    if is_made(storage, setup.name):
+        check_is_copy(load_study(storage, setup.name), order.grown_from)
+        return None
+    old = load_study(storage, order.grown_from)
+    check_grown(read_stored(old), setup.stored, old.study_name)
+    return old
 
 
-def _as_it_will_be(wanted: Stored, storage: RDBStorage, study: optuna.Study | None, order: Order) -> Stored:
+def is_made(storage: RDBStorage, name: str) -> bool:
+    """Whether the study is there with its document; a process killed in between leaves one without."""
+    return has_study(storage, name) and is_whole(load_study(storage, name))
+
+
+def _as_it_will_be(setup: Setup, storage: RDBStorage, study: optuna.Study | None, order: Order) -> Stored:
     """The document to store: with the warm starts, which are chosen once."""
+    wanted = setup.stored
     if study is None:
         return replace(wanted, warm=() if order.cold else warm_starts.choose(storage, wanted, order.asked().n_trials))
     stored = read_stored(study)
-    if order.grown_from is None:
+    if order.cold and stored.warm:
+        say("The warm starts were chosen when the study was made; --cold is for a new one.")
+    if study.study_name == setup.name:
         check_same(widened(stored, wanted), wanted, study.study_name)
     return replace(wanted, warm=stored.warm)
 
@@ -73,17 +80,14 @@ def _keep_wider(study: optuna.Study, setup: Setup) -> None:
         say()
 
 
-def _store(stored: Stored, storage: RDBStorage, name: str) -> None:
-    facts = {
-        KEY: stored.to_json(),
-        "question": stored.study.question,
-        "commit": commit(),
-        "versions": versions(),
-    }
-    if has_study(storage, name):
-        study = load_study(storage, name)
-        for key, value in facts.items():
-            study.set_user_attr(key, value)
-    else:
-        study = create_study(storage, name, facts)
-    show_study(study, stored)
+def _make(setup: Setup, storage: RDBStorage, grown_from: optuna.Study | None) -> None:
+    """A new study; its document last, so that one that was cut off is made anew."""
+    if has_study(storage, setup.name):
+        optuna.delete_study(study_name=setup.name, storage=storage)
+    origin = {GROWN_FROM: grown_from.study_name if grown_from is not None else None}
+    facts = {"question": setup.stored.study.question, "commit": commit(), "versions": versions(), **origin}
+    study = create_study(storage, setup.name, facts)
+    if grown_from is not None:
+        copy_trials(grown_from, study, setup.stored.study, setup.runs)
+    show_study(study, setup.stored)
+    study.set_user_attr(KEY, setup.stored.to_json())

@@ -27,7 +27,7 @@ def main(
     from search.storage import default_url, load_study, open_storage
 
     found = load_study(open_storage(storage or default_url(runs), create=False), study)
-    _check_nobody_runs(found)
+    _check_nobody_runs(found, runs)
     if not yes and not sys.stdin.isatty():
         raise UserError(f"Deleting study {study!r} has to be confirmed, and there is no terminal to ask on; use --yes.")
     _describe(found, runs)
@@ -39,14 +39,18 @@ def main(
     return 0
 
 
-def _check_nobody_runs(study: "optuna.Study") -> None:
-    """Raise UserError, naming the processes, while any run trials of the study."""
+def _check_nobody_runs(study: "optuna.Study", runs: Path) -> None:
+    """Raise UserError, naming the processes, while any run trials of the study, or are about to."""
+    from maskcls.lock import is_held
     from search.standing import runs_of
 
     alive = [run for run in runs_of(study, study.get_trials(deepcopy=False)) if not run["gone"]]
     if alive:
         who = "; ".join(f"trial {run['trial']} on {run['host']}, process {run['pid']} ({run['slot']})" for run in alive)
         raise UserError(f"Study {study.study_name!r} is running: {who}. Stop that first (Ctrl-C in its terminal).")
+    logs = runs / study.study_name / "logs"  # which every worker holds, between its trials too
+    if logs.is_dir() and is_held(logs):
+        raise UserError(f"Workers of study {study.study_name!r} are up. Stop that first (Ctrl-C in its terminal).")
 
 
 def _describe(study: "optuna.Study", runs: Path) -> None:
@@ -78,7 +82,7 @@ def _delete(study: "optuna.Study", runs: Path) -> None:
     folder = folder_of(study, runs)
     with exclusive(storage, study.study_name):
         study = load_study(storage, study.study_name)  # it may have been deleted, or gone on, while we asked
-        _check_nobody_runs(study)
+        _check_nobody_runs(study, runs)
         # the database last: cut off before, the study is still there, and the same command goes on
         for path in pictures_of(study, runs):
             path.unlink(missing_ok=True)

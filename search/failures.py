@@ -34,7 +34,7 @@ LAST, TOO_MANY = 20, 10
 MOST_TEXT = 1000
 """Characters of an error that are kept in the database; all of it is in the trial's crash.txt."""
 
-DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
 DISK_TEXTS = ("No space left on device", "os error 28", "disk is full", "readonly database", "Read-only file system")
 """Libraries that write for us say it in words: safetensors (in Rust), SQLite."""
 

@@ -14,9 +14,9 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from maskcls.errors import UserError
 from search.keep import trial_folder
-from search.space import distributions
-from search.stored import Stored, check_same
-from search.study import Choice, Float, Int, Knob, Study, Subset, encode
+from search.space import distributions, is_larger, is_wider_range
+from search.stored import GROWN_FROM, Stored, check_same
+from search.study import Knob, Study
 from search.trials import WORKER
 
 
@@ -28,8 +28,8 @@ def widened(stored: Stored, wanted: Stored) -> Stored:
     there, here = stored.study, wanted.study
     study = replace(
         there,
-        scientific=_wider(there.scientific, here.scientific, _is_wider_range),
-        nuisance=_wider(there.nuisance, here.nuisance, _is_wider_range),
+        scientific=_wider(there.scientific, here.scientific, is_wider_range),
+        nuisance=_wider(there.nuisance, here.nuisance, is_wider_range),
         sampler=here.sampler,
         pruner=here.pruner,
     )
@@ -40,29 +40,13 @@ def _wider(there: Mapping[str, Knob], here: Mapping[str, Knob], is_wider: Any) -
     return {name: here[name] if name in here and is_wider(knob, here[name]) else knob for name, knob in there.items()}
 
 
-def _is_wider_range(there: Knob, here: Knob) -> bool:
-    if not isinstance(there, Float | Int) or type(there) is not type(here):
-        return False
-    assert isinstance(here, Float | Int)
-    return here.log == there.log and here.low <= there.low and here.high >= there.high
-
-
-def _is_larger(there: Knob, here: Knob) -> bool:
-    """Whether all that the one takes the other takes too."""
-    if isinstance(there, Choice) and isinstance(here, Choice):
-        return {encode(option) for option in there.options} <= {encode(option) for option in here.options}
-    if isinstance(there, Subset) and isinstance(here, Subset):
-        return set(there.names) <= set(here.names)
-    return _is_wider_range(there, here)
-
-
 def check_grown(old: Stored, wanted: Stored, name: str) -> None:
     """Raise UserError unless the trials of ``old``, stored as ``name``, can be trials of ``wanted``."""
     there, here = old.study, wanted.study
     study = replace(
         there,
-        scientific=_wider(there.scientific, here.scientific, _is_larger),
-        nuisance=_wider(there.nuisance, here.nuisance, _is_larger),
+        scientific=_wider(there.scientific, here.scientific, is_larger),
+        nuisance=_wider(there.nuisance, here.nuisance, is_larger),
     )
     check_same(replace(old, study=study), wanted, name)
 
@@ -121,7 +105,9 @@ def _link(source: str, target: str) -> None:
             shutil.copy2(source, target)
 
 
-def check_name_is_new(name: str, is_stored: bool) -> None:
-    """Raise UserError when --from would write into a study that is there."""
-    if is_stored:
-        raise UserError(f"--from makes a new study, and {name!r} is stored already. Give another --name, or no --from.")
+def check_is_copy(study: optuna.Study, old: str) -> None:
+    """Raise UserError when --from would write into a study that did not begin as a copy of ``old``."""
+    if study.user_attrs.get(GROWN_FROM) != old:
+        raise UserError(
+            f"--from makes a new study, and {study.study_name!r} is stored already. Give another --name, or no --from."
+        )

@@ -29,8 +29,8 @@ class Watcher(Protocol):
     def trial_began(self, number: int, values: Mapping[str, Any]) -> None:
         """A trial starts, or goes on after an interruption."""
 
-    def evaluated(self, number: int, step: int, num_planned: int, scores: Scores) -> None:
-        """Evaluation ``step`` of ``num_planned`` of the running trial."""
+    def evaluated(self, number: int, step: int, num_planned: int, scores: Scores, is_news: bool = True) -> None:
+        """Evaluation ``step`` of ``num_planned`` of the running trial; no news: made before an interruption."""
 
     def trial_ended(self, number: int, state: TrialState, value: float | None, why: str = "") -> None:
         """The verdict, and what made a trial fail; WAITING for an interrupted trial."""
@@ -133,9 +133,13 @@ class PlainWatcher:
         self.progress.began(number, describe_values(values))
         say(f"trial {number}: {describe_values(values)}")
 
-    def evaluated(self, number: int, step: int, num_planned: int, scores: Scores) -> None:
+    def evaluated(self, number: int, step: int, num_planned: int, scores: Scores, is_news: bool = True) -> None:
         """See Watcher."""
         self.progress.evaluated(number, num_planned, scores)
+        if not is_news:
+            if step == 1:
+                say(f"trial {number}: goes on from its last evaluation")
+            return
         parts = "".join(f"  {part} {value:.4f}" for part, value in scores.f1_per_part.items())
         say(f"trial {number}: evaluation {step} of {num_planned}  macro F1 {scores.macro_f1:.4f}{parts}")
 
@@ -167,7 +171,7 @@ class LiveWatcher:
         """See Watcher."""
         self.progress.began(number, describe_values(values))
 
-    def evaluated(self, number: int, step: int, num_planned: int, scores: Scores) -> None:
+    def evaluated(self, number: int, step: int, num_planned: int, scores: Scores, is_news: bool = True) -> None:
         """See Watcher."""
         self.progress.evaluated(number, num_planned, scores)
 

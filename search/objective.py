@@ -11,6 +11,7 @@ import optuna
 import torch
 from optuna.trial import TrialState
 
+from maskcls.checkpoint import write_text
 from maskcls.cli import say
 from maskcls.config import TrainConfig, change
 from maskcls.dataset import Dataset, Table, load_dataset
@@ -121,7 +122,7 @@ def run_trial(job: Job, trial: optuna.Trial) -> TrialState:
         state, value = _train(job, trial, values)
         check_mine(job.study, trial, job.worker)
     except KeyboardInterrupt:
-        requeue(job.study, trial)
+        requeue(job.study, trial, job.worker)
         raise
     except TakenOverError as error:
         job.watcher.trial_ended(trial.number, TrialState.WAITING, None, str(error))
@@ -129,7 +130,7 @@ def run_trial(job: Job, trial: optuna.Trial) -> TrialState:
     except Exception as error:
         return _failed(job, trial, error)
     if state == TrialState.WAITING:
-        requeue(job.study, trial)
+        requeue(job.study, trial, job.worker)
     else:
         finish(job.study, trial, state, value)
         # only now: cut off before, the trial goes on from its files to the same verdict
@@ -143,14 +144,14 @@ def _failed(job: Job, trial: optuna.Trial, error: Exception) -> TrialState:
     text = f"{type(error).__name__}: {error}"
     if is_of_the_disk(error):
         with contextlib.suppress(optuna.exceptions.StorageInternalError):  # the database is on the same disk
-            requeue(job.study, trial)  # else its process is seen to be gone
+            requeue(job.study, trial, job.worker)  # else its process is seen to be gone
         raise StopStudyError(f"the disk: {one_line(error)}") from error
     _keep_traceback(job.setup.trial_folder(trial.number))
     if isinstance(error, UnreadableDataError):
-        fail(job.study, trial, UNREADABLE, str(error))
+        fail(job.study, trial, UNREADABLE, str(error), job.worker)
         raise StopStudyError(str(error)) from error
     kind = OUT_OF_MEMORY if isinstance(error, torch.OutOfMemoryError) else CRASH
-    state = fail(job.study, trial, kind, text)
+    state = fail(job.study, trial, kind, text, job.worker)
     job.watcher.trial_ended(trial.number, state, None, one_line(text))
     return state
 
@@ -159,7 +160,7 @@ def _keep_traceback(folder: Path) -> None:
     """crash.txt, for whoever looks for the cause; when the disk is what failed, the database has a line of it."""
     with contextlib.suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "crash.txt").write_text(traceback.format_exc())
+        write_text(folder / "crash.txt", traceback.format_exc())
 
 
 def _train(job: Job, trial: optuna.Trial, values: dict[str, Any]) -> tuple[TrialState, float | None]:
@@ -227,11 +228,12 @@ class _TrialReporter:
         return max(self.known.values(), default=None)
 
     def __call__(self, step: int, scores: Scores) -> bool:
-        if step not in self.known:
+        is_news = step not in self.known
+        if is_news:
             check_mine(self.job.study, self.trial, self.job.worker)
             self.known[step] = scores.macro_f1
             self.trial.report(scores.macro_f1, step)
-        self.job.watcher.evaluated(self.trial.number, step, self.num_planned, scores)
+        self.job.watcher.evaluated(self.trial.number, step, self.num_planned, scores, is_news)
         if step == self.num_planned:
             return True
         # the last step of an earlier sitting is judged again: its process may have died before it told the verdict

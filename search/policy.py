@@ -84,7 +84,20 @@ class Policy:
             factor.param: self._draw(factor, index, rng) for factor, index in zip(self.factors, levels, strict=True)
         }
         nuisance = self._nuisance(levels, begun, trials, rng) if self.tuned else Proposal({})
-        return Proposal({**asked, **nuisance.params}, nuisance.attributes)
+        return self._or_repeat(Proposal({**asked, **nuisance.params}, nuisance.attributes), trials)
+
+    def _or_repeat(self, proposal: Proposal, trials: Sequence[FrozenTrial]) -> Proposal:
+        """The proposal; when its very setting has run, with another training seed, as it would only end the same."""
+        same = [trial for trial in trials if trial.params == proposal.params and trial.state != TrialState.FAIL]
+        if not same:
+            return proposal
+        return Proposal(
+            proposal.params, {"role": "repeat", "of": same[0].number, "seed": self._other_seed(len(trials))}
+        )
+
+    def _other_seed(self, number: int) -> int:
+        """A training seed for this trial alone."""
+        return int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0]) % MOST_SEEDS
 
     def _replicate(self, trials: Sequence[FrozenTrial]) -> Proposal:
         """The baseline again, or the best other setting, in turn; with a training seed that no trial has had."""
@@ -92,8 +105,7 @@ class Policy:
         of = trials[0]
         if number // REPLICATE_EVERY % 2 == 1:
             of = next(iter(incumbent(trials, apart=base)), of)
-        seed = int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0]) % MOST_SEEDS
-        return Proposal(dict(of.params), {"role": "replicate", "of": of.number, "seed": seed})
+        return Proposal(dict(of.params), {"role": "replicate", "of": of.number, "seed": self._other_seed(number)})
 
     def _nuisance(
         self, levels: Levels, begun: Sequence[FrozenTrial], trials: Sequence[FrozenTrial], rng: np.random.Generator

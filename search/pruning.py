@@ -32,6 +32,16 @@ class Pruning:
     num_best: int = 2
     """So many of the best finished trials are what a trial may be no worse than."""
 
+    def __post_init__(self) -> None:
+        """Raise ValueError for constants that make no sense."""
+        if not all(isinstance(share, int | float) and 0 < share < 1 for share in self.shares):
+            raise ValueError(f"shares are numbers between 0 and 1, not {self.shares}")
+        if not isinstance(self.factor, int | float) or self.factor <= 1:
+            raise ValueError(f"factor is a number above 1, not {self.factor!r}")
+        whole = all(isinstance(number, int) for number in (self.first, self.num_best))
+        if not whole or self.first < 1 or self.num_best < 0:
+            raise ValueError("first is a whole number from 1, num_best one from 0")
+
     def rungs(self, num_evaluations: int) -> tuple[int, ...]:
         """The evaluations at which trials are judged; never the last one, after which there is nothing to save."""
         steps = {max(self.first, math.ceil(share * num_evaluations)) for share in self.shares}

@@ -32,12 +32,15 @@ def setting(params: Mapping[str, Any]) -> Setting:
 
 
 def runs_by_setting(trials: Iterable[FrozenTrial]) -> dict[Setting, list[FrozenTrial]]:
-    """The complete trials of every setting, in the order of their numbers."""
-    found: dict[Setting, list[FrozenTrial]] = {}
+    """The complete trials of every setting, in the order of their numbers; one of each training seed.
+
+    A setting that runs again with the same seed gives the same value, which says nothing of noise.
+    """
+    found: dict[Setting, dict[Any, FrozenTrial]] = {}
     for trial in trials:
         if trial.state == TrialState.COMPLETE:
-            found.setdefault(setting(trial.params), []).append(trial)
-    return found
+            found.setdefault(setting(trial.params), {}).setdefault(trial.user_attrs.get("seed"), trial)
+    return {params: list(runs.values()) for params, runs in found.items()}
 
 
 def noise(trials: Iterable[FrozenTrial]) -> Noise | None:

@@ -190,7 +190,7 @@ def _has_all(url: str, name: str, wanted: "Stored", runs: Path, storage_url: str
     from search.grow import widened
     from search.limits import count_finished
     from search.storage import has_study, is_there, load_study, open_storage
-    from search.stored import KEY, check_same, read_stored
+    from search.stored import check_same, is_whole, read_stored
     from search.summary import summarise
 
     if not is_there(url):
@@ -199,7 +199,7 @@ def _has_all(url: str, name: str, wanted: "Stored", runs: Path, storage_url: str
     if not has_study(storage, name):
         return False
     study = load_study(storage, name)
-    if KEY not in study.user_attrs and not study.get_trials(deepcopy=False):
+    if not is_whole(study):
         return False
     stored = read_stored(study)
     check_same(widened(stored, wanted), replace(wanted, weights=stored.weights), name)

@@ -61,6 +61,23 @@ def is_within(distribution: BaseDistribution, value: Any) -> bool:
         return False
 
 
+def is_wider_range(there: Knob, here: Knob) -> bool:
+    """Whether both are ranges of one kind and the first lies within the second."""
+    if not isinstance(there, Float | Int) or type(there) is not type(here):
+        return False
+    assert isinstance(here, Float | Int)
+    return here.log == there.log and here.low <= there.low and here.high >= there.high
+
+
+def is_larger(there: Knob, here: Knob) -> bool:
+    """Whether all that the one takes the other takes too."""
+    if isinstance(there, Choice) and isinstance(here, Choice):
+        return {encode(option) for option in there.options} <= {encode(option) for option in here.options}
+    if isinstance(there, Subset) and isinstance(here, Subset):
+        return set(there.names) <= set(here.names)
+    return is_wider_range(there, here)
+
+
 @dataclass(frozen=True)
 class Factor:
     """One parameter whose levels the study compares."""

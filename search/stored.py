@@ -11,10 +11,14 @@ import optuna
 
 from maskcls.config import TrainConfig, make_config
 from maskcls.errors import UserError
-from search.study import Pruner, Sampler, Study, knob_from_json, knob_to_json
+from search.space import is_larger
+from search.study import Pruner, Sampler, Study, describe_knob, knob_from_json, knob_to_json
 
 KEY = "study"
-"""The study attribute that holds the document."""
+"""The study attribute that holds the document. It is written last: a study without it is not made yet."""
+
+GROWN_FROM = "grown_from"
+"""The study attribute that names the one it began as a copy of."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,11 @@ def read_stored(study: optuna.Study) -> Stored:
     return Stored.from_json(values)
 
 
+def is_whole(study: optuna.Study) -> bool:
+    """Whether a study of the database is made; True as well for one that is not ours, which nobody may touch."""
+    return KEY in study.user_attrs or (bool(study.get_trials(deepcopy=False)) and GROWN_FROM not in study.user_attrs)
+
+
 def check_same(stored: Stored, wanted: Stored, name: str) -> None:
     """Raise UserError, with both values, when the command asks for another study than the stored one."""
     there, here = _facts(stored), _facts(wanted)
@@ -111,13 +120,18 @@ def _facts(stored: Stored) -> dict[str, Any]:
     values = stored.to_json()
     facts = {name: values[name] for name in ("synthetic", "weights", "split", "seed")}
     facts |= values["fixed"]
-    facts |= {name: f"{role} {values[role][name]}" for role in ("scientific", "nuisance") for name in values[role]}
+    study = stored.study
+    for role, knobs in (("compared", study.scientific), ("tuned", study.nuisance)):
+        facts |= {name: f"{role}, {describe_knob(knob)}" for name, knob in knobs.items()}
     return facts
 
 
 def _is_searched(fact: str, stored: Stored, wanted: Stored) -> bool:
-    """Whether it is a knob that both search: with more choices, a copy of the study can go on (grow)."""
-    return fact in stored.study.space and fact in wanted.study.space
+    """Whether it is a knob that the command searches more widely: a copy of the study can go on (grow)."""
+    there, here = stored.study.space, wanted.study.space
+    if (fact in stored.study.scientific) != (fact in wanted.study.scientific):
+        return False
+    return fact in there and fact in here and is_larger(there[fact], here[fact])
 
 
 def _importance(fact: str) -> tuple[bool, str]:

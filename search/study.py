@@ -123,6 +123,9 @@ class Study:
 
 
 def _check(study: Study) -> None:
+    for word, kind in (("sampler", Sampler), ("pruner", Pruner)):
+        if not isinstance(getattr(study, word), kind):
+            raise UserError(f'{word} is {kind.__name__}("name", ...), not {getattr(study, word)!r}.')
     for name, knob in study.space.items():
         _check_knob(name, knob)
         if name in NEVER_SEARCHED:

@@ -1,6 +1,7 @@
 """What a study came to so far: its levels, its best trial beside the baseline, and what to type next."""
 
 from pathlib import Path
+from statistics import fmean
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -9,7 +10,7 @@ from maskcls.cli import say
 from search.keep import best_trials
 from search.limits import FINISHED
 from search.live import describe_values, duration
-from search.replicates import noise
+from search.replicates import incumbent, noise, values_of_runs
 from search.space import Factor, factors, values_of
 from search.storage import default_url
 from search.stored import Stored
@@ -25,6 +26,11 @@ def summarise(study: optuna.Study, stored: Stored, runs: Path, storage_url: str 
     for factor in factors(stored.study.scientific):
         _show_factor(factor, trials)
     _show_trial("best", best, stored)
+    leading = incumbent(trials)
+    if len(leading) > 1:
+        values = describe_values(values_of(stored.study.space, leading[0].params))
+        mean = fmean(values_of_runs(leading))
+        say(f"leads     mean of {len(leading)} runs: macro F1 {mean:.4f}  {values}")
     baseline = next((trial for trial in trials if trial.user_attrs.get("role") == "baseline"), None)
     known = noise(trials)
     if baseline is not None and baseline.number != best.number:
@@ -48,7 +54,8 @@ def _show_factor(factor: Factor, trials: list[FrozenTrial]) -> None:
     """Each level's share of the trials, and its best."""
     say(f"{factor.param}: each level at its best, not yet told from noise")
     for index in range(len(factor.levels)):
-        here = [trial for trial in trials if factor.level(trial.params) == index]
+        # a repeated run is another draw of the same lottery, which other levels do not get
+        here = [t for t in trials if factor.level(t.params) == index and t.user_attrs.get("role") != "replicate"]
         complete = [trial for trial in here if trial.state == TrialState.COMPLETE]
         best = max((trial.value for trial in complete if trial.value is not None), default=None)
         shown = "   -  " if best is None else f"{best:.4f}"

@@ -122,8 +122,15 @@ def finish(study: optuna.Study, trial: Trial, state: TrialState, value: float | 
     study._storage.set_trial_state_values(trial._trial_id, state, None if value is None else [value])
 
 
-def requeue(study: optuna.Study, trial: FrozenTrial | Trial) -> None:
-    """Back into the queue under its own number; no matter if it just ended."""
+def requeue(study: optuna.Study, trial: FrozenTrial | Trial, worker: dict[str, Any]) -> None:
+    """Back into the queue under its own number; no matter if it just ended, or is another worker's by now."""
+    with exclusive(backend_of(study), study.study_name):
+        found = study._storage.get_trial(trial._trial_id)
+        if is_same(found.user_attrs.get(WORKER), worker):
+            _requeue(study, found)
+
+
+def _requeue(study: optuna.Study, trial: FrozenTrial) -> None:
     with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
         storage, trial_id = study._storage, trial._trial_id
         # its last process is forgotten first, or the trial would look lost again until the next one has it
@@ -170,13 +177,16 @@ def _bury(study: optuna.Study, trial: FrozenTrial) -> None:
     if times >= MOST_DEATHS:
         _fail(study, trial, failure(CRASH, f"its process died {times} times without getting to another evaluation"))
         return
-    requeue(study, trial)
+    _requeue(study, trial)
 
 
-def fail(study: optuna.Study, trial: FrozenTrial | Trial, kind: str, error: str) -> TrialState:
-    """Note a failure, and requeue the trial or end it; returns which."""
+def fail(study: optuna.Study, trial: FrozenTrial | Trial, kind: str, error: str, worker: dict[str, Any]) -> TrialState:
+    """Note a failure, and requeue the trial or end it; returns which. Another worker's trial is left alone."""
     with exclusive(backend_of(study), study.study_name):
-        return _fail(study, study._storage.get_trial(trial._trial_id), failure(kind, error))
+        found = study._storage.get_trial(trial._trial_id)
+        if not is_same(found.user_attrs.get(WORKER), worker):
+            return found.state
+        return _fail(study, found, failure(kind, error))
 
 
 def _fail(study: optuna.Study, trial: FrozenTrial, found: dict[str, Any]) -> TrialState:

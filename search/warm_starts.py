@@ -9,7 +9,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from search.space import distributions, factors, is_within, params_of
-from search.stored import KEY, Stored
+from search.stored import GROWN_FROM, KEY, Stored
 from search.study import Knob, contains
 from search.warm import warm_settings
 
@@ -30,21 +30,30 @@ def choose(storage: RDBStorage, stored: Stored, n_trials: int) -> tuple[dict[str
     levels = max((len(factor.levels) for factor in factors(stored.study.scientific)), default=1)
     count = int(MOST_SHARE * n_trials) // levels
     earlier = _from_earlier(storage, stored, count)
-    known = _known(stored.study.nuisance, stored.study.baseline)
+    known = _known(stored.study.nuisance)
     known = known[: count - min(len(earlier), count // 2)]
-    return tuple((known + earlier)[:count])
+    base = params_of(stored.study.nuisance, {name: stored.study.baseline[name] for name in stored.study.nuisance})
+    return tuple(_different(base, known + earlier)[:count])
 
 
-def _known(nuisance: Mapping[str, Knob], baseline: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The known settings as far as the study tunes their knobs; those that are the baseline again are left out."""
-    base = params_of(nuisance, {name: baseline[name] for name in nuisance})
+def _different(base: dict[str, Any], settings: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those that are neither the baseline's setting nor one before them."""
+    seen, kept = [base], []
+    for warm in settings:
+        whole = {**base, **warm["params"]}
+        if whole not in seen:
+            seen.append(whole)
+            kept.append(warm)
+    return kept
+
+
+def _known(nuisance: Mapping[str, Knob]) -> list[dict[str, Any]]:
+    """The known settings as far as the study tunes their knobs."""
     found: list[dict[str, Any]] = []
     for values in KNOWN:
         admitted = {name: knob for name, knob in nuisance.items() if name in values and contains(knob, values[name])}
-        params = params_of(admitted, values)
-        is_new = {**base, **params} != base and all(params != other["params"] for other in found)
-        if is_new:
-            found.append({"params": params, "from": "known to work"})
+        if admitted:
+            found.append({"params": params_of(admitted, values), "from": "known to work"})
     return found
 
 
@@ -52,9 +61,11 @@ def _from_earlier(storage: RDBStorage, stored: Stored, count: int) -> list[dict[
     """The best of the studies on the same photos, over the nuisance parameters that both have."""
     space = distributions(stored.study.nuisance)
     names, histories = [], []
-    for study in optuna.get_all_study_summaries(storage, include_best_trial=False):
+    summaries = optuna.get_all_study_summaries(storage, include_best_trial=False)
+    copied = {study.user_attrs.get(GROWN_FROM) for study in summaries}  # whose trials their copy has too
+    for study in summaries:
         document = study.user_attrs.get(KEY)
-        if document is not None and document["split"] == stored.split:
+        if document is not None and document["split"] == stored.split and study.study_name not in copied:
             history = _history(optuna.load_study(study_name=study.study_name, storage=storage), space)
             if history:
                 names.append(study.study_name)

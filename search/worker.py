@@ -27,6 +27,7 @@ from optuna.trial import TrialState
 from maskcls.cli import say
 from maskcls.dataset import data_folder, read_table
 from maskcls.errors import UserError, one_line
+from maskcls.lock import share
 from maskcls.metrics import Scores
 from maskcls.numerics import pick_device
 from maskcls.weights import resolve_weights
@@ -64,9 +65,9 @@ class Teller:
         self.tell("trial_began", number, dict(values))
         say(f"trial {number}: begins")
 
-    def evaluated(self, number: int, step: int, num_planned: int, scores: Scores) -> None:
+    def evaluated(self, number: int, step: int, num_planned: int, scores: Scores, is_news: bool = True) -> None:
         """See live.Watcher."""
-        self.tell("evaluated", number, step, num_planned, scores.to_dict())
+        self.tell("evaluated", number, step, num_planned, scores.to_dict(), is_news)
 
     def trial_ended(self, number: int, state: TrialState, value: float | None, why: str = "") -> None:
         """See live.Watcher."""
@@ -115,6 +116,7 @@ def main() -> None:
         why, cause = STOPPED, ""
     except Exception as error:
         if not is_of_the_disk(error):
+            teller.tell("died", f"{type(error).__name__}: {one_line(error)}")
             raise
         why, cause = GAVE_UP, f"the disk: {one_line(error)}"
     teller.tell("ended", why, cause)
@@ -150,6 +152,7 @@ def _write_to_log(order: Order) -> None:
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.close(log)
+    share(folder)  # so that nobody deletes the study between two trials
     say(f"--- worker {os.getpid()}, {time.strftime('%Y-%m-%d %H:%M:%S')}")
 
 

@@ -34,7 +34,7 @@ from search.slots import Slot
 from search.storage import load_study, open_storage
 from search.stored import read_stored
 from search.summary import summarise
-from search.trials import fail, requeue_lost
+from search.trials import WORKER, fail, requeue_lost
 
 STOP_SIGNALS = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "SIGHUP"}
 
@@ -105,6 +105,8 @@ class Member:
     trial: int | None = None
     """The number of the trial that it runs."""
     began_one: bool = False
+    last_words: str = ""
+    """What it died of, if it could say so."""
     text: bytes = b""
 
     def tell(self, line: str) -> None:
@@ -166,6 +168,9 @@ class Supervisor:
                     for member in list(self.crew.members):
                         if member.process.poll() is not None:
                             self._has_ended(member)
+            except KeyboardInterrupt:
+                say("Interrupted before the first trial; nothing was begun.")
+                return 130
             finally:
                 if self.watcher is not None:
                     self.watcher.__exit__(None, None, None)
@@ -185,6 +190,8 @@ class Supervisor:
                 self._planned()
             elif event == "ended":
                 self._ends(*details)
+            elif event == "died":
+                member.last_words = details[0]
             else:
                 self._show(member, event, details)
 
@@ -223,7 +230,7 @@ class Supervisor:
             member.trial, member.began_one, self.stillborn = number, True, 0
             self.watcher.trial_began(number, details[1])
         elif event == "evaluated":
-            self.watcher.evaluated(number, details[1], details[2], Scores.from_dict(details[3]))
+            self.watcher.evaluated(number, details[1], details[2], Scores.from_dict(details[3]), details[4])
         else:
             member.trial = None
             self._refresh()
@@ -262,22 +269,24 @@ class Supervisor:
             return
         how = signal.Signals(-status).name if status < 0 else f"exit status {status}"
         if member.trial is not None:
-            self._take_back(member.trial, how, is_own=-status in OWN_FAULT)
+            self._take_back(member.trial, member.process.pid, how, is_own=-status in OWN_FAULT)
         is_own = status > 0 or -status in OWN_FAULT
         self.stillborn += 0 if member.began_one else OWN_WEIGHT if is_own else 1
         if self.stillborn >= MOST_STILLBORN:
-            self._ends(GAVE_UP, f"one worker after another ended before it began a trial ({how})")
+            why = f": {member.last_words}" if member.last_words else f" ({how})"
+            self._ends(GAVE_UP, f"one worker after another ended before it began a trial{why}")
         elif self.study is None:
             self.crew.start(member.slot).tell(self.order.to_line())
         else:
             self._start(member.slot)
 
-    def _take_back(self, number: int, how: str, is_own: bool) -> None:
+    def _take_back(self, number: int, pid: int, how: str, is_own: bool) -> None:
         assert self.study is not None
         trial = self.study.get_trials(deepcopy=False)[number]
         with suppress(optuna.exceptions.StorageInternalError):
-            if is_own and trial.state == TrialState.RUNNING:
-                fail(self.study, trial, CRASH, f"its process died of {how}")
+            worker = trial.user_attrs.get(WORKER)
+            if is_own and worker is not None and worker["pid"] == pid:
+                fail(self.study, trial, CRASH, f"its process died of {how}", worker)
             requeue_lost(self.study)
         assert self.watcher is not None
         if not trial.state.is_finished():
@@ -298,6 +307,9 @@ class Supervisor:
         reason = STOP_SIGNALS[signal.Signals(number)]
         if self.study is None:
             raise KeyboardInterrupt  # nothing has begun
+        for member in self.crew.members:
+            if not member.began_one:
+                member.process.kill()  # it has nothing to finish
         if self.stops == 1:
             self._tell_all(reason)
             say(f"\n{reason}: the running trials finish their evaluation first; once more to stop at once.")

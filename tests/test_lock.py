@@ -6,7 +6,7 @@ from pathlib import Path
 
 import optuna
 
-from maskcls.lock import hold
+from maskcls.lock import hold, is_held, share
 from search.storage import open_storage
 
 HOLD_AND_APPEND = """
@@ -57,3 +57,10 @@ def test_processes_that_make_the_same_database_at_once_all_get_it(tmp_path: Path
     told = [child.communicate("go\n", timeout=60)[1] for child in children]
     assert [child.returncode for child in children] == [0] * 4, told
     assert optuna.get_all_study_names(open_storage(url, create=False)) == []
+
+
+def test_sharers_do_not_wait_for_each_other_and_are_seen(tmp_path: Path) -> None:
+    assert not is_held(tmp_path)
+    share(tmp_path)
+    share(tmp_path)
+    assert is_held(tmp_path)

@@ -159,6 +159,8 @@ def test_a_gaussian_process_proposes_at_first_and_tpe_once_it_would_take_long() 
         (Sampler("bayes"), ("No sampler named 'bayes'", "auto, tpe")),
         (Sampler("tpe", gama=1), ("Sampler tpe cannot be made", "gama")),
         (Pruner("rung"), ("No pruner named 'rung'", "rungs")),
+        (Pruner("rungs", factor="x"), ("Pruner rungs cannot be made", "factor is a number above 1")),
+        (Pruner("rungs", factor=0), ("factor is a number above 1",)),
         (Pruner("halving", min_resource=-1), ("Pruner halving cannot be made", "min_resource")),
     ],
 )

@@ -60,7 +60,7 @@ def test_a_larger_number_adds_the_difference(place: Place, capfd: pytest.Capture
     [
         (("--set", "epochs=5"), ("epochs = 2", "says 5")),
         (("--set", "image_size=48"), ("image_size = [32, 32]", "says [48, 48]")),
-        (("--set", "lr=0.01"), ("lr = nuisance", "says 0.01")),
+        (("--set", "lr=0.01"), ("lr = tuned", "says 0.01")),
         (("--seed", "4"), ("seed = 0", "says 4")),
         (("--set", "split_seed=1"), ("split_seed = 0", "says 1")),
         (("--people", "59"), ("people = 0", "says 59")),

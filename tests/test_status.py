@@ -62,7 +62,7 @@ def add(
 def play(study: optuna.Study) -> None:
     """A baseline twice, a better trial, one that diverged, one that crashed for good, one that waits after a crash."""
     add(study, TrialState.COMPLETE, 0.50, steps=4, role="baseline", evaluations_planned=4)
-    add(study, TrialState.COMPLETE, 0.54, steps=4, role="replicate")
+    add(study, TrialState.COMPLETE, 0.54, steps=4, role="replicate", seed=1)
     add(study, TrialState.COMPLETE, 0.60, lr=5e-2, steps=4)
     add(study, TrialState.PRUNED, None, lr=9e-2, failure_kind=DIVERGED, error="The loss is not finite.")
     crashes = [{"kind": CRASH, "error": f"RuntimeError: {text}", "when": when} for text, when in (("a", 9), ("b", 7))]

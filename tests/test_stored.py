@@ -76,7 +76,7 @@ def test_a_later_default_cannot_change_a_stored_study() -> None:
         ({"study": pin(STUDY, {"epochs": 5})}, ("epochs = 3", "says 5")),
         ({"study": pin(STUDY, {"image_size": 224})}, ("image_size = [96, 128]", "says [224, 224]")),
         ({"study": pin(STUDY, {"weight_decay": 0.1})}, ("weight_decay = 0.01", "says 0.1")),
-        ({"study": pin(STUDY, {"lr": 0.002})}, ("lr = nuisance", "Float", "0.002")),
+        ({"study": pin(STUDY, {"lr": 0.002})}, ("lr = tuned, 0.0001 to 0.01 (log)", "0.002")),
     ],
 )
 def test_a_difference_is_told_with_both_values(changes: dict[str, Any], hints: tuple[str, ...]) -> None:
@@ -92,8 +92,9 @@ def test_another_range_another_role_and_another_knob_are_differences() -> None:
     lr = {"lr": STUDY.nuisance["lr"]}
     tuned = {**{name: knob for name, knob in STUDY.nuisance.items() if name != "lr"}}
     text = refused(study=replace(STUDY, scientific={**STUDY.scientific, **lr}, nuisance=tuned))
-    assert "lr = nuisance" in text
-    assert "says scientific" in text
+    assert "lr = tuned" in text
+    assert "says compared" in text
+    assert "--from" not in text
 
 
 def test_the_knob_that_caused_a_difference_comes_before_the_split_and_the_weights() -> None:

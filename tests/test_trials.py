@@ -57,7 +57,7 @@ while not reached(limits, study.get_trials(deepcopy=False), 1):
     if trial is None:
         time.sleep(0.05)
     elif random.random() < 0.2:
-        fail(study, trial, CRASH, "cursed")
+        fail(study, trial, CRASH, "cursed", me)
     else:
         finish(study, trial, TrialState.COMPLETE, 0.5)
 """
@@ -114,7 +114,7 @@ def test_a_requeued_trial_keeps_its_number_its_parameters_and_its_reports(study:
     first, other = taken(study), taken(study)
     first.report(0.3, 1)
     first.report(0.4, 2)
-    requeue(study, first)
+    requeue(study, first, MYSELF)
     assert study.get_trials()[0].state == TrialState.WAITING
     again = taken(study)
     assert (again.number, again.params) == (0, first.params)
@@ -134,7 +134,7 @@ def test_a_pruned_trial_keeps_its_best_value_and_not_its_last(study: optuna.Stud
 def test_a_trial_that_has_just_ended_stays_so(study: optuna.Study) -> None:
     trial = taken(study)
     finish(study, trial, TrialState.COMPLETE, 0.5)
-    requeue(study, trial)
+    requeue(study, trial, MYSELF)
     assert states(study) == ["COMPLETE"]
 
 
@@ -144,7 +144,7 @@ def test_no_more_trials_begin_than_there_are_places(study: optuna.Study) -> None
     finish(study, one, TrialState.COMPLETE, 0.5)
     three = taken(study, limits)
     assert take(study, limits) is None
-    assert fail(study, two, OUT_OF_MEMORY, "no more") == TrialState.FAIL
+    assert fail(study, two, OUT_OF_MEMORY, "no more", MYSELF) == TrialState.FAIL
     four = taken(study, limits)  # the failed one's place
     for trial in (three, four):
         finish(study, trial, TrialState.PRUNED, 0.1)
@@ -228,6 +228,15 @@ def test_a_trial_that_kills_its_process_again_and_again_is_not_run_for_ever(stud
     assert "process died" in trial.user_attrs["error"]
 
 
+def test_whoever_lost_a_trial_does_not_touch_it_any_more(study: optuna.Study) -> None:
+    trial = taken(study)
+    study._storage.set_trial_user_attr(trial._trial_id, WORKER, {**MYSELF, "pid": 1})
+    requeue(study, trial, MYSELF)
+    assert fail(study, trial, CRASH, "cursed", MYSELF) == TrialState.RUNNING
+    assert states(study) == ["RUNNING"]
+    assert "failures" not in study.get_trials()[0].user_attrs
+
+
 def test_deaths_do_not_add_up_while_a_trial_gets_on(study: optuna.Study) -> None:
     for step in range(1, MOST_DEATHS + 3):
         taken(study, Limits(1), worker={**MYSELF, "started": 1}).report(0.5, step)
@@ -238,7 +247,7 @@ def test_deaths_do_not_add_up_while_a_trial_gets_on(study: optuna.Study) -> None
 
 def test_a_crashed_trial_waits_until_the_others_have_had_their_turn(study: optuna.Study) -> None:
     limits = Limits(3)
-    assert fail(study, taken(study, limits), CRASH, "cursed") == TrialState.WAITING
+    assert fail(study, taken(study, limits), CRASH, "cursed", MYSELF) == TrialState.WAITING
     order = []
     for _ in range(3):
         trial = taken(study, limits)
@@ -307,6 +316,8 @@ def test_patience_counts_trials_since_the_last_better_best() -> None:
     assert trials_since_best(ended([0.1, 0.5, 0.4, 0.51])) == 0
     again = ended([0.1, 0.5, 0.4, 0.51, 0.3])
     again[4].params = again[0].params  # .1 and .3: a noise of .14
+    assert trials_since_best(again) == 1  # the same setting with the same seed says nothing of noise
+    again[4].set_user_attr("seed", 1)
     assert trials_since_best(again) == 3
 
 

@@ -13,7 +13,9 @@ from optuna_dashboard._note import get_note_from_system_attrs
 from search_fixtures import TOY_STUDY, Watching, ask, make_job, make_setup
 
 import search.birth
+import search.grow
 import search.notes
+import search.warm_starts
 import search.worker
 from maskcls.dataset import Table
 from maskcls.errors import UserError
@@ -41,7 +43,7 @@ def fates(monkeypatch: pytest.MonkeyPatch, of_trials: Sequence[str]) -> None:
     def end(job: Job, trial: optuna.Trial) -> TrialState:
         fate = next(left)
         if fate == X:
-            return fail(job.study, trial, CRASH, f"trial {trial.number} is cursed")
+            return fail(job.study, trial, CRASH, f"trial {trial.number} is cursed", job.worker)
         state = TrialState.COMPLETE if fate == C else TrialState.PRUNED
         if fate != D:
             facts = {"evaluations": 2 if fate == P else 4, "evaluations_planned": 4, "seconds": 10.0}
@@ -228,7 +230,8 @@ def test_a_wider_range_goes_on_in_place_and_a_narrower_one_is_refused(
     assert max(lrs) > 1e-1
     with pytest.raises(UserError) as caught:
         find(tmp_path, synthetic_table)
-    assert "lr = nuisance" in one_line(caught.value)
+    assert "lr = tuned" in one_line(caught.value)
+    assert "--from" not in one_line(caught.value)
 
 
 def test_another_choice_goes_on_in_a_copy_that_keeps_numbers_notes_and_files(
@@ -268,6 +271,49 @@ def test_another_choice_goes_on_in_a_copy_that_keeps_numbers_notes_and_files(
     fates(monkeypatch, [C] * 9)
     take_trials(make_job_of(new, tmp_path, synthetic_table), order_for(tmp_path, 8))
     assert 0.7 in {trial.params["drop_rate"] for trial in new.get_trials()}
+
+
+def test_a_copy_that_was_cut_off_is_made_anew_and_a_whole_one_goes_on(
+    tmp_path: Path, synthetic_table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_toy(monkeypatch, tmp_path, synthetic_table, [C, C, P, C])
+    more = replace(TOY_STUDY, scientific={"drop_rate": Choice(0.0, 0.5, 0.7)})
+    real, copied = search.grow._copy_note, iter(range(2))
+
+    def cut_off(*args: object) -> None:
+        if next(copied, None) is None:
+            raise KeyboardInterrupt
+        real(*args)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(search.grow, "_copy_note", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            find(tmp_path, synthetic_table, more, name="more", grown_from="toy")
+    for _ in range(2):  # the same command, and once more when all is there
+        new = find(tmp_path, synthetic_table, more, name="more", grown_from="toy")
+        assert [trial.value for trial in new.get_trials()] == [0.5, 0.51, 0.52, 0.53]
+
+
+def test_a_warm_start_is_never_the_baseline_or_another_one_again(tmp_path: Path, synthetic_table: Table) -> None:
+    storage = open_storage(default_url(tmp_path), create=True)
+    first = find(tmp_path, synthetic_table)
+    job = make_job_of(first, tmp_path, synthetic_table)
+    finish(first, ask(job), TrialState.COMPLETE, 0.9)  # the baseline, and the best there is
+    stored = make_setup(tmp_path, synthetic_table).stored
+    settings = [warm["params"] for warm in search.warm_starts.choose(storage, stored, 100)]
+    assert {"lr": 1e-2} not in settings
+    assert len({setting["lr"] for setting in settings}) == len(settings)
+
+
+def test_a_setting_that_has_run_runs_again_only_with_another_seed(tmp_path: Path, synthetic_table: Table) -> None:
+    study = replace(TOY_STUDY, nuisance={}, baseline={"drop_rate": 0.0})
+    job = make_job(tmp_path, synthetic_table, study)
+    for _ in range(6):
+        finish(job.study, ask(job), TrialState.COMPLETE, 0.5)
+    trials = job.study.get_trials()
+    assert [trial.params["drop_rate"] for trial in trials].count(0.0) == 3
+    assert [trial.user_attrs.get("role") for trial in trials] == ["baseline", None] + ["repeat"] * 4
+    assert len({trial.user_attrs["seed"] for trial in trials[2:]}) == 4
 
 
 @pytest.mark.parametrize("change", [{"epochs": 3}, {"image_size": 48}])
