@@ -16,7 +16,6 @@ INTERRUPTIONS = "interruptions"
 """Trial attribute: how often its process was stopped or died."""
 
 OUT_OF_MEMORY, DIVERGED, UNREADABLE, CRASH = "out of memory", "diverged", "unreadable data", "crash"
-KINDS = (OUT_OF_MEMORY, DIVERGED, UNREADABLE, CRASH)
 
 MOST_TRIES = 3
 """A crash is tried again twice."""

@@ -151,9 +151,10 @@ def _run(
 ) -> int:
     """Have the crew work on the study; the first worker loads torch while the photos are listed here."""
     from maskcls.dataset import data_folder, read_table
+    from search.crew import Crew
     from search.orders import Order
     from search.storage import default_url, open_storage
-    from search.workers import Crew, Supervisor
+    from search.workers import Supervisor
 
     url = storage_url or default_url(runs)
     with Crew(slots) as crew:

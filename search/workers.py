@@ -4,16 +4,12 @@ It imports neither torch nor timm. All truth is in the database; the supervisor 
 workers then end after the evaluation that they are at.
 """
 
-import json
-import os
 import selectors
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -24,6 +20,7 @@ from optuna.trial import TrialState
 from maskcls.cli import fail as refuse
 from maskcls.cli import say
 from maskcls.metrics import Scores
+from search.crew import Crew, Member
 from search.failures import CRASH
 from search.keep import best_trials
 from search.limits import count_finished
@@ -54,82 +51,6 @@ PATIENCE_SECONDS = 10
 
 NOTE_SECONDS = 10
 """The study's note in the dashboard is written again at most so often."""
-
-
-@dataclass
-class Crew:
-    """The worker processes of one command."""
-
-    slots: Sequence[Slot]
-    members: list["Member"] = field(default_factory=list)
-
-    def __enter__(self) -> "Crew":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Nobody stays behind."""
-        for member in self.members:
-            member.process.kill()
-            member.process.wait()
-            member.close()
-
-    def start(self, slot: Slot) -> "Member":
-        """A process that loads what it needs and then waits for its order."""
-        theirs, ours = os.pipe()
-        process = subprocess.Popen(
-            [sys.executable, "-m", "search.worker", str(ours)],
-            stdin=subprocess.PIPE,
-            env=slot.environment(),
-            pass_fds=[ours],
-            start_new_session=True,  # the terminal's Ctrl-C is for the supervisor alone
-        )
-        os.close(ours)
-        os.set_blocking(theirs, False)
-        self.members.append(Member(slot, process, theirs))
-        return self.members[-1]
-
-    def leave(self, member: "Member") -> None:
-        """Forget a process that has ended."""
-        member.close()
-        self.members.remove(member)
-
-
-@dataclass
-class Member:
-    """One worker process."""
-
-    slot: Slot
-    process: "subprocess.Popen[bytes]"
-    events: int
-    """File descriptor that its events come from."""
-    trial: int | None = None
-    """The number of the trial that it runs."""
-    began_one: bool = False
-    last_words: str = ""
-    """What it died of, if it could say so."""
-    text: bytes = b""
-
-    def tell(self, line: str) -> None:
-        """Send a line; a process that has just died does not read it."""
-        assert self.process.stdin is not None
-        with suppress(OSError):
-            self.process.stdin.write(line.encode())
-            self.process.stdin.flush()
-
-    def heard(self) -> Iterator[list[Any]]:
-        """Whole events that have come in."""
-        with suppress(BlockingIOError):
-            while part := os.read(self.events, 1 << 16):
-                self.text += part
-        *lines, self.text = self.text.split(b"\n")
-        yield from (json.loads(line) for line in lines)
-
-    def close(self) -> None:
-        """Close the pipes."""
-        os.close(self.events)
-        if self.process.stdin is not None:
-            with suppress(OSError):
-                self.process.stdin.close()
 
 
 @dataclass

@@ -1,0 +1,88 @@
+"""Worker processes as their supervisor has them: started, told, heard and forgotten."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from search.slots import Slot
+
+
+@dataclass
+class Crew:
+    """The worker processes of one command."""
+
+    slots: Sequence[Slot]
+    members: list["Member"] = field(default_factory=list)
+
+    def __enter__(self) -> "Crew":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nobody stays behind."""
+        for member in self.members:
+            member.process.kill()
+            member.process.wait()
+            member.close()
+
+    def start(self, slot: Slot) -> "Member":
+        """A process that loads what it needs and then waits for its order."""
+        theirs, ours = os.pipe()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "search.worker", str(ours)],
+            stdin=subprocess.PIPE,
+            env=slot.environment(),
+            pass_fds=[ours],
+            start_new_session=True,  # the terminal's Ctrl-C is for the supervisor alone
+        )
+        os.close(ours)
+        os.set_blocking(theirs, False)
+        self.members.append(Member(slot, process, theirs))
+        return self.members[-1]
+
+    def leave(self, member: "Member") -> None:
+        """Forget a process that has ended."""
+        member.close()
+        self.members.remove(member)
+
+
+@dataclass
+class Member:
+    """One worker process."""
+
+    slot: Slot
+    process: "subprocess.Popen[bytes]"
+    events: int
+    """File descriptor that its events come from."""
+    trial: int | None = None
+    """The number of the trial that it runs."""
+    began_one: bool = False
+    last_words: str = ""
+    """What it died of, if it could say so."""
+    text: bytes = b""
+
+    def tell(self, line: str) -> None:
+        """Send a line; a process that has just died does not read it."""
+        assert self.process.stdin is not None
+        with suppress(OSError):
+            self.process.stdin.write(line.encode())
+            self.process.stdin.flush()
+
+    def heard(self) -> Iterator[list[Any]]:
+        """Whole events that have come in."""
+        with suppress(BlockingIOError):
+            while part := os.read(self.events, 1 << 16):
+                self.text += part
+        *lines, self.text = self.text.split(b"\n")
+        yield from (json.loads(line) for line in lines)
+
+    def close(self) -> None:
+        """Close the pipes."""
+        os.close(self.events)
+        if self.process.stdin is not None:
+            with suppress(OSError):
+                self.process.stdin.close()
