@@ -116,7 +116,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=60)
     parser.add_argument("--workers", type=int, default=4)
-    parser.add_argument("--seconds", type=float, default=2.5, help="between two kills, on average")
+    parser.add_argument("--seconds", type=float, default=4.0, help="between two kills, on average")
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
