@@ -29,9 +29,6 @@ HEARTBEAT_SECONDS = 20
 GRACE_SECONDS = 120
 """A worker on another machine that was not heard of for so long is taken for dead."""
 
-DRIVERS = {"postgresql": "psycopg", "mysql": "pymysql"}
-"""What SQLAlchemy needs for each server."""
-
 
 def default_url(runs: Path) -> str:
     """Where studies are stored when nothing else is said."""

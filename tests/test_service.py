@@ -177,7 +177,7 @@ def test_a_limit_of_epochs_is_counted_over_all_commands(tmp_path: Path, syntheti
         assert len(place.trials()) == expected
 
 
-def test_the_supervisor_loads_neither_torch_nor_timm(place: Place) -> None:
+def test_the_supervisor_loads_neither_torch_nor_timm() -> None:
     script = "import sys, search.run, search.workers, search.slots, search.grow; print(sorted(sys.modules))"
     told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert "'torch'" not in told
