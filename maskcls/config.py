@@ -54,6 +54,8 @@ class TrainConfig(BaseModel):
     """Passes over the training photos; also fixes the length of the learning-rate schedule."""
     evaluations_per_epoch: int = Field(1, ge=1, le=100)
     """How often an epoch stops for a look at the validation split."""
+    keep: Literal["best", "last"] = "best"
+    """The evaluation that judges the run, and whose weights and predictions are kept."""
     batch_size: int = Field(32, ge=2, le=4096)
     """Photos per optimizer step."""
     micro_batch: int = Field(0, ge=0, le=4096)
@@ -83,6 +85,8 @@ class TrainConfig(BaseModel):
     """Of the split into training and validation people."""
     valid_share: float = Field(0.2, gt=0, lt=1)
     """Share of the people kept for validation, in (0, 1)."""
+    judge_round: int = Field(0, ge=0, le=1000)
+    """Round of a confirmation: other people judge, taken from the split's training side; 0: its validation side."""
     people: int = Field(0, ge=0)
     """Use only this many people, every gender and age band by its share; 0: all."""
 

@@ -15,7 +15,7 @@ from maskcls.cli import say
 from maskcls.config import TrainConfig
 from maskcls.labels import age_band, encode, part_of
 from maskcls.photos import list_photos
-from maskcls.split import check_split, split_by_person, split_hash, take_people
+from maskcls.split import check_split, choose_judges, split_by_person, split_hash, take_people
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,7 +78,16 @@ def read_table(folder: Path, config: TrainConfig, label_fixes: str = "auto") -> 
     photos = take_people(list_photos(folder, label_fixes), config.people, config.split_seed)
     photos = split_by_person(photos, config.valid_share, config.split_seed)
     check_split(photos, config.task)
-    return Table(folder, photos, split_hash(photos))
+    return in_round(Table(folder, photos, split_hash(photos)), config)
+
+
+def in_round(table: Table, config: TrainConfig) -> Table:
+    """The table with the judges of the config's round; raises UserError when nobody can be trained or judged there."""
+    if config.judge_round == 0:
+        return table
+    photos = choose_judges(table.photos, config.judge_round, config.valid_share, config.split_seed)
+    check_split(photos, config.task)
+    return Table(table.folder, photos, split_hash(photos))
 
 
 def load_dataset(table: Table, config: TrainConfig, cache_dir: Path, skip_unreadable: bool = False) -> Dataset:

@@ -10,9 +10,9 @@ from maskcls.cli import run_command, say
 from maskcls.errors import UserError
 
 if TYPE_CHECKING:
-    from maskcls.checkpoint import Predictions
     from maskcls.config import TrainConfig
     from maskcls.dataset import Table
+    from maskcls.predictions import Predictions
 
 
 class People(StrEnum):
@@ -82,7 +82,7 @@ def _table(
 
 def _shares_people(model: Path, table: "Table") -> bool:
     """Whether the folder shows people that the model's run knew, though it is not the very same dataset."""
-    from maskcls.checkpoint import Predictions
+    from maskcls.predictions import Predictions
 
     stored = model / "valid.npz"
     return stored.exists() and bool(set(Predictions.load(stored).person_N) & set(table.photos["person"]))
@@ -94,11 +94,11 @@ def _predict(
     import torch
 
     from maskcls.batches import Batches
-    from maskcls.checkpoint import Predictions
     from maskcls.cores import num_cores
     from maskcls.dataset import for_task, load_photos, side_of
     from maskcls.inference import log_probs
     from maskcls.numerics import pick_device, resolve
+    from maskcls.predictions import Predictions
     from maskcls.run_folder import load_trained
 
     place = pick_device(device)

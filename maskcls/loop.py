@@ -12,7 +12,7 @@ from torch import Tensor
 
 from maskcls.augment import augment
 from maskcls.batches import Batches, Order, derive_seed
-from maskcls.checkpoint import Predictions, load_state, save_history, save_state, save_weights
+from maskcls.checkpoint import load_state, save_history, save_state, save_weights
 from maskcls.cli import say
 from maskcls.config import TrainConfig
 from maskcls.dataset import Dataset, for_task
@@ -22,6 +22,7 @@ from maskcls.losses import Targets
 from maskcls.metrics import score
 from maskcls.model import build_model
 from maskcls.numerics import resolve
+from maskcls.predictions import Predictions
 from maskcls.reporter import Reporter, silent
 from maskcls.result import Evaluation, Result
 from maskcls.schedule import evaluation_steps, lr_factor
@@ -101,7 +102,7 @@ class Run:
 
     def result(self) -> Result:
         """What there is so far."""
-        return Result(tuple(self.history), len(self.stops))
+        return Result(tuple(self.history), len(self.stops), self.config.keep)
 
     def train_until(self, stop: int) -> None:
         """Optimizer steps up to ``stop``; the loss is read once, at the end."""

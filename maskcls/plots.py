@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from maskcls.checkpoint import write_atomically
+from maskcls.files import write_atomically
 from maskcls.labels import CLASS_NAMES, GENDERS
 
 SHORT = {"male": "M", "female": "F", "under 30": "<30", "30 to 59": "30-59", "60 and over": "60+"}

@@ -39,10 +39,17 @@ class Result:
     history: tuple[Evaluation, ...]
     num_planned: int
     """Evaluations that the run would have had, had nobody stopped it."""
+    keep: str = "best"
+    """TrainConfig.keep."""
 
     @property
     def best(self) -> Evaluation:
-        """The first evaluation with the highest macro F1; its weights and predictions are the stored ones."""
+        """The evaluation that judges the run; its weights and predictions are the stored ones.
+
+        The first one with the highest macro F1; the last one in a run that keeps the last.
+        """
+        if self.keep == "last":
+            return self.history[-1]
         return max(self.history, key=lambda evaluation: evaluation.scores.macro_f1)
 
     @property

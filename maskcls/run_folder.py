@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from maskcls.checkpoint import Predictions, load_weights
+from maskcls.checkpoint import load_weights
 from maskcls.config import TrainConfig, change, load_config, save_config
 from maskcls.dataset import Dataset
 from maskcls.errors import UserError
@@ -17,6 +17,7 @@ from maskcls.metrics import confusion
 from maskcls.model import Classifier, build_model
 from maskcls.numerics import SMALLEST_MICRO_BATCH, resolve
 from maskcls.plots import draw_confusion
+from maskcls.predictions import Predictions
 from maskcls.reporter import Reporter
 from maskcls.result import Evaluation, Result
 
@@ -98,7 +99,7 @@ def finished_result(folder: Path, config: TrainConfig, origin: dict[str, Any]) -
     if (folder / "resume.pt").exists() or not (folder / "history.json").exists():
         return None
     history = json.loads((folder / "history.json").read_text())
-    return Result(tuple(Evaluation.from_dict(values) for values in history), len(history))
+    return Result(tuple(Evaluation.from_dict(values) for values in history), len(history), config.keep)
 
 
 def load_trained(folder: Path, device: torch.device) -> tuple[Classifier, TrainConfig]:

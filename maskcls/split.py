@@ -29,6 +29,21 @@ def split_by_person(photos: pd.DataFrame, valid_share: float = 0.2, split_seed: 
     return photos.assign(split=split)
 
 
+def choose_judges(photos: pd.DataFrame, judge_round: int, valid_share: float, split_seed: int) -> pd.DataFrame:
+    """A split table with other validation people, all of them from its training side; everybody else trains.
+
+    The training side is dealt into about 1 / valid_share parts, every gender and age band by its share, and round
+    r = 1, 2, ... is judged by part r: nobody judges twice. Once all have judged, the next rounds deal anew.
+    """
+    folds = max(2, round(1 / valid_share))
+    deal, fold = divmod(judge_round - 1, folds)
+    person = photos[photos["split"] == "train"].drop_duplicates("person")[["person", "gender", "age"]]
+    # not [split_seed, deal]: numpy takes [0, 0] for 0, the seed of the split itself
+    person = person.assign(rank=_random_ranks(person["person"], [split_seed, deal + 1]))
+    dealt = person.sort_values(["gender", "age", "rank"])["person"].to_numpy(dtype=str)
+    return photos.assign(split=np.where(photos["person"].isin(dealt[fold::folds]), "valid", "train"))
+
+
 def take_people(photos: pd.DataFrame, people: int, seed: int) -> pd.DataFrame:
     """The photos of ``people`` people, every gender and age band by its share; 0 means all of them."""
     person = photos.drop_duplicates("person")[["person", "gender", "age"]]
@@ -44,7 +59,7 @@ def take_people(photos: pd.DataFrame, people: int, seed: int) -> pd.DataFrame:
     return photos[photos["person"].isin(set(chosen))].reset_index(drop=True)
 
 
-def _random_ranks(person_N: pd.Series, seed: int) -> np.ndarray:
+def _random_ranks(person_N: pd.Series, seed: int | list[int]) -> np.ndarray:
     """For every row the random rank of its person; depends on the set of names and the seed alone."""
     names, index_N = np.unique(person_N.to_numpy(dtype=str), return_inverse=True)
     return np.random.default_rng(seed).permutation(len(names))[index_N]

@@ -112,7 +112,7 @@ def _printer(num_planned: int) -> "Reporter":
 def _sum_up(result: "Result", out: Path) -> None:
     best, accurate, likely = result.best, result.best_accuracy, result.best_loss
     say(
-        f"Best macro F1 {best.scores.macro_f1!r} at evaluation {best.step}"
+        f"{result.keep.capitalize()} macro F1 {best.scores.macro_f1!r} at evaluation {best.step}"
         f" (best accuracy {accurate.scores.accuracy:.4f} at {accurate.step}, best loss {likely.scores.loss:.4f}"
         f" at {likely.step}); {best.photos_per_second:.0f} photos/s, {result.history[-1].seconds:.0f} s,"
         f" peak {best.peak_gib:.2f} GiB"

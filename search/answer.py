@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from maskcls.evidence import Estimate, Selected
+from maskcls.evidence import Estimate
 
 
 @dataclass(frozen=True)

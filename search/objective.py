@@ -11,11 +11,11 @@ import optuna
 import torch
 from optuna.trial import TrialState
 
-from maskcls.checkpoint import write_text
 from maskcls.cli import say
 from maskcls.config import TrainConfig, change
 from maskcls.dataset import Dataset, Table, load_dataset
 from maskcls.errors import UserError, one_line
+from maskcls.files import write_text
 from maskcls.loop import DivergedError, evaluation_stops
 from maskcls.metrics import Scores
 from maskcls.numerics import describe_device, resolve

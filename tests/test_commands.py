@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from conftest import CPU, REAL_PHOTOS, TINY, make_folder, needs_real_photos, run
 
-from maskcls.checkpoint import Predictions
 from maskcls.config import change, load_config, save_config
 from maskcls.dataset import Dataset, Table
 from maskcls.evaluate import main as evaluate
 from maskcls.loop import fit
 from maskcls.metrics import score
+from maskcls.predictions import Predictions
 from maskcls.train import main as train
 
 

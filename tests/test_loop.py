@@ -10,7 +10,7 @@ from conftest import CPU, TINY, Log, facts, few
 
 from maskcls import loop
 from maskcls.augment import AUGMENTATIONS
-from maskcls.checkpoint import Predictions, load_weights
+from maskcls.checkpoint import load_weights
 from maskcls.config import TrainConfig, change
 from maskcls.dataset import Dataset
 from maskcls.inference import log_probs
@@ -18,6 +18,7 @@ from maskcls.loop import DivergedError, Run, fit
 from maskcls.metrics import Scores, score
 from maskcls.model import build_model
 from maskcls.numerics import resolve
+from maskcls.predictions import Predictions
 
 HARD = change(
     TINY,

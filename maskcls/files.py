@@ -1,0 +1,24 @@
+"""Files written atomically: readers see the old one or the new."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Have ``write`` fill a file beside ``path``, then put it in its place: readers see the old one or the new."""
+    part = path.with_name(f".{os.getpid()}.{path.name}")  # keeps the ending: numpy and matplotlib go by it
+    try:
+        write(part)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """The text as a file of its own, also where the old one has a second name."""
+
+    def write(part: Path) -> None:
+        part.write_text(text)
+
+    write_atomically(path, write)
