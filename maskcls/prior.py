@@ -19,7 +19,7 @@ KEYS = {"male": ("gender", 0), "female": ("gender", 1), "young": ("age", 0), "mi
 
 NAMES = {"gender": GENDERS, "age": AGES}
 
-EXAMPLE = "Example: --prior male=0.6,old=0.25"
+EXAMPLE = "Example: --prior male=0.6,old=0.25."
 
 ROUNDS, TOLERANCE = 10_000, 1e-10
 """Of the raking; it converges in a few dozen rounds unless the prior asks for people that are not there."""
@@ -58,9 +58,7 @@ def _check_part(part: str, shares: Mapping[str, float]) -> None:
     total = sum(shares[name] for name in named)
     listed = " + ".join(f"{name}={shares[name]:g}" for name in named)
     if len(named) == len(NAMES[part]) and abs(total - 1) > 1e-6:
-        raise UserError(
-            f"The shares of {part} must sum to 1; {listed} is {total:g}. Leave one out to have it filled in."
-        )
+        raise UserError(f"The shares of {part} must sum to 1; {listed} is {total:g}. Leave one out to fill it in.")
     if 0 < len(named) < len(NAMES[part]) and total >= 1:
         raise UserError(f"The shares of {part} must leave room for the others; {listed} is {total:g}. Lower one.")
 
