@@ -1,0 +1,145 @@
+"""What search.compare is asked to compare: ``STUDY:TRIAL``, or the folder of a trained model."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from maskcls.config import load_config
+from maskcls.counts import Counts, count
+from maskcls.errors import UserError, some
+from maskcls.labels import CLASS_NAMES
+from maskcls.predictions import Predictions
+from maskcls.resampling import Resamples
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+    from search.replicates import Setting
+    from search.shelf import Shelf
+
+STORED = ("valid.npz", "predictions.npz")
+"""What training leaves in its folder, and what maskcls.evaluate -o does."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One trained model with its predictions."""
+
+    name: str
+    task: str
+    predictions: Predictions
+    setting: str
+    """Names its knobs; two sides of one setting differ in the training seed at most."""
+    runs: Mapping[str, tuple[Predictions, ...]]
+    """Setting -> its complete runs, of the whole study where the model is a trial; they tell of the spread between
+    seeds. A model in a folder has itself alone."""
+
+    def counts(self, part: str | None = None) -> Counts:
+        """Person by person."""
+        return self.count(self.predictions, part)
+
+    def count(self, found: Predictions, part: str | None = None) -> Counts:
+        """Of any run of the same task."""
+        return count(found.person_N, found.label_N, found.log_prob_NK.argmax(1), self.task, part)
+
+
+def find_side(text: str, storage: str | None, runs: Path) -> Side:
+    """The model that ``text`` names. Raises UserError when there is none, or when it has no stored predictions."""
+    folder = Path(text)
+    if folder.is_dir():
+        return _of_folder(folder)
+    study, colon, number = text.rpartition(":")
+    if not colon or not number.isdecimal():
+        raise UserError(f"{text} is neither a folder nor STUDY:TRIAL, for example dropout:7.")
+    return _of_trial(study, int(number), storage, runs)
+
+
+def _of_folder(folder: Path) -> Side:
+    path = next((folder / name for name in STORED if (folder / name).is_file()), None)
+    if path is None:
+        raise UserError(
+            f"{folder} holds no predictions ({' or '.join(STORED)}); maskcls.train and evaluate write them."
+        )
+    found = _load(path)
+    written = folder / "config.toml"
+    if written.is_file():
+        task = load_config(written)[0].task
+    elif found.log_prob_NK.shape[1] == len(CLASS_NAMES["all"]):
+        task = "all"
+    else:
+        raise UserError(f"{folder} has no config.toml, which says of which task its predictions are.")
+    return Side(str(folder), task, found, str(folder), {str(folder): (found,)})
+
+
+def _load(path: Path) -> Predictions:
+    try:
+        return Predictions.load(path)
+    except Exception as error:  # numpy and zipfile each have their own for a broken file
+        raise UserError(
+            f"{path} does not hold predictions: {type(error).__name__}. Evaluate the model again."
+        ) from error
+
+
+def _of_trial(name: str, number: int, storage: str | None, runs: Path) -> Side:
+    from search.live import describe_values
+    from search.replicates import runs_by_setting, setting
+    from search.shelf import Shelf
+    from search.space import values_of
+    from search.storage import default_url, load_study, open_storage
+    from search.stored import read_stored
+
+    study = load_study(open_storage(storage or default_url(runs), create=False), name)
+    stored = read_stored(study)
+    task = stored.config(dict(stored.study.baseline)).task
+    trials = study.get_trials(deepcopy=False)
+    if number >= len(trials):
+        raise UserError(f"Study {name} has no trial {number}; its trials are 0 to {len(trials) - 1}.")
+    trial, shelf = trials[number], Shelf(runs / name, task)
+    found = shelf.predictions(trial)
+    if found is None:
+        raise UserError(
+            f"Trial {number} of {name} ({trial.state.name.lower()}) has no predictions under {runs / name}."
+        )
+    values = describe_values(values_of(stored.study.space, trial.params))
+    title = f"{name} trial {number} ({trial.state.name.lower()})  {values}"
+    every = runs_by_setting(shelf.with_predictions(trials))
+    complete = {_key(name, params): _of_runs(shelf, group) for params, group in every.items()}
+    key = _key(name, setting(trial.params))
+    return Side(title, task, found, key, {key: (found,), **complete})
+
+
+def _key(study: str, params: "Setting") -> str:
+    return f"{study} {params}"
+
+
+def _of_runs(shelf: "Shelf", runs: Sequence["FrozenTrial"]) -> tuple[Predictions, ...]:
+    return tuple(found for run in runs if (found := shelf.predictions(run)) is not None)
+
+
+def check_comparable(ours: Side, theirs: Side) -> None:
+    """Raise UserError unless both were judged on the same photos, by the same task."""
+    if ours.task != theirs.task:
+        raise UserError(f"A predicts {ours.task} and B {theirs.task}; compare models of one task.")
+    mine, other = (set(side.predictions.path_N.tolist()) for side in (ours, theirs))
+    if mine != other:
+        only = sorted(mine ^ other)
+        raise UserError(
+            f"A and B were judged on different photos: {len(mine & other)} in common, {len(only)} not"
+            f" ({some(only, 2)}). Have maskcls.evaluate -o score both on one folder of people new to both."
+        )
+    if not np.array_equal(_by_path(ours), _by_path(theirs)):
+        raise UserError(
+            "A and B were judged by different labels of the same photos; use the same label fixes for both."
+        )
+
+
+def _by_path(side: Side) -> np.ndarray:
+    return side.predictions.label_N[np.argsort(side.predictions.path_N)]
+
+
+def same_people(runs: Sequence[Predictions], resamples: Resamples) -> bool:
+    """Whether all runs were judged by the people who are resampled."""
+    return all(np.array_equal(np.unique(found.person_N), resamples.person_P) for found in runs)
