@@ -67,10 +67,13 @@ def data_folder(data: str, runs: Path) -> Path:
         return Path(data)
     from maskcls.synthetic import draw_dataset
 
-    # named after what draws it: photos of another version would be other photos
+    return draw_dataset(drawn_folder(runs))
+
+
+def drawn_folder(runs: Path) -> Path:
+    """Where the synthetic photos lie once they are drawn; named after what draws them, since others would differ."""
     code = b"".join((Path(__file__).parent / name).read_bytes() for name in ("synthetic.py", "faces.py"))
-    version = hashlib.sha256(code).hexdigest()[:8]
-    return draw_dataset(runs / f"synthetic-{version}")
+    return runs / f"synthetic-{hashlib.sha256(code).hexdigest()[:8]}"
 
 
 def read_table(folder: Path, config: TrainConfig, label_fixes: str = "auto") -> Table:

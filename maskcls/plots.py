@@ -29,7 +29,7 @@ def draw_confusion(confusion_KK: np.ndarray, task: str, title: str, path: Path) 
 
 def _draw(axes: Axes, value_KK: np.ndarray, text_KK: np.ndarray, task: str, title: str, vmax: float) -> None:
     axes.imshow(value_KK, cmap="Blues", vmin=0, vmax=vmax)
-    names = [_short(name) for name in CLASS_NAMES[task]]
+    names = [short_name(name) for name in CLASS_NAMES[task]]
     axes.set_xticks(range(len(names)), names, rotation=90 if len(names) > 3 else 0, fontsize=8)
     axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.set(title=title, xlabel="predicted", ylabel="true")
@@ -42,5 +42,6 @@ def _draw(axes: Axes, value_KK: np.ndarray, text_KK: np.ndarray, task: str, titl
             axes.axvline(border, color="0.6", linewidth=0.8)
 
 
-def _short(name: str) -> str:
+def short_name(name: str) -> str:
+    """A class name as an axis has room for it: ``worn M <30``."""
     return " ".join(SHORT.get(word, word) for word in name.split(", ")) if name not in GENDERS else name

@@ -11,6 +11,7 @@ from search.keep import best_trials
 from search.limits import FINISHED
 from search.live import describe_values, duration
 from search.replicates import incumbent, noise, values_of_runs
+from search.savings import savings
 from search.space import Factor, factors, values_of
 from search.storage import default_url
 from search.stored import Stored
@@ -79,23 +80,21 @@ def _show(value: float | None) -> str:
 
 def _show_pruning(trials: list[FrozenTrial]) -> None:
     """How much of the training that was planned did not have to be done, and what that would have taken."""
-    counted = [trial for trial in trials if "evaluations_planned" in trial.user_attrs]
-    planned = sum(trial.user_attrs["evaluations_planned"] for trial in counted)
-    made = sum(trial.user_attrs["evaluations"] for trial in counted)
-    seconds = sum(
-        trial.user_attrs["seconds"] * (trial.user_attrs["evaluations_planned"] / trial.user_attrs["evaluations"] - 1)
-        for trial in counted
-    )
-    pruned = sum(trial.state == TrialState.PRUNED for trial in trials)
-    if pruned:
+    saved = savings(trials)
+    if saved.pruned:
         say(
-            f"Pruning stopped {pruned} of {len(trials)} trials and saved {1 - made / planned:.0%} of the training,"
-            f" about {duration(seconds)}."
+            f"Pruning stopped {saved.pruned} of {saved.finished} trials and saved {saved.share:.0%} of the training,"
+            f" about {duration(saved.seconds)}."
         )
 
 
+def place_words(runs: Path, storage_url: str | None) -> str:
+    """What a command needs to be told besides the study: nothing where everything is as by default."""
+    return f" --storage {storage_url}" if storage_url else (f" --runs {runs}" if runs != Path("runs") else "")
+
+
 def _show_next(name: str, runs: Path, storage_url: str | None) -> None:
-    where = f" --storage {storage_url}" if storage_url else (f" --runs {runs}" if runs != Path("runs") else "")
+    where = place_words(runs, storage_url)
     url = storage_url or default_url(runs)
     say("Next:")
     say(f"  python -m search.export --study {name} -o best.toml{where}")
