@@ -117,7 +117,3 @@ def is_real(found: Estimate, *sides: Rate) -> bool:
     """Whether the interval leaves out 0 and there are people enough for an interval to mean something."""
     enough = min(side.people for side in sides) >= FEWEST_PEOPLE
     return enough and found.error > 0 and found.verdict != "not distinguishable"
-
-
-STATES = ("with the mask worn", "with the mask worn incorrectly", "without a mask")
-"""The mask states as a sentence has them."""

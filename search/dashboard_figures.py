@@ -1,0 +1,103 @@
+"""The report's figures for the dashboard, where one can point at a value: levels, learning curves, changes by class."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import optuna
+import plotly.graph_objects as go
+
+from maskcls.evidence import Estimate
+from search.answer import Answer
+from search.report_blocks import number, signed, signed_spread, spread
+from search.report_classes import class_changes
+from search.report_data import Material
+from search.report_figures import BLUE, COLOURS, GREY, ORANGE
+
+COLOUR_OF_STATE = {"COMPLETE": BLUE, "PRUNED": ORANGE}
+SYMBOLS = {"better": "triangle-up", "worse": "triangle-down"}
+
+
+def save_figures(material: Material) -> None:
+    """Show them with the study; those of an older report are replaced."""
+    from optuna_dashboard import save_plotly_graph_object
+
+    figures = {"levels": _levels(material.answer), "curves": _curves(material), "classes": _classes(material)}
+    for name, figure in figures.items():
+        if figure is not None:
+            save_plotly_graph_object(material.study, figure, graph_object_id=f"report-{name}")
+
+
+def _levels(answer: Answer) -> go.Figure | None:
+    levels = [level for factor in answer.factors for level in factor.levels if level.score is not None]
+    if not levels:
+        return None
+    found = [level.score for level in levels if level.score is not None]
+    texts = [
+        f"{level.text}: {number(score.value)} ({spread(score)})" for level, score in zip(levels, found, strict=True)
+    ]
+    figure = go.Figure(
+        _dots([level.text for level in levels], found, texts, [BLUE] * len(levels), ["circle"] * len(levels))
+    )
+    return _laid_out(figure, "Each level at its best, with its interval", "macro F1", len(levels))
+
+
+def _classes(material: Material) -> go.Figure | None:
+    changes = class_changes(material)
+    if not changes:
+        return None
+    found = [change.estimate for change in changes]
+    texts = [f"{change.name}: {signed(e.value)} ({signed_spread(e)})" for change, e in zip(changes, found, strict=True)]
+    colours = [COLOURS.get(estimate.verdict, GREY) for estimate in found]
+    symbols = [SYMBOLS.get(estimate.verdict, "circle") for estimate in found]
+    figure = go.Figure(_dots([change.name for change in changes], found, texts, colours, symbols))
+    figure.add_vline(x=0, line_color="#333333", line_width=1)
+    return _laid_out(figure, "Change of F1 by class, from the baseline to the best trial", "change of F1", len(changes))
+
+
+def _dots(
+    names: Sequence[str], found: Sequence[Estimate], texts: Sequence[str], colours: list[str], symbols: list[str]
+) -> go.Scatter:
+    return go.Scatter(
+        x=[estimate.value for estimate in found],
+        y=list(names),
+        error_x={
+            "type": "data",
+            "array": [estimate.high - estimate.value for estimate in found],
+            "arrayminus": [estimate.value - estimate.low for estimate in found],
+            "color": GREY,
+        },
+        mode="markers",
+        marker={"color": colours, "symbol": symbols, "size": 11},
+        text=list(texts),
+        hoverinfo="text",
+    )
+
+
+def _curves(material: Material) -> go.Figure | None:
+    trials = [trial for trial in material.finished if trial.intermediate_values]
+    if not trials:
+        return None
+    lines = []
+    for trial in trials:
+        steps = sorted(trial.intermediate_values)
+        is_pruned = trial.state == optuna.trial.TrialState.PRUNED
+        style: dict[str, Any] = {"color": COLOUR_OF_STATE[trial.state.name], "dash": "dot" if is_pruned else "solid"}
+        last = ["x" if is_pruned and step == steps[-1] else "circle" for step in steps]
+        values = [trial.intermediate_values[step] for step in steps]
+        marker = {"symbol": last, "size": [8 if symbol == "x" else 3 for symbol in last]}
+        name = f"trial {trial.number}, {trial.state.name.lower()}"
+        lines.append(go.Scatter(x=steps, y=values, name=name, mode="lines+markers", line=style, marker=marker))
+    figure = _laid_out(go.Figure(lines), "Learning curves; a cross is where a trial was pruned", "evaluation", 14)
+    return figure.update_layout(yaxis={"title": "macro F1", "autorange": True})
+
+
+def _laid_out(figure: go.Figure, title: str, axis: str, rows: int) -> go.Figure:
+    return figure.update_layout(
+        title=title,
+        template="none",  # plotly's own templates are longer than the figure
+        showlegend=False,
+        height=140 + 24 * rows,
+        margin={"l": 20, "r": 20, "t": 50, "b": 50},
+        xaxis={"title": axis, "gridcolor": "#e4e4e4"},
+        yaxis={"autorange": "reversed", "automargin": True},
+    )

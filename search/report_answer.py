@@ -1,0 +1,166 @@
+"""The report's first part: the answer's figure, the levels, the confirmation, the best trial beside the baseline."""
+
+from collections.abc import Mapping
+from statistics import fmean
+from typing import Any
+
+from optuna.trial import FrozenTrial
+
+from search.answer import Answer, Comparison, Confirmation, FactorAnswer, Level
+from search.answer_text import verdict_of
+from search.live import describe_values
+from search.report_blocks import (
+    Block,
+    Bullets,
+    Figure,
+    Section,
+    Table,
+    Text,
+    count_of,
+    listed,
+    number,
+    signed,
+    signed_spread,
+    spread,
+    with_sign,
+)
+from search.report_data import Material
+from search.report_figures import Dot, draw_dots
+
+
+def lead_of(answer: Answer) -> tuple[Block, ...]:
+    """Below the two sentences: what they rest on, as a drawing, and the caveats."""
+    figure = levels_figure(answer)
+    caveats = Bullets(answer.caveats) if answer.caveats else None
+    return tuple(block for block in (figure, caveats) if block is not None)
+
+
+def levels_figure(answer: Answer) -> Figure | None:
+    """Every level's score with its interval; None while no level has one."""
+    dots = [
+        Dot(level.text, level.score, _shown_verdict(level), level.against is None and index == factor.reference)
+        for factor in answer.factors
+        for index, level in enumerate(factor.levels)
+        if level.score is not None
+    ]
+    if not dots:
+        return None
+    seen = "; ".join(f"{dot.text} {number(dot.estimate.value)} ({spread(dot.estimate)})" for dot in dots)
+    return draw_dots(
+        "levels",
+        dots,
+        "macro F1",
+        f"Macro F1 of each level with its 95 % interval: {seen}.",
+        "Each level at its best: macro F1 and its 95 % interval over people. Diamond: the level that the others are"
+        " compared with. A triangle up or down marks a level beyond noise.",
+    )
+
+
+def _shown_verdict(level: Level) -> str:
+    return "" if level.against is None else verdict_of(level.against).partition(" (")[0]
+
+
+def levels_section(material: Material) -> Section:
+    """A table a factor."""
+    answer = material.answer
+    if not answer.factors:
+        return Section("Levels", (Text("This study compares no levels; it looks for the best recipe."),))
+    text = Text(
+        "Every level is shown at the best setting found for it, with about the same number of trials spent on each."
+        " Differences are from the reference level, on the same people."
+    )
+    return Section("Levels", (text, *(_levels_table(factor) for factor in answer.factors)))
+
+
+LEVEL_TITLES = (
+    *("level", "complete", "pruned", "macro F1", "95 % interval", "difference", "interval of the difference"),
+    *("verdict", "about", "best setting"),
+)
+
+
+def _levels_table(factor: FactorAnswer) -> Table:
+    rows = tuple(_level_row(level, factor, index) for index, level in enumerate(factor.levels))
+    return Table(LEVEL_TITLES, rows, LEVEL_TITLES[1:7], caption=factor.param)
+
+
+def _level_row(level: Level, factor: FactorAnswer, index: int) -> tuple[str, ...]:
+    values = {name: value for name, value in level.values.items() if name != factor.param}
+    score = ("–", "–") if level.score is None else (number(level.score.value), spread(level.score))
+    compared = ("–", "–", "reference", "–") if index == factor.reference else comparison_cells(level.against)
+    return (level.text, str(level.complete), str(level.pruned), *score, *compared, _setting(values, level.trials))
+
+
+def comparison_cells(compared: Comparison | None) -> tuple[str, str, str, str]:
+    """Difference, interval, verdict, what it is about."""
+    if compared is None:
+        return ("–", "–", "… no trial yet", "–")
+    found, (ours, theirs) = compared.estimate, compared.runs
+    what = "recipes" if compared.about == "recipes" else "trained models"
+    about = f"{what}, {ours} against {theirs} {'run' if theirs == 1 else 'runs'}"
+    return (signed(found.value), signed_spread(found), with_sign(verdict_of(compared)), about)
+
+
+def _setting(values: Mapping[str, Any], trials: tuple[int, ...]) -> str:
+    if not trials:
+        return "–"
+    which = f"trial {trials[0]}" if len(trials) == 1 else f"trials {listed(trials)}"
+    return f"{describe_values(values)} ({which})".strip()
+
+
+def confirmation_section(confirmation: Confirmation) -> Section:
+    """Finalists and baseline, trained again and judged by people who chose nobody."""
+    rows = []
+    for finalist in confirmation.finalists:
+        mean = number(fmean(finalist.scores)) if finalist.scores else "–"
+        against = finalist.against
+        compared = ("–", "–", "reference") if against is None else (signed(against.value), signed_spread(against))
+        verdict = () if against is None else (with_sign(against.verdict),)
+        every = ", ".join(number(score) for score in finalist.scores) or "–"
+        rows.append((finalist.name, mean, *compared, *verdict, every, describe_values(finalist.values)))
+    titles = ("recipe", "mean macro F1", "difference", "95 % interval", "verdict", "each repeat", "setting")
+    text = Text(
+        f"The finalists and the baseline were trained again with fresh splits and seeds,"
+        f" {confirmation.repeats} of {confirmation.planned} repeats so far, and judged by"
+        f" {count_of(confirmation.judges, 'person', 'people')} who chose none of them (study {confirmation.study})."
+    )
+    table = Table(titles, tuple(rows), titles[1:4], strong=(confirmation.winner,))
+    return Section("Confirmation", (text, table))
+
+
+BEST_TITLES = ("", "trial", "macro F1", "95 % interval", "mask", "gender", "age", "accuracy", "loss", "setting")
+
+
+def best_section(material: Material) -> Section:
+    """The best trial with its score corrected for being chosen, beside the baseline."""
+    title, winner = "Best trial and baseline", material.answer.winner
+    if winner is None or material.best is None:
+        return Section(title, (Text(material.missing() or "No trial is complete yet."),))
+    rows = [_trial_row("best trial", material.best, material)]
+    if material.baseline is not None and material.baseline.number != winner.trial:
+        rows.append(_trial_row("baseline", material.baseline, material))
+    text = Text(
+        f"Trial {winner.trial} is the best of {count_of(winner.candidates, 'complete trial')}. It scores"
+        f" {number(winner.score.value)} on the people who chose it; on people who did not,"
+        f" {number(winner.corrected)} is to be expected."
+    )
+    table = Table(BEST_TITLES, tuple(rows), BEST_TITLES[1:9])
+    return Section(title, (text, table, *_against_baseline(winner.against_baseline)))
+
+
+def _against_baseline(compared: Comparison | None) -> tuple[Block, ...]:
+    if compared is None:
+        return ()
+    difference, interval, verdict, about = comparison_cells(compared)
+    text = (
+        f"Its setting less the baseline's: {difference} ({interval}), {verdict}, about {about}. This is shown, but it"
+        " is not the answer to the question: the one was tuned and chosen, the other was not."
+    )
+    return (Text(text),)
+
+
+def _trial_row(role: str, trial: FrozenTrial, material: Material) -> tuple[str, ...]:
+    keys = ("f1_mask", "f1_gender", "f1_age", "accuracy", "loss")
+    scores = (number(trial.user_attrs.get(key)) for key in keys)
+    found = material.interval(trial)
+    shown = "–" if found is None else spread(found)
+    return (role, str(trial.number), number(trial.value), shown, *scores, describe_values(material.values(trial)))

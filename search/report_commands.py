@@ -1,0 +1,118 @@
+"""How to reproduce a study: the commands, with the options that it is stored with, and what it was made by."""
+
+import shlex
+from typing import Any
+
+from maskcls.config import TrainConfig, make_config
+from maskcls.dataset import SYNTHETIC
+from maskcls.errors import UserError
+from search.limits import count_finished
+from search.report_blocks import Block, Code, Facts, Section, Text
+from search.report_data import Material
+from search.study import Study, known_studies, load_study, preview_of
+from search.summary import place_words
+
+PREVIEW = "-preview"
+
+
+def commands_section(material: Material) -> Section:
+    """Commands, versions, commit."""
+    name, where = material.study.study_name, place_words(material.options.runs, material.options.storage)
+    stored = material.stored
+    train = (
+        f"python -m maskcls.train --config best.toml --data {shlex.quote(stored.data)} -o {material.options.runs}/best"
+    )
+    train += _photo_options(material)
+    train += f" --runs {material.options.runs}" if str(material.options.runs) != "runs" else ""
+    lines = [run_command_of(material), f"python -m search.export --study {name} -o best.toml{where}", train]
+    blocks: list[Block] = [Code("\n".join(lines)), Text(_note(material))]
+    return Section("How to reproduce it", (*blocks, Facts(tuple(_facts(material)))))
+
+
+def _note(material: Material) -> str:
+    told = (
+        "The first command continues the study, or makes it again where there is none: trial for trial the same with"
+        " one worker on a CPU of the same kind and thread count. The other two train the best trial again."
+    )
+    file, _ = _file_of(material)
+    return told if file else f"{told} The study's own file is not in studies/; put its path in place of FILE."
+
+
+def run_command_of(material: Material) -> str:
+    """``python -m search.run`` with all that the study is stored with and that is not so by default."""
+    stored, name = material.stored, material.study.study_name
+    file, document = _file_of(material)
+    words = ["python -m search.run --study", file or "FILE.py", f"--n-trials {count_finished(material.trials)}"]
+    is_by_itself = document is not None and (document.synthetic or name.endswith(PREVIEW))
+    if not (stored.data == SYNTHETIC and is_by_itself):
+        words.append(f"--data {shlex.quote(stored.data)}")
+    if stored.weights_option != ("scratch" if stored.data == SYNTHETIC else "auto"):
+        words.append(f"--weights {shlex.quote(stored.weights_option)}")
+    words += _settings(material, document)
+    words += [f"--seed {stored.seed}"] if stored.seed else []
+    if file != name.removesuffix(PREVIEW):
+        words.append(f"--name {shlex.quote(name)}")
+    return " ".join(words) + _photo_options(material) + place_words(material.options.runs, material.options.storage)
+
+
+def _photo_options(material: Material) -> str:
+    fixes, skip = material.stored.label_fixes, material.stored.skip_unreadable
+    return (f" --label-fixes {shlex.quote(fixes)}" if fixes != "auto" else "") + (" --skip-unreadable" if skip else "")
+
+
+def _file_of(material: Material) -> tuple[str, Study | None]:
+    """The study file that asks this question, and what it says; nothing when none of studies/ does."""
+    name = material.study.study_name
+    first = name.removesuffix(PREVIEW)
+    for file in sorted(known_studies(), key=lambda known: known != first):
+        try:
+            study = load_study(file)
+        except UserError:
+            continue
+        if study.question == material.stored.study.question:
+            is_preview = material.stored.study.synthetic and not study.synthetic
+            return file, preview_of(study) if is_preview else study
+    return "", None
+
+
+def _settings(material: Material, document: Study | None) -> list[str]:
+    """--set for every fixed knob that the study file has otherwise, --people for its own."""
+    if document is None:
+        return []
+    there = _written_out(make_config({**document.fixed, **document.baseline}))
+    found = []
+    for name, value in _written_out(material.config).items():
+        is_pinned = name in document.space and name not in material.stored.study.space
+        if name == "seed" or name in material.stored.study.space or not (is_pinned or there[name] != value):
+            continue
+        option = f"--people {value}" if name == "people" else f"--set {shlex.quote(f'{name}={_as_typed(value)}')}"
+        found.append(option)
+    return found
+
+
+def _written_out(config: TrainConfig) -> dict[str, Any]:
+    return config.model_dump()
+
+
+def _as_typed(value: Any) -> str:
+    """What --set reads back as the value."""
+    if isinstance(value, tuple):
+        is_size = all(isinstance(item, int | float) for item in value) and value
+        return "x".join(map(str, value)) if is_size else ",".join(value)
+    return str(value)
+
+
+def _facts(material: Material) -> list[tuple[str, str]]:
+    study, stored = material.study, material.stored
+    facts = study.user_attrs
+    versions = ", ".join(f"{name} {found}" for name, found in facts.get("versions", {}).items())
+    weights = ", ".join(f"{name} {found}" for name, found in stored.weights.items())
+    return [
+        ("study", study.study_name),
+        ("data", stored.data),
+        ("split", stored.split),
+        ("weights", weights),
+        ("seed", str(stored.seed)),
+        ("commit", str(facts.get("commit", "unknown"))),
+        ("versions", versions or "unknown"),
+    ]

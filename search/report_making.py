@@ -1,0 +1,54 @@
+"""From a study to its report: the sections in their order."""
+
+from datetime import datetime
+
+from maskcls.provenance import commit
+from search.report_answer import best_section, confirmation_section, lead_of, levels_section
+from search.report_blocks import Report, Section
+from search.report_classes import classes_section, confusion_section
+from search.report_commands import commands_section
+from search.report_confused import confused_section
+from search.report_data import Material
+from search.report_gallery import gallery_section
+from search.report_prior import check_prior, prior_section
+from search.report_training import cost_section, curves_section, importance_section, noise_section
+
+
+def make_report(material: Material) -> Report:
+    """The whole report. Raises UserError for a prior that cannot be had."""
+    check_prior(material)
+    answer = material.answer
+    return Report(
+        study=material.study.study_name,
+        question=answer.question,
+        verdict=answer.verdict,
+        sentences=answer.sentences,
+        lead=lead_of(answer),
+        sections=_sections(material),
+        footer=_footer(material),
+    )
+
+
+def _sections(material: Material) -> tuple[Section, ...]:
+    confirmation, prior = material.answer.confirmation, prior_section(material)
+    return (
+        *((confirmation_section(confirmation),) if confirmation else ()),
+        levels_section(material),
+        best_section(material),
+        classes_section(material),
+        confusion_section(material),
+        confused_section(material),
+        gallery_section(material),
+        importance_section(material),
+        curves_section(material),
+        noise_section(material),
+        cost_section(material),
+        *((prior,) if prior else ()),
+        commands_section(material),
+    )
+
+
+def _footer(material: Material) -> str:
+    counts = f"{len(material.finished)} finished trials of {len(material.trials)}"
+    now = datetime.now().astimezone().isoformat(sep=" ", timespec="minutes")
+    return f"Made {now} by search.report at commit {commit()}, from {counts}. Intervals hold at 95 %, over people."
