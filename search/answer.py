@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from maskcls.evidence import Estimate
+from search.replicates import Noise
 
 
 @dataclass(frozen=True)
@@ -16,9 +17,15 @@ class Comparison:
     theirs: str
     estimate: Estimate
     about: Literal["models", "recipes"]
-    """These trained models; or the recipes, with the spread from training seed to training seed in the interval."""
+    """These trained models; or the recipes, with the spread from training seed to training seed in the interval.
+
+    Only where both sides have run at least twice is it about recipes.
+    """
     runs: tuple[int, int]
     """Trainings on each side."""
+    with_seeds: Estimate | None = None
+    """Of a comparison of models: the same with the spread from seed to seed that other settings of the study showed.
+    None where none has run twice."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +85,9 @@ class Finalist:
     scores: tuple[float, ...]
     """Macro F1 of every repeat."""
     against: Estimate | None
-    """Less the baseline; None for the baseline."""
+    """Less the baseline; None for the baseline, and while either has diverged."""
+    diverged: tuple[int, ...] = ()
+    """Repeats in which its training diverged: then it is judged no further."""
 
 
 @dataclass(frozen=True)
@@ -111,8 +120,8 @@ class Answer:
     """What a careful reader must know: one sentence each."""
     factors: tuple[FactorAnswer, ...]
     winner: Winner | None
-    noise: str | None
-    """Spread from training seed to training seed, in words."""
+    noise: Noise | None
+    """Spread from training seed to training seed; None while no setting has run twice."""
     people: int
     """Validation people."""
     confirmation: Confirmation | None

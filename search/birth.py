@@ -15,7 +15,7 @@ from search.objective import Setup
 from search.orders import Order
 from search.plan import show_estimate, show_plan
 from search.storage import create_study, exclusive, has_study, load_study
-from search.stored import GROWN_FROM, KEY, Stored, check_same, is_whole, read_stored
+from search.stored import GROWN_FROM, KEY, Stored, check_same, is_whole, read_search, read_stored
 from search.trials import requeue_lost
 
 
@@ -47,7 +47,7 @@ def _origin(setup: Setup, storage: RDBStorage, order: Order) -> optuna.Study | N
         check_is_copy(load_study(storage, setup.name), order.grown_from)
         return None
     old = load_study(storage, order.grown_from)
-    check_grown(read_stored(old), setup.stored, old.study_name)
+    check_grown(read_search(old), setup.stored, old.study_name)
     return old
 
 

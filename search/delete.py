@@ -11,6 +11,7 @@ from maskcls.errors import UserError
 
 if TYPE_CHECKING:
     import optuna
+    from optuna.storages import RDBStorage
 
 MIB = 2**20
 
@@ -23,20 +24,49 @@ def main(
     runs: Annotated[Path, typer.Option(help="Folder of the studies.")] = Path("runs"),
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> int:
-    """Delete a study from the database, with its folder and its pictures. There is no way back."""
+    """Delete a study from the database, with its folder, its pictures and its confirmation. There is no way back."""
     from search.storage import default_url, load_study, open_storage
 
-    found = load_study(open_storage(storage or default_url(runs), create=False), study)
-    _check_nobody_runs(found, runs)
+    opened = open_storage(storage or default_url(runs), create=False)
+    found = [load_study(opened, study), *_confirmations(opened, study)]
+    for one in found:
+        _check_nobody_runs(one, runs)
     if not yes and not sys.stdin.isatty():
         raise UserError(f"Deleting study {study!r} has to be confirmed, and there is no terminal to ask on; use --yes.")
-    _describe(found, runs)
-    if not yes and not typer.confirm(f"Delete study {study} for good?"):
+    for one in found:
+        _describe(one, runs)
+    names = " and ".join(one.study_name for one in found)
+    if not yes and not typer.confirm(f"Delete study {names} for good?"):
         say("Nothing was deleted.")
         return 1
-    _delete(found, runs)
-    say(f"Study {study} is deleted.")
+    for one in reversed(found):  # a confirmation first: it is nothing without its study
+        _delete(one, runs)
+        say(f"Study {one.study_name} is deleted.")
     return 0
+
+
+def _confirmations(storage: "RDBStorage", name: str) -> "list[optuna.Study]":
+    """The study's confirmation, if it has one: it says nothing without the study, and goes with it."""
+    from search.rounds import SUFFIX
+    from search.storage import has_study, load_study
+    from search.stored import KEY
+
+    if not has_study(storage, name + SUFFIX):
+        return []
+    found = load_study(storage, name + SUFFIX)
+    confirms = found.user_attrs.get(KEY, {}).get("confirmation")
+    return [found] if confirms and confirms["of"] == name else []
+
+
+def _forget(study: "optuna.Study") -> None:
+    """The verdict of a confirmation goes with it."""
+    from search.confirmation import store_confirmation
+    from search.storage import backend_of, has_study, load_study
+    from search.stored import KEY
+
+    confirms = study.user_attrs.get(KEY, {}).get("confirmation")
+    if confirms and has_study(backend_of(study), confirms["of"]):
+        store_confirmation(load_study(backend_of(study), confirms["of"]), None)
 
 
 def _check_nobody_runs(study: "optuna.Study", runs: Path) -> None:
@@ -88,6 +118,7 @@ def _delete(study: "optuna.Study", runs: Path) -> None:
             path.unlink(missing_ok=True)
         if folder is not None:
             set_aside(folder)
+        _forget(study)
         optuna.delete_study(study_name=study.study_name, storage=storage)
     empty_trash(runs)  # takes its time, and others wait for the lock
 

@@ -1,7 +1,8 @@
-"""python -m search.export: the best trial as a config that maskcls.train trains again."""
+"""python -m search.export: the confirmed winner, or the best trial, as a config that maskcls.train trains again."""
 
 from pathlib import Path
-from typing import Annotated
+from statistics import fmean
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -9,40 +10,74 @@ from maskcls.cli import run_command, say
 from maskcls.config import make_config, save_config
 from maskcls.errors import UserError
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from optuna.trial import FrozenTrial
+
+    from search.answer import Confirmation
+
 
 def main(
     study: Annotated[str, typer.Option(help="The study's stored name.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="TOML file to write.")],
-    trial: Annotated[int | None, typer.Option(min=0, help="This trial instead of the best.")] = None,
+    trial: Annotated[
+        int | None, typer.Option(min=0, help="This trial instead of the confirmed winner or the best.")
+    ] = None,
     storage: Annotated[
         str | None, typer.Option(help="Optuna storage URL. Default: studies.db in the --runs folder.")
     ] = None,
     runs: Annotated[Path, typer.Option(help="Folder of the studies.")] = Path("runs"),
 ) -> None:
-    """Write the best trial's training config, and where it came from, to a file."""
+    """Write a training config, and where it came from, to a file: of the confirmed winner, else of the best trial."""
     from optuna.trial import TrialState
 
-    from search.keep import best_trials
+    from search.confirmation import read_confirmation
     from search.storage import default_url, load_study, open_storage
-    from search.stored import read_stored
+    from search.stored import read_search, read_stored
 
     stored_study = load_study(open_storage(storage or default_url(runs), create=False), study)
-    stored = read_stored(stored_study)
-    best = next(iter(best_trials(stored_study.get_trials(deepcopy=False), 1)), None)
-    if trial is not None:
-        best = next((found for found in stored_study.get_trials(deepcopy=False) if found.number == trial), None)
+    stored = read_search(stored_study) if trial is None else read_stored(stored_study)
+    trials = stored_study.get_trials(deepcopy=False)
+    outcome = read_confirmation(stored_study) if trial is None else None
+    asked_for = next((found for found in trials if found.number == trial), None)
+    best = _best(trials, outcome) if trial is None else asked_for
     if best is None or best.state not in (TrialState.COMPLETE, TrialState.PRUNED) or "config" not in best.user_attrs:
         which = "complete trial" if trial is None else f"finished trial {trial}"
         raise UserError(f"Study {study} has no {which} to export.")
     if not out.parent.is_dir():
         raise UserError(f"There is no folder {out.parent} to write {out.name} into.")
     config = make_config(best.user_attrs["config"])
-    save_config(out, config, {**best.user_attrs["origin"], "value": best.value, "state": best.state.name.lower()})
-    say(f"{out}: trial {best.number} of {study}, macro F1 {best.value!r}, seed {config.seed}, split {stored.split}")
+    origin = {**best.user_attrs["origin"], "value": best.value, "state": best.state.name.lower()}
+    split = origin.get("split", stored.split)
+    facts, words = _confirmed(outcome)
+    save_config(out, config, {**origin, **facts})
+    say(f"{out}: trial {best.number} of {study}, macro F1 {best.value!r}, seed {config.seed}, split {split}{words}")
     asked = f" --label-fixes {stored.label_fixes}" if stored.label_fixes != "auto" else ""
     asked += " --skip-unreadable" if stored.skip_unreadable else ""
     asked += f" --runs {runs}" if runs != Path("runs") else ""
     say(f"Next: python -m maskcls.train --config {out} --data {stored.data} -o {runs}/best{asked}")
+
+
+def _best(trials: "Sequence[FrozenTrial]", outcome: "Confirmation | None") -> "FrozenTrial | None":
+    """The best run of the confirmed winner's setting; without a confirmation the best trial."""
+    from search.keep import best_trials
+
+    runs = outcome.finalists[outcome.winner].trials if outcome is not None else ()
+    candidates = [trial for trial in trials if trial.number in runs] or trials
+    return next(iter(best_trials(candidates, 1)), None)
+
+
+def _confirmed(outcome: "Confirmation | None") -> "tuple[dict[str, Any], str]":
+    """What the confirmation says of its winner: for [origin], and for the terminal."""
+    if outcome is None:
+        return {}, ""
+    winner = outcome.finalists[outcome.winner]
+    mean, repeats = fmean(winner.scores), outcome.repeats
+    verdict = winner.against.verdict if winner.against is not None else ""
+    versus = {"better": ", better than the baseline", "": ""}.get(verdict, f", {verdict} from the baseline")
+    facts = {"confirmed_by": outcome.study, "confirmed_mean": mean, "confirmed_repeats": repeats}
+    return facts, f"; {winner.name}, confirmed over {repeats} repeats: mean F1 {mean:.4f}{versus}"
 
 
 if __name__ == "__main__":

@@ -70,10 +70,11 @@ class _Row:
     curve: list[float] = field(default_factory=list)
     state: str = "running"
     seconds: float = 0.0
+    value: float | None = None
 
     @property
     def best(self) -> float | None:
-        return max(self.curve, default=None)
+        return max(self.curve, default=None) if self.value is None else self.value
 
 
 @dataclass
@@ -86,6 +87,8 @@ class Progress:
     best: tuple[float, int] | None
     """(value, trial number) of the best complete trial of the study."""
     num_workers: int = 1
+    compares: bool = True
+    """Whether one trial can be better than another: not in a confirmation, whose rounds have other judges."""
     rows: dict[int, _Row] = field(default_factory=dict)
 
     def began(self, number: int, values: str) -> _Row:
@@ -98,9 +101,10 @@ class Progress:
         self.rows[number].num_planned = num_planned
         self.rows[number].curve.append(scores.macro_f1)
 
-    def ended(self, number: int, state: TrialState) -> _Row:
+    def ended(self, number: int, state: TrialState, value: float | None = None) -> _Row:
         """Close the trial's row."""
         row = self.rows[number]
+        row.value = value
         row.state, row.seconds = STATE_NAMES.get(state, "interrupted"), time.monotonic() - row.began
         return row
 
@@ -113,7 +117,8 @@ class Progress:
         if done and self.finished < self.num_trials:
             seconds = sum(done) / len(done) * (self.num_trials - self.finished) / self.num_workers
             left = f", about {duration(seconds)} left"
-        return f"{self.finished} of {self.num_trials} trials, {best}, {pruned} pruned{left}"
+        counts = f", {best}, {pruned} pruned" if self.compares else ""
+        return f"{self.finished} of {self.num_trials} trials{counts}{left}"
 
 
 class PlainWatcher:
@@ -145,7 +150,7 @@ class PlainWatcher:
 
     def trial_ended(self, number: int, state: TrialState, value: float | None, why: str = "") -> None:
         """See Watcher."""
-        row = self.progress.ended(number, state)
+        row = self.progress.ended(number, state, value)
         best = "" if row.best is None else f", macro F1 {row.best:.4f}"
         say(f"trial {number}: {row.state}{best}, {duration(row.seconds)}; {self.progress.headline()}")
         if why:
@@ -177,7 +182,7 @@ class LiveWatcher:
 
     def trial_ended(self, number: int, state: TrialState, value: float | None, why: str = "") -> None:
         """See Watcher."""
-        row = self.progress.ended(number, state)
+        row = self.progress.ended(number, state, value)
         row.values += f"  {why}"
 
     def _render(self) -> Group:

@@ -8,6 +8,7 @@ import optuna
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 
 from maskcls.result import Result
+from search.confirmation import read_confirmation, sentence
 from search.keep import best_trials
 from search.live import describe_values
 from search.replicates import noise
@@ -16,18 +17,19 @@ from search.stored import Stored
 from search.study import Knob, describe_knob
 
 
-def show_study(study: optuna.Study, stored: Stored) -> None:
-    """The question, how it is asked, and how far it is."""
+def show_study(study: optuna.Study, stored: Stored, answer: str = "") -> None:
+    """The question, its answer so far where there is one (Markdown), how it is asked, and how far it is."""
     from optuna_dashboard import save_note
 
     asked = stored.study
     label = "**Synthetic photos: says nothing about faces.**\n\n" if asked.synthetic else ""
+    told = f"{answer}\n\n" if answer else ""
     tables = _table("Compared", asked.scientific) + _table("Tuned", asked.nuisance)
     fixed = describe_values({name: value for name, value in asked.fixed.items() if name not in asked.space})
     save_note(
         study,
-        f"## {asked.question}\n\n{label}{_so_far(study, stored)}{tables}"
-        f"Baseline (trial 0): {describe_values(asked.baseline)}\n\n"
+        f"## {asked.question}\n\n{label}{told}{_so_far(study, stored)}{tables}"
+        f"Baseline{'' if stored.confirmation else ' (trial 0)'}: {describe_values(asked.baseline)}\n\n"
         f"Fixed: {fixed}\n\nData {stored.data}, split {stored.split}, weights: {stored.weights['source']}.\n",
     )
 
@@ -37,6 +39,11 @@ def _so_far(study: optuna.Study, stored: Stored) -> str:
     trials = study.get_trials(deepcopy=False)
     counts = Counter(trial.state.name.lower() for trial in trials)
     lines = [f"Trials: {', '.join(f'{count} {state}' for state, count in counts.items()) or 'none yet'}"]
+    if stored.confirmation is not None:  # whose rounds have other judges each: no trial of it is the best
+        return f"- Confirmation of {stored.confirmation['of']}\n- {lines[0]}\n\n"
+    outcome = read_confirmation(study)
+    if outcome is not None:
+        lines.append(sentence(outcome))
     best = next(iter(best_trials(trials, 1)), None)
     if best is not None:
         values = describe_values(values_of(stored.study.space, best.params))
@@ -67,7 +74,8 @@ def show_trial(trial: optuna.Trial, result: Result, picture: Path, artifacts: Pa
     parts = "".join(f"| {part} macro F1 | {value:.4f} |\n" for part, value in scores.f1_per_part.items())
     _save_note(
         trial,
-        f"Best at evaluation {result.best.step} of {len(result.history)} ({result.num_planned} planned).\n\n"
+        f"{result.keep.capitalize()} at evaluation {result.best.step} of {len(result.history)}"
+        f" ({result.num_planned} planned).\n\n"
         f"| | |\n|---|---|\n| macro F1 | {scores.macro_f1:.4f} |\n{parts}| accuracy | {scores.accuracy:.4f} |\n"
         f"| loss | {scores.loss:.4f} |\n\n![confusion matrix]({get_artifact_path(trial, artifact)})\n",
     )

@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 
 from maskcls.cli import say
 from maskcls.config import TrainConfig, change
-from maskcls.dataset import Dataset, Table, load_dataset
+from maskcls.dataset import Dataset, Table, in_round, load_dataset
 from maskcls.errors import UserError, one_line
 from maskcls.files import write_text
 from maskcls.loop import DivergedError, evaluation_stops
@@ -27,7 +27,7 @@ from search.failures import CRASH, DIVERGED, MOST_TRIES, OUT_OF_MEMORY, UNREADAB
 from search.keep import remove_parts, sweep, trial_folder
 from search.live import Watcher
 from search.notes import show_trial
-from search.policy import Policy
+from search.policy import AnyPolicy
 from search.space import values_of
 from search.stored import Stored
 from search.trials import TakenOverError, check_mine, fail, finish, requeue
@@ -57,6 +57,7 @@ class Setup:
     stored: Stored
     runs: Path
     table: Table
+    """With the search's split."""
     weights: Weights
     device: torch.device
     cores: int = 0
@@ -88,10 +89,10 @@ class Setup:
 
     def dataset(self, config: TrainConfig) -> Dataset:
         """The decoded photos as ``config`` wants them; kept, since trials mostly want the same."""
-        key = (config.image_size, config.crop, config.old_from)
+        key = (config.image_size, config.crop, config.old_from, config.judge_round)
         if key not in self._datasets:
-            skip = self.stored.skip_unreadable
-            self._datasets[key] = load_dataset(self.table, config, self.runs / "cache", skip)
+            skip, table = self.stored.skip_unreadable, in_round(self.table, config)
+            self._datasets[key] = load_dataset(table, config, self.runs / "cache", skip)
         return self._datasets[key]
 
 
@@ -101,7 +102,7 @@ class Job:
 
     setup: Setup
     study: optuna.Study
-    policy: Policy
+    policy: AnyPolicy
     watcher: Watcher
     worker: dict[str, Any]
     """processes.describe_myself of this process."""
@@ -117,7 +118,8 @@ def run_trial(job: Job, trial: optuna.Trial) -> TrialState:
     the trial back in the queue.
     """
     values = values_of(job.setup.stored.study.space, trial.params)
-    job.watcher.trial_began(trial.number, values)
+    repeat = trial.user_attrs.get("repeat")
+    job.watcher.trial_began(trial.number, values if repeat is None else {**values, "repeat": repeat})
     try:
         state, value = _train(job, trial, values)
         check_mine(job.study, trial, job.worker)
@@ -164,8 +166,7 @@ def _keep_traceback(folder: Path) -> None:
 
 
 def _train(job: Job, trial: optuna.Trial, values: dict[str, Any]) -> tuple[TrialState, float | None]:
-    asked = job.setup.stored.config(values, trial.user_attrs.get("seed"))
-    config = job.setup.resolve(asked)
+    config = job.setup.resolve(_asked(job.setup.stored, trial, values))
     try:
         dataset = job.setup.dataset(config)
     except UserError as error:
@@ -181,7 +182,7 @@ def _train(job: Job, trial: optuna.Trial, values: dict[str, Any]) -> tuple[Trial
             config,
             dataset,
             reporter,
-            origin=_origin(job, trial.number),
+            origin=_origin(job, trial.number, dataset.hash),
             device=job.setup.device,
             weight_file=job.setup.weights.file(config.backbone),
         )
@@ -192,10 +193,17 @@ def _train(job: Job, trial: optuna.Trial, values: dict[str, Any]) -> tuple[Trial
         return TrialState.PRUNED, reporter.best
     if reporter.verdict == TrialState.WAITING:
         return TrialState.WAITING, None
-    _record(job, trial, config, result)
+    _record(job, trial, config, result, dataset.hash)
     draw_best(folder, config, f"{job.setup.name}, trial {trial.number}: macro F1 {result.best.scores.macro_f1:.4f}")
     show_trial(trial, result, folder / "confusion.png", job.setup.runs / "artifacts")
     return reporter.verdict, result.best.scores.macro_f1
+
+
+def _asked(stored: Stored, trial: optuna.Trial, values: dict[str, Any]) -> TrainConfig:
+    """The trial's config: a replicate brings a seed of its own, a trial of a confirmation its round too."""
+    repeat = trial.user_attrs.get("repeat")
+    round_of = {} if repeat is None else {"judge_round": repeat}
+    return stored.config({**values, **round_of}, trial.user_attrs.get("seed"))
 
 
 def _make_ready(folder: Path, crashes: int) -> None:
@@ -250,14 +258,14 @@ class _TrialReporter:
         return self.job.policy.goes_on(self.job.study, stored, self.num_planned)
 
 
-def _origin(job: Job, number: int) -> dict[str, Any]:
-    """Where a trained folder or an exported config came from."""
+def _origin(job: Job, number: int, split: str) -> dict[str, Any]:
+    """Where a trained folder or an exported config came from. ``split``: of the trial's own table."""
     return {
-        "made_by": "search.run",
+        "made_by": "search.confirm" if job.setup.stored.confirmation else "search.run",
         "study": job.setup.name,
         "trial": number,
         "data": job.setup.stored.data,
-        "split": job.setup.stored.split,
+        "split": split,
         "weights_option": job.setup.stored.weights_option,
         "weights": job.setup.stored.weights,
         "commit": commit(),
@@ -265,7 +273,7 @@ def _origin(job: Job, number: int) -> dict[str, Any]:
     }
 
 
-def _record(job: Job, trial: optuna.Trial, config: TrainConfig, result: Result) -> None:
+def _record(job: Job, trial: optuna.Trial, config: TrainConfig, result: Result, split: str) -> None:
     """What one needs to judge the trial, and to run it again, into the database."""
     best, last = result.best, result.history[-1]
     facts = {
@@ -282,10 +290,10 @@ def _record(job: Job, trial: optuna.Trial, config: TrainConfig, result: Result) 
         "peak_gib": round(last.peak_gib, 3),
         "f1_per_class": best.scores.f1_per_class,
         "seed": config.seed,
-        "split": job.setup.stored.split,
+        "split": split,
         "device": describe_device(job.setup.device),
         "config": json.loads(config.model_dump_json()),
-        "origin": _origin(job, trial.number),
+        "origin": _origin(job, trial.number, split),
     }
     for key, value in facts.items():
         trial.set_user_attr(key, value)

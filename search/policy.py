@@ -10,11 +10,11 @@ levels only. One trial in eight repeats a setting with another training seed, so
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import optuna
-from optuna.distributions import FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, TrialState
 
@@ -43,6 +43,18 @@ class Proposal:
     params: dict[str, Any]
     attributes: dict[str, Any] = field(default_factory=dict)
     """"role" (baseline, warm start, replicate); "of" and "seed" of a replicate, "from" of a warm start."""
+
+
+class AnyPolicy(Protocol):
+    """What a worker asks of a policy: the search's own, or a confirmation's."""
+
+    distributions: dict[str, BaseDistribution]
+
+    def propose(self, trials: Sequence[FrozenTrial]) -> Proposal:
+        """The next trial of a study that has these so far, of any state."""
+
+    def goes_on(self, study: optuna.Study, trial: FrozenTrial, num_evaluations: int) -> bool:
+        """Whether a trial that has just reported should go on."""
 
 
 class Policy:

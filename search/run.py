@@ -191,7 +191,7 @@ def _has_all(url: str, name: str, wanted: "Stored", runs: Path, storage_url: str
     from search.grow import widened
     from search.limits import count_finished
     from search.storage import has_study, is_there, load_study, open_storage
-    from search.stored import check_same, is_whole, read_stored
+    from search.stored import check_same, is_whole, read_search
     from search.summary import summarise
 
     if not is_there(url):
@@ -202,7 +202,7 @@ def _has_all(url: str, name: str, wanted: "Stored", runs: Path, storage_url: str
     study = load_study(storage, name)
     if not is_whole(study):
         return False
-    stored = read_stored(study)
+    stored = read_search(study)
     check_same(widened(stored, wanted), replace(wanted, weights=stored.weights), name)
     if count_finished(study.get_trials(deepcopy=False)) < n_trials:
         return False

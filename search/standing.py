@@ -13,6 +13,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from search.confirmation import read_confirmation, sentence
 from search.failures import DIVERGED, INTERRUPTIONS, failures_of
 from search.keep import best_trials
 from search.limits import epochs_spent, trials_since_best
@@ -36,22 +37,33 @@ def overview_of(study: optuna.Study) -> dict[str, Any]:
     """One study in a line; also of a study that was not made by search.run, whose question is None."""
     trials = study.get_trials(deepcopy=False)
     running = runs_of(study, trials)
+    document = study.user_attrs.get(KEY, {})
+    confirms = document.get("confirmation")
     return {
         "name": study.study_name,
-        "question": study.user_attrs.get(KEY, {}).get("question"),
+        "question": document.get("question"),
+        "confirms": confirms and confirms["of"],
         "trials": _counts(trials),
         "gone": sum(found["gone"] for found in running),
-        "best": _short(next(iter(best_trials(trials, 1)), None)),
+        "best": _short(_best(trials, is_search=not confirms)),
         "last_event": _last_event(trials),
     }
+
+
+def _best(trials: Sequence[FrozenTrial], is_search: bool) -> FrozenTrial | None:
+    """The best trial; there is none in a confirmation, whose rounds have other judges each."""
+    return next(iter(best_trials(trials, 1)), None) if is_search else None
 
 
 def standing_of(study: optuna.Study, stored: Stored) -> dict[str, Any]:
     """All that is known of one study (search.status has the list of its keys)."""
     trials = study.get_trials(deepcopy=False)
-    known = noise(trials)
+    is_search = stored.confirmation is None
+    outcome = read_confirmation(study)
+    known = noise(trials) if is_search else None
     baseline = next((trial for trial in trials if trial.user_attrs.get("role") == "baseline"), None)
-    best = next(iter(best_trials(trials, 1)), None)
+    best = _best(trials, is_search)
+    leading = incumbent(trials) if is_search else []
     per_epoch = _fixed(stored, "evaluations_per_epoch")
     return {
         **overview_of(study),
@@ -60,7 +72,8 @@ def standing_of(study: optuna.Study, stored: Stored) -> dict[str, Any]:
         "noise": {"deviation": known.deviation, "repeated_runs": known.freedom} if known else None,
         "best": _long(best, stored),
         "baseline": _with_runs(baseline, trials, stored),
-        "incumbent": _with_runs(next(iter(incumbent(trials)), None), trials, stored),
+        "incumbent": _with_runs(next(iter(leading), None), trials, stored),
+        "confirmed": outcome and sentence(outcome),
         "trials_since_best": trials_since_best(trials),
         "epochs": epochs_spent(trials, per_epoch),
         "running": runs_of(study, trials, _evaluations(trials, stored)),

@@ -6,6 +6,8 @@ It only reads, imports neither torch nor timm, and never disturbs a run.
 there is none of. Without --study ``{"storage", "studies": [...]}``, each study with
 
 - ``name``, ``question`` (null: not made by search.run), ``last_event`` (when a trial last began, ended or failed);
+- ``confirms``: the study that this one is the confirmation of (search.confirm); null for a search. A confirmation has
+  no best, baseline, incumbent or noise: each repeat has other judges;
 - ``trials``: {``complete``, ``pruned``, ``running``, ``waiting``, ``failed``}; ``gone``: how many of those running
   have no process any more (the next search.run takes them up);
 - ``best``: {``trial``, ``value``}.
@@ -15,6 +17,7 @@ With --study that study's document alone, with ``storage`` and all of these keys
 - ``synthetic``, ``data``, ``epochs`` (spent, over all trials), ``interruptions`` (processes stopped or died);
 - ``best``, ``baseline`` and ``incumbent``: {``trial``, ``value``, ``state``, ``values`` of the knobs}, the latter two
   also with ``runs`` (the complete trials of that setting) and their ``mean``. The incumbent has the best mean;
+- ``confirmed``: the verdict of its confirmation, a sentence;
 - ``noise``: {``deviation``, ``repeated_runs``}; ``trials_since_best``: trials since the last one that was better by
   more than that;
 - ``running``: [{``trial``, ``host``, ``pid``, ``slot``, ``since``, ``worker_since``, ``evaluation`` (0: none yet),

@@ -46,13 +46,18 @@ def _row(study: Found) -> tuple[str, ...]:
         _number(best and best["value"]),
         str(best["trial"]) if best else "-",
         "now" if alive else _ago(study["last_event"]),
-        one_line(study["question"] or "- (not made by search.run)"),
+        _question(study),
     )
+
+
+def _question(study: Found) -> str:
+    asked = one_line(study["question"] or "- (not made by search.run)")
+    return f"Confirmation of {study['confirms']}: {asked}" if study["confirms"] else asked
 
 
 def show_standing(found: Found) -> None:
     """One study from its question to its failures."""
-    say(f"Study {found['name']}: {found['question']}")
+    say(f"Study {found['name']}: {_question(found)}")
     if found["synthetic"]:
         say("  SYNTHETIC PHOTOS: says nothing about faces.")
     facts = {
@@ -62,9 +67,12 @@ def show_standing(found: Found) -> None:
         "incumbent": _incumbent(found["incumbent"]),
         "noise": _noise(found["noise"]),
         "patience": _patience(found),
+        "confirmed": found["confirmed"] or "not yet (search.confirm)",
         "spent": f"{found['epochs']:g} epochs",
         "last event": _ago(found["last_event"]),
     }
+    if found["confirms"]:
+        facts = {name: facts[name] for name in ("trials", "spent", "last event")}
     for name, text in facts.items():
         say(f"  {name:<10}  {text}")
     _show_running(found["running"])

@@ -40,6 +40,8 @@ class Stored:
     """Of the sampler, and of every trial's training."""
     warm: tuple[dict[str, Any], ...] = ()
     """Settings to begin with, each {"params", "from"}; chosen when the study was made (policy.Policy)."""
+    confirmation: dict[str, Any] | None = None
+    """Of a study that search.confirm made, what it confirms and with what (rounds.Plan); None: a search."""
 
     def config(self, values: dict[str, Any], seed: int | None = None) -> TrainConfig:
         """The config of the trial with these values of the searched knobs; a replicate brings a seed of its own."""
@@ -66,6 +68,7 @@ class Stored:
             "skip_unreadable": self.skip_unreadable,
             "seed": self.seed,
             "warm": list(self.warm),
+            "confirmation": self.confirmation,
         }
 
     @staticmethod
@@ -81,7 +84,12 @@ class Stored:
             **_tools(values),
         )
         shared = ("data", "split", "weights", "weights_option", "label_fixes", "skip_unreadable", "seed")
-        return Stored(study, **{name: values[name] for name in shared}, warm=tuple(values.get("warm", ())))
+        return Stored(
+            study,
+            **{name: values[name] for name in shared},
+            warm=tuple(values.get("warm", ())),
+            confirmation=values.get("confirmation"),
+        )
 
 
 def _tools(values: dict[str, Any]) -> dict[str, Any]:
@@ -98,6 +106,18 @@ def read_stored(study: optuna.Study) -> Stored:
     return Stored.from_json(values)
 
 
+def read_search(study: optuna.Study) -> Stored:
+    """The same, of a study that searches; raises UserError for a confirmation."""
+    stored = read_stored(study)
+    if stored.confirmation is not None:
+        of = stored.confirmation["of"]
+        raise UserError(
+            f"{study.study_name!r} is the confirmation of study {of!r}, which `python -m search.confirm --study {of}`"
+            " goes on with; give that study's name."
+        )
+    return stored
+
+
 def is_whole(study: optuna.Study) -> bool:
     """Whether a study of the database is made; True as well for one that is not ours, which nobody may touch."""
     return KEY in study.user_attrs or (bool(study.get_trials(deepcopy=False)) and GROWN_FROM not in study.user_attrs)
@@ -108,10 +128,11 @@ def check_same(stored: Stored, wanted: Stored, name: str) -> None:
     there, here = _facts(stored), _facts(wanted)
     for fact in sorted(there.keys() | here.keys(), key=_importance):
         if there.get(fact) != here.get(fact):
+            remedy = "" if stored.confirmation else ", or a new --name"
+            remedy += f", or --name NEW --from {name}" if _is_searched(fact, stored, wanted) else ""
             raise UserError(
                 f"Study {name!r} is stored with {fact} = {_show(there.get(fact))};"
-                f" this command says {_show(here.get(fact))}. Give what is stored, or a new --name"
-                f"{', or --name NEW --from ' + name if _is_searched(fact, stored, wanted) else ''}."
+                f" this command says {_show(here.get(fact))}. Give what is stored{remedy}."
             )
 
 

@@ -15,7 +15,10 @@ from typing import Any
 from maskcls.config import KNOBS, make_config
 from maskcls.errors import UserError, nearest, one_line
 
-NEVER_SEARCHED = ("task", "seed", "split_seed", "valid_share", "people", "epochs", "evaluations_per_epoch")
+NEVER_SEARCHED = (
+    *("task", "seed", "split_seed", "valid_share", "judge_round", "people"),
+    *("epochs", "evaluations_per_epoch", "keep"),
+)
 """Trials that differ in these cannot be compared."""
 
 MOST_COMBINATIONS = 1024

@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from search.failures import CRASH, FAILURES, INTERRUPTIONS, MOST_DEATHS, crashes_of, failure, failures_of, may_try_again
 from search.limits import Limits, count_finished, reached
-from search.policy import Policy
+from search.policy import AnyPolicy
 from search.processes import is_gone, is_same
 from search.space import is_within
 from search.storage import backend_of, exclusive
@@ -31,7 +31,7 @@ class TakenOverError(Exception):
 
 
 def next_trial(
-    study: optuna.Study, policy: Policy, limits: Limits, evaluations_per_epoch: int, worker: dict[str, Any]
+    study: optuna.Study, policy: AnyPolicy, limits: Limits, evaluations_per_epoch: int, worker: dict[str, Any]
 ) -> Trial | None:
     """A trial for this worker to run: one that waits, or a new one. None when there is none to be had now.
 
@@ -70,7 +70,7 @@ def _pick(waiting: Sequence[FrozenTrial], places: int) -> int | None:
     return None
 
 
-def _new_trial(study: optuna.Study, policy: Policy, trials: Sequence[FrozenTrial], worker: dict[str, Any]) -> Trial:
+def _new_trial(study: optuna.Study, policy: AnyPolicy, trials: Sequence[FrozenTrial], worker: dict[str, Any]) -> Trial:
     proposal = policy.propose(trials)
     # written in one go: a process that is killed here leaves all of the trial or nothing
     template = create_trial(
@@ -85,7 +85,7 @@ def _new_trial(study: optuna.Study, policy: Policy, trials: Sequence[FrozenTrial
 
 
 def _take(
-    study: optuna.Study, policy: Policy, trials: Sequence[FrozenTrial], number: int, worker: dict[str, Any]
+    study: optuna.Study, policy: AnyPolicy, trials: Sequence[FrozenTrial], number: int, worker: dict[str, Any]
 ) -> Trial:
     """Take a waiting trial; one that somebody enqueued by hand may lack parameters, which the policy then gives."""
     storage = study._storage
@@ -99,7 +99,7 @@ def _take(
     return Trial(study, trial_id)
 
 
-def _complete(study: optuna.Study, policy: Policy, trials: Sequence[FrozenTrial], trial: FrozenTrial) -> None:
+def _complete(study: optuna.Study, policy: AnyPolicy, trials: Sequence[FrozenTrial], trial: FrozenTrial) -> None:
     fixed = trial.system_attrs.get("fixed_params", {})
     proposed = policy.propose(trials).params
     for name, distribution in policy.distributions.items():

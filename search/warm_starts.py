@@ -65,7 +65,10 @@ def _from_earlier(storage: RDBStorage, stored: Stored, count: int) -> list[dict[
     copied = {study.user_attrs.get(GROWN_FROM) for study in summaries}  # whose trials their copy has too
     for study in summaries:
         document = study.user_attrs.get(KEY)
-        if document is not None and document["split"] == stored.split and study.study_name not in copied:
+        # a confirmation's values are other people's, and its settings are those of its study
+        if document is None or document["split"] != stored.split or document.get("confirmation") is not None:
+            continue
+        if study.study_name not in copied:
             history = _history(optuna.load_study(study_name=study.study_name, storage=storage), space)
             if history:
                 names.append(study.study_name)

@@ -38,8 +38,8 @@ from search.limits import reached
 from search.objective import Job, Setup, StopRequest, StopStudyError, run_trial
 from search.orders import GAVE_UP, NOTHING_LEFT, REFUSED, STOPPED, Order
 from search.plan import backbones_of
-from search.policy import Policy
 from search.processes import describe_myself
+from search.rounds import policy_of
 from search.storage import HEARTBEAT_SECONDS, backend_of, load_study, open_storage
 from search.stored import check_same, read_stored
 from search.trials import next_trial
@@ -172,7 +172,7 @@ def _work(order: Order, teller: Teller, stop: StopRequest) -> tuple[str, str]:
     job = Job(
         setup,
         study,
-        Policy(stored.study, stored.seed, stored.warm),
+        policy_of(stored),
         teller,
         describe_myself(order.slot),
         stop,

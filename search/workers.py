@@ -7,7 +7,7 @@ workers then end after the evaluation that they are at.
 import selectors
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,7 +29,7 @@ from search.notes import show_study
 from search.orders import GAVE_UP, NOTHING_LEFT, REFUSED, Order
 from search.slots import Slot
 from search.storage import load_study, open_storage
-from search.stored import read_stored
+from search.stored import Stored, read_stored
 from search.summary import summarise
 from search.trials import WORKER, fail, requeue_lost
 
@@ -53,6 +53,9 @@ NOTE_SECONDS = 10
 """The study's note in the dashboard is written again at most so often."""
 
 
+Summary = Callable[[optuna.Study, Stored, Path, str | None], None]
+
+
 @dataclass
 class Supervisor:
     """One command's work on a study."""
@@ -64,6 +67,8 @@ class Supervisor:
     """Seconds from the plan on."""
     storage_url: str | None
     """As given, for what the summary tells to type."""
+    summary: Summary = summarise
+    """Prints what the study came to, at the end."""
     study: optuna.Study | None = None
     """Once it is planned."""
     watcher: Screen | None = None
@@ -83,6 +88,8 @@ class Supervisor:
         first.tell(self.order.to_line())
         with self._signals():
             try:
+                if not self.order.plan:  # the command has shown its own plan and stored the study
+                    self._planned()
                 while self.crew.members:
                     self._listen()
                     self._look_at_the_clock()
@@ -122,7 +129,8 @@ class Supervisor:
             return
         self.study = load_study(open_storage(self.order.url, create=False), self.order.name)
         self.order = replace(self.order, plan=False, grown_from=None)
-        progress = Progress(self.order.limits["n_trials"], 0, None, len(self.crew.slots))
+        searches = self.order.stored().confirmation is None
+        progress = Progress(self.order.limits["n_trials"], 0, None, len(self.crew.slots), searches)
         self.watcher = LiveWatcher(progress) if is_terminal() else PlainWatcher(progress)
         self._refresh()
         self.watcher.__enter__()
@@ -261,7 +269,7 @@ class Supervisor:
             say(f"{self.cause} is reached, at {done} of {asked} trials. A higher one goes on.")
         elif self.stop and self.outcome != GAVE_UP and done < asked:
             say(f"Stopped by {self.stop} at {done} of {asked} trials. The same command goes on.")
-        summarise(self.study, read_stored(self.study), Path(self.order.runs), self.storage_url)
+        self.summary(self.study, read_stored(self.study), Path(self.order.runs), self.storage_url)
         if self.outcome == GAVE_UP:
             say(f"Gave up at {done} of {asked} trials: {self.cause}")
             say(f"Logs are in {self.order.folder() / 'logs'}; a crashed trial's folder has a crash.txt.")

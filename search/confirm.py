@@ -1,0 +1,125 @@
+"""python -m search.confirm: train a study's finalists and its baseline again, judged by people who chose nobody."""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from maskcls.cli import run_command, say
+
+if TYPE_CHECKING:
+    from search.crew import Crew
+    from search.orders import Order
+    from search.stored import Stored
+
+KEEP = 5
+"""Trials whose best weights stay on the disk, as in search.run."""
+
+MOST_REPEATS = 100
+
+
+def main(
+    study: Annotated[str, typer.Option(help="The study's stored name.")],
+    top: Annotated[int, typer.Option(min=1, help="Finalists to train again, besides the baseline.")] = 3,
+    repeats: Annotated[
+        int, typer.Option(min=2, max=MOST_REPEATS, help="How often each is trained, with other judges and seeds.")
+    ] = 5,
+    data: Annotated[
+        str | None, typer.Option(help="Where the study's photos are now. Default: where they were.")
+    ] = None,
+    weights: Annotated[str | None, typer.Option(help="As in search.run. Default: what the study had.")] = None,
+    device: Annotated[
+        str, typer.Option(help="auto (every GPU that is not busy, else the CPU), cpu, cuda or cuda:N.")
+    ] = "auto",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes that run trials. Default: one for each GPU, one on a CPU.")
+    ] = None,
+    timeout: Annotated[float | None, typer.Option(min=0, help="Seconds after which to stop; resumable.")] = None,
+    storage: Annotated[
+        str | None, typer.Option(help="Optuna storage URL. Default: studies.db in the --runs folder.")
+    ] = None,
+    runs: Annotated[Path, typer.Option(help="Folder of the studies.")] = Path("runs"),
+) -> int:
+    """Train the best settings of a study and its baseline again, and say whether they hold.
+
+    Each repeat has a seed and judges of its own; the judges are training people of the search, who chose none of the
+    finalists. The same command again goes on; more --repeats add to those there are.
+    """
+    from search.confirm_birth import document, find
+    from search.confirm_text import summarise
+    from search.crew import Crew
+    from search.limits import count_finished
+    from search.rounds import Plan
+    from search.slots import find_gpus, make_slots
+    from search.storage import default_url, load_study, open_storage
+    from search.stored import read_search
+
+    url = storage or default_url(runs)
+    opened = open_storage(url, create=False)
+    searched = load_study(opened, study)
+    stored = read_search(searched)
+    there = find(opened, study)
+    wanted = document(searched, stored, there, top, repeats)
+    n_trials = len(Plan.of_document(wanted).finalists) * repeats
+    if there is not None and count_finished(there.get_trials(deepcopy=False)) >= n_trials:
+        say(f"Study {there.study_name} has its {n_trials} trainings already.")
+        summarise(there, wanted, runs, storage)
+        return 0
+    # auto may find today what it did not find then
+    had = "scratch" if stored.weights["source"] == "scratch" else stored.weights_option
+    wanted = replace(wanted, data=data or stored.data, weights_option=weights or had)
+    with Crew(make_slots(device, workers, find_gpus())) as crew:
+        return _run(crew, _order(crew, url, runs, wanted, n_trials), timeout, storage)
+
+
+def _order(crew: "Crew", url: str, runs: Path, wanted: "Stored", n_trials: int) -> "Order":
+    from search.orders import Order
+    from search.rounds import SUFFIX, Plan
+
+    slot = crew.slots[0]
+    return Order(
+        url,
+        Plan.of_document(wanted).of + SUFFIX,
+        str(runs),
+        wanted.to_json(),
+        device=slot.device,
+        slot=slot.name,
+        cores=slot.cores,
+        workers=len(crew.slots),
+        limits={"n_trials": n_trials, "max_epochs": None, "patience": None},
+        keep=KEEP,
+        cold=True,
+        since=time.time(),
+        grown_from=None,
+        plan=False,
+    )
+
+
+def _run(crew: "Crew", order: "Order", timeout: float | None, storage_url: str | None) -> int:
+    """Check and show what will be done, store it, and have the crew do it; torch loads meanwhile."""
+    from maskcls.dataset import data_folder, read_table
+    from search.confirm_birth import check_rounds, store
+    from search.confirm_text import show_plan, show_work, summarise
+    from search.limits import count_finished
+    from search.rounds import Plan
+    from search.storage import load_study, open_storage
+    from search.workers import Supervisor
+
+    first = crew.start(crew.slots[0])
+    wanted, runs = order.stored(), Path(order.runs)
+    plan = Plan.of_document(wanted)
+    config = wanted.config(dict(wanted.study.baseline))
+    table = read_table(data_folder(wanted.data, runs), config, wanted.label_fixes)
+    show_plan(plan, wanted, table, check_rounds(table, wanted, plan.repeats))
+    storage = open_storage(order.url, create=False)
+    study = store(storage, wanted)
+    searched = load_study(storage, plan.of).get_trials(deepcopy=False)
+    finished = count_finished(study.get_trials(deepcopy=False))
+    show_work(plan, wanted, order.asked().n_trials, finished, searched, order.workers)
+    return Supervisor(crew, order, timeout, storage_url, summary=summarise).run(first)
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,139 @@
+"""The study of a confirmation: found or chosen, checked before the first training, and stored.
+
+Who is trained again is decided once, before the first training; more repeats may be asked for at any time.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import optuna
+from optuna.storages import RDBStorage
+
+from maskcls.cli import say
+from maskcls.config import change
+from maskcls.dataset import Table, in_round
+from maskcls.errors import UserError
+from maskcls.provenance import commit, versions
+from search.finalists import choose
+from search.notes import show_study
+from search.rounds import SUFFIX, Plan
+from search.standing import runs_of
+from search.storage import create_study, exclusive, has_study, load_study
+from search.stored import KEY, Stored, is_whole, read_stored
+from search.trials import requeue_lost
+
+
+def find(storage: RDBStorage, of: str) -> optuna.Study | None:
+    """The confirmation of a study; None while it has none. Raises UserError when its name is taken."""
+    name = of + SUFFIX
+    if not has_study(storage, name) or not is_whole(load_study(storage, name)):
+        return None
+    found = load_study(storage, name)
+    if read_stored(found).confirmation is None:
+        raise UserError(
+            f"A confirmation of {of!r} is stored as {name!r}, and there is a search of that name; remove it by"
+            f" `python -m search.delete --study {name}`."
+        )
+    return found
+
+
+def document(searched: optuna.Study, stored: Stored, there: optuna.Study | None, top: int, repeats: int) -> Stored:
+    """What the confirmation's study is to have: as stored, once it has begun; else with the finalists of now."""
+    if there is None or not there.get_trials(deepcopy=False):
+        _check_nobody_searches(searched)
+        finalists = choose(searched.get_trials(deepcopy=False), stored, top, searched.study_name)
+        plan = Plan(searched.study_name, finalists, top, repeats)
+        study = replace(stored.study, fixed={**stored.study.fixed, "keep": "last"})
+        return replace(stored, study=study, warm=(), confirmation=plan.to_json())
+    begun = read_stored(there)
+    _check_same_search(begun, stored, there.study_name)
+    plan = Plan.of_document(begun)
+    if plan.top != top:
+        say(f"The {len(plan.finalists) - 1} finalists were chosen by the first command and stay (--top {plan.top}).")
+    return replace(begun, confirmation=replace(plan, repeats=max(repeats, plan.repeats)).to_json())
+
+
+def _check_nobody_searches(searched: optuna.Study) -> None:
+    alive = [run for run in runs_of(searched, searched.get_trials(deepcopy=False)) if not run["gone"]]
+    if alive:
+        raise UserError(
+            f"Study {searched.study_name!r} is running (trial {alive[0]['trial']} on {alive[0]['host']}, process"
+            f" {alive[0]['pid']}), so its finalists are not known yet; let it end, or stop it by Ctrl-C."
+        )
+
+
+def _check_same_search(begun: Stored, stored: Stored, name: str) -> None:
+    """Raise UserError when the study was made anew since its confirmation began."""
+    fixed = {**stored.study.fixed, "keep": "last"}
+    if (begun.split, begun.weights, begun.seed, begun.study.fixed) != (
+        stored.split,
+        stored.weights,
+        stored.seed,
+        {**begun.study.fixed, **fixed},
+    ):
+        raise UserError(
+            f"{name!r} confirms an earlier study of this name, with other photos, weights, seed or fixed knobs;"
+            f" remove it by `python -m search.delete --study {name}`."
+        )
+
+
+def check_rounds(table: Table, stored: Stored, repeats: int) -> list[Table]:
+    """The table of each round. Raises UserError for photos that are not the study's, or too few people to judge."""
+    config = stored.config(dict(stored.study.baseline))
+    if config.judge_round:
+        raise UserError(
+            f"The study was run with judge_round={config.judge_round}, so its validation people are the judges of a"
+            " confirmation; only a study with judge_round=0 can be confirmed."
+        )
+    if table.hash != stored.split:
+        raise UserError(
+            f"The photos in {table.folder} are not those of the study: the split is {stored.split} there and"
+            f" {table.hash} here. Say where they are by --data."
+        )
+    rounds = []
+    for number in range(1, repeats + 1):
+        try:
+            rounds.append(in_round(table, change(config, judge_round=number)))
+        except UserError as error:
+            raise UserError(f"Repeat {number} cannot be judged by the search's training people: {error}") from None
+    return rounds
+
+
+def store(storage: RDBStorage, wanted: Stored) -> optuna.Study:
+    """The confirmation's study, new or with what it is to have from now on; its lost trials back in the queue."""
+    name = Plan.of_document(wanted).of + SUFFIX
+    with exclusive(storage, name):  # another first command may have got as far
+        if has_study(storage, name) and is_whole(load_study(storage, name)):
+            _update(load_study(storage, name), wanted)
+        else:
+            _make(storage, name, wanted)
+    study = load_study(storage, name)
+    lost = requeue_lost(study)
+    if lost:
+        say(f"Cut off earlier, and going on from the last evaluation: trial {', '.join(map(str, lost))}.")
+    return study
+
+
+def _update(study: optuna.Study, wanted: Stored) -> None:
+    """The finalists of a confirmation that has begun stay, whoever began it; the repeats only grow."""
+    begun = read_stored(study)
+    if study.get_trials(deepcopy=False):
+        plan = Plan.of_document(begun)
+        repeats = max(plan.repeats, Plan.of_document(wanted).repeats)
+        wanted = replace(begun, confirmation=replace(plan, repeats=repeats).to_json())
+    if wanted.to_json() != begun.to_json():
+        study.set_user_attr(KEY, wanted.to_json())
+
+
+def _make(storage: RDBStorage, name: str, wanted: Stored) -> None:
+    if has_study(storage, name):  # cut off before it had its document
+        optuna.delete_study(study_name=name, storage=storage)
+    facts = {"question": wanted.study.question, "commit": commit(), "versions": versions()}
+    study = create_study(storage, name, facts)
+    show_study(study, wanted)
+    study.set_user_attr(KEY, wanted.to_json())
+
+
+def judges_of(rounds: Sequence[Table]) -> list[set[str]]:
+    """The people who judge in each round."""
+    return [set(found.photos.loc[found.photos["split"] == "valid", "person"]) for found in rounds]

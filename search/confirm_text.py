@@ -1,0 +1,108 @@
+"""What search.confirm says: its plan before the first training, the table and the verdict at the end."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+
+import optuna
+from optuna.trial import FrozenTrial
+
+from maskcls.cli import say
+from maskcls.dataset import Table
+from maskcls.errors import UserError, some
+from maskcls.evidence import Estimate
+from maskcls.split import missing_classes
+from search.answer import Confirmation, Finalist
+from search.confirmation import LEAST_REPEATS, outcome_of, sentence, store_confirmation
+from search.live import describe_values, duration
+from search.notes import show_study
+from search.rounds import Plan
+from search.space import values_of
+from search.storage import backend_of, load_study
+from search.stored import Stored, read_stored
+from search.summary import place_words
+from search.tables import show_table
+
+
+def show_plan(plan: Plan, stored: Stored, table: Table, rounds: Sequence[Table]) -> None:
+    """Finalists, judges and data, in a line each."""
+    say(f"Confirmation of {plan.of}: {stored.study.question}")
+    if stored.study.synthetic:
+        say("  SYNTHETIC PHOTOS: says nothing about faces.")
+    (train, train_photos), (chose, chose_photos) = table.count("train"), table.count("valid")
+    say(f"  data      {stored.data}: {train + chose} people, {train_photos + chose_photos} photos")
+    sizes = sorted({found.count("valid")[0] for found in rounds})
+    say(
+        f"  judges    {' or '.join(map(str, sizes))} people a repeat, of the search's {train} training people;"
+        f" the {chose} who chose the finalists only train"
+    )
+    task = stored.config(dict(stored.study.baseline)).task
+    for number, found in enumerate(rounds, start=1):
+        missing = missing_classes(found.photos, "valid", task)
+        if missing:
+            say(f"            NO JUDGE OF REPEAT {number} SHOWS: {some(missing)}. Their F1 counts 0 there.")
+    title = "finalists"
+    for one in plan.finalists:
+        say(f"  {title:9s} {one.name}: {describe_values(values_of(stored.study.space, one.params))}")
+        title = ""
+
+
+def show_work(
+    plan: Plan, stored: Stored, n_trials: int, finished: int, search: Sequence[FrozenTrial], at_once: int
+) -> None:
+    """How much there is to do, and how long that takes, by what the finalists' own trials took."""
+    repeats = n_trials // len(plan.finalists)
+    epochs = stored.config(dict(stored.study.baseline)).epochs
+    say(
+        f"  trainings {finished} of {n_trials} done: {repeats} of each, of {epochs} epochs without pruning,"
+        " judged at the last evaluation"
+    )
+    seconds = [
+        fmean(search[number].user_attrs.get("seconds", 0.0) for number in found.trials)
+        for found in plan.finalists
+        if found.trials
+    ]
+    if any(seconds):
+        say(f"  time      about {duration(fmean(seconds) * (n_trials - finished) / at_once)}, by the search's trials")
+    say()
+
+
+def summarise(study: optuna.Study, stored: Stored, runs: Path, storage_url: str | None) -> None:
+    """Print the outcome so far, and keep it with the study that is confirmed: in its attributes and its note."""
+    of = Plan.of_document(stored).of
+    try:
+        outcome = outcome_of(study, stored, runs)
+    except UserError as error:
+        say(f"No verdict: {error}")
+        return
+    if outcome is None:
+        say(f"No verdict yet: it takes {LEAST_REPEATS} repeats that every finalist has finished.")
+        return
+    confirmed = load_study(backend_of(study), of)
+    store_confirmation(confirmed, outcome)
+    show_study(confirmed, read_stored(confirmed))
+    show(outcome, of)
+    say("Next:")
+    say(f"  python -m search.export --study {of} -o best.toml{place_words(runs, storage_url)}")
+
+
+def show(outcome: Confirmation, of: str) -> None:
+    """The table, and what it says."""
+    say(f"Confirmation of {of}: {outcome.repeats} of {outcome.planned} repeats, {outcome.judges} judges")
+    titles = ("finalist", "mean F1", "range", "from baseline", "95 % interval", "verdict")
+    show_table(titles, [_row(found) for found in outcome.finalists], ("mean F1", "from baseline"))
+    say(sentence(outcome))
+
+
+def _row(found: Finalist) -> tuple[str, ...]:
+    scores = found.scores
+    known = (f"{fmean(scores):.4f}", f"{min(scores):.4f} to {max(scores):.4f}") if scores else ("-", "-")
+    if found.diverged:
+        return found.name, *known, "-", "-", f"diverged in repeat {some(found.diverged)}"
+    if found.against is None:
+        return found.name, *known, "-", "-", "-"
+    return found.name, *known, f"{found.against.value:+.4f}", _interval(found.against), found.against.verdict
+
+
+def _interval(found: Estimate) -> str:
+    return f"{found.low:+.4f} to {found.high:+.4f}"

@@ -1,0 +1,153 @@
+"""What a confirmation came to: the finalists' scores over the repeats, their differences from the baseline, a verdict.
+
+It is computed from the stored predictions, and kept with the study that it confirms.
+
+Shape suffixes: C finalists, R repeats, P people.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from maskcls.counts import Counts, align, count, macro_f1
+from maskcls.errors import UserError
+from maskcls.evidence import Estimate, compare_repeats
+from maskcls.predictions import Predictions
+from maskcls.resampling import resample
+from search.answer import Confirmation, Finalist
+from search.keep import trial_folder
+from search.rounds import Plan, place_of
+from search.space import values_of
+from search.stored import Stored
+
+KEY = "confirmation"
+"""The attribute of the confirmed study that holds the outcome."""
+
+LEAST_REPEATS = 2
+"""One says nothing of the spread from repeat to repeat."""
+
+
+def read_confirmation(study: optuna.Study) -> Confirmation | None:
+    """The outcome that is stored with a study; None while there is none."""
+    values = study.user_attrs.get(KEY)
+    if values is None:
+        return None
+    finalists = tuple(
+        Finalist(
+            name=found["name"],
+            values=found["values"],
+            trials=tuple(found["trials"]),
+            scores=tuple(found["scores"]),
+            against=None if found["against"] is None else Estimate(**found["against"]),
+            diverged=tuple(found["diverged"]),
+        )
+        for found in values["finalists"]
+    )
+    return Confirmation(**{**values, "finalists": finalists})
+
+
+def store_confirmation(study: optuna.Study, outcome: Confirmation | None) -> None:
+    """Keep the outcome with the study that it confirms; None forgets it."""
+    study.set_user_attr(KEY, None if outcome is None else asdict(outcome))
+
+
+def outcome_of(study: optuna.Study, stored: Stored, runs: Path) -> Confirmation | None:
+    """The outcome of a confirmation so far, from its trials' files; None before two repeats are whole.
+
+    A repeat is whole when every finalist has finished it. One that diverged in any of them is judged no further: what
+    is left of it would be its lucky repeats.
+    Raises UserError when a trial's predictions are not in ``runs``.
+    """
+    plan = Plan.of_document(stored)
+    trials = study.get_trials(deepcopy=False)
+    done = {place_of(trial): trial for trial in trials if trial.state == TrialState.COMPLETE}
+    diverged_C = [_diverged(trials, index) for index in range(len(plan.finalists))]
+    judged = [index for index, diverged in enumerate(diverged_C) if not diverged]
+    last = max((trial.user_attrs.get("repeat", 0) for trial in trials), default=0)
+    whole = [repeat for repeat in range(1, last + 1) if judged and all((repeat, index) in done for index in judged)]
+    if len(whole) < LEAST_REPEATS:
+        return None
+    folder, task = runs / study.study_name, _task(stored)
+    counts_CR = [
+        [_counts(trial_folder(folder, done[repeat, index].number), task) for repeat in whole] for index in judged
+    ]
+    against_C, judges = _compare(counts_CR, has_baseline=judged[0] == 0)
+    estimates = dict(zip(judged, against_C, strict=True))
+    finalists = tuple(
+        Finalist(
+            name=found.name,
+            values=_plain(values_of(stored.study.space, found.params)),
+            trials=found.trials,
+            scores=tuple(_value(done[repeat, index]) for repeat in whole if (repeat, index) in done),
+            against=estimates.get(index),
+            diverged=diverged_C[index],
+        )
+        for index, found in enumerate(plan.finalists)
+    )
+    winner = max(judged, key=lambda index: fmean(finalists[index].scores))
+    return Confirmation(study.study_name, finalists, len(whole), plan.repeats, judges, winner)
+
+
+def _diverged(trials: Sequence[FrozenTrial], index: int) -> tuple[int, ...]:
+    """Repeats in which a finalist diverged: nothing else ends its trials early."""
+    places = [place_of(trial) for trial in trials if trial.state == TrialState.PRUNED]
+    return tuple(sorted(place[0] for place in places if place is not None and place[1] == index))
+
+
+def _task(stored: Stored) -> str:
+    return stored.config(dict(stored.study.baseline)).task
+
+
+def _value(trial: FrozenTrial) -> float:
+    assert trial.value is not None
+    return trial.value
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """As JSON has them."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+
+def _counts(folder: Path, task: str) -> Counts:
+    path = folder / "valid.npz"
+    if not path.is_file():
+        raise UserError(f"There is no {path}; give the --runs folder that the confirmation's workers wrote into.")
+    found = Predictions.load(path)
+    return count(found.person_N, found.label_N, found.log_prob_NK.argmax(1), task)
+
+
+def _compare(counts_CR: Sequence[Sequence[Counts]], has_baseline: bool) -> tuple[list[Estimate | None], int]:
+    """(each one's difference from the first, the baseline; how many people judged)."""
+    repeats = len(counts_CR[0])
+    # one candidate after the other: the first run in which somebody judged is then that person's first repeat
+    aligned, first_P = align([counts for counts_R in counts_CR for counts in counts_R])
+    if not has_baseline or len(counts_CR) < 2:
+        return [None] * len(counts_CR), len(first_P)
+    runs_CR = [aligned[start : start + repeats] for start in range(0, len(aligned), repeats)]
+    resamples = resample(aligned[0], group_P=first_P)
+    others = range(1, len(runs_CR))
+    found = [compare_repeats(runs_CR, index, 0, resamples, macro_f1, len(others)) for index in others]
+    return [None, *found], len(first_P)
+
+
+def sentence(outcome: Confirmation) -> str:
+    """The verdict on the winner, in words."""
+    best, baseline = outcome.finalists[outcome.winner], outcome.finalists[0]
+    over = f"over {outcome.repeats} repeats, {outcome.judges} judges who chose nobody"
+    if baseline.diverged:
+        return f"No verdict: the baseline diverged, so there is nothing to compare {best.name} with."
+    if outcome.winner == 0:
+        return f"Not confirmed: no finalist has a better mean than the baseline {over}."
+    assert best.against is not None
+    found = f"{best.against.value:+.4f} (95 % interval {best.against.low:+.4f} to {best.against.high:+.4f})"
+    if best.against.verdict == "better":
+        return f"Confirmed: {best.name} is better than the baseline by {found} {over}."
+    return (
+        f"Not distinguishable: {best.name} differs from the baseline by {found} {over}. A difference of"
+        f" {best.against.detectable:.3f} would have been found in four of five such confirmations."
+    )
