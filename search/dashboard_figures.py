@@ -38,7 +38,7 @@ def _levels(answer: Answer) -> go.Figure | None:
     figure = go.Figure(
         _dots([level.text for level in levels], found, texts, [BLUE] * len(levels), ["circle"] * len(levels))
     )
-    return _laid_out(figure, "Each level at its best, with its interval", "macro F1", len(levels))
+    return _laid_out(figure, "Each level at its best", "macro F1")
 
 
 def _classes(material: Material) -> go.Figure | None:
@@ -51,7 +51,7 @@ def _classes(material: Material) -> go.Figure | None:
     symbols = [SYMBOLS.get(estimate.verdict, "circle") for estimate in found]
     figure = go.Figure(_dots([change.name for change in changes], found, texts, colours, symbols))
     figure.add_vline(x=0, line_color="#333333", line_width=1)
-    return _laid_out(figure, "Change of F1 by class, from the baseline to the best trial", "change of F1", len(changes))
+    return _laid_out(figure, "Change from baseline to best", "change of F1")
 
 
 def _dots(
@@ -87,17 +87,16 @@ def _curves(material: Material) -> go.Figure | None:
         marker = {"symbol": last, "size": [8 if symbol == "x" else 3 for symbol in last]}
         name = f"trial {trial.number}, {trial.state.name.lower()}"
         lines.append(go.Scatter(x=steps, y=values, name=name, mode="lines+markers", line=style, marker=marker))
-    figure = _laid_out(go.Figure(lines), "Learning curves; a cross is where a trial was pruned", "evaluation", 14)
+    figure = _laid_out(go.Figure(lines), "Learning curves; pruned at ×", "evaluation")
     return figure.update_layout(yaxis={"title": "macro F1", "autorange": True})
 
 
-def _laid_out(figure: go.Figure, title: str, axis: str, rows: int) -> go.Figure:
+def _laid_out(figure: go.Figure, title: str, axis: str) -> go.Figure:
     return figure.update_layout(
-        title=title,
+        title={"text": title, "x": 0.02, "xanchor": "left", "font": {"size": 16}},
         template="none",  # plotly's own templates are longer than the figure
         showlegend=False,
-        height=140 + 24 * rows,
-        margin={"l": 20, "r": 20, "t": 50, "b": 50},
+        margin={"l": 20, "r": 20, "t": 60, "b": 50},
         xaxis={"title": axis, "gridcolor": "#e4e4e4"},
         yaxis={"autorange": "reversed", "automargin": True},
     )

@@ -6,6 +6,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
+from maskcls.evidence import Estimate
 from search.answer import Answer, Comparison, Confirmation, FactorAnswer, Level
 from search.answer_text import verdict_of
 from search.live import describe_values
@@ -67,37 +68,48 @@ def levels_section(material: Material) -> Section:
         return Section("Levels", (Text("This study compares no levels; it looks for the best recipe."),))
     text = Text(
         "Every level is shown at the best setting found for it, with about the same number of trials spent on each."
-        " Differences are from the reference level, on the same people."
+        " Differences are from the reference level, on the same people. The interval of these models is over people"
+        " alone. That of the recipes has the spread from training seed to training seed in it, and where it is known"
+        " the verdict goes by it."
     )
     return Section("Levels", (text, *(_levels_table(factor) for factor in answer.factors)))
 
 
 LEVEL_TITLES = (
-    *("level", "complete", "pruned", "macro F1", "95 % interval", "difference", "interval of the difference"),
-    *("verdict", "about", "best setting"),
+    *("level", "complete", "pruned", "macro F1 (95 % interval)", "difference, these models", "difference, the recipes"),
+    *("verdict", "runs", "best setting"),
 )
 
 
 def _levels_table(factor: FactorAnswer) -> Table:
     rows = tuple(_level_row(level, factor, index) for index, level in enumerate(factor.levels))
-    return Table(LEVEL_TITLES, rows, LEVEL_TITLES[1:7], caption=factor.param)
+    return Table(LEVEL_TITLES, rows, LEVEL_TITLES[1:6], caption=factor.param)
 
 
 def _level_row(level: Level, factor: FactorAnswer, index: int) -> tuple[str, ...]:
     values = {name: value for name, value in level.values.items() if name != factor.param}
-    score = ("–", "–") if level.score is None else (number(level.score.value), spread(level.score))
-    compared = ("–", "–", "reference", "–") if index == factor.reference else comparison_cells(level.against)
-    return (level.text, str(level.complete), str(level.pruned), *score, *compared, _setting(values, level.trials))
+    score = "–" if level.score is None else f"{number(level.score.value)} ({spread(level.score)})"
+    compared = comparison_cells(level.against)
+    if index == factor.reference:
+        compared = ("–", "–", "reference", str(len(level.trials)))
+    return (level.text, str(level.complete), str(level.pruned), score, *compared, _setting(values, level.trials))
 
 
 def comparison_cells(compared: Comparison | None) -> tuple[str, str, str, str]:
-    """Difference, interval, verdict, what it is about."""
+    """Difference of these models, of the recipes, verdict, runs."""
     if compared is None:
         return ("–", "–", "… no trial yet", "–")
-    found, (ours, theirs) = compared.estimate, compared.runs
-    what = "recipes" if compared.about == "recipes" else "trained models"
-    about = f"{what}, {ours} against {theirs} {'run' if theirs == 1 else 'runs'}"
-    return (signed(found.value), signed_spread(found), with_sign(verdict_of(compared)), about)
+    if compared.about == "recipes":
+        models, recipes = "–", _difference(compared.estimate)
+    else:
+        models = _difference(compared.estimate)
+        recipes = "–" if compared.with_seeds is None else _difference(compared.with_seeds)
+    ours, theirs = compared.runs
+    return (models, recipes, with_sign(verdict_of(compared)), f"{ours}:{theirs}")
+
+
+def _difference(found: Estimate) -> str:
+    return f"{signed(found.value)} ({signed_spread(found)})"
 
 
 def _setting(values: Mapping[str, Any], trials: tuple[int, ...]) -> str:
@@ -150,12 +162,13 @@ def best_section(material: Material) -> Section:
 def _against_baseline(compared: Comparison | None) -> tuple[Block, ...]:
     if compared is None:
         return ()
-    difference, interval, verdict, about = comparison_cells(compared)
+    models, recipes, verdict, runs = comparison_cells(compared)
+    row = (f"{compared.ours} less {compared.theirs}", models, recipes, verdict, runs)
     text = (
-        f"Its setting less the baseline's: {difference} ({interval}), {verdict}, about {about}. This is shown, but it"
-        " is not the answer to the question: the one was tuned and chosen, the other was not."
+        "The difference of the two settings is shown, but it is not the answer to the question: the one was tuned and"
+        " chosen, the other was not."
     )
-    return (Text(text),)
+    return (Text(text), Table(("", *LEVEL_TITLES[4:8]), (row,), LEVEL_TITLES[4:6]))
 
 
 def _trial_row(role: str, trial: FrozenTrial, material: Material) -> tuple[str, ...]:

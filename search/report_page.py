@@ -31,7 +31,7 @@ def to_html(report: Report) -> str:
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
-    environment.filters |= {"typeset": typeset, "inline": _inline, "jpeg": _data_url}
+    environment.filters |= {"typeset": typeset, "cell": _cell, "inline": _inline, "jpeg": _data_url}
     environment.globals["kind"] = lambda block: type(block).__name__
     tone = TONES.get(report.verdict.partition(" (")[0], "open")
     return environment.from_string(template).render(report=report, badge=with_sign(report.verdict), tone=tone)
@@ -40,6 +40,12 @@ def to_html(report: Report) -> str:
 def typeset(text: str) -> str:
     """A real minus sign before numbers, and a percent sign that stays with its number."""
     return re.sub(r"(?<=\d) %", "\u00a0%", re.sub(r"(?<![\w.])-(?=\d)", "−", text))
+
+
+def _cell(text: str) -> Markup:
+    """A value and its interval may stand on two lines, but neither is broken."""
+    parts = [Markup("<span>{}</span>").format(part) for part in re.split(r" (?=\()", typeset(text))]
+    return Markup(" ").join(parts)
 
 
 def _inline(figure: Figure) -> Markup:
