@@ -16,6 +16,9 @@ from maskcls.labels import CLASS_NAMES, part_of
 
 Floats = NDArray[np.float64]
 
+Sums = tuple[Floats, Floats, Floats]
+"""(true, predicted, hit), each [..., K]."""
+
 Score = Callable[[Floats, Floats, Floats], Floats]
 """(true, predicted, hit), each [..., K] -> a score [...]."""
 
@@ -35,13 +38,21 @@ class Counts:
     hit_PK: Floats
     """Photos of the class that are called it."""
 
-    def sums(self, weight_XP: Floats | None = None) -> tuple[Floats, Floats, Floats]:
+    def sums(self, weight_XP: Floats | None = None) -> Sums:
         """(true, predicted, hit) [K] over all people, or [X, K] for rows of weights of the people."""
         tables = (self.true_PK, self.predicted_PK, self.hit_PK)
         if weight_XP is None:
             return tables[0].sum(0), tables[1].sum(0), tables[2].sum(0)
         true_XK, predicted_XK, hit_XK = (weight_XP @ table_PK for table_PK in tables)
         return true_XK, predicted_XK, hit_XK
+
+    def nudged(self, weight_P: Floats, step: float) -> Sums:
+        """(true, predicted, hit) [P, K]: row p is the sums with the weight of person p larger by this share."""
+        tables = (self.true_PK, self.predicted_PK, self.hit_PK)
+        true_PK, predicted_PK, hit_PK = (
+            weight_P @ table_PK + step * weight_P[:, None] * table_PK for table_PK in tables
+        )
+        return true_PK, predicted_PK, hit_PK
 
 
 def count(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from maskcls.counts import Counts, Floats, Score, macro_f1
+from maskcls.counts import Counts, Floats, Score, Sums, macro_f1
 from maskcls.resampling import Resamples
 
 LEVEL = 0.95
@@ -51,17 +51,33 @@ class Estimate:
         return "worse" if self.high < 0 else "not distinguishable"
 
 
-def estimate(value: float, variances: Sequence[tuple[float, float]], comparisons: int = 1) -> Estimate:
-    """From (variance, degrees of freedom) of each source of error, which are independent.
+@dataclass(frozen=True)
+class Variance:
+    """One source of error."""
+
+    value: float
+    freedom: float
+    """Degrees of freedom of what it was read from."""
+    read_from: float | None = None
+    """The larger variance that it is a part of, the rest taken off; None: itself."""
+
+    @property
+    def square(self) -> float:
+        """Half its own variance, as Satterthwaite (1946) has it."""
+        whole = self.value if self.read_from is None else self.read_from
+        return whole**2 / self.freedom
+
+
+def estimate(value: float, sources: Sequence[Variance], comparisons: int = 1) -> Estimate:
+    """From the sources of error, which are independent.
 
     ``comparisons``: how many such intervals are looked at together; all hold at once in 95 of 100 (Sidak).
     """
     from scipy.stats import t
 
-    total = sum(variance for variance, _ in variances)
-    # Satterthwaite 1946: the freedom of a sum of variances
-    parts = sum(variance**2 / freedom for variance, freedom in variances if variance > 0)
-    freedom = total**2 / parts if parts > 0 else max(freedom for _, freedom in variances)
+    total = sum(source.value for source in sources)
+    squares = sum(source.square for source in sources)
+    freedom = max(1.0, total**2 / squares) if squares > 0 else max(source.freedom for source in sources)
     level = LEVEL ** (1 / comparisons)
     critical = float(t.ppf(0.5 + level / 2, freedom))
     error = float(np.sqrt(total))
@@ -97,41 +113,41 @@ def _over_people(
     resamples: Resamples,
     score: Score,
     weight_P: Floats | None = None,
-) -> tuple[float, tuple[float, float]]:
-    """The difference of means, and (variance, degrees of freedom) of it over people."""
+) -> tuple[float, Variance]:
+    """The difference of means, and its variance over people."""
     for counts in (*ours, *theirs):
         assert np.array_equal(counts.person_P, resamples.person_P), "models are compared on the same people"
-    unit_1P = np.ones((1, len(resamples.person_P))) if weight_P is None else weight_P[None]
+    unit_P = np.ones(len(resamples.person_P)) if weight_P is None else weight_P
     groups = ((ours, 1.0), (theirs, -1.0))
 
-    def difference(weight_XP: Floats) -> Floats:
-        terms = [sign * score(*counts.sums(weight_XP)) / len(group) for group, sign in groups for counts in group]
-        return np.asarray(sum(terms))
+    def difference(sums_of: Callable[[Counts], Sums]) -> Floats:
+        return np.asarray(
+            sum(sign * score(*sums_of(counts)) / len(group) for group, sign in groups for counts in group)
+        )
 
-    drawn_S = difference(resamples.weight_SP * unit_1P)
-    return float(difference(unit_1P)[0]), (float(drawn_S.var(ddof=1)), _freedom(difference, unit_1P[0], resamples))
+    value = difference(lambda counts: counts.sums(unit_P[None]))[0]
+    drawn_S = difference(lambda counts: counts.sums(resamples.weight_SP * unit_P))
+    influence_P = (difference(lambda counts: counts.nudged(unit_P, STEP)) - value) / STEP
+    return float(value), Variance(float(drawn_S.var(ddof=1)), _freedom(influence_P, resamples))
 
 
 STEP = 1e-3
 """By which a person's weight is changed to see how much hangs on it."""
 
 
-def _freedom(difference: Callable[[Floats], Floats], weight_P: Floats, resamples: Resamples) -> float:
+def _freedom(influence_P: Floats, resamples: Resamples) -> float:
     """Degrees of freedom of the variance over people: what hangs on few people is known less well.
 
     A difference that hangs on the four oldest men has about three. Each person's influence (the infinitesimal
     jackknife) gives each stratum's variance; Satterthwaite's rule puts them together.
     """
-    rows_PP = np.tile(weight_P, (len(weight_P), 1))
-    rows_PP[np.diag_indices(len(weight_P))] *= 1 + STEP
-    influence_P = (difference(rows_PP) - difference(weight_P[None])) / STEP
     size = resamples.sizes
     inside = np.flatnonzero(size > 1)
     mean = np.bincount(resamples.stratum_P, influence_P) / size
     square = np.bincount(resamples.stratum_P, (influence_P - mean[resamples.stratum_P]) ** 2)
     variance = (square[inside] / (size[inside] - 1)) * size[inside]
     parts = (variance**2 / (size[inside] - 1)).sum()
-    return float(variance.sum() ** 2 / parts) if parts > 0 else float(max(1, len(weight_P) - len(size)))
+    return float(variance.sum() ** 2 / parts) if parts > 0 else float(max(1, len(influence_P) - len(size)))
 
 
 def compare_recipes(
@@ -160,8 +176,8 @@ def compare_recipes(
             total = total + ((value_RX - value_RX.mean(0)) ** 2).sum(0)
         return np.asarray(total / freedom)
 
-    seed = _beyond_people(squares, resamples, score)
-    return estimate(value, [person, (seed * (1 / len(ours) + 1 / len(theirs)), freedom)], comparisons)
+    seeds = _beyond_people(squares, freedom, 1 / len(ours) + 1 / len(theirs), resamples, score)
+    return estimate(value, [person, seeds], comparisons)
 
 
 def compare_repeats(
@@ -190,22 +206,28 @@ def compare_repeats(
         rest_CRX += value_CRX.mean((0, 1), keepdims=True)
         return np.asarray((rest_CRX**2).sum((0, 1)) / freedom)
 
-    seed = _beyond_people(squares, resamples, score)
-    return estimate(value, [person, (2 * seed / repeats, freedom)], comparisons)
+    seeds = _beyond_people(squares, freedom, 2 / repeats, resamples, score)
+    return estimate(value, [person, seeds], comparisons)
 
 
 def _beyond_people(
-    squares: Callable[[Callable[[Counts], Floats]], Floats], resamples: Resamples, score: Score
-) -> float:
-    """Variance of a run's score from seed to seed, without what the choice of people adds to it.
+    squares: Callable[[Callable[[Counts], Floats]], Floats],
+    freedom: int,
+    factor: float,
+    resamples: Resamples,
+    score: Score,
+) -> Variance:
+    """``factor`` times the variance of a run's score from seed to seed, without what the choice of people adds to it.
 
     ``squares`` makes a variance of the runs' scores. The same of their deviations in resamples is the people's part,
-    which the interval has already.
+    which the interval has already. Its uncertainty stays that of the whole: with the freedom of the difference, small
+    variances that are small by luck would make 1 verdict in 10 false.
     """
     everybody_1P = np.ones((1, len(resamples.person_P)))
     observed = float(squares(lambda counts: score(*counts.sums(everybody_1P)))[0])
     deviation_S = squares(lambda counts: score(*counts.sums(resamples.weight_SP)) - score(*counts.sums(everybody_1P)))
-    return max(0.0, observed - float(deviation_S.mean()))
+    beyond = max(0.0, observed - float(deviation_S.mean()))
+    return Variance(factor * beyond, freedom, factor * observed)
 
 
 @dataclass(frozen=True)
