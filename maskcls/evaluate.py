@@ -10,6 +10,12 @@ from maskcls.cli import run_command, say
 from maskcls.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    import torch
+
+    from maskcls.composed import Member
     from maskcls.config import TrainConfig
     from maskcls.dataset import Table
     from maskcls.predictions import Predictions
@@ -24,7 +30,12 @@ class People(StrEnum):
 
 
 def main(
-    model: Annotated[Path, typer.Option(help="Folder of a trained model: the -o of maskcls.train, or a trial's.")],
+    model: Annotated[
+        Path,
+        typer.Option(
+            help="Folder of a trained model (the -o of maskcls.train, or a trial's), or search.compose's file."
+        ),
+    ],
     data: Annotated[str, typer.Option(help="Folder with images/, or: synthetic.", envvar="MASKCLS_DATA")],
     people: Annotated[
         People,
@@ -43,24 +54,24 @@ def main(
     runs: Annotated[Path, typer.Option(help="Folder for the cache of decoded photos.")] = Path("runs"),
 ) -> None:
     """Score a trained model on labelled photos: macro F1, accuracy, loss, per class and per part of the label."""
-    from maskcls.config import load_config
+    from maskcls.composed import read_members, task_of
     from maskcls.dataset import data_folder
 
-    if not (model / "config.toml").is_file():
-        raise UserError(f"{model} holds no trained model: it has no config.toml.")
-    config, origin = load_config(model / "config.toml")
-    table, is_own = _table(data_folder(data, runs), config, origin.get("split"), label_fixes, people)
+    members = read_members(model)
+    splits = {member.origin.get("split") for member in members}
+    split = splits.pop() if len(splits) == 1 else None
+    table, is_own = _table(data_folder(data, runs), members[0].config, split, label_fixes, people)
     if people == People.VALID and not is_own:
         raise UserError(f"{data} is not what {model} was trained on (its split differs), so nobody there was held out.")
     held_out_only = is_own and people != People.ALL
     if is_own:
         say("These are the photos it was trained on; " + ("scoring the people held out." if held_out_only else "ALL."))
-    elif _shares_people(model, table):
+    elif any(_shares_people(member.folder, table) for member in members):
         say("CAUTION: people of its own validation split are here, so those it was trained on may be too.")
-    predictions = _predict(model, table, held_out_only, device, runs / "cache", skip_unreadable, flip)
-    _show(predictions, config.task)
+    predictions = _predict(members, table, held_out_only, device, runs / "cache", skip_unreadable, flip)
+    _show(predictions, task_of(members))
     if out is not None:
-        _write(out, predictions, config.task)
+        _write(out, predictions, task_of(members))
 
 
 def _table(
@@ -89,29 +100,48 @@ def _shares_people(model: Path, table: "Table") -> bool:
 
 
 def _predict(
-    model: Path, table: "Table", held_out_only: bool, device: str, cache_dir: Path, skip_unreadable: bool, flip: bool
+    members: "Sequence[Member]",
+    table: "Table",
+    held_out_only: bool,
+    device: str,
+    cache_dir: Path,
+    skip_unreadable: bool,
+    flip: bool,
 ) -> "Predictions":
     import torch
 
-    from maskcls.batches import Batches
+    from maskcls.composed import combine, task_of
     from maskcls.cores import num_cores
     from maskcls.dataset import for_task, load_photos, side_of
-    from maskcls.inference import log_probs
-    from maskcls.numerics import pick_device, resolve
+    from maskcls.numerics import pick_device
     from maskcls.predictions import Predictions
-    from maskcls.run_folder import load_trained
 
     place = pick_device(device)
     torch.set_num_threads(num_cores())
-    network, config = load_trained(model, place)
-    image_NCHW, photos = load_photos(table, config, cache_dir, skip_unreadable)
-    if held_out_only:
-        photos = photos[photos["split"] == "valid"]
+    said = []
+    for member in members:
+        image_NCHW, photos = load_photos(table, member.config, cache_dir, skip_unreadable)
+        if held_out_only:
+            photos = photos[photos["split"] == "valid"]
+        said.append(_log_probs(member, image_NCHW, photos["row"].to_numpy(), place, flip))
     side = side_of(photos, photos["label"].to_numpy())
-    label_N = for_task(side, config.task)
-    batches = (image for image, _ in Batches(image_NCHW, side.row_N, label_N, place).in_order(4 * config.micro_batch))
-    log_prob_NK = log_probs(network, batches, resolve(config, place), flip)
-    return Predictions(side.path_N, side.person_N, label_N, log_prob_NK)
+    return Predictions(side.path_N, side.person_N, for_task(side, task_of(members)), combine(members, said))
+
+
+def _log_probs(
+    member: "Member", image_NCHW: "np.ndarray", row_N: "np.ndarray", device: "torch.device", flip: bool
+) -> "np.ndarray":
+    """log_prob_NK of the photos in these rows, over the classes of the member's own task."""
+    import numpy as np
+
+    from maskcls.batches import Batches
+    from maskcls.inference import log_probs
+    from maskcls.numerics import resolve
+    from maskcls.run_folder import load_trained
+
+    network, config = load_trained(member.folder, device)
+    batches = Batches(image_NCHW, row_N, np.zeros(len(row_N), np.int64), device).in_order(4 * config.micro_batch)
+    return log_probs(network, (image_BCHW for image_BCHW, _ in batches), resolve(config, device), flip)
 
 
 def _show(predictions: "Predictions", task: str) -> None:

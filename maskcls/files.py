@@ -1,6 +1,7 @@
 """Files written atomically: readers see the old one or the new."""
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,3 +23,16 @@ def write_text(path: Path, text: str) -> None:
         part.write_text(text)
 
     write_atomically(path, write)
+
+
+def link(source: Path, target: Path) -> None:
+    """A second name for the same file, which is never written into, only replaced; a copy where that cannot be.
+
+    Raises FileExistsError when ``target`` is there.
+    """
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        raise
+    except OSError:  # another disk, or a file system without links
+        shutil.copy2(source, target)

@@ -10,17 +10,25 @@ from maskcls.cli import run_command, say
 from maskcls.errors import UserError, some
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
     import torch
     from torch import Tensor
 
-    from maskcls.config import TrainConfig
+    from maskcls.composed import Member
 
 CHUNK = 256
 """Photos decoded at a time; a folder of any size passes through as much memory."""
 
 
 def main(
-    model: Annotated[Path, typer.Option(help="Folder of a trained model: the -o of maskcls.train, or a trial's.")],
+    model: Annotated[
+        Path,
+        typer.Option(
+            help="Folder of a trained model (the -o of maskcls.train, or a trial's), or search.compose's file."
+        ),
+    ],
     images: Annotated[Path, typer.Option(help="Folder with info.csv and images/, or a folder of photos.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="CSV to write: ImageID,ans.")],
     flip: Annotated[bool, typer.Option("--flip", help="Average each photo and its mirror image.")] = False,
@@ -33,20 +41,20 @@ def main(
     folder, names = _photos_to_predict(images)
     if not out.parent.is_dir():
         raise UserError(f"There is no folder {out.parent} to write {out.name} into.")
+    from maskcls.composed import read_members, task_of
+
+    members = read_members(model)
+    if task_of(members) != "all":
+        raise UserError(f"{model} predicts {task_of(members)} alone; a submission needs all 18 classes.")
     import pandas as pd
     import torch
 
     from maskcls.cores import num_cores
-    from maskcls.inference import log_probs
-    from maskcls.numerics import pick_device, resolve
-    from maskcls.run_folder import load_trained
+    from maskcls.numerics import pick_device
 
     place = pick_device(device)
     torch.set_num_threads(num_cores())
-    network, config = load_trained(model, place)
-    if config.task != "all":
-        raise UserError(f"{model} predicts {config.task} alone; a submission needs all 18 classes.")
-    log_prob_NK = log_probs(network, _batches(folder, names, config, place), resolve(config, place), flip)
+    log_prob_NK = _log_probs(members, folder, names, place, flip)
     table = pd.DataFrame({"ImageID": names, "ans": log_prob_NK.argmax(1)})
     part = out.with_name(f".{out.name}.part")
     table.to_csv(part, index=False)
@@ -77,23 +85,45 @@ def _photos_to_predict(images: Path) -> tuple[Path, list[str]]:
     return folder, names
 
 
-def _batches(folder: Path, names: list[str], config: "TrainConfig", device: "torch.device") -> "Iterator[Tensor]":
-    """uint8 image_BCHW on the device, in order; raises UserError for photos that cannot be read."""
+def _log_probs(
+    members: "Sequence[Member]", folder: Path, names: list[str], device: "torch.device", flip: bool
+) -> "np.ndarray":
+    """log_prob_NK of all members together. Photos are decoded once for each size that one of them asks for."""
+    import numpy as np
+
+    from maskcls.composed import combine
+    from maskcls.inference import log_probs
+    from maskcls.numerics import resolve
+    from maskcls.run_folder import load_trained
+
+    networks = [load_trained(member.folder, device)[0] for member in members]
+    found: list[list[np.ndarray]] = [[] for _ in members]
+    for pixels in dict.fromkeys(member.pixels for member in members):
+        for image_NCHW in _chunks(folder, names, *pixels):
+            for member, network, said in zip(members, networks, found, strict=True):
+                if member.pixels == pixels:
+                    config = resolve(member.config, device)
+                    batches = (part.to(device) for part in image_NCHW.split(4 * config.micro_batch))
+                    said.append(log_probs(network, batches, config, flip))
+    return combine(members, [np.concatenate(said) for said in found])
+
+
+def _chunks(folder: Path, names: list[str], size: tuple[int, int], crop: tuple[float, float]) -> "Iterator[Tensor]":
+    """uint8 image_NCHW, CHUNK photos at a time, in order; raises UserError for photos that cannot be read."""
     import numpy as np
     import torch
 
     from maskcls.dataset import progress
     from maskcls.decode import decode_all, unreadable_error
 
-    batch = 4 * config.micro_batch
     with progress(f"{len(names)} photos", len(names)) as tick:
         for start in range(0, len(names), CHUNK):
             chunk = names[start : start + CHUNK]
-            image_NCHW = np.zeros((len(chunk), 3, *config.image_size), np.uint8)
-            unreadable = decode_all(folder, chunk, config.image_size, config.crop, image_NCHW, tick)
+            image_NCHW = np.zeros((len(chunk), 3, *size), np.uint8)
+            unreadable = decode_all(folder, chunk, size, crop, image_NCHW, tick)
             if unreadable:
                 raise unreadable_error(folder, unreadable, "A submission needs every photo; replace them.")
-            yield from (part.to(device) for part in torch.from_numpy(image_NCHW).split(batch))
+            yield torch.from_numpy(image_NCHW)
 
 
 if __name__ == "__main__":

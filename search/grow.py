@@ -1,7 +1,6 @@
 """A stored study that is asked for with a larger space: a wider range goes on in place, another choice as a copy."""
 
 import contextlib
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,6 +12,7 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from maskcls.errors import UserError
+from maskcls.files import link
 from search.keep import trial_folder
 from search.space import distributions, is_larger, is_wider_range
 from search.stored import GROWN_FROM, Stored, check_same
@@ -97,12 +97,9 @@ def _copy_note(notes: dict[str, Any], old: optuna.Study, new: optuna.Study, old_
 
 
 def _link(source: str, target: str) -> None:
-    """A second name for the same file, which is never written into, only replaced; a copy where that cannot be."""
+    """What is there stays."""
     with contextlib.suppress(FileExistsError):
-        try:
-            os.link(source, target)
-        except OSError:
-            shutil.copy2(source, target)
+        link(Path(source), Path(target))
 
 
 def check_is_copy(study: optuna.Study, old: str) -> None:

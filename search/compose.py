@@ -1,0 +1,53 @@
+"""python -m search.compose: a model for mask, gender and age each, chosen together from stored trials; no training."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from maskcls.cli import run_command
+from maskcls.errors import UserError
+
+
+def main(
+    mask: Annotated[str, typer.Option(help="Stored study whose trials may answer for the mask state.")],
+    gender: Annotated[str, typer.Option(help="The same for the gender.")],
+    age: Annotated[str, typer.Option(help="The same for the age band. Studies of all 18 classes serve anywhere.")],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", help="TOML file to write, for maskcls.predict; its models lie in NAME.parts.")
+    ],
+    against: Annotated[
+        str | None,
+        typer.Option(
+            help="STUDY:TRIAL, the single model to compare with. Default: the best stored on the same photos."
+        ),
+    ] = None,
+    storage: Annotated[
+        str | None, typer.Option(help="Optuna storage URL. Default: studies.db in the --runs folder.")
+    ] = None,
+    runs: Annotated[Path, typer.Option(help="Folder of the studies.")] = Path("runs"),
+) -> None:
+    """Find the trio of trials with the best macro F1 over the 18 classes, and write it as one model.
+
+    All trios of the trials whose weights are kept are judged by their stored predictions, and the best is compared
+    with the best single model on the same people.
+    """
+    _check_out(out)
+    from search.composing import compose
+    from search.storage import default_url, open_storage
+
+    opened = open_storage(storage or default_url(runs), create=False)
+    compose({"mask": mask, "gender": gender, "age": age}, out, against, opened, runs)
+
+
+def _check_out(out: Path) -> None:
+    if out.suffix != ".toml":
+        raise UserError(f"--out is a TOML file, for example best.toml, not {out}.")
+    if not out.parent.is_dir():
+        raise UserError(f"There is no folder {out.parent} to write {out.name} into.")
+    if out.is_dir():
+        raise UserError(f"{out} is a folder; --out is a file to write.")
+
+
+if __name__ == "__main__":
+    run_command(main)
