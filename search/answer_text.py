@@ -14,7 +14,7 @@ OPEN, SAME, CONFIRMED = "no answer yet", "not distinguishable", "confirmed"
 def put_in_words(answer: Answer, stored: Stored) -> Answer:
     """The answer with its verdict, sentences and caveats."""
     confirmation = answer.confirmation
-    if confirmation is not None and confirmation.repeats > 1:
+    if confirmation is not None and any(finalist.against is not None for finalist in confirmation.finalists):
         verdict, sentences = _confirmed(confirmation)
     elif answer.winner is None:
         verdict, sentences = OPEN, ("No trial is complete yet.", "There is nothing to compare.")

@@ -3,7 +3,6 @@
 Who is trained again is decided once, before the first training; more repeats may be asked for at any time.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import optuna
@@ -132,8 +131,3 @@ def _make(storage: RDBStorage, name: str, wanted: Stored) -> None:
     study = create_study(storage, name, facts)
     show_study(study, wanted)
     study.set_user_attr(KEY, wanted.to_json())
-
-
-def judges_of(rounds: Sequence[Table]) -> list[set[str]]:
-    """The people who judge in each round."""
-    return [set(found.photos.loc[found.photos["split"] == "valid", "person"]) for found in rounds]

@@ -14,14 +14,13 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from maskcls.counts import Counts, align, count, macro_f1
+from maskcls.counts import Counts, align, macro_f1
 from maskcls.errors import UserError
 from maskcls.evidence import Estimate, compare_repeats
-from maskcls.predictions import Predictions
 from maskcls.resampling import resample
 from search.answer import Confirmation, Finalist
-from search.keep import trial_folder
 from search.rounds import Plan, place_of
+from search.shelf import Shelf
 from search.space import values_of
 from search.stored import Stored
 
@@ -72,10 +71,8 @@ def outcome_of(study: optuna.Study, stored: Stored, runs: Path) -> Confirmation 
     whole = [repeat for repeat in range(1, last + 1) if judged and all((repeat, index) in done for index in judged)]
     if len(whole) < LEAST_REPEATS:
         return None
-    folder, task = runs / study.study_name, _task(stored)
-    counts_CR = [
-        [_counts(trial_folder(folder, done[repeat, index].number), task) for repeat in whole] for index in judged
-    ]
+    shelf = Shelf(runs / study.study_name, stored.config(dict(stored.study.baseline)).task)
+    counts_CR = [[_counts(shelf, done[repeat, index]) for repeat in whole] for index in judged]
     against_C, judges = _compare(counts_CR, has_baseline=judged[0] == 0)
     estimates = dict(zip(judged, against_C, strict=True))
     finalists = tuple(
@@ -99,10 +96,6 @@ def _diverged(trials: Sequence[FrozenTrial], index: int) -> tuple[int, ...]:
     return tuple(sorted(place[0] for place in places if place is not None and place[1] == index))
 
 
-def _task(stored: Stored) -> str:
-    return stored.config(dict(stored.study.baseline)).task
-
-
 def _value(trial: FrozenTrial) -> float:
     assert trial.value is not None
     return trial.value
@@ -113,12 +106,13 @@ def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
-def _counts(folder: Path, task: str) -> Counts:
-    path = folder / "valid.npz"
-    if not path.is_file():
-        raise UserError(f"There is no {path}; give the --runs folder that the confirmation's workers wrote into.")
-    found = Predictions.load(path)
-    return count(found.person_N, found.label_N, found.log_prob_NK.argmax(1), task)
+def _counts(shelf: Shelf, trial: FrozenTrial) -> Counts:
+    if shelf.predictions(trial) is None:
+        raise UserError(
+            f"The predictions of trial {trial.number} are not in {shelf.folder}; give the --runs folder that the"
+            " confirmation's workers wrote into."
+        )
+    return shelf.counts(trial)
 
 
 def _compare(counts_CR: Sequence[Sequence[Counts]], has_baseline: bool) -> tuple[list[Estimate | None], int]:

@@ -6,6 +6,7 @@ what a round's people do to all of them alike cancels when they are compared. Mo
 """
 
 import itertools
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -56,7 +57,8 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        return asdict(self)
+        values: dict[str, Any] = json.loads(json.dumps(asdict(self)))  # lists for tuples, as it comes back
+        return values
 
     @staticmethod
     def of_document(stored: Stored) -> "Plan":

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 import maskcls.evaluate
 import maskcls.predict
 import maskcls.train
+import search.confirm
 import search.dashboard
 import search.delete
 import search.export
@@ -28,6 +29,7 @@ COMMANDS = {
         maskcls.evaluate,
         maskcls.predict,
         maskcls.train,
+        search.confirm,
         search.dashboard,
         search.delete,
         search.export,

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-COMMANDS = ("search.run", "search.export", "search.dashboard", "search.status", "search.delete")
+COMMANDS = ("search.run", "search.export", "search.dashboard", "search.status", "search.delete", "search.confirm")
 HEAVY = ("torch", "timm", "torchvision", "sklearn", "optuna", "optuna_dashboard", "pandas", "matplotlib", "sqlalchemy")
 
 REPORT = """

@@ -1,6 +1,7 @@
 """The training loop: the same bits every time, also across a stop; scores that belong to the files; its failures."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +112,18 @@ def test_stored_files_belong_to_the_best_evaluation(few_photos: Dataset, tmp_pat
     assert (log_probs(model, photos.split(4 * config.micro_batch), config) == stored.log_prob_NK).all()
     written = json.loads((tmp_path / "history.json").read_text())
     assert [Scores.from_dict(entry["scores"]) for entry in written] == [e.scores for e in result.history]
+
+
+def test_a_run_that_keeps_the_last_is_judged_by_it(
+    few_photos: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, falling = loop.score, iter([0.9, 0.5, 0.7, 0.6])
+    monkeypatch.setattr(loop, "score", lambda *given: replace(real(*given), macro_f1=next(falling)))
+    result = fit(change(FEW_STEPS, keep="last"), few_photos, device=CPU, folder=tmp_path)
+    last = result.history[-1]
+    assert result.best == last
+    stored = Predictions.load(tmp_path / "valid.npz")
+    assert score(stored.log_prob_NK, stored.label_N, "all").loss == last.scores.loss
 
 
 def test_best_is_the_first_of_the_highest(few_photos: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,10 +12,11 @@ import pandas as pd
 import pytest
 from conftest import SIX_CELLS, make_folder, one_line
 
-from maskcls.dataset import Table
+from maskcls.config import TrainConfig
+from maskcls.dataset import Table, read_table
 from maskcls.errors import UserError
 from maskcls.photos import list_photos
-from maskcls.split import check_split, split_by_person, split_hash, take_people
+from maskcls.split import check_split, choose_judges, split_by_person, split_hash, take_people
 
 CELL_COUNTS = {(0, 20): 30, (0, 40): 20, (0, 60): 10, (1, 20): 40, (1, 40): 50, (1, 60): 10}
 """(gender, years) -> people of ``crowd``."""
@@ -92,6 +93,42 @@ def test_other_processes_split_alike_whatever_their_hash_seed(synthetic_folder: 
         call = [sys.executable, "-c", program, str(synthetic_folder)]
         hashes.add(subprocess.run(call, env=environment, capture_output=True, text=True, check=True).stdout.strip())
     assert hashes == {synthetic_table.hash}
+
+
+@pytest.mark.parametrize("share", [0.1, 0.2, 0.3, 0.6])
+def test_rounds_are_judged_by_everybody_of_the_training_side_once_and_by_nobody_else(share: float) -> None:
+    photos = split_by_person(crowd(), valid_share=share)
+    learners = set(photos["person"]) - valid_people(photos)
+    folds = max(2, round(1 / share))
+    rounds = [choose_judges(photos, number, share, 0) for number in range(1, 2 * folds + 1)]
+    judges = [valid_people(found) for found in rounds]
+    for deal in (judges[:folds], judges[folds:]):
+        assert sum(map(len, deal)) == len(learners)
+        assert set.union(*deal) == learners
+        assert max(map(len, deal)) - min(map(len, deal)) <= 1
+    assert judges[0] not in judges[folds:]
+    for found in rounds[:folds]:
+        cells = (found["split"] == "valid").groupby([found["gender"], found["age"]]).sum() / 7
+        total = (photos["split"] == "train").groupby([photos["gender"], photos["age"]]).sum() / 7
+        assert ((cells - total / folds).abs() < 1).all()
+        assert set(found["split"]) == {"train", "valid"}  # whoever does not judge trains, who chose too
+
+
+def test_judges_are_the_same_in_any_order_of_rows_and_others_for_another_seed() -> None:
+    photos = split_by_person(crowd())
+    shuffled = split_by_person(crowd().sample(frac=1, random_state=3))
+    expected = choose_judges(photos, 2, 0.2, 0)
+    assert valid_people(choose_judges(shuffled, 2, 0.2, 0)) == valid_people(expected)
+    assert valid_people(choose_judges(photos, 2, 0.2, 1)) != valid_people(expected)
+    assert (photos["split"] == split_by_person(crowd())["split"]).all()
+
+
+def test_a_round_is_another_split_of_the_same_photos(synthetic_folder: Path, synthetic_table: Table) -> None:
+    tables = [read_table(synthetic_folder, TrainConfig(judge_round=number)) for number in range(4)]
+    assert tables[0].hash == synthetic_table.hash
+    assert len({table.hash for table in tables}) == 4
+    chose = valid_people(tables[0].photos)
+    assert all(not chose & valid_people(table.photos) for table in tables[1:])
 
 
 def test_one_person_cannot_be_split(tmp_path: Path) -> None:
