@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import stdtrit  # quantiles of t; scipy.stats has them too and takes a second to load
 
 from maskcls.counts import Counts, Floats, Score, Sums, macro_f1
 from maskcls.resampling import Resamples
@@ -39,9 +40,7 @@ class Estimate:
     @property
     def detectable(self) -> float:
         """The smallest true difference that four of five studies like this one would tell from none."""
-        from scipy.stats import t
-
-        return float((self.critical + t.ppf(POWER, self.freedom)) * self.error)
+        return float((self.critical + stdtrit(self.freedom, POWER)) * self.error)
 
     @property
     def verdict(self) -> str:
@@ -73,13 +72,11 @@ def estimate(value: float, sources: Sequence[Variance], comparisons: int = 1) ->
 
     ``comparisons``: how many such intervals are looked at together; all hold at once in 95 of 100 (Sidak).
     """
-    from scipy.stats import t
-
     total = sum(source.value for source in sources)
     squares = sum(source.square for source in sources)
     freedom = max(1.0, total**2 / squares) if squares > 0 else max(source.freedom for source in sources)
     level = LEVEL ** (1 / comparisons)
-    critical = float(t.ppf(0.5 + level / 2, freedom))
+    critical = float(stdtrit(freedom, 0.5 + level / 2))
     error = float(np.sqrt(total))
     return Estimate(value, value - critical * error, value + critical * error, error, float(freedom), critical)
 

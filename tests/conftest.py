@@ -13,6 +13,7 @@ from pathlib import Path
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="maskcls-tests-hf-")
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # idle threads must not spin on cores that others need
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # numpy's do
 os.environ.pop("MASKCLS_DATA", None)
 
 import numpy as np
