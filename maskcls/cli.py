@@ -15,6 +15,8 @@ def run_command(command: Callable[..., Any]) -> NoReturn:
     # A thread that waits by spinning keeps the core from whoever has work: trainings that share cores run 20
     # times slower that way (benchmarks/waiting.py). OpenMP reads it when torch is loaded, later than this.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # numpy's products here are small: on busy cores its threads take five times as long as one
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
     app.command()(command)
     try:
