@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 import maskcls.evaluate
 import maskcls.predict
 import maskcls.train
+import search.compose
 import search.confirm
 import search.dashboard
 import search.delete
@@ -29,6 +30,7 @@ COMMANDS = {
         maskcls.evaluate,
         maskcls.predict,
         maskcls.train,
+        search.compose,
         search.confirm,
         search.dashboard,
         search.delete,

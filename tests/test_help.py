@@ -6,7 +6,15 @@ import sys
 
 import pytest
 
-COMMANDS = ("search.run", "search.export", "search.dashboard", "search.status", "search.delete", "search.confirm")
+COMMANDS = (
+    "search.run",
+    "search.export",
+    "search.dashboard",
+    "search.status",
+    "search.delete",
+    "search.confirm",
+    "search.compose",
+)
 HEAVY = ("torch", "timm", "torchvision", "sklearn", "optuna", "optuna_dashboard", "pandas", "matplotlib", "sqlalchemy")
 
 REPORT = """
