@@ -126,7 +126,7 @@ def _show_gain(one: Candidate, single: Found, best: Found, gain: Gain) -> None:
     say(f"single    {one.name}: {_score(single)}")
     say(f"gain      {difference(gain.measured)} as measured")
     say(f"          {difference(gain.fair)} once corrected: {verdict}")
-    say(f"A difference below {gain.fair.detectable:.3f} could not have been seen (four times in five).")
+    say(f"A difference of {gain.fair.detectable:.3f} would be seen four times in five; a smaller one easily is not.")
     say(
         "Both are single trained models, not recipes, and the trio was chosen among"
         f" {best.candidates} by the same people who judge it here."

@@ -22,7 +22,7 @@ from maskcls.predictions import Predictions
 from search.keep import best_trials, trial_folder
 from search.shelf import Shelf
 from search.storage import load_study
-from search.stored import Stored, read_stored
+from search.stored import Stored, read_search
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,7 @@ def candidates(storage: RDBStorage, name: str, part: str, runs: Path) -> list[Ca
     Raises UserError when there are none, or when the study answers something else.
     """
     study = load_study(storage, name)
-    stored = read_stored(study)
-    _check_is_search(stored, name)
+    stored = read_search(study)
     if _task(stored) not in (part, "all"):
         raise UserError(
             f"--{part} takes a study of {part} or of all 18 classes; study {name!r} predicts {_task(stored)}."
@@ -93,11 +92,6 @@ def candidates(storage: RDBStorage, name: str, part: str, runs: Path) -> list[Ca
             " folder where it ran, or go on with it with a larger --keep."
         )
     return _with_predictions(name, stored, whole, runs)
-
-
-def _check_is_search(stored: Stored, name: str) -> None:
-    if stored.confirmation is not None:
-        raise UserError(f"{name!r} is a confirmation, whose trials are judged by different people; name a search.")
 
 
 def _with_predictions(name: str, stored: Stored, trials: Sequence[FrozenTrial], runs: Path) -> list[Candidate]:
@@ -134,8 +128,7 @@ def find_single(text: str, storage: RDBStorage, runs: Path) -> Candidate:
     if not colon or not number.isdecimal():
         raise UserError(f"--against takes STUDY:TRIAL, for example recipe:7, not {text!r}.")
     study = load_study(storage, name)
-    stored = read_stored(study)
-    _check_is_search(stored, name)
+    stored = read_search(study)
     if _task(stored) != "all":
         raise UserError(f"--against takes a trial with all 18 classes; study {name!r} predicts {_task(stored)} alone.")
     trials = [trial for trial in study.get_trials(deepcopy=False) if trial.number == int(number)]
@@ -151,10 +144,10 @@ def find_singles(like: Candidate, names: Sequence[str], storage: RDBStorage, run
     for name in names:
         study = load_study(storage, name)
         try:
-            stored = read_stored(study)
-        except UserError:  # somebody else's
+            stored = read_search(study)
+        except UserError:  # somebody else's, or a confirmation, whose trials other people judge
             continue
-        if stored.confirmation is None and stored.split == like.stored.split and _task(stored) == "all":
+        if stored.split == like.stored.split and _task(stored) == "all":
             trials = study.get_trials(deepcopy=False)
             complete = sorted(best_trials(trials, len(trials)), key=lambda trial: trial.number)
             found += [one for one in _with_predictions(name, stored, complete, runs) if same_photos(one, like)]

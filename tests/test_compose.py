@@ -170,7 +170,7 @@ def test_a_trio_that_is_much_better_is_called_better(runs: Path, capsys: pytest.
     assert written["origin"]["gain"]["verdict"] == "better"
     assert measured[0] == pytest.approx(written["origin"]["value"] - written["origin"]["single"]["macro_f1"], abs=6e-4)
     assert 0 < fair[1] < fair[0] <= measured[0]
-    assert "could not have been seen" in printed
+    assert "would be seen four times in five" in printed
     assert "the trio was chosen among 24 by the same people" in printed
 
 
@@ -241,7 +241,7 @@ def spoilt(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ({"age": "fewer"}, "trial 0 of masks (420 photos) and trial 0 of fewer (413 photos) differ"),
         ({"age": "gone"}, "No complete trial of study 'gone' has its weights"),
         ({"age": "empty"}, "Study 'empty' has no complete trial yet"),
-        ({"age": "confirmed"}, "'confirmed' is a confirmation"),
+        ({"age": "confirmed"}, "'confirmed' is the confirmation of study 'ages'"),
         ({"against": "ages:0"}, "--against takes a trial with all 18 classes; study 'ages' predicts age alone."),
         ({"against": "whole"}, "--against takes STUDY:TRIAL, for example recipe:7, not 'whole'."),
         ({"against": "whole:7"}, "Trial 7 of study 'whole' has no predictions"),
