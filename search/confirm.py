@@ -71,17 +71,52 @@ def main(
     had = "scratch" if stored.weights["source"] == "scratch" else stored.weights_option
     wanted = replace(wanted, data=data or stored.data, weights_option=weights or had)
     with Crew(make_slots(device, workers, find_gpus())) as crew:
-        return _run(crew, _order(crew, url, runs, wanted, n_trials), timeout, storage)
+        return _run(crew, wanted, repeats, url, runs, timeout, storage)
 
 
-def _order(crew: "Crew", url: str, runs: Path, wanted: "Stored", n_trials: int) -> "Order":
+def _run(
+    crew: "Crew",
+    wanted: "Stored",
+    repeats: int,
+    url: str,
+    runs: Path,
+    timeout: float | None,
+    storage_url: str | None,
+) -> int:
+    """Check and show what will be done, store it, and have the crew do it; torch loads meanwhile."""
+    from maskcls.dataset import data_folder, read_table
+    from search.confirm_birth import check_rounds, store
+    from search.confirm_text import show_plan, show_work, summarise
+    from search.limits import count_finished
+    from search.rounds import Plan
+    from search.storage import load_study, open_storage
+    from search.stored import read_stored
+    from search.workers import Supervisor
+
+    since = time.time()
+    first = crew.start(crew.slots[0])
+    config = wanted.config(dict(wanted.study.baseline))
+    table = read_table(data_folder(wanted.data, runs), config, wanted.label_fixes)
+    rounds = check_rounds(table, wanted, repeats)
+    opened = open_storage(url, create=False)
+    study = store(opened, wanted)
+    # another first command may have chosen the finalists
+    wanted = replace(wanted, confirmation=read_stored(study).confirmation)
+    plan = Plan.of_document(wanted)
+    order = _order(crew, url, study.study_name, runs, wanted, len(plan.finalists) * repeats, since)
+    show_plan(plan, wanted, table, rounds)
+    searched = load_study(opened, plan.of).get_trials(deepcopy=False)
+    show_work(plan, wanted, order, count_finished(study.get_trials(deepcopy=False)), searched)
+    return Supervisor(crew, order, timeout, storage_url, summary=summarise).run(first)
+
+
+def _order(crew: "Crew", url: str, name: str, runs: Path, wanted: "Stored", n_trials: int, since: float) -> "Order":
     from search.orders import Order
-    from search.rounds import SUFFIX, Plan
 
     slot = crew.slots[0]
     return Order(
         url,
-        Plan.of_document(wanted).of + SUFFIX,
+        name,
         str(runs),
         wanted.to_json(),
         device=slot.device,
@@ -91,34 +126,10 @@ def _order(crew: "Crew", url: str, runs: Path, wanted: "Stored", n_trials: int) 
         limits={"n_trials": n_trials, "max_epochs": None, "patience": None},
         keep=KEEP,
         cold=True,
-        since=time.time(),
+        since=since,
         grown_from=None,
         plan=False,
     )
-
-
-def _run(crew: "Crew", order: "Order", timeout: float | None, storage_url: str | None) -> int:
-    """Check and show what will be done, store it, and have the crew do it; torch loads meanwhile."""
-    from maskcls.dataset import data_folder, read_table
-    from search.confirm_birth import check_rounds, store
-    from search.confirm_text import show_plan, show_work, summarise
-    from search.limits import count_finished
-    from search.rounds import Plan
-    from search.storage import load_study, open_storage
-    from search.workers import Supervisor
-
-    first = crew.start(crew.slots[0])
-    wanted, runs = order.stored(), Path(order.runs)
-    plan = Plan.of_document(wanted)
-    config = wanted.config(dict(wanted.study.baseline))
-    table = read_table(data_folder(wanted.data, runs), config, wanted.label_fixes)
-    show_plan(plan, wanted, table, check_rounds(table, wanted, plan.repeats))
-    storage = open_storage(order.url, create=False)
-    study = store(storage, wanted)
-    searched = load_study(storage, plan.of).get_trials(deepcopy=False)
-    finished = count_finished(study.get_trials(deepcopy=False))
-    show_work(plan, wanted, order.asked().n_trials, finished, searched, order.workers)
-    return Supervisor(crew, order, timeout, storage_url, summary=summarise).run(first)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The study of a confirmation: found or chosen, checked before the first training, and stored.
 
-Who is trained again is decided once, before the first training; more repeats may be asked for at any time.
+Who is trained again is decided once, by the first command; more repeats may be asked for at any time.
 """
 
 from dataclasses import replace
@@ -37,8 +37,8 @@ def find(storage: RDBStorage, of: str) -> optuna.Study | None:
 
 
 def document(searched: optuna.Study, stored: Stored, there: optuna.Study | None, top: int, repeats: int) -> Stored:
-    """What the confirmation's study is to have: as stored, once it has begun; else with the finalists of now."""
-    if there is None or not there.get_trials(deepcopy=False):
+    """What the confirmation's study is to have: as stored, once there is one; else with the finalists of now."""
+    if there is None:
         _check_nobody_searches(searched)
         finalists = choose(searched.get_trials(deepcopy=False), stored, top, searched.study_name)
         plan = Plan(searched.study_name, finalists, top, repeats)
@@ -48,7 +48,10 @@ def document(searched: optuna.Study, stored: Stored, there: optuna.Study | None,
     _check_same_search(begun, stored, there.study_name)
     plan = Plan.of_document(begun)
     if plan.top != top:
-        say(f"The {len(plan.finalists) - 1} finalists were chosen by the first command and stay (--top {plan.top}).")
+        say(
+            f"The finalists were chosen by the first command and stay (--top {plan.top}); to choose anew,"
+            f" `python -m search.delete --study {there.study_name}` first."
+        )
     return replace(begun, confirmation=replace(plan, repeats=max(repeats, plan.repeats)).to_json())
 
 
@@ -114,14 +117,12 @@ def store(storage: RDBStorage, wanted: Stored) -> optuna.Study:
 
 
 def _update(study: optuna.Study, wanted: Stored) -> None:
-    """The finalists of a confirmation that has begun stay, whoever began it; the repeats only grow."""
+    """The finalists stay, whoever chose them; the repeats only grow."""
     begun = read_stored(study)
-    if study.get_trials(deepcopy=False):
-        plan = Plan.of_document(begun)
-        repeats = max(plan.repeats, Plan.of_document(wanted).repeats)
-        wanted = replace(begun, confirmation=replace(plan, repeats=repeats).to_json())
-    if wanted.to_json() != begun.to_json():
-        study.set_user_attr(KEY, wanted.to_json())
+    plan, repeats = Plan.of_document(begun), Plan.of_document(wanted).repeats
+    if repeats > plan.repeats:
+        more = replace(plan, repeats=repeats).to_json()
+        study.set_user_attr(KEY, replace(begun, confirmation=more).to_json())
 
 
 def _make(storage: RDBStorage, name: str, wanted: Stored) -> None:

@@ -16,6 +16,7 @@ from search.answer import Confirmation, Finalist
 from search.confirmation import LEAST_REPEATS, outcome_of, sentence, store_confirmation
 from search.live import describe_values, duration
 from search.notes import show_study
+from search.orders import Order
 from search.rounds import Plan
 from search.space import values_of
 from search.storage import backend_of, load_study
@@ -47,15 +48,14 @@ def show_plan(plan: Plan, stored: Stored, table: Table, rounds: Sequence[Table])
         title = ""
 
 
-def show_work(
-    plan: Plan, stored: Stored, n_trials: int, finished: int, search: Sequence[FrozenTrial], at_once: int
-) -> None:
+def show_work(plan: Plan, stored: Stored, order: Order, finished: int, search: Sequence[FrozenTrial]) -> None:
     """How much there is to do, and how long that takes, by what the finalists' own trials took."""
-    repeats = n_trials // len(plan.finalists)
+    n_trials = order.asked().n_trials
+    each = n_trials // len(plan.finalists)
     epochs = stored.config(dict(stored.study.baseline)).epochs
     say(
-        f"  trainings {finished} of {n_trials} done: {repeats} of each, of {epochs} epochs without pruning,"
-        " judged at the last evaluation"
+        f"  trainings {finished} of {n_trials} done: {each} of each, of {epochs} epochs without"
+        " pruning, judged at the last evaluation"
     )
     seconds = [
         fmean(search[number].user_attrs.get("seconds", 0.0) for number in found.trials)
@@ -63,7 +63,8 @@ def show_work(
         if found.trials
     ]
     if any(seconds):
-        say(f"  time      about {duration(fmean(seconds) * (n_trials - finished) / at_once)}, by the search's trials")
+        left = duration(fmean(seconds) * (n_trials - finished) / order.workers)
+        say(f"  time      about {left}, by the search's trials")
     say()
 
 

@@ -75,7 +75,7 @@ def show_standing(found: Found) -> None:
         facts = {name: facts[name] for name in ("trials", "spent", "last event")}
     for name, text in facts.items():
         say(f"  {name:<10}  {text}")
-    _show_running(found["running"])
+    _show_running(found["running"], "search.confirm" if found["confirms"] else "search.run")
     _show_failures(found["failures"], found["interruptions"])
 
 
@@ -123,7 +123,7 @@ def _patience(found: Found) -> str:
     return f"{count} trial{_s(count)} ended since the last one that was better than all before{beyond}"
 
 
-def _show_running(running: Sequence[Found]) -> None:
+def _show_running(running: Sequence[Found], command: str) -> None:
     say()
     if not running:
         say("Nothing is running.")
@@ -131,7 +131,7 @@ def _show_running(running: Sequence[Found]) -> None:
     titles = ("trial", "evaluation", "best F1", "slot", "host", "pid", "since", "process")
     show_table(titles, [_running_row(run) for run in running], (*NUMBERS, "pid"))
     if any(run["gone"] for run in running):
-        say("A trial whose process is gone waits for the next search.run of this study, which goes on with it.")
+        say(f"A trial whose process is gone waits for the next {command} of this study, which goes on with it.")
 
 
 def _running_row(run: Found) -> tuple[str, ...]:
