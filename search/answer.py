@@ -73,6 +73,10 @@ class Winner:
     """Shown, but never the answer to the question: the winner was tuned and chosen, the baseline was not."""
 
 
+LevelRole = Literal["reference", "other", ""]
+"""What a finalist stands for: the best setting of the baseline's level, that of another level, or itself alone."""
+
+
 @dataclass(frozen=True)
 class Finalist:
     """One recipe in the confirmation."""
@@ -86,6 +90,9 @@ class Finalist:
     """Macro F1 of every repeat."""
     against: Estimate | None
     """Less the baseline; None for the baseline, and while either has diverged."""
+    level: LevelRole = ""
+    against_reference: Estimate | None = None
+    """Of another level: less the reference, both the best settings of their levels. This answers the question."""
     diverged: tuple[int, ...] = ()
     """Repeats in which its training diverged: then it is judged no further."""
 

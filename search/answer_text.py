@@ -37,14 +37,16 @@ def difference(estimate: Estimate) -> str:
     return f"{estimate.value:+.3f} ({span(estimate)})"
 
 
+def decisive(comparison: Comparison) -> Estimate:
+    """What the verdict goes by: the recipes' interval where anything is known of seeds, else that of the models."""
+    return comparison.estimate if comparison.with_seeds is None else comparison.with_seeds
+
+
 def verdict_of(comparison: Comparison) -> str:
     """About the recipes where anything is known of seeds, else about the models at hand, and it says so."""
-    if comparison.about == "recipes":
-        return comparison.estimate.verdict
-    if comparison.with_seeds is not None:
-        return comparison.with_seeds.verdict
-    found = comparison.estimate.verdict
-    return found if found == SAME else f"{found} (these two trained models)"
+    found = decisive(comparison).verdict
+    speaks_of_models = comparison.about == "models" and comparison.with_seeds is None
+    return f"{found} (these two trained models)" if speaks_of_models and found != SAME else found
 
 
 def headline(factor: FactorAnswer) -> Level | None:
@@ -61,29 +63,25 @@ def _of_one_factor(factor: FactorAnswer, people: int) -> tuple[str, tuple[str, .
     verdict, compared = verdict_of(level.against), level.against
     first = (
         f"{_capital(verdict)}: {level.text} at its best scores {level.score.value:.3f} and {reference.text} at its best"
-        f" {reference.score.value:.3f}, a difference of {difference(compared.estimate)} on {people} validation people."
+        f" {reference.score.value:.3f}, a difference of {difference(decisive(compared))} on {people} validation people."
     )
     return verdict, (first, _what_it_is_about(compared))
 
 
 def _what_it_is_about(compared: Comparison) -> str:
     """Models or recipes, and what could have been seen."""
-    wide = compared.estimate if compared.with_seeds is None else compared.with_seeds
-    could = f"a difference of {wide.detectable:.3f} would be found four times in five"
+    could = f"a difference of {decisive(compared).detectable:.3f} would be found four times in five"
+    ours, theirs = compared.runs
     if compared.about == "recipes":
-        ours, theirs = compared.runs
         return f"The interval covers people and training seeds both ({ours} and {theirs} runs); {could}."
-    models = "These are two trained models, one run each" if max(compared.runs) == 1 else _uneven(compared.runs)
+    runs = "one run each" if max(compared.runs) == 1 else f"{ours} and {theirs} runs"
     if compared.with_seeds is None:
-        return f"{models}; of the recipes it says nothing, and {could}."
+        return f"That is of these two trained models, {runs}; of the recipes it says nothing. {_capital(could)}."
+    models = compared.estimate
     return (
-        f"{models}; of the recipes, the spread from training seed to training seed counted in, the interval is"
-        f" {wide.low:+.3f} to {wide.high:+.3f}, and {could}."
+        f"The interval covers people and training seeds, whose spread the study's repeated runs show ({runs} here);"
+        f" of these trained models alone it is {models.low:+.3f} to {models.high:+.3f}. {_capital(could)}."
     )
-
-
-def _uneven(runs: tuple[int, int]) -> str:
-    return f"These are trained models, {runs[0]} of the one recipe and {runs[1]} of the other"
 
 
 def _of_many(answer: Answer) -> tuple[str, tuple[str, ...]]:
@@ -96,7 +94,7 @@ def _of_many(answer: Answer) -> tuple[str, tuple[str, ...]]:
         if against is not None:
             groups.setdefault(verdict_of(against), []).append(f"{level.text} ({against.estimate.value:+.3f})")
     first = "; ".join(f"{verdict}: {', '.join(names)}" for verdict, names in groups.items())
-    widest = max((against.with_seeds or against.estimate).detectable for _, against in compared if against is not None)
+    widest = max(decisive(against).detectable for _, against in compared if against is not None)
     second = (
         f"Each is compared with the baseline's level, both at their best, on {answer.people} validation people; a"
         f" difference of {widest:.3f} would be found four times in five."
@@ -115,26 +113,54 @@ def _best_found(answer: Answer) -> tuple[str, tuple[str, ...]]:
     if winner.against_baseline is None:
         return "best found", (first, "It is the baseline's own setting.")
     against = winner.against_baseline
-    second = f"Against the baseline it is {verdict_of(against)}: {difference(against.estimate)}."
+    second = f"Against the baseline it is {verdict_of(against)}: {difference(decisive(against))}."
     return "best found", (first, second)
 
 
 def _confirmed(confirmation: Confirmation) -> tuple[str, tuple[str, ...]]:
     """Recipes, trained again and judged by others: the answer that stands before all others."""
-    winner = confirmation.finalists[confirmation.winner]
-    compared = [finalist for finalist in confirmation.finalists if finalist.against is not None]
-    shown = winner if winner.against is not None else max(compared, key=lambda finalist: _mean(finalist))
-    assert shown.against is not None
+    shown = confirmed_pair(confirmation)
+    if shown is None:
+        return OPEN, ("The confirmation has nothing to compare: its baseline diverged.", "It has to be chosen anew.")
+    ours, theirs, found = shown
     first = (
-        f"{_capital(shown.against.verdict)}: over {confirmation.repeats} fresh trainings each, {shown.name} scores"
-        f" {_mean(shown):.3f} and the baseline {_mean(confirmation.finalists[0]):.3f}, a difference of"
-        f" {difference(shown.against)}."
+        f"{_capital(found.verdict)}: over {confirmation.repeats} fresh trainings each, {ours.name} scores"
+        f" {_mean(ours):.3f} and {_called(theirs)} {_mean(theirs):.3f}, a difference of {difference(found)}."
     )
     second = (
         f"The interval covers people and training seeds: {confirmation.judges} people judged, none of whom had chosen a"
-        f" finalist; a difference of {shown.against.detectable:.3f} would be found four times in five."
+        f" finalist; a difference of {found.detectable:.3f} would be found four times in five."
     )
-    return shown.against.verdict, (first, second)
+    return found.verdict, (first, second)
+
+
+def confirmed_sentences(confirmation: Confirmation) -> tuple[str, ...]:
+    """The answer of a confirmation in two sentences."""
+    return _confirmed(confirmation)[1]
+
+
+def confirmed_pair(confirmation: Confirmation) -> tuple[Finalist, Finalist, Estimate] | None:
+    """What a confirmation answers: the best of the other levels less the reference, both the best of their levels.
+
+    Without levels the best finalist less the baseline. None where what they are compared with diverged.
+    """
+    finalists = confirmation.finalists
+    levels = [one for one in finalists if one.against_reference is not None]
+    if levels:
+        reference = next(one for one in finalists if one.level == "reference")
+        best = max(levels, key=_mean)
+        assert best.against_reference is not None
+        return best, reference, best.against_reference
+    others = [one for one in finalists if one.against is not None]
+    if not others:
+        return None
+    best = max(others, key=_mean)
+    assert best.against is not None
+    return best, finalists[0], best.against
+
+
+def _called(finalist: Finalist) -> str:
+    return "the baseline" if finalist.name == "baseline" else finalist.name
 
 
 def _mean(finalist: Finalist) -> float:

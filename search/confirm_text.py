@@ -13,6 +13,7 @@ from maskcls.errors import UserError, some
 from maskcls.evidence import Estimate
 from maskcls.split import missing_classes
 from search.answer import Confirmation, Finalist
+from search.answer_text import confirmed_sentences
 from search.confirmation import LEAST_REPEATS, outcome_of, sentence, store_confirmation
 from search.live import describe_values, duration
 from search.notes import show_study
@@ -92,7 +93,23 @@ def show(outcome: Confirmation, of: str) -> None:
     say(f"Confirmation of {of}: {outcome.repeats} of {outcome.planned} repeats, {outcome.judges} judges")
     titles = ("finalist", "mean F1", "range", "from baseline", "95 % interval", "verdict")
     show_table(titles, [_row(found) for found in outcome.finalists], ("mean F1", "from baseline"))
+    _show_levels(outcome)
     say(sentence(outcome))
+
+
+def _show_levels(outcome: Confirmation) -> None:
+    """What answers the study's question: every level at its best, less the best of the baseline's level."""
+    levels = [(one, one.against_reference) for one in outcome.finalists if one.against_reference is not None]
+    if not levels:
+        return
+    reference = next(one.name for one in outcome.finalists if one.level == "reference")
+    say()
+    rows = [(one.name, f"{found.value:+.4f}", _interval(found), found.verdict) for one, found in levels]
+    titles = ("level at its best", f"from {reference}", "95 % interval", "verdict")
+    show_table(titles, rows, titles[1:2])
+    for line in confirmed_sentences(outcome):
+        say(line)
+    say()
 
 
 def _row(found: Finalist) -> tuple[str, ...]:

@@ -42,12 +42,18 @@ def read_confirmation(study: optuna.Study) -> Confirmation | None:
             values=found["values"],
             trials=tuple(found["trials"]),
             scores=tuple(found["scores"]),
-            against=None if found["against"] is None else Estimate(**found["against"]),
+            against=_estimate(found["against"]),
+            level=found["level"],
+            against_reference=_estimate(found["against_reference"]),
             diverged=tuple(found["diverged"]),
         )
         for found in values["finalists"]
     )
     return Confirmation(**{**values, "finalists": finalists})
+
+
+def _estimate(values: Mapping[str, float] | None) -> Estimate | None:
+    return None if values is None else Estimate(**values)
 
 
 def store_confirmation(study: optuna.Study, outcome: Confirmation | None) -> None:
@@ -73,21 +79,24 @@ def outcome_of(study: optuna.Study, stored: Stored, runs: Path) -> Confirmation 
         return None
     shelf = Shelf(runs / study.study_name, stored.config(dict(stored.study.baseline)).task)
     counts_CR = [[_counts(shelf, done[repeat, index]) for repeat in whole] for index in judged]
-    against_C, judges = _compare(counts_CR, has_baseline=judged[0] == 0)
-    estimates = dict(zip(judged, against_C, strict=True))
+    judges = Judges(counts_CR)
+    against = dict(zip(judged, judges.against(0) if judged[0] == 0 else [None] * len(judged), strict=True))
+    levels = _against_reference(judges, judged, plan)
     finalists = tuple(
         Finalist(
             name=found.name,
             values=_plain(values_of(stored.study.space, found.params)),
             trials=found.trials,
             scores=tuple(_value(done[repeat, index]) for repeat in whole if (repeat, index) in done),
-            against=estimates.get(index),
+            against=against.get(index),
+            level=found.level,
+            against_reference=levels.get(index),
             diverged=diverged_C[index],
         )
         for index, found in enumerate(plan.finalists)
     )
     winner = max(judged, key=lambda index: fmean(finalists[index].scores))
-    return Confirmation(study.study_name, finalists, len(whole), plan.repeats, judges, winner)
+    return Confirmation(study.study_name, finalists, len(whole), plan.repeats, judges.number, winner)
 
 
 def _diverged(trials: Sequence[FrozenTrial], index: int) -> tuple[int, ...]:
@@ -115,18 +124,35 @@ def _counts(shelf: Shelf, trial: FrozenTrial) -> Counts:
     return shelf.counts(trial)
 
 
-def _compare(counts_CR: Sequence[Sequence[Counts]], has_baseline: bool) -> tuple[list[Estimate | None], int]:
-    """(each one's difference from the first, the baseline; how many people judged)."""
-    repeats = len(counts_CR[0])
-    # one candidate after the other: the first run in which somebody judged is then that person's first repeat
-    aligned, first_P = align([counts for counts_R in counts_CR for counts in counts_R])
-    if not has_baseline or len(counts_CR) < 2:
-        return [None] * len(counts_CR), len(first_P)
-    runs_CR = [aligned[start : start + repeats] for start in range(0, len(aligned), repeats)]
-    resamples = resample(aligned[0], group_P=first_P)
-    others = range(1, len(runs_CR))
-    found = [compare_repeats(runs_CR, index, 0, resamples, macro_f1, len(others)) for index in others]
-    return [None, *found], len(first_P)
+class Judges:
+    """Everybody who judged, and what each of C finalists got from them in R repeats."""
+
+    def __init__(self, counts_CR: Sequence[Sequence[Counts]]) -> None:
+        repeats = len(counts_CR[0])
+        # one finalist after the other: the first run in which somebody judged is then that person's first repeat
+        aligned, first_P = align([counts for counts_R in counts_CR for counts in counts_R])
+        self.runs_CR = [aligned[start : start + repeats] for start in range(0, len(aligned), repeats)]
+        self.number = len(first_P)
+        self.resamples = resample(aligned[0], group_P=first_P)
+
+    def against(self, reference: int, only: Sequence[int] | None = None) -> list[Estimate | None]:
+        """Each one's difference from one of them, None for that one itself and for those not asked for."""
+        asked = [index for index in only or range(len(self.runs_CR)) if index != reference]
+        return [
+            compare_repeats(self.runs_CR, index, reference, self.resamples, macro_f1, len(asked))
+            if index in asked
+            else None
+            for index in range(len(self.runs_CR))
+        ]
+
+
+def _against_reference(judges: Judges, judged: Sequence[int], plan: Plan) -> dict[int, Estimate | None]:
+    """Every other level's difference from the reference; empty where nobody speaks for the baseline's level."""
+    roles = [plan.finalists[index].level for index in judged]
+    others = [place for place, role in enumerate(roles) if role == "other"]
+    if "reference" not in roles or not others:
+        return {}
+    return dict(zip(judged, judges.against(roles.index("reference"), others), strict=True))
 
 
 def sentence(outcome: Confirmation) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from maskcls.errors import UserError
+from search.answer import LevelRole
 from search.replicates import runs_by_setting, setting, values_of_runs
 from search.rounds import Candidate
 from search.space import distributions, factors, params_of, values_of
@@ -14,6 +15,8 @@ from search.stored import Stored
 from search.study import Choice, Study, Subset, encode
 
 BASELINE = "baseline"
+
+Levels = tuple[int, ...]
 
 Runs = list[FrozenTrial]
 """The complete trials of one setting, the first one first."""
@@ -31,33 +34,64 @@ def choose(trials: Sequence[FrozenTrial], stored: Stored, top: int, name: str) -
     parameters = distributions(study.space).keys()
     runs = runs_by_setting(trial for trial in trials if parameters <= trial.params.keys())
     ranked = sorted(runs.values(), key=lambda found: (-fmean(values_of_runs(found)), found[0].number))
-    others = [found for found in _level_by_level(study, ranked) if setting(found[0].params) != setting(base)][:top]
+    leaders = _leaders(study, ranked)
+    others = _others(ranked, leaders, _levels(study, base), base, top)
     if not others:
         raise UserError(
             f"Study {name!r} has no complete trial but the baseline's, so there is nothing to confirm;"
             " give it more by `python -m search.run`."
         )
-    known = tuple(trial.number for trial in runs.get(setting(base), []))
-    names = _names(study, base, others)
-    found = [Candidate(name, dict(one[0].params), _numbers(one)) for name, one in zip(names, others, strict=True)]
-    return (Candidate(BASELINE, base, known), *found)
+    known = runs.get(setting(base), [])
+    names = (BASELINE, *_names(study, base, others))
+    return tuple(
+        Candidate(name, params, _numbers(one), _role(study, params, base, one, leaders))
+        for name, params, one in zip(
+            names, (base, *(dict(one[0].params) for one in others)), (known, *others), strict=True
+        )
+    )
+
+
+def _leaders(study: Study, ranked: Sequence[Runs]) -> dict[Levels, Runs]:
+    """The best setting of each level, the best levels first; none without scientific knobs."""
+    leaders: dict[Levels, Runs] = {}
+    for runs in ranked if study.scientific else ():
+        leaders.setdefault(_levels(study, runs[0].params), runs)
+    return leaders
+
+
+def _levels(study: Study, params: Mapping[str, Any]) -> Levels:
+    return tuple(factor.level(params) for factor in factors(study.scientific))
+
+
+def _others(
+    ranked: Sequence[Runs], leaders: Mapping[Levels, Runs], at: Levels, base: Mapping[str, Any], top: int
+) -> list[Runs]:
+    """``top`` settings beside the baseline's: the leaders, then the next best; among them the leader of its level.
+
+    Without the best setting of the baseline's level there would be nothing fair to compare the other levels with.
+    """
+    rest = [runs for runs in ranked if not any(runs is leader for leader in leaders.values())]
+    found = [runs for runs in (*leaders.values(), *rest) if setting(runs[0].params) != setting(base)]
+    reference = leaders.get(at)
+    chosen = found[:top]
+    if top > 1 and any(runs is reference for runs in found[top:]) and reference is not None:
+        chosen[-1] = reference
+    return chosen
+
+
+def _role(
+    study: Study, params: Mapping[str, Any], base: Mapping[str, Any], runs: Runs, leaders: Mapping[Levels, Runs]
+) -> LevelRole:
+    """Which level the setting speaks for. The baseline speaks for its own where nothing there is complete."""
+    levels = _levels(study, params)
+    leader = leaders.get(levels)
+    if not study.scientific or (leader is not None and leader is not runs):
+        return ""
+    return "reference" if levels == _levels(study, base) else "other"
 
 
 def _numbers(runs: Runs) -> tuple[int, ...]:
     return tuple(trial.number for trial in runs)
-
-
-def _level_by_level(study: Study, ranked: Sequence[Runs]) -> list[Runs]:
-    """The first of each level, then the others; each in their order."""
-    seen, first, rest = set(), [], []
-    for runs in ranked:
-        levels = tuple(factor.level(runs[0].params) for factor in factors(study.scientific))
-        if levels in seen or not study.scientific:
-            rest.append(runs)
-        else:
-            first.append(runs)
-        seen.add(levels)
-    return first + rest
 
 
 def _names(study: Study, base: Mapping[str, Any], chosen: Sequence[Runs]) -> list[str]:

@@ -15,6 +15,7 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from search.answer import LevelRole
 from search.policy import MOST_SEEDS, AnyPolicy, Policy, Proposal
 from search.space import distributions
 from search.stored import Stored
@@ -35,6 +36,8 @@ class Candidate:
     params: dict[str, Any]
     trials: tuple[int, ...]
     """Its complete trials in the search, one of each training seed."""
+    level: LevelRole = ""
+    """Which level it speaks for, as the best setting found there: the baseline's (the reference), or another."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ class Plan:
         assert stored.confirmation is not None
         values = dict(stored.confirmation)
         found = values.pop("finalists")
-        finalists = (Candidate(one["name"], one["params"], tuple(one["trials"])) for one in found)
+        finalists = (Candidate(**{**one, "trials": tuple(one["trials"])}) for one in found)
         return Plan(finalists=tuple(finalists), **values)
 
 

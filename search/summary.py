@@ -1,18 +1,22 @@
-"""What a study came to so far: its levels, its best trial beside the baseline, and what to type next."""
+"""What a study came to so far: its levels, its best trial beside the baseline, the answer, what to type next."""
 
 from pathlib import Path
 from statistics import fmean
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from maskcls.cli import say
+from maskcls.evidence import Estimate
+from search.answer import FactorAnswer, Winner
+from search.answer_text import decisive, difference, verdict_of
+from search.answering import answer_of
 from search.keep import best_trials
 from search.limits import FINISHED
 from search.live import describe_values, duration
-from search.replicates import incumbent, noise, values_of_runs
+from search.replicates import incumbent, values_of_runs
 from search.savings import savings
-from search.space import Factor, factors, values_of
+from search.space import values_of
 from search.storage import default_url
 from search.stored import Stored
 
@@ -24,8 +28,9 @@ def summarise(study: optuna.Study, stored: Stored, runs: Path, storage_url: str 
     if best is None:
         say("No trial is complete yet.")
         return
-    for factor in factors(stored.study.scientific):
-        _show_factor(factor, trials)
+    answer = answer_of(study, stored, runs)
+    for factor in answer.factors:
+        _show_factor(factor)
     _show_trial("best", best, stored)
     leading = incumbent(trials)
     if len(leading) > 1:
@@ -33,35 +38,46 @@ def summarise(study: optuna.Study, stored: Stored, runs: Path, storage_url: str 
         mean = fmean(values_of_runs(leading))
         say(f"leads     mean of {len(leading)} runs: macro F1 {mean:.4f}  {values}")
     baseline = next((trial for trial in trials if trial.user_attrs.get("role") == "baseline"), None)
-    known = noise(trials)
     if baseline is not None and baseline.number != best.number:
         _show_trial("baseline", baseline, stored)
-    if known is not None:
-        say(f"noise     {known.describe()}")
-    _show_gain(best, baseline, is_noise_known=known is not None)
+    if answer.noise is not None:
+        say(f"noise     {answer.noise.describe()}")
+    if answer.winner is not None:
+        _show_winner(answer.winner)
     _show_pruning(trials)
+    say()
+    for sentence in answer.sentences:
+        say(sentence)
+    say()
     _show_next(study.study_name, runs, storage_url)
 
 
-def _show_gain(best: FrozenTrial, baseline: FrozenTrial | None, is_noise_known: bool) -> None:
-    if baseline is None or baseline.number == best.number or best.value is None or baseline.value is None:
-        return
-    luck = "" if is_noise_known else "; one run each: part of it is luck"
-    what = "The best is" if best.params != baseline.params else "The best is the baseline with another seed,"
-    say(f"{what} {best.value - baseline.value:+.4f} from the baseline{luck}.")
+def _show_winner(winner: Winner) -> None:
+    """What the best trial is worth, and how it stands to the baseline: never the answer to a question."""
+    say(
+        f"chosen    from {winner.candidates} complete trials by the people who judge it: macro F1"
+        f" {winner.corrected:.4f} is to be expected on others"
+    )
+    against = winner.against_baseline
+    if against is not None:
+        say(f"          against the baseline {difference(decisive(against))}: {verdict_of(against)}")
 
 
-def _show_factor(factor: Factor, trials: list[FrozenTrial]) -> None:
-    """Each level's share of the trials, and its best."""
-    say(f"{factor.param}: each level at its best, not yet told from noise")
-    for index in range(len(factor.levels)):
-        # a repeated run is another draw of the same lottery, which other levels do not get
-        here = [t for t in trials if factor.level(t.params) == index and t.user_attrs.get("role") != "replicate"]
-        complete = [trial for trial in here if trial.state == TrialState.COMPLETE]
-        best = max((trial.value for trial in complete if trial.value is not None), default=None)
-        shown = "   -  " if best is None else f"{best:.4f}"
-        pruned = len(here) - len(complete)
-        say(f"  {factor.describe(index):32s} {shown}  {len(complete)} complete, {pruned} pruned")
+def _show_factor(factor: FactorAnswer) -> None:
+    """Each level's share of the trials, its best, and the difference from the reference."""
+    reference = factor.levels[factor.reference]
+    say(f"{factor.param}: each level at its best, with 95 % intervals")
+    for level in factor.levels:
+        score = "   -  " + " " * 18 if level.score is None else _score(level.score)
+        told = "the reference" if level is reference else ""
+        if level.against is not None:
+            told = f"{difference(decisive(level.against))}: {verdict_of(level.against)}"
+        counts = f"{level.complete} complete, {level.pruned} pruned"
+        say(f"  {level.text:28s} {score}  {counts:22s}  {told}".rstrip())
+
+
+def _score(found: Estimate) -> str:
+    return f"{found.value:.4f} ({max(0.0, found.low):.3f} to {min(1.0, found.high):.3f})"
 
 
 def _show_trial(role: str, trial: FrozenTrial, stored: Stored) -> None:
@@ -97,6 +113,8 @@ def _show_next(name: str, runs: Path, storage_url: str | None) -> None:
     where = place_words(runs, storage_url)
     url = storage_url or default_url(runs)
     say("Next:")
+    say(f"  python -m search.report --study {name}{where}")
+    say(f"  python -m search.confirm --study {name}{where}")
     say(f"  python -m search.export --study {name} -o best.toml{where}")
     say(f"  python -m search.dashboard{where}")
     say(f"  optuna-dashboard {url} --artifact-dir {runs}/artifacts")

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 import maskcls.evaluate
 import maskcls.predict
 import maskcls.train
+import search.compare
 import search.compose
 import search.confirm
 import search.dashboard
@@ -30,6 +31,7 @@ COMMANDS = {
         maskcls.evaluate,
         maskcls.predict,
         maskcls.train,
+        search.compare,
         search.compose,
         search.confirm,
         search.dashboard,
@@ -57,7 +59,8 @@ def options_of(main: object) -> dict[str, object]:
     app = typer.Typer(add_completion=False)
     app.command()(main)  # type: ignore[arg-type]
     command = typer.main.get_command(app)
-    return {flag: parameter for parameter in command.params for flag in parameter.opts if parameter.name != "help"}
+    options = [found for found in command.params if found.param_type_name == "option" and found.name != "help"]
+    return {flag: parameter for parameter in options for flag in parameter.opts}
 
 
 @pytest.mark.parametrize("words", [words for words in readme_commands() if words[0] in COMMANDS], ids=" ".join)

@@ -14,6 +14,7 @@ COMMANDS = (
     "search.delete",
     "search.confirm",
     "search.compose",
+    "search.compare",
 )
 HEAVY = ("torch", "timm", "torchvision", "sklearn", "optuna", "optuna_dashboard", "pandas", "matplotlib", "sqlalchemy")
 
