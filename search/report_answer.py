@@ -7,7 +7,7 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from maskcls.evidence import Estimate
-from search.answer import Answer, Comparison, Confirmation, FactorAnswer, Level
+from search.answer import Answer, Comparison, Confirmation, FactorAnswer, Finalist, Level
 from search.answer_text import verdict_of
 from search.live import describe_values
 from search.report_blocks import (
@@ -119,24 +119,33 @@ def _setting(values: Mapping[str, Any], trials: tuple[int, ...]) -> str:
     return f"{describe_values(values)} ({which})".strip()
 
 
+CONFIRM_TITLES = ("recipe", "mean macro F1", "difference from the baseline", "verdict", "each repeat", "setting")
+
+
 def confirmation_section(confirmation: Confirmation) -> Section:
     """Finalists and baseline, trained again and judged by people who chose nobody."""
-    rows = []
-    for finalist in confirmation.finalists:
-        mean = number(fmean(finalist.scores)) if finalist.scores else "–"
-        against = finalist.against
-        compared = ("–", "–", "reference") if against is None else (signed(against.value), signed_spread(against))
-        verdict = () if against is None else (with_sign(against.verdict),)
-        every = ", ".join(number(score) for score in finalist.scores) or "–"
-        rows.append((finalist.name, mean, *compared, *verdict, every, describe_values(finalist.values)))
-    titles = ("recipe", "mean macro F1", "difference", "95 % interval", "verdict", "each repeat", "setting")
+    rows = tuple(_finalist_row(finalist, index == 0) for index, finalist in enumerate(confirmation.finalists))
     text = Text(
-        f"The finalists and the baseline were trained again with fresh splits and seeds,"
+        f"The baseline and {count_of(len(rows) - 1, 'finalist')} were trained again with seeds of their own,"
         f" {confirmation.repeats} of {confirmation.planned} repeats so far, and judged by"
         f" {count_of(confirmation.judges, 'person', 'people')} who chose none of them (study {confirmation.study})."
+        " Intervals are over people and training seeds."
     )
-    table = Table(titles, tuple(rows), titles[1:4], strong=(confirmation.winner,))
+    table = Table(CONFIRM_TITLES, rows, CONFIRM_TITLES[1:3], strong=(confirmation.winner,))
     return Section("Confirmation", (text, table))
+
+
+def _finalist_row(finalist: Finalist, is_baseline: bool) -> tuple[str, ...]:
+    mean = number(fmean(finalist.scores)) if finalist.scores else "–"
+    every = ", ".join(number(score) for score in finalist.scores) or "–"
+    if finalist.diverged:
+        verdict = f"diverged in repeat {listed(finalist.diverged)}"
+    elif is_baseline:
+        verdict = "reference"
+    else:
+        verdict = "… not compared" if finalist.against is None else with_sign(finalist.against.verdict)
+    against = "–" if finalist.against is None else _difference(finalist.against)
+    return (finalist.name, mean, against, verdict, every, describe_values(finalist.values))
 
 
 BEST_TITLES = ("", "trial", "macro F1", "95 % interval", "mask", "gender", "age", "accuracy", "loss", "setting")

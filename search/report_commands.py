@@ -24,15 +24,25 @@ def commands_section(material: Material) -> Section:
     )
     train += _photo_options(material)
     train += f" --runs {material.options.runs}" if str(material.options.runs) != "runs" else ""
-    lines = [run_command_of(material), f"python -m search.export --study {name} -o best.toml{where}", train]
+    export = f"python -m search.export --study {name} -o best.toml{where}"
+    lines = [line for line in (run_command_of(material), _confirm_command(material, where), export, train) if line]
     blocks: list[Block] = [Code("\n".join(lines)), Text(_note(material))]
     return Section("How to reproduce it", (*blocks, Facts(tuple(_facts(material)))))
+
+
+def _confirm_command(material: Material, where: str) -> str:
+    """Nothing for a study that has not been confirmed."""
+    found = material.answer.confirmation
+    if found is None:
+        return ""
+    asked = f"--top {len(found.finalists) - 1} --repeats {found.planned}"
+    return f"python -m search.confirm --study {material.study.study_name} {asked}{where}"
 
 
 def _note(material: Material) -> str:
     told = (
         "The first command continues the study, or makes it again where there is none: trial for trial the same with"
-        " one worker on a CPU of the same kind and thread count. The other two train the best trial again."
+        " one worker on a CPU of the same kind and thread count. The last two train the best trial again."
     )
     file, _ = _file_of(material)
     return told if file else f"{told} The study's own file is not in studies/; put its path in place of FILE."
@@ -70,7 +80,7 @@ def _file_of(material: Material) -> tuple[str, Study | None]:
         except UserError:
             continue
         if study.question == material.stored.study.question:
-            is_preview = material.stored.study.synthetic and not study.synthetic
+            is_preview = name.endswith(PREVIEW) and not study.synthetic
             return file, preview_of(study) if is_preview else study
     return "", None
 
