@@ -31,7 +31,7 @@ from search.report_figures import Dot, draw_dots
 
 def lead_of(answer: Answer) -> tuple[Block, ...]:
     """Below the two sentences: what they rest on, as a drawing, and the caveats."""
-    figure = levels_figure(answer)
+    figure = confirmation_figure(answer.confirmation) or levels_figure(answer)
     caveats = Bullets(answer.caveats) if answer.caveats else None
     return tuple(block for block in (figure, caveats) if block is not None)
 
@@ -72,7 +72,10 @@ def levels_section(material: Material) -> Section:
         " alone. That of the recipes has the spread from training seed to training seed in it, and where it is known"
         " the verdict goes by it."
     )
-    return Section("Levels", (text, *(_levels_table(factor) for factor in answer.factors)))
+    leads = confirmation_figure(answer.confirmation) is None
+    figure = None if leads else levels_figure(answer)
+    tables = (_levels_table(factor) for factor in answer.factors)
+    return Section("Levels", (text, *((figure,) if figure else ()), *tables))
 
 
 LEVEL_TITLES = (
@@ -119,7 +122,25 @@ def _setting(values: Mapping[str, Any], trials: tuple[int, ...]) -> str:
     return f"{describe_values(values)} ({which})".strip()
 
 
-CONFIRM_TITLES = ("recipe", "mean macro F1", "difference from the baseline", "verdict", "each repeat", "setting")
+def confirmation_figure(confirmation: Confirmation | None) -> Figure | None:
+    """What each finalist is worth beside the baseline; None while nothing is confirmed."""
+    finalists = confirmation.finalists if confirmation else ()
+    dots = [Dot(one.name, one.against, one.against.verdict) for one in finalists if one.against is not None]
+    if not dots:
+        return None
+    seen = "; ".join(f"{dot.text} {_difference(dot.estimate)}" for dot in dots)
+    alt = f"Difference of macro F1 from the baseline, with its 95 % interval: {seen}."
+    caption = (
+        "Finalists less the baseline, trained again and judged by people who chose none of them, with 95 % intervals"
+        " over people and training seeds. A triangle up or down is beyond noise."
+    )
+    return draw_dots("confirmation", dots, "difference of macro F1", alt, caption, zero=True)
+
+
+CONFIRM_TITLES = (
+    *("recipe", "mean macro F1", "less the baseline", "verdict", "less the reference level", "verdict there"),
+    *("each repeat", "setting"),
+)
 
 
 def confirmation_section(confirmation: Confirmation) -> Section:
@@ -129,23 +150,28 @@ def confirmation_section(confirmation: Confirmation) -> Section:
         f"The baseline and {count_of(len(rows) - 1, 'finalist')} were trained again with seeds of their own,"
         f" {confirmation.repeats} of {confirmation.planned} repeats so far, and judged by"
         f" {count_of(confirmation.judges, 'person', 'people')} who chose none of them (study {confirmation.study})."
-        " Intervals are over people and training seeds."
+        " Intervals are over people and training seeds. The question is answered by the levels, each at its best: less"
+        " the reference level."
     )
-    table = Table(CONFIRM_TITLES, rows, CONFIRM_TITLES[1:3], strong=(confirmation.winner,))
-    return Section("Confirmation", (text, table))
+    numbers = ("mean macro F1", "less the baseline", "less the reference level")
+    return Section("Confirmation", (text, Table(CONFIRM_TITLES, rows, numbers, strong=(confirmation.winner,))))
 
 
 def _finalist_row(finalist: Finalist, is_baseline: bool) -> tuple[str, ...]:
     mean = number(fmean(finalist.scores)) if finalist.scores else "–"
     every = ", ".join(number(score) for score in finalist.scores) or "–"
+    against = _compared(finalist.against, is_baseline)
     if finalist.diverged:
-        verdict = f"diverged in repeat {listed(finalist.diverged)}"
-    elif is_baseline:
-        verdict = "reference"
-    else:
-        verdict = "… not compared" if finalist.against is None else with_sign(finalist.against.verdict)
-    against = "–" if finalist.against is None else _difference(finalist.against)
-    return (finalist.name, mean, against, verdict, every, describe_values(finalist.values))
+        against = ("–", f"diverged in repeat {listed(finalist.diverged)}")
+    levels = _compared(finalist.against_reference, finalist.level == "reference")
+    return (finalist.name, mean, *against, *levels, every, describe_values(finalist.values))
+
+
+def _compared(found: Estimate | None, is_reference: bool) -> tuple[str, str]:
+    """Difference and verdict."""
+    if found is None:
+        return ("–", "reference" if is_reference else "–")
+    return (_difference(found), with_sign(found.verdict))
 
 
 BEST_TITLES = ("", "trial", "macro F1", "95 % interval", "mask", "gender", "age", "accuracy", "loss", "setting")

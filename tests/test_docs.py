@@ -17,6 +17,7 @@ import search.confirm
 import search.dashboard
 import search.delete
 import search.export
+import search.report
 import search.run
 import search.status
 from maskcls.augment import AUGMENTATIONS, DESCRIPTIONS
@@ -37,6 +38,7 @@ COMMANDS = {
         search.dashboard,
         search.delete,
         search.export,
+        search.report,
         search.run,
         search.status,
     )

@@ -15,8 +15,12 @@ COMMANDS = (
     "search.confirm",
     "search.compose",
     "search.compare",
+    "search.report",
 )
-HEAVY = ("torch", "timm", "torchvision", "sklearn", "optuna", "optuna_dashboard", "pandas", "matplotlib", "sqlalchemy")
+HEAVY = (
+    *("torch", "timm", "torchvision", "sklearn", "optuna", "optuna_dashboard", "pandas", "matplotlib", "sqlalchemy"),
+    *("jinja2", "plotly"),
+)
 
 REPORT = """
 import atexit, runpy, sys

@@ -382,16 +382,21 @@ def test_a_confirmation_is_a_table(played: Played) -> None:
     material = played.material()
     better = material.answer.factors[0].levels[1].against
     assert better is not None
+    found = better.estimate
     finalists = (
-        Finalist("baseline", {"drop_rate": 0.0}, (0,), (0.5, 0.52), None),
-        Finalist("drop_rate = 0.5", {"drop_rate": 0.5}, (1,), (0.7, 0.74), better.estimate),
-        Finalist("trial 3", {"drop_rate": 0.5}, (3,), (), None, (2,)),
+        Finalist("baseline", {"drop_rate": 0.0}, (0,), (0.5, 0.52), None, level="reference"),
+        Finalist(
+            "drop_rate = 0.5", {"drop_rate": 0.5}, (1,), (0.7, 0.74), found, level="other", against_reference=found
+        ),
+        Finalist("trial 3", {"drop_rate": 0.5}, (3,), (), None, diverged=(2,)),
     )
     outcome = Confirmation("toy-confirm", finalists, 2, 5, 48, 1)
     answer = replace(material.answer, confirmation=outcome)
     page = Page(to_html(make_report(replace(material, answer=answer))))
     rows = page.table("Confirmation")
     assert rows["drop_rate = 0.5"]["mean macro F1"] == "0.7200"
+    assert rows["drop_rate = 0.5"]["less the reference level"].startswith(f"{found.value:+.4f} (")
+    assert rows["baseline"]["verdict there"] == "reference"
     assert rows["trial 3"]["verdict"] == "diverged in repeat 2"
     assert "48 people" in page.text["Confirmation"]
     assert "search.confirm --study toy --top 2 --repeats 5" in page.text["How to reproduce it"]
