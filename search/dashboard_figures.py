@@ -1,13 +1,13 @@
 """The report's figures for the dashboard, where one can point at a value: levels, learning curves, changes by class."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna
 import plotly.graph_objects as go
 
 from maskcls.evidence import Estimate
-from search.answer import Answer
+from search.answer import Answer, Confirmation
 from search.report_blocks import number, signed, signed_spread, spread
 from search.report_classes import class_changes
 from search.report_data import Material
@@ -21,7 +21,12 @@ def save_figures(material: Material) -> None:
     """Show them with the study; those of an older report are replaced."""
     from optuna_dashboard import save_plotly_graph_object
 
-    figures = {"levels": _levels(material.answer), "curves": _curves(material), "classes": _classes(material)}
+    figures = {
+        "levels": _levels(material.answer),
+        "confirmation": _confirmation(material.answer.confirmation),
+        "curves": _curves(material),
+        "classes": _classes(material),
+    }
     for name, figure in figures.items():
         if figure is not None:
             save_plotly_graph_object(material.study, figure, graph_object_id=f"report-{name}")
@@ -41,17 +46,24 @@ def _levels(answer: Answer) -> go.Figure | None:
     return _laid_out(figure, "Each level at its best", "macro F1")
 
 
+def _confirmation(confirmation: Confirmation | None) -> go.Figure | None:
+    finalists = confirmation.finalists if confirmation else ()
+    against = {finalist.name: finalist.against for finalist in finalists if finalist.against is not None}
+    return _differences(against, "Confirmation: less the baseline", "difference of macro F1") if against else None
+
+
 def _classes(material: Material) -> go.Figure | None:
-    changes = class_changes(material)
-    if not changes:
-        return None
-    found = [change.estimate for change in changes]
-    texts = [f"{change.name}: {signed(e.value)} ({signed_spread(e)})" for change, e in zip(changes, found, strict=True)]
-    colours = [COLOURS.get(estimate.verdict, GREY) for estimate in found]
-    symbols = [SYMBOLS.get(estimate.verdict, "circle") for estimate in found]
-    figure = go.Figure(_dots([change.name for change in changes], found, texts, colours, symbols))
+    changes = {change.name: change.estimate for change in class_changes(material)}
+    return _differences(changes, "Change from baseline to best", "change of F1") if changes else None
+
+
+def _differences(found: Mapping[str, Estimate], title: str, axis: str) -> go.Figure:
+    texts = [f"{name}: {signed(one.value)} ({signed_spread(one)})" for name, one in found.items()]
+    colours = [COLOURS.get(one.verdict, GREY) for one in found.values()]
+    symbols = [SYMBOLS.get(one.verdict, "circle") for one in found.values()]
+    figure = go.Figure(_dots(list(found), list(found.values()), texts, colours, symbols))
     figure.add_vline(x=0, line_color="#333333", line_width=1)
-    return _laid_out(figure, "Change from baseline to best", "change of F1")
+    return _laid_out(figure, title, axis)
 
 
 def _dots(

@@ -1,14 +1,14 @@
 """What a study has on the disk: its folder, and its pictures among those of all studies."""
 
+import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import optuna
-from optuna.artifacts import get_all_artifact_meta
 from optuna.storages import RDBStorage
-from optuna.trial import FrozenTrial
 
 from maskcls.errors import UserError
 from search.storage import backend_of, default_url, has_study, is_there, load_study, open_storage
@@ -58,11 +58,23 @@ def pictures_of(study: optuna.Study, runs: Path) -> list[Path]:
 
 
 def _artifact_ids(study: optuna.Study) -> set[str]:
-    storage = backend_of(study)
     trials = study.get_trials(deepcopy=False)
-    owners: list[optuna.Study | FrozenTrial] = [study]
-    owners += [trial for trial in trials if any(key.startswith(ARTIFACTS) for key in trial.system_attrs)]
-    return {meta.artifact_id for owner in owners for meta in get_all_artifact_meta(owner, storage=storage)}
+    return {
+        found
+        for owner in (study_artifacts(study), *(_artifacts(trial.system_attrs) for trial in trials))
+        for found in owner
+    }
+
+
+def study_artifacts(study: optuna.Study) -> dict[str, str]:
+    """Id -> file name of the artifacts of the study itself, its trials' left out."""
+    return _artifacts(backend_of(study).get_study_system_attrs(study._study_id))
+
+
+def _artifacts(attributes: Mapping[str, Any]) -> dict[str, str]:
+    """Of Optuna's own attributes. One deleted in the dashboard is null there, which optuna.artifacts cannot read."""
+    found = [json.loads(value) for key, value in attributes.items() if key.startswith(f"{ARTIFACTS}:")]
+    return {facts["artifact_id"]: facts["filename"] for facts in found if facts is not None}
 
 
 def size_of(paths: Iterable[Path]) -> int:

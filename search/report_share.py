@@ -1,6 +1,5 @@
 """The report in the dashboard: the note on the study, figures to point at, and the two files to download."""
 
-import json
 from pathlib import Path
 
 import optuna
@@ -8,12 +7,9 @@ from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 
 from search.dashboard_figures import save_figures
 from search.notes import show_study
-from search.remains import ARTIFACTS
+from search.remains import ARTIFACTS, study_artifacts
 from search.report_blocks import with_sign
 from search.report_data import Material
-
-PREFIX = "artifacts:"
-"""Of the study attributes that name its artifacts; Optuna's own."""
 
 
 def share(material: Material, *files: Path) -> None:
@@ -30,16 +26,9 @@ def share(material: Material, *files: Path) -> None:
 def _upload(study: optuna.Study, folder: Path, file: Path) -> None:
     """As an artifact of the study. One of this name is written anew: Optuna cannot take an artifact back."""
     store = FileSystemArtifactStore(folder)
-    known = _artifacts(study).get(file.name)
+    known = {name: found for found, name in study_artifacts(study).items()}.get(file.name)
     if known is None:
         upload_artifact(artifact_store=store, file_path=str(file), study_or_trial=study)
         return
     with file.open("rb") as content:
         store.write(known, content)
-
-
-def _artifacts(study: optuna.Study) -> dict[str, str]:
-    """File name -> id of the study's own artifacts; those deleted in the dashboard are null and left out."""
-    attributes = study._storage.get_study_system_attrs(study._study_id)
-    found = [json.loads(value) for key, value in attributes.items() if key.startswith(PREFIX)]
-    return {facts["filename"]: facts["artifact_id"] for facts in found if facts is not None}
