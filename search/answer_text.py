@@ -28,8 +28,8 @@ def put_in_words(answer: Answer, stored: Stored) -> Answer:
 
 
 def span(estimate: Estimate) -> str:
-    """``95 % interval -0.060 to +0.016`` of a difference."""
-    return f"95 % interval {estimate.low:+.3f} to {estimate.high:+.3f}"
+    """``95 % interval -0.060 to +0.016`` of a difference of two scores, which none can be further apart than 1."""
+    return f"95 % interval {max(-1.0, estimate.low):+.3f} to {min(1.0, estimate.high):+.3f}"
 
 
 def difference(estimate: Estimate) -> str:
