@@ -48,8 +48,10 @@ def _levels(answer: Answer) -> go.Figure | None:
 
 def _confirmation(confirmation: Confirmation | None) -> go.Figure | None:
     finalists = confirmation.finalists if confirmation else ()
-    against = {finalist.name: finalist.against for finalist in finalists if finalist.against is not None}
-    return _differences(against, "Confirmation: less the baseline", "difference of macro F1") if against else None
+    levels = {one.name: one.against_reference for one in finalists if one.against_reference is not None}
+    found = levels or {one.name: one.against for one in finalists if one.against is not None}
+    title = f"Confirmation: less {'the reference level' if levels else 'the baseline'}"
+    return _differences(found, title, "difference of macro F1") if found else None
 
 
 def _classes(material: Material) -> go.Figure | None:

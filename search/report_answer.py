@@ -123,23 +123,29 @@ def _setting(values: Mapping[str, Any], trials: tuple[int, ...]) -> str:
 
 
 def confirmation_figure(confirmation: Confirmation | None) -> Figure | None:
-    """What each finalist is worth beside the baseline; None while nothing is confirmed."""
+    """What the confirmation says to the question: the levels less the reference one, or else finalists less baseline.
+
+    None while nothing is confirmed.
+    """
     finalists = confirmation.finalists if confirmation else ()
-    dots = [Dot(one.name, one.against, one.against.verdict) for one in finalists if one.against is not None]
-    if not dots:
+    levels = {one.name: one.against_reference for one in finalists if one.against_reference is not None}
+    found = levels or {one.name: one.against for one in finalists if one.against is not None}
+    if not found:
         return None
-    seen = "; ".join(f"{dot.text} {_difference(dot.estimate)}" for dot in dots)
-    alt = f"Difference of macro F1 from the baseline, with its 95 % interval: {seen}."
+    reference = next((one.name for one in finalists if levels and one.level == "reference"), "the baseline")
+    seen = "; ".join(f"{name} {_difference(estimate)}" for name, estimate in found.items())
+    alt = f"Difference of macro F1 from {reference}, with its 95 % interval: {seen}."
     caption = (
-        "Finalists less the baseline, trained again and judged by people who chose none of them, with 95 % intervals"
+        f"Confirmed: less {reference}, trained again and judged by people who chose none of them, with 95 % intervals"
         " over people and training seeds. A triangle up or down is beyond noise."
     )
-    return draw_dots("confirmation", dots, "difference of macro F1", alt, caption, zero=True)
+    dots = [Dot(name, estimate, estimate.verdict) for name, estimate in found.items()]
+    return draw_dots("confirmation", dots, f"macro F1 less that of {reference}", alt, caption, zero=True)
 
 
 CONFIRM_TITLES = (
-    *("recipe", "mean macro F1", "less the baseline", "verdict", "less the reference level", "verdict there"),
-    *("each repeat", "setting"),
+    *("recipe", "mean macro F1 (range)", "less the baseline", "verdict", "less the reference level", "verdict there"),
+    "setting",
 )
 
 
@@ -153,18 +159,18 @@ def confirmation_section(confirmation: Confirmation) -> Section:
         " Intervals are over people and training seeds. The question is answered by the levels, each at its best: less"
         " the reference level."
     )
-    numbers = ("mean macro F1", "less the baseline", "less the reference level")
+    numbers = ("mean macro F1 (range)", "less the baseline", "less the reference level")
     return Section("Confirmation", (text, Table(CONFIRM_TITLES, rows, numbers, strong=(confirmation.winner,))))
 
 
 def _finalist_row(finalist: Finalist, is_baseline: bool) -> tuple[str, ...]:
-    mean = number(fmean(finalist.scores)) if finalist.scores else "–"
-    every = ", ".join(number(score) for score in finalist.scores) or "–"
+    scores = finalist.scores
+    mean = f"{number(fmean(scores))} ({number(min(scores))} to {number(max(scores))})" if scores else "–"
     against = _compared(finalist.against, is_baseline)
     if finalist.diverged:
         against = ("–", f"diverged in repeat {listed(finalist.diverged)}")
     levels = _compared(finalist.against_reference, finalist.level == "reference")
-    return (finalist.name, mean, *against, *levels, every, describe_values(finalist.values))
+    return (finalist.name, mean, *against, *levels, describe_values(finalist.values))
 
 
 def _compared(found: Estimate | None, is_reference: bool) -> tuple[str, str]:

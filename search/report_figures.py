@@ -75,6 +75,7 @@ def draw_dots(name: str, dots: Sequence[Dot], axis: str, alt: str, caption: str 
     axes.set_yticks(range(len(dots)), [dot.text for dot in dots])
     axes.set_ylim(len(dots) - 0.4, -0.6)
     axes.set_xlabel(axis)
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
     axes.grid(axis="x", color="#e4e4e4", linewidth=0.8)
     axes.set_axisbelow(True)
     _plain(axes)
