@@ -8,6 +8,7 @@ Shape suffixes: K classes.
 
 import io
 import re
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +31,8 @@ MARKERS = {"better": "^", "worse": "v"}
 WIDTH = 340 / 72
 """Inches."""
 FONT = 9.5
+LONGEST_LABEL = 30
+"""Letters of a label on one line."""
 LOOK: dict[Any, Any] = {
     "font.size": FONT,
     "axes.labelsize": FONT,
@@ -63,7 +66,9 @@ class Curve:
 @matplotlib.rc_context(LOOK)
 def draw_dots(name: str, dots: Sequence[Dot], axis: str, alt: str, caption: str = "", zero: bool = False) -> Figure:
     """A dot and its interval a row, the first one on top; ``zero``: with a line at 0."""
-    drawing = _drawing(0.55 + 0.3 * len(dots))
+    labels = [_wrapped(dot.text) for dot in dots]
+    lines = max(label.count("\n") for label in labels) + 1
+    drawing = _drawing(0.55 + (0.14 + 0.16 * lines) * len(dots))
     axes = drawing.subplots()
     if zero:
         axes.axvline(0, color="#333333", linewidth=0.9)
@@ -72,7 +77,7 @@ def draw_dots(name: str, dots: Sequence[Dot], axis: str, alt: str, caption: str 
         marker = MARKERS.get(dot.verdict, "D" if dot.is_reference else "o")
         axes.plot([dot.estimate.low, dot.estimate.high], [row, row], color=colour, linewidth=2.2, solid_capstyle="butt")
         axes.plot([dot.estimate.value], [row], marker=marker, color=colour, markersize=7, markeredgecolor="white")
-    axes.set_yticks(range(len(dots)), [dot.text for dot in dots])
+    axes.set_yticks(range(len(dots)), labels)
     axes.set_ylim(len(dots) - 0.4, -0.6)
     axes.set_xlabel(axis)
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
@@ -80,6 +85,13 @@ def draw_dots(name: str, dots: Sequence[Dot], axis: str, alt: str, caption: str 
     axes.set_axisbelow(True)
     _plain(axes)
     return Figure(name, to_svg(drawing, name), alt, caption)
+
+
+def _wrapped(text: str) -> str:
+    """A label that leaves room for what it labels."""
+    if len(text) <= LONGEST_LABEL:
+        return text
+    return "\n".join(textwrap.wrap(text, LONGEST_LABEL))
 
 
 @matplotlib.rc_context(LOOK)

@@ -235,6 +235,12 @@ def test_the_page_needs_nothing_else_and_runs_nothing(page: Page) -> None:
     assert page.tags & {"script", "iframe", "object", "embed"} == set()
 
 
+def test_a_question_is_text_and_no_markup(report: Report) -> None:
+    html = to_html(replace(report, question="Is <script>alert(1)</script> & co good?", study="a|b"))
+    assert "script" not in Page(html).tags
+    assert "Is &lt;script&gt;alert(1)&lt;/script&gt; &amp; co good?" in html
+
+
 def test_ids_on_the_page_are_unique_and_drawings_refer_to_their_own(html: str) -> None:
     ids = re.findall(r'\bid="([^"]+)"', html)
     assert len(ids) == len(set(ids))
