@@ -8,14 +8,12 @@ from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 from search.dashboard_figures import save_figures
 from search.notes import show_study
 from search.remains import ARTIFACTS, study_artifacts
-from search.report_blocks import with_sign
 from search.report_data import Material
 
 
 def share(material: Material, *files: Path) -> None:
     """Put it there, in place of what an older report has left."""
-    answer = material.answer
-    show_study(material.study, material.stored, f"**{with_sign(answer.verdict)}.** {' '.join(answer.sentences)}")
+    show_study(material.study, material.stored, " ".join(material.answer.sentences))
     save_figures(material)
     store = material.options.runs / ARTIFACTS
     store.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,6 @@
 """What a study came to so far: its levels, its best trial beside the baseline, the answer, what to type next."""
 
+from contextlib import suppress
 from pathlib import Path
 from statistics import fmean
 
@@ -14,6 +15,7 @@ from search.answering import answer_of
 from search.keep import best_trials
 from search.limits import FINISHED
 from search.live import describe_values, duration
+from search.notes import show_study
 from search.replicates import incumbent, values_of_runs
 from search.savings import savings
 from search.space import values_of
@@ -22,7 +24,7 @@ from search.stored import Stored
 
 
 def summarise(study: optuna.Study, stored: Stored, runs: Path, storage_url: str | None) -> None:
-    """Print it."""
+    """Print it, and put the answer into the study's note in the dashboard."""
     trials = study.get_trials(deepcopy=False, states=FINISHED)
     best = next(iter(best_trials(trials, 1)), None)
     if best is None:
@@ -49,6 +51,8 @@ def summarise(study: optuna.Study, stored: Stored, runs: Path, storage_url: str 
     for sentence in answer.sentences:
         say(sentence)
     say()
+    with suppress(optuna.exceptions.StorageInternalError):  # a full disk ended the study, and that is said elsewhere
+        show_study(study, stored, " ".join(answer.sentences))
     _show_next(study.study_name, runs, storage_url)
 
 
