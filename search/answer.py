@@ -37,6 +37,8 @@ class Level:
     complete: int
     pruned: int
     """Trials at this level, replicates left out."""
+    best: float | None
+    """The highest value of those complete; known without their predictions too."""
     trials: tuple[int, ...]
     """The runs of the best setting, the first one first; empty while none is complete."""
     values: Mapping[str, Any]

@@ -17,7 +17,7 @@ def put_in_words(answer: Answer, stored: Stored) -> Answer:
     if confirmation is not None and any(finalist.against is not None for finalist in confirmation.finalists):
         verdict, sentences = _confirmed(confirmation)
     elif answer.winner is None:
-        verdict, sentences = OPEN, ("No trial is complete yet.", "There is nothing to compare.")
+        verdict, sentences = OPEN, ("No complete trial has stored predictions yet.", "Nothing can be compared.")
     elif not answer.factors:
         verdict, sentences = _best_found(answer)
     elif len(answer.factors) == 1:

@@ -97,11 +97,12 @@ class Evidence:
 
     def _level(self, factor: Factor, index: int, runs: list[FrozenTrial], against: Comparison | None) -> Level:
         tried = [trial for trial in self.trials if factor.level(trial.params) == index and not is_replicate(trial)]
-        complete = sum(trial.state == TrialState.COMPLETE for trial in tried)
+        values = [trial.value for trial in tried if trial.state == TrialState.COMPLETE and trial.value is not None]
         return Level(
             text=factor.describe(index),
-            complete=complete,
-            pruned=len(tried) - complete,
+            complete=len(values),
+            pruned=len(tried) - len(values),
+            best=max(values, default=None),
             trials=tuple(run.number for run in runs),
             values=values_of(self.stored.study.space, runs[0].params) if runs else {},
             score=compare(self._counts(runs), (), self.resamples) if runs else None,

@@ -72,12 +72,12 @@ def _show_factor(factor: FactorAnswer) -> None:
     reference = factor.levels[factor.reference]
     say(f"{factor.param}: each level at its best, with 95 % intervals")
     for level in factor.levels:
-        score = "   -  " + " " * 18 if level.score is None else _score(level.score)
+        score = _score(level.score) if level.score is not None else "-" if level.best is None else f"{level.best:.4f}"
         told = "the reference" if level is reference else ""
         if level.against is not None:
             told = f"{difference(decisive(level.against))}: {verdict_of(level.against)}"
         counts = f"{level.complete} complete, {level.pruned} pruned"
-        say(f"  {level.text:28s} {score}  {counts:22s}  {told}".rstrip())
+        say(f"  {level.text:28s} {score:23s}  {counts:22s}  {told}".rstrip())
 
 
 def _score(found: Estimate) -> str:

@@ -112,7 +112,7 @@ def test_spread_between_seeds_has_the_last_word() -> None:
 
 
 def level(text: str, score: float, against: Comparison | None) -> Level:
-    return Level(text, 3, 2, (1,), {}, estimate(score, [Variance(1e-4, 50)]), against)
+    return Level(text, 3, 2, score, (1,), {}, estimate(score, [Variance(1e-4, 50)]), against)
 
 
 def of_levels(played: Played, *levels: Level) -> Answer:
@@ -135,7 +135,7 @@ def test_the_answer_is_about_the_best_level_beside_the_reference(played: Played)
 
 
 def test_level_without_a_complete_trial_is_said(played: Played) -> None:
-    levels = (level("drop_rate = 0.0", 0.5, None), Level("drop_rate = 0.7", 0, 4, (), {}, None, None))
+    levels = (level("drop_rate = 0.0", 0.5, None), Level("drop_rate = 0.7", 0, 4, None, (), {}, None, None))
     found = put_in_words(of_levels(played, *levels), played.stored)
     assert found.verdict == "no answer yet"
     assert found.sentences[0] == "No trial is complete yet at drop_rate = 0.7."

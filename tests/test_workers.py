@@ -169,7 +169,7 @@ def test_the_end_shows_what_each_level_came_to(
 ) -> None:
     run_toy(monkeypatch, tmp_path, synthetic_table, [C, C, P, P])
     told = capsys.readouterr().out.splitlines()
-    level = {line.split()[2]: line.split()[3:] for line in told if line.startswith("  drop_rate = ")}
+    level = {line.split()[2]: line.split()[3:8] for line in told if line.startswith("  drop_rate = ")}
     assert level["0.0"] == ["0.5000", "1", "complete,", "1", "pruned"]
     assert level["0.5"] == ["0.5100", "1", "complete,", "1", "pruned"]
 
