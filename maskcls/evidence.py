@@ -75,6 +75,8 @@ def estimate(value: float, sources: Sequence[Variance], comparisons: int = 1) ->
     total = sum(source.value for source in sources)
     squares = sum(source.square for source in sources)
     freedom = max(1.0, total**2 / squares) if squares > 0 else max(source.freedom for source in sources)
+    if any(source.freedom < 2 and source.square > 0 for source in sources):
+        freedom = 1.0  # of one repetition alone the rule makes too much: 9 % of such verdicts would be false
     level = LEVEL ** (1 / comparisons)
     critical = float(stdtrit(freedom, 0.5 + level / 2))
     error = float(np.sqrt(total))

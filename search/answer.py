@@ -134,3 +134,5 @@ class Answer:
     people: int
     """Validation people."""
     confirmation: Confirmation | None
+    left_out: tuple[int, ...] = ()
+    """Complete trials whose stored predictions are missing or cannot be read."""

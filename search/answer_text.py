@@ -1,23 +1,24 @@
 """The answer in words: a verdict for a badge, two sentences, and what a careful reader must know."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 from maskcls.errors import some
 from maskcls.evidence import Estimate
 from search.answer import Answer, Comparison, Confirmation, FactorAnswer, Finalist, Level
 from search.stored import Stored
 
-OPEN, SAME, CONFIRMED = "no answer yet", "not distinguishable", "confirmed"
+OPEN, SAME = "no answer yet", "not distinguishable"
 
 
 def put_in_words(answer: Answer, stored: Stored) -> Answer:
     """The answer with its verdict, sentences and caveats."""
-    confirmation = answer.confirmation
-    if confirmation is not None and any(finalist.against is not None for finalist in confirmation.finalists):
-        verdict, sentences = _confirmed(confirmation)
+    pair = confirmed_pair(answer.confirmation) if answer.confirmation is not None else None
+    if answer.confirmation is not None and pair is not None:
+        verdict, sentences = pair[2].verdict, confirmed_sentences(answer.confirmation)
     elif answer.winner is None:
-        verdict, sentences = OPEN, ("No complete trial has stored predictions yet.", "Nothing can be compared.")
+        verdict, sentences = OPEN, _nothing(answer)
     elif not answer.factors:
         verdict, sentences = _best_found(answer)
     elif len(answer.factors) == 1:
@@ -77,10 +78,10 @@ def _what_it_is_about(compared: Comparison) -> str:
     runs = "one run each" if max(compared.runs) == 1 else f"{ours} and {theirs} runs"
     if compared.with_seeds is None:
         return f"That is of these two trained models, {runs}; of the recipes it says nothing. {_capital(could)}."
-    models = compared.estimate
+    models, these = compared.estimate, "these two" if max(compared.runs) == 1 else "these"
     return (
         f"The interval covers people and training seeds, whose spread the study's repeated runs show ({runs} here);"
-        f" of these trained models alone it is {models.low:+.3f} to {models.high:+.3f}. {_capital(could)}."
+        f" of {these} trained models alone it is {models.low:+.3f} to {models.high:+.3f}. {_capital(could)}."
     )
 
 
@@ -117,12 +118,18 @@ def _best_found(answer: Answer) -> tuple[str, tuple[str, ...]]:
     return "best found", (first, second)
 
 
-def _confirmed(confirmation: Confirmation) -> tuple[str, tuple[str, ...]]:
-    """Recipes, trained again and judged by others: the answer that stands before all others."""
-    shown = confirmed_pair(confirmation)
-    if shown is None:
-        return OPEN, ("The confirmation has nothing to compare: its baseline diverged.", "It has to be chosen anew.")
-    ours, theirs, found = shown
+def _nothing(answer: Answer) -> tuple[str, ...]:
+    if answer.left_out:
+        return "Trials are complete, but none of their stored predictions can be read.", "Nothing can be compared."
+    return "No trial is complete yet.", "There is nothing to compare."
+
+
+def confirmed_sentences(confirmation: Confirmation) -> tuple[str, ...]:
+    """What a confirmation says, in two sentences: of recipes, trained again and judged by others."""
+    pair = confirmed_pair(confirmation)
+    if pair is None:
+        return _unconfirmed(confirmation), "It answers nothing; more repeats do not change that."
+    ours, theirs, found = pair
     first = (
         f"{_capital(found.verdict)}: over {confirmation.repeats} fresh trainings each, {ours.name} scores"
         f" {_mean(ours):.3f} and {_called(theirs)} {_mean(theirs):.3f}, a difference of {difference(found)}."
@@ -131,28 +138,31 @@ def _confirmed(confirmation: Confirmation) -> tuple[str, tuple[str, ...]]:
         f"The interval covers people and training seeds: {confirmation.judges} people judged, none of whom had chosen a"
         f" finalist; a difference of {found.detectable:.3f} would be found four times in five."
     )
-    return found.verdict, (first, second)
+    return first, second
 
 
-def confirmed_sentences(confirmation: Confirmation) -> tuple[str, ...]:
-    """The answer of a confirmation in two sentences."""
-    return _confirmed(confirmation)[1]
+def _unconfirmed(confirmation: Confirmation) -> str:
+    diverged = [_called(one) for one in confirmation.finalists if one.diverged]
+    if diverged:
+        return f"No verdict: the confirmation has nothing to compare, since trainings of {some(diverged)} diverged."
+    return "No verdict: the confirmation's finalists are of one level, so no two levels are compared."
 
 
 def confirmed_pair(confirmation: Confirmation) -> tuple[Finalist, Finalist, Estimate] | None:
     """What a confirmation answers: the best of the other levels less the reference, both the best of their levels.
 
-    Without levels the best finalist less the baseline. None where what they are compared with diverged.
+    Without levels the best finalist less the baseline. None where one side is missing or diverged: a tuned level is
+    never compared with the untuned baseline in its place.
     """
     finalists = confirmation.finalists
+    reference = next((one for one in finalists if one.level == "reference"), None)
     levels = [one for one in finalists if one.against_reference is not None]
-    if levels:
-        reference = next(one for one in finalists if one.level == "reference")
+    if reference is not None and levels:
         best = max(levels, key=_mean)
         assert best.against_reference is not None
         return best, reference, best.against_reference
     others = [one for one in finalists if one.against is not None]
-    if not others:
+    if any(one.level for one in finalists) or not others:
         return None
     best = max(others, key=_mean)
     assert best.against is not None
@@ -171,11 +181,17 @@ def _caveats(answer: Answer, stored: Stored) -> Iterator[str]:
     if stored.study.synthetic:
         yield "The photos are synthetic: nothing here says anything about faces."
     compared = [level.against for factor in answer.factors for level in factor.levels if level.against is not None]
-    if any(found.about == "models" for found in compared) and answer.confirmation is None:
+    if answer.confirmation is None and any(found.about == "models" for found in compared):
         yield (
-            "Where a side has run once, the comparison is between two trained models. Recipes are compared by training"
-            " them again: search.confirm."
+            "Where a side has run once, it is a trained model; what its recipe gives with other seeds is borrowed from"
+            " the study's repeated runs, or not known. search.confirm trains the recipes again."
         )
+    if answer.confirmation is not None and confirmed_pair(answer.confirmation) is None:
+        yield _unconfirmed(answer.confirmation)
+    if answer.confirmation is not None and _has_gone_on(answer, answer.confirmation):
+        yield "The study has gone on since its finalists were chosen, and its best trial by now is not among them."
+    if answer.left_out:
+        yield f"Left out, as their stored predictions are missing or broken: trials {some(answer.left_out)}."
     if len(compared) > 1:
         yield (
             f"The intervals of the {len(compared)} comparisons are widened so that all of them hold at once in 95 of"
@@ -184,13 +200,28 @@ def _caveats(answer: Answer, stored: Stored) -> Iterator[str]:
     missing = [level.text for factor in answer.factors for level in factor.levels if not level.trials]
     if missing and answer.winner is not None:
         yield f"No trial is complete at {some(missing)}."
-    if answer.winner is not None:
+    if answer.winner is not None and answer.confirmation is None:
         yield (
             "A trial's score is that of its best evaluation, chosen by the people who judge it; that flatters all"
             " trials about alike."
         )
     if answer.noise is None and answer.winner is not None:
         yield "No setting has run twice yet, so nothing is known of the spread from training seed to training seed."
+
+
+def _has_gone_on(answer: Answer, confirmation: Confirmation) -> bool:
+    """Whether the best trial came later than all that the finalists were chosen by, with a setting of its own."""
+    if answer.winner is None:
+        return False
+    known = max((trial for one in confirmation.finalists for trial in one.trials), default=-1)
+    return answer.winner.trial > known and all(
+        _plain(answer.winner.values) != _plain(one.values) for one in confirmation.finalists
+    )
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A list from the database equals a tuple of a study."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 
 def _capital(text: str) -> str:

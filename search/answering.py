@@ -42,6 +42,7 @@ def answer_of(study: optuna.Study, stored: Stored, runs: Path) -> Answer:
             noise=noise(trials),
             people=evidence.num_people,
             confirmation=read_confirmation(study),
+            left_out=evidence.left_out,
         ),
         stored,
     )
@@ -61,6 +62,13 @@ class Evidence:
         return self.shelf.with_predictions(
             trial for trial in self.trials if trial.state == TrialState.COMPLETE and trial.value is not None
         )
+
+    @property
+    def left_out(self) -> tuple[int, ...]:
+        """Numbers of the complete trials whose predictions are not there."""
+        known = {trial.number for trial in self.complete}
+        complete = (trial.number for trial in self.trials if trial.state == TrialState.COMPLETE)
+        return tuple(number for number in complete if number not in known)
 
     @cached_property
     def resamples(self) -> Resamples:

@@ -22,7 +22,7 @@ MOST_REPEATS = 100
 
 def main(
     study: Annotated[str, typer.Option(help="The study's stored name.")],
-    top: Annotated[int, typer.Option(min=1, help="Finalists to train again, besides the baseline.")] = 3,
+    top: Annotated[int, typer.Option(min=1, help="Finalists, besides the baseline and the best of its level.")] = 3,
     repeats: Annotated[
         int, typer.Option(min=2, max=MOST_REPEATS, help="How often each is trained, with other judges and seeds.")
     ] = 5,

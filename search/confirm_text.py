@@ -14,7 +14,8 @@ from maskcls.evidence import Estimate
 from maskcls.split import missing_classes
 from search.answer import Confirmation, Finalist
 from search.answer_text import confirmed_sentences
-from search.confirmation import LEAST_REPEATS, outcome_of, sentence, store_confirmation
+from search.answering import answer_of
+from search.confirmation import LEAST_REPEATS, outcome_of, store_confirmation
 from search.live import describe_values, duration
 from search.notes import show_study
 from search.orders import Order
@@ -82,7 +83,8 @@ def summarise(study: optuna.Study, stored: Stored, runs: Path, storage_url: str 
         return
     confirmed = load_study(backend_of(study), of)
     store_confirmation(confirmed, outcome)
-    show_study(confirmed, read_stored(confirmed))
+    answer = answer_of(confirmed, read_stored(confirmed), runs)
+    show_study(confirmed, read_stored(confirmed), " ".join(answer.sentences))
     show(outcome, of)
     say("Next:")
     say(f"  python -m search.export --study {of} -o best.toml{place_words(runs, storage_url)}")
@@ -94,7 +96,10 @@ def show(outcome: Confirmation, of: str) -> None:
     titles = ("finalist", "mean F1", "range", "from baseline", "95 % interval", "verdict")
     show_table(titles, [_row(found) for found in outcome.finalists], ("mean F1", "from baseline"))
     _show_levels(outcome)
-    say(sentence(outcome))
+    say()
+    for line in confirmed_sentences(outcome):
+        say(line)
+    say(f"The best mean is that of {outcome.finalists[outcome.winner].name}: search.export writes it.")
 
 
 def _show_levels(outcome: Confirmation) -> None:
@@ -107,9 +112,6 @@ def _show_levels(outcome: Confirmation) -> None:
     rows = [(one.name, f"{found.value:+.4f}", _interval(found), found.verdict) for one, found in levels]
     titles = ("level at its best", f"from {reference}", "95 % interval", "verdict")
     show_table(titles, rows, titles[1:2])
-    for line in confirmed_sentences(outcome):
-        say(line)
-    say()
 
 
 def _row(found: Finalist) -> tuple[str, ...]:

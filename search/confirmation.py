@@ -153,21 +153,3 @@ def _against_reference(judges: Judges, judged: Sequence[int], plan: Plan) -> dic
     if "reference" not in roles or not others:
         return {}
     return dict(zip(judged, judges.against(roles.index("reference"), others), strict=True))
-
-
-def sentence(outcome: Confirmation) -> str:
-    """The verdict on the winner, in words."""
-    best, baseline = outcome.finalists[outcome.winner], outcome.finalists[0]
-    over = f"over {outcome.repeats} repeats, {outcome.judges} judges who chose nobody"
-    if baseline.diverged:
-        return f"No verdict: the baseline diverged, so there is nothing to compare {best.name} with."
-    if outcome.winner == 0:
-        return f"Not confirmed: no finalist has a better mean than the baseline {over}."
-    assert best.against is not None
-    found = f"{best.against.value:+.4f} (95 % interval {best.against.low:+.4f} to {best.against.high:+.4f})"
-    if best.against.verdict == "better":
-        return f"Confirmed: {best.name} is better than the baseline by {found} {over}."
-    return (
-        f"Not distinguishable: {best.name} differs from the baseline by {found} {over}. A difference of"
-        f" {best.against.detectable:.3f} would have been found in four of five such confirmations."
-    )

@@ -63,9 +63,16 @@ def _best(trials: "Sequence[FrozenTrial]", outcome: "Confirmation | None") -> "F
     """The best run of the confirmed winner's setting; without a confirmation the best trial."""
     from search.keep import best_trials
 
-    runs = outcome.finalists[outcome.winner].trials if outcome is not None else ()
-    candidates = [trial for trial in trials if trial.number in runs] or trials
-    return next(iter(best_trials(candidates, 1)), None)
+    if outcome is None:
+        return next(iter(best_trials(trials, 1)), None)
+    winner = outcome.finalists[outcome.winner]
+    best = next(iter(best_trials([trial for trial in trials if trial.number in winner.trials], 1)), None)
+    if best is None:
+        raise UserError(
+            f"The confirmation's best mean is that of {winner.name}, which has no complete trial in the search to"
+            f" export; train a config.toml of its trials in {outcome.study}, or name another by --trial."
+        )
+    return best
 
 
 def _confirmed(outcome: "Confirmation | None") -> "tuple[dict[str, Any], str]":
@@ -77,7 +84,10 @@ def _confirmed(outcome: "Confirmation | None") -> "tuple[dict[str, Any], str]":
     verdict = winner.against.verdict if winner.against is not None else ""
     versus = {"better": ", better than the baseline", "": ""}.get(verdict, f", {verdict} from the baseline")
     facts = {"confirmed_by": outcome.study, "confirmed_mean": mean, "confirmed_repeats": repeats}
-    return facts, f"; {winner.name}, confirmed over {repeats} repeats: mean F1 {mean:.4f}{versus}"
+    what = (
+        "the baseline, which no finalist beat" if outcome.winner == 0 else f"{winner.name}, the best of the finalists"
+    )
+    return facts, f"; {what} over {repeats} repeats of {outcome.study}: mean F1 {mean:.4f}{versus}"
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ Runs = list[FrozenTrial]
 
 
 def choose(trials: Sequence[FrozenTrial], stored: Stored, top: int, name: str) -> tuple[Candidate, ...]:
-    """The baseline, and at most ``top`` others: by the mean of their complete runs.
+    """The baseline, the best setting of its level, and at most ``top`` others: by the mean of their complete runs.
 
     With scientific knobs the best setting of each level (of each combination of levels), the best levels first, then
     the next best settings. A level that is led by the baseline's own setting has the baseline to speak for it.
@@ -66,17 +66,14 @@ def _levels(study: Study, params: Mapping[str, Any]) -> Levels:
 def _others(
     ranked: Sequence[Runs], leaders: Mapping[Levels, Runs], at: Levels, base: Mapping[str, Any], top: int
 ) -> list[Runs]:
-    """``top`` settings beside the baseline's: the leaders, then the next best; among them the leader of its level.
+    """The best setting of the baseline's level, unless that is the baseline; and ``top`` others, the leaders first.
 
-    Without the best setting of the baseline's level there would be nothing fair to compare the other levels with.
+    Without the former there would be nothing fair to compare the other levels with.
     """
     rest = [runs for runs in ranked if not any(runs is leader for leader in leaders.values())]
     found = [runs for runs in (*leaders.values(), *rest) if setting(runs[0].params) != setting(base)]
-    reference = leaders.get(at)
-    chosen = found[:top]
-    if top > 1 and any(runs is reference for runs in found[top:]) and reference is not None:
-        chosen[-1] = reference
-    return chosen
+    reference = [runs for runs in found if runs is leaders.get(at)]
+    return reference + [runs for runs in found if runs is not leaders.get(at)][:top]
 
 
 def _role(

@@ -8,7 +8,8 @@ import optuna
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 
 from maskcls.result import Result
-from search.confirmation import read_confirmation, sentence
+from search.answer_text import confirmed_sentences
+from search.confirmation import read_confirmation
 from search.keep import best_trials
 from search.live import describe_values
 from search.replicates import noise
@@ -43,7 +44,7 @@ def _so_far(study: optuna.Study, stored: Stored) -> str:
         return f"- Confirmation of {stored.confirmation['of']}\n- {lines[0]}\n\n"
     outcome = read_confirmation(study)
     if outcome is not None:
-        lines.append(sentence(outcome))
+        lines.append(confirmed_sentences(outcome)[0])
     best = next(iter(best_trials(trials, 1)), None)
     if best is not None:
         values = describe_values(values_of(stored.study.space, best.params))

@@ -7,7 +7,6 @@ from pathlib import Path
 from optuna.trial import FrozenTrial
 
 from maskcls.counts import Counts, count
-from maskcls.errors import UserError, one_line
 from maskcls.predictions import Predictions
 from search.keep import trial_folder
 
@@ -26,7 +25,7 @@ class Shelf:
     _counts: dict[int, Counts] = field(default_factory=dict)
 
     def predictions(self, trial: FrozenTrial) -> Predictions | None:
-        """Of the trial's best evaluation; None when there are none. Raises UserError for a broken file."""
+        """Of the evaluation that judges the trial; None when there are none, or when they cannot be read."""
         if trial.number not in self._predictions:
             self._predictions[trial.number] = _load(trial_folder(self.folder, trial.number) / PREDICTIONS)
         return self._predictions[trial.number]
@@ -45,9 +44,8 @@ class Shelf:
 
 
 def _load(path: Path) -> Predictions | None:
-    if not path.exists():
-        return None
+    """None for a file that is cut off too: one broken file must not keep the others from speaking."""
     try:
         return Predictions.load(path)
-    except Exception as error:  # numpy and zipfile each have their own for a file that is cut off
-        raise UserError(f"{path} cannot be read: {one_line(error)}. Remove it to leave its trial out.") from error
+    except Exception:  # numpy and zipfile each have their own
+        return None

@@ -13,7 +13,8 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from search.confirmation import read_confirmation, sentence
+from search.answer_text import confirmed_sentences
+from search.confirmation import read_confirmation
 from search.failures import DIVERGED, INTERRUPTIONS, failures_of
 from search.keep import best_trials
 from search.limits import epochs_spent, trials_since_best
@@ -73,7 +74,7 @@ def standing_of(study: optuna.Study, stored: Stored) -> dict[str, Any]:
         "best": _long(best, stored),
         "baseline": _with_runs(baseline, trials, stored),
         "incumbent": _with_runs(next(iter(leading), None), trials, stored),
-        "confirmed": outcome and sentence(outcome),
+        "confirmed": outcome and confirmed_sentences(outcome)[0],
         "trials_since_best": trials_since_best(trials),
         "epochs": epochs_spent(trials, per_epoch),
         "running": runs_of(study, trials, _evaluations(trials, stored)),

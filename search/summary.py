@@ -1,5 +1,6 @@
 """What a study came to so far: its levels, its best trial beside the baseline, the answer, what to type next."""
 
+import shlex
 from contextlib import suppress
 from pathlib import Path
 from statistics import fmean
@@ -110,7 +111,8 @@ def _show_pruning(trials: list[FrozenTrial]) -> None:
 
 def place_words(runs: Path, storage_url: str | None) -> str:
     """What a command needs to be told besides the study: nothing where everything is as by default."""
-    return f" --storage {storage_url}" if storage_url else (f" --runs {runs}" if runs != Path("runs") else "")
+    where = f" --runs {shlex.quote(str(runs))}" if runs != Path("runs") else ""
+    return f"{where} --storage {shlex.quote(storage_url)}" if storage_url else where
 
 
 def _show_next(name: str, runs: Path, storage_url: str | None) -> None:

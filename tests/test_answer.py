@@ -5,14 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import one_line
 from report_fixtures import Played, make_study
 from sklearn.metrics import f1_score
 
-from maskcls.errors import UserError
 from maskcls.evidence import Variance, estimate
 from maskcls.predictions import Predictions
-from search.answer import Answer, Comparison, FactorAnswer, Level
+from search.answer import Answer, Comparison, Confirmation, FactorAnswer, Finalist, Level
 from search.answer_text import put_in_words, verdict_of
 from search.answering import answer_of
 from search.keep import trial_folder
@@ -74,13 +72,39 @@ def test_study_without_trials_has_no_answer_yet(tmp_path: Path, synthetic_folder
     assert (found.verdict, found.people, found.winner) == ("no answer yet", 0, None)
 
 
-def test_broken_predictions_are_named(tmp_path: Path, synthetic_folder: Path) -> None:
+def test_broken_predictions_are_left_out_and_named(tmp_path: Path, synthetic_folder: Path) -> None:
     played = make_study(tmp_path, synthetic_folder)
     path = trial_folder(played.runs / "toy", 4) / "valid.npz"
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(UserError, match=r"trial-0004/valid\.npz cannot be read") as error:
-        answer(played)
-    assert "Remove it" in one_line(error.value)
+    found = answer(played)
+    assert found.left_out == (4,)
+    assert any("missing or broken: trials 4." in caveat for caveat in found.caveats)
+    assert found.winner is not None
+
+
+def test_complete_trials_without_any_predictions_are_told_from_no_complete_trial(
+    tmp_path: Path, synthetic_folder: Path
+) -> None:
+    played = make_study(tmp_path, synthetic_folder)
+    for path in (played.runs / "toy").rglob("valid.npz"):
+        path.unlink()
+    found = answer(played)
+    assert found.sentences[0] == "Trials are complete, but none of their stored predictions can be read."
+    assert found.factors[0].levels[1].best is not None
+
+
+def test_confirmation_that_has_been_overtaken_is_said(played: Played) -> None:
+    found = answer(played)
+    assert found.winner is not None
+    one, other = (
+        Finalist(name, {"drop_rate": 0.0, "lr": lr}, (trial,), (0.5, 0.5), against)
+        for name, lr, trial, against in (("baseline", 1e-2, 0, None), ("trial 0", 2e-2, 0, CLEAR))
+    )
+    outcome = Confirmation("toy-confirm", (one, other), 2, 2, 40, 1)
+    told = put_in_words(replace(found, confirmation=outcome, factors=()), played.stored)
+    assert told.verdict == "better"
+    assert any("has gone on since its finalists were chosen" in caveat for caveat in told.caveats)
+    assert not any("best evaluation" in caveat for caveat in told.caveats)
 
 
 def test_trial_without_predictions_is_left_out(tmp_path: Path, synthetic_folder: Path) -> None:

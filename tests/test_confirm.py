@@ -25,9 +25,10 @@ from maskcls.errors import UserError
 from maskcls.metrics import score
 from maskcls.predictions import Predictions
 from search import warm_starts
+from search.answer_text import confirmed_sentences
 from search.confirm_birth import check_rounds, document, find, store
 from search.confirm_text import summarise
-from search.confirmation import outcome_of, read_confirmation, sentence
+from search.confirmation import outcome_of, read_confirmation
 from search.finalists import choose
 from search.keep import trial_folder
 from search.processes import describe_myself
@@ -251,15 +252,16 @@ def test_a_planted_difference_is_confirmed_and_comes_back_from_the_database(
     assert good.against.low < good.against.value < good.against.high
     assert alike.against.verdict == "not distinguishable"
     assert good.scores == tuple(trial.value for trial in made.get_trials() if trial.user_attrs["finalist"] == 1)
-    assert sentence(outcome).startswith("Confirmed: good is better than the baseline by +0.")
-    assert "over 4 repeats, 160 judges who chose nobody" in sentence(outcome)
+    first, second = confirmed_sentences(outcome)
+    assert first.startswith("Better: over 4 fresh trainings each, good scores 0.")
+    assert "160 people judged, none of whom had chosen a finalist" in second
     summarise(made, stored, tmp_path, None)
     told = capsys.readouterr().out
-    assert sentence(outcome) in told
+    assert f"{first}\n{second}\nThe best mean is that of good: search.export writes it." in told
     search_ = load_study(open_storage(default_url(tmp_path), create=False), "toy")
     assert read_confirmation(search_) == outcome
     notes = json.dumps(search_._storage.get_study_system_attrs(search_._study_id))
-    assert "Confirmed: good" in notes
+    assert "Better: over 4 fresh trainings each, good scores" in notes
 
 
 def test_equal_ones_are_not_told_apart_and_it_says_what_would_have_been_found(tmp_path: Path) -> None:
@@ -267,9 +269,9 @@ def test_equal_ones_are_not_told_apart_and_it_says_what_would_have_been_found(tm
     assert outcome is not None
     against = outcome.finalists[1].against
     assert against is not None
-    told = sentence(replace(outcome, winner=1))
-    assert told.startswith("Not distinguishable: alike")
-    assert f"A difference of {against.detectable:.3f} would have been found in four of five" in told
+    first, second = confirmed_sentences(outcome)
+    assert first.startswith("Not distinguishable: over 3 fresh trainings each, alike scores")
+    assert f"a difference of {against.detectable:.3f} would be found four times in five" in second
 
 
 def test_a_baseline_that_leads_is_not_beaten(tmp_path: Path) -> None:
@@ -278,7 +280,7 @@ def test_a_baseline_that_leads_is_not_beaten(tmp_path: Path) -> None:
     assert outcome.winner == 0
     assert outcome.finalists[1].against is not None
     assert outcome.finalists[1].against.verdict == "worse"
-    assert sentence(outcome).startswith("Not confirmed: no finalist has a better mean than the baseline")
+    assert confirmed_sentences(outcome)[0].startswith("Worse: over 3 fresh trainings each, poor scores")
 
 
 def test_a_single_task_is_judged_on_its_own_classes(tmp_path: Path) -> None:
@@ -321,7 +323,8 @@ def test_a_finalist_that_diverged_is_judged_no_further(tmp_path: Path, capsys: p
 def test_without_a_baseline_there_is_no_verdict(tmp_path: Path) -> None:
     outcome = outcome_of(*judged(tmp_path, {"baseline": 0.5, "good": 0.7}, repeats=2, skip=[(1, 0)]), tmp_path)
     assert outcome is not None
-    assert sentence(outcome).startswith("No verdict: the baseline diverged")
+    assert "No verdict: " in confirmed_sentences(outcome)[0]
+    assert "trainings of the baseline diverged" in confirmed_sentences(outcome)[0]
 
 
 def test_predictions_that_are_elsewhere_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -341,7 +344,7 @@ def test_export_prefers_the_confirmed_winner_and_says_so(tmp_path: Path, capsys:
 
     told = export()
     assert "trial 1 of toy" in told
-    assert "good, confirmed over 3 repeats: mean F1 0." in told
+    assert "good, the best of the finalists over 3 repeats of toy-confirm: mean F1 0." in told
     assert "better than the baseline" in told
     assert "confirmed_mean = 0." in (tmp_path / "it.toml").read_text()
     told = export("--trial", 2)
@@ -359,7 +362,7 @@ def test_status_lists_it_and_shows_the_verdict(tmp_path: Path, capsys: pytest.Ca
         return capsys.readouterr().out
 
     assert f"Confirmation of toy: {TOY_STUDY.question}" in status()
-    assert "confirmed   Confirmed: good" in status("--study", "toy")
+    assert "confirmed   Better: over 4 fresh trainings each, good scores" in status("--study", "toy")
     shown = status("--study", "toy-confirm")
     assert "8 complete" in shown
     assert "incumbent" not in shown

@@ -85,6 +85,12 @@ def test_smallest_detectable_difference_is_found_four_times_in_five() -> None:
     assert found.count("better") / len(found) == pytest.approx(0.8, abs=0.035)
 
 
+def test_one_repetition_alone_counts_as_one_degree_of_freedom() -> None:
+    people, seeds = Variance(1e-4, 100), Variance(3e-4, 1, read_from=4e-4)
+    assert estimate(0.1, [people, seeds]).critical == pytest.approx(student.ppf(0.975, 1))
+    assert estimate(0.1, [people, Variance(0.0, 1)]).freedom == pytest.approx(100)
+
+
 def test_intervals_of_scores_stay_within_0_and_1() -> None:
     counts = means(np.array([1.0, 1.0, 1.0, 0.6]))
     found = interval(counts, resample(counts), accuracy)

@@ -26,14 +26,14 @@ def roles(runs: tuple[tuple[dict[str, Any], float], ...], top: int) -> dict[str,
 
 
 def test_best_setting_of_the_baselines_level_is_always_there_to_be_compared_with() -> None:
-    assert roles(LEVELS, 3) == {
+    everyone = {
         "baseline": "",
+        "drop_rate = 0.0 (trial 2)": "reference",
         "drop_rate = 0.5": "other",
         "drop_rate = 0.7": "other",
-        "drop_rate = 0.0 (trial 2)": "reference",
     }
-    assert roles(LEVELS, 2) == {"baseline": "", "drop_rate = 0.5": "other", "drop_rate = 0.0 (trial 2)": "reference"}
-    assert roles(LEVELS, 1) == {"baseline": "", "drop_rate = 0.5": "other"}
+    assert roles(LEVELS, 3) == roles(LEVELS, 2) == everyone
+    assert roles(LEVELS, 1) == {name: role for name, role in everyone.items() if name != "drop_rate = 0.7"}
 
 
 def test_baseline_is_the_reference_where_it_leads_its_level_or_nothing_there_is_complete() -> None:
@@ -83,4 +83,20 @@ def test_levels_are_printed_with_the_answer(confirmed: Confirmation, capsys: pyt
     text = capsys.readouterr().out
     assert "from off" in text
     assert "Better: over 3 fresh trainings each, on scores" in text
-    assert "Confirmed: on is better than the baseline by" in text
+    assert "The best mean is that of on: search.export writes it." in text
+
+
+def test_tuned_level_is_never_compared_with_the_untuned_baseline(confirmed: Confirmation) -> None:
+    without = tuple(replace(one, against_reference=None) for one in confirmed.finalists)
+    gone = replace(
+        confirmed, finalists=tuple(replace(one, diverged=(1,) if one.name == "off" else ()) for one in without)
+    )
+    assert confirmed_pair(gone) is None
+    assert "trainings of off diverged" in confirmed_sentences(gone)[0]
+
+
+def test_levels_are_answered_though_the_baseline_diverged(confirmed: Confirmation) -> None:
+    wild = tuple(replace(one, against=None) for one in confirmed.finalists)
+    pair = confirmed_pair(replace(confirmed, finalists=wild))
+    assert pair is not None
+    assert (pair[0].name, pair[1].name) == ("on", "off")
