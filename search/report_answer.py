@@ -7,7 +7,7 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from maskcls.evidence import Estimate
-from search.answer import Answer, Comparison, Confirmation, FactorAnswer, Finalist, Level
+from search.answer import Answer, Comparison, Confirmation, FactorAnswer, Finalist, Level, Winner
 from search.answer_text import verdict_of
 from search.live import describe_values
 from search.report_blocks import (
@@ -82,11 +82,13 @@ LEVEL_TITLES = (
     *("level", "complete", "pruned", "macro F1 (95 % interval)", "difference, these models", "difference, the recipes"),
     *("verdict", "runs", "best setting"),
 )
+RUNS_NOTE = "runs: trainings on each side of the difference"
 
 
 def _levels_table(factor: FactorAnswer) -> Table:
     rows = tuple(_level_row(level, factor, index) for index, level in enumerate(factor.levels))
-    return Table(LEVEL_TITLES, rows, LEVEL_TITLES[1:6], caption=factor.param)
+    note = f"complete, pruned: trials, replicates left out; {RUNS_NOTE}, replicates counted."
+    return Table(LEVEL_TITLES, rows, LEVEL_TITLES[1:6], caption=factor.param, note=note)
 
 
 def _level_row(level: Level, factor: FactorAnswer, index: int) -> tuple[str, ...]:
@@ -191,25 +193,38 @@ def best_section(material: Material) -> Section:
     rows = [_trial_row("best trial", material.best, material)]
     if material.baseline is not None and material.baseline.number != winner.trial:
         rows.append(_trial_row("baseline", material.baseline, material))
-    text = Text(
-        f"Trial {winner.trial} is the best of {count_of(winner.candidates, 'complete trial')}. It scores"
+    text = f"{_chosen(winner)} {material.same_setting}".strip()
+    table = Table(BEST_TITLES, tuple(rows), BEST_TITLES[1:9])
+    return Section(title, (Text(text), table, *_against_baseline(winner.against_baseline)))
+
+
+def _chosen(winner: Winner) -> str:
+    """From how many, and what that does to its score."""
+    if winner.candidates == 1:
+        return f"Trial {winner.trial} is the only complete one with predictions. It scores {number(winner.score.value)}."
+    return (
+        f"Trial {winner.trial} is the best of {winner.candidates} complete trials. It scores"
         f" {number(winner.score.value)} on the people who chose it; on people who did not,"
         f" {number(winner.corrected)} is to be expected."
     )
-    table = Table(BEST_TITLES, tuple(rows), BEST_TITLES[1:9])
-    return Section(title, (text, table, *_against_baseline(winner.against_baseline)))
 
 
 def _against_baseline(compared: Comparison | None) -> tuple[Block, ...]:
     if compared is None:
         return ()
     models, recipes, verdict, runs = comparison_cells(compared)
-    row = (f"{compared.ours} less {compared.theirs}", models, recipes, verdict, runs)
+    ours, theirs = _mean_of(compared.ours, compared.runs[0]), _mean_of(compared.theirs, compared.runs[1])
+    row = (f"{ours} less {theirs}", models, recipes, verdict, runs)
     text = (
         "The difference of the two settings is shown, but it is not the answer to the question: the one was tuned and"
         " chosen, the other was not."
     )
-    return (Text(text), Table(("", *LEVEL_TITLES[4:8]), (row,), LEVEL_TITLES[4:6]))
+    return (Text(text), Table(("", *LEVEL_TITLES[4:8]), (row,), LEVEL_TITLES[4:6], note=f"{RUNS_NOTE}."))
+
+
+def _mean_of(name: str, runs: int) -> str:
+    """``trial 12``, ``trial 12 (mean of its 2 runs)``."""
+    return name if runs == 1 else f"{name} (mean of its {runs} runs)"
 
 
 def _trial_row(role: str, trial: FrozenTrial, material: Material) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """What a report is made of, as plain values: the web page and its Markdown twin show the same ones."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from maskcls.evidence import Estimate
 
@@ -38,6 +38,8 @@ class Table:
     caption: str = ""
     strong: tuple[int, ...] = ()
     """Rows that stand out."""
+    note: str = ""
+    """What its columns mean, in a line below."""
 
 
 @dataclass(frozen=True)
@@ -126,16 +128,25 @@ def signed(value: float) -> str:
     return f"{value:+.4f}"
 
 
+def clipped(found: Estimate, lowest: float) -> Estimate:
+    """The interval kept within [``lowest``, 1]: 0 for a score, -1 for a difference of two."""
+    return replace(found, low=max(lowest, found.low), high=min(1.0, found.high))
+
+
 def spread(found: Estimate) -> str:
-    """``0.5921 to 0.6611``: the interval of a score."""
-    return f"{found.low:.4f} to {found.high:.4f}"
+    """``0.5921 to 0.6611``: the interval of a score; a dash where all people agree and nothing tells of its width."""
+    if found.error == 0:
+        return "–"
+    shown = clipped(found, 0.0)
+    return f"{number(shown.low)} to {number(shown.high)}"
 
 
 def signed_spread(found: Estimate) -> str:
-    """``-0.0102 to +0.0348``: the interval of a difference; none where nobody's photos tell of its width."""
+    """``-0.0102 to +0.0348``: the interval of a difference; a dash as in ``spread``."""
     if found.error == 0:
         return "–"
-    return f"{signed(found.low)} to {signed(found.high)}"
+    shown = clipped(found, -1.0)
+    return f"{signed(shown.low)} to {signed(shown.high)}"
 
 
 def percent(share: float) -> str:

@@ -3,7 +3,7 @@
 Shape suffixes: K classes.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -40,6 +40,11 @@ class Change:
     after: float
     estimate: Estimate
 
+    @property
+    def verdict(self) -> str:
+        """Nothing is beyond noise where nothing tells of the noise: one person alone, or all alike."""
+        return self.estimate.verdict if self.estimate.error else "not distinguishable"
+
 
 def class_changes(material: Material) -> list[Change]:
     """A change a class, the intervals so wide that all hold at once; empty without before and after."""
@@ -55,15 +60,10 @@ def class_changes(material: Material) -> list[Change]:
             int(after.confusion_KK[index].sum()),
             float(f1_before_K[index]),
             float(f1_after_K[index]),
-            within(compare(*counts, material.resamples, f1_of(index), comparisons=len(names))),
+            compare(*counts, material.resamples, f1_of(index), comparisons=len(names)),
         )
         for index, name in enumerate(names)
     ]
-
-
-def within(found: Estimate) -> Estimate:
-    """The interval of a difference of shares or scores, which is never beyond 1."""
-    return replace(found, low=max(-1.0, found.low), high=min(1.0, found.high))
 
 
 def part_changes(material: Material) -> list[Change]:
@@ -75,7 +75,7 @@ def part_changes(material: Material) -> list[Change]:
     for part in PARTS:
         was, now = (f1_per_class(merge_confusion(side.confusion_KK, part)).mean() for side in (before, after))
         counts = (after.counts(part),), (before.counts(part),)
-        estimate = within(compare(*counts, material.resamples, macro_f1, comparisons=len(PARTS)))
+        estimate = compare(*counts, material.resamples, macro_f1, comparisons=len(PARTS))
         found.append(Change(part, len(after.predictions.label_N), float(was), float(now), estimate))
     return found
 
@@ -90,35 +90,48 @@ def classes_section(material: Material) -> Section:
     people = count_of(len(material.resamples.person_P), "person", "people")
     intro = (
         f"From {before.name} to {after.name}, on the same {people}. The intervals are over people and so wide that all"
-        f" {len(changes)} hold at once. Trial {after.trial.number} was chosen by these people, so its gains are"
-        " a little flattered."
+        f" {len(changes)} hold at once.{_flattered(material)}"
     )
-    blocks: list[Block] = [Text(intro), Text(_beyond_noise(changes)), _figure(changes), _table("class", changes)]
+    chance = material.same_setting
+    blocks: list[Block] = [Text(intro), Text(chance or _beyond_noise(changes)), _figure(changes, bool(chance))]
+    blocks.append(_table("class", changes, bool(chance)))
     parts = part_changes(material)
     if parts:
-        blocks.append(_table("part of the label", parts))
+        blocks.append(_table("part of the label", parts, bool(chance)))
     return Section(title, tuple(blocks))
+
+
+def _flattered(material: Material) -> str:
+    """By how much the choice flatters the best trial."""
+    winner = material.answer.winner
+    if winner is None or winner.candidates < 2:
+        return ""
+    return (
+        f" Trial {winner.trial} was chosen by these people: its macro F1 is {number(winner.score.value)} on them and"
+        f" {number(winner.corrected)} corrected for the choice."
+    )
 
 
 def _beyond_noise(changes: list[Change]) -> str:
     """The list that a reader wants first."""
     said = []
     for verdict in ("better", "worse"):
-        names = [f"{c.name} ({signed(c.estimate.value)})" for c in changes if c.estimate.verdict == verdict]
+        names = [f"{c.name} ({signed(c.estimate.value)})" for c in changes if c.verdict == verdict]
         said.append(f"{verdict.capitalize()} beyond noise: {'; '.join(names) or 'none'}.")
     return " ".join(said)
 
 
-def _figure(changes: list[Change]) -> Figure:
-    dots = [Dot(change.name, change.estimate, change.estimate.verdict) for change in changes]
-    caption = (
-        "Change of F1 of each class with its interval. A green triangle up is better and a red one down worse beyond"
-        " noise; a blue dot is neither."
-    )
+def _figure(changes: list[Change], is_chance: bool) -> Figure:
+    dots = [Dot(change.name, change.estimate, "" if is_chance else change.verdict) for change in changes]
+    caption = "Change of F1 of each class with its interval."
+    if not is_chance:
+        caption += " A green triangle up is better and a red one down worse beyond noise; a blue dot is neither."
     return draw_dots("classes", dots, "change of F1", f"{caption} The table has the numbers.", caption, zero=True)
 
 
-def _table(what: str, changes: list[Change]) -> Table:
+def _table(what: str, changes: list[Change], is_chance: bool) -> Table:
+    """Two trainings of one recipe get no verdict."""
+    titles = (what, *(TITLES[1:6] if is_chance else TITLES[1:]))
     rows = tuple(
         (
             change.name,
@@ -127,12 +140,12 @@ def _table(what: str, changes: list[Change]) -> Table:
             number(change.after),
             signed(change.estimate.value),
             signed_spread(change.estimate),
-            with_sign(change.estimate.verdict),
-        )
+            with_sign(change.verdict),
+        )[: len(titles)]
         for change in changes
     )
-    strong = tuple(row for row, change in enumerate(changes) if change.estimate.verdict in ("better", "worse"))
-    return Table((what, *TITLES[1:]), rows, TITLES[1:6], strong=strong)
+    strong = tuple(row for row, change in enumerate(changes) if change.verdict in ("better", "worse"))
+    return Table(titles, rows, TITLES[1:6], strong=() if is_chance else strong)
 
 
 def confusion_section(material: Material) -> Section:
@@ -144,6 +157,8 @@ def confusion_section(material: Material) -> Section:
     text = "Rows are the true class, columns the predicted one. Without the diagonal the mistakes show."
     if material.pair is None:
         text += f" {material.missing()}"
+    elif material.same_setting:
+        text += f" {material.same_setting}"
     most = max(_mistakes(side).max() for side in sides)
     figures = [_with_diagonal(side, place) for side, place in zip(sides, ("before", "after"), strict=False)]
     figures += [_without_diagonal(side, place, most) for side, place in zip(sides, ("before", "after"), strict=False)]

@@ -10,8 +10,7 @@ from maskcls.confused import FEWEST_PEOPLE, Rate, Slip, count_slip, difference, 
 from maskcls.labels import MASKS, PARTS
 from maskcls.predictions import Predictions
 from maskcls.resampling import Resamples
-from search.report_blocks import Facts, Section, Table, Text, count_of, percent
-from search.report_classes import within
+from search.report_blocks import Facts, Section, Table, Text, clipped, count_of, percent
 from search.report_data import Material
 
 WHERE = ("mask worn", "mask incorrect", "no mask")
@@ -50,7 +49,7 @@ class Reader:
         if min(rate.people for rate in rates) < FEWEST_PEOPLE:
             return "Too few people to tell the two apart."
         counts = count_slip(ours, self.predictions), count_slip(theirs, other)
-        found = within(difference(*counts, self.resamples, COMPARISONS))
+        found = clipped(difference(*counts, self.resamples, COMPARISONS), -1.0)
         if found.error == 0:
             return "The two are not distinguishable."
         span = f"{points(found.value)} points, interval {points(found.low)} to {points(found.high)}"
@@ -73,11 +72,13 @@ def confused_section(material: Material) -> Section:
         return Section(title, (Text(text),))
     reader = Reader(material.after.predictions, material.resamples)
     before = material.pair[0].predictions if material.pair else None
+    chance = f" {material.same_setting}" if before and material.same_setting else ""
     intro = Text(
         f"Read off the predictions of {material.after.name}. A difference counts as one only where an interval over"
         f" people leaves out 0; {COMPARISONS} are looked at together, and the intervals are widened for that."
+        f"{chance}"
     )
-    said = (*sentences_of(reader), *(changes_since(reader, before) if before else ()))
+    said = (*sentences_of(reader), *(changes_since(reader, before, bool(chance)) if before else ()))
     tables = [_table(reader.predictions, before, mask) for mask in range(len(MASKS))]
     return Section(title, (intro, Facts(said), *tables, _mask_table(reader.predictions, before)))
 
@@ -139,14 +140,16 @@ def _masks(reader: Reader) -> str:
     return f"Most often {most.text}, on {reader.told(most)}." if reader.rate(most).wrong else "None is wrong."
 
 
-def changes_since(reader: Reader, before: Predictions) -> tuple[Said, ...]:
-    """What the best trial does otherwise than the baseline, part by part."""
-    return tuple((f"{part}, before and after", _change(reader, Slip(part), before)) for part in PARTS)
+def changes_since(reader: Reader, before: Predictions, is_chance: bool) -> tuple[Said, ...]:
+    """What the best trial does otherwise than the baseline, part by part; ``is_chance``: they are of one recipe."""
+    return tuple((f"{part}, before and after", _change(reader, Slip(part), before, is_chance)) for part in PARTS)
 
 
-def _change(reader: Reader, slip: Slip, before: Predictions) -> str:
+def _change(reader: Reader, slip: Slip, before: Predictions, is_chance: bool) -> str:
     was, now = rate_of(slip, before), reader.rate(slip)
     first = f"Wrong on {percent(was.share)} of the photos before and on {percent(now.share)} after."
+    if is_chance:
+        return first
     return f"{first} {reader.compare(slip, slip, before)}"
 
 

@@ -20,6 +20,7 @@ from maskcls.resampling import Resamples, resample
 from search.answer import Answer
 from search.keep import best_trials
 from search.limits import FINISHED
+from search.replicates import setting
 from search.shelf import Shelf
 from search.space import values_of
 from search.stored import Stored
@@ -159,6 +160,18 @@ class Material:
         if self.missing() or self.before is None or self.after is None:
             return None
         return self.before, self.after
+
+    @cached_property
+    def same_setting(self) -> str:
+        """That before and after are trainings of one recipe, in a sentence; empty when they are not."""
+        if self.best is None or self.baseline is None or self.best.number == self.baseline.number:
+            return ""
+        if setting(self.best.params) != setting(self.baseline.params):
+            return ""
+        return (
+            f"Trial {self.best.number} is the baseline's own setting with another training seed: what differs is"
+            " chance."
+        )
 
     @cached_property
     def resamples(self) -> Resamples | None:

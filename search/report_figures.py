@@ -23,7 +23,7 @@ from matplotlib.ticker import MaxNLocator
 from maskcls.evidence import Estimate
 from maskcls.labels import CLASS_NAMES
 from maskcls.plots import short_name
-from search.report_blocks import Figure
+from search.report_blocks import Figure, clipped
 
 BLUE, ORANGE, VERMILION, GREEN, GREY = "#0072B2", "#E69F00", "#D55E00", "#009E73", "#6b6b6b"
 COLOURS = {"better": GREEN, "worse": VERMILION}
@@ -65,7 +65,7 @@ class Curve:
 
 @matplotlib.rc_context(LOOK)
 def draw_dots(name: str, dots: Sequence[Dot], axis: str, alt: str, caption: str = "", zero: bool = False) -> Figure:
-    """A dot and its interval a row, the first one on top; ``zero``: with a line at 0."""
+    """A dot and its interval a row, the first one on top; ``zero``: differences, with a line at 0; else scores."""
     labels = [_wrapped(dot.text) for dot in dots]
     lines = max(label.count("\n") for label in labels) + 1
     drawing = _drawing(0.55 + (0.14 + 0.16 * lines) * len(dots))
@@ -75,7 +75,8 @@ def draw_dots(name: str, dots: Sequence[Dot], axis: str, alt: str, caption: str 
     for row, dot in enumerate(dots):
         colour = COLOURS.get(dot.verdict, GREY if dot.is_reference else BLUE)
         marker = MARKERS.get(dot.verdict, "D" if dot.is_reference else "o")
-        axes.plot([dot.estimate.low, dot.estimate.high], [row, row], color=colour, linewidth=2.2, solid_capstyle="butt")
+        shown = clipped(dot.estimate, -1.0 if zero else 0.0)
+        axes.plot([shown.low, shown.high], [row, row], color=colour, linewidth=2.2, solid_capstyle="butt")
         axes.plot([dot.estimate.value], [row], marker=marker, color=colour, markersize=7, markeredgecolor="white")
     axes.set_yticks(range(len(dots)), labels)
     axes.set_ylim(len(dots) - 0.4, -0.6)

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from maskcls.provenance import commit
 from search.report_answer import best_section, confirmation_section, lead_of, levels_section
-from search.report_blocks import Report, Section
+from search.report_blocks import Report, Section, count_of
 from search.report_classes import classes_section, confusion_section
 from search.report_commands import commands_section
 from search.report_confused import confused_section
@@ -49,6 +49,9 @@ def _sections(material: Material) -> tuple[Section, ...]:
 
 
 def _footer(material: Material) -> str:
-    counts = f"{len(material.finished)} finished trials of {len(material.trials)}"
+    counts = f"{count_of(len(material.finished), 'finished trial')} of {len(material.trials)}"
     now = datetime.now().astimezone().isoformat(sep=" ", timespec="minutes")
-    return f"Made {now} by search.report at commit {commit()}, from {counts}. Intervals hold at 95 %, over people."
+    return (
+        f"Made {now} by search.report at commit {commit()}, from {counts}. Intervals hold at 95 %: over people, and"
+        " over training seeds as well where that is said."
+    )

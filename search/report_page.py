@@ -93,7 +93,8 @@ def _table(table: Table) -> str:
     rule = ["---:" if title in table.numbers else "---" for title in table.titles]
     rows = [table.titles, rule, *table.rows]
     caption = f"{table.caption}\n\n" if table.caption else ""
-    return caption + "".join(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |\n" for row in rows)
+    note = f"\n{table.note}\n" if table.note else ""
+    return caption + "".join(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |\n" for row in rows) + note
 
 
 def _figure(figure: Figure) -> str:

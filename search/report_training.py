@@ -65,7 +65,7 @@ def curves_section(material: Material) -> Section:
         )
     else:
         blocks.append(Text(f"None of {count_of(saved.finished, 'trial')} was pruned."))
-    alt = f"Learning curves of {len(curves)} trials, macro F1 over evaluations; {saved.pruned} end early."
+    alt = f"Learning curves of {count_of(len(curves), 'trial')}, macro F1 over evaluations; {saved.pruned} end early."
     blocks.append(draw_curves("curves", curves, alt, "Macro F1 on the validation split after each evaluation."))
     if saved.pruned:
         blocks.append(_pruned_table(material.finished))

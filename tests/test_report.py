@@ -21,11 +21,13 @@ from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
 import search.report
 import search.run
+from maskcls.evidence import Estimate
 from maskcls.labels import CLASS_NAMES
 from maskcls.predictions import Predictions
 from search.answer import Confirmation, Finalist
 from search.remains import pictures_of, study_artifacts
-from search.report_blocks import Gallery, Picture, Report, Table, Text
+from search.report_blocks import Gallery, Picture, Report, Table, Text, signed_spread, spread
+from search.report_classes import Change
 from search.report_commands import run_command_of
 from search.report_data import Material
 from search.report_gallery import confident_mistakes, gallery_section, thumbnail
@@ -156,6 +158,10 @@ def test_levels_are_the_means_of_their_runs_and_count_their_trials(played: Playe
     assert (without["complete"], without["pruned"], with_["complete"], with_["pruned"]) == ("5", "1", "4", "2")
     assert with_["runs"] == "2:2"
     assert without["best setting"] == "lr=0.01 (trials 0 and 10)"
+    assert "runs: trainings on each side of the difference, replicates counted." in page.text["Levels"]
+    assert "trial 1 (mean of its 2 runs) less the baseline (mean of its 2 runs)" in page.table(
+        "Best trial and baseline", 1
+    )
 
 
 def test_every_class_is_as_in_scikit_learn(played: Played, page: Page) -> None:
@@ -170,6 +176,9 @@ def test_every_class_is_as_in_scikit_learn(played: Played, page: Page) -> None:
     named = page.text["Classes that got better and worse"]
     better = [name for name, row in rows.items() if row["verdict"] == "▲ better"]
     assert better
+    winner = played.material().answer.winner
+    assert winner is not None
+    assert f"is {winner.score.value:.4f} on them and {winner.corrected:.4f} corrected for the choice." in named
     for name in better:
         assert f"{name} ({rows[name]['difference']})" in named.partition("Worse")[0]
 
@@ -368,6 +377,35 @@ def test_the_best_trial_may_be_the_baseline_itself(tmp_path: Path, synthetic_fol
     page = Page(to_html(make_report(played.material())))
     assert "The best trial is the baseline itself." in page.text["Classes that got better and worse"]
     assert "wrong class" in page.text["What gets confused with what"]
+    assert "Trial 0 is the only complete one with predictions." in page.text["Best trial and baseline"]
+
+
+def test_another_training_of_the_baseline_is_no_gain(tmp_path: Path, synthetic_folder: Path) -> None:
+    played = make_study(tmp_path, synthetic_folder)
+    for number in (1, 9):  # what has no predictions is no candidate; the best one left is the baseline's replicate
+        (tmp_path / "toy" / f"trial-{number:04d}" / "valid.npz").unlink()
+    page = Page(to_html(make_report(played.material())))
+    told = "Trial 10 is the baseline's own setting with another training seed: what differs is chance."
+    classes = "Classes that got better and worse"
+    for heading in ("Best trial and baseline", classes, "Confusion matrices", "What gets confused with what"):
+        assert told in page.text[heading]
+    assert "beyond noise" not in page.text[classes]
+    assert "verdict" not in page.tables[classes][0][0]
+    changes = page.text["What gets confused with what"].partition("before and after")[2]
+    assert "beyond noise" not in changes
+    assert "Wrong on" in changes
+
+
+def test_intervals_stay_where_scores_can_be() -> None:
+    wide = Estimate(-0.2, -1.07, 1.3, 0.4, 5.0, 2.0)
+    assert spread(wide) == "0.0000 to 1.0000"
+    assert signed_spread(wide) == "-1.0000 to +1.0000"
+
+
+def test_where_all_people_agree_there_is_no_interval_and_no_verdict() -> None:
+    alike = Estimate(1.0, 1.0, 1.0, 0.0, 5.0, 2.0)
+    assert spread(alike) == signed_spread(alike) == "–"
+    assert Change("a", 4, 0.0, 1.0, alike).verdict == "not distinguishable"
 
 
 def test_a_study_of_one_part_of_the_label(tmp_path: Path, synthetic_folder: Path) -> None:
@@ -399,13 +437,15 @@ def test_a_confirmation_is_a_table(played: Played) -> None:
     )
     outcome = Confirmation("toy-confirm", finalists, 2, 5, 48, 1)
     answer = replace(material.answer, confirmation=outcome)
-    page = Page(to_html(make_report(replace(material, answer=answer))))
+    html = to_html(make_report(replace(material, answer=answer)))
+    page = Page(html)
     rows = page.table("Confirmation")
     assert rows["drop_rate = 0.5"]["mean macro F1 (range)"] == "0.7200 (0.7000 to 0.7400)"
     assert rows["drop_rate = 0.5"]["less the reference level"].startswith(f"{found.value:+.4f} (")
     assert rows["baseline"]["verdict there"] == "reference"
     assert rows["trial 3"]["verdict"] == "diverged in repeat 2"
     assert "48 people" in page.text["Confirmation"]
+    assert "over training seeds as well where that is said" in html
     assert "search.confirm --study toy --top 2 --repeats 5" in page.text["How to reproduce it"]
 
 
