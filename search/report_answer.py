@@ -201,7 +201,9 @@ def best_section(material: Material) -> Section:
 def _chosen(winner: Winner) -> str:
     """From how many, and what that does to its score."""
     if winner.candidates == 1:
-        return f"Trial {winner.trial} is the only complete one with predictions. It scores {number(winner.score.value)}."
+        return (
+            f"Trial {winner.trial} is the only complete one with predictions. It scores {number(winner.score.value)}."
+        )
     return (
         f"Trial {winner.trial} is the best of {winner.candidates} complete trials. It scores"
         f" {number(winner.score.value)} on the people who chose it; on people who did not,"
