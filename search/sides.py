@@ -1,5 +1,6 @@
 """What search.compare is asked to compare: ``STUDY:TRIAL``, or the folder of a trained model."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,10 @@ class Side:
     runs: Mapping[str, tuple[Predictions, ...]]
     """Setting -> its complete runs, of the whole study where the model is a trial; they tell of the spread between
     seeds. A model in a folder has itself alone."""
+    unfinished: str = ""
+    """Of a trial that is not complete, what became of it: ``was stopped after 8 of 12 evaluations``. It is no run."""
+    confirms: str | None = None
+    """Of a trial of a confirmation, the study that is confirmed."""
 
     def counts(self, part: str | None = None) -> Counts:
         """Person by person."""
@@ -50,11 +55,33 @@ def find_side(text: str, storage: str | None, runs: Path) -> Side:
     """The model that ``text`` names. Raises UserError when there is none, or when it has no stored predictions."""
     folder = Path(text)
     if folder.is_dir():
-        return _of_folder(folder)
+        place = _place_of(folder, storage, runs)
+        return _of_folder(folder) if place is None else _of_trial(*place, storage, runs)
     study, colon, number = text.rpartition(":")
     if not colon or not number.isdecimal():
         raise UserError(f"{text} is neither a folder nor STUDY:TRIAL, for example dropout:7.")
     return _of_trial(study, int(number), storage, runs)
+
+
+def _place_of(folder: Path, storage: str | None, runs: Path) -> tuple[str, int] | None:
+    """(study, trial) whose folder this is; None for any other, and where its study is not in the database.
+
+    Named by where it lies: in the copy of a study (--from), [origin] tells of the study that was copied.
+    """
+    from search.keep import trial_folder
+    from search.storage import default_url, has_study, is_there, open_storage
+
+    written, home, every = folder / "config.toml", folder.resolve(), runs.resolve()
+    if not written.is_file() or not (folder / STORED[0]).is_file() or every not in home.parents:
+        return None
+    origin = load_config(written)[1]
+    name, number = home.parent.relative_to(every).as_posix(), origin.get("trial")
+    if "study" not in origin or not isinstance(number, int) or trial_folder(every / name, number) != home:
+        return None
+    url = storage or default_url(runs)
+    if not is_there(url) or not has_study(open_storage(url, create=False), name):
+        return None
+    return name, number
 
 
 def _of_folder(folder: Path) -> Side:
@@ -107,8 +134,19 @@ def _of_trial(name: str, number: int, storage: str | None, runs: Path) -> Side:
     title = f"{name} trial {number} ({trial.state.name.lower()})  {values}"
     every = runs_by_setting(shelf.with_predictions(trials))
     complete = {_key(name, params): _of_runs(shelf, group) for params, group in every.items()}
-    key = _key(name, setting(trial.params))
-    return Side(title, task, found, key, {key: (found,), **complete})
+    confirms = None if stored.confirmation is None else stored.confirmation["of"]
+    return Side(title, task, found, _key(name, setting(trial.params)), complete, _unfinished(trial), confirms)
+
+
+def _unfinished(trial: "FrozenTrial") -> str:
+    from optuna.trial import TrialState
+
+    if trial.state == TrialState.COMPLETE:
+        return ""
+    done, planned = (trial.user_attrs.get(fact) for fact in ("evaluations", "evaluations_planned"))
+    if trial.state != TrialState.PRUNED or done is None or planned is None:
+        return f"is not complete ({trial.state.name.lower()})"
+    return f"was stopped after {done} of {planned} evaluations"
 
 
 def _key(study: str, params: "Setting") -> str:
@@ -120,10 +158,15 @@ def _of_runs(shelf: "Shelf", runs: Sequence["FrozenTrial"]) -> tuple[Predictions
 
 
 def check_comparable(ours: Side, theirs: Side) -> None:
-    """Raise UserError unless both were judged on the same photos, by the same task."""
+    """Raise UserError unless they are two, judged on the same photos, by the same task."""
     if ours.task != theirs.task:
         raise UserError(f"A predicts {ours.task} and B {theirs.task}; compare models of one task.")
     mine, other = (set(side.predictions.path_N.tolist()) for side in (ours, theirs))
+    if mine != other and (ours.confirms or theirs.confirms):
+        raise UserError(
+            "A and B were judged on different photos: in a confirmation every repeat has other judges. Compare two"
+            " trials of one repeat."
+        )
     if mine != other:
         only = sorted(mine ^ other)
         raise UserError(
@@ -134,10 +177,19 @@ def check_comparable(ours: Side, theirs: Side) -> None:
         raise UserError(
             "A and B were judged by different labels of the same photos; use the same label fixes for both."
         )
+    if digest(ours.predictions) == digest(theirs.predictions):
+        raise UserError("A and B are the same predictions; name two different ones.")
 
 
 def _by_path(side: Side) -> np.ndarray:
     return side.predictions.label_N[np.argsort(side.predictions.path_N)]
+
+
+def digest(found: Predictions) -> str:
+    """Alike for the same predictions, in whatever order the photos are."""
+    order_N = np.argsort(found.path_N)
+    paths = "\n".join(found.path_N[order_N].tolist()).encode()
+    return hashlib.sha256(paths + found.log_prob_NK[order_N].tobytes()).hexdigest()
 
 
 def same_people(runs: Sequence[Predictions], resamples: Resamples) -> bool:

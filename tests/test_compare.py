@@ -2,18 +2,25 @@
 
 import re
 import shutil
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from conftest import run
-from report_fixtures import Played, make_study
+from optuna.trial import TrialState
+from report_fixtures import Played, add, make_study
 from search_fixtures import complain
 from sklearn.metrics import f1_score
 
+from maskcls.config import save_config
 from maskcls.predictions import Predictions
 from search.compare import main as compare
 from search.keep import trial_folder
+from search.storage import create_study, default_url, open_storage
+from search.stored import KEY
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +94,131 @@ def test_prior_weighs_the_people(played: Played, capsys: pytest.CaptureFixture[s
     assert float(plain[0]) != float(weighted[1])
 
 
+def beside(played: Played, name: str, confirmation: Mapping[str, Any] | None = None) -> Played:
+    """Another study of the same database, without trials."""
+    document = replace(played.stored, confirmation=None if confirmation is None else dict(confirmation))
+    made = create_study(open_storage(default_url(played.runs), create=False), name, {KEY: document.to_json()})
+    return replace(played, study=made, stored=document)
+
+
+def put(played: Played, found: Predictions, state: TrialState, facts: Mapping[str, Any]) -> None:
+    """A trial with these predictions."""
+    folder = trial_folder(played.runs / played.study.study_name, len(played.study.trials))
+    folder.mkdir(parents=True)
+    found.save(folder / "valid.npz")
+    add(played, state, 0.5 if state.is_finished() else None, 0.5, 1e-2, {1: 0.5}, dict(facts))
+
+
+def recipes(text: str) -> list[str]:
+    return re.findall(r"The recipes: .*", text)
+
+
+@pytest.fixture(scope="module")
+def twin(played: Played) -> Played:
+    """The same trials once more, as search.run --from copies them."""
+    return make_study(played.runs, played.photos, name="second")
+
+
+def test_a_trial_that_is_not_complete_says_nothing_of_recipes(
+    played: Played, capsys: pytest.CaptureFixture[str]
+) -> None:
+    says = "B was stopped after 2 of 4 evaluations; of the recipes that says nothing."
+    text = shown(capsys, played, "toy:1", "toy:2")
+    assert says in text
+    assert not recipes(text)
+    assert "A was stopped after 2 of 4 evaluations and B was" in shown(capsys, played, "toy:2", "toy:11")
+
+
+def test_a_running_trial_says_nothing_of_its_own_recipe(played: Played, capsys: pytest.CaptureFixture[str]) -> None:
+    going = beside(played, "unended")
+    put(going, stored(played, 8), TrialState.RUNNING, {})
+    put(going, stored(played, 1), TrialState.COMPLETE, {"evaluations": 4, "evaluations_planned": 4})
+    text = shown(capsys, played, "unended:0", "unended:1")  # of one setting
+    assert "A is not complete (running); of the recipes that says nothing." in text
+    assert "one recipe" not in text
+
+
+def test_the_folder_of_a_trial_is_the_trial(
+    played: Played, twin: Played, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = played.stored.config(dict(played.stored.study.baseline))
+    for name in ("toy", "second"):  # a copy's files say where the original is from
+        folder = trial_folder(played.runs / name, 1)
+        save_config(folder / "config.toml", config, {"study": "toy", "trial": 1})
+        assert shown(capsys, played, folder, "toy:0") == shown(capsys, played, f"{name}:1", "toy:0")
+    shutil.copytree(folder, tmp_path / "trial-0001")
+    absent = f"sqlite:///{tmp_path / 'absent.db'}"
+    elsewhere = shown(capsys, played, tmp_path / "trial-0001", "toy:0")
+    without = shown(capsys, played, folder, trial_folder(played.runs / "toy", 0), "--storage", absent)
+    assert "(1 and 2 runs; the spread" in recipes(elsewhere)[0]
+    assert "no setting has run twice" in without
+
+
+def test_runs_of_a_study_and_its_copy_count_once(
+    played: Played, twin: Played, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = recipes(shown(capsys, played, "toy:1", "second:0"))
+    assert found == recipes(shown(capsys, played, "toy:1", "toy:0"))
+    assert found
+    assert "Both are runs of one recipe" in shown(capsys, played, "toy:1", "second:9")
+
+
+def test_trials_of_a_confirmation_are_compared_as_models(
+    played: Played, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    confirmation = beside(played, "toy-confirm", {"of": "toy"})
+    for number in (1, 8):
+        put(confirmation, stored(played, number), TrialState.COMPLETE, {"repeat": 1})
+    found = stored(played, 9)
+    columns = (found.path_N, found.person_N, found.label_N, found.log_prob_NK)
+    put(confirmation, Predictions(*(column[9:] for column in columns)), TrialState.COMPLETE, {"repeat": 2})
+    text = shown(capsys, played, "toy-confirm:0", "toy-confirm:1")
+    assert "are compared by search.confirm itself (python -m search.confirm --study toy)." in text
+    assert "no setting has run twice" not in text
+    assert "one recipe" not in text
+    told = complain(monkeypatch, capsys, compare, "toy-confirm:0", "toy-confirm:2", "--runs", str(played.runs))
+    assert "in a confirmation every repeat has other judges. Compare two trials of one repeat." in told
+
+
+@pytest.mark.parametrize("prior", ["men=0.5", "male=0.5,female=0.6"])
+def test_a_wrong_prior_is_told_before_anything_is_shown(
+    prior: str, played: Played, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = run(compare, "toy:1", "toy:8", "--prior", prior, "--runs", played.runs)
+    assert status == 2
+    assert capsys.readouterr().out == ""
+
+
+def test_without_error_there_is_no_interval(played: Played, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = stored(played, 8)
+    for name, share in (("sure", 0.9), ("surer", 0.95)):  # both right about every photo
+        prob_NK = np.full_like(found.log_prob_NK, (1 - share) / 17)
+        prob_NK[np.arange(len(prob_NK)), found.label_N] = share
+        (tmp_path / name).mkdir()
+        Predictions(found.path_N, found.person_N, found.label_N, np.log(prob_NK)).save(tmp_path / name / "valid.npz")
+    text = shown(capsys, played, tmp_path / "sure", tmp_path / "surer")
+    assert "A  macro F1 1.0000  (-)" in text
+    assert "A - B  +0.000 (-), 24 people" in text
+    assert "A and B are not distinguishable." in text
+    assert "interval " not in text
+    assert "four times in five" not in text
+
+
+def test_widened_intervals_are_said_to_be(played: Played, capsys: pytest.CaptureFixture[str]) -> None:
+    text = shown(capsys, played, "toy:1", "toy:8")
+    assert "By part; the intervals are widened, so that all 3 hold at once in 95 of 100 studies:\n  mask" in text
+    assert "By class; the intervals are widened, so that all 18 hold at once in 95 of 100 studies:\n" in text
+
+
+def test_models_that_differ_and_recipes_that_do_not_are_explained(
+    played: Played, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text, why = shown(capsys, played, "toy:1", "toy:0"), "Other seeds alone could make such a difference"
+    assert "A is better than B." in text
+    assert f": not distinguishable (2 and 2 runs). {why}" in text
+    assert why not in shown(capsys, played, "toy:0", "toy:10")
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -99,6 +231,8 @@ def test_prior_weighs_the_people(played: Played, capsys: pytest.CaptureFixture[s
         (("toy:1", "three"), "three has no config.toml, which says of which task"),
         (("toy:1", "fewer"), "A and B were judged on different photos"),
         (("toy:1", "mended"), "A and B were judged by different labels of the same photos"),
+        (("toy:1", "toy:1"), "A and B are the same predictions; name two different ones."),
+        (("toy:1", "same"), "A and B are the same predictions; name two different ones."),
         (("toy:1", "toy:8", "--prior", "men=0.5"), "--prior knows no 'men'"),
     ],
 )
@@ -111,13 +245,14 @@ def test_what_cannot_be_compared_is_one_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("empty", "broken", "three", "fewer", "mended"):
+    for name in ("empty", "broken", "three", "fewer", "mended", "same"):
         (tmp_path / name).mkdir()
     (tmp_path / "broken" / "valid.npz").write_bytes(b"PK")
     found = stored(played, 1)
     path_N, person_N, label_N, log_prob_NK = found.path_N, found.person_N, found.label_N, found.log_prob_NK
     Predictions(path_N, person_N, label_N % 3, log_prob_NK[:, :3]).save(tmp_path / "three" / "valid.npz")
     Predictions(path_N[7:], person_N[7:], label_N[7:], log_prob_NK[7:]).save(tmp_path / "fewer" / "valid.npz")
+    Predictions(path_N[::-1], person_N[::-1], label_N[::-1], log_prob_NK[::-1]).save(tmp_path / "same" / "valid.npz")
     mended_N = np.where(np.arange(len(label_N)) < 7, (label_N + 1) % 18, label_N)
     Predictions(path_N, person_N, mended_N, log_prob_NK).save(tmp_path / "mended" / "valid.npz")
     assert says in complain(monkeypatch, capsys, compare, *words, "--runs", str(played.runs))
