@@ -64,9 +64,28 @@ def _of_one_factor(factor: FactorAnswer, people: int) -> tuple[str, tuple[str, .
     verdict, compared = verdict_of(level.against), level.against
     first = (
         f"{_capital(verdict)}: {level.text} at its best scores {level.score.value:.3f} and {reference.text} at its best"
-        f" {reference.score.value:.3f}, a difference of {difference(decisive(compared))} on {people} validation people."
+        f" {reference.score.value:.3f}, a difference of {difference(decisive(compared))} on {people} validation people"
+        f"{_also(_levels_told(factor, level))}."
     )
     return verdict, (first, _what_it_is_about(compared))
+
+
+def _levels_told(factor: FactorAnswer, shown: Level) -> list[tuple[str, str]]:
+    """(level, verdict) of every other level that differs from the reference."""
+    others = [
+        (one.text, verdict_of(one.against)) for one in factor.levels if one.against is not None and one is not shown
+    ]
+    return [(text, verdict) for text, verdict in others if verdict != SAME]
+
+
+def _others_told(confirmation: Confirmation, shown: Finalist) -> list[tuple[str, str]]:
+    """The same of a confirmation's finalists."""
+    pairs = [(one, one.against_reference) for one in confirmation.finalists if one is not shown]
+    return [(one.name, found.verdict) for one, found in pairs if found is not None and found.verdict != SAME]
+
+
+def _also(told: list[tuple[str, str]]) -> str:
+    return "".join(f"; {text} is {verdict}" for text, verdict in told)
 
 
 def _what_it_is_about(compared: Comparison) -> str:
@@ -132,7 +151,8 @@ def confirmed_sentences(confirmation: Confirmation) -> tuple[str, ...]:
     ours, theirs, found = pair
     first = (
         f"{_capital(found.verdict)}: over {confirmation.repeats} fresh trainings each, {ours.name} scores"
-        f" {_mean(ours):.3f} and {_called(theirs)} {_mean(theirs):.3f}, a difference of {difference(found)}."
+        f" {_mean(ours):.3f} and {_called(theirs)} {_mean(theirs):.3f}, a difference of {difference(found)}"
+        f"{_also(_others_told(confirmation, ours))}."
     )
     second = (
         f"The interval covers people and training seeds: {confirmation.judges} people judged, none of whom had chosen a"

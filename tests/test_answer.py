@@ -154,6 +154,7 @@ def test_the_answer_is_about_the_best_level_beside_the_reference(played: Played)
     assert found.verdict == "better"
     assert "drop_rate = 0.2 at its best scores 0.550 and drop_rate = 0.0 at its best 0.500" in found.sentences[0]
     assert "+0.050 (95 % interval +0.030 to +0.070)" in found.sentences[0]
+    assert found.sentences[0].endswith("; drop_rate = 0.7 is worse.")
     assert "2 and 2 runs" in found.sentences[1]
     assert any("2 comparisons are widened" in caveat for caveat in found.caveats)
 
