@@ -3,8 +3,8 @@
 A team's learning log raised timm's drop_rate from 0 to 0.7 and saw macro F1 go from .8139 to .8137.
 
 Run:   python -m search.run --study dropout --n-trials 50
-Cost:  not measured yet.
-Found: not run to its end; a first look of 8 short trials is in LOG.md.
+Cost:  not measured for the backbone here; 32 short trials of a small one took 2.1 hours of a CPU worker.
+Found: in 3 epochs of a small backbone 0.7 is worse than none; 0.2 and 0.4 are not distinguishable from it (LOG.md).
 """
 
 from search.study import Choice, Float, Study, Subset
