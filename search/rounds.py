@@ -53,11 +53,6 @@ class Plan:
     repeats: int
     """Rounds."""
 
-    @property
-    def n_trials(self) -> int:
-        """Trainings, all together."""
-        return len(self.finalists) * self.repeats
-
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         values: dict[str, Any] = json.loads(json.dumps(asdict(self)))  # lists for tuples, as it comes back
