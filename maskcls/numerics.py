@@ -2,6 +2,7 @@
 
 import torch
 
+from maskcls.allocator import keep_freed_memory
 from maskcls.config import TrainConfig, change
 from maskcls.cores import num_cores
 from maskcls.errors import UserError
@@ -14,7 +15,14 @@ SLOW_IN_CHANNELS_LAST = ("regnet",)
 
 
 def pick_device(name: str) -> torch.device:
-    """ "auto" (the first GPU, else the CPU) or torch's name of a device that is there."""
+    """ "auto" (the first GPU, else the CPU) or torch's name of a device that is there; the process is set up for it."""
+    device = _find_device(name)
+    if device.type == "cpu":
+        keep_freed_memory()
+    return device
+
+
+def _find_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

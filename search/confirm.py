@@ -34,7 +34,8 @@ def main(
         str, typer.Option(help="auto (every GPU that is not busy, else the CPU), cpu, cuda or cuda:N.")
     ] = "auto",
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes that run trials. Default: one for each GPU, one on a CPU.")
+        int | None,
+        typer.Option(min=1, help="Processes that run trials. Default: one for each GPU; on a CPU one a core, up to 4."),
     ] = None,
     timeout: Annotated[float | None, typer.Option(min=0, help="Seconds after which to stop; resumable.")] = None,
     storage: Annotated[
@@ -94,7 +95,7 @@ def _run(
     from search.workers import Supervisor
 
     since = time.time()
-    first = crew.start(crew.slots[0])
+    crew.start_all()
     config = wanted.config(dict(wanted.study.baseline))
     table = read_table(data_folder(wanted.data, runs), config, wanted.label_fixes)
     rounds = check_rounds(table, wanted, repeats)
@@ -107,7 +108,7 @@ def _run(
     show_plan(plan, wanted, table, rounds)
     searched = load_study(opened, plan.of).get_trials(deepcopy=False)
     show_work(plan, wanted, order, count_finished(study.get_trials(deepcopy=False)), searched)
-    return Supervisor(crew, order, timeout, storage_url, summary=summarise).run(first)
+    return Supervisor(crew, order, timeout, storage_url, summary=summarise).run()
 
 
 def _order(crew: "Crew", url: str, name: str, runs: Path, wanted: "Stored", n_trials: int, since: float) -> "Order":

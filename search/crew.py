@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from search.orders import Order
 from search.slots import Slot
 
 
@@ -28,6 +29,11 @@ class Crew:
             member.process.kill()
             member.process.wait()
             member.close()
+
+    def start_all(self) -> None:
+        """A process for every slot: loading takes seconds, so all of them load at once."""
+        for slot in self.slots:
+            self.start(slot)
 
     def start(self, slot: Slot) -> "Member":
         """A process that loads what it needs and then waits for its order."""
@@ -58,12 +64,19 @@ class Member:
     process: "subprocess.Popen[bytes]"
     events: int
     """File descriptor that its events come from."""
+    has_order: bool = False
+    """Until then it waits, and does not understand anything else."""
     trial: int | None = None
     """The number of the trial that it runs."""
     began_one: bool = False
     last_words: str = ""
     """What it died of, if it could say so."""
     text: bytes = b""
+
+    def employ(self, order: Order) -> None:
+        """Send it to work."""
+        self.has_order = True
+        self.tell(order.to_line())
 
     def tell(self, line: str) -> None:
         """Send a line; a process that has just died does not read it."""

@@ -48,7 +48,8 @@ def main(
         str, typer.Option(help="auto (every GPU that is not busy, else the CPU), cpu, cuda or cuda:N.")
     ] = "auto",
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes that run trials. Default: one for each GPU, one on a CPU.")
+        int | None,
+        typer.Option(min=1, help="Processes that run trials. Default: one for each GPU; on a CPU one a core, up to 4."),
     ] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="KEY=VALUE: fix a knob of the training config. May repeat.")
@@ -149,7 +150,7 @@ def _run(
     timeout: float | None,
     asked: dict[str, Any],
 ) -> int:
-    """Have the crew work on the study; the first worker loads torch while the photos are listed here."""
+    """Have the crew work on the study; the workers load torch while the photos are listed here."""
     from maskcls.dataset import data_folder, read_table
     from search.crew import Crew
     from search.orders import Order
@@ -158,7 +159,7 @@ def _run(
 
     url = storage_url or default_url(runs)
     with Crew(slots) as crew:
-        first = crew.start(slots[0])
+        crew.start_all()
         table = read_table(
             data_folder(wanted.data, runs), wanted.config(dict(wanted.study.baseline)), wanted.label_fixes
         )
@@ -180,7 +181,7 @@ def _run(
             plan=True,
             **asked,
         )
-        return Supervisor(crew, order, timeout, storage_url).run(first)
+        return Supervisor(crew, order, timeout, storage_url).run()
 
 
 def _has_all(url: str, name: str, wanted: "Stored", runs: Path, storage_url: str | None, n_trials: int) -> bool:

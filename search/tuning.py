@@ -10,7 +10,6 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
-from scipy.stats import qmc
 
 from maskcls.errors import UserError, nearest, one_line
 from search.study import Sampler
@@ -119,6 +118,8 @@ def sobol(tuned: Mapping[str, BaseDistribution], index: int, seed: int) -> dict[
     """The ``index``-th of a sequence of settings, from 0, that fill the space evenly."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # balance is lost when not 2^n points are drawn; no matter
+        from scipy.stats import qmc  # takes a second to load, and no study begins with it
+
         point = qmc.Sobol(len(tuned), rng=seed).random(index + 1)[-1]
     return {name: value_at(found, float(u)) for (name, found), u in zip(tuned.items(), point, strict=True)}
 

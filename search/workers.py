@@ -27,7 +27,6 @@ from search.limits import count_finished
 from search.live import LiveWatcher, PlainWatcher, Progress, Screen, is_terminal
 from search.notes import show_study
 from search.orders import GAVE_UP, NOTHING_LEFT, REFUSED, Order
-from search.slots import Slot
 from search.storage import load_study, open_storage
 from search.stored import Stored, read_stored
 from search.summary import summarise
@@ -83,9 +82,9 @@ class Supervisor:
     deadline: float | None = None
     noted: float = 0.0
 
-    def run(self, first: Member) -> int:
-        """Until every worker has ended; returns the exit status."""
-        first.tell(self.order.to_line())
+    def run(self) -> int:
+        """Until every worker has ended; returns the exit status. The crew's first member makes the plan."""
+        self.crew.members[0].employ(self.order)
         with self._signals():
             try:
                 if not self.order.plan:  # the command has shown its own plan and stored the study
@@ -136,12 +135,13 @@ class Supervisor:
         self.watcher.__enter__()
         if self.timeout is not None:
             self.deadline = time.monotonic() + self.timeout
-        for slot in self.crew.slots[1:]:
-            self._start(slot)
+        for member in self.crew.members:
+            if not member.has_order:
+                self._employ(member)
 
-    def _start(self, slot: Slot) -> None:
-        order = replace(self.order, slot=slot.name, device=slot.device, cores=slot.cores)
-        self.crew.start(slot).tell(order.to_line())
+    def _employ(self, member: Member) -> None:
+        slot = member.slot
+        member.employ(replace(self.order, slot=slot.name, device=slot.device, cores=slot.cores))
 
     def _refresh(self) -> None:
         """The count and the best from the database: others may work on the study too."""
@@ -183,7 +183,10 @@ class Supervisor:
     def _tell_all(self, reason: str) -> None:
         self.stop = self.stop or reason
         for member in self.crew.members:
-            member.tell(f"{reason}\n")
+            if member.has_order:
+                member.tell(f"{reason}\n")
+            else:
+                member.process.kill()
 
     def _look_at_the_clock(self) -> None:
         if self.deadline is not None and time.monotonic() >= self.deadline and not self.stop:
@@ -204,10 +207,15 @@ class Supervisor:
         if self.stillborn >= MOST_STILLBORN:
             why = f": {member.last_words}" if member.last_words else f" ({how})"
             self._ends(GAVE_UP, f"one worker after another ended before it began a trial{why}")
-        elif self.study is None:
-            self.crew.start(member.slot).tell(self.order.to_line())
         else:
-            self._start(member.slot)
+            self._replace(member)
+
+    def _replace(self, member: Member) -> None:
+        new = self.crew.start(member.slot)
+        if self.study is not None:
+            self._employ(new)
+        elif member.has_order:  # it was to make the plan
+            new.employ(self.order)
 
     def _take_back(self, number: int, pid: int, how: str, is_own: bool) -> None:
         assert self.study is not None

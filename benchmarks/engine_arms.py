@@ -1,0 +1,162 @@
+"""The arms of engine.py: what each runs, and what it found."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import optuna
+from arms.job import Job
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+STUDY = HERE / "engine_study.py"
+GLIBCS_OWN = {"GLIBC_TUNABLES": "glibc.malloc.arena_max=64"}
+"""A setting without effect here; the project leaves the allocator alone where it finds any."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One trial."""
+
+    macro_f1: float
+    train_seconds: float
+    valid_seconds: float
+
+
+@dataclass(frozen=True)
+class Script:
+    """A script of arms/."""
+
+    name: str
+
+    def run(self, job: Job, home: Path, data: "Data") -> list[Outcome]:
+        """The whole study in one process."""
+        job.save(home / "job.json")
+        call([str(HERE / "arms" / f"{self.name}.py"), str(home / "job.json"), str(home / "out")])
+        return [Outcome(**found) for found in json.loads((home / "out").read_text())]
+
+
+@dataclass(frozen=True)
+class Ours:
+    """search.run, with more options or another environment."""
+
+    options: tuple[str, ...] = ()
+    environment: dict[str, str] = field(default_factory=dict)
+    one_command_a_trial: bool = False
+    warm_cache: bool = False
+
+    def run(self, job: Job, home: Path, data: "Data") -> list[Outcome]:
+        """The study by its command; a cache and a database of its own, so that both are made anew."""
+        runs = home / "runs"
+        if self.warm_cache:
+            (runs / "cache").mkdir(parents=True)
+            for file in data.cache.iterdir():
+                os.link(file, runs / "cache" / file.name)
+        trials = range(1, len(job.lrs) + 1) if self.one_command_a_trial else [len(job.lrs)]
+        for count in trials:
+            options = [
+                "--n-trials",
+                str(count),
+                "--runs",
+                str(runs),
+                "--name",
+                "engine",
+                *data.options(job),
+                *self.options,
+            ]
+            call(["-m", "search.run", "--study", str(STUDY), *options], self.environment)
+        if not data.cache.exists():
+            shutil.copytree(runs / "cache", data.cache)
+        return outcomes_of(runs, len(job.train) // job.batch_size * job.batch_size * job.epochs)
+
+
+@dataclass(frozen=True)
+class TimmTrain:
+    """timm's own train.py, of a checkout: a process a trial."""
+
+    checkout: Path
+
+    def run(self, job: Job, home: Path, data: "Data") -> list[Outcome]:
+        """One call a trial; its folder of classes is made of links, uncounted work of a moment."""
+        photos = _class_folders(job, home / "photos")
+        on_gpu = job.device.startswith("cuda")
+        for index, lr in enumerate(job.lrs):
+            size = str(job.image_size)
+            options = {
+                **{"data-dir": photos, "model": job.backbone, "num-classes": 18, "batch-size": job.batch_size},
+                **{"epochs": job.epochs, "opt": "adamw", "lr": lr, "weight-decay": job.weight_decay, "sched": "cosine"},
+                **{"warmup-epochs": 0, "cooldown-epochs": 0, "workers": os.cpu_count(), "device": job.device},
+                **{"seed": job.seed, "output": home / "timm", "experiment": index, "crop-pct": 1.0, "hflip": 0.5},
+                **{"color-jitter": 0.0, "smoothing": 0.0, "log-interval": 10**6},
+            }
+            words = [str(part) for name, value in options.items() for part in (f"--{name}", value)]
+            words += ["--input-size", "3", size, size, "--scale", "1", "1", "--ratio", "1", "1", "--channels-last"]
+            words += ["--mean", *map(str, job.mean), "--std", *map(str, job.std)]
+            words += ["--amp", "--amp-dtype", "bfloat16", "--pin-mem"] if on_gpu else ["--no-prefetcher"]
+            words += ["--pretrained", "--pretrained-path", job.weight_file] if job.weight_file else []
+            call([str(self.checkout / "train.py"), *words])
+        return []
+
+
+@dataclass(frozen=True)
+class Data:
+    """What the arms share."""
+
+    cache: Path
+    """A cache that some arm of ours has built."""
+    people: int
+    weights: str
+
+    def options(self, job: Job) -> list[str]:
+        """Of search.run, for this trial list."""
+        fixed = {
+            **{"backbone": job.backbone, "image_size": job.image_size, "epochs": job.epochs},
+            **{"batch_size": job.batch_size, "augment": json.dumps(job.augment)},
+        }
+        pinned = [word for name, value in fixed.items() for word in ("--set", f"{name}={value}")]
+        shared = ["--weights", self.weights, "--device", job.device, "--seed", str(job.seed)]
+        return ["--data", job.folder, *(["--people", str(self.people)] if self.people else []), *shared, *pinned]
+
+
+def call(words: list[str], environment: dict[str, str] | None = None) -> None:
+    """Run this Python with these words; what it prints is shown only when it fails."""
+    ended = subprocess.run(
+        [sys.executable, *words], cwd=ROOT, env={**os.environ, **(environment or {})}, capture_output=True, text=True
+    )
+    if ended.returncode != 0:
+        sys.exit(f"{' '.join(words)}\n{ended.stdout[-2000:]}\n{ended.stderr[-4000:]}")
+
+
+def outcomes_of(runs: Path, photos: int) -> list[Outcome]:
+    """What the stored study tells; ``photos``: that a trial trains on, over all epochs."""
+    study = optuna.load_study(study_name="engine", storage=f"sqlite:///{runs}/studies.db")
+    found = []
+    for trial in sorted(study.get_trials(), key=lambda trial: str(trial.params)):
+        history: list[dict[str, Any]] = json.loads((runs / f"engine/trial-{trial.number:04d}/history.json").read_text())
+        train = sum(photos / len(history) / evaluation["photos_per_second"] for evaluation in history)
+        assert trial.value is not None
+        found.append(Outcome(trial.value, train, history[-1]["seconds"] - train))
+    return found
+
+
+def _class_folders(job: Job, home: Path) -> Path:
+    for side, samples in (("train", job.train), ("validation", job.valid)):
+        for label in range(18):
+            (home / side / f"{label:02d}").mkdir(parents=True)
+        for path, label in samples:
+            (home / side / f"{label:02d}" / path.replace("/", "-")).symlink_to(Path(job.folder) / path)
+    return home
+
+
+def timm_accuracy(home: Path) -> list[float]:
+    """Best accuracy (in %) of every trial of TimmTrain: it knows no F1."""
+    found = []
+    for summary in sorted((home / "timm").glob("*/summary.csv")):
+        found.append(max(float(row["eval_top1"]) for row in csv.DictReader(summary.open())))
+    return found
