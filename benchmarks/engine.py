@@ -5,8 +5,8 @@
 
 Every arm is one command in fresh processes and makes everything itself: imports, cache, compilation, database. All arms
 have the same photos, split, weights, augmentation, epochs and learning rates (arms/job.py). They run in turn, round
-after round. Equal macro F1 is a precondition: the paired difference from ours, over trials and rounds, must lie within 2.6
-standard errors of 0, else the row says so and the exit status is 1. Prints tables in Markdown; -o keeps the numbers.
+after round. Equal macro F1 is a precondition: the paired difference from ours, over trials and rounds, must lie
+within 2.6 standard errors of 0, else the row says so and the exit status is 1. Prints Markdown; -o keeps the numbers.
 """
 
 import argparse
@@ -31,9 +31,11 @@ import torch
 from engine_arms import GLIBCS_OWN, Data, Ours, Outcome, Script, TimmTrain
 
 from maskcls.config import TrainConfig, make_config
+from maskcls.cores import num_cores
 from maskcls.dataset import data_folder
 from maskcls.provenance import commit
 from maskcls.weights import resolve_weights
+from search.slots import cpu_workers
 
 LRS = [1e-3, 2e-3, 4e-3, 8e-3]  # as engine_study.py has them
 OURS = "ours"
@@ -90,15 +92,18 @@ def time_arm(arm: Any, job: Any, data: Data, work: Path) -> dict[str, Any]:
     return {"seconds": seconds, "busy": watch.busy, "trials": [asdict(outcome) for outcome in outcomes]}
 
 
-def summarise(name: str, rounds: list[dict[str, Any]], ours: list[dict[str, Any]], photos: int) -> tuple[str, bool]:
-    """A row of the table, and whether its F1 is ours. ``photos``: that one trial trains on."""
+def summarise(
+    name: str, rounds: list[dict[str, Any]], ours: list[dict[str, Any]], photos: int, at_once: int
+) -> tuple[str, bool]:
+    """A row of the table, and whether its F1 is ours.
+
+    ``photos``: that one trial trains on. ``at_once``: trials that train side by side, whose speeds add up.
+    """
     whole = statistics.median(found["seconds"] for found in rounds)
     ratio = statistics.median(found["seconds"] / mine["seconds"] for found, mine in zip(rounds, ours, strict=True))
     trials = [Outcome(**trial) for found in rounds for trial in found["trials"]]
     if not trials:
         return f"| {name} | {whole:.1f} | {ratio:.2f} | | | |", True
-    # side by side, workers share the time: photos per second of all of them together, as the wall sees it
-    at_once = max(1.0, sum(t.train_seconds + t.valid_seconds for t in trials) / sum(r["seconds"] for r in rounds))
     speed = photos * len(trials) / sum(t.train_seconds for t in trials) * at_once
     beside = statistics.median(
         (r["seconds"] - sum(t["train_seconds"] + t["valid_seconds"] for t in r["trials"]) / at_once) / len(r["trials"])
@@ -106,7 +111,14 @@ def summarise(name: str, rounds: list[dict[str, Any]], ours: list[dict[str, Any]
     )
     f1, is_equal = compare_f1(rounds, ours)
     busy = f"{100 * rounds[0]['busy']:.0f} %" if rounds[0]["busy"] is not None else "-"
-    return f"| {name} | {whole:.1f} | {ratio:.2f} | {speed:.0f} | {max(0.0, beside):.1f} | {busy} | {f1} |", is_equal
+    return f"| {name} | {whole:.1f} | {ratio:.2f} | {speed:.0f} | {beside:.1f} | {busy} | {f1} |", is_equal
+
+
+def at_once(arm: Any, device: str) -> int:
+    """How many trials the arm trains side by side."""
+    if not isinstance(arm, Ours) or "--workers" in arm.options:
+        return 1
+    return cpu_workers(num_cores()) if device == "cpu" else 1
 
 
 def compare_f1(rounds: list[dict[str, Any]], ours: list[dict[str, Any]]) -> tuple[str, bool]:
@@ -175,7 +187,7 @@ def run_cell(config: TrainConfig, folder: Path, asked: argparse.Namespace, arms:
     print(f"\n### {title}, {config.epochs} epochs, {asked.trials} trials, {asked.rounds} rounds\n")
     print("| arm | study, s | / ours | photos/s | s a trial beside | GPU busy | macro F1 (difference) |")
     print("|---|---|---|---|---|---|---|")
-    rows = [summarise(name, found[name], found[OURS], photos) for name in arms]
+    rows = [summarise(name, found[name], found[OURS], photos, at_once(arms[name], asked.device)) for name in arms]
     print("\n".join(row for row, _ in rows), flush=True)
     return {"cell": title, "arms": found, "equal": all(is_equal for _, is_equal in rows)}
 

@@ -1,10 +1,14 @@
 """Shuffled training batches and ordered validation batches by indexing; no worker processes, no files."""
 
+import weakref
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
+
+CPU = torch.device("cpu")
 
 SPARE_SHARE = 0.5
 """Photos move to the GPU when they take at most this share of its free memory; the rest is the model's."""
@@ -15,34 +19,71 @@ class Batches:
 
     def __init__(self, image_NCHW: np.ndarray, row_N: np.ndarray, label_N: np.ndarray, device: torch.device) -> None:
         """``image_NCHW`` uint8, all photos; ``row_N`` those of this side; ``label_N`` their classes, int64."""
-        image_XCHW = torch.from_numpy(image_NCHW)
         row_N = np.array(row_N, dtype=np.int64)  # a copy: pandas hands out read-only views
         self.device = device
-        self.on_device = device.type == "cpu" or _fits(image_XCHW, len(row_N), device)
-        if device.type != "cpu" and self.on_device:
-            self.image_XCHW = image_XCHW[torch.from_numpy(row_N)].to(device)
+        moved_NCHW = None if device.type == "cpu" else _move(image_NCHW, row_N, device)
+        self.on_device = device.type == "cpu" or moved_NCHW is not None
+        if moved_NCHW is not None:
+            self.image_XCHW = moved_NCHW
             self.row_N = torch.arange(len(row_N), device=device)
         else:
             # on a CPU, and where the GPU is too small: the file stays mapped, a batch is a gather from it
-            self.image_XCHW = image_XCHW
+            self.image_XCHW = torch.from_numpy(image_NCHW)
             self.row_N = torch.from_numpy(row_N)
+        self.index_device = self.row_N.device
         self.label_N = torch.from_numpy(label_N).to(device)
+        self._label_N = torch.from_numpy(label_N).to(self.index_device)
 
     def __len__(self) -> int:
         return len(self.label_N)
 
     def take(self, index_B: Tensor) -> tuple[Tensor, Tensor]:
-        """(uint8 image_BCHW, int64 label_B) on the device, for positions on this side (an index on the CPU)."""
+        """(uint8 image_BCHW, int64 label_B) on the device, for positions on this side.
+
+        An index on ``index_device`` makes nobody wait for the GPU.
+        """
+        index_B = index_B.to(self.index_device)
+        row_B = self.row_N[index_B]
         if self.on_device:
-            index_B = index_B.to(self.device)
-            return self.image_XCHW[self.row_N[index_B]], self.label_N[index_B]
-        image_BCHW = self.image_XCHW[self.row_N[index_B]].pin_memory()
-        return image_BCHW.to(self.device, non_blocking=True), self.label_N[index_B.to(self.device)]
+            return self.image_XCHW[row_B], self._label_N[index_B]
+        # gathered into page-locked memory, which torch's allocator gives out again once the copy is over; so the
+        # next batch is gathered while the GPU works on this one
+        image_BCHW = torch.empty((len(row_B), *self.image_XCHW.shape[1:]), dtype=torch.uint8, pin_memory=True)
+        torch.index_select(self.image_XCHW, 0, row_B, out=image_BCHW)
+        label_B = self._label_N[index_B].pin_memory()
+        return image_BCHW.to(self.device, non_blocking=True), label_B.to(self.device, non_blocking=True)
 
     def in_order(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Every photo once, in the order given; the last batch may be smaller."""
         for start in range(0, len(self), batch_size):
-            yield self.take(torch.arange(start, min(start + batch_size, len(self))))
+            yield self.take(torch.arange(start, min(start + batch_size, len(self)), device=self.index_device))
+
+
+@dataclass
+class _Moved:
+    """Photos of one dataset that stay on a GPU from trial to trial."""
+
+    source: weakref.ref[np.ndarray]
+    device: torch.device
+    images_of_rows: dict[bytes, Tensor] = field(default_factory=dict)
+
+
+_moved: _Moved | None = None
+"""One dataset at a time: when a study also searches the image size, the photos move again where it changes."""
+
+
+def _move(image_NCHW: np.ndarray, row_N: np.ndarray, device: torch.device) -> Tensor | None:
+    """The photos of these rows on the device, from the last trial or moved now; None where they would not fit."""
+    global _moved
+    if _moved is None or _moved.source() is not image_NCHW or _moved.device != device:
+        _moved = _Moved(weakref.ref(image_NCHW), device)
+    there, key = _moved.images_of_rows, row_N.tobytes()
+    if key not in there:
+        image_XCHW = torch.from_numpy(image_NCHW)
+        if not _fits(image_XCHW, len(row_N), device):
+            return None
+        there[key] = image_XCHW[torch.from_numpy(row_N)].to(device)
+    return there[key]
 
 
 def _fits(image_XCHW: Tensor, count: int, device: torch.device) -> bool:
@@ -58,19 +99,23 @@ class Order:
     (fewer than a batch, others every epoch) wait, since a last batch of one photo would upset batch norm.
     """
 
-    def __init__(self, num_photos: int, batch_size: int, seed: int) -> None:
-        self.num_photos, self.seed = num_photos, seed
+    def __init__(self, num_photos: int, batch_size: int, seed: int, device: torch.device = CPU) -> None:
+        """``device``: where the positions are wanted; drawn on the CPU, they are the same everywhere."""
+        self.num_photos, self.seed, self.device = num_photos, seed, device
         self.batch_size = min(batch_size, num_photos)
         self.steps_per_epoch = num_photos // self.batch_size
         self._epoch, self._order_N = -1, torch.empty(0)
 
     def batch(self, step: int) -> Tensor:
-        """int64 [B]: positions on the training side for ``step``, counted from 0 over the whole run."""
+        """int64 [B] on the device: positions on the training side for ``step``, counted from 0 over the whole run."""
         epoch, place = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
             self._epoch = epoch
             generator = torch.Generator().manual_seed(derive_seed(self.seed, epoch))
-            self._order_N = torch.randperm(self.num_photos, generator=generator)
+            order_N = torch.randperm(self.num_photos, generator=generator)
+            if self.device.type == "cuda":
+                order_N = order_N.pin_memory()
+            self._order_N = order_N.to(self.device, non_blocking=True)  # once an epoch, not at every step
         return self._order_N[place * self.batch_size : (place + 1) * self.batch_size]
 
 

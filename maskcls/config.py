@@ -93,7 +93,10 @@ class TrainConfig(BaseModel):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Of autocast. auto: float32 on a CPU; on a GPU bfloat16 where it has it, else float16 with a loss scaler."""
     memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
-    """Of weights and batches. auto: channels_last, except for backbones it is known to slow down."""
+    """Of weights and batches. auto: on a GPU what a few steps show to be faster, else channels_last, except for
+    backbones it is known to slow down."""
+    cuda_graphs: Literal["auto", "on", "off"] = "auto"
+    """Launch a training step's kernels as one. auto: on a GPU where a few steps show it to be faster. CPU: off."""
     threads: int = Field(0, ge=0, le=1024)
     """CPU threads of the training process; 0: all cores. Another number gives other last bits."""
 

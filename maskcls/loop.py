@@ -16,6 +16,7 @@ from maskcls.checkpoint import load_state, save_history, save_state, save_weight
 from maskcls.cli import say
 from maskcls.config import TrainConfig
 from maskcls.dataset import Dataset, for_task
+from maskcls.graphs import capture
 from maskcls.inference import autocast, log_probs, place, to_input
 from maskcls.labels import NUM_CLASSES
 from maskcls.losses import Targets
@@ -85,14 +86,17 @@ class Run:
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         self.model = place(build_model(config, weight_file), config, device)
+        if config.cuda_graphs == "on":
+            capture(self.model, config, min(config.batch_size, len(data.train.row_N)), device)
         self.optimizer = torch.optim.AdamW(
             param_groups_weight_decay(self.model, config.weight_decay), lr=config.lr, fused=True
         )
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.dtype == "float16")
         self.generator = torch.Generator(device).manual_seed(derive_seed(config.seed, NUM_CLASSES))
         self.train = Batches(data.image_NCHW, data.train.row_N, for_task(data.train, config.task), device)
-        self.valid = Batches(data.image_NCHW, data.valid.row_N, for_task(data.valid, config.task), device)
-        self.order = Order(len(self.train), config.batch_size, config.seed)
+        self.judged_N = for_task(data.valid, config.task)
+        self.valid = Batches(data.image_NCHW, data.valid.row_N, self.judged_N, device)
+        self.order = Order(len(self.train), config.batch_size, config.seed, self.train.index_device)
         self.stops = evaluation_stops(config, len(self.train))
         self.targets = Targets(config, self.train.label_N)
         self.history: list[Evaluation] = []
@@ -143,8 +147,7 @@ class Run:
         """Score the whole validation split, never augmented, and keep what belongs to the evaluation."""
         batches = (image for image, _ in self.valid.in_order(4 * self.config.micro_batch))
         log_prob_NK = log_probs(self.model, batches, self.config)
-        label_N = self.valid.label_N.cpu().numpy()
-        scores = score(log_prob_NK, label_N, self.config.task)
+        scores = score(log_prob_NK, self.judged_N, self.config.task)
         if not math.isfinite(scores.loss):
             raise DivergedError(f"validation loss {scores.loss} after {self.steps_done} of {self.stops[-1]} steps")
         self.history.append(
@@ -158,7 +161,8 @@ class Run:
             )
         )
         if folder is not None:
-            self._keep(folder, Predictions(self.data.valid.path_N, self.data.valid.person_N, label_N, log_prob_NK))
+            judged = self.data.valid
+            self._keep(folder, Predictions(judged.path_N, judged.person_N, self.judged_N, log_prob_NK))
 
     def _keep(self, folder: Path, predictions: Predictions) -> None:
         if self.result().best.step == self.history[-1].step:

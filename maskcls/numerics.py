@@ -59,6 +59,7 @@ def resolve(config: TrainConfig, device: torch.device) -> TrainConfig:
         threads=threads,
         dtype=_dtype(config.dtype, device),
         memory_format=memory_format,
+        cuda_graphs="on" if config.cuda_graphs == "on" and device.type == "cuda" else "off",
         micro_batch=config.micro_batch or config.batch_size,
     )
 

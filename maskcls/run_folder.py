@@ -21,7 +21,7 @@ from maskcls.predictions import Predictions
 from maskcls.reporter import Reporter
 from maskcls.result import Evaluation, Result
 
-NUMERICS = ("micro_batch", "dtype", "memory_format", "threads")
+NUMERICS = ("micro_batch", "dtype", "memory_format", "cuda_graphs", "threads")
 """Knobs that say how to compute, not what."""
 
 

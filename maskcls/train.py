@@ -42,12 +42,13 @@ def main(
 
     table = read_table(data_folder(data, runs), knobs, label_fixes)
     from maskcls.numerics import describe_device, pick_device, resolve
+    from maskcls.probe import choose
     from maskcls.weights import resolve_weights
 
     place = pick_device(device)
     source = weights or _source(origin)
     found = resolve_weights(source, [knobs.backbone])
-    knobs = resolve(knobs, place)
+    knobs = resolve(choose(knobs, place, runs / "cache"), place)
     from maskcls.loop import evaluation_stops
     from maskcls.run_folder import draw_best, finished_result, train_into
 

@@ -35,7 +35,11 @@ def main(
     ] = "auto",
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="Processes that run trials. Default: one for each GPU; on a CPU one a core, up to 4."),
+        typer.Option(
+            min=1,
+            envvar="MASKCLS_WORKERS",
+            help="Processes that run trials. Default: one for each GPU; on a CPU one a core, up to 4.",
+        ),
     ] = None,
     timeout: Annotated[float | None, typer.Option(min=0, help="Seconds after which to stop; resumable.")] = None,
     storage: Annotated[

@@ -19,6 +19,7 @@ from maskcls.files import write_text
 from maskcls.loop import DivergedError, evaluation_stops
 from maskcls.metrics import Scores
 from maskcls.numerics import describe_device, resolve
+from maskcls.probe import choose
 from maskcls.provenance import commit, versions
 from maskcls.result import Result
 from maskcls.run_folder import draw_best, train_into
@@ -85,7 +86,8 @@ class Setup:
 
     def resolve(self, config: TrainConfig) -> TrainConfig:
         """The config with its numerics, as this worker computes."""
-        return resolve(change(config, threads=config.threads or self.cores), self.device)
+        config = change(config, threads=config.threads or self.cores)
+        return resolve(choose(config, self.device, self.runs / "cache"), self.device)
 
     def dataset(self, config: TrainConfig) -> Dataset:
         """The decoded photos as ``config`` wants them; kept, since trials mostly want the same."""

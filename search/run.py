@@ -49,7 +49,11 @@ def main(
     ] = "auto",
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="Processes that run trials. Default: one for each GPU; on a CPU one a core, up to 4."),
+        typer.Option(
+            min=1,
+            envvar="MASKCLS_WORKERS",
+            help="Processes that run trials. Default: one for each GPU; on a CPU one a core, up to 4.",
+        ),
     ] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="KEY=VALUE: fix a knob of the training config. May repeat.")

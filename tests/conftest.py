@@ -14,6 +14,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="maskcls-tests-hf-")
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # idle threads must not spin on cores that others need
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # numpy's do
+os.environ["MASKCLS_WORKERS"] = "1"  # the tests run side by side themselves
 os.environ.pop("MASKCLS_DATA", None)
 
 import numpy as np
@@ -46,6 +47,7 @@ TINY = TrainConfig(
     micro_batch=32,
     dtype="float32",
     memory_format="contiguous",
+    cuda_graphs="off",
     threads=1,
 )
 """A run of seconds, ready for ``loop.fit``. ``config.change(TINY, ...)`` for another."""

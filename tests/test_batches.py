@@ -1,5 +1,7 @@
 """Which photos a step sees, and that taking them gives the right rows."""
 
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -89,6 +91,43 @@ def test_derived_seeds_are_steady_and_do_not_collide() -> None:
     assert len(derived) == 2500
     assert derive_seed(3, 4) == derive_seed(3, 4)
     assert all(0 <= seed < 2**63 for seed in derived)
+
+
+META = torch.device("meta")
+"""A device without memory that can be told from the CPU: what moves there can be seen without a GPU."""
+
+
+@pytest.fixture
+def roomy(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Every device has room; the list gets the number of photos of every move."""
+    moves: list[int] = []
+    monkeypatch.setattr("maskcls.batches._fits", lambda image_XCHW, count, device: moves.append(count) is None)
+    return moves
+
+
+def test_the_photos_of_a_dataset_move_once_for_all_trials(roomy: list[int]) -> None:
+    image_NCHW, train, valid = numbered(), np.arange(7), np.arange(7, 10)
+    trials = [[Batches(image_NCHW, rows, rows, META) for rows in (train, valid)] for _ in range(3)]
+    assert roomy == [7, 3]
+    assert all(of_trial[side].image_XCHW is trials[0][side].image_XCHW for of_trial in trials for side in (0, 1))
+    assert [len(batches.image_XCHW) for batches in trials[2]] == [7, 3]
+    Batches(image_NCHW, np.arange(1, 8), train, META)  # as many others
+    assert roomy == [7, 3, 7]
+
+
+def test_another_dataset_takes_the_place_of_the_last(roomy: list[int]) -> None:
+    first, second = numbered(), numbered()
+    there = weakref.ref(Batches(first, np.arange(7), np.arange(7), META).image_XCHW)
+    Batches(second, np.arange(7), np.arange(7), META)
+    assert there() is None
+    Batches(first, np.arange(7), np.arange(7), META)
+    assert roomy == [7, 7, 7]
+
+
+def test_a_dataset_that_is_gone_does_not_keep_its_photos_for_the_next_at_its_address(roomy: list[int]) -> None:
+    for _ in range(5):
+        Batches(numbered(), np.arange(7), np.arange(7), META)
+    assert roomy == [7] * 5
 
 
 @pytest.mark.gpu

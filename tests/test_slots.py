@@ -11,7 +11,7 @@ import maskcls.cores
 import search.slots
 from maskcls.cores import num_cores
 from maskcls.errors import UserError
-from search.slots import Gpu, Slot, find_gpus, gpus_of, make_slots
+from search.slots import Gpu, Slot, cpu_workers, find_gpus, gpus_of, make_slots
 
 FIRST, SECOND, THIRD = (
     ("GPU-aaaa1111", 100.0, 80_000.0),
@@ -81,9 +81,17 @@ def test_a_tenth_of_the_memory_is_nobodys_work() -> None:
     assert Gpu("cuda:0", "0", 8_001, 80_000, False).is_busy
 
 
-def test_without_a_gpu_there_is_one_worker_with_all_cores(eight_cores: None) -> None:
-    assert make_slots("auto", None, []) == [Slot("cpu.0", "cpu", "", 8)]
-    assert make_slots("cpu", None, [FREE]) == [Slot("cpu.0", "cpu", "", 8)]
+def test_without_a_gpu_four_workers_share_the_cores(eight_cores: None) -> None:
+    slots = [Slot(f"cpu.{index}", "cpu", "", 2) for index in range(4)]
+    assert make_slots("auto", None, []) == slots
+    assert make_slots("cpu", None, [FREE]) == slots
+
+
+@pytest.mark.parametrize(
+    ("cores", "workers"), [(1, 1), (2, 2), (3, 3), (4, 4), (5, 4), (6, 3), (7, 3), (9, 3), (64, 4)]
+)
+def test_a_cpu_trains_side_by_side_with_hardly_a_core_idle(cores: int, workers: int) -> None:
+    assert cpu_workers(cores) == workers
 
 
 @pytest.mark.parametrize(("workers", "cores"), [(1, 8), (3, 2), (8, 1), (20, 1)])

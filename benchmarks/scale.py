@@ -1,0 +1,113 @@
+"""Many photos: what a start with a warm cache takes, what a worker's data weighs, and how an epoch's cost grows.
+
+    python benchmarks/scale.py --photos 12600 25200 50400 100800
+
+The photos are hard links to a few drawn ones, at 64 px: how many there are is the question, not what they show. "start"
+is all that a worker does between its imports and its first trial: list, split, hash, find the cache, map it; the median
+of --repeats, the files' names in the system's cache. "memory" is what the data adds to the process's private memory
+(USS), after an epoch of batches; pages of the mapped file are shared and not counted. An epoch takes every training
+photo once through Batches and augment.
+"""
+
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from maskcls.augment import augment
+from maskcls.batches import Batches, Order
+from maskcls.config import TrainConfig
+from maskcls.dataset import Dataset, Table, for_task, load_dataset, read_table
+from maskcls.synthetic import STATES, draw_dataset
+
+DRAWN = 60
+CONFIG = TrainConfig(image_size=(64, 64), augment=("flip", "contrast"), batch_size=64)
+
+
+def grow(drawn: Path, folder: Path, num_photos: int) -> Path:
+    """A dataset of so many photos (a multiple of seven): links to those of ``drawn`` under new people."""
+    people = sorted(path for path in (drawn / "images").iterdir())
+    for number in range(num_photos // len(STATES)):
+        source = people[number % len(people)]
+        home = folder / "images" / f"{number:06d}_{source.name.split('_', 1)[1]}"
+        home.mkdir(parents=True)
+        for photo in source.iterdir():
+            os.link(photo, home / photo.name)
+    return folder
+
+
+def timed(work: Callable[[], object], repeats: int) -> float:
+    """Median seconds."""
+    seconds = []
+    for _ in range(repeats):
+        begun = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - begun)
+    return statistics.median(seconds)
+
+
+def private_mib() -> float:
+    """USS of this process."""
+    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith(("Private_Clean", "Private_Dirty"))) / 1024
+
+
+def epoch(data: Dataset) -> None:
+    """Every training photo once, augmented."""
+    cpu = torch.device("cpu")
+    batches = Batches(data.image_NCHW, data.train.row_N, for_task(data.train, "all"), cpu)
+    order = Order(len(batches), CONFIG.batch_size, 0)
+    generator = torch.Generator().manual_seed(0)
+    for step in range(order.steps_per_epoch):
+        image_BCHW, label_B = batches.take(order.batch(step))
+        augment(image_BCHW, torch.nn.functional.one_hot(label_B, 18).float(), CONFIG.augment, generator)
+
+
+def measure(folder: Path, cache: Path, repeats: int) -> str:
+    """One row."""
+    begun = time.perf_counter()
+    load_dataset(read_table(folder, CONFIG), CONFIG, cache)
+    cold = time.perf_counter() - begun
+    before = private_mib()
+    tables: list[Table] = []
+    listing = timed(lambda: tables.append(read_table(folder, CONFIG)), repeats)
+    loaded: list[Dataset] = []
+    finding = timed(lambda: loaded.append(load_dataset(tables[-1], CONFIG, cache)), repeats)
+    table, data = tables.pop(), loaded.pop()
+    tables.clear()
+    loaded.clear()
+    epoch(data)
+    seconds = timed(lambda: epoch(data), repeats)
+    added = private_mib() - before
+    photos = len(table.photos)
+    rate = len(data.train.row_N) / seconds
+    return f"| {photos} | {cold:.1f} | {listing:.2f} | {finding:.2f} | {added:.0f} | {seconds:.2f} | {rate:.0f} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photos", type=int, nargs="+", default=[12_600, 25_200, 50_400, 100_800])
+    parser.add_argument("--repeats", type=int, default=3)
+    asked = parser.parse_args()
+    print("| photos | cold, s | list and split, s | find and map the cache, s | memory, MiB | epoch, s | photos/s |")
+    print("|---|---|---|---|---|---|---|", flush=True)
+    for num_photos in asked.photos:
+        with tempfile.TemporaryDirectory() as home:
+            drawn = draw_dataset(Path(home) / "drawn", num_people=DRAWN, size=64)
+            folder = grow(drawn, Path(home) / "grown", num_photos)
+            pid = os.fork()  # a process of its own: memory that an earlier row gave back would hide what this one takes
+            if pid == 0:
+                print(measure(folder, Path(home) / "cache", asked.repeats), flush=True)
+                os._exit(0)
+            if os.waitpid(pid, 0)[1] != 0:
+                sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
