@@ -4,9 +4,9 @@
 
 The photos are hard links to a few drawn ones, at 64 px: how many there are is the question, not what they show. "start"
 is all that a worker does between its imports and its first trial: list, split, hash, find the cache, map it; the median
-of --repeats, the files' names in the system's cache. "memory" is what the data adds to the process's private memory
-(USS), after an epoch of batches; pages of the mapped file are shared and not counted. An epoch takes every training
-photo once through Batches and augment.
+of --repeats, the files' names in the system's cache. "memory" is what the data adds to the process's anonymous memory,
+after an epoch of batches; the pages of the mapped file belong to the system's cache, once for all workers, and can be
+taken away. An epoch takes every training photo once through Batches and augment.
 """
 
 import argparse
@@ -52,10 +52,10 @@ def timed(work: Callable[[], object], repeats: int) -> float:
     return statistics.median(seconds)
 
 
-def private_mib() -> float:
-    """USS of this process."""
+def anonymous_mib() -> float:
+    """Memory of this process that is no file's."""
     lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
-    return sum(int(line.split()[1]) for line in lines if line.startswith(("Private_Clean", "Private_Dirty"))) / 1024
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Anonymous:")) / 1024
 
 
 def epoch(data: Dataset) -> None:
@@ -74,7 +74,7 @@ def measure(folder: Path, cache: Path, repeats: int) -> str:
     begun = time.perf_counter()
     load_dataset(read_table(folder, CONFIG), CONFIG, cache)
     cold = time.perf_counter() - begun
-    before = private_mib()
+    before = anonymous_mib()
     tables: list[Table] = []
     listing = timed(lambda: tables.append(read_table(folder, CONFIG)), repeats)
     loaded: list[Dataset] = []
@@ -84,7 +84,7 @@ def measure(folder: Path, cache: Path, repeats: int) -> str:
     loaded.clear()
     epoch(data)
     seconds = timed(lambda: epoch(data), repeats)
-    added = private_mib() - before
+    added = anonymous_mib() - before
     photos = len(table.photos)
     rate = len(data.train.row_N) / seconds
     return f"| {photos} | {cold:.1f} | {listing:.2f} | {finding:.2f} | {added:.0f} | {seconds:.2f} | {rate:.0f} |"

@@ -171,3 +171,21 @@ def test_mirror_images_are_averaged_as_probabilities() -> None:
     both = torch.from_numpy(log_probs(model, [batch], TINY, flip=True)).exp()
     assert not torch.allclose(once, mirrored, atol=1e-4)
     torch.testing.assert_close(both, (once + mirrored) / 2)
+
+
+@pytest.mark.parametrize("backbone", ["mobilenetv3_small_050", "efficientnet_b0"])  # hardswish; silu
+def test_activations_out_of_place_change_no_bit_and_spare_the_copies(backbone: str) -> None:
+    torch.manual_seed(0)
+    config = change(TINY, backbone=backbone)
+    model = build_model(config, None)
+    timms = timm.create_model(backbone, num_classes=18)
+    timms.load_state_dict(model.weights().state_dict())
+    gradients, copies = [], []
+    for net in (model.weights(), timms):
+        torch.manual_seed(1)  # of drop path
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+            net.train()(images(4)).square().sum().backward()
+        copies.append(sum(event.count for event in profile.key_averages() if event.key == "aten::clone"))
+        gradients.append([parameter.grad for parameter in net.parameters()])
+    assert all((mine == theirs).all() for mine, theirs in zip(*gradients, strict=True))
+    assert copies[0] < copies[1]
