@@ -1,6 +1,7 @@
 """What a study is going to do, said before its first trial; what cannot be had is found out here."""
 
 import itertools
+import math
 import statistics
 from collections import Counter
 from collections.abc import Iterator
@@ -87,7 +88,7 @@ def show_estimate(setup: Setup, data: Dataset, num_left: int, workers: int) -> N
         speed = measure_speed(config, data, setup.device, setup.weights.file(config.backbone))
         seconds.append(speed.seconds(config, data))
     mean = statistics.mean(seconds)
-    total = mean * num_left / workers
+    total = mean * math.ceil(num_left / workers)  # side by side
     say(f"  time      about {duration(mean)} a trial unpruned, at most {duration(total)} for {num_left}")
     if total > LONG_SECONDS:
         say(f"            {_shorter(setup.stored.study)}")

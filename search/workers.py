@@ -4,8 +4,10 @@ It imports neither torch nor timm. All truth is in the database; the supervisor 
 workers then end after the evaluation that they are at.
 """
 
+import importlib
 import selectors
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -133,6 +135,8 @@ class Supervisor:
         self.watcher = LiveWatcher(progress) if is_terminal() else PlainWatcher(progress)
         self._refresh()
         self.watcher.__enter__()
+        # for the note at the end: it takes a second to load, and nobody waits for it now
+        threading.Thread(target=importlib.import_module, args=["optuna_dashboard"], daemon=True).start()
         if self.timeout is not None:
             self.deadline = time.monotonic() + self.timeout
         for member in self.crew.members:
