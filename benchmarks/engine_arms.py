@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -27,6 +28,8 @@ class Outcome:
     macro_f1: float
     train_seconds: float
     valid_seconds: float
+    accuracy: float = math.nan
+    """Its best; for timm's train.py, which knows no F1."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +38,13 @@ class Script:
 
     name: str
 
-    def run(self, job: Job, home: Path, data: "Data") -> list[Outcome]:
+    def run(self, job: Job, home: Path, data: "Data") -> None:
         """The whole study in one process."""
         job.save(home / "job.json")
         call([str(HERE / "arms" / f"{self.name}.py"), str(home / "job.json"), str(home / "out")])
+
+    def outcomes(self, job: Job, home: Path, data: "Data") -> list[Outcome]:
+        """What it wrote down."""
         return [Outcome(**found) for found in json.loads((home / "out").read_text())]
 
 
@@ -51,7 +57,7 @@ class Ours:
     one_command_a_trial: bool = False
     warm_cache: bool = False
 
-    def run(self, job: Job, home: Path, data: "Data") -> list[Outcome]:
+    def run(self, job: Job, home: Path, data: "Data") -> None:
         """The study by its command; a cache and a database of its own, so that both are made anew."""
         runs = home / "runs"
         if self.warm_cache:
@@ -60,20 +66,16 @@ class Ours:
                 os.link(file, runs / "cache" / file.name)
         trials = range(1, len(job.lrs) + 1) if self.one_command_a_trial else [len(job.lrs)]
         for count in trials:
-            options = [
-                "--n-trials",
-                str(count),
-                "--runs",
-                str(runs),
-                "--name",
-                "engine",
-                *data.options(job),
-                *self.options,
-            ]
-            call(["-m", "search.run", "--study", str(STUDY), *options], self.environment)
+            where = ["--study", str(STUDY), "--name", "engine", "--runs", str(runs), "--n-trials", str(count)]
+            environment = {"ENGINE_LRS": json.dumps(job.lrs), **self.environment}
+            call(["-m", "search.run", *where, *data.options(job), *self.options], environment)
+
+    def outcomes(self, job: Job, home: Path, data: "Data") -> list[Outcome]:
+        """From the stored study; its cache stays for the arm that begins with one."""
+        runs = home / "runs"
         if not data.cache.exists():
             shutil.copytree(runs / "cache", data.cache)
-        return outcomes_of(runs, len(job.train) // job.batch_size * job.batch_size * job.epochs)
+        return outcomes_of(runs, job)
 
 
 @dataclass(frozen=True)
@@ -82,8 +84,8 @@ class TimmTrain:
 
     checkout: Path
 
-    def run(self, job: Job, home: Path, data: "Data") -> list[Outcome]:
-        """One call a trial; its folder of classes is made of links, uncounted work of a moment."""
+    def run(self, job: Job, home: Path, data: "Data") -> None:
+        """One call a trial; its folder of classes is made of links, in a moment that counts."""
         photos = _class_folders(job, home / "photos")
         on_gpu = job.device.startswith("cuda")
         for index, lr in enumerate(job.lrs):
@@ -91,8 +93,14 @@ class TimmTrain:
             options = {
                 **{"data-dir": photos, "model": job.backbone, "num-classes": 18, "batch-size": job.batch_size},
                 **{"epochs": job.epochs, "opt": "adamw", "lr": lr, "weight-decay": job.weight_decay, "sched": "cosine"},
-                **{"warmup-epochs": 0, "cooldown-epochs": 0, "workers": os.cpu_count(), "device": job.device},
-                **{"seed": job.seed, "output": home / "timm", "experiment": index, "crop-pct": 1.0, "hflip": 0.5},
+                **{"warmup-epochs": 0, "cooldown-epochs": 0, "workers": job.cores, "device": job.device},
+                **{
+                    "seed": job.seed,
+                    "output": home / "timm",
+                    "experiment": index,
+                    "crop-pct": 1.0,
+                    "hflip": 0.5 * ("flip" in job.augment),
+                },
                 **{"color-jitter": 0.0, "smoothing": 0.0, "log-interval": 10**6},
             }
             words = [str(part) for name, value in options.items() for part in (f"--{name}", value)]
@@ -101,7 +109,14 @@ class TimmTrain:
             words += ["--amp", "--amp-dtype", "bfloat16", "--pin-mem"] if on_gpu else ["--no-prefetcher"]
             words += ["--pretrained", "--pretrained-path", job.weight_file] if job.weight_file else []
             call([str(self.checkout / "train.py"), *words])
-        return []
+
+    def outcomes(self, job: Job, home: Path, data: "Data") -> list[Outcome]:
+        """Its summaries; what it trains and validates in is not told apart."""
+        found = []
+        for summary in sorted((home / "timm").glob("*/summary.csv"), key=lambda path: int(path.parent.name)):
+            best = max(float(row["eval_top1"]) for row in csv.DictReader(summary.open())) / 100
+            found.append(Outcome(math.nan, math.nan, math.nan, best))
+        return found
 
 
 @dataclass(frozen=True)
@@ -133,15 +148,19 @@ def call(words: list[str], environment: dict[str, str] | None = None) -> None:
         sys.exit(f"{' '.join(words)}\n{ended.stdout[-2000:]}\n{ended.stderr[-4000:]}")
 
 
-def outcomes_of(runs: Path, photos: int) -> list[Outcome]:
-    """What the stored study tells; ``photos``: that a trial trains on, over all epochs."""
+def outcomes_of(runs: Path, job: Job) -> list[Outcome]:
+    """What the stored study tells, in the order of the job's learning rates."""
+    photos = len(job.train) // job.batch_size * job.batch_size * job.epochs
     study = optuna.load_study(study_name="engine", storage=f"sqlite:///{runs}/studies.db")
+    trials = {trial.user_attrs["config"]["lr"]: trial for trial in study.get_trials()}
+    assert sorted(trials) == sorted(job.lrs), trials
     found = []
-    for trial in sorted(study.get_trials(), key=lambda trial: str(trial.params)):
+    for trial in (trials[lr] for lr in job.lrs):
+        assert trial.state.name == "COMPLETE", trial
+        assert trial.value is not None
         history: list[dict[str, Any]] = json.loads((runs / f"engine/trial-{trial.number:04d}/history.json").read_text())
         train = sum(photos / len(history) / evaluation["photos_per_second"] for evaluation in history)
-        assert trial.value is not None
-        found.append(Outcome(trial.value, train, history[-1]["seconds"] - train))
+        found.append(Outcome(trial.value, train, history[-1]["seconds"] - train, trial.user_attrs["best_accuracy"]))
     return found
 
 
@@ -152,11 +171,3 @@ def _class_folders(job: Job, home: Path) -> Path:
         for path, label in samples:
             (home / side / f"{label:02d}" / path.replace("/", "-")).symlink_to(Path(job.folder) / path)
     return home
-
-
-def timm_accuracy(home: Path) -> list[float]:
-    """Best accuracy (in %) of every trial of TimmTrain: it knows no F1."""
-    found = []
-    for summary in sorted((home / "timm").glob("*/summary.csv")):
-        found.append(max(float(row["eval_top1"]) for row in csv.DictReader(summary.open())))
-    return found

@@ -12,6 +12,7 @@ from arms.job import Job
 from PIL import Image
 
 from maskcls.config import TrainConfig
+from maskcls.cores import num_cores
 from maskcls.dataset import read_table
 from maskcls.model import pixel_statistics
 
@@ -69,4 +70,5 @@ def make_job(folder: Path, config: TrainConfig, lrs: list[float], weight_file: P
         device,
         config.weight_decay,
         config.warmup_share,
+        num_cores(),
     )

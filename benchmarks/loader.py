@@ -28,9 +28,10 @@ from maskcls.augment import augment
 from maskcls.batches import Batches, Order
 from maskcls.config import TrainConfig, make_config
 from maskcls.dataset import Dataset, data_folder, for_task, load_dataset, read_table
-from maskcls.inference import to_input
+from maskcls.inference import autocast, to_input
 from maskcls.loop import Run
 from maskcls.numerics import pick_device, resolve
+from maskcls.probe import choose
 
 HERE = Path(__file__).parent
 PLAIN = """
@@ -47,7 +48,8 @@ TUNED = """
 import sys, time
 sys.argv = sys.argv[1:]
 from tuned import TRAIN, to_input
-next(iter(TRAIN))  # starts the workers, which then stay
+for _ in TRAIN:  # starts the workers, which then stay; a whole epoch, since batches left over would be drained below
+    pass
 begun = time.perf_counter()
 count = sum(len(to_input(image)) for image, _ in TRAIN)
 print(count / (time.perf_counter() - begun))
@@ -86,7 +88,9 @@ def step_speed(data: Dataset, config: TrainConfig, device: torch.device, steps: 
     input_BCHW = to_input(image_BCHW.float() / 255, config)
 
     def step() -> None:
-        loss: Tensor = run.targets.loss(run.model(input_BCHW), target_BK)
+        with autocast(config, device):
+            log_prob_of_part = run.model(input_BCHW)
+        loss: Tensor = run.targets.loss(log_prob_of_part, target_BK)
         loss.backward()
         run.optimizer.step()
         run.optimizer.zero_grad(set_to_none=True)
@@ -122,11 +126,12 @@ def main() -> None:
     folder = engine_data.enlarge_all(source, asked.work / f"photos-{source.resolve().parent.name}-{source.name}")
     device = pick_device(asked.device)
     knobs = {"backbone": asked.backbone, "image_size": asked.size, "batch_size": asked.batch, "people": asked.people}
-    config = resolve(make_config({**knobs, "augment": ("flip", "contrast"), "threads": asked.threads}), device)
-    torch.set_num_threads(config.threads)
+    config = make_config({**knobs, "augment": ("flip", "contrast"), "threads": asked.threads})
+    torch.set_num_threads(asked.threads)
     with tempfile.TemporaryDirectory(dir=asked.work) as home:
         job = Path(home) / "job.json"
         engine_data.make_job(folder, config, [1e-3], None, str(device)).save(job)
+        config = resolve(choose(config, device, Path(home) / "cache"), device)
         table, rounds = read_table(folder, config), []
         begun = time.perf_counter()
         data = load_dataset(table, config, Path(home) / "cache")

@@ -1,7 +1,5 @@
 """CUDA graphs of the model's forward and backward pass: one launch each in the place of hundreds of small ones."""
 
-import gc
-
 import torch
 
 from maskcls.config import TrainConfig
@@ -13,22 +11,23 @@ def capture(model: Classifier, config: TrainConfig, batch_size: int, device: tor
     """Record the training pass of a model that has just been placed; validation stays as it is.
 
     The recording runs the model on an empty batch, so its buffers (batch norm's running statistics) and the
-    generator of dropout are put back. Nothing is recorded when a step is cut into parts: the gradients of one part
-    lie where the next part's are written.
+    generator of dropout are put back. A step in one part only: the gradients of a second part would be written where
+    those of the first lie. A recorded model refers to itself, so only ``gc.collect`` frees it.
     https://docs.pytorch.org/docs/stable/generated/torch.cuda.make_graphed_callables.html
     """
     assert config.cuda_graphs == "on"
-    if config.micro_batch < batch_size:
-        return
-    gc.collect()  # a recorded model refers to itself; the last trial's would keep its memory
+    assert config.micro_batch >= batch_size
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     random_state = torch.cuda.get_rng_state(device)
-    empty_BCHW = torch.zeros(batch_size, 3, *config.image_size, device=device)
-    empty_BCHW = empty_BCHW.contiguous(memory_format=MEMORY_FORMATS[config.memory_format])
     dtype = DTYPES[config.dtype]
     model.train()
-    # weights cast for one recording must not be taken for those of the next step
-    with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32, cache_enabled=False):
+    with (
+        torch.cuda.device(device),  # the recording's stream is the current device's
+        # weights cast for one recording must not be taken for those of the next step
+        torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32, cache_enabled=False),
+    ):
+        empty_BCHW = torch.zeros(batch_size, 3, *config.image_size, device=device)
+        empty_BCHW = empty_BCHW.contiguous(memory_format=MEMORY_FORMATS[config.memory_format])
         torch.cuda.make_graphed_callables(model, (empty_BCHW,))
     model.load_state_dict(before)  # in place: the recording knows addresses
     torch.cuda.set_rng_state(random_state, device)

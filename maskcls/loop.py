@@ -22,7 +22,7 @@ from maskcls.labels import NUM_CLASSES
 from maskcls.losses import Targets
 from maskcls.metrics import score
 from maskcls.model import build_model
-from maskcls.numerics import resolve
+from maskcls.numerics import free_memory, resolve
 from maskcls.predictions import Predictions
 from maskcls.reporter import Reporter, silent
 from maskcls.result import Evaluation, Result
@@ -82,6 +82,7 @@ class Run:
     def __init__(self, config: TrainConfig, data: Dataset, device: torch.device, weight_file: Path | None) -> None:
         assert resolve(config, device) == config  # numerics are the caller's to write down first
         self.config, self.data, self.device = config, data, device
+        free_memory(device)
         torch.manual_seed(config.seed)
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)

@@ -1,8 +1,10 @@
 """What changes the last bits of a run (threads, dtype, memory format, micro-batch), resolved once and written down."""
 
+import gc
+
 import torch
 
-from maskcls.allocator import keep_freed_memory
+from maskcls.allocator import keep_freed_memory, return_freed_memory
 from maskcls.config import TrainConfig, change
 from maskcls.cores import num_cores
 from maskcls.errors import UserError
@@ -36,6 +38,15 @@ def _find_device(name: str) -> torch.device:
     return device
 
 
+def free_memory(device: torch.device) -> None:
+    """Give back what the last run left: its recorded model is a cycle, its allocators keep what was freed."""
+    if device.type == "cuda":
+        gc.collect()
+        torch.cuda.empty_cache()
+    else:
+        return_freed_memory()
+
+
 def describe_device(device: torch.device) -> str:
     """For people: the GPU's name and memory, or the CPU's cores."""
     if device.type == "cpu":
@@ -54,12 +65,13 @@ def resolve(config: TrainConfig, device: torch.device) -> TrainConfig:
     memory_format = config.memory_format
     if memory_format == "auto":
         memory_format = "contiguous" if config.backbone.startswith(SLOW_IN_CHANNELS_LAST) else "channels_last"
+    in_parts = 0 < config.micro_batch < config.batch_size  # such a step cannot be recorded
     return change(
         config,
         threads=threads,
         dtype=_dtype(config.dtype, device),
         memory_format=memory_format,
-        cuda_graphs="on" if config.cuda_graphs == "on" and device.type == "cuda" else "off",
+        cuda_graphs="on" if config.cuda_graphs == "on" and device.type == "cuda" and not in_parts else "off",
         micro_batch=config.micro_batch or config.batch_size,
     )
 

@@ -1,10 +1,11 @@
-"""Which way of computing is fastest on this GPU: a few steps of each, once per backbone and machine, then remembered.
+"""Which way of computing is fastest on a GPU: some steps of each, once for every kind of step, then remembered.
 
-The choice depends on the backbone (RegNet runs at a third of its speed in channels_last), on the size and on the GPU,
+The choice depends on the backbone (RegNet runs at a third of its speed in channels_last), on the sizes and on the GPU,
 and no rule foresees it. It is made before a run, written into its config, and so never changes under a run. The steps
 are taken in a child process: a way that breaks there, or takes the GPU down with it, is not chosen and harms nobody.
 """
 
+import gc
 import json
 import os
 import statistics
@@ -20,9 +21,12 @@ import numpy as np
 import timm
 import torch
 
+from maskcls.cli import say
 from maskcls.config import TrainConfig, change, make_config
 from maskcls.dataset import Dataset, Side
+from maskcls.errors import one_line
 from maskcls.files import write_text
+from maskcls.inference import log_probs
 from maskcls.lock import hold
 from maskcls.loop import Run
 from maskcls.numerics import resolve
@@ -33,33 +37,68 @@ OPTIONS = {"memory_format": ("channels_last", "contiguous"), "cuda_graphs": ("of
 CLEARLY = 1.03
 """How many times faster another way must be."""
 
-WARM_UP_STEPS, TIMED_STEPS = 4, 12
+WARM_UP_STEPS, TIMED_STEPS, ROUNDS = 4, 12, 3
 TIMEOUT_SECONDS = 300
 
 Way = dict[str, str]
+Found = list[dict[str, Any]]
+
+_failed: dict[str, Found] = {}
+"""What was found when not even the first way worked: for this process only, since the next may have a freer GPU."""
 
 
 def choose(config: TrainConfig, device: torch.device, folder: Path) -> TrainConfig:
     """``config`` with every knob of OPTIONS that is "auto" chosen for this GPU; on a CPU as it is.
 
-    ``folder``: the cache's; what was found stays there in ``numerics.json``.
+    ``folder``: the cache's; what was found stays there, in ``numerics/found.json``.
     """
-    open_knobs = [name for name in OPTIONS if getattr(config, name) == "auto"]
-    if device.type != "cuda" or not open_knobs:
+    knobs = open_knobs(config)
+    if device.type != "cuda" or not knobs:
         return config
-    folder.mkdir(parents=True, exist_ok=True)
-    path, key = folder / "numerics.json", key_of(config, device)
-    with hold(folder):
-        known = json.loads(path.read_text()) if path.exists() else {}
-        if key not in known:
-            known[key] = try_all(config, device, open_knobs)
-            write_text(path, json.dumps(known, indent=1))
-    return change(config, **fastest(known[key]))
+    key = key_of(config, device)
+    return change(config, **fastest(_failed.get(key) or _remembered(config, device, key, folder / "numerics")))
+
+
+def _remembered(config: TrainConfig, device: torch.device, key: str, home: Path) -> Found:
+    path = home / "found.json"
+    known = _read(path)
+    if key in known:
+        return known[key]
+    home.mkdir(parents=True, exist_ok=True)
+    with hold(home):  # of its own: whoever decodes photos holds the cache's folder
+        known = _read(path)
+        if key in known:
+            return known[key]
+        say(f"trying out how {config.backbone} computes fastest on this GPU; this is remembered")
+        gc.collect()
+        torch.cuda.empty_cache()
+        found = try_all(config, device)
+        if found[0]["photos_per_second"] == 0:
+            _failed[key] = found
+        else:
+            write_text(path, json.dumps({**known, key: found}, indent=1))
+        return found
+
+
+def _read(path: Path) -> dict[str, Found]:
+    """What is remembered; a damaged file is nothing lost."""
+    try:
+        known: dict[str, Found] = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return known
+
+
+def open_knobs(config: TrainConfig) -> list[str]:
+    """The knobs to be chosen; a step in several parts cannot be recorded."""
+    knobs = [name for name in OPTIONS if getattr(config, name) == "auto"]
+    in_parts = 0 < config.micro_batch < config.batch_size
+    return [name for name in knobs if not (name == "cuda_graphs" and in_parts)]
 
 
 def key_of(config: TrainConfig, device: torch.device) -> str:
     """All that the choice depends on."""
-    given = change(resolve(config, device), drop_rate=0.0)
+    given = resolve(config, device)
     rows, columns = given.image_size
     of = f"{given.backbone} {given.heads} {rows}x{columns} batch {given.batch_size}/{given.micro_batch} {given.dtype}"
     fixed = [f"{name}={getattr(config, name)}" for name in OPTIONS if getattr(config, name) != "auto"]
@@ -67,55 +106,69 @@ def key_of(config: TrainConfig, device: torch.device) -> str:
     return ", ".join([torch.cuda.get_device_name(device), versions, of, *fixed])
 
 
-def ways(open_knobs: list[str]) -> Iterator[Way]:
+def ways(knobs: list[str]) -> Iterator[Way]:
     """Every combination, the one to fall back on first."""
-    for values in product(*(OPTIONS[name] for name in open_knobs)):
-        yield dict(zip(open_knobs, values, strict=True))
+    for values in product(*(OPTIONS[name] for name in knobs)):
+        yield dict(zip(knobs, values, strict=True))
 
 
-def try_all(config: TrainConfig, device: torch.device, open_knobs: list[str]) -> list[dict[str, Any]]:
-    """[{"way", "photos_per_second"}]; one that fails has 0."""
-    return [{"way": way, "photos_per_second": _in_a_child(change(config, **way), device)} for way in ways(open_knobs)]
+def try_all(config: TrainConfig, device: torch.device) -> Found:
+    """[{"way", "photos_per_second", "error"}]; one that fails has speed 0."""
+    found = []
+    for way in ways(open_knobs(config)):
+        speed, error = _in_a_child(change(config, **way), device)
+        found.append({"way": way, "photos_per_second": speed, "error": error})
+    return found
 
 
-def fastest(found: list[Mapping[str, Any]]) -> Way:
+def fastest(found: list[Mapping[str, Any]] | Found) -> Way:
     """The first way unless another is clearly faster."""
     first, best = found[0], max(found, key=lambda one: one["photos_per_second"])
     chosen: Way = best["way"] if best["photos_per_second"] > CLEARLY * first["photos_per_second"] else first["way"]
     return chosen
 
 
-def _in_a_child(config: TrainConfig, device: torch.device) -> float:
+def _in_a_child(config: TrainConfig, device: torch.device) -> tuple[float, str]:
+    """(photos per second, "") or (0, why)."""
     order = json.dumps({"config": json.loads(config.model_dump_json()), "device": str(device)})
     try:
         ended = subprocess.run(
             [sys.executable, "-m", "maskcls.probe"],
             input=order,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            capture_output=True,
             text=True,
             timeout=TIMEOUT_SECONDS,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
         )
+        return float(ended.stdout.split()[-1]), ""
     except subprocess.TimeoutExpired:
-        return 0.0
-    return float(ended.stdout) if ended.returncode == 0 else 0.0
+        return 0.0, f"no answer within {TIMEOUT_SECONDS} s"
+    except (ValueError, IndexError):  # it died before its last line
+        return 0.0, one_line(ended.stderr.strip().rpartition("\n")[2] or f"exit status {ended.returncode}")
 
 
 def measure(config: TrainConfig, device: torch.device) -> float:
-    """Photos per second of a training step, on photos of noise: the median of a few after some to warm up."""
+    """Photos per second of training steps, on photos of noise, after some to warm up and a look at validation.
+
+    Nobody waits for the device between the steps, as in training: what its queue hides is no cost.
+    """
     config = resolve(config, device)
     torch.set_num_threads(config.threads)
     run = Run(config, noise(config), device, None)
+    log_probs(run.model, (image for image, _ in run.valid.in_order(4 * config.micro_batch)), config)
     run.model.train()
-    seconds = []
-    for step in range(WARM_UP_STEPS + TIMED_STEPS):
-        begun = time.perf_counter()
+    _seconds(run, WARM_UP_STEPS)
+    seconds = statistics.median(_seconds(run, TIMED_STEPS) for _ in range(ROUNDS))
+    return TIMED_STEPS * run.order.batch_size / seconds
+
+
+def _seconds(run: Run, steps: int) -> float:
+    begun = time.perf_counter()
+    for step in range(steps):
         run.step(step % run.stops[-1])
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        seconds.append(time.perf_counter() - begun)
-    return run.order.batch_size / statistics.median(seconds[WARM_UP_STEPS:])
+    if run.device.type == "cuda":
+        torch.cuda.synchronize(run.device)
+    return time.perf_counter() - begun
 
 
 def noise(config: TrainConfig) -> Dataset:
@@ -130,7 +183,7 @@ def noise(config: TrainConfig) -> Dataset:
 
 
 def main() -> None:
-    """The child: an order on the standard input, photos per second on the standard output."""
+    """The child: an order on the standard input; the last word on the standard output is its photos per second."""
     order = json.loads(sys.stdin.read())
     print(measure(make_config(order["config"]), torch.device(order["device"])))
 

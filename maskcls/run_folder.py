@@ -53,9 +53,9 @@ def train_into(
             if config.micro_batch <= SMALLEST_MICRO_BATCH:
                 raise
         # outside the except clause, whose traceback would keep the tensors alive
-        torch.cuda.empty_cache()
         (folder / "resume.pt").unlink(missing_ok=True)
-        config = change(config, micro_batch=max(SMALLEST_MICRO_BATCH, config.micro_batch // 2))
+        half = max(SMALLEST_MICRO_BATCH, config.micro_batch // 2)
+        config = resolve(change(config, micro_batch=half), device)
     return config, result
 
 

@@ -11,7 +11,7 @@ from maskcls.config import TrainConfig, change
 from maskcls.dataset import Dataset
 from maskcls.inference import log_probs
 from maskcls.loop import Run, evaluation_stops
-from maskcls.numerics import SMALLEST_MICRO_BATCH
+from maskcls.numerics import SMALLEST_MICRO_BATCH, resolve
 
 TIMED_STEPS = 2
 FIRST_BATCH = 8
@@ -54,8 +54,8 @@ def _measure(config: TrainConfig, data: Dataset, device: torch.device, weight_fi
         except torch.OutOfMemoryError:
             if config.micro_batch <= SMALLEST_MICRO_BATCH:
                 raise
-        torch.cuda.empty_cache()
-        config = change(config, micro_batch=max(SMALLEST_MICRO_BATCH, config.micro_batch // 2))
+        half = max(SMALLEST_MICRO_BATCH, config.micro_batch // 2)
+        config = resolve(change(config, micro_batch=half), device)
 
 
 def _measure_once(config: TrainConfig, data: Dataset, device: torch.device, weight_file: Path | None) -> Speed:

@@ -48,13 +48,13 @@ def main(
     place = pick_device(device)
     source = weights or _source(origin)
     found = resolve_weights(source, [knobs.backbone])
-    knobs = resolve(choose(knobs, place, runs / "cache"), place)
     from maskcls.loop import evaluation_stops
     from maskcls.run_folder import draw_best, finished_result, train_into
 
     made_from = _origin(data, table.hash, source, found.describe())
     result = finished_result(out, knobs, made_from)
     if result is None:
+        knobs = resolve(choose(knobs, place, runs / "cache"), place)
         people, photos = table.count("train")
         say(
             f"Training on {photos} photos of {people} people, judged on {table.count('valid')[1]} of others"

@@ -75,7 +75,7 @@ def main(
     # auto may find today what it did not find then
     had = "scratch" if stored.weights["source"] == "scratch" else stored.weights_option
     wanted = replace(wanted, data=data or stored.data, weights_option=weights or had)
-    with Crew(make_slots(device, workers, find_gpus())) as crew:
+    with Crew(make_slots(device, workers, find_gpus(), n_trials)) as crew:
         return _run(crew, wanted, repeats, url, runs, timeout, storage)
 
 
@@ -99,7 +99,8 @@ def _run(
     from search.workers import Supervisor
 
     since = time.time()
-    crew.start_all()
+    crew.start(crew.slots[0])
+    crew.start_others()
     config = wanted.config(dict(wanted.study.baseline))
     table = read_table(data_folder(wanted.data, runs), config, wanted.label_fixes)
     rounds = check_rounds(table, wanted, repeats)

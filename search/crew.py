@@ -18,6 +18,8 @@ class Crew:
     """The worker processes of one command."""
 
     slots: Sequence[Slot]
+    words: Sequence[str] = ("-m", "search.worker")
+    """What Python is to run; the descriptor for its events follows."""
     members: list["Member"] = field(default_factory=list)
 
     def __enter__(self) -> "Crew":
@@ -30,16 +32,16 @@ class Crew:
             member.process.wait()
             member.close()
 
-    def start_all(self) -> None:
-        """A process for every slot: loading takes seconds, so all of them load at once."""
-        for slot in self.slots:
+    def start_others(self) -> None:
+        """A process for every slot but the first: loading takes seconds, so all of them load at once."""
+        for slot in self.slots[1:]:
             self.start(slot)
 
     def start(self, slot: Slot) -> "Member":
         """A process that loads what it needs and then waits for its order."""
         theirs, ours = os.pipe()
         process = subprocess.Popen(
-            [sys.executable, "-m", "search.worker", str(ours)],
+            [sys.executable, *self.words, str(ours)],
             stdin=subprocess.PIPE,
             env=slot.environment(),
             pass_fds=[ours],

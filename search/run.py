@@ -108,7 +108,7 @@ def main(
         say(f"  python -m search.run --study {study} --n-trials {n_trials} --data DIR")
     limits = {"n_trials": n_trials, "max_epochs": max_epochs, "patience": patience}
     asked = {"limits": limits, "keep": keep, "cold": cold, "grown_from": from_}
-    return _run(stored_as, wanted, storage, runs, make_slots(device, workers, find_gpus()), timeout, asked)
+    return _run(stored_as, wanted, storage, runs, make_slots(device, workers, find_gpus(), n_trials), timeout, asked)
 
 
 def _arrange(document: "Study", is_preview: bool, data: str | None, settings: list[str], people: int | None) -> "Study":
@@ -163,12 +163,13 @@ def _run(
 
     url = storage_url or default_url(runs)
     with Crew(slots) as crew:
-        crew.start_all()
+        crew.start(slots[0])
         table = read_table(
             data_folder(wanted.data, runs), wanted.config(dict(wanted.study.baseline)), wanted.label_fixes
         )
         if _has_all(url, name, replace(wanted, split=table.hash), runs, storage_url, asked["limits"]["n_trials"]):
             return 0
+        crew.start_others()
         runs.mkdir(parents=True, exist_ok=True)
         open_storage(url, create=True)
         slot = slots[0]

@@ -8,14 +8,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from maskcls.cores import num_cores
+from maskcls.cores import available_gib, num_cores
 from maskcls.errors import UserError
 
 BUSY_SHARE = 0.1
 """A GPU with more of its memory taken than this is at somebody's work."""
 
 MOST_CPU_WORKERS = 4
-"""Unless more are asked for: each takes about 1 GB, and proposes without knowing what the others are about to find."""
+"""Unless more are asked for: each proposes without knowing what the others are about to find."""
+
+GIB_A_WORKER = 3.0
+"""Memory that must be free for each. One takes 1 GiB with a small model, several with a large one."""
 
 QUERY = "index,uuid,memory.used,memory.total"
 
@@ -57,24 +60,29 @@ class Gpu:
         return not self.is_ours and self.used_mib > BUSY_SHARE * self.total_mib
 
 
-def make_slots(device: str, workers: int | None, gpus: Sequence[Gpu]) -> list[Slot]:
+def make_slots(device: str, workers: int | None, gpus: Sequence[Gpu], n_trials: int) -> list[Slot]:
     """Slots for ``workers`` (None: one for each GPU that is not busy, a few on a CPU), evenly over the devices.
 
+    By default there are no more of them than ``n_trials``: a core without a trial is better used by another's.
     Raises UserError for a device that is not there, and when every GPU is busy and none was asked for by name.
     """
     places = _places(device, gpus)
-    by_default = cpu_workers(num_cores()) if places == [None] else len(places)
-    count = by_default if workers is None else workers
+    if workers is None:
+        most = cpu_workers(num_cores(), available_gib()) if places == [None] else len(places)
+        count = min(most, n_trials)
+    else:
+        count = workers
     cores = max(1, num_cores() // count)
     return [_slot(places[index % len(places)], index, cores) for index in range(count)]
 
 
-def cpu_workers(cores: int) -> int:
+def cpu_workers(cores: int, gib: float) -> int:
     """How many trials train side by side on so many cores: small models hardly gain from a second thread.
 
-    On 2 cores two trainings of mobilenetv3_small_050 at 128 px do 1.7 times the work of one with two threads.
+    ``gib``: memory that is free for them.
     """
-    counts = range(min(2, cores), min(MOST_CPU_WORKERS, cores) + 1)
+    most = max(1, int(min(MOST_CPU_WORKERS, cores, gib / GIB_A_WORKER)))
+    counts = range(min(2, most), most + 1)
     return max(counts, key=lambda count: (cores // count * count, count))  # none of the cores idle
 
 

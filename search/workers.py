@@ -201,6 +201,8 @@ class Supervisor:
         self._hear(member)
         self.crew.leave(member)
         status = member.process.returncode
+        if status == 0 and self.study is None and not self.stop:
+            self._tell_all("the plan was not made")  # somebody stopped the worker that was to make it
         if status == 0 or self.stop:
             return
         how = signal.Signals(-status).name if status < 0 else f"exit status {status}"
@@ -269,7 +271,7 @@ class Supervisor:
         if self.outcome == REFUSED:
             refuse(self.cause)
         if self.study is None:
-            say(f"No worker could begin: {self.cause}.")
+            say(f"No worker could begin: {self.cause or self.stop}.")
             return 1
         with suppress(optuna.exceptions.StorageInternalError):  # else the next command does it
             requeue_lost(self.study)  # those of workers that were killed

@@ -1,5 +1,6 @@
 """Where workers run: GPUs as the driver and the environment show them, and shares of the cores."""
 
+import math
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import pytest
 
 import maskcls.cores
 import search.slots
-from maskcls.cores import num_cores
+from maskcls.cores import available_gib, num_cores
 from maskcls.errors import UserError
 from search.slots import Gpu, Slot, cpu_workers, find_gpus, gpus_of, make_slots
 
@@ -35,6 +36,7 @@ else:
 @pytest.fixture
 def eight_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search.slots, "num_cores", lambda: 8)
+    monkeypatch.setattr(search.slots, "available_gib", lambda: math.inf)
 
 
 def fake_driver(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
@@ -83,27 +85,49 @@ def test_a_tenth_of_the_memory_is_nobodys_work() -> None:
 
 def test_without_a_gpu_four_workers_share_the_cores(eight_cores: None) -> None:
     slots = [Slot(f"cpu.{index}", "cpu", "", 2) for index in range(4)]
-    assert make_slots("auto", None, []) == slots
-    assert make_slots("cpu", None, [FREE]) == slots
+    assert make_slots("auto", None, [], 50) == slots
+    assert make_slots("cpu", None, [FREE], 50) == slots
+
+
+def test_by_default_there_are_no_more_workers_than_trials(eight_cores: None) -> None:
+    assert make_slots("cpu", None, [], 1) == [Slot("cpu.0", "cpu", "", 8)]
+    assert len(make_slots("auto", None, [FREE, OURS], 1)) == 1
+    assert len(make_slots("cpu", 3, [], 1)) == 3  # asked for
 
 
 @pytest.mark.parametrize(
     ("cores", "workers"), [(1, 1), (2, 2), (3, 3), (4, 4), (5, 4), (6, 3), (7, 3), (9, 3), (64, 4)]
 )
 def test_a_cpu_trains_side_by_side_with_hardly_a_core_idle(cores: int, workers: int) -> None:
-    assert cpu_workers(cores) == workers
+    assert cpu_workers(cores, math.inf) == workers
+
+
+def test_little_memory_means_fewer_workers() -> None:
+    assert [cpu_workers(8, gib) for gib in (0.5, 3, 6.5, 7, 12, 100)] == [1, 1, 2, 2, 4, 4]
+
+
+def test_available_memory_is_what_machine_and_container_leave(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name, text in (("info", "MemTotal: 9 kB\nMemAvailable: 8388608 kB\n"), ("max", "max"), ("now", "1073741824")):
+        (tmp_path / name).write_text(text)
+    for name in ("MEMORY_INFO", "MEMORY_MAX", "MEMORY_NOW"):
+        monkeypatch.setattr(maskcls.cores, name, tmp_path / name.rpartition("_")[2].lower())
+    assert available_gib() == 8
+    (tmp_path / "max").write_text("4294967296")
+    assert available_gib() == 3
+    (tmp_path / "info").unlink()
+    assert available_gib() == math.inf
 
 
 @pytest.mark.parametrize(("workers", "cores"), [(1, 8), (3, 2), (8, 1), (20, 1)])
 def test_workers_share_the_cores(workers: int, cores: int, eight_cores: None) -> None:
-    slots = make_slots("cpu", workers, [])
+    slots = make_slots("cpu", workers, [], 50)
     assert [slot.name for slot in slots] == [f"cpu.{index}" for index in range(workers)]
     assert {slot.cores for slot in slots} == {cores}
 
 
 def test_by_default_each_gpu_that_nobody_else_uses_has_one_worker(eight_cores: None) -> None:
     for device in ("auto", "cuda"):
-        slots = make_slots(device, None, [FREE, BUSY, OURS])
+        slots = make_slots(device, None, [FREE, BUSY, OURS], 50)
         assert [(slot.name, slot.device, slot.visible) for slot in slots] == [
             ("cuda:0.0", "cuda:0", "0"),
             ("cuda:2.1", "cuda:0", "2"),  # its own process sees no other
@@ -112,18 +136,18 @@ def test_by_default_each_gpu_that_nobody_else_uses_has_one_worker(eight_cores: N
 
 
 def test_more_workers_than_gpus_are_spread_evenly(eight_cores: None) -> None:
-    slots = make_slots("auto", 5, [FREE, OURS])
+    slots = make_slots("auto", 5, [FREE, OURS], 50)
     assert [slot.name for slot in slots] == ["cuda:0.0", "cuda:2.1", "cuda:0.2", "cuda:2.3", "cuda:0.4"]
     assert {slot.cores for slot in slots} == {1}
 
 
 def test_a_gpu_asked_for_by_name_is_used_though_it_is_busy(eight_cores: None) -> None:
-    assert [slot.visible for slot in make_slots("cuda:1", 2, [FREE, BUSY])] == ["1", "1"]
+    assert [slot.visible for slot in make_slots("cuda:1", 2, [FREE, BUSY], 50)] == ["1", "1"]
 
 
 def test_when_every_gpu_is_busy_the_message_says_how_busy_and_the_ways_out() -> None:
     with pytest.raises(UserError, match=r"cuda:1 68 of 78 GiB.*--device cuda:1 .*--device cpu"):
-        make_slots("auto", None, [BUSY])
+        make_slots("auto", None, [BUSY], 50)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +156,7 @@ def test_when_every_gpu_is_busy_the_message_says_how_busy_and_the_ways_out() -> 
 )
 def test_an_unknown_device_is_told_the_known_ones(device: str, gpus: list[Gpu], known: str) -> None:
     with pytest.raises(UserError, match=f"There is no device {device} here") as caught:
-        make_slots(device, None, gpus)
+        make_slots(device, None, gpus, 50)
     assert str(caught.value).endswith(known)
 
 

@@ -32,6 +32,8 @@ class Job:
     device: str
     weight_decay: float
     warmup_share: float
+    cores: int
+    """That the arm may use: a container may have fewer than the machine."""
 
     def save(self, path: Path) -> None:
         """As JSON."""

@@ -4,7 +4,6 @@
 GPU the photos move there. Flip and contrast are drawn for every photo, as the project does.
 """
 
-import multiprocessing
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -31,7 +30,7 @@ def decode(sample):
 def load(samples):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    with ThreadPoolExecutor(multiprocessing.cpu_count()) as pool:
+    with ThreadPoolExecutor(JOB.cores) as pool:
         images = torch.stack(list(pool.map(decode, samples)))
     torch.set_num_threads(threads)
     return images.to(DEVICE), torch.tensor([label for _, label in samples], device=DEVICE)

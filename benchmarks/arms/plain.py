@@ -3,7 +3,6 @@
 ``python plain.py JOB OUT``. As the competition's own baseline it opens photos with Pillow and has cores / 2 workers.
 """
 
-import multiprocessing
 import sys
 import time
 from pathlib import Path
@@ -19,7 +18,7 @@ from torchvision import transforms
 
 JOB, OUT = Job.load(sys.argv[1]), sys.argv[2]
 DEVICE = torch.device(JOB.device)
-WORKERS = multiprocessing.cpu_count() // 2
+WORKERS = JOB.cores // 2
 
 
 class MaskDataset(Dataset):

@@ -5,7 +5,6 @@ workers as cores that live for the whole study, channels_last, AMP and cudnn.ben
 reading of the loss in every step, validation in inference mode at four times the batch.
 """
 
-import multiprocessing
 import sys
 import time
 from pathlib import Path
@@ -48,7 +47,7 @@ def make_loader(samples, augment, batch_size, shuffle):
         batch_size=batch_size,
         shuffle=shuffle,
         drop_last=shuffle,
-        num_workers=multiprocessing.cpu_count(),
+        num_workers=JOB.cores,
         persistent_workers=True,
         prefetch_factor=4,
         pin_memory=ON_GPU,
