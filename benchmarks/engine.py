@@ -5,8 +5,8 @@
 
 Every arm is one command in fresh processes and makes everything itself: imports, cache, compilation, database. All arms
 have the same photos, split, weights, augmentation, epochs and learning rates (arms/job.py). They run in turn, round
-after round. Equal macro F1 is a precondition: a t test of the paired differences from ours, over trials and rounds, must
-not find one at 1 %, else the row says so and the exit status is 1. Prints Markdown; -o keeps the numbers.
+after round. Equal macro F1 is a precondition: a t test of the paired differences from ours, over trials and rounds,
+must not find one at 1 %, else the row says so and the exit status is 1. Prints Markdown; -o keeps the numbers.
 """
 
 import argparse
@@ -105,7 +105,6 @@ def summarise(
     whole = statistics.median(found["seconds"] for found in rounds)
     ratio = statistics.median(found["seconds"] / mine["seconds"] for found, mine in zip(rounds, ours, strict=True))
     trials = [Outcome(**trial) for found in rounds for trial in found["trials"]]
-    f1, is_equal = compare("macro_f1", rounds, ours)
     if math.isnan(trials[0].macro_f1):  # timm's train.py
         accuracy, is_equal = compare("accuracy", rounds, ours)
         return f"| {name} | {whole:.1f} | {ratio:.2f} | - | - | {busy_share(rounds)} | accuracy {accuracy} |", is_equal
@@ -114,6 +113,7 @@ def summarise(
         (r["seconds"] - sum(t["train_seconds"] + t["valid_seconds"] for t in r["trials"]) / at_once) / len(r["trials"])
         for r in rounds
     )
+    f1, is_equal = compare("macro_f1", rounds, ours)
     shown = f"{whole:.1f} | {ratio:.2f} | {speed:.0f} | {beside:.1f} | {busy_share(rounds)}"
     return f"| {name} | {shown} | {f1} |", is_equal
 

@@ -101,7 +101,12 @@ class TimmTrain:
                     "crop-pct": 1.0,
                     "hflip": 0.5 * ("flip" in job.augment),
                 },
-                **{"color-jitter": 0.0, "smoothing": 0.0, "log-interval": 10**6},
+                **{
+                    "hflip": 0.5 * ("flip" in job.augment),
+                    "color-jitter": 0.0,
+                    "smoothing": 0.0,
+                    "log-interval": 10**6,
+                },
             }
             words = [str(part) for name, value in options.items() for part in (f"--{name}", value)]
             words += ["--input-size", "3", size, size, "--scale", "1", "1", "--ratio", "1", "1", "--channels-last"]
