@@ -54,9 +54,9 @@ def augment(
     """
     check_names(names)
     assert image_BCHW.dtype == torch.uint8, "float32 images would be divided by 255 in place"
-    image_BCHW = image_BCHW.to(torch.float32).div_(255)
-    if "flip" in names:
+    if "flip" in names:  # of bytes: four times faster on a CPU than of float32, and the same numbers
         image_BCHW = flip(image_BCHW, _choose(image_BCHW, generator))
+    image_BCHW = image_BCHW.to(torch.float32).div_(255)
     if "gaussian" in names:
         image_BCHW = add_noise(image_BCHW, _strength(image_BCHW, NOISE_STD, 0.0, generator), generator)
     if "blur" in names:
