@@ -29,6 +29,7 @@ from typing import Any
 import engine_data
 import torch
 from engine_arms import GLIBCS_OWN, Data, Ours, Outcome, Script, TimmTrain
+from engine_study import LRS
 from scipy.special import stdtrit
 
 from maskcls.config import TrainConfig, make_config
@@ -38,7 +39,6 @@ from maskcls.provenance import commit
 from maskcls.weights import resolve_weights
 from search.slots import cpu_workers
 
-LRS = [1e-3, 2e-3, 4e-3, 8e-3]  # as engine_study.py has them
 OURS = "ours"
 ARMS: dict[str, Any] = {
     "plain": Script("plain"),
@@ -144,9 +144,8 @@ def compare(score: str, rounds: list[dict[str, Any]], ours: list[dict[str, Any]]
     allowed = stdtrit(len(differences) - 1, 1 - FALSE_ALARMS / 2)
     is_equal = rounds is ours or bool(abs(mean) <= allowed * error)
     text = f"{statistics.mean(values):.3f}"
-    return (
-        text if rounds is ours else f"{text} ({mean:+.3f} ± {error:.3f}{'' if is_equal else ', DIFFERS'})"
-    ), is_equal
+    differs = "" if is_equal else ", DIFFERS"
+    return text if rounds is ours else f"{text} ({mean:+.3f} ± {error:.3f}{differs})", is_equal
 
 
 def hardware() -> dict[str, str]:

@@ -62,7 +62,7 @@ class Ours:
         runs = home / "runs"
         if self.warm_cache:
             (runs / "cache").mkdir(parents=True)
-            for file in data.cache.iterdir():
+            for file in data.cache.glob("*.*"):  # the photos; what a GPU's probe found is another lever
                 os.link(file, runs / "cache" / file.name)
         trials = range(1, len(job.lrs) + 1) if self.one_command_a_trial else [len(job.lrs)]
         for count in trials:
@@ -94,19 +94,9 @@ class TimmTrain:
                 **{"data-dir": photos, "model": job.backbone, "num-classes": 18, "batch-size": job.batch_size},
                 **{"epochs": job.epochs, "opt": "adamw", "lr": lr, "weight-decay": job.weight_decay, "sched": "cosine"},
                 **{"warmup-epochs": 0, "cooldown-epochs": 0, "workers": job.cores, "device": job.device},
-                **{
-                    "seed": job.seed,
-                    "output": home / "timm",
-                    "experiment": index,
-                    "crop-pct": 1.0,
-                    "hflip": 0.5 * ("flip" in job.augment),
-                },
-                **{
-                    "hflip": 0.5 * ("flip" in job.augment),
-                    "color-jitter": 0.0,
-                    "smoothing": 0.0,
-                    "log-interval": 10**6,
-                },
+                **{"seed": job.seed, "output": home / "timm", "experiment": index, "crop-pct": 1.0},
+                **{"hflip": 0.5 * ("flip" in job.augment), "color-jitter": 0.0, "smoothing": 0.0},
+                **{"log-interval": 10**6},
             }
             words = [str(part) for name, value in options.items() for part in (f"--{name}", value)]
             words += ["--input-size", "3", size, size, "--scale", "1", "1", "--ratio", "1", "1", "--channels-last"]

@@ -32,7 +32,7 @@ class Batches:
             self.row_N = torch.from_numpy(row_N)
         self.index_device = self.row_N.device
         self.label_N = torch.from_numpy(label_N).to(device)
-        self._label_N = torch.from_numpy(label_N).to(self.index_device)
+        self._label_N = self.label_N if self.on_device else torch.from_numpy(label_N)
 
     def __len__(self) -> int:
         return len(self.label_N)
