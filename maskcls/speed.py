@@ -1,5 +1,6 @@
 """How fast a config trains here, from a few real steps: for estimates before a long run."""
 
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,10 +14,16 @@ from maskcls.inference import log_probs
 from maskcls.loop import Run, evaluation_stops
 from maskcls.numerics import SMALLEST_MICRO_BATCH, resolve
 
-TIMED_STEPS = 2
 FIRST_BATCH = 8
-"""A CPU answers sooner for a small batch, and when that takes long, a larger one is hardly faster by the photo."""
-SHORT_SECONDS = 0.5
+SHORT_SECONDS = 0.15
+"""A CPU answers sooner for a small batch, and where its step takes longer than this, a larger one is hardly faster by
+the photo."""
+
+LONG_SECONDS = 1.0
+"""What the first step on a CPU costs beside (a tenth of a second) is a small share of one that takes longer."""
+
+ENOUGH_SECONDS = 0.2
+"""Timed for so long, at least once."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +41,7 @@ class Speed:
 
 
 def measure_speed(config: TrainConfig, data: Dataset, device: torch.device, weight_file: Path | None) -> Speed:
-    """Train two steps and validate one batch, after one of each to warm up.
+    """Train a few steps and validate a batch a few times, after one of each to warm up.
 
     Builds the model, so it also shows whether that can be done (UserError).
     """
@@ -61,12 +68,20 @@ def _measure(config: TrainConfig, data: Dataset, device: torch.device, weight_fi
 def _measure_once(config: TrainConfig, data: Dataset, device: torch.device, weight_file: Path | None) -> Speed:
     run = Run(config, data, device, weight_file)
     run.model.train()
-    run.step(0)
-    seconds = _timed(device, lambda: [run.step(0) for _ in range(TIMED_STEPS)])
-    train = TIMED_STEPS * run.order.batch_size / seconds
+    train = run.order.batch_size / _usual_seconds(device, lambda: run.step(0))
     image_BCHW, _ = next(run.valid.in_order(4 * config.micro_batch))
-    log_probs(run.model, [image_BCHW], config)
-    return Speed(train, len(image_BCHW) / _timed(device, lambda: log_probs(run.model, [image_BCHW], config)))
+    return Speed(train, len(image_BCHW) / _usual_seconds(device, lambda: log_probs(run.model, [image_BCHW], config)))
+
+
+def _usual_seconds(device: torch.device, work: Callable[[], object]) -> float:
+    """Of ``work`` once it is warm: the median of some times."""
+    first = _timed(device, work)
+    if device.type == "cpu" and first > LONG_SECONDS:
+        return first
+    times: list[float] = []
+    while sum(times) < ENOUGH_SECONDS:
+        times.append(_timed(device, work))
+    return statistics.median(times)
 
 
 def _timed(device: torch.device, work: Callable[[], object]) -> float:

@@ -18,7 +18,7 @@ class Crew:
     """The worker processes of one command."""
 
     slots: Sequence[Slot]
-    words: Sequence[str] = ("-m", "search.worker")
+    words: Sequence[str] = ("-m", "search.worker_process")
     """What Python is to run; the descriptor for its events follows."""
     members: list["Member"] = field(default_factory=list)
 
@@ -66,8 +66,8 @@ class Member:
     process: "subprocess.Popen[bytes]"
     events: int
     """File descriptor that its events come from."""
-    has_order: bool = False
-    """Until then it waits, and does not understand anything else."""
+    order: Order | None = None
+    """The first that it hears; before it it does not understand anything else."""
     trial: int | None = None
     """The number of the trial that it runs."""
     began_one: bool = False
@@ -77,7 +77,7 @@ class Member:
 
     def employ(self, order: Order) -> None:
         """Send it to work."""
-        self.has_order = True
+        self.order = order
         self.tell(order.to_line())
 
     def tell(self, line: str) -> None:

@@ -10,6 +10,7 @@ from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 from maskcls.result import Result
 from search.answer_text import confirmed_sentences
 from search.confirmation import read_confirmation
+from search.dashboard_notes import artifact_path, save_study_note, save_trial_note
 from search.keep import best_trials
 from search.live import describe_values
 from search.replicates import noise
@@ -20,14 +21,12 @@ from search.study import Knob, describe_knob
 
 def show_study(study: optuna.Study, stored: Stored, answer: str = "") -> None:
     """The question, its answer so far where there is one (Markdown), how it is asked, and how far it is."""
-    from optuna_dashboard import save_note
-
     asked = stored.study
     label = "**Synthetic photos: says nothing about faces.**\n\n" if asked.synthetic else ""
     told = f"{answer}\n\n" if answer else ""
     tables = _table("Compared", asked.scientific) + _table("Tuned", asked.nuisance)
     fixed = describe_values({name: value for name, value in asked.fixed.items() if name not in asked.space})
-    save_note(
+    save_study_note(
         study,
         f"## {asked.question}\n\n{label}{told}{_so_far(study, stored)}{tables}"
         f"Baseline{'' if stored.confirmation else ' (trial 0)'}: {describe_values(asked.baseline)}\n\n"
@@ -64,8 +63,6 @@ def _table(role: str, knobs: Mapping[str, Knob]) -> str:
 
 def show_trial(trial: optuna.Trial, result: Result, picture: Path, artifacts: Path) -> None:
     """A trial's scores and its confusion matrix. Before the trial ends, since then it is frozen."""
-    from optuna_dashboard.artifact import get_artifact_path
-
     artifacts.mkdir(parents=True, exist_ok=True)
     store = FileSystemArtifactStore(artifacts)
     artifact = upload_artifact(
@@ -73,24 +70,13 @@ def show_trial(trial: optuna.Trial, result: Result, picture: Path, artifacts: Pa
     )
     scores = result.best.scores
     parts = "".join(f"| {part} macro F1 | {value:.4f} |\n" for part, value in scores.f1_per_part.items())
-    _save_note(
-        trial,
+    study_id, trial_id = trial.study._study_id, trial._trial_id
+    save_trial_note(
+        trial.storage,
+        study_id,
+        trial_id,
         f"{result.keep.capitalize()} at evaluation {result.best.step} of {len(result.history)}"
         f" ({result.num_planned} planned).\n\n"
         f"| | |\n|---|---|\n| macro F1 | {scores.macro_f1:.4f} |\n{parts}| accuracy | {scores.accuracy:.4f} |\n"
-        f"| loss | {scores.loss:.4f} |\n\n![confusion matrix]({get_artifact_path(trial, artifact)})\n",
+        f"| loss | {scores.loss:.4f} |\n\n![confusion matrix]({artifact_path(study_id, trial_id, artifact)})\n",
     )
-
-
-def _save_note(trial: optuna.Trial, body: str) -> None:
-    """optuna_dashboard.save_note for a trial, which reads the notes of all other trials to write one."""
-    from optuna_dashboard._note import note_str_key_prefix, note_ver_key, split_body
-
-    storage, study_id, trial_id = trial.storage, trial.study._study_id, trial._trial_id
-    parts = split_body(body, trial_id)
-    storage.set_study_system_attr(study_id, note_ver_key(trial_id), 1)
-    storage.set_study_system_attr(
-        study_id, f"{note_str_key_prefix(trial_id)}{len(parts)}", ""
-    )  # the end of an older one
-    for key, part in parts.items():
-        storage.set_study_system_attr(study_id, key, part)

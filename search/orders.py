@@ -11,6 +11,9 @@ from search.stored import Stored
 NOTHING_LEFT, REFUSED, GAVE_UP, STOPPED = "nothing left", "refused", "gave up", "stopped"
 """Why a worker ends."""
 
+GO = "go"
+"""What a worker that waits is told once the study is stored."""
+
 
 @dataclass(frozen=True)
 class Order:
@@ -35,6 +38,8 @@ class Order:
     grown_from: str | None
     plan: bool
     """Whether to show the plan and to store the study first."""
+    waits: bool = False
+    """Whether somebody else does that, and the word to go is still to come."""
 
     def to_line(self) -> str:
         """For the worker's standard input."""

@@ -1,9 +1,9 @@
 """One worker: a process that takes trial after trial of a stored study and runs them on its slot.
 
-Started by the supervisor (workers.py) as ``python -m search.worker FD``: its order comes as the first line of the
-standard input, further lines ask it to stop, the end of the input means that the supervisor has died. What happens is
-told as events on the file descriptor FD. The first worker of a command shows the plan on the terminal and stores the
-study before it begins; from then on a worker writes to a log file of its own.
+Started by the supervisor (workers.py) as ``python -m search.worker_process FD``: its order comes as the first line of
+the standard input, further lines tell it to go or to stop, the end of the input means that the supervisor has died.
+What happens is told as events on the file descriptor FD. The first worker of a command shows the plan on the terminal
+and stores the study while the others make ready; from then on a worker writes to a log file of its own.
 """
 
 import contextlib
@@ -13,14 +13,11 @@ import signal
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
-import optuna
-import torch
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
@@ -36,7 +33,7 @@ from search.birth import find_or_make
 from search.failures import is_of_the_disk, reason_to_give_up
 from search.limits import reached
 from search.objective import Job, Setup, StopRequest, StopStudyError, run_trial
-from search.orders import GAVE_UP, NOTHING_LEFT, REFUSED, STOPPED, Order
+from search.orders import GAVE_UP, GO, NOTHING_LEFT, REFUSED, STOPPED, Order
 from search.plan import backbones_of
 from search.processes import describe_myself
 from search.rounds import policy_of
@@ -103,11 +100,13 @@ def main() -> None:
         return
     order = Order.from_line(line)
     stop = StopRequest()
-    _listen(stop, lines)
+    go = _listen(stop, lines)
     try:
-        if not order.plan:
+        if order.waits:
+            _be_silent()
+        elif not order.plan:
             _write_to_log(order)
-        why, cause = _work(order, teller, stop)
+        why, cause = _work(order, teller, stop, go)
     except UserError as error:
         why, cause = REFUSED, str(error)
     except StopStudyError as error:
@@ -130,17 +129,33 @@ def _lines(descriptor: int) -> Iterator[str]:
         yield from (line.decode() for line in whole)
 
 
-def _listen(stop: StopRequest, lines: Iterator[str]) -> None:
-    """Stop after the running evaluation when told so; SIGINT is for stopping at once, and stays what it is."""
+def _listen(stop: StopRequest, lines: Iterator[str]) -> threading.Event:
+    """Stop after the running evaluation when told so; SIGINT is for stopping at once, and stays what it is.
+
+    Returns the event that the study is stored.
+    """
+    go = threading.Event()
 
     def read() -> None:
         for line in lines:
-            stop.reason = line
+            if line == GO:
+                go.set()
+            else:
+                stop.reason = line
         stop.reason = stop.reason or "the supervisor is gone"
 
     threading.Thread(target=read, daemon=True).start()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: setattr(stop, "reason", "a signal"))
+    return go
+
+
+def _be_silent() -> None:
+    """A log belongs to a stored study, and the terminal to the worker that plans; what fails is told as an event."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
 
 
 def _write_to_log(order: Order) -> None:
@@ -156,10 +171,15 @@ def _write_to_log(order: Order) -> None:
     say(f"--- worker {os.getpid()}, {time.strftime('%Y-%m-%d %H:%M:%S')}")
 
 
-def _work(order: Order, teller: Teller, stop: StopRequest) -> tuple[str, str]:
+def _work(order: Order, teller: Teller, stop: StopRequest, go: threading.Event) -> tuple[str, str]:
     """(why it ended, the cause)."""
     setup = _set_up(order)
     storage = open_storage(order.url, create=False)
+    if order.waits:
+        while not go.wait(POLL_SECONDS):
+            if stop:
+                return STOPPED, stop.reason
+        _write_to_log(order)
     if order.plan:
         find_or_make(setup, storage, order)
         teller.tell("planned")
@@ -213,13 +233,3 @@ def take_trials(job: Job, order: Order) -> tuple[str, str]:
         else:
             time.sleep(POLL_SECONDS)
     return STOPPED, job.stop.reason
-
-
-if __name__ == "__main__":
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    torch.set_num_threads(1)  # until a config says otherwise
-    try:
-        main()
-    except Exception:
-        traceback.print_exc()
-        sys.exit(1)

@@ -4,10 +4,8 @@ It imports neither torch nor timm. All truth is in the database; the supervisor 
 workers then end after the evaluation that they are at.
 """
 
-import importlib
 import selectors
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -28,7 +26,7 @@ from search.keep import best_trials
 from search.limits import count_finished
 from search.live import LiveWatcher, PlainWatcher, Progress, Screen, is_terminal
 from search.notes import show_study
-from search.orders import GAVE_UP, NOTHING_LEFT, REFUSED, Order
+from search.orders import GAVE_UP, GO, NOTHING_LEFT, REFUSED, Order
 from search.storage import load_study, open_storage
 from search.stored import Stored, read_stored
 from search.summary import summarise
@@ -63,7 +61,7 @@ class Supervisor:
 
     crew: Crew
     order: Order
-    """Of the first worker; the others' differ in the slot."""
+    """Of the first worker; the others' differ in the slot, and they do not plan."""
     timeout: float | None
     """Seconds from the plan on."""
     storage_url: str | None
@@ -86,11 +84,12 @@ class Supervisor:
 
     def run(self) -> int:
         """Until every worker has ended; returns the exit status. The crew's first member makes the plan."""
-        self.crew.members[0].employ(self.order)
         with self._signals():
             try:
                 if not self.order.plan:  # the command has shown its own plan and stored the study
                     self._planned()
+                for member in self.crew.members:
+                    self._employ(member, plans=self.order.plan and member is self.crew.members[0])
                 while self.crew.members:
                     self._listen()
                     self._look_at_the_clock()
@@ -118,7 +117,7 @@ class Supervisor:
             if event == "planned":
                 self._planned()
             elif event == "ended":
-                self._ends(*details)
+                self._ends(details[0], details[1], member)
             elif event == "died":
                 member.last_words = details[0]
             else:
@@ -135,17 +134,16 @@ class Supervisor:
         self.watcher = LiveWatcher(progress) if is_terminal() else PlainWatcher(progress)
         self._refresh()
         self.watcher.__enter__()
-        # for the note at the end: it takes a second to load, and nobody waits for it now
-        threading.Thread(target=importlib.import_module, args=["optuna_dashboard"], daemon=True).start()
         if self.timeout is not None:
             self.deadline = time.monotonic() + self.timeout
         for member in self.crew.members:
-            if not member.has_order:
-                self._employ(member)
+            if member.order is not None and member.order.waits:
+                member.tell(f"{GO}\n")
 
-    def _employ(self, member: Member) -> None:
-        slot = member.slot
-        member.employ(replace(self.order, slot=slot.name, device=slot.device, cores=slot.cores))
+    def _employ(self, member: Member, plans: bool) -> None:
+        slot, waits = member.slot, self.study is None and not plans
+        order = replace(self.order, slot=slot.name, device=slot.device, cores=slot.cores)
+        member.employ(replace(order, plan=plans, waits=waits))
 
     def _refresh(self) -> None:
         """The count and the best from the database: others may work on the study too."""
@@ -177,20 +175,22 @@ class Supervisor:
                 show_study(self.study, read_stored(self.study))
             self.noted = time.monotonic()
 
-    def _ends(self, why: str, cause: str) -> None:
-        """A worker says that it is about to end."""
+    def _ends(self, why: str, cause: str, member: Member | None = None) -> None:
+        """A worker says that it is about to end; or, without one, no worker can work."""
         if why in (REFUSED, GAVE_UP) or not self.outcome:
             self.outcome, self.cause = why, cause
         if why in (REFUSED, GAVE_UP):
-            self._tell_all("another worker gave up")
+            self._tell_all("another worker gave up", but=member)
 
-    def _tell_all(self, reason: str) -> None:
+    def _tell_all(self, reason: str, but: Member | None = None) -> None:
         self.stop = self.stop or reason
         for member in self.crew.members:
-            if member.has_order:
+            if member is but:
+                continue
+            if member.began_one:
                 member.tell(f"{reason}\n")
             else:
-                member.process.kill()
+                member.process.kill()  # it has nothing to finish
 
     def _look_at_the_clock(self) -> None:
         if self.deadline is not None and time.monotonic() >= self.deadline and not self.stop:
@@ -201,7 +201,8 @@ class Supervisor:
         self._hear(member)
         self.crew.leave(member)
         status = member.process.returncode
-        if status == 0 and self.study is None and not self.stop:
+        was_to_plan = self.study is None and member.order is not None and member.order.plan
+        if status == 0 and was_to_plan and not self.stop:
             self._tell_all("the plan was not made")  # somebody stopped the worker that was to make it
         if status == 0 or self.stop:
             return
@@ -214,14 +215,7 @@ class Supervisor:
             why = f": {member.last_words}" if member.last_words else f" ({how})"
             self._ends(GAVE_UP, f"one worker after another ended before it began a trial{why}")
         else:
-            self._replace(member)
-
-    def _replace(self, member: Member) -> None:
-        new = self.crew.start(member.slot)
-        if self.study is not None:
-            self._employ(new)
-        elif member.has_order:  # it was to make the plan
-            new.employ(self.order)
+            self._employ(self.crew.start(member.slot), plans=was_to_plan)
 
     def _take_back(self, number: int, pid: int, how: str, is_own: bool) -> None:
         assert self.study is not None
@@ -250,9 +244,6 @@ class Supervisor:
         reason = STOP_SIGNALS[signal.Signals(number)]
         if self.study is None:
             raise KeyboardInterrupt  # nothing has begun
-        for member in self.crew.members:
-            if not member.began_one:
-                member.process.kill()  # it has nothing to finish
         if self.stops == 1:
             self._tell_all(reason)
             say(f"\n{reason}: the running trials finish their evaluation first; once more to stop at once.")

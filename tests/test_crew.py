@@ -10,7 +10,7 @@ import pytest
 from search_fixtures import TOY_STUDY
 
 from search.crew import Crew
-from search.orders import NOTHING_LEFT, REFUSED, STOPPED, Order
+from search.orders import GO, NOTHING_LEFT, REFUSED, STOPPED, Order
 from search.slots import Slot
 from search.storage import create_study, default_url, open_storage
 from search.stored import KEY, Stored
@@ -30,6 +30,11 @@ open(folder + "/order-" + order["slot"] + "-" + str(os.getpid()), "w").close()
 if order["plan"]:
     {planning}
     tell("planned")
+elif order["waits"]:
+    line = sys.stdin.readline()
+    if line != "{go}\\n":
+        sys.exit(line)
+    open(folder + "/go-" + order["slot"] + "-" + str(os.getpid()), "w").close()
 tell("ended", {nothing_left!r}, "--n-trials 3")
 """
 
@@ -39,7 +44,7 @@ def command(tmp_path: Path, planning: str, workers: int = 3) -> tuple[Supervisor
     stored = Stored(TOY_STUDY, "synthetic", "hash", {"source": "scratch"}, "scratch", "auto", False, 0)
     create_study(open_storage(default_url(tmp_path), create=True), "toy", {KEY: stored.to_json()})
     slots = [Slot(f"cpu.{index}", "cpu", "", 1) for index in range(workers)]
-    script = TOY.format(folder=str(tmp_path), planning=planning, nothing_left=NOTHING_LEFT)
+    script = TOY.format(folder=str(tmp_path), planning=planning, go=GO, nothing_left=NOTHING_LEFT)
     crew = Crew(slots, words=("-c", script))
     crew.start(slots[0])
     crew.start_others()
@@ -62,17 +67,21 @@ def command(tmp_path: Path, planning: str, workers: int = 3) -> tuple[Supervisor
     return Supervisor(crew, order, None, None), crew
 
 
-def orders(tmp_path: Path) -> list[str]:
-    """The slots of the orders that were read, one for each process."""
-    return sorted(path.name.split("-")[1] for path in tmp_path.glob("order-*"))
+def slots_that_had(word: str, tmp_path: Path) -> list[str]:
+    """The slots of the processes that read an order, or the word to go."""
+    return sorted(path.name.split("-")[1] for path in tmp_path.glob(f"{word}-*"))
 
 
-def test_all_load_at_once_and_get_their_orders_once_the_plan_is_stored(tmp_path: Path) -> None:
-    supervisor, crew = command(tmp_path, "pass")
+def test_all_make_ready_at_once_and_go_once_the_plan_is_stored(tmp_path: Path) -> None:
+    """The first one plans only when the others have read their orders: they do not come after the plan."""
+    others_ready = "import glob, time\n    while len(glob.glob(folder + '/order-*')) < 3: time.sleep(.01)\n"
+    others_ready += "    time.sleep(.3); assert not glob.glob(folder + '/go-*')"
+    supervisor, crew = command(tmp_path, others_ready)
     processes = [member.process for member in crew.members]
     assert len(processes) == 3
     assert supervisor.run() == 0
-    assert orders(tmp_path) == ["cpu.0", "cpu.1", "cpu.2"]
+    assert slots_that_had("order", tmp_path) == ["cpu.0", "cpu.1", "cpu.2"]
+    assert slots_that_had("go", tmp_path) == ["cpu.1", "cpu.2"]
     assert [process.returncode for process in processes] == [0, 0, 0]
 
 
@@ -83,7 +92,7 @@ def test_a_refused_plan_ends_those_that_wait(tmp_path: Path, capsys: pytest.Capt
         supervisor.run()
     assert ended.value.code == 2
     assert "error: no such thing" in capsys.readouterr().err
-    assert orders(tmp_path) == ["cpu.0"]
+    assert slots_that_had("go", tmp_path) == []
     assert [process.returncode for process in processes] == [0, -signal.SIGKILL, -signal.SIGKILL]
 
 
@@ -100,11 +109,11 @@ def test_a_planner_that_dies_is_replaced_by_one_that_plans(tmp_path: Path) -> No
     dies_once += "    if not seen: os.kill(os.getpid(), signal.SIGKILL)"
     supervisor, _ = command(tmp_path, dies_once)
     assert supervisor.run() == 0
-    assert orders(tmp_path) == ["cpu.0", "cpu.0", "cpu.1", "cpu.2"]
+    assert slots_that_had("order", tmp_path) == ["cpu.0", "cpu.0", "cpu.1", "cpu.2"]
 
 
 def test_one_that_is_killed_while_it_waits_is_replaced_and_works(tmp_path: Path) -> None:
     supervisor, crew = command(tmp_path, "import time; time.sleep(1)")
     crew.members[1].process.kill()
     assert supervisor.run() == 0
-    assert orders(tmp_path) == ["cpu.0", "cpu.1", "cpu.2"]
+    assert slots_that_had("go", tmp_path) == ["cpu.1", "cpu.2"]

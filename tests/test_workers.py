@@ -14,12 +14,12 @@ from search_fixtures import TOY_STUDY, Watching, ask, make_job, make_setup
 
 import search.birth
 import search.grow
-import search.notes
 import search.warm_starts
 import search.worker
 from maskcls.dataset import Table
 from maskcls.errors import UserError
 from search.birth import find_or_make
+from search.dashboard_notes import save_trial_note
 from search.failures import CRASH, FIRST
 from search.keep import trial_folder
 from search.limits import count_finished
@@ -245,7 +245,7 @@ def test_another_choice_goes_on_in_a_copy_that_keeps_numbers_notes_and_files(
     upload_artifact(artifact_store=store, file_path=str(tmp_path / "picture.png"), study_or_trial=trial)
     (artifact,) = get_all_artifact_meta(trial)
     old_path = f"/artifacts/{old._study_id}/{trial._trial_id}/{artifact.artifact_id}"
-    search.notes._save_note(trial, f"![picture]({old_path})")
+    save_trial_note(old._storage, old._study_id, trial._trial_id, f"![picture]({old_path})")
     trial.report(0.4, 1)
     finish(old, trial, TrialState.COMPLETE, 0.4)
     ask(job)  # runs while it is copied
