@@ -1,5 +1,6 @@
 """What every command shares: one line and exit status 2 for bad input, 130 after Ctrl-C, --help without torch."""
 
+import gc
 import os
 import sys
 from collections.abc import Callable
@@ -34,6 +35,8 @@ def run_command(command: Callable[..., Any]) -> NoReturn:
         if not hasattr(error, "format_message"):
             raise
         fail(" ".join(error.format_message().split()))
+    finally:
+        gc.freeze()  # else the interpreter's end looks for garbage among all that was loaded: up to 1.3 s with torch
     sys.exit(status if isinstance(status, int) else 0)
 
 

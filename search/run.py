@@ -169,9 +169,9 @@ def _run(
         )
         if _has_all(url, name, replace(wanted, split=table.hash), runs, storage_url, asked["limits"]["n_trials"]):
             return 0
-        crew.start_others()
         runs.mkdir(parents=True, exist_ok=True)
         open_storage(url, create=True)
+        crew.start_others()
         slot = slots[0]
         order = Order(
             url,

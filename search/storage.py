@@ -1,7 +1,9 @@
 """The study database: SQLite by default, PostgreSQL or MySQL by URL."""
 
+import atexit
 import sqlite3
 import warnings
+import weakref
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,10 +53,21 @@ def open_storage(url: str, create: bool) -> RDBStorage:
     except Exception as error:  # every driver has its own family
         reason = one_line(str(error).partition("(Background")[0]).rstrip(". ")
         raise UserError(f"The storage {_shown(url)} cannot be opened: {reason}. {EXAMPLE}") from error
+    _engines.add(storage.engine)
     if path is not None:
         sqlalchemy.event.listen(storage.engine, "connect", _tune_connection)
         storage.engine.dispose()  # those opened before
     return storage
+
+
+_engines: weakref.WeakSet[sqlalchemy.Engine] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """The last process that closes an SQLite database moves what stands in its log into the file that people copy."""
+    for engine in _engines:
+        engine.dispose()
 
 
 def _open(url: str, **options: Any) -> RDBStorage:

@@ -1,7 +1,6 @@
 """python -m search.worker_process FD: the process around worker.py, from loading it to its end."""
 
 import gc
-import os
 import sys
 import traceback
 
@@ -24,9 +23,8 @@ def main() -> None:
     except Exception:
         traceback.print_exc()
         status = 1
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)  # a second and a half sooner than taking apart all that was loaded
+    gc.freeze()  # else the interpreter's end looks through all of it, for a second and more
+    sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -92,6 +92,28 @@ def test_a_password_is_not_repeated() -> None:
     assert "secret" not in cannot_open("mysql+nosuchdriver://me:secret@host/db")
 
 
+ENDS_SOON = """
+from maskcls.cli import run_command
+from search.storage import create_study, open_storage
+
+def main(url: str):
+    study = create_study(open_storage(url, create=True), "s", {})
+    for _ in range(20):
+        study.tell(study.ask(), 0.5)
+
+run_command(main)
+"""
+
+
+def test_a_command_that_ends_leaves_everything_in_the_one_file(url: str, tmp_path: Path) -> None:
+    """It does not look for garbage at its end, so nothing but its own care closes the database."""
+    assert start(ENDS_SOON, url).wait() == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["studies.db"]
+    copy = tmp_path / "copy.db"
+    copy.write_bytes((tmp_path / "studies.db").read_bytes())
+    assert len(load_study(open_storage(f"sqlite:///{copy}", create=False), "s").trials) == 20
+
+
 def test_a_missing_database_is_not_made_for_a_reader(tmp_path: Path) -> None:
     text = cannot_open(f"sqlite:///{tmp_path}/none/studies.db", create=False)
     assert f"There is no database {tmp_path}/none/studies.db" in text
