@@ -11,9 +11,6 @@ must not find one at 1 %, else the row says so and the exit status is 1. Prints 
 
 import argparse
 import json
-import math
-import os
-import platform
 import shutil
 import statistics
 import subprocess
@@ -22,20 +19,18 @@ import tempfile
 import threading
 import time
 from dataclasses import asdict, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import engine_data
+import engine_table
 import torch
-from engine_arms import GLIBCS_OWN, Data, Ours, Outcome, Script, TimmTrain
+from engine_arms import GLIBCS_OWN, Data, Ours, Script, TimmTrain
 from engine_study import LRS
-from scipy.special import stdtrit
 
 from maskcls.config import TrainConfig, make_config
 from maskcls.cores import available_gib, num_cores
 from maskcls.dataset import data_folder
-from maskcls.provenance import commit
 from maskcls.weights import resolve_weights
 from search.slots import cpu_workers
 
@@ -55,8 +50,6 @@ WITHOUT: dict[str, Any] = {
     "no CUDA graphs": Ours(options=("--set", "cuda_graphs=off")),
     "with the cache there": Ours(warm_cache=True),
 }
-FALSE_ALARMS = 0.01
-"""Share of the checks of equal scores that fail by chance."""
 
 
 class GpuWatch(threading.Thread):
@@ -95,71 +88,11 @@ def time_arm(arm: Any, job: Any, data: Data, work: Path) -> dict[str, Any]:
     return {"seconds": seconds, "busy": watch.busy, "trials": [asdict(outcome) for outcome in outcomes]}
 
 
-def summarise(
-    name: str, rounds: list[dict[str, Any]], ours: list[dict[str, Any]], photos: int, at_once: int
-) -> tuple[str, bool]:
-    """A row of the table, and whether its F1 is ours.
-
-    ``photos``: that one trial trains on. ``at_once``: trials that train side by side, whose speeds add up.
-    """
-    whole = statistics.median(found["seconds"] for found in rounds)
-    ratio = statistics.median(found["seconds"] / mine["seconds"] for found, mine in zip(rounds, ours, strict=True))
-    trials = [Outcome(**trial) for found in rounds for trial in found["trials"]]
-    if math.isnan(trials[0].macro_f1):  # timm's train.py
-        accuracy, is_equal = compare("accuracy", rounds, ours)
-        return f"| {name} | {whole:.1f} | {ratio:.2f} | - | - | {busy_share(rounds)} | accuracy {accuracy} |", is_equal
-    speed = photos * len(trials) / sum(t.train_seconds for t in trials) * at_once
-    beside = statistics.median(
-        (r["seconds"] - sum(t["train_seconds"] + t["valid_seconds"] for t in r["trials"]) / at_once) / len(r["trials"])
-        for r in rounds
-    )
-    f1, is_equal = compare("macro_f1", rounds, ours)
-    shown = f"{whole:.1f} | {ratio:.2f} | {speed:.0f} | {beside:.1f} | {busy_share(rounds)}"
-    return f"| {name} | {shown} | {f1} |", is_equal
-
-
-def busy_share(rounds: list[dict[str, Any]]) -> str:
-    """Of the first GPU, over all rounds."""
-    shares = [found["busy"] for found in rounds if found["busy"] is not None]
-    return f"{100 * statistics.mean(shares):.0f} %" if shares else "-"
-
-
 def at_once(arm: Any, device: str, num_trials: int) -> int:
     """How many trials the arm trains side by side."""
     if not isinstance(arm, Ours) or "--workers" in arm.options or arm.one_command_a_trial or device != "cpu":
         return 1
     return min(num_trials, cpu_workers(num_cores(), available_gib()))
-
-
-def compare(score: str, rounds: list[dict[str, Any]], ours: list[dict[str, Any]]) -> tuple[str, bool]:
-    """The mean score, its difference from ours over trials and rounds, and whether chance explains that."""
-    values = [trial[score] for found in rounds for trial in found["trials"]]
-    differences = [
-        trial[score] - mine[score]
-        for found, other in zip(rounds, ours, strict=True)
-        for trial, mine in zip(found["trials"], other["trials"], strict=True)
-    ]
-    mean = statistics.mean(differences)
-    error = statistics.stdev(differences) / math.sqrt(len(differences))
-    allowed = stdtrit(len(differences) - 1, 1 - FALSE_ALARMS / 2)
-    is_equal = rounds is ours or bool(abs(mean) <= allowed * error)
-    text = f"{statistics.mean(values):.3f}"
-    differs = "" if is_equal else ", DIFFERS"
-    return text if rounds is ours else f"{text} ({mean:+.3f} ± {error:.3f}{differs})", is_equal
-
-
-def hardware() -> dict[str, str]:
-    """What the numbers are of."""
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-    models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    name = models[0].split(":")[1].strip() if models else platform.machine()
-    return {
-        "cpu": f"{len(os.sched_getaffinity(0))} cores, {name}",
-        "gpu": gpu,
-        **{package: version(package) for package in ("torch", "torchvision", "timm", "optuna")},
-        "commit": commit(),
-        "date": time.strftime("%Y-%m-%d"),
-    }
 
 
 def cells(asked: argparse.Namespace) -> list[TrainConfig]:
@@ -195,12 +128,13 @@ def run_cell(config: TrainConfig, folder: Path, asked: argparse.Namespace, arms:
     of = f"batch {config.batch_size}, {len(job.train)} + {len(job.valid)} photos"
     title = f"{config.backbone}, {config.image_size[0]} px, {of}"
     print(f"\n### {title}, {config.epochs} epochs, {asked.trials} trials, {asked.rounds} rounds\n")
-    print("| arm | study, s | / ours | photos/s | s a trial beside | GPU busy | macro F1 (difference) |")
-    print("|---|---|---|---|---|---|---|")
-    side_by_side = {name: at_once(arm, asked.device, asked.trials) for name, arm in arms.items()}
-    rows = [summarise(name, found[name], found[OURS], photos, side_by_side[name]) for name in arms]
-    print("\n".join(row for row, _ in rows), flush=True)
-    return {"cell": title, "arms": found, "equal": all(is_equal for _, is_equal in rows)}
+    rows, equal = {}, True
+    for name, arm in arms.items():
+        side_by_side = at_once(arm, asked.device, asked.trials)
+        rows[name], is_equal = engine_table.row(found[name], found[OURS], photos, side_by_side, config)
+        equal = equal and is_equal
+    print(engine_table.markdown(rows), flush=True)
+    return {"cell": title, "arms": found, "equal": equal}
 
 
 def main() -> int:
@@ -230,7 +164,7 @@ def main() -> int:
         arms["timm"] = TimmTrain(asked.timm.resolve())
     if asked.levers:
         arms |= {f"ours, {name}": arm for name, arm in WITHOUT.items() if asked.device != "cpu" or "CUDA" not in name}
-    facts = hardware()
+    facts = engine_table.hardware()
     print("; ".join(f"{name} {value}" for name, value in facts.items()), flush=True)
     results = [run_cell(config, folder, asked, arms) for config in cells(asked)]
     if asked.out:

@@ -2,7 +2,8 @@
 
 Two layers. The kernels (``flip`` ... ``cutmix``) take one explicit parameter per sample and equal torchvision's
 function applied image by image. ``augment`` draws those parameters, for a random half of the samples, from a
-given ``torch.Generator`` on the same device; the other half gets the parameter that changes nothing, to the last bit.
+given ``torch.Generator`` on the same device; the other half gets the parameter that changes nothing, to the last bit,
+or, on a CPU, is left out.
 
 No kernel waits for the device (no ``.item()``, no boolean indexing, no shape that depends on a draw), and none is a
 convolution or a matrix product: elementwise sums stay float32 whatever autocast or the TF32 switches say.
@@ -12,7 +13,7 @@ Shape suffixes: B batch, C H W channels, rows, columns, K classes. Images are RG
 """
 
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import torch
 from torch import Tensor
@@ -58,15 +59,19 @@ def augment(
         image_BCHW = flip(image_BCHW, _choose(image_BCHW, generator))
     image_BCHW = image_BCHW.to(torch.float32).div_(255)
     if "gaussian" in names:
-        image_BCHW = add_noise(image_BCHW, _strength(image_BCHW, NOISE_STD, 0.0, generator), generator)
+        std_B = _strength(image_BCHW, NOISE_STD, 0.0, generator)
+        image_BCHW = _where_it_acts(image_BCHW, std_B, 0.0, lambda image, std: add_noise(image, std, generator))
     if "blur" in names:
         height, width = image_BCHW.shape[2:]
         sigma_B = _strength(image_BCHW, BLUR_SIGMA, 0.0, generator) * height
-        image_BCHW = blur(image_BCHW, sigma_B, blur_kernel_size(height, width))
+        size = blur_kernel_size(height, width)
+        image_BCHW = _where_it_acts(image_BCHW, sigma_B, 0.0, lambda image, sigma: blur(image, sigma, size))
     if "sharpness" in names:
-        image_BCHW = adjust_sharpness(image_BCHW, _strength(image_BCHW, SHARPNESS_FACTOR, 1.0, generator))
+        factor_B = _strength(image_BCHW, SHARPNESS_FACTOR, 1.0, generator)
+        image_BCHW = _where_it_acts(image_BCHW, factor_B, 1.0, adjust_sharpness)
     if "contrast" in names:
-        image_BCHW = adjust_contrast(image_BCHW, _strength(image_BCHW, CONTRAST_FACTOR, 1.0, generator))
+        factor_B = _strength(image_BCHW, CONTRAST_FACTOR, 1.0, generator)
+        image_BCHW = _where_it_acts(image_BCHW, factor_B, 1.0, adjust_contrast)
     if "cutmix" in names:
         batch, _, height, width = image_BCHW.shape
         box_B4 = draw_boxes(batch, height, width, generator, image_BCHW.device)
@@ -183,6 +188,19 @@ def _strength(
     chosen_B = _choose(image_BCHW, generator)
     draw_B = torch.rand(len(image_BCHW), generator=generator, device=image_BCHW.device)
     return torch.where(chosen_B, draw_B * (high - low) + low, unchanged)
+
+
+def _where_it_acts(
+    image_BCHW: Tensor, strength_B: Tensor, unchanged: float, kernel: Callable[[Tensor, Tensor], Tensor]
+) -> Tensor:
+    """``kernel(image_BCHW, strength_B)``, on a CPU of those samples alone that it changes, in place.
+
+    On a GPU of all of them: there only the device knows which ones they are, and nobody waits for it.
+    """
+    if image_BCHW.device.type != "cpu":
+        return kernel(image_BCHW, strength_B)
+    index = (strength_B != unchanged).nonzero()[:, 0]
+    return image_BCHW.index_copy_(0, index, kernel(image_BCHW.index_select(0, index), strength_B[index]))
 
 
 def _gaussian_weights(sigma_B: Tensor, radius: int) -> Tensor:

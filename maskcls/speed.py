@@ -8,14 +8,15 @@ from pathlib import Path
 
 import torch
 
-from maskcls.config import TrainConfig, change
+from maskcls.batches import Order
+from maskcls.config import TrainConfig
 from maskcls.dataset import Dataset
 from maskcls.inference import log_probs
 from maskcls.loop import Run, evaluation_stops
-from maskcls.numerics import SMALLEST_MICRO_BATCH, resolve
+from maskcls.numerics import with_less_memory
 
-FIRST_BATCH = 8
-SHORT_SECONDS = 0.15
+FIRST_BATCHES = (2, 8)
+SHORT_SECONDS = 0.25
 """A CPU answers sooner for a small batch, and where its step takes longer than this, a larger one is hardly faster by
 the photo."""
 
@@ -46,31 +47,28 @@ def measure_speed(config: TrainConfig, data: Dataset, device: torch.device, weig
     Builds the model, so it also shows whether that can be done (UserError).
     """
     torch.set_num_threads(config.threads)
-    if device.type == "cpu" and config.batch_size > FIRST_BATCH:
-        small = _measure(change(config, batch_size=FIRST_BATCH, micro_batch=FIRST_BATCH), data, device, weight_file)
-        if FIRST_BATCH / small.train > SHORT_SECONDS:
-            return small
-    return _measure(config, data, device, weight_file)
+    while True:
+        try:
+            return _measure(config, data, device, weight_file)
+        except torch.OutOfMemoryError:  # as a trial would
+            smaller = with_less_memory(config, device)
+            if smaller is None:
+                raise
+        config = smaller
 
 
 def _measure(config: TrainConfig, data: Dataset, device: torch.device, weight_file: Path | None) -> Speed:
-    """As a trial would: out of memory halves the micro-batch."""
-    while True:
-        try:
-            return _measure_once(config, data, device, weight_file)
-        except torch.OutOfMemoryError:
-            if config.micro_batch <= SMALLEST_MICRO_BATCH:
-                raise
-        half = max(SMALLEST_MICRO_BATCH, config.micro_batch // 2)
-        config = resolve(change(config, micro_batch=half), device)
-
-
-def _measure_once(config: TrainConfig, data: Dataset, device: torch.device, weight_file: Path | None) -> Speed:
     run = Run(config, data, device, weight_file)
     run.model.train()
-    train = run.order.batch_size / _usual_seconds(device, lambda: run.step(0))
-    photos = config.micro_batch if device.type == "cpu" else 4 * config.micro_batch  # a CPU's speed is the same
-    image_BCHW, _ = next(run.valid.in_order(photos))
+    whole = run.order.batch_size
+    first = [size for size in FIRST_BATCHES if size < whole and device.type == "cpu"]
+    for size in [*first, whole]:
+        run.order = Order(len(run.train), size, config.seed, run.train.index_device)
+        seconds = _usual_seconds(device, lambda: run.step(0))
+        if seconds > SHORT_SECONDS:
+            break
+    train = run.order.batch_size / seconds
+    image_BCHW, _ = next(run.valid.in_order(size if device.type == "cpu" else 4 * config.micro_batch))
     return Speed(train, len(image_BCHW) / _usual_seconds(device, lambda: log_probs(run.model, [image_BCHW], config)))
 
 

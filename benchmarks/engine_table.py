@@ -1,0 +1,112 @@
+"""The table of engine.py: a row an arm, and whether its score is ours."""
+
+import math
+import os
+import platform
+import statistics
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from engine_arms import Outcome
+from scipy.special import stdtrit
+
+from maskcls.config import TrainConfig
+from maskcls.provenance import commit
+
+FALSE_ALARMS = 0.01
+"""Share of the checks of equal scores that fail by chance."""
+
+CEILINGS = {
+    ("H200", "resnet50", 224): (8_936, 15_148),
+    ("H200", "efficientnet_b3", 288): (4_527, 9_488),
+    ("H200", "densenet121", 224): (7_706, 12_642),
+    ("H200", "vit_small_patch16_224", 224): (15_519, 23_980),
+}
+"""Training photos a second that arithmetic and memory traffic allow in bfloat16: when every operation reads and writes
+memory, and when pointwise ones are free. Counted from the layers' sizes, not measured."""
+
+Rounds = list[dict[str, Any]]
+
+
+def row(rounds: Rounds, ours: Rounds, photos: int, at_once: int, config: TrainConfig) -> tuple[dict[str, str], bool]:
+    """The cells of a row by their column, and whether its score is ours.
+
+    ``photos``: that one trial trains on. ``at_once``: trials that train side by side, whose speeds add up.
+    """
+    whole = statistics.median(found["seconds"] for found in rounds)
+    ratio = statistics.median(found["seconds"] / mine["seconds"] for found, mine in zip(rounds, ours, strict=True))
+    trials = [Outcome(**trial) for found in rounds for trial in found["trials"]]
+    is_timm = math.isnan(trials[0].macro_f1)
+    score, is_equal = compare("accuracy" if is_timm else "macro_f1", rounds, ours)
+    shown = {"study, s": f"{whole:.1f}", "/ ours": f"{ratio:.2f}"}
+    if is_timm:  # its train.py tells neither its F1 nor what it trains and validates in
+        shown |= {"photos/s": "-", "s a trial beside": "-", "macro F1 (difference)": f"accuracy {score}"}
+    else:
+        speed = photos * len(trials) / sum(trial.train_seconds for trial in trials) * at_once
+        beside = statistics.median(_beside(found, at_once) for found in rounds)
+        shown |= {"photos/s": f"{speed:.0f}", "s a trial beside": f"{beside:.1f}", "macro F1 (difference)": score}
+    if torch.cuda.is_available():
+        shown |= {"GPU busy": _busy(rounds)}
+        shown |= {"of the ceiling": "-" if is_timm else _of_the_ceiling(speed, config)}
+    return shown, is_equal
+
+
+def _beside(found: dict[str, Any], at_once: int) -> float:
+    """Seconds a trial that are neither training nor validation."""
+    inside = sum(trial["train_seconds"] + trial["valid_seconds"] for trial in found["trials"]) / at_once
+    return float(found["seconds"] - inside) / len(found["trials"])
+
+
+def _busy(rounds: Rounds) -> str:
+    """Of the first GPU, over all rounds."""
+    shares = [found["busy"] for found in rounds if found["busy"] is not None]
+    return f"{100 * statistics.mean(shares):.0f} %" if shares else "-"
+
+
+def _of_the_ceiling(photos_per_second: float, config: TrainConfig) -> str:
+    """Of both, where they are known for this GPU, backbone and size."""
+    for (gpu, backbone, size), ceilings in CEILINGS.items():
+        if gpu in torch.cuda.get_device_name() and (config.backbone, config.image_size[0]) == (backbone, size):
+            return " / ".join(f"{100 * photos_per_second / ceiling:.0f} %" for ceiling in ceilings)
+    return "-"
+
+
+def compare(score: str, rounds: Rounds, ours: Rounds) -> tuple[str, bool]:
+    """The mean score, its difference from ours over trials and rounds, and whether chance explains that."""
+    values = [trial[score] for found in rounds for trial in found["trials"]]
+    differences = [
+        trial[score] - mine[score]
+        for found, other in zip(rounds, ours, strict=True)
+        for trial, mine in zip(found["trials"], other["trials"], strict=True)
+    ]
+    mean = statistics.mean(differences)
+    error = statistics.stdev(differences) / math.sqrt(len(differences))
+    allowed = stdtrit(len(differences) - 1, 1 - FALSE_ALARMS / 2)
+    is_equal = rounds is ours or bool(abs(mean) <= allowed * error)
+    text = f"{statistics.mean(values):.3f}"
+    differs = "" if is_equal else ", DIFFERS"
+    return text if rounds is ours else f"{text} ({mean:+.3f} ± {error:.3f}{differs})", is_equal
+
+
+def hardware() -> dict[str, str]:
+    """What the numbers are of."""
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    name = models[0].split(":")[1].strip() if models else platform.machine()
+    return {
+        "cpu": f"{len(os.sched_getaffinity(0))} cores, {name}",
+        "gpu": gpu,
+        **{package: version(package) for package in ("torch", "torchvision", "timm", "optuna")},
+        "commit": commit(),
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def markdown(rows: dict[str, dict[str, str]]) -> str:
+    """A line an arm."""
+    columns = ["arm", *next(iter(rows.values()))]
+    lines = [columns, ["---"] * len(columns), *([name, *cells.values()] for name, cells in rows.items())]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
