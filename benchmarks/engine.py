@@ -125,13 +125,14 @@ def run_cell(config: TrainConfig, folder: Path, asked: argparse.Namespace, arms:
                 found[name].append(time_arm(arms[name], job, data, Path(work)))
                 print(f"  round {number}, {name}: {found[name][-1]['seconds']:.1f} s", file=sys.stderr, flush=True)
     photos = len(job.train) // job.batch_size * job.batch_size * job.epochs
+    task = engine_table.Task(config, asked.device, photos)
     of = f"batch {config.batch_size}, {len(job.train)} + {len(job.valid)} photos"
     title = f"{config.backbone}, {config.image_size[0]} px, {of}"
     print(f"\n### {title}, {config.epochs} epochs, {asked.trials} trials, {asked.rounds} rounds\n")
     rows, equal = {}, True
     for name, arm in arms.items():
         side_by_side = at_once(arm, asked.device, asked.trials)
-        rows[name], is_equal = engine_table.row(found[name], found[OURS], photos, side_by_side, config)
+        rows[name], is_equal = engine_table.row(found[name], found[OURS], task, side_by_side)
         equal = equal and is_equal
     print(engine_table.markdown(rows), flush=True)
     return {"cell": title, "arms": found, "equal": equal}

@@ -5,6 +5,7 @@ import os
 import platform
 import statistics
 import time
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,15 +27,25 @@ CEILINGS = {
     ("H200", "vit_small_patch16_224", 224): (15_519, 23_980),
 }
 """Training photos a second that arithmetic and memory traffic allow in bfloat16: when every operation reads and writes
-memory, and when pointwise ones are free. Counted from the layers' sizes, not measured."""
+memory, and when pointwise ones are free. Estimates by the roofline model; no script here counts them."""
 
 Rounds = list[dict[str, Any]]
 
 
-def row(rounds: Rounds, ours: Rounds, photos: int, at_once: int, config: TrainConfig) -> tuple[dict[str, str], bool]:
+@dataclass(frozen=True)
+class Task:
+    """What all arms did."""
+
+    config: TrainConfig
+    device: str
+    photos: int
+    """That one trial trains on, over all epochs."""
+
+
+def row(rounds: Rounds, ours: Rounds, task: Task, at_once: int) -> tuple[dict[str, str], bool]:
     """The cells of a row by their column, and whether its score is ours.
 
-    ``photos``: that one trial trains on. ``at_once``: trials that train side by side, whose speeds add up.
+    ``at_once``: trials that train side by side, whose speeds add up.
     """
     whole = statistics.median(found["seconds"] for found in rounds)
     ratio = statistics.median(found["seconds"] / mine["seconds"] for found, mine in zip(rounds, ours, strict=True))
@@ -45,12 +56,12 @@ def row(rounds: Rounds, ours: Rounds, photos: int, at_once: int, config: TrainCo
     if is_timm:  # its train.py tells neither its F1 nor what it trains and validates in
         shown |= {"photos/s": "-", "s a trial beside": "-", "macro F1 (difference)": f"accuracy {score}"}
     else:
-        speed = photos * len(trials) / sum(trial.train_seconds for trial in trials) * at_once
+        speed = task.photos * len(trials) / sum(trial.train_seconds for trial in trials) * at_once
         beside = statistics.median(_beside(found, at_once) for found in rounds)
         shown |= {"photos/s": f"{speed:.0f}", "s a trial beside": f"{beside:.1f}", "macro F1 (difference)": score}
-    if torch.cuda.is_available():
+    if task.device.startswith("cuda"):
         shown |= {"GPU busy": _busy(rounds)}
-        shown |= {"of the ceiling": "-" if is_timm else _of_the_ceiling(speed, config)}
+        shown |= {"of the ceiling": "-" if is_timm else _of_the_ceiling(speed, task.config)}
     return shown, is_equal
 
 

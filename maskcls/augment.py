@@ -2,8 +2,8 @@
 
 Two layers. The kernels (``flip`` ... ``cutmix``) take one explicit parameter per sample and equal torchvision's
 function applied image by image. ``augment`` draws those parameters, for a random half of the samples, from a
-given ``torch.Generator`` on the same device; the other half gets the parameter that changes nothing, to the last bit,
-or, on a CPU, is left out.
+given ``torch.Generator`` on the same device. The other half gets the parameter that changes nothing, to the last bit;
+on a CPU the kernels that take a strength are not called for it.
 
 No kernel waits for the device (no ``.item()``, no boolean indexing, no shape that depends on a draw), and none is a
 convolution or a matrix product: elementwise sums stay float32 whatever autocast or the TF32 switches say.

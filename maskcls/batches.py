@@ -66,8 +66,6 @@ class _Moved:
     source: weakref.ref[np.ndarray]
     device: torch.device
     images_of_rows: dict[bytes, Tensor] = field(default_factory=dict)
-    given_up: bool = False
-    """Whether the model has shown that it needs their place."""
 
 
 _moved: _Moved | None = None
@@ -80,27 +78,12 @@ def _move(image_NCHW: np.ndarray, row_N: np.ndarray, device: torch.device) -> Te
     if _moved is None or _moved.source() is not image_NCHW or _moved.device != device:
         _moved = _Moved(weakref.ref(image_NCHW), device)
     there, key = _moved.images_of_rows, row_N.tobytes()
-    if _moved.given_up:
-        return None
     if key not in there:
         image_XCHW = torch.from_numpy(image_NCHW)
         if not _fits(image_XCHW, len(row_N), device):
             return None
         there[key] = image_XCHW[torch.from_numpy(row_N)].to(device)
     return there[key]
-
-
-def give_up_photos(device: torch.device) -> bool:
-    """The photos leave this GPU, and stay off it for as long as this dataset is worked on; whether any were there.
-
-    For a run that is out of memory: it is begun again, and then gathers its batches in the computer's memory. That
-    changes no value, as a smaller micro-batch would.
-    """
-    if _moved is None or _moved.device != device or not _moved.images_of_rows:
-        return False
-    _moved.images_of_rows.clear()
-    _moved.given_up = True
-    return True
 
 
 def _fits(image_XCHW: Tensor, count: int, device: torch.device) -> bool:

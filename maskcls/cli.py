@@ -1,5 +1,6 @@
 """What every command shares: one line and exit status 2 for bad input, 130 after Ctrl-C, --help without torch."""
 
+import atexit
 import gc
 import os
 import sys
@@ -18,6 +19,8 @@ def run_command(command: Callable[..., Any]) -> NoReturn:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # numpy's products here are small: on busy cores its threads take five times as long as one
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # else the interpreter's end looks for garbage among all that was loaded, for up to 1.3 s with torch
+    atexit.register(gc.freeze)
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
     app.command()(command)
     try:
@@ -35,8 +38,6 @@ def run_command(command: Callable[..., Any]) -> NoReturn:
         if not hasattr(error, "format_message"):
             raise
         fail(" ".join(error.format_message().split()))
-    finally:
-        gc.freeze()  # else the interpreter's end looks for garbage among all that was loaded: up to 1.3 s with torch
     sys.exit(status if isinstance(status, int) else 0)
 
 

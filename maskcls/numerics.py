@@ -5,7 +5,6 @@ import gc
 import torch
 
 from maskcls.allocator import keep_freed_memory, return_freed_memory
-from maskcls.batches import give_up_photos
 from maskcls.config import TrainConfig, change
 from maskcls.cores import num_cores
 from maskcls.errors import UserError
@@ -75,19 +74,6 @@ def resolve(config: TrainConfig, device: torch.device) -> TrainConfig:
         cuda_graphs="on" if config.cuda_graphs == "on" and device.type == "cuda" and not in_parts else "off",
         micro_batch=config.micro_batch or config.batch_size,
     )
-
-
-def with_less_memory(config: TrainConfig, device: torch.device) -> TrainConfig | None:
-    """What to try again with after out of memory; None when nothing is left to be saved.
-
-    The same config where photos could leave the GPU, else one with half the micro-batch.
-    """
-    if give_up_photos(device):
-        return config
-    if config.micro_batch <= SMALLEST_MICRO_BATCH:
-        return None
-    half = max(SMALLEST_MICRO_BATCH, config.micro_batch // 2)
-    return resolve(change(config, micro_batch=half), device)
 
 
 def _dtype(name: str, device: torch.device) -> str:

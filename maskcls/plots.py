@@ -5,6 +5,7 @@ Drawn with Pillow: the same with matplotlib takes a second a trial, in which a G
 
 import math
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ BLUES = ["f7fbff", "deebf7", "c6dbef", "9ecae1", "6baed6", "4292c6", "2171b5", "
 CELL_OF_18, CELL_OF_3 = 32, 100
 GAP = 10
 """Pixels: the side of a cell, and the room between parts."""
-CELL_SIZE, NAME_SIZE, AXIS_SIZE, TITLE_SIZE = 12, 13, 14, 16
+CELL_SIZE, NAME_SIZE, AXIS_SIZE, TITLE_SIZE = 11, 12, 13, 15
 """Of the letters."""
 BORDERS = (6, 12)
 """Cells before the lines between the mask states."""
@@ -56,7 +57,8 @@ def _draw(share_KK: np.ndarray, text_KK: np.ndarray, task: str, title: str) -> I
     left = down.width + max(label.width for label in labels) + 2 * GAP
     upper = heading.height + GAP
     lower = upper + cells.height + 2 * GAP + max(label.height for label in above)
-    sheet = Image.new("RGB", (left + cells.width, lower + across.height), "white")
+    right = max(left + cells.width, left + (cells.width + heading.width) // 2 + 1)
+    sheet = Image.new("RGB", (right, lower + across.height), "white")
     sheet.paste(heading, (left + (cells.width - heading.width) // 2, 0))
     sheet.paste(cells, (left, upper))
     sheet.paste(down, (0, upper + (cells.height - down.height) // 2))
@@ -92,10 +94,11 @@ def _cells(share_KK: np.ndarray, text_KK: np.ndarray) -> Image.Image:
 
 @cache
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    """Pillow brings it along; its wheels all have FreeType."""
-    font = ImageFont.load_default(size)
-    assert isinstance(font, ImageFont.FreeTypeFont)
-    return font
+    """DejaVu, with letters of many languages, of matplotlib's package but without loading that."""
+    package = find_spec("matplotlib")
+    assert package is not None
+    assert package.origin is not None
+    return ImageFont.truetype(str(Path(package.origin).parent / "mpl-data/fonts/ttf/DejaVuSans.ttf"), size)
 
 
 def _text(text: str, font: ImageFont.FreeTypeFont) -> Image.Image:

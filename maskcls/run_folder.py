@@ -15,7 +15,7 @@ from maskcls.labels import CLASS_NAMES
 from maskcls.loop import fit
 from maskcls.metrics import confusion
 from maskcls.model import Classifier, build_model
-from maskcls.numerics import resolve, with_less_memory
+from maskcls.numerics import SMALLEST_MICRO_BATCH, resolve
 from maskcls.plots import draw_confusion
 from maskcls.predictions import Predictions
 from maskcls.reporter import Reporter
@@ -38,8 +38,7 @@ def train_into(
     """Fit ``config`` (numerics resolved) with its files in ``folder``; returns the config that went through.
 
     A folder that a stopped run left is gone on with, by the config written there. Out of memory starts the run
-    again: from its last evaluation without the photos on the GPU, if they were there, else from the beginning with half
-    the micro-batch; the optimizer still sees batch_size photos a step.
+    again with half the micro-batch; the optimizer still sees batch_size photos a step.
     Raises what loop.fit raises, out of memory only at the smallest micro-batch.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -51,13 +50,12 @@ def train_into(
             result = fit(config, data, report, device=device, weight_file=weight_file, folder=folder)
             break
         except torch.OutOfMemoryError:
-            smaller = with_less_memory(config, device)
-            if smaller is None:
+            if config.micro_batch <= SMALLEST_MICRO_BATCH:
                 raise
         # outside the except clause, whose traceback would keep the tensors alive
-        if smaller != config:
-            (folder / "resume.pt").unlink(missing_ok=True)
-        config = smaller
+        (folder / "resume.pt").unlink(missing_ok=True)
+        half = max(SMALLEST_MICRO_BATCH, config.micro_batch // 2)
+        config = resolve(change(config, micro_batch=half), device)
     return config, result
 
 

@@ -1,6 +1,6 @@
 """How fast a config trains here, from a few real steps: for estimates before a long run."""
 
-import statistics
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ from pathlib import Path
 import torch
 
 from maskcls.batches import Order
-from maskcls.config import TrainConfig
+from maskcls.config import TrainConfig, change
 from maskcls.dataset import Dataset
 from maskcls.inference import log_probs
 from maskcls.loop import Run, evaluation_stops
-from maskcls.numerics import with_less_memory
+from maskcls.numerics import SMALLEST_MICRO_BATCH, resolve
 
-FIRST_BATCHES = (2, 8)
+FIRST_BATCH = 4
 SHORT_SECONDS = 0.25
 """A CPU answers sooner for a small batch, and where its step takes longer than this, a larger one is hardly faster by
 the photo."""
@@ -24,7 +24,7 @@ LONG_SECONDS = 1.0
 """What the first step on a CPU costs beside (a tenth of a second) is a small share of one that takes longer."""
 
 ENOUGH_SECONDS = 0.2
-"""Timed for so long, at least once."""
+"""Timed for so long, in one go."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Speed:
 
 
 def measure_speed(config: TrainConfig, data: Dataset, device: torch.device, weight_file: Path | None) -> Speed:
-    """Train a few steps and validate a batch a few times, after one of each to warm up.
+    """Train a few steps and validate a batch a few times.
 
     Builds the model, so it also shows whether that can be done (UserError).
     """
@@ -50,37 +50,43 @@ def measure_speed(config: TrainConfig, data: Dataset, device: torch.device, weig
     while True:
         try:
             return _measure(config, data, device, weight_file)
-        except torch.OutOfMemoryError:  # as a trial would
-            smaller = with_less_memory(config, device)
-            if smaller is None:
+        except torch.OutOfMemoryError:  # as a trial would, with half the micro-batch
+            if config.micro_batch <= SMALLEST_MICRO_BATCH:
                 raise
-        config = smaller
+        half = max(SMALLEST_MICRO_BATCH, config.micro_batch // 2)
+        config = resolve(change(config, micro_batch=half), device)
 
 
 def _measure(config: TrainConfig, data: Dataset, device: torch.device, weight_file: Path | None) -> Speed:
     run = Run(config, data, device, weight_file)
     run.model.train()
-    whole = run.order.batch_size
-    first = [size for size in FIRST_BATCHES if size < whole and device.type == "cpu"]
-    for size in [*first, whole]:
-        run.order = Order(len(run.train), size, config.seed, run.train.index_device)
+    photos = run.order.batch_size
+    if device.type == "cpu" and photos > FIRST_BATCH:
+        run.order = Order(len(run.train), FIRST_BATCH, config.seed)
         seconds = _usual_seconds(device, lambda: run.step(0))
         if seconds > SHORT_SECONDS:
-            break
-    train = run.order.batch_size / seconds
-    image_BCHW, _ = next(run.valid.in_order(size if device.type == "cpu" else 4 * config.micro_batch))
-    return Speed(train, len(image_BCHW) / _usual_seconds(device, lambda: log_probs(run.model, [image_BCHW], config)))
+            return Speed(FIRST_BATCH / seconds, _validation_speed(run, FIRST_BATCH))
+        run.order = Order(len(run.train), photos, config.seed)
+    seconds = _usual_seconds(device, lambda: run.step(0))
+    return Speed(photos / seconds, _validation_speed(run, photos if device.type == "cpu" else 4 * config.micro_batch))
+
+
+def _validation_speed(run: Run, photos: int) -> float:
+    """Photos per second in batches of so many, or of all there are."""
+    image_BCHW, _ = next(run.valid.in_order(photos))
+    return len(image_BCHW) / _usual_seconds(run.device, lambda: log_probs(run.model, [image_BCHW], run.config))
 
 
 def _usual_seconds(device: torch.device, work: Callable[[], object]) -> float:
-    """Of ``work`` once it is warm: the median of some times."""
+    """Of ``work`` once it is warm: the mean of some times in a row, with nobody waiting in between."""
     first = _timed(device, work)
     if device.type == "cpu" and first > LONG_SECONDS:
         return first
-    times: list[float] = []
-    while sum(times) < ENOUGH_SECONDS:
-        times.append(_timed(device, work))
-    return statistics.median(times)
+    once = _timed(device, work)
+    if once > ENOUGH_SECONDS:
+        return once
+    count = math.ceil(ENOUGH_SECONDS / once)
+    return _timed(device, lambda: [work() for _ in range(count)]) / count
 
 
 def _timed(device: torch.device, work: Callable[[], object]) -> float:

@@ -5,6 +5,9 @@ every command, for four lines of format. tests/test_dashboard_notes.py holds thi
 (``optuna_dashboard/_note.py`` and ``artifact/__init__.py``, 0.21).
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import optuna
 from optuna.storages import BaseStorage
 
@@ -35,6 +38,13 @@ def _save(storage: BaseStorage, study_id: int, prefix: str, body: str, version: 
     storage.set_study_system_attr(study_id, f"{prefix}note_ver", version)
     for index, part in enumerate(parts + ends):
         storage.set_study_system_attr(study_id, f"{prefix}note_str:{index}", part)
+
+
+def trial_note(attributes: Mapping[str, Any], trial_id: int) -> str:
+    """A trial's note among the study's system attributes; empty where there is none."""
+    prefix = f"dashboard:{trial_id}:note_str:"
+    count = sum(key.startswith(prefix) for key in attributes)
+    return "".join(attributes[f"{prefix}{index}"] for index in range(count))
 
 
 def artifact_path(study_id: int, trial_id: int, artifact_id: str) -> str:

@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from maskcls.errors import UserError
 from maskcls.files import link
-from search.dashboard_notes import artifact_path, save_trial_note
+from search.dashboard_notes import artifact_path, save_trial_note, trial_note
 from search.keep import trial_folder
 from search.space import distributions, is_larger, is_wider_range
 from search.stored import GROWN_FROM, Stored, check_same
@@ -89,9 +89,7 @@ def _in_space(trial: FrozenTrial, space: Mapping[str, BaseDistribution]) -> Froz
 
 def _copy_note(notes: dict[str, Any], old: optuna.Study, new: optuna.Study, old_id: int, new_id: int) -> None:
     """The dashboard keeps a trial's note with the study, under the trial's id; pictures are named by ids too."""
-    from optuna_dashboard._note import get_note_from_system_attrs
-
-    body = get_note_from_system_attrs(notes, old_id)["body"]
+    body = trial_note(notes, old_id)
     if body:
         body = body.replace(artifact_path(old._study_id, old_id, ""), artifact_path(new._study_id, new_id, ""))
         save_trial_note(new._storage, new._study_id, new_id, body)

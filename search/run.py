@@ -154,7 +154,7 @@ def _run(
     timeout: float | None,
     asked: dict[str, Any],
 ) -> int:
-    """Have the crew work on the study; the workers load torch while the photos are listed here."""
+    """Have the crew work on the study; the first worker loads torch while the photos are listed here."""
     from maskcls.dataset import data_folder, read_table
     from search.crew import Crew
     from search.orders import Order

@@ -6,7 +6,7 @@ import warnings
 import weakref
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,8 @@ _engines: weakref.WeakSet[sqlalchemy.Engine] = weakref.WeakSet()
 def _close_all() -> None:
     """The last process that closes an SQLite database moves what stands in its log into the file that people copy."""
     for engine in _engines:
-        engine.dispose()
+        with suppress(Exception):  # one that cannot be reached any more is no reason to leave the others open
+            engine.dispose()
 
 
 def _open(url: str, **options: Any) -> RDBStorage:

@@ -22,6 +22,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from maskcls.cli import say
+from maskcls.config import TrainConfig
 from maskcls.dataset import data_folder, read_table
 from maskcls.errors import UserError, one_line
 from maskcls.lock import share
@@ -102,11 +103,13 @@ def main() -> None:
     stop = StopRequest()
     go = _listen(stop, lines)
     try:
-        if order.waits:
-            _be_silent()
-        elif not order.plan:
+        if order.waits and not _wait(order, stop, go):
+            teller.tell("ended", STOPPED, stop.reason)
+            return
+        _heed_signals(stop)
+        if not order.plan:
             _write_to_log(order)
-        why, cause = _work(order, teller, stop, go)
+        why, cause = _work(order, teller, stop)
     except UserError as error:
         why, cause = REFUSED, str(error)
     except StopStudyError as error:
@@ -130,10 +133,7 @@ def _lines(descriptor: int) -> Iterator[str]:
 
 
 def _listen(stop: StopRequest, lines: Iterator[str]) -> threading.Event:
-    """Stop after the running evaluation when told so; SIGINT is for stopping at once, and stays what it is.
-
-    Returns the event that the study is stored.
-    """
+    """Stop after the running evaluation when told so. Returns the event that the study is stored."""
     go = threading.Event()
 
     def read() -> None:
@@ -145,17 +145,28 @@ def _listen(stop: StopRequest, lines: Iterator[str]) -> threading.Event:
         stop.reason = stop.reason or "the supervisor is gone"
 
     threading.Thread(target=read, daemon=True).start()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: setattr(stop, "reason", "a signal"))
     return go
 
 
-def _be_silent() -> None:
-    """A log belongs to a stored study, and the terminal to the worker that plans; what fails is told as an event."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.dup2(nowhere, 2)
-    os.close(nowhere)
+def _heed_signals(stop: StopRequest) -> None:
+    """These stop after the running evaluation too; SIGINT is for stopping at once, and stays what it is."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: setattr(stop, "reason", "a signal"))
+
+
+def _wait(order: Order, stop: StopRequest, go: threading.Event) -> bool:
+    """Do what is slow the first time, then wait; True once the study is stored, False when told to stop before.
+
+    What goes wrong here is nobody's business: the planner meets it too, or this worker does again. In particular the
+    weights are left to the planner, since all at once would ask the hub for the same files.
+    """
+    with contextlib.suppress(Exception):
+        open_storage(order.url, create=False)
+        read_table(data_folder(order.stored().data, Path(order.runs)), _baseline(order), order.stored().label_fixes)
+    while not go.wait(POLL_SECONDS):
+        if stop:
+            return False
+    return True
 
 
 def _write_to_log(order: Order) -> None:
@@ -171,15 +182,10 @@ def _write_to_log(order: Order) -> None:
     say(f"--- worker {os.getpid()}, {time.strftime('%Y-%m-%d %H:%M:%S')}")
 
 
-def _work(order: Order, teller: Teller, stop: StopRequest, go: threading.Event) -> tuple[str, str]:
+def _work(order: Order, teller: Teller, stop: StopRequest) -> tuple[str, str]:
     """(why it ended, the cause)."""
     setup = _set_up(order)
     storage = open_storage(order.url, create=False)
-    if order.waits:
-        while not go.wait(POLL_SECONDS):
-            if stop:
-                return STOPPED, stop.reason
-        _write_to_log(order)
     if order.plan:
         find_or_make(setup, storage, order)
         teller.tell("planned")
@@ -206,11 +212,15 @@ def _set_up(order: Order) -> Setup:
     """What the trials need, found on this machine. Raises UserError for what cannot be had."""
     wanted, runs = order.stored(), Path(order.runs)
     device = pick_device(order.device)
-    config = wanted.config(dict(wanted.study.baseline))
-    table = read_table(data_folder(wanted.data, runs), config, wanted.label_fixes)
+    table = read_table(data_folder(wanted.data, runs), _baseline(order), wanted.label_fixes)
     weights = resolve_weights(wanted.weights_option, backbones_of(wanted.study))
     wanted = replace(wanted, split=table.hash, weights=weights.describe())
     return Setup(order.name, wanted, runs, table, weights, device, order.cores)
+
+
+def _baseline(order: Order) -> TrainConfig:
+    wanted = order.stored()
+    return wanted.config(dict(wanted.study.baseline))
 
 
 def take_trials(job: Job, order: Order) -> tuple[str, str]:

@@ -187,10 +187,10 @@ class Supervisor:
         for member in self.crew.members:
             if member is but:
                 continue
-            if member.began_one:
-                member.tell(f"{reason}\n")
+            if self.study is None:
+                member.process.kill()  # it has nothing to finish, and may be loading still
             else:
-                member.process.kill()  # it has nothing to finish
+                member.tell(f"{reason}\n")
 
     def _look_at_the_clock(self) -> None:
         if self.deadline is not None and time.monotonic() >= self.deadline and not self.stop:
@@ -244,6 +244,9 @@ class Supervisor:
         reason = STOP_SIGNALS[signal.Signals(number)]
         if self.study is None:
             raise KeyboardInterrupt  # nothing has begun
+        for member in self.crew.members:
+            if not member.began_one:
+                member.process.kill()  # it has nothing to finish
         if self.stops == 1:
             self._tell_all(reason)
             say(f"\n{reason}: the running trials finish their evaluation first; once more to stop at once.")

@@ -24,10 +24,11 @@ from maskcls.metrics import Scores
 from maskcls.weights import Weights
 from search.limits import Limits
 from search.objective import Job, Setup
+from search.orders import Order
 from search.policy import Policy
 from search.processes import describe_myself
 from search.space import distributions
-from search.storage import create_study, load_study, open_storage
+from search.storage import create_study, default_url, load_study, open_storage
 from search.stored import KEY, Stored
 from search.study import Choice, Float, Int, Knob, Pruner, Sampler, Study, Subset
 from search.trials import next_trial
@@ -264,3 +265,22 @@ def succeed(main: Callable[..., object], *words: str) -> None:
         with pytest.raises(SystemExit) as ended:
             run_command(main)
     assert ended.value.code == 0
+
+
+def order_for(runs: Path, n_trials: int, grown_from: str | None = None, cold: bool = True) -> Order:
+    return Order(
+        url=default_url(runs),
+        name="toy",
+        runs=str(runs),
+        wanted={},
+        device="cpu",
+        slot="cpu.0",
+        cores=1,
+        workers=1,
+        limits={"n_trials": n_trials, "max_epochs": None, "patience": None},
+        keep=5,
+        cold=cold,
+        since=0.0,
+        grown_from=grown_from,
+        plan=True,
+    )

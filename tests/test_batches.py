@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import CPU
 
-from maskcls.batches import Batches, Order, derive_seed, give_up_photos
+from maskcls.batches import Batches, Order, derive_seed
 
 
 def numbered(count: int = 10) -> np.ndarray:
@@ -128,19 +128,6 @@ def test_a_dataset_that_is_gone_does_not_keep_its_photos_for_the_next_at_its_add
     for _ in range(5):
         Batches(numbered(), np.arange(7), np.arange(7), META)
     assert roomy == [7] * 5
-
-
-def test_photos_that_are_given_up_leave_and_stay_away_until_another_dataset_comes(roomy: list[int]) -> None:
-    image_NCHW, rows = numbered(), np.arange(7)
-    there = weakref.ref(Batches(image_NCHW, rows, rows, META).image_XCHW)
-    assert give_up_photos(META)
-    assert there() is None
-    again = Batches(image_NCHW, rows, rows, META)
-    assert not again.on_device
-    assert again.image_XCHW.device == CPU
-    assert not give_up_photos(META)
-    assert Batches(numbered(), rows, rows, META).on_device
-    assert roomy == [7, 7]
 
 
 @pytest.mark.gpu

@@ -6,7 +6,7 @@ import pytest
 from optuna_dashboard._note import get_note_from_system_attrs, note_ver_key
 from optuna_dashboard.artifact import get_artifact_path
 
-from search.dashboard_notes import PART_LENGTH, artifact_path, save_study_note, save_trial_note
+from search.dashboard_notes import PART_LENGTH, artifact_path, save_study_note, save_trial_note, trial_note
 
 LENGTHS = [0, 5, PART_LENGTH, PART_LENGTH + 1, 3 * PART_LENGTH + 7]
 
@@ -45,7 +45,18 @@ def test_a_trials_note_is_read_by_the_dashboard_and_is_its_own() -> None:
     there = study._storage.get_study_system_attrs(study._study_id)
     assert get_note_from_system_attrs(there, one._trial_id)["body"] == text(PART_LENGTH)
     assert get_note_from_system_attrs(there, other._trial_id)["body"] == "told again"
+    assert trial_note(there, one._trial_id) == text(PART_LENGTH)
+    assert trial_note(there, other._trial_id) == "told again"
     assert optuna_dashboard.get_note(study) == "of the study"
+
+
+def test_a_trials_note_of_the_dashboard_is_read() -> None:
+    study = optuna.create_study()
+    one, other = study.ask(), study.ask()
+    optuna_dashboard.save_note(one, text(3 * PART_LENGTH + 7))
+    there = study._storage.get_study_system_attrs(study._study_id)
+    assert trial_note(there, one._trial_id) == text(3 * PART_LENGTH + 7)
+    assert trial_note(there, other._trial_id) == ""
 
 
 def test_a_trials_picture_lies_where_the_dashboard_serves_it() -> None:

@@ -70,31 +70,6 @@ def test_out_of_memory_halves_the_micro_batch_and_writes_it_down(
     assert [step for step, _ in log.heard] == [1, 2]
 
 
-def test_out_of_memory_first_gives_up_the_photos_on_the_gpu_and_goes_on_from_the_last_evaluation(
-    few_photos: Dataset,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    gpu = iter([True, False])  # whether there are photos to give up
-    monkeypatch.setattr("maskcls.numerics.give_up_photos", lambda device: next(gpu))
-    sittings = []
-
-    def out_of_memory_once(config: TrainConfig, data: Dataset, report: Reporter, **options: Any) -> Result:
-        sittings.append((config.micro_batch, (tmp_path / "resume.pt").exists()))
-        if len(sittings) == 1:
-            fit(config, data, Log(until=1), **options)
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return fit(config, data, report, **options)
-
-    monkeypatch.setattr(run_folder, "fit", out_of_memory_once)
-    log = Log()
-    config, result = train(tmp_path, TINY, few_photos, log)
-    assert sittings == [(32, False), (32, True)]
-    assert config == TINY
-    assert facts(result) == facts(fit(TINY, few_photos, device=CPU))
-    assert [step for step, _ in log.heard] == [1, 2]
-
-
 def test_run_stopped_after_out_of_memory_goes_on_with_its_micro_batch(
     few_photos: Dataset,
     tmp_path: Path,

@@ -165,6 +165,8 @@ def test_a_time_limit_stops_it_and_the_same_command_goes_on(place: Place) -> Non
     assert status == 0
     assert "Stopped by --timeout at 0 of 1 trials. The same command goes on." in told
     assert all(trial.state == TrialState.WAITING for trial in place.trials())
+    succeed(search.run.main, *place.command, "--n-trials", "1")
+    assert [trial.state for trial in place.trials()] == [TrialState.COMPLETE]
 
 
 def test_a_limit_of_epochs_is_counted_over_all_commands(tmp_path: Path, synthetic_folder: Path) -> None:

@@ -10,7 +10,7 @@ from conftest import one_line
 from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upload_artifact
 from optuna.trial import TrialState
 from optuna_dashboard._note import get_note_from_system_attrs
-from search_fixtures import TOY_STUDY, Watching, ask, make_job, make_setup
+from search_fixtures import TOY_STUDY, Watching, ask, make_job, make_setup, order_for
 
 import search.birth
 import search.grow
@@ -24,7 +24,7 @@ from search.failures import CRASH, FIRST
 from search.keep import trial_folder
 from search.limits import count_finished
 from search.objective import Job
-from search.orders import GAVE_UP, NOTHING_LEFT, STOPPED, Order
+from search.orders import GAVE_UP, NOTHING_LEFT, STOPPED
 from search.policy import Policy
 from search.storage import default_url, has_study, load_study, open_storage
 from search.stored import read_stored
@@ -53,25 +53,6 @@ def fates(monkeypatch: pytest.MonkeyPatch, of_trials: Sequence[str]) -> None:
         return state
 
     monkeypatch.setattr(search.worker, "run_trial", end)
-
-
-def order_for(runs: Path, n_trials: int, grown_from: str | None = None, cold: bool = True) -> Order:
-    return Order(
-        url=default_url(runs),
-        name="toy",
-        runs=str(runs),
-        wanted={},
-        device="cpu",
-        slot="cpu.0",
-        cores=1,
-        workers=1,
-        limits={"n_trials": n_trials, "max_epochs": None, "patience": None},
-        keep=5,
-        cold=cold,
-        since=0.0,
-        grown_from=grown_from,
-        plan=True,
-    )
 
 
 def find(
