@@ -6,7 +6,8 @@
 Every arm is one command in fresh processes and makes everything itself: imports, cache, compilation, database. All arms
 have the same photos, split, weights, augmentation, epochs and learning rates (arms/job.py). They run in turn, round
 after round. Equal macro F1 is a precondition: a t test of the paired differences from ours, over trials and rounds,
-must not find one at 1 %, else the row says so and the exit status is 1. Prints Markdown; -o keeps the numbers.
+must not find one at 1 %, else the row says so and the exit status is 1; fewer than four pairs are not judged. Prints
+Markdown; -o keeps the numbers.
 """
 
 import argparse
