@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 from maskcls.errors import UserError, one_line
@@ -19,7 +19,9 @@ from maskcls.files import write_atomically, write_text
 def save_weights(path: Path, module: nn.Module) -> None:
     """The module's state dict as safetensors, contiguous, on the CPU."""
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
-    write_atomically(path, lambda part: save_file(state, part, metadata={"format": "pt"}))
+    # not by save_file, whose file only its owner may read: a team shares the folder of runs
+    content = save(state, metadata={"format": "pt"})
+    write_atomically(path, lambda part: part.write_bytes(content))
 
 
 def load_weights(path: Path, module: nn.Module) -> None:

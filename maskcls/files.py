@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Have ``write`` fill a file beside ``path``, then put it in its place: readers see the old one or the new."""
     part = path.with_name(f".{os.getpid()}.{path.name}")  # keeps the ending: numpy and Pillow go by it
     try:

@@ -89,7 +89,7 @@ def show_estimate(setup: Setup, data: Dataset, num_left: int, workers: int) -> N
         seconds.append(speed.seconds(config, data))
     mean = statistics.mean(seconds)
     total = mean * math.ceil(num_left / workers)  # side by side
-    say(f"  time      about {duration(mean)} a trial unpruned, at most {duration(total)} for {num_left}")
+    say(f"  time      about {duration(mean)} a trial, {duration(total)} for {num_left} if none is pruned")
     if total > LONG_SECONDS:
         say(f"            {_shorter(setup.stored.study)}")
 

@@ -1,6 +1,7 @@
 """python -m search.run: run a study until it has so many trials; the same command again goes on."""
 
 import os
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -172,6 +173,8 @@ def _run(
         runs.mkdir(parents=True, exist_ok=True)
         open_storage(url, create=True)
         crew.start_others()
+        if sys.stderr.isatty():
+            print("Loading torch and timm, which takes some seconds ...", file=sys.stderr)
         slot = slots[0]
         order = Order(
             url,

@@ -166,7 +166,11 @@ def _cause(error: str) -> str:
 
 
 def _interrupted(count: int) -> str:
-    return f" Processes were stopped or died {count} time{_s(count)}; their trials went on." if count else ""
+    return (
+        f" Processes were stopped or died {count} time{_s(count)}; such trials go on from their last evaluation."
+        if count
+        else ""
+    )
 
 
 def _number(value: float | None) -> str:

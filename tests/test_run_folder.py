@@ -46,6 +46,7 @@ def test_folder_holds_all_of_a_run(few_photos: Dataset, tmp_path: Path) -> None:
     assert (folder / "confusion.png").read_bytes().startswith(b"\x89PNG")
     names = {"config.toml", "best.safetensors", "valid.npz", "history.json", "confusion.png"}
     assert {path.name for path in folder.iterdir()} == names
+    assert len({path.stat().st_mode for path in folder.iterdir()}) == 1  # whoever may read one may read all
     found = finished_result(folder, TINY, ORIGIN)
     assert found is not None
     assert (found.history, found.num_planned) == (result.history, 2)
