@@ -59,19 +59,19 @@ def augment(
         image_BCHW = flip(image_BCHW, _choose(image_BCHW, generator))
     image_BCHW = image_BCHW.to(torch.float32).div_(255)
     if "gaussian" in names:
-        std_B = _strength(image_BCHW, NOISE_STD, 0.0, generator)
-        image_BCHW = _where_it_acts(image_BCHW, std_B, 0.0, lambda image, std: add_noise(image, std, generator))
+        image_BCHW = _on_half(
+            image_BCHW, lambda image, std: add_noise(image, std, generator), NOISE_STD, 0.0, generator
+        )
     if "blur" in names:
         height, width = image_BCHW.shape[2:]
-        sigma_B = _strength(image_BCHW, BLUR_SIGMA, 0.0, generator) * height
         size = blur_kernel_size(height, width)
-        image_BCHW = _where_it_acts(image_BCHW, sigma_B, 0.0, lambda image, sigma: blur(image, sigma, size))
+        image_BCHW = _on_half(
+            image_BCHW, lambda image, share: blur(image, share * height, size), BLUR_SIGMA, 0.0, generator
+        )
     if "sharpness" in names:
-        factor_B = _strength(image_BCHW, SHARPNESS_FACTOR, 1.0, generator)
-        image_BCHW = _where_it_acts(image_BCHW, factor_B, 1.0, adjust_sharpness)
+        image_BCHW = _on_half(image_BCHW, adjust_sharpness, SHARPNESS_FACTOR, 1.0, generator)
     if "contrast" in names:
-        factor_B = _strength(image_BCHW, CONTRAST_FACTOR, 1.0, generator)
-        image_BCHW = _where_it_acts(image_BCHW, factor_B, 1.0, adjust_contrast)
+        image_BCHW = _on_half(image_BCHW, adjust_contrast, CONTRAST_FACTOR, 1.0, generator)
     if "cutmix" in names:
         batch, _, height, width = image_BCHW.shape
         box_B4 = draw_boxes(batch, height, width, generator, image_BCHW.device)
@@ -190,13 +190,18 @@ def _strength(
     return torch.where(chosen_B, draw_B * (high - low) + low, unchanged)
 
 
-def _where_it_acts(
-    image_BCHW: Tensor, strength_B: Tensor, unchanged: float, kernel: Callable[[Tensor, Tensor], Tensor]
+def _on_half(
+    image_BCHW: Tensor,
+    kernel: Callable[[Tensor, Tensor], Tensor],
+    low_high: tuple[float, float],
+    unchanged: float,
+    generator: torch.Generator,
 ) -> Tensor:
-    """``kernel(image_BCHW, strength_B)``, on a CPU of those samples alone that it changes, in place.
+    """``kernel(image_BCHW, strength_B)`` with drawn strengths; on a CPU, of the chosen samples alone, and in place.
 
-    On a GPU of all of them: there only the device knows which ones they are, and nobody waits for it.
+    On a GPU of all of them: there only the device knows which ones are chosen, and nobody waits for it.
     """
+    strength_B = _strength(image_BCHW, low_high, unchanged, generator)
     if image_BCHW.device.type != "cpu":
         return kernel(image_BCHW, strength_B)
     index = (strength_B != unchanged).nonzero()[:, 0]

@@ -51,12 +51,12 @@ def _draw(share_KK: np.ndarray, text_KK: np.ndarray, task: str, title: str) -> I
     """One matrix with its title and names. ``share_KK``: how dark, in [0, 1]; ``text_KK``: what the cells say."""
     names = [short_name(name) for name in CLASS_NAMES[task]]
     labels = [_text(name, _font(NAME_SIZE)) for name in names]
-    above = [label.rotate(90, expand=True) for label in labels] if len(names) > 3 else labels
+    upright = [label.rotate(90, expand=True) for label in labels] if len(names) > 3 else labels
     across, down = _text("predicted", _font(AXIS_SIZE)), _text("true", _font(AXIS_SIZE)).rotate(90, expand=True)
     heading, cells = _text(title, _font(TITLE_SIZE)), _cells(share_KK, text_KK)
     left = down.width + max(label.width for label in labels) + 2 * GAP
     upper = heading.height + GAP
-    lower = upper + cells.height + 2 * GAP + max(label.height for label in above)
+    lower = upper + cells.height + 2 * GAP + max(label.height for label in upright)
     right = max(left + cells.width, left + (cells.width + heading.width) // 2 + 1)
     sheet = Image.new("RGB", (right, lower + across.height), "white")
     sheet.paste(heading, (left + (cells.width - heading.width) // 2, 0))
@@ -64,7 +64,7 @@ def _draw(share_KK: np.ndarray, text_KK: np.ndarray, task: str, title: str) -> I
     sheet.paste(down, (0, upper + (cells.height - down.height) // 2))
     sheet.paste(across, (left + (cells.width - across.width) // 2, lower))
     side = cells.width // len(names)
-    for index, (beside, below) in enumerate(zip(labels, above, strict=True)):
+    for index, (beside, below) in enumerate(zip(labels, upright, strict=True)):
         middle = index * side + side // 2
         sheet.paste(beside, (left - GAP - beside.width, upper + middle - beside.height // 2))
         sheet.paste(below, (left + middle - below.width // 2, upper + cells.height + GAP))
