@@ -1,6 +1,5 @@
 """python -m search.confirm: train a study's finalists and its baseline again, judged by people who chose nobody."""
 
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -96,9 +95,10 @@ def _run(
     from search.rounds import Plan
     from search.storage import load_study, open_storage
     from search.stored import read_stored
+    from search.times import uptime
     from search.workers import Supervisor
 
-    since = time.time()
+    since = uptime()
     crew.start(crew.slots[0])
     crew.start_others()
     config = wanted.config(dict(wanted.study.baseline))

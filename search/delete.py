@@ -106,20 +106,29 @@ def _delete(study: "optuna.Study", runs: Path) -> None:
     import optuna
 
     from search.remains import empty_trash, folder_of, pictures_of, set_aside
-    from search.storage import backend_of, exclusive, load_study
+    from search.storage import backend_of, has_study, load_study
+    from search.turns import in_turn
 
-    storage = backend_of(study)
-    folder = folder_of(study, runs)
-    with exclusive(storage, study.study_name):
-        study = load_study(storage, study.study_name)  # it may have been deleted, or gone on, while we asked
+    storage, name = backend_of(study), study.study_name
+    tries = 0
+
+    def decide() -> None:
+        nonlocal tries
+        tries += 1
+        if tries > 1 and not has_study(storage, name):
+            return  # it is gone, and the word of that was lost with the connection
+        study = load_study(storage, name)  # it may have been deleted, or gone on, while we asked
         _check_nobody_runs(study, runs)
+        folder = folder_of(study, runs)
         # the database last: cut off before, the study is still there, and the same command goes on
         for path in pictures_of(study, runs):
             path.unlink(missing_ok=True)
         if folder is not None:
             set_aside(folder)
         _forget(study)
-        optuna.delete_study(study_name=study.study_name, storage=storage)
+        optuna.delete_study(study_name=name, storage=storage)
+
+    in_turn(storage, name, decide)
     empty_trash(runs)  # takes its time, and others wait for the lock
 
 

@@ -2,7 +2,6 @@
 
 import os
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -160,6 +159,7 @@ def _run(
     from search.crew import Crew
     from search.orders import Order
     from search.storage import default_url, open_storage
+    from search.times import uptime
     from search.workers import Supervisor
 
     url = storage_url or default_url(runs)
@@ -185,7 +185,7 @@ def _run(
             slot=slot.name,
             cores=slot.cores,
             workers=len(slots),
-            since=time.time(),
+            since=uptime(),
             plan=True,
             **asked,
         )
