@@ -225,17 +225,7 @@ class PatientStorage(RDBStorage):
         assert self.grace_period is not None
         if self.back_since is not None and time.monotonic() - self.back_since < self.grace_period:
             return []
-        return self.patiently(lambda: self._stale_since_the_start(study_id))
-
-    def _stale_since_the_start(self, study_id: int) -> list[int]:
-        stale = RDBStorage._get_stale_trial_ids(self, study_id)
-        if stale and self.engine.dialect.name == "postgresql":
-            asked = "SELECT extract(epoch FROM clock_timestamp() - pg_postmaster_start_time())"
-            with self.engine.connect() as connection:
-                up_seconds = float(connection.execute(sqlalchemy.text(asked)).scalar_one())
-            if self.grace_period is not None and up_seconds < self.grace_period:
-                return []
-        return stale
+        return self.patiently(lambda: RDBStorage._get_stale_trial_ids(self, study_id))
 
     # what can be repeated: reading, and setting to the same value
 

@@ -22,6 +22,10 @@ TABLES = {"studies", "trials", "version_info"}
 BUSY_SECONDS = 10
 
 
+class NoStudiesError(UserError):
+    """A database that is empty, or was not made to its end."""
+
+
 def reader_of(path: Path) -> Callable[[], sqlite3.Connection]:
     """Opens connections that cannot write. Each looks anew whether somebody writes by now."""
 
@@ -90,4 +94,4 @@ def check_tables(tables: Iterable[str], shown: str, create: bool = False) -> Non
             " sqlite:///runs/studies.db."
         )
     if not create:
-        raise UserError(f"{shown} holds no studies yet; `python -m search.run` makes the first.")
+        raise NoStudiesError(f"{shown} holds no studies yet; `python -m search.run` makes the first.")

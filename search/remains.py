@@ -11,7 +11,7 @@ import optuna
 from optuna.storages import RDBStorage
 
 from maskcls.errors import UserError
-from search.storage import backend_of, default_url, has_study, is_there, load_study, open_storage
+from search.storage import backend_of, default_url, has_study, is_there, load_study, open_to_read
 from search.stored import KEY
 
 TRASH = "~"
@@ -30,7 +30,7 @@ def folder_of(study: optuna.Study, runs: Path) -> Path | None:
         return None
     default = default_url(runs)
     is_other = not _is_default(backend_of(study), runs) and is_there(default)
-    if is_other and has_study(open_storage(default, create=False), name):
+    if is_other and has_study(open_to_read(default), name):
         raise UserError(
             f"{folder} is the folder of another study {name!r}, the one in {runs}/studies.db."
             " Give the --runs folder that goes with this --storage."

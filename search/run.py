@@ -199,13 +199,17 @@ def _has_all(url: str, name: str, wanted: "Stored", runs: Path, storage_url: str
     """
     from search.grow import widened
     from search.limits import count_finished
-    from search.storage import has_study, is_there, load_study, open_storage
+    from search.reading import NoStudiesError
+    from search.storage import has_study, is_there, load_study, open_to_read
     from search.stored import check_same, is_whole, read_search
     from search.summary import summarise
 
     if not is_there(url):
         return False
-    storage = open_storage(url, create=False)
+    try:
+        storage = open_to_read(url)
+    except NoStudiesError:
+        return False
     if not has_study(storage, name):
         return False
     study = load_study(storage, name)
