@@ -35,6 +35,7 @@ def main(
 ) -> None:
     """Write a study's report: report.html, which needs nothing else, and report.md with its drawings."""
     from search.answering import answer_of
+    from search.names import folder_in
     from search.report_data import Material, Options
     from search.report_making import make_report
     from search.storage import default_url, load_study, open_to_read
@@ -47,7 +48,7 @@ def main(
     options = Options(runs, storage, data, not no_photos, prior)
     material = Material(found, stored, answer_of(found, stored, runs), options)
     report = make_report(material)
-    page, twin = _write(report, out or runs / study / "report")
+    page, twin = _write(report, out or folder_in(runs, study) / "report")
     _share(material, page, twin)
     say(" ".join(report.sentences))
     say(f"{page}")
@@ -62,7 +63,9 @@ def _share(material: "Material", page: Path, twin: Path) -> None:
 
     url = material.options.storage or default_url(material.options.runs)
     try:
-        share(replace(material, study=load_study(open_storage(url, create=False), material.study.study_name)), page, twin)
+        share(
+            replace(material, study=load_study(open_storage(url, create=False), material.study.study_name)), page, twin
+        )
     except (DatabaseError, UserError, OSError) as error:
         say(f"The dashboard's copy was left out: {str(error).rstrip('.')}.")
 

@@ -11,17 +11,13 @@ import typer
 from maskcls.cli import run_command, say
 from maskcls.config import parse_assignment
 from maskcls.errors import UserError
+from search.names import checked_name
 from search.slots import find_gpus, make_slots
 
 if TYPE_CHECKING:
     from search.slots import Slot
     from search.stored import Stored
     from search.study import Study
-
-NAME_CHARACTERS = "letters, digits, '.', '_' and '-'"
-LONGEST_NAME = 100
-TAKEN_NAMES = ("cache", "artifacts", "studies.db", "synthetic")
-"""What else lies in the runs folder begins with one of these."""
 
 
 def main(
@@ -93,7 +89,7 @@ def main(
         data = None  # the study brings its own photos; only an explicit --data means others
     is_preview = data is None and not document.synthetic
     chosen = _arrange(document, is_preview, data, set_ or [], people)
-    stored_as = _check_name(name or Path(study).stem + ("-preview" if is_preview else ""))
+    stored_as = checked_name(name or Path(study).stem + ("-preview" if is_preview else ""))
     if from_ is not None and name is None:
         raise UserError("--from copies a study under a new name; give it by --name.")
     from maskcls.dataset import SYNTHETIC
@@ -124,18 +120,6 @@ def _arrange(document: "Study", is_preview: bool, data: str | None, settings: li
     if people is not None:
         assignments["people"] = people
     return pin(document, assignments)
-
-
-def _check_name(name: str) -> str:
-    """The name is a folder's too."""
-    if not name.strip(".") or not all(letter.isalnum() or letter in "._-" for letter in name):
-        raise UserError(f"A study's name is made of {NAME_CHARACTERS}, not {name!r}. Use --name.")
-    if len(name) > LONGEST_NAME or name.startswith(TAKEN_NAMES):
-        raise UserError(
-            f"A study's name names its folder too: at most {LONGEST_NAME} characters, and not beginning with"
-            f" {', '.join(TAKEN_NAMES)}. Use another --name than {name!r}."
-        )
-    return name
 
 
 def check_policy(wanted: "Stored") -> None:

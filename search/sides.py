@@ -112,6 +112,7 @@ def _load(path: Path) -> Predictions:
 
 def _of_trial(name: str, number: int, storage: str | None, runs: Path) -> Side:
     from search.live import describe_values
+    from search.names import folder_in
     from search.replicates import runs_by_setting, setting
     from search.shelf import Shelf
     from search.space import values_of
@@ -124,7 +125,7 @@ def _of_trial(name: str, number: int, storage: str | None, runs: Path) -> Side:
     trials = study.get_trials(deepcopy=False)
     if number >= len(trials):
         raise UserError(f"Study {name} has no trial {number}; its trials are 0 to {len(trials) - 1}.")
-    trial, shelf = trials[number], Shelf(runs / name, task)
+    trial, shelf = trials[number], Shelf(folder_in(runs, name), task)
     found = shelf.predictions(trial)
     if found is None:
         raise UserError(

@@ -21,7 +21,7 @@ from search.limits import epochs_spent, trials_since_best
 from search.replicates import incumbent, noise, runs_by_setting, setting, values_of_runs
 from search.space import values_of
 from search.storage import backend_of
-from search.stored import KEY, Stored
+from search.stored import Stored, confirms, document_in
 from search.study import encode
 from search.times import began_at, ended_at
 from search.trials import WORKER, is_lost
@@ -36,18 +36,18 @@ STATES = {
 
 
 def overview_of(study: optuna.Study) -> dict[str, Any]:
-    """One study in a line; also of a study that was not made by search.run, whose question is None."""
+    """One study in a line; also of a study that was not made by search.run: it has no question, and no best, which
+    for another program may be the lowest, or one of several."""
     trials = study.get_trials(deepcopy=False)
     running = runs_of(study, trials)
-    document = study.user_attrs.get(KEY, {})
-    confirms = document.get("confirmation")
+    document, of = document_in(study), confirms(study)
     return {
         "name": study.study_name,
-        "question": document.get("question"),
-        "confirms": confirms and confirms["of"],
+        "question": None if document is None else document["question"],
+        "confirms": of,
         "trials": _counts(trials),
         "gone": sum(found["gone"] for found in running),
-        "best": _short(_best(trials, is_search=not confirms)),
+        "best": _short(_best(trials, is_search=document is not None and of is None)),
         "last_event": _last_event(trials),
     }
 
