@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from maskcls.errors import UserError
+from maskcls.errors import OutsideError, UserError
 
 
 def run_command(command: Callable[..., Any]) -> NoReturn:
@@ -27,6 +27,8 @@ def run_command(command: Callable[..., Any]) -> NoReturn:
         status = app(standalone_mode=False)
     except UserError as error:
         fail(str(error))
+    except OutsideError as error:
+        fail(str(error), status=1)
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
         fail(f"The system refused: {error.strerror or error}{where}.")
@@ -41,10 +43,10 @@ def run_command(command: Callable[..., Any]) -> NoReturn:
     sys.exit(status if isinstance(status, int) else 0)
 
 
-def fail(message: str) -> NoReturn:
-    """Say what is wrong on stderr, in one line, and exit with status 2."""
+def fail(message: str, status: int = 2) -> NoReturn:
+    """Say what is wrong on stderr, in one line, and exit: with 2 for bad input, with 1 for what went away."""
     print(f"error: {message}", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(status)
 
 
 def say(message: str = "") -> None:

@@ -8,6 +8,13 @@ class UserError(ValueError):
     """Bad input. Its text is one or two sentences: the rule, the value that broke it, the remedy."""
 
 
+class OutsideError(Exception):
+    """What the program needs and nobody here can mend went away: a database's server, a disk. Its text is one line.
+
+    Commands end with it and exit status 1; the same command goes on later.
+    """
+
+
 def some(items: Iterable[object], limit: int = 5) -> str:
     """The first few of ``items`` for a message, and how many more there are."""
     listed = [str(item) for item in items]

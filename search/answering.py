@@ -17,6 +17,7 @@ from search.answer_text import put_in_words
 from search.confirmation import read_confirmation
 from search.keep import best_trials
 from search.limits import FINISHED
+from search.names import folder_in
 from search.policy import is_replicate
 from search.replicates import noise, runs_by_setting, setting, values_of_runs
 from search.shelf import Shelf
@@ -28,7 +29,7 @@ def answer_of(study: optuna.Study, stored: Stored, runs: Path) -> Answer:
     """What the study says so far; ``runs`` is the folder where its trials' predictions lie. Needs no GPU, no torch."""
     config = stored.config(dict(stored.study.baseline))
     trials = study.get_trials(deepcopy=False, states=FINISHED)
-    evidence = Evidence(stored, trials, Shelf(runs / study.study_name, config.task))
+    evidence = Evidence(stored, trials, Shelf(folder_in(runs, study.study_name), config.task))
     found = factors(stored.study.scientific)
     comparisons = sum(len(factor.levels) - 1 for factor in found)
     return put_in_words(

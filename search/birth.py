@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import optuna
-from optuna.storages import RDBStorage
 
 from maskcls.cli import say
 from maskcls.provenance import commit, versions
@@ -13,13 +12,15 @@ from search.limits import count_finished
 from search.notes import show_study
 from search.objective import Setup
 from search.orders import Order
+from search.patient import PatientStorage
 from search.plan import show_estimate, show_plan
-from search.storage import create_study, exclusive, has_study, load_study
+from search.storage import create_study, has_study, load_study
 from search.stored import GROWN_FROM, KEY, Stored, check_same, is_whole, read_search, read_stored
 from search.trials import requeue_lost
+from search.turns import in_turn
 
 
-def find_or_make(setup: Setup, storage: RDBStorage, order: Order) -> None:
+def find_or_make(setup: Setup, storage: PatientStorage, order: Order) -> None:
     """Show what will be done, then store the study or what has changed of it. Raises UserError when they differ."""
     grown_from = _origin(setup, storage, order)
     study = load_study(storage, setup.name) if is_made(storage, setup.name) else grown_from
@@ -29,17 +30,20 @@ def find_or_make(setup: Setup, storage: RDBStorage, order: Order) -> None:
     show_plan(setup, limits, finished, order.workers)
     show_estimate(setup, setup.dataset(setup.baseline), limits.n_trials - finished, order.workers)
     say()
-    with exclusive(storage, setup.name):  # another first command may have got as far
-        if is_made(storage, setup.name):
-            _keep_wider(load_study(storage, setup.name), setup)
-        else:
-            _make(setup, storage, grown_from)
+    in_turn(storage, setup.name, lambda: _store(setup, storage, grown_from))
     lost = requeue_lost(load_study(storage, setup.name))
     if lost:
         say(f"Cut off earlier, and going on from the last evaluation: trial {', '.join(map(str, lost))}.")
 
 
-def _origin(setup: Setup, storage: RDBStorage, order: Order) -> optuna.Study | None:
+def _store(setup: Setup, storage: PatientStorage, grown_from: optuna.Study | None) -> None:
+    if is_made(storage, setup.name):  # another first command may have got as far
+        _keep_wider(load_study(storage, setup.name), setup)
+    else:
+        _make(setup, storage, grown_from)
+
+
+def _origin(setup: Setup, storage: PatientStorage, order: Order) -> optuna.Study | None:
     """The study to copy; None when none is asked for, or when its copy is made already by this very command."""
     if order.grown_from is None:
         return None
@@ -51,12 +55,12 @@ def _origin(setup: Setup, storage: RDBStorage, order: Order) -> optuna.Study | N
     return old
 
 
-def is_made(storage: RDBStorage, name: str) -> bool:
+def is_made(storage: PatientStorage, name: str) -> bool:
     """Whether the study is there with its document; a process killed in between leaves one without."""
     return has_study(storage, name) and is_whole(load_study(storage, name))
 
 
-def _as_it_will_be(setup: Setup, storage: RDBStorage, study: optuna.Study | None, order: Order) -> Stored:
+def _as_it_will_be(setup: Setup, storage: PatientStorage, study: optuna.Study | None, order: Order) -> Stored:
     """The document to store: with the warm starts, which are chosen once."""
     wanted = setup.stored
     if study is None:
@@ -80,7 +84,7 @@ def _keep_wider(study: optuna.Study, setup: Setup) -> None:
         say()
 
 
-def _make(setup: Setup, storage: RDBStorage, grown_from: optuna.Study | None) -> None:
+def _make(setup: Setup, storage: PatientStorage, grown_from: optuna.Study | None) -> None:
     """A new study; its document last, so that one that was cut off is made anew."""
     if has_study(storage, setup.name):
         optuna.delete_study(study_name=setup.name, storage=storage)

@@ -34,9 +34,9 @@ def main(
     """
     _check_out(out)
     from search.composing import compose
-    from search.storage import default_url, open_storage
+    from search.storage import default_url, open_to_read
 
-    opened = open_storage(storage or default_url(runs), create=False)
+    opened = open_to_read(storage or default_url(runs))
     compose({"mask": mask, "gender": gender, "age": age}, out, against, opened, runs)
 
 

@@ -1,6 +1,5 @@
 """python -m search.confirm: train a study's finalists and its baseline again, judged by people who chose nobody."""
 
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -56,7 +55,8 @@ def main(
     from search.confirm_text import summarise
     from search.crew import Crew
     from search.limits import count_finished
-    from search.rounds import Plan
+    from search.names import folder_in
+    from search.rounds import SUFFIX, Plan
     from search.slots import find_gpus, make_slots
     from search.storage import default_url, load_study, open_storage
     from search.stored import read_search
@@ -64,6 +64,7 @@ def main(
     url = storage or default_url(runs)
     opened = open_storage(url, create=False)
     searched = load_study(opened, study)
+    folder_in(runs, study + SUFFIX)  # where the trainings' files are to be
     stored = read_search(searched)
     there = find(opened, study)
     wanted = document(searched, stored, there, top, repeats)
@@ -96,9 +97,10 @@ def _run(
     from search.rounds import Plan
     from search.storage import load_study, open_storage
     from search.stored import read_stored
+    from search.times import uptime
     from search.workers import Supervisor
 
-    since = time.time()
+    since = uptime()
     crew.start(crew.slots[0])
     crew.start_others()
     config = wanted.config(dict(wanted.study.baseline))

@@ -6,7 +6,6 @@ Who is trained again is decided once, by the first command; more repeats may be 
 from dataclasses import replace
 
 import optuna
-from optuna.storages import RDBStorage
 
 from maskcls.cli import say
 from maskcls.config import change
@@ -15,14 +14,16 @@ from maskcls.errors import UserError
 from maskcls.provenance import commit, versions
 from search.finalists import choose
 from search.notes import show_study
+from search.patient import PatientStorage
 from search.rounds import SUFFIX, Plan
 from search.standing import runs_of
-from search.storage import create_study, exclusive, has_study, load_study
+from search.storage import create_study, has_study, load_study
 from search.stored import KEY, Stored, is_whole, read_stored
 from search.trials import requeue_lost
+from search.turns import in_turn
 
 
-def find(storage: RDBStorage, of: str) -> optuna.Study | None:
+def find(storage: PatientStorage, of: str) -> optuna.Study | None:
     """The confirmation of a study; None while it has none. Raises UserError when its name is taken."""
     name = of + SUFFIX
     if not has_study(storage, name) or not is_whole(load_study(storage, name)):
@@ -101,14 +102,17 @@ def check_rounds(table: Table, stored: Stored, repeats: int) -> list[Table]:
     return rounds
 
 
-def store(storage: RDBStorage, wanted: Stored) -> optuna.Study:
+def store(storage: PatientStorage, wanted: Stored) -> optuna.Study:
     """The confirmation's study, new or with what it is to have from now on; its lost trials back in the queue."""
     name = Plan.of_document(wanted).of + SUFFIX
-    with exclusive(storage, name):  # another first command may have got as far
-        if has_study(storage, name) and is_whole(load_study(storage, name)):
+
+    def decide() -> None:
+        if has_study(storage, name) and is_whole(load_study(storage, name)):  # another first command got as far
             _update(load_study(storage, name), wanted)
         else:
             _make(storage, name, wanted)
+
+    in_turn(storage, name, decide)
     study = load_study(storage, name)
     lost = requeue_lost(study)
     if lost:
@@ -125,7 +129,7 @@ def _update(study: optuna.Study, wanted: Stored) -> None:
         study.set_user_attr(KEY, replace(begun, confirmation=more).to_json())
 
 
-def _make(storage: RDBStorage, name: str, wanted: Stored) -> None:
+def _make(storage: PatientStorage, name: str, wanted: Stored) -> None:
     if has_study(storage, name):  # cut off before it had its document
         optuna.delete_study(study_name=name, storage=storage)
     facts = {"question": wanted.study.question, "commit": commit(), "versions": versions()}

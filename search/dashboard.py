@@ -1,5 +1,6 @@
 """python -m search.dashboard: optuna-dashboard on the study database, with the trials' pictures."""
 
+import contextlib
 import secrets
 import socket
 from pathlib import Path
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 LOOPBACK = "127.0.0.1"
 """This machine only. The dashboard itself knows no passwords, and whoever reaches it can change the studies."""
+
+PATIENCE_SECONDS = 30
+"""A page waits so long for a database that is away; the next one finds it again later."""
 
 EVERYWHERE = ("0.0.0.0", "::")
 
@@ -38,11 +42,11 @@ def main(
     """Serve optuna-dashboard for the studies until Ctrl-C: on this machine only, or elsewhere with a token."""
     from search.gate import TokenGate
     from search.server import find_address, is_loopback, make_server
-    from search.storage import default_url, open_storage
+    from search.storage import default_url, open_as_allowed
 
     if token is not None and not token.strip():
         raise UserError("An empty --token keeps nobody out; give another one, or none to have one made.")
-    opened = open_storage(storage or default_url(runs), create=False)
+    opened = open_as_allowed(storage or default_url(runs), patience=PATIENCE_SECONDS)
     family, address = find_address(host, port)
     if token is None and not is_loopback(address):
         token = secrets.token_urlsafe()
@@ -58,7 +62,8 @@ def _application(storage: "RDBStorage", runs: Path) -> "WSGIApplication":
     from optuna.artifacts import FileSystemArtifactStore
 
     pictures = runs / "artifacts"
-    pictures.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(OSError):  # of somebody who may only read
+        pictures.mkdir(parents=True, exist_ok=True)
     return optuna_dashboard.wsgi(storage, artifact_store=FileSystemArtifactStore(pictures))
 
 

@@ -49,29 +49,29 @@ def _confirmations(storage: "RDBStorage", name: str) -> "list[optuna.Study]":
     """The study's confirmation, if it has one: it says nothing without the study, and goes with it."""
     from search.rounds import SUFFIX
     from search.storage import has_study, load_study
-    from search.stored import KEY
+    from search.stored import confirms
 
     if not has_study(storage, name + SUFFIX):
         return []
     found = load_study(storage, name + SUFFIX)
-    confirms = found.user_attrs.get(KEY, {}).get("confirmation")
-    return [found] if confirms and confirms["of"] == name else []
+    return [found] if confirms(found) == name else []
 
 
 def _forget(study: "optuna.Study") -> None:
     """The verdict of a confirmation goes with it."""
     from search.confirmation import store_confirmation
     from search.storage import backend_of, has_study, load_study
-    from search.stored import KEY
+    from search.stored import confirms
 
-    confirms = study.user_attrs.get(KEY, {}).get("confirmation")
-    if confirms and has_study(backend_of(study), confirms["of"]):
-        store_confirmation(load_study(backend_of(study), confirms["of"]), None)
+    of = confirms(study)
+    if of is not None and has_study(backend_of(study), of):
+        store_confirmation(load_study(backend_of(study), of), None)
 
 
 def _check_nobody_runs(study: "optuna.Study", runs: Path) -> None:
     """Raise UserError, naming the processes, while any run trials of the study, or are about to."""
     from maskcls.lock import is_held
+    from search.names import is_name
     from search.standing import runs_of
 
     alive = [run for run in runs_of(study, study.get_trials(deepcopy=False)) if not run["gone"]]
@@ -79,7 +79,7 @@ def _check_nobody_runs(study: "optuna.Study", runs: Path) -> None:
         who = "; ".join(f"trial {run['trial']} on {run['host']}, process {run['pid']} ({run['slot']})" for run in alive)
         raise UserError(f"Study {study.study_name!r} is running: {who}. Stop that first (Ctrl-C in its terminal).")
     logs = runs / study.study_name / "logs"  # which every worker holds, between its trials too
-    if logs.is_dir() and is_held(logs):
+    if is_name(study.study_name) and logs.is_dir() and is_held(logs):
         raise UserError(f"Workers of study {study.study_name!r} are up. Stop that first (Ctrl-C in its terminal).")
 
 
@@ -106,20 +106,29 @@ def _delete(study: "optuna.Study", runs: Path) -> None:
     import optuna
 
     from search.remains import empty_trash, folder_of, pictures_of, set_aside
-    from search.storage import backend_of, exclusive, load_study
+    from search.storage import backend_of, has_study, load_study
+    from search.turns import in_turn
 
-    storage = backend_of(study)
-    folder = folder_of(study, runs)
-    with exclusive(storage, study.study_name):
-        study = load_study(storage, study.study_name)  # it may have been deleted, or gone on, while we asked
+    storage, name = backend_of(study), study.study_name
+    tries = 0
+
+    def decide() -> None:
+        nonlocal tries
+        tries += 1
+        if tries > 1 and not has_study(storage, name):
+            return  # it is gone, and the word of that was lost with the connection
+        study = load_study(storage, name)  # it may have been deleted, or gone on, while we asked
         _check_nobody_runs(study, runs)
+        folder = folder_of(study, runs)
         # the database last: cut off before, the study is still there, and the same command goes on
         for path in pictures_of(study, runs):
             path.unlink(missing_ok=True)
         if folder is not None:
             set_aside(folder)
         _forget(study)
-        optuna.delete_study(study_name=study.study_name, storage=storage)
+        optuna.delete_study(study_name=name, storage=storage)
+
+    in_turn(storage, name, decide)
     empty_trash(runs)  # takes its time, and others wait for the lock
 
 

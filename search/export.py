@@ -33,10 +33,10 @@ def main(
     from optuna.trial import TrialState
 
     from search.confirmation import read_confirmation
-    from search.storage import default_url, load_study, open_storage
+    from search.storage import default_url, load_study, open_to_read
     from search.stored import read_search, read_stored
 
-    stored_study = load_study(open_storage(storage or default_url(runs), create=False), study)
+    stored_study = load_study(open_to_read(storage or default_url(runs)), study)
     stored = read_search(stored_study) if trial is None else read_stored(stored_study)
     trials = stored_study.get_trials(deepcopy=False)
     outcome = read_confirmation(stored_study) if trial is None else None

@@ -5,9 +5,12 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial
 
 from maskcls.errors import one_line
+from search.database_errors import DatabaseError, chain, reason
+from search.times import ended_at
 
 FAILURES = "failures"
 """Trial attribute: a list of {"kind", "error", "when"}, one for each time it failed."""
@@ -16,6 +19,7 @@ INTERRUPTIONS = "interruptions"
 """Trial attribute: how often its process was stopped or died."""
 
 OUT_OF_MEMORY, DIVERGED, UNREADABLE, CRASH = "out of memory", "diverged", "unreadable data", "crash"
+UNKNOWN_VALUES = "values that cannot be had"
 
 MOST_TRIES = 3
 """A crash is tried again twice."""
@@ -33,9 +37,16 @@ LAST, TOO_MANY = 20, 10
 MOST_TEXT = 1000
 """Characters of an error that are kept in the database; all of it is in the trial's crash.txt."""
 
-DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
-DISK_TEXTS = ("No space left on device", "os error 28", "disk is full", "readonly database", "Read-only file system")
-"""Libraries that write for us say it in words: safetensors (in Rust), SQLite."""
+DISK = (
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR,
+    errno.EEXIST, errno.EISDIR, errno.ENODEV, errno.ENXIO, errno.ESTALE,
+)  # fmt: skip
+DISK_TEXTS = (
+    "No space left on device", "Disk quota exceeded", "File too large", "Input/output error", "Read-only file system",
+    "Stale file handle", "(os error 28)", "(os error 122)", "(os error 27)", "(os error 5)", "(os error 30)",
+    "disk is full", "disk I/O error", "readonly database",
+)  # fmt: skip
+"""Libraries that write for us say it in words: safetensors (in Rust), SQLite, PyTorch."""
 
 
 def failure(kind: str, error: str) -> dict[str, Any]:
@@ -72,9 +83,9 @@ def reason_to_give_up(trials: Sequence[FrozenTrial], since: float) -> str:
         (found["when"], found["error"]) for trial in trials for found in failures_of(trial) if found["kind"] in bad
     ]
     ends = [
-        (trial.datetime_complete.timestamp(), "")
+        (ended, "")
         for trial in trials
-        if trial.datetime_complete is not None and trial.state.name in ("COMPLETE", "PRUNED")
+        if trial.state.name in ("COMPLETE", "PRUNED") and (ended := ended_at(trial)) is not None
     ]
     attempts = sorted(attempt for attempt in crashes + ends if attempt[0] >= since)
     causes = [cause for _, cause in attempts if cause]
@@ -85,12 +96,19 @@ def reason_to_give_up(trials: Sequence[FrozenTrial], since: float) -> str:
     return ""
 
 
+def cause_outside(error: BaseException) -> str:
+    """``the disk: ...`` or ``the database: ...`` when the fault is theirs, and no other trial will do better now; else
+    an empty string."""
+    if is_of_the_disk(error):
+        return f"the disk: {reason(error)}"
+    if any(isinstance(found, DatabaseError | StorageInternalError) for found in chain(error)):
+        return f"the database: {reason(error)}"
+    return ""
+
+
 def is_of_the_disk(error: BaseException | None) -> bool:
-    """Whether the cause is a disk that is full or not to be written to: then no other trial will do better."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in DISK:
-            return True
-        if any(text in str(error) for text in DISK_TEXTS):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+    """Whether the cause is a disk that is full, failing or not to be written to."""
+    return any(
+        (isinstance(found, OSError) and found.errno in DISK) or any(text in str(found) for text in DISK_TEXTS)
+        for found in chain(error)
+    )

@@ -24,14 +24,14 @@ from maskcls.provenance import commit, versions
 from maskcls.result import Result
 from maskcls.run_folder import draw_best, train_into
 from maskcls.weights import Weights
-from search.failures import CRASH, DIVERGED, MOST_TRIES, OUT_OF_MEMORY, UNREADABLE, crashes_of, is_of_the_disk
+from search.failures import CRASH, DIVERGED, MOST_TRIES, OUT_OF_MEMORY, UNREADABLE, cause_outside, crashes_of
 from search.keep import remove_parts, sweep, trial_folder
 from search.live import Watcher
 from search.notes import show_trial
 from search.policy import AnyPolicy
 from search.space import values_of
 from search.stored import Stored
-from search.trials import TakenOverError, check_mine, fail, finish, requeue
+from search.trials import IN_VAIN, TakenOverError, check_mine, fail, finish, requeue
 
 
 @dataclass
@@ -120,11 +120,12 @@ def run_trial(job: Job, trial: optuna.Trial) -> TrialState:
     the trial back in the queue.
     """
     values = values_of(job.setup.stored.study.space, trial.params)
-    repeat = trial.user_attrs.get("repeat")
-    job.watcher.trial_began(trial.number, values if repeat is None else {**values, "repeat": repeat})
+    more = {name: trial.user_attrs[name] for name in ("repeat", IN_VAIN) if name in trial.user_attrs}
+    job.watcher.trial_began(trial.number, {**values, **more})
     try:
         state, value = _train(job, trial, values)
-        check_mine(job.study, trial, job.worker)
+        if state != TrialState.WAITING:
+            finish(job.study, trial, state, value, job.worker)
     except KeyboardInterrupt:
         requeue(job.study, trial, job.worker)
         raise
@@ -136,7 +137,6 @@ def run_trial(job: Job, trial: optuna.Trial) -> TrialState:
     if state == TrialState.WAITING:
         requeue(job.study, trial, job.worker)
     else:
-        finish(job.study, trial, state, value)
         # only now: cut off before, the trial goes on from its files to the same verdict
         sweep(job.study.get_trials(deepcopy=False), job.setup.folder, job.keep)
     job.watcher.trial_ended(trial.number, state, value)
@@ -146,10 +146,11 @@ def run_trial(job: Job, trial: optuna.Trial) -> TrialState:
 def _failed(job: Job, trial: optuna.Trial, error: Exception) -> TrialState:
     """Note what went wrong; the trial is tried again later or is over."""
     text = f"{type(error).__name__}: {error}"
-    if is_of_the_disk(error):
+    outside = cause_outside(error)
+    if outside:
         with contextlib.suppress(optuna.exceptions.StorageInternalError):  # the database is on the same disk
             requeue(job.study, trial, job.worker)  # else its process is seen to be gone
-        raise StopStudyError(f"the disk: {one_line(error)}") from error
+        raise StopStudyError(outside) from error
     _keep_traceback(job.setup.trial_folder(trial.number))
     if isinstance(error, UnreadableDataError):
         fail(job.study, trial, UNREADABLE, str(error), job.worker)

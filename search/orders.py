@@ -34,7 +34,7 @@ class Order:
     keep: int
     cold: bool
     since: float
-    """When the command began, in seconds of time.time: crashes before it do not count."""
+    """When the command began, as times.uptime has it: crashes before it do not count."""
     grown_from: str | None
     plan: bool
     """Whether to show the plan and to store the study first."""

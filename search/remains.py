@@ -1,5 +1,6 @@
 """What a study has on the disk: its folder, and its pictures among those of all studies."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -11,13 +12,15 @@ import optuna
 from optuna.storages import RDBStorage
 
 from maskcls.errors import UserError
-from search.storage import backend_of, default_url, has_study, is_there, load_study, open_storage
-from search.stored import KEY
+from search.names import is_name
+from search.storage import backend_of, default_url, has_study, is_there, load_study, open_to_read
+from search.stored import is_made_here
 
 TRASH = "~"
 """Begins the name of a folder that is on its way out; no study's name can have it."""
 
 ARTIFACTS = "artifacts"
+ARTIFACT_FACTS = {"artifact_id", "filename"}
 
 
 def folder_of(study: optuna.Study, runs: Path) -> Path | None:
@@ -26,11 +29,11 @@ def folder_of(study: optuna.Study, runs: Path) -> Path | None:
     Raises UserError when a study of the same name in the folder's own database has the folder.
     """
     name, folder = study.study_name, runs / study.study_name
-    if KEY not in study.user_attrs or Path(name).name != name or name == ARTIFACTS or not os.path.lexists(folder):
+    if not is_made_here(study) or not is_name(name) or not os.path.lexists(folder):
         return None
     default = default_url(runs)
     is_other = not _is_default(backend_of(study), runs) and is_there(default)
-    if is_other and has_study(open_storage(default, create=False), name):
+    if is_other and has_study(open_to_read(default), name):
         raise UserError(
             f"{folder} is the folder of another study {name!r}, the one in {runs}/studies.db."
             " Give the --runs folder that goes with this --storage."
@@ -73,8 +76,16 @@ def study_artifacts(study: optuna.Study) -> dict[str, str]:
 
 def _artifacts(attributes: Mapping[str, Any]) -> dict[str, str]:
     """Of Optuna's own attributes. One deleted in the dashboard is null there, which optuna.artifacts cannot read."""
-    found = [json.loads(value) for key, value in attributes.items() if key.startswith(f"{ARTIFACTS}:")]
-    return {facts["artifact_id"]: facts["filename"] for facts in found if facts is not None}
+    found = [_facts(value) for key, value in attributes.items() if key.startswith(f"{ARTIFACTS}:")]
+    return {str(facts["artifact_id"]): str(facts["filename"]) for facts in found if facts.keys() >= ARTIFACT_FACTS}
+
+
+def _facts(value: Any) -> dict[str, Any]:
+    """Nothing for what another program has put there."""
+    with contextlib.suppress(TypeError, ValueError):
+        found = json.loads(value)
+        return found if isinstance(found, dict) else {}
+    return {}
 
 
 def size_of(paths: Iterable[Path]) -> int:

@@ -3,6 +3,7 @@
 Works while the study runs: what is not known yet says so. Needs no GPU and imports no torch.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,7 @@ from maskcls.errors import UserError
 
 if TYPE_CHECKING:
     from search.report_blocks import Report
+    from search.report_data import Material
 
 
 def main(
@@ -33,24 +35,39 @@ def main(
 ) -> None:
     """Write a study's report: report.html, which needs nothing else, and report.md with its drawings."""
     from search.answering import answer_of
+    from search.names import folder_in
     from search.report_data import Material, Options
     from search.report_making import make_report
-    from search.report_share import share
-    from search.storage import default_url, load_study, open_storage
+    from search.storage import default_url, load_study, open_to_read
     from search.stored import read_search
 
     if data is not None and not data.is_dir():
         raise UserError(f"There is no folder {data}; --data takes the folder with images/.")
-    found = load_study(open_storage(storage or default_url(runs), create=False), study)
+    found = load_study(open_to_read(storage or default_url(runs)), study)
     stored = read_search(found)
     options = Options(runs, storage, data, not no_photos, prior)
     material = Material(found, stored, answer_of(found, stored, runs), options)
     report = make_report(material)
-    page, twin = _write(report, out or runs / study / "report")
-    share(material, page, twin)
+    page, twin = _write(report, out or folder_in(runs, study) / "report")
+    _share(material, page, twin)
     say(" ".join(report.sentences))
     say(f"{page}")
     say(f"{twin}")
+
+
+def _share(material: "Material", page: Path, twin: Path) -> None:
+    """In the dashboard too, where that may be written to."""
+    from search.database_errors import DatabaseError
+    from search.report_share import share
+    from search.storage import default_url, load_study, open_storage
+
+    url = material.options.storage or default_url(material.options.runs)
+    try:
+        share(
+            replace(material, study=load_study(open_storage(url, create=False), material.study.study_name)), page, twin
+        )
+    except (DatabaseError, UserError, OSError) as error:
+        say(f"The dashboard's copy was left out: {str(error).rstrip('.')}.")
 
 
 def _write(report: "Report", folder: Path) -> tuple[Path, Path]:

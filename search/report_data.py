@@ -20,6 +20,7 @@ from maskcls.resampling import Resamples, resample
 from search.answer import Answer
 from search.keep import best_trials
 from search.limits import FINISHED
+from search.names import folder_in
 from search.replicates import setting
 from search.shelf import Shelf
 from search.space import values_of
@@ -86,7 +87,7 @@ class Material:
     shelf: Shelf = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "shelf", Shelf(self.options.runs / self.study.study_name, self.task))
+        object.__setattr__(self, "shelf", Shelf(folder_in(self.options.runs, self.study.study_name), self.task))
 
     @cached_property
     def config(self) -> TrainConfig:

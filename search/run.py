@@ -2,7 +2,6 @@
 
 import os
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,17 +11,13 @@ import typer
 from maskcls.cli import run_command, say
 from maskcls.config import parse_assignment
 from maskcls.errors import UserError
+from search.names import checked_name
 from search.slots import find_gpus, make_slots
 
 if TYPE_CHECKING:
     from search.slots import Slot
     from search.stored import Stored
     from search.study import Study
-
-NAME_CHARACTERS = "letters, digits, '.', '_' and '-'"
-LONGEST_NAME = 100
-TAKEN_NAMES = ("cache", "artifacts", "studies.db", "synthetic")
-"""What else lies in the runs folder begins with one of these."""
 
 
 def main(
@@ -94,7 +89,7 @@ def main(
         data = None  # the study brings its own photos; only an explicit --data means others
     is_preview = data is None and not document.synthetic
     chosen = _arrange(document, is_preview, data, set_ or [], people)
-    stored_as = _check_name(name or Path(study).stem + ("-preview" if is_preview else ""))
+    stored_as = checked_name(name or Path(study).stem + ("-preview" if is_preview else ""))
     if from_ is not None and name is None:
         raise UserError("--from copies a study under a new name; give it by --name.")
     from maskcls.dataset import SYNTHETIC
@@ -127,18 +122,6 @@ def _arrange(document: "Study", is_preview: bool, data: str | None, settings: li
     return pin(document, assignments)
 
 
-def _check_name(name: str) -> str:
-    """The name is a folder's too."""
-    if not name.strip(".") or not all(letter.isalnum() or letter in "._-" for letter in name):
-        raise UserError(f"A study's name is made of {NAME_CHARACTERS}, not {name!r}. Use --name.")
-    if len(name) > LONGEST_NAME or name.startswith(TAKEN_NAMES):
-        raise UserError(
-            f"A study's name names its folder too: at most {LONGEST_NAME} characters, and not beginning with"
-            f" {', '.join(TAKEN_NAMES)}. Use another --name than {name!r}."
-        )
-    return name
-
-
 def check_policy(wanted: "Stored") -> None:
     """Raise UserError for a sampler or pruner of the study's file that cannot be made."""
     from search.policy import Policy
@@ -160,6 +143,7 @@ def _run(
     from search.crew import Crew
     from search.orders import Order
     from search.storage import default_url, open_storage
+    from search.times import uptime
     from search.workers import Supervisor
 
     url = storage_url or default_url(runs)
@@ -185,7 +169,7 @@ def _run(
             slot=slot.name,
             cores=slot.cores,
             workers=len(slots),
-            since=time.time(),
+            since=uptime(),
             plan=True,
             **asked,
         )
@@ -199,13 +183,17 @@ def _has_all(url: str, name: str, wanted: "Stored", runs: Path, storage_url: str
     """
     from search.grow import widened
     from search.limits import count_finished
-    from search.storage import has_study, is_there, load_study, open_storage
+    from search.reading import NoStudiesError
+    from search.storage import has_study, is_there, load_study, open_to_read
     from search.stored import check_same, is_whole, read_search
     from search.summary import summarise
 
     if not is_there(url):
         return False
-    storage = open_storage(url, create=False)
+    try:
+        storage = open_to_read(url)
+    except NoStudiesError:
+        return False
     if not has_study(storage, name):
         return False
     study = load_study(storage, name)

@@ -69,7 +69,7 @@ def _place_of(folder: Path, storage: str | None, runs: Path) -> tuple[str, int] 
     Named by where it lies: in the copy of a study (--from), [origin] tells of the study that was copied.
     """
     from search.keep import trial_folder
-    from search.storage import default_url, has_study, is_there, open_storage
+    from search.storage import default_url, has_study, is_there, open_to_read
 
     written, home, every = folder / "config.toml", folder.resolve(), runs.resolve()
     if not written.is_file() or not (folder / STORED[0]).is_file() or every not in home.parents:
@@ -79,7 +79,7 @@ def _place_of(folder: Path, storage: str | None, runs: Path) -> tuple[str, int] 
     if "study" not in origin or not isinstance(number, int) or trial_folder(every / name, number) != home:
         return None
     url = storage or default_url(runs)
-    if not is_there(url) or not has_study(open_storage(url, create=False), name):
+    if not is_there(url) or not has_study(open_to_read(url), name):
         return None
     return name, number
 
@@ -112,19 +112,20 @@ def _load(path: Path) -> Predictions:
 
 def _of_trial(name: str, number: int, storage: str | None, runs: Path) -> Side:
     from search.live import describe_values
+    from search.names import folder_in
     from search.replicates import runs_by_setting, setting
     from search.shelf import Shelf
     from search.space import values_of
-    from search.storage import default_url, load_study, open_storage
+    from search.storage import default_url, load_study, open_to_read
     from search.stored import read_stored
 
-    study = load_study(open_storage(storage or default_url(runs), create=False), name)
+    study = load_study(open_to_read(storage or default_url(runs)), name)
     stored = read_stored(study)
     task = stored.config(dict(stored.study.baseline)).task
     trials = study.get_trials(deepcopy=False)
     if number >= len(trials):
         raise UserError(f"Study {name} has no trial {number}; its trials are 0 to {len(trials) - 1}.")
-    trial, shelf = trials[number], Shelf(runs / name, task)
+    trial, shelf = trials[number], Shelf(folder_in(runs, name), task)
     found = shelf.predictions(trial)
     if found is None:
         raise UserError(

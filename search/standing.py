@@ -6,7 +6,7 @@ Only reads: a ghost (a trial whose process is gone) is named here, and taken bac
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from statistics import fmean
 from typing import Any
 
@@ -21,8 +21,9 @@ from search.limits import epochs_spent, trials_since_best
 from search.replicates import incumbent, noise, runs_by_setting, setting, values_of_runs
 from search.space import values_of
 from search.storage import backend_of
-from search.stored import KEY, Stored
+from search.stored import Stored, confirms, document_in
 from search.study import encode
+from search.times import began_at, ended_at
 from search.trials import WORKER, is_lost
 
 STATES = {
@@ -35,18 +36,18 @@ STATES = {
 
 
 def overview_of(study: optuna.Study) -> dict[str, Any]:
-    """One study in a line; also of a study that was not made by search.run, whose question is None."""
+    """One study in a line; also of a study that was not made by search.run: it has no question, and no best, which
+    for another program may be the lowest, or one of several."""
     trials = study.get_trials(deepcopy=False)
     running = runs_of(study, trials)
-    document = study.user_attrs.get(KEY, {})
-    confirms = document.get("confirmation")
+    document, of = document_in(study), confirms(study)
     return {
         "name": study.study_name,
-        "question": document.get("question"),
-        "confirms": confirms and confirms["of"],
+        "question": None if document is None else document["question"],
+        "confirms": of,
         "trials": _counts(trials),
         "gone": sum(found["gone"] for found in running),
-        "best": _short(_best(trials, is_search=not confirms)),
+        "best": _short(_best(trials, is_search=document is not None and of is None)),
         "last_event": _last_event(trials),
     }
 
@@ -83,12 +84,9 @@ def standing_of(study: optuna.Study, stored: Stored) -> dict[str, Any]:
     }
 
 
-def iso(when: datetime | float | None) -> str | None:
-    """With its offset from UTC. Optuna's times are this machine's, without one."""
-    if when is None:
-        return None
-    moment = datetime.fromtimestamp(when) if isinstance(when, int | float) else when
-    return moment.astimezone().isoformat(timespec="seconds")
+def iso(when: float | None) -> str | None:
+    """With its offset from UTC."""
+    return None if when is None else datetime.fromtimestamp(when, UTC).astimezone().isoformat(timespec="seconds")
 
 
 def _fixed(stored: Stored, name: str) -> int:
@@ -154,7 +152,7 @@ def _run(trial: FrozenTrial, gone: bool, planned: int | None) -> dict[str, Any]:
         "host": worker.get("host"),
         "pid": worker.get("pid"),
         "slot": worker.get("slot"),
-        "since": iso(trial.datetime_start),
+        "since": iso(began_at(trial)),
         "worker_since": iso(worker.get("since")),
         "evaluation": max(trial.intermediate_values, default=0),
         "evaluations": planned,
@@ -177,8 +175,7 @@ def _has_diverged(trial: FrozenTrial) -> bool:
 
 def _divergence(trial: FrozenTrial) -> dict[str, Any]:
     """A divergence is a result and stands with the trial itself."""
-    ended = trial.datetime_complete
-    when = ended.timestamp() if ended else 0.0
+    when = ended_at(trial) or 0.0
     return {"kind": DIVERGED, "error": trial.user_attrs.get("error", ""), "when": when, "trial": trial.number}
 
 
@@ -197,7 +194,7 @@ def _failures_of_kind(kind: str, events: Sequence[dict[str, Any]]) -> dict[str, 
 def _last_event(trials: Iterable[FrozenTrial]) -> str | None:
     """When a trial last began, ended or failed; evaluations carry no time."""
     trials = list(trials)
-    ends = [moment for trial in trials for moment in (trial.datetime_start, trial.datetime_complete)]
-    moments = [moment.timestamp() for moment in ends if moment is not None]
+    ends = [moment for trial in trials for moment in (began_at(trial), ended_at(trial))]
+    moments = [moment for moment in ends if moment is not None]
     moments += [found["when"] for trial in trials for found in failures_of(trial)]
     return iso(max(moments, default=None))

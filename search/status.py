@@ -48,9 +48,9 @@ def main(
 ) -> None:
     """Show the studies, or one study: trials, best, noise, who runs what where, what failed."""
     from search.status_text import show_overview, show_standing
-    from search.storage import default_url, open_storage
+    from search.storage import default_url, open_to_read
 
-    opened = open_storage(storage or default_url(runs), create=False)
+    opened = open_to_read(storage or default_url(runs))
     found = _overview(opened) if study is None else _standing(opened, study)
     if json_:
         say(json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False))

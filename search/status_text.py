@@ -9,6 +9,7 @@ from typing import Any
 from maskcls.cli import say
 from maskcls.errors import one_line, some
 from search.live import describe_values, duration, is_terminal
+from search.names import shown_name
 from search.standing import STATES
 from search.tables import show_table
 
@@ -41,7 +42,7 @@ def _row(study: Found) -> tuple[str, ...]:
     best = study["best"]
     alive = study["trials"]["running"] - study["gone"]
     return (
-        study["name"],
+        shown_name(study["name"]),
         *(str(count) for count in study["trials"].values()),
         _number(best and best["value"]),
         str(best["trial"]) if best else "-",
@@ -57,7 +58,7 @@ def _question(study: Found) -> str:
 
 def show_standing(found: Found) -> None:
     """One study from its question to its failures."""
-    say(f"Study {found['name']}: {_question(found)}")
+    say(f"Study {shown_name(found['name'])}: {_question(found)}")
     if found["synthetic"]:
         say("  SYNTHETIC PHOTOS: says nothing about faces.")
     facts = {

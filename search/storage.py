@@ -2,9 +2,9 @@
 
 import atexit
 import sqlite3
+import time
 import warnings
 import weakref
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,13 +17,23 @@ from optuna.samplers import RandomSampler
 from optuna.storages import RDBStorage
 
 from maskcls.errors import UserError, nearest, one_line
-from maskcls.lock import hold
-from search.filesystem import network_filesystem
+from maskcls.lock import hold_file
+from search.database_errors import is_passing, reason
+from search.filesystem import check_local
+from search.names import shown_name
+from search.patient import PATIENCE_SECONDS, PatientStorage
+from search.reading import check_readable, check_tables, is_writable, reader_of
+from search.servers import connect_args, limit_lock_waits
+from search.turns import exclusive as exclusive
+from search.turns import lock_of
 
 EXAMPLE = "Example: sqlite:///runs/studies.db"
 
-BUSY_SECONDS = 60
-"""How long a writer waits for another one before SQLite calls the database locked."""
+BUSY_SECONDS = 10
+"""How long a writer waits for another one before SQLite calls the database locked; patient.py then tries again."""
+
+OPEN_SECONDS = 2
+"""Between two tries to open a database that is away."""
 
 HEARTBEAT_SECONDS = 20
 """How often a worker says that it still runs its trial; for workers on other machines, whose pid says nothing here."""
@@ -37,12 +47,59 @@ def default_url(runs: Path) -> str:
     return sqlalchemy.URL.create("sqlite", database=str(runs / "studies.db")).render_as_string()
 
 
-def open_storage(url: str, create: bool) -> RDBStorage:
-    """The database. Raises UserError when it cannot be opened, or is not there and ``create`` is false."""
+def open_storage(url: str, create: bool, patience: float = PATIENCE_SECONDS, waits: bool = False) -> PatientStorage:
+    """The database, to be written to; ``patience`` in seconds, for when it goes away later.
+
+    ``waits``: somebody has just had it open, so a server that is away now is waited for as well.
+    Raises UserError when it cannot be opened, is no study database, or is not there and ``create`` is false.
+    """
+    until = time.monotonic() + patience if waits else 0.0
+    while True:
+        try:
+            return _open_to_write(url, create, patience)
+        except UserError as error:
+            if error.__cause__ is None or not is_passing(error.__cause__) or time.monotonic() > until:
+                raise
+        time.sleep(OPEN_SECONDS)
+
+
+def _open_to_write(url: str, create: bool, patience: float) -> PatientStorage:
+    with _said(url):
+        path = _sqlite_path(url)
+        if path is None:
+            return _kept(_open_server(url, create, patience))
+        return _kept(_open_sqlite(url, path, create, patience))
+
+
+def open_to_read(url: str, patience: float = PATIENCE_SECONDS) -> PatientStorage:
+    """The same for a command that only reads: it makes nothing, takes no lock, and needs no right to write.
+
+    Raises UserError when there is no study database.
+    """
+    with _said(url):
+        path = _sqlite_path(url)
+        if path is None:
+            return _kept(_open_server(url, False, patience))
+        _check_file(path)
+        check_readable(path)
+        options = {"creator": reader_of(path), "poolclass": sqlalchemy.NullPool}
+        return _kept(_open(url, patience, skip_table_creation=True, engine_kwargs=options))
+
+
+def open_as_allowed(url: str, patience: float = PATIENCE_SECONDS) -> PatientStorage:
+    """To be written to where that is allowed, else to be read."""
+    path = _sqlite_path(url) if is_url(url) else None
+    if path is not None and path.exists() and not is_writable(path):
+        return open_to_read(url, patience)
+    return open_storage(url, create=False, patience=patience)
+
+
+@contextmanager
+def _said(url: str) -> Iterator[None]:
+    """What goes wrong when the database is opened, in a line."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
-        path = _sqlite_path(url)
-        storage = _open(url) if path is None else _open_sqlite(url, path, create)
+        yield
     except UserError:
         raise
     except ImportError as error:
@@ -51,12 +108,11 @@ def open_storage(url: str, create: bool) -> RDBStorage:
             " For PostgreSQL: pip install 'mask-search[postgres]' and postgresql+psycopg://..."
         ) from error
     except Exception as error:  # every driver has its own family
-        reason = one_line(str(error).partition("(Background")[0]).rstrip(". ")
-        raise UserError(f"The storage {_shown(url)} cannot be opened: {reason}. {EXAMPLE}") from error
+        raise UserError(f"The storage {_shown(url)} cannot be opened: {reason(error)}. {EXAMPLE}") from error
+
+
+def _kept(storage: PatientStorage) -> PatientStorage:
     _engines.add(storage.engine)
-    if path is not None:
-        sqlalchemy.event.listen(storage.engine, "connect", _tune_connection)
-        storage.engine.dispose()  # those opened before
     return storage
 
 
@@ -71,10 +127,12 @@ def _close_all() -> None:
             engine.dispose()
 
 
-def _open(url: str, **options: Any) -> RDBStorage:
+def _open(url: str, patience: float, **options: Any) -> PatientStorage:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of heartbeats
-        return RDBStorage(url, heartbeat_interval=HEARTBEAT_SECONDS, grace_period=GRACE_SECONDS, **options)
+        return PatientStorage(
+            url, patience, heartbeat_interval=HEARTBEAT_SECONDS, grace_period=GRACE_SECONDS, **options
+        )
 
 
 def _shown(url: str) -> str:
@@ -85,12 +143,18 @@ def _shown(url: str) -> str:
         return repr(url)
 
 
+def is_url(url: str) -> bool:
+    """Whether this can be read as a storage URL at all; opening one that cannot says what is wrong."""
+    try:
+        sqlalchemy.make_url(url)
+    except sqlalchemy.exc.ArgumentError:
+        return False
+    return True
+
+
 def is_there(url: str) -> bool:
     """Whether the database can hold anything yet; one that is not a file has to be asked."""
-    try:
-        path = _sqlite_path(url)
-    except sqlalchemy.exc.ArgumentError:
-        return True  # opening it says what is wrong
+    path = _sqlite_path(url) if is_url(url) else None
     return path is None or path.exists()
 
 
@@ -104,58 +168,55 @@ def _sqlite_path(url: str) -> Path | None:
     return Path(str(parsed.database))
 
 
-def _open_sqlite(url: str, path: Path, create: bool) -> RDBStorage:
+def _open_server(url: str, create: bool, patience: float) -> PatientStorage:
+    """A server's database. Connections are tried before they are used, and one that answers no more is given up."""
+    options = {"pool_pre_ping": True, "connect_args": connect_args(url)}
+    if create:
+        storage = _open(url, patience, engine_kwargs=options)
+    else:
+        engine = sqlalchemy.create_engine(url, **options)
+        try:
+            check_tables(sqlalchemy.inspect(engine).get_table_names(), _shown(url))
+        finally:
+            engine.dispose()
+        storage = _open(url, patience, engine_kwargs=options, skip_table_creation=True)
+    limit_lock_waits(storage.engine)
+    return storage
+
+
+def _open_sqlite(url: str, path: Path, create: bool, patience: float) -> PatientStorage:
     """One process at a time, since two that make the same tables disturb each other.
 
     Write-ahead logging, which stays with the file: readers (the dashboard) and writers do not wait for each other.
     """
-    if not create and not path.exists():
-        raise UserError(f"There is no database {path}; `python -m search.run` makes one, --storage names another.")
+    if not create:
+        _check_file(path)
     if not path.parent.is_dir():
         raise UserError(f"There is no folder {path.parent} for the database {path.name}; make it. {EXAMPLE}")
-    kind = network_filesystem(path.parent)
-    if kind is not None:
-        raise UserError(
-            f"{path} lies on a network file system ({kind}), whose locks SQLite cannot trust: a study would be"
-            " damaged. Use --storage sqlite:////a/local/path/studies.db, or --storage postgresql+psycopg://..."
-        )
-    with hold(path.parent):
+    check_local(path)
+    if path.exists():
+        check_readable(path, create)  # before anything is made in it
+    with hold_file(lock_of(path), f"the lock of {path}"):
         connection = sqlite3.connect(path, timeout=BUSY_SECONDS)
         try:
             connection.execute("PRAGMA journal_mode=WAL")
         finally:
             connection.close()
-        return _open(url, engine_kwargs={"connect_args": {"timeout": BUSY_SECONDS}})
+        options = {"connect_args": {"timeout": BUSY_SECONDS}}
+        storage = _open(url, patience, engine_kwargs=options, skip_table_creation=not create)
+    sqlalchemy.event.listen(storage.engine, "connect", _tune_connection)
+    storage.engine.dispose()  # those opened before
+    return storage
+
+
+def _check_file(path: Path) -> None:
+    if not path.exists():
+        raise UserError(f"There is no database {path}; `python -m search.run` makes one, --storage names another.")
 
 
 def _tune_connection(connection: Any, _: Any) -> None:
     """With WAL, a commit that survives a crash of the program (if not of the machine) needs no fsync."""
     connection.execute("PRAGMA synchronous=NORMAL")
-
-
-@contextmanager
-def exclusive(storage: RDBStorage, name: str) -> Iterator[None]:
-    """Wait until nobody else decides about the study of this name, and be the one who does.
-
-    Let go of when its holder dies: by the kernel on the folder of an SQLite file, by the server when the connection
-    ends. Not to be nested.
-    """
-    path = _sqlite_path(storage.url)
-    if path is not None:
-        with hold(path.parent):
-            yield
-        return
-    key = zlib.crc32(name.encode())
-    take, leave = {
-        "postgresql": (f"SELECT pg_advisory_lock({key})", f"SELECT pg_advisory_unlock({key})"),
-        "mysql": (f"SELECT GET_LOCK('mask-search-{key}', -1)", f"SELECT RELEASE_LOCK('mask-search-{key}')"),
-    }[storage.engine.dialect.name]
-    with storage.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(sqlalchemy.text(take))
-        try:
-            yield
-        finally:
-            connection.execute(sqlalchemy.text(leave))
 
 
 def load_study(storage: RDBStorage, name: str) -> optuna.Study:
@@ -165,7 +226,7 @@ def load_study(storage: RDBStorage, name: str) -> optuna.Study:
         return optuna.load_study(study_name=name, storage=storage, sampler=RandomSampler())
     except KeyError:
         known = optuna.get_all_study_names(storage)
-        listed = f" There are: {', '.join(known)}." if known else " There are none yet."
+        listed = f" There are: {', '.join(map(shown_name, known))}." if known else " There are none yet."
         raise UserError(f"No study named {name!r} is stored.{nearest(name, known)}{listed}") from None
 
 
@@ -185,9 +246,9 @@ def create_study(storage: RDBStorage, name: str, attributes: dict[str, Any]) -> 
     return study
 
 
-def backend_of(study: optuna.Study) -> RDBStorage:
+def backend_of(study: optuna.Study) -> PatientStorage:
     """The study's database, without the cache that Optuna puts before it."""
     storage = study._storage
     backend = getattr(storage, "_backend", storage)
-    assert isinstance(backend, RDBStorage)
+    assert isinstance(backend, PatientStorage)
     return backend

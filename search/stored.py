@@ -4,21 +4,37 @@ Later commands need the stored name only, and no study file.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import optuna
+from optuna.study import StudyDirection
 
 from maskcls.config import TrainConfig, make_config
-from maskcls.errors import UserError
+from maskcls.errors import UserError, one_line
+from search.names import shown_name
 from search.space import is_larger
 from search.study import Pruner, Sampler, Study, describe_knob, knob_from_json, knob_to_json
 
 KEY = "study"
 """The study attribute that holds the document. It is written last: a study without it is not made yet."""
 
+VERSION = 1
+"""Of the document; one without a number is from before there were any. A later one is not read."""
+
+NEEDED = {
+    "question", "scientific", "nuisance", "fixed", "baseline", "synthetic",
+    "data", "split", "weights", "weights_option", "label_fixes", "skip_unreadable", "seed",
+}  # fmt: skip
+"""What every document has."""
+
 GROWN_FROM = "grown_from"
 """The study attribute that names the one it began as a copy of."""
+
+
+BEGUN = {"question", "commit", "versions", GROWN_FROM}
+"""The attributes that a study of ours has before its document."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +68,7 @@ class Stored:
         study = self.study
         every = json.loads(self.config(dict(study.baseline)).model_dump_json())
         return {
+            "version": VERSION,
             "question": study.question,
             "scientific": {name: knob_to_json(knob) for name, knob in study.scientific.items()},
             "nuisance": {name: knob_to_json(knob) for name, knob in study.nuisance.items()},
@@ -98,12 +115,68 @@ def _tools(values: dict[str, Any]) -> dict[str, Any]:
     return {name: kind(values[name][0], **values[name][1]) for name, kind in kinds.items() if name in values}
 
 
-def read_stored(study: optuna.Study) -> Stored:
-    """The document of a study in the database."""
+class HasAttributes(Protocol):
+    """A study, or Optuna's summary of one."""
+
+    @property
+    def user_attrs(self) -> dict[str, Any]:
+        """Those that anybody may set."""
+
+    @property
+    def directions(self) -> Sequence[StudyDirection]:
+        """What each of its goals should be."""
+
+
+def document_in(study: HasAttributes) -> dict[str, Any] | None:
+    """The document of a study of ours that can be read; None for any other, whatever it calls its attributes."""
+    if not is_made_here(study):
+        return None
+    values = study.user_attrs[KEY]
+    if not values.keys() >= NEEDED or _version(values) > VERSION:
+        return None
+    try:
+        Stored.from_json(values)
+    except Exception:  # somebody has written into it
+        return None
+    return dict(values)
+
+
+def is_made_here(study: HasAttributes) -> bool:
+    """Whether the study is one of ours, also when its document can no longer be read."""
+    return isinstance(study.user_attrs.get(KEY), dict) and list(study.directions) == [StudyDirection.MAXIMIZE]
+
+
+def confirms(study: HasAttributes) -> str | None:
+    """The name of the study that this one is the confirmation of; None for any other."""
     values = study.user_attrs.get(KEY)
-    if values is None:
-        raise UserError(f"Study {study.study_name!r} in this database was not made by search.run.")
-    return Stored.from_json(values)
+    found = values.get("confirmation") if isinstance(values, dict) else None
+    of = found.get("of") if isinstance(found, dict) else None
+    return of if isinstance(of, str) else None
+
+
+def _version(values: dict[str, Any]) -> int:
+    found = values.get("version", 0)
+    return found if isinstance(found, int) else VERSION + 1
+
+
+def read_stored(study: optuna.Study) -> Stored:
+    """The document of a study in the database. Raises UserError for a study of another making."""
+    name = shown_name(study.study_name)
+    if not is_made_here(study):
+        raise UserError(f"Study {name!r} in this database was not made by search.run.")
+    values = study.user_attrs[KEY]
+    if _version(values) > VERSION:
+        raise UserError(
+            f"Study {name!r} was made by a newer version of mask-search (document {values['version']}, this one reads"
+            f" {VERSION}). Update this installation."
+        )
+    try:
+        return Stored.from_json(values)
+    except Exception as error:  # whatever somebody has written into it
+        raise UserError(
+            f"The document of study {name!r} cannot be read ({type(error).__name__}: {one_line(error)}); somebody has"
+            " changed it. search.run makes another under a new --name."
+        ) from error
 
 
 def read_search(study: optuna.Study) -> Stored:
@@ -120,7 +193,10 @@ def read_search(study: optuna.Study) -> Stored:
 
 def is_whole(study: optuna.Study) -> bool:
     """Whether a study of the database is made; True as well for one that is not ours, which nobody may touch."""
-    return KEY in study.user_attrs or (bool(study.get_trials(deepcopy=False)) and GROWN_FROM not in study.user_attrs)
+    attributes = study.user_attrs
+    if KEY in attributes or attributes.keys() - BEGUN:
+        return True
+    return bool(study.get_trials(deepcopy=False)) and GROWN_FROM not in attributes
 
 
 def check_same(stored: Stored, wanted: Stored, name: str) -> None:

@@ -1,29 +1,52 @@
 """Trials handed out to workers, told, and taken back.
 
-Every decision about a study is made under its lock (storage.exclusive), so that workers of any number of commands on
+Every decision about a study is made in a turn (turns.py), so that workers of any number of commands on
 any number of machines share one count and one queue. A trial that is interrupted waits under its own number, with its
 parameters and reports.
 """
 
 import contextlib
-from collections.abc import Sequence
-from typing import Any
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.storages import get_storage
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
-from search.failures import CRASH, FAILURES, INTERRUPTIONS, MOST_DEATHS, crashes_of, failure, failures_of, may_try_again
+from maskcls.errors import some
+from search.failures import (
+    CRASH,
+    FAILURES,
+    INTERRUPTIONS,
+    MOST_DEATHS,
+    UNKNOWN_VALUES,
+    crashes_of,
+    failure,
+    failures_of,
+    may_try_again,
+)
 from search.limits import Limits, count_finished, reached
 from search.policy import AnyPolicy
 from search.processes import is_gone, is_same
 from search.space import is_within
-from search.storage import backend_of, exclusive
+from search.storage import backend_of
+from search.times import ENDED, RUN, run_now
+from search.turns import in_turn
 
 WORKER = "worker"
 """Trial attribute: the process that runs it (processes.describe_myself); None while nobody does."""
 
 DEATHS = "deaths"
 """Trial attribute: {"evaluation": the last one made, "times": how often its process died since}."""
+
+
+IN_VAIN = "enqueued in vain"
+"""Trial attribute: what was enqueued for it and cannot be had, in words."""
+
+T = TypeVar("T")
 
 
 class TakenOverError(Exception):
@@ -37,19 +60,36 @@ def next_trial(
 
     Never more than the limits allow when all that run come to an end; a trial that fails frees its place.
     """
-    with exclusive(backend_of(study), study.study_name):
+    claim = uuid.uuid4().hex
+
+    def decide() -> Trial | None:
         _requeue_lost(study)
         trials = study.get_trials(deepcopy=False)
+        mine = next((found for found in trials if found.system_attrs.get(RUN, {}).get("claim") == claim), None)
+        if mine is not None:  # it was kept, and the word of that was lost with the connection
+            return Trial(study, mine._trial_id)
         if reached(limits, trials, evaluations_per_epoch):
             return None
         places = limits.n_trials - count_finished(trials) - _count(trials, TrialState.RUNNING)
-        waiting = [trial for trial in trials if trial.state == TrialState.WAITING]
+        waiting = [found for found in trials if found.state == TrialState.WAITING and _can_run(study, policy, found)]
         if places <= 0:
             return None
         number = _pick(waiting, places)
         if number is None:
-            return _new_trial(study, policy, trials, worker)
-        return _take(study, policy, trials, number, worker)
+            return _new_trial(study, policy, trials, worker, claim)
+        return _take(study, policy, trials, number, worker, claim)
+
+    return _in_turn(study, decide)
+
+
+def _in_turn(study: optuna.Study, decide: Callable[[], T]) -> T:
+    """What ``decide`` returns, in a turn of this study's (turns.in_turn)."""
+
+    def forget() -> None:
+        """What Optuna has in its cache may have been undone."""
+        study._storage = get_storage(backend_of(study))
+
+    return in_turn(backend_of(study), study.study_name, decide, forget)
 
 
 def _count(trials: Sequence[FrozenTrial], state: TrialState) -> int:
@@ -70,7 +110,31 @@ def _pick(waiting: Sequence[FrozenTrial], places: int) -> int | None:
     return None
 
 
-def _new_trial(study: optuna.Study, policy: AnyPolicy, trials: Sequence[FrozenTrial], worker: dict[str, Any]) -> Trial:
+def _can_run(study: optuna.Study, policy: AnyPolicy, trial: FrozenTrial) -> bool:
+    """Whether a waiting trial's parameters can be had; one that somebody else put there with others ends here."""
+    known = policy.distributions
+    bad = [
+        f"{name}={value!r}" for name, value in trial.params.items() if name in known and not _fits(known[name], value)
+    ]
+    if not bad:
+        return True
+    end = failure(UNKNOWN_VALUES, f"it was stored with {some(bad)}, which this study cannot have")
+    study._storage.set_trial_user_attr(trial._trial_id, FAILURES, [*failures_of(trial), end])
+    _end(study, trial._trial_id, TrialState.FAIL, None)
+    return False
+
+
+def _fits(distribution: BaseDistribution, value: Any) -> bool:
+    """Whether the value can be had; it may be of any type."""
+    try:
+        return is_within(distribution, value)
+    except TypeError:
+        return False
+
+
+def _new_trial(
+    study: optuna.Study, policy: AnyPolicy, trials: Sequence[FrozenTrial], worker: dict[str, Any], claim: str
+) -> Trial:
     proposal = policy.propose(trials)
     # written in one go: a process that is killed here leaves all of the trial or nothing
     template = create_trial(
@@ -78,6 +142,7 @@ def _new_trial(study: optuna.Study, policy: AnyPolicy, trials: Sequence[FrozenTr
         params=proposal.params,
         distributions=policy.distributions,
         user_attrs={**proposal.attributes, WORKER: worker},
+        system_attrs={RUN: run_now(claim)},
     )
     trial_id = study._storage.create_new_trial(study._study_id, template)
     backend_of(study).record_heartbeat(trial_id)
@@ -85,7 +150,12 @@ def _new_trial(study: optuna.Study, policy: AnyPolicy, trials: Sequence[FrozenTr
 
 
 def _take(
-    study: optuna.Study, policy: AnyPolicy, trials: Sequence[FrozenTrial], number: int, worker: dict[str, Any]
+    study: optuna.Study,
+    policy: AnyPolicy,
+    trials: Sequence[FrozenTrial],
+    number: int,
+    worker: dict[str, Any],
+    claim: str,
 ) -> Trial:
     """Take a waiting trial; one that somebody enqueued by hand may lack parameters, which the policy then gives."""
     storage = study._storage
@@ -94,20 +164,34 @@ def _take(
         _complete(study, policy, trials, trials[number])
     # the heartbeat first: an old one would have the trial taken back at once
     backend_of(study).record_heartbeat(trial_id)
+    storage.set_trial_system_attr(trial_id, RUN, run_now(claim))
     storage.set_trial_user_attr(trial_id, WORKER, worker)
     storage.set_trial_state_values(trial_id, TrialState.RUNNING)
     return Trial(study, trial_id)
 
 
 def _complete(study: optuna.Study, policy: AnyPolicy, trials: Sequence[FrozenTrial], trial: FrozenTrial) -> None:
-    fixed = trial.system_attrs.get("fixed_params", {})
+    """Give an enqueued trial the parameters that it lacks: as enqueued where they can be had, else as proposed."""
+    fixed, known = trial.system_attrs.get("fixed_params", {}), policy.distributions
     proposed = policy.propose(trials).params
-    for name, distribution in policy.distributions.items():
+    in_vain = [f"{name}={value!r} (no such parameter)" for name, value in fixed.items() if name not in known]
+    for name, distribution in known.items():
         if name not in trial.params:
-            wished = fixed.get(name, proposed[name])
-            value = wished if is_within(distribution, wished) else proposed[name]
+            value = fixed.get(name, proposed[name])
+            if not _fits(distribution, value):
+                in_vain.append(f"{name}={value!r} ({_range_of(distribution)})")
+                value = proposed[name]
             internal = distribution.to_internal_repr(value)
             study._storage.set_trial_param(trial._trial_id, name, internal, distribution)
+    if in_vain:
+        study._storage.set_trial_user_attr(trial._trial_id, IN_VAIN, some(in_vain))
+
+
+def _range_of(distribution: BaseDistribution) -> str:
+    if isinstance(distribution, CategoricalDistribution):
+        return " | ".join(map(str, distribution.choices))
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    return f"{distribution.low:g} to {distribution.high:g}"
 
 
 def check_mine(study: optuna.Study, trial: Trial, worker: dict[str, Any]) -> None:
@@ -117,17 +201,45 @@ def check_mine(study: optuna.Study, trial: Trial, worker: dict[str, Any]) -> Non
         raise TakenOverError(f"trial {trial.number} was taken over while this worker was not heard of")
 
 
-def finish(study: optuna.Study, trial: Trial, state: TrialState, value: float | None) -> None:
-    """End a trial. A pruned one keeps its best value too, which study.tell would overwrite with its last."""
-    study._storage.set_trial_state_values(trial._trial_id, state, None if value is None else [value])
+def finish(
+    study: optuna.Study, trial: Trial, state: TrialState, value: float | None, worker: dict[str, Any] | None = None
+) -> None:
+    """End a trial. A pruned one keeps its best value too, which study.tell would overwrite with its last.
+
+    With ``worker`` only its own: raises TakenOverError when another one has the trial by now.
+    """
+    tries = 0
+
+    def decide() -> None:
+        nonlocal tries
+        tries += 1
+        if tries > 1 and _has_ended(study._storage.get_trial(trial._trial_id), state, value):
+            return  # the first try was kept, and the word of that was lost with the connection
+        if worker is not None:
+            check_mine(study, trial, worker)
+        _end(study, trial._trial_id, state, value)
+
+    _in_turn(study, decide)
+
+
+def _has_ended(found: FrozenTrial, state: TrialState, value: float | None) -> bool:
+    return found.state == state and found.values == (None if value is None else [value])
+
+
+def _end(study: optuna.Study, trial_id: int, state: TrialState, value: float | None) -> None:
+    study._storage.set_trial_system_attr(trial_id, ENDED, round(time.time(), 3))
+    study._storage.set_trial_state_values(trial_id, state, None if value is None else [value])
 
 
 def requeue(study: optuna.Study, trial: FrozenTrial | Trial, worker: dict[str, Any]) -> None:
     """Back into the queue under its own number; no matter if it just ended, or is another worker's by now."""
-    with exclusive(backend_of(study), study.study_name):
+
+    def decide() -> None:
         found = study._storage.get_trial(trial._trial_id)
         if is_same(found.user_attrs.get(WORKER), worker):
             _requeue(study, found)
+
+    _in_turn(study, decide)
 
 
 def _requeue(study: optuna.Study, trial: FrozenTrial) -> None:
@@ -141,8 +253,7 @@ def _requeue(study: optuna.Study, trial: FrozenTrial) -> None:
 
 def requeue_lost(study: optuna.Study) -> list[int]:
     """Take back the trials whose process is gone; returns their numbers."""
-    with exclusive(backend_of(study), study.study_name):
-        return _requeue_lost(study)
+    return _in_turn(study, lambda: _requeue_lost(study))
 
 
 def _requeue_lost(study: optuna.Study) -> list[int]:
@@ -182,11 +293,14 @@ def _bury(study: optuna.Study, trial: FrozenTrial) -> None:
 
 def fail(study: optuna.Study, trial: FrozenTrial | Trial, kind: str, error: str, worker: dict[str, Any]) -> TrialState:
     """Note a failure, and requeue the trial or end it; returns which. Another worker's trial is left alone."""
-    with exclusive(backend_of(study), study.study_name):
+
+    def decide() -> TrialState:
         found = study._storage.get_trial(trial._trial_id)
         if not is_same(found.user_attrs.get(WORKER), worker):
             return found.state
         return _fail(study, found, failure(kind, error))
+
+    return _in_turn(study, decide)
 
 
 def _fail(study: optuna.Study, trial: FrozenTrial, found: dict[str, Any]) -> TrialState:
@@ -198,6 +312,9 @@ def _fail(study: optuna.Study, trial: FrozenTrial, found: dict[str, Any]) -> Tri
         storage.set_trial_user_attr(trial_id, WORKER, None)
         trials = study.get_trials(deepcopy=False)
         state = TrialState.WAITING if may_try_again(trials[trial.number], trials) else TrialState.FAIL
-        storage.set_trial_state_values(trial_id, state)
+        if state == TrialState.FAIL:
+            _end(study, trial_id, state, None)
+        else:
+            storage.set_trial_state_values(trial_id, state)
         return state
     return TrialState.FAIL

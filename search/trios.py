@@ -20,6 +20,7 @@ from maskcls.labels import CLASS_NAMES, NUM_CLASSES, PARTS, encode, part_of
 from maskcls.metrics import confusion, f1_per_class
 from maskcls.predictions import Predictions
 from search.keep import best_trials, trial_folder
+from search.names import folder_in
 from search.shelf import Shelf
 from search.storage import load_study
 from search.stored import Stored, read_search
@@ -84,7 +85,7 @@ def candidates(storage: RDBStorage, name: str, part: str, runs: Path) -> list[Ca
     whole = [
         trial
         for trial in sorted(complete, key=lambda trial: trial.number)
-        if all((trial_folder(runs / name, trial.number) / file).is_file() for file in FILES)
+        if all((trial_folder(folder_in(runs, name), trial.number) / file).is_file() for file in FILES)
     ]
     if not whole:
         raise UserError(
@@ -95,12 +96,12 @@ def candidates(storage: RDBStorage, name: str, part: str, runs: Path) -> list[Ca
 
 
 def _with_predictions(name: str, stored: Stored, trials: Sequence[FrozenTrial], runs: Path) -> list[Candidate]:
-    shelf = Shelf(runs / name, _task(stored))
+    shelf = Shelf(folder_in(runs, name), _task(stored))
     found = []
     for trial in trials:
         predictions = shelf.predictions(trial)
         if predictions is not None:
-            found.append(Candidate(name, stored, trial, trial_folder(runs / name, trial.number), predictions))
+            found.append(Candidate(name, stored, trial, trial_folder(folder_in(runs, name), trial.number), predictions))
     return found
 
 

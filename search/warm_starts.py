@@ -9,7 +9,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from search.space import distributions, factors, is_within, params_of
-from search.stored import GROWN_FROM, KEY, Stored
+from search.stored import GROWN_FROM, Stored, confirms, document_in
 from search.study import Knob, contains
 from search.warm import warm_settings
 
@@ -64,9 +64,9 @@ def _from_earlier(storage: RDBStorage, stored: Stored, count: int) -> list[dict[
     summaries = optuna.get_all_study_summaries(storage, include_best_trial=False)
     copied = {study.user_attrs.get(GROWN_FROM) for study in summaries}  # whose trials their copy has too
     for study in summaries:
-        document = study.user_attrs.get(KEY)
+        document = document_in(study)
         # a confirmation's values are other people's, and its settings are those of its study
-        if document is None or document["split"] != stored.split or document.get("confirmation") is not None:
+        if document is None or document["split"] != stored.split or confirms(study) is not None:
             continue
         if study.study_name not in copied:
             history = _history(optuna.load_study(study_name=study.study_name, storage=storage), space)

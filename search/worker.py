@@ -31,7 +31,7 @@ from maskcls.numerics import pick_device
 from maskcls.weights import resolve_weights
 from search import keep
 from search.birth import find_or_make
-from search.failures import is_of_the_disk, reason_to_give_up
+from search.failures import cause_outside, reason_to_give_up
 from search.limits import reached
 from search.objective import Job, Setup, StopRequest, StopStudyError, run_trial
 from search.orders import GAVE_UP, GO, NOTHING_LEFT, REFUSED, STOPPED, Order
@@ -40,6 +40,7 @@ from search.processes import describe_myself
 from search.rounds import policy_of
 from search.storage import HEARTBEAT_SECONDS, backend_of, load_study, open_storage
 from search.stored import check_same, read_stored
+from search.times import moment_of
 from search.trials import next_trial
 
 POLL_SECONDS = 0.5
@@ -117,10 +118,10 @@ def main() -> None:
     except KeyboardInterrupt:
         why, cause = STOPPED, ""
     except Exception as error:
-        if not is_of_the_disk(error):
+        why, cause = GAVE_UP, cause_outside(error)
+        if not cause:
             teller.tell("died", f"{type(error).__name__}: {one_line(error)}")
             raise
-        why, cause = GAVE_UP, f"the disk: {one_line(error)}"
     teller.tell("ended", why, cause)
 
 
@@ -185,7 +186,7 @@ def _write_to_log(order: Order) -> None:
 def _work(order: Order, teller: Teller, stop: StopRequest) -> tuple[str, str]:
     """(why it ended, the cause)."""
     setup = _set_up(order)
-    storage = open_storage(order.url, create=False)
+    storage = open_storage(order.url, create=False, waits=True)
     if order.plan:
         find_or_make(setup, storage, order)
         teller.tell("planned")
@@ -230,7 +231,7 @@ def take_trials(job: Job, order: Order) -> tuple[str, str]:
     per_epoch, limits = job.setup.baseline.evaluations_per_epoch, order.asked()
     while not job.stop:
         trials = job.study.get_trials(deepcopy=False)
-        cause = reason_to_give_up(trials, order.since)
+        cause = reason_to_give_up(trials, moment_of(order.since))
         if cause:
             return GAVE_UP, cause
         trial = next_trial(job.study, job.policy, limits, per_epoch, job.worker)

@@ -127,7 +127,7 @@ class Supervisor:
         """The study is stored: now there is something to watch, and work for the others."""
         if self.study is not None:  # the first worker died and another one has planned again
             return
-        self.study = load_study(open_storage(self.order.url, create=False), self.order.name)
+        self.study = load_study(open_storage(self.order.url, create=False, waits=True), self.order.name)
         self.order = replace(self.order, plan=False, grown_from=None)
         searches = self.order.stored().confirmation is None
         progress = Progress(self.order.limits["n_trials"], 0, None, len(self.crew.slots), searches)

@@ -45,9 +45,35 @@ def as_whom() -> dict[str, Any]:
     return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
 
 
+class Server:
+    """A server in a folder of its own, which can be stopped and started again."""
+
+    def __init__(self, folder: Path, bin_: Path, whom: dict[str, Any]) -> None:
+        self.folder, self.bin, self.whom = folder, bin_, whom
+        self.url = f"postgresql+psycopg://postgres@/postgres?host={folder}"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Until it takes connections."""
+        words = [self.bin / "postgres", "-D", self.folder / "data", "-k", self.folder, "-h", "", "-F"]
+        with (self.folder / "log").open("a") as log:
+            options = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log, **self.whom}
+            self.process = subprocess.Popen(words, cwd=self.folder, **options)
+        _wait(self.bin, self.folder, self.process)
+
+    def stop(self) -> None:
+        """Drop the connections, then end in order."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(timeout=30)
+        self.process.kill()
+        self.process.wait()
+
+
 @contextmanager
-def serving() -> Iterator[str]:
-    """A fresh server; yields its URL for open_storage, of an empty database."""
+def server() -> Iterator[Server]:
+    """A fresh one, started."""
     bin_, whom = programs(), as_whom()
     folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))  # a short path: a socket's is at most 107 characters
     try:
@@ -55,20 +81,21 @@ def serving() -> Iterator[str]:
             os.chown(folder, whom["user"], whom["group"])
         make = [bin_ / "initdb", "-D", folder / "data", "-U", "postgres", "-A", "trust", "-E", "utf8", "--locale=C"]
         _run([*make, "--no-sync"], cwd=folder, **whom)
-        start = [bin_ / "postgres", "-D", folder / "data", "-k", folder, "-h", "", "-F"]
-        with (folder / "log").open("w") as log:
-            server = subprocess.Popen(start, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **whom)
+        found = Server(folder, bin_, whom)
+        found.start()
         try:
-            _wait(bin_, folder, server)
-            yield f"postgresql+psycopg://postgres@/postgres?host={folder}"
+            yield found
         finally:
-            server.send_signal(signal.SIGINT)  # drop the connections, then end in order
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                server.wait(timeout=30)
-            server.kill()
-            server.wait()
+            found.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def serving() -> Iterator[str]:
+    """A fresh server; yields its URL for open_storage, of an empty database."""
+    with server() as found:
+        yield found.url
 
 
 def _run(words: list[Any], **options: Any) -> None:
