@@ -15,7 +15,6 @@ from torch import Tensor
 from maskcls.augment import augment
 from maskcls.batches import Batches, Order, derive_seed
 from maskcls.checkpoint import load_state, state_content, weights_content
-from maskcls.cli import say
 from maskcls.config import TrainConfig
 from maskcls.dataset import Dataset, for_task
 from maskcls.earlier import adopted

@@ -90,13 +90,16 @@ def stamp_of(content: Content, evaluation: int) -> Stamp:
     return Stamp(hashlib.sha256(content).hexdigest(), memoryview(content).nbytes, evaluation)
 
 
+def sha256(path: Path) -> str:
+    """Hex digest of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def is_good(path: Path, stamp: Stamp) -> bool:
     """Whether the file is there and is the stamped one."""
     try:
-        if path.stat().st_size != stamp.size:
-            return False
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == stamp.digest
+        return path.stat().st_size == stamp.size and sha256(path) == stamp.digest
     except FileNotFoundError:
         return False
 

@@ -15,6 +15,7 @@ from maskcls.resampling import Resamples, resample
 from search.answer import Answer, Comparison, FactorAnswer, Level, Winner
 from search.answer_text import put_in_words
 from search.confirmation import read_confirmation
+from search.home import home_of
 from search.keep import best_trials
 from search.limits import FINISHED
 from search.policy import is_replicate
@@ -28,7 +29,7 @@ def answer_of(study: optuna.Study, stored: Stored, runs: Path) -> Answer:
     """What the study says so far; ``runs`` is the folder where its trials' predictions lie. Needs no GPU, no torch."""
     config = stored.config(dict(stored.study.baseline))
     trials = study.get_trials(deepcopy=False, states=FINISHED)
-    evidence = Evidence(stored, trials, Shelf(runs / study.study_name, config.task))
+    evidence = Evidence(stored, trials, Shelf(home_of(study, runs), config.task))
     found = factors(stored.study.scientific)
     comparisons = sum(len(factor.levels) - 1 for factor in found)
     return put_in_words(

@@ -46,7 +46,7 @@ def main(
     options = Options(runs, storage, data, not no_photos, prior)
     material = Material(found, stored, answer_of(found, stored, runs), options)
     report = make_report(material)
-    page, twin = _write(report, out or runs / study / "report")
+    page, twin = _write(report, out or material.shelf.folder / "report")
     share(material, page, twin)
     say(" ".join(report.sentences))
     say(f"{page}")

@@ -26,6 +26,10 @@ DEATHS = "deaths"
 """Trial attribute: {"evaluation": the last one made, "times": how often its process died since}."""
 
 
+FILES_OF = "files_of"
+"""Trial attribute: id of the study that the trial's files were begun in, where it was copied from there."""
+
+
 class TakenOverError(Exception):
     """Another worker runs this trial by now: this one was taken for dead."""
 
