@@ -4,7 +4,7 @@ from pathlib import Path
 
 import optuna
 
-from search.home import ID, read_marker
+from search.home import ID, owners, read_marker
 from search.storage import backend_of
 
 
@@ -33,10 +33,15 @@ class Ground:
 
     def why_failed(self) -> str:
         """The same, once something has failed: then the study itself may be gone too."""
-        return self.lost() or ("" if self._is_stored() else "the study was deleted while it ran")
-
-    def _is_stored(self) -> bool:
-        return any(found._study_id == self.study._study_id for found in backend_of(self.study).get_all_studies())
+        lost = self.lost()
+        if lost:
+            return lost
+        storage = backend_of(self.study)
+        if any(found._study_id == self.study._study_id for found in storage.get_all_studies()):
+            return ""
+        for name in owners(self.id, storage) if self.id is not None else ():
+            return f"the study was renamed to {name!r} while it ran; the same command with --name {name} goes on"
+        return "the study was deleted while it ran"
 
 
 def _inode(path: Path | None) -> tuple[int, int] | None:

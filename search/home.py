@@ -115,6 +115,7 @@ def claim(study: optuna.Study, runs: Path) -> Path:
     """
     found = _by_id(study, runs)
     if found is not None:
+        _check_is_one(study)
         return found
     storage, usual = backend_of(study), usual_folder(study.study_name, runs)
     if read_marker(usual) is not None:
@@ -126,6 +127,16 @@ def claim(study: optuna.Study, runs: Path) -> Path:
     study.set_user_attr(ID, mine)
     _mark(usual, Marker(mine, study.study_name, _place_of(storage, runs)))
     return usual
+
+
+def _check_is_one(study: optuna.Study) -> None:
+    """Raise UserError when two stored studies share the id, and so the folder."""
+    names = owners(study.user_attrs[ID], backend_of(study))
+    if len(names) > 1:
+        raise UserError(
+            f"Studies {' and '.join(map(repr, names))} are one and the same, copied in the database, and have one"
+            " folder. Delete one in the dashboard; search.run --from makes a copy with a folder of its own."
+        )
 
 
 def is_in_the_way(name: str, storage: RDBStorage, runs: Path) -> bool:
@@ -142,8 +153,7 @@ def is_in_the_way(name: str, storage: RDBStorage, runs: Path) -> bool:
         return has_trials
     if not there.id:
         raise UserError(f"{usual / MARKER}, which says whose folder it is, cannot be read; move the folder away.")
-    owner = _owner(there.id, storage)
-    if owner is not None:
+    for owner in owners(there.id, storage):
         raise UserError(f"{usual} is the folder of study {owner!r}. Give that name, or a new --name.")
     if there.storage != _place_of(storage, runs) and _may_be_stored(there, runs):
         raise _taken(usual, there)
@@ -183,10 +193,13 @@ def _check_is_its(study: optuna.Study, folder: Path) -> None:
             )
 
 
-def _owner(mine: str, storage: RDBStorage) -> str | None:
-    """The name of the study with this id; None when there is none."""
+def owners(mine: str, storage: RDBStorage) -> list[str]:
+    """The names of the studies with this id; without those that are not made yet.
+
+    The dashboard renames by storing a copy and deleting the study.
+    """
     stored = [found for found in storage.get_all_studies() if found.user_attrs.get(ID) == mine]
-    return next((found.study_name for found in stored if KEY in found.user_attrs), None)  # else it is not made yet
+    return [found.study_name for found in stored if KEY in found.user_attrs]
 
 
 def _may_be_stored(there: Marker, runs: Path) -> bool:
