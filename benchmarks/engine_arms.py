@@ -153,7 +153,8 @@ def outcomes_of(runs: Path, job: Job) -> list[Outcome]:
     for trial in (trials[lr] for lr in job.lrs):
         assert trial.state.name == "COMPLETE", trial
         assert trial.value is not None
-        history: list[dict[str, Any]] = json.loads((runs / f"engine/trial-{trial.number:04d}/history.json").read_text())
+        record = json.loads((runs / f"engine/trial-{trial.number:04d}/history.json").read_text())
+        history: list[dict[str, Any]] = record["evaluations"]
         train = sum(photos / len(history) / evaluation["photos_per_second"] for evaluation in history)
         found.append(Outcome(trial.value, train, history[-1]["seconds"] - train, trial.user_attrs["best_accuracy"]))
     return found

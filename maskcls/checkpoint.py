@@ -1,10 +1,11 @@
-"""Files of a run, each written atomically: the best weights and predictions, and the state to go on from.
+"""What a run keeps, as the bytes of files: the best weights, and the state to go on from.
 
 A run's folder: ``config.toml``, ``best.safetensors`` and ``valid.npz`` (both from the best evaluation by macro F1),
-``history.json`` (every evaluation), ``resume.pt`` (only while the run is not over), ``confusion.png``.
+``history.json`` (the record: every evaluation, and which files belong to it), ``resume.pt`` (only while the run is not
+over), ``confusion.png``. In memory first, so that a full disk is an OSError whatever library made the bytes.
 """
 
-import json
+import io
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +14,17 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from maskcls.errors import UserError, one_line
-from maskcls.files import write_atomically, write_text
+from maskcls.record import DamagedError
 
 
-def save_weights(path: Path, module: nn.Module) -> None:
+def weights_content(module: nn.Module) -> bytes:
     """The module's state dict as safetensors, contiguous, on the CPU."""
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
-    # not by save_file, whose file only its owner may read: a team shares the folder of runs
-    content = save(state, metadata={"format": "pt"})
-    write_atomically(path, lambda part: part.write_bytes(content))
+    return save(state, metadata={"format": "pt"})
 
 
 def load_weights(path: Path, module: nn.Module) -> None:
-    """The inverse; raises UserError when the file is absent or of another model."""
+    """The inverse, from a file; raises UserError when it is absent or of another model."""
     try:
         module.load_state_dict(load_file(path))
     except FileNotFoundError:
@@ -34,17 +33,25 @@ def load_weights(path: Path, module: nn.Module) -> None:
         raise UserError(f"{path} does not hold this model's weights: {one_line(error).rstrip('.')}.") from error
 
 
-def save_history(path: Path, history: list[dict[str, Any]]) -> None:
-    """One dict an evaluation."""
-    write_text(path, json.dumps(history, indent=1))
-
-
-def save_state(path: Path, state: dict[str, Any]) -> None:
+def state_content(state: dict[str, Any]) -> memoryview:
     """Everything that the rest of the run depends on."""
-    write_atomically(path, lambda part: torch.save(state, part))
+    file = io.BytesIO()
+    torch.save(state, file)
+    return file.getbuffer()
 
 
 def load_state(path: Path) -> dict[str, Any]:
-    """The inverse, onto the CPU; only tensors and plain values are accepted."""
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    return state
+    """The inverse, from a file, onto the CPU; only tensors and plain values are accepted.
+
+    Raises DamagedError for a file that is not such a state. It is torch's reader, which does not look at checksums:
+    whether the bytes are those that were written is for the record to say.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if isinstance(state, dict):
+            return state
+    except OSError:
+        raise
+    except Exception as error:  # whatever unpickling and unzipping raise
+        raise DamagedError(f"its {path.name} is damaged") from error
+    raise DamagedError(f"its {path.name} is damaged")

@@ -11,9 +11,9 @@ Paths are relative to the file; absolute ones written by hand serve as well.
 Shape suffixes: N photos, K classes of a task, M G A those of the three parts.
 """
 
-import shutil
 import tomllib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,7 @@ from maskcls.config import TrainConfig, load_config
 from maskcls.errors import UserError, one_line
 from maskcls.files import link, write_atomically, write_text
 from maskcls.labels import CLASS_NAMES, PARTS
+from maskcls.record import RECORD
 
 FILES = ("config.toml", "best.safetensors", "valid.npz")
 """What a trained model is."""
@@ -119,17 +120,39 @@ def save_composed(path: Path, folders: Mapping[str, Path], origin: Mapping[str, 
     and before the old ones go.
     """
     home = path.with_name(f"{path.stem}.parts")
+    before = _folders_named_by(path)
     names = {part: f"{part}-{folder.parent.name}-{folder.name}" for part, folder in folders.items()}
     for part, folder in folders.items():
         _link_model(folder, home / names[part])
     table = {part: f"{home.name}/{name}" for part, name in names.items()}
     write_text(path, tomli_w.dumps({"compose": table, "origin": dict(origin)}))
-    for old in home.iterdir():
-        if old.name.startswith(tuple(f"{part}-" for part in PARTS)) and old.name not in names.values():
-            shutil.rmtree(old, ignore_errors=True)
+    for old in before - set(table.values()):
+        _unlink_model(path.parent / old)
+
+
+def _folders_named_by(path: Path) -> set[str]:
+    """Those that an older file of this name has beside it, relative to it; a user's own are not among them."""
+    try:
+        table = tomllib.loads(path.read_text())["compose"]
+        named = [(part, Path(str(table[part]))) for part in PARTS]
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+    home = Path(f"{path.stem}.parts")
+    return {str(found) for part, found in named if found.parent == home and found.name.startswith(f"{part}-")}
 
 
 def _link_model(source: Path, target: Path) -> None:
+    """The record after the files that it speaks of; a model from before there were records has none."""
     target.mkdir(parents=True, exist_ok=True)
-    for name in FILES:
-        write_atomically(target / name, partial(link, source / name))
+    (target / RECORD).unlink(missing_ok=True)
+    for name in (*FILES, RECORD):
+        if name != RECORD or (source / RECORD).is_file():
+            write_atomically(target / name, partial(link, source / name))
+
+
+def _unlink_model(folder: Path) -> None:
+    """Remove what _link_model has made; what somebody has put there besides stays."""
+    for name in (*FILES, RECORD):
+        (folder / name).unlink(missing_ok=True)
+    with suppress(OSError):
+        folder.rmdir()

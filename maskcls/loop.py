@@ -3,6 +3,8 @@
 import math
 import resource
 import time
+from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +14,20 @@ from torch import Tensor
 
 from maskcls.augment import augment
 from maskcls.batches import Batches, Order, derive_seed
-from maskcls.checkpoint import load_state, save_history, save_state, save_weights
-from maskcls.cli import say
+from maskcls.checkpoint import load_state, state_content, weights_content
 from maskcls.config import TrainConfig
 from maskcls.dataset import Dataset, for_task
+from maskcls.earlier import adopted
 from maskcls.graphs import capture
 from maskcls.inference import autocast, log_probs, place, to_input
+from maskcls.keeper import Guard, Keeper
 from maskcls.labels import NUM_CLASSES
 from maskcls.losses import Targets
 from maskcls.metrics import score
 from maskcls.model import build_model
 from maskcls.numerics import free_memory, resolve
 from maskcls.predictions import Predictions
+from maskcls.record import PREDICTIONS, STATE, WEIGHTS, Content
 from maskcls.reporter import Reporter, silent
 from maskcls.result import Evaluation, Result
 from maskcls.schedule import evaluation_steps, lr_factor
@@ -50,29 +54,32 @@ def fit(
     device: torch.device,
     weight_file: Path | None = None,
     folder: Path | None = None,
+    guard: Guard = nullcontext,
+    made_from: Mapping[str, Any] | None = None,
 ) -> Result:
     """Train ``config`` (numerics resolved) on ``data`` until its end, or until ``report`` says no.
 
     With a ``folder`` the best weights and predictions, the history and the state to resume from are kept there
     after every evaluation, before ``report`` hears of it; found there, the run goes on from that state, and
     ``report`` hears again of every evaluation made before. A run that ended removes the state; one that was
-    stopped leaves it.
+    stopped leaves it. ``guard`` is entered whenever files take their place; what it raises ends the run.
+    ``made_from``: what the result depends on besides config, photos and device, as JSON has it; a state that was made
+    from something else is not gone on with.
     Raises DivergedError, UserError (a model that cannot be built), torch.OutOfMemoryError.
     """
     torch.set_num_threads(config.threads)
     run = Run(config, data, device, weight_file)
-    run.resume(folder)
+    if folder is not None:
+        run.resume(Keeper(folder, guard, {**run.identity(), **(made_from or {})}, len(run.stops)))
     for past in run.history:
         if not report(past.step, past.scores):
             return run.result()
     while len(run.history) < len(run.stops):
         run.train_until(run.stops[len(run.history)])
-        run.evaluate(folder)
+        run.evaluate()
         latest = run.history[-1]
         if not report(latest.step, latest.scores):
             return run.result()
-    if folder is not None:
-        (folder / "resume.pt").unlink(missing_ok=True)
     return run.result()
 
 
@@ -101,6 +108,7 @@ class Run:
         self.stops = evaluation_stops(config, len(self.train))
         self.targets = Targets(config, self.train.label_N)
         self.history: list[Evaluation] = []
+        self.keeper: Keeper | None = None
         self.steps_done = 0
         self.seconds_before, self.started = 0.0, time.perf_counter()
         self.stretch_loss, self.stretch_speed = math.nan, math.nan
@@ -144,7 +152,7 @@ class Run:
         self.optimizer.zero_grad(set_to_none=True)
         return total
 
-    def evaluate(self, folder: Path | None) -> None:
+    def evaluate(self) -> None:
         """Score the whole validation split, never augmented, and keep what belongs to the evaluation."""
         batches = (image for image, _ in self.valid.in_order(4 * self.config.micro_batch))
         log_prob_NK = log_probs(self.model, batches, self.config)
@@ -161,22 +169,21 @@ class Run:
                 peak_gib=_peak_gib(self.device),
             )
         )
-        if folder is not None:
+        if self.keeper is not None:
             judged = self.data.valid
-            self._keep(folder, Predictions(judged.path_N, judged.person_N, self.judged_N, log_prob_NK))
+            self._keep(self.keeper, Predictions(judged.path_N, judged.person_N, self.judged_N, log_prob_NK))
 
-    def _keep(self, folder: Path, predictions: Predictions) -> None:
+    def _keep(self, keeper: Keeper, predictions: Predictions) -> None:
+        contents: dict[str, Content] = {}
         if self.result().best.step == self.history[-1].step:
-            save_weights(folder / "best.safetensors", self.model.weights())
-            predictions.save(folder / "valid.npz")
-        save_history(folder / "history.json", [evaluation.to_dict() for evaluation in self.history])
+            contents = {WEIGHTS: weights_content(self.model.weights()), PREDICTIONS: predictions.content()}
         if len(self.history) < len(self.stops):
-            save_state(folder / "resume.pt", self._state())
+            contents[STATE] = state_content(self._state())
+        keeper.keep(self.history, contents)
 
     def _state(self) -> dict[str, Any]:
         """All that the rest of the run depends on; what Order and the schedule need is the step alone."""
         return {
-            "of": self._identity(),
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
@@ -184,21 +191,24 @@ class Run:
             "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
             "steps_done": self.steps_done,
-            "history": [evaluation.to_dict() for evaluation in self.history],
         }
 
-    def _identity(self) -> dict[str, str]:
+    def identity(self) -> dict[str, str]:
+        """What the run depends on, as far as it knows."""
         return {"config": self.config.model_dump_json(), "data": self.data.hash, "device": self.device.type}
 
-    def resume(self, folder: Path | None) -> None:
-        """Go on from the state in ``folder``, when it is one of this very run."""
-        path = folder / "resume.pt" if folder else None
-        if path is None or not path.exists():
+    def resume(self, keeper: Keeper) -> None:
+        """Keep what follows by ``keeper``, and go on from what its folder holds, when that is of this very run."""
+        self.keeper = keeper
+        of = (self.data.hash, self.device.type, len(self.stops))
+        record = keeper.open(lambda found: adopted(keeper.folder, found, self.config, *of))
+        if record is None:
             return
-        state = load_state(path)
-        if state["of"] != self._identity():
-            say(f"{path} is of another config, dataset or device; the run begins anew.")
+        self.history = list(record.evaluations)
+        self.seconds_before = self.history[-1].seconds
+        if record.is_whole:
             return
+        state = load_state(keeper.folder / STATE)
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
@@ -207,8 +217,6 @@ class Run:
         if state["cuda_rng"] is not None:
             torch.cuda.set_rng_state(state["cuda_rng"], self.device)
         self.steps_done = state["steps_done"]
-        self.history = [Evaluation.from_dict(values) for values in state["history"]]
-        self.seconds_before = self.history[-1].seconds
 
 
 def _peak_gib(device: torch.device) -> float:

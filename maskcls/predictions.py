@@ -1,5 +1,6 @@
 """What a model said of a labelled set of photos, as it is stored. No torch: reports read it."""
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,13 +21,17 @@ class Predictions:
     """float32."""
 
     def save(self, path: Path) -> None:
-        """As npz with the keys path, person, label_N, log_prob_NK."""
-        write_atomically(path, self._write)
+        """Into a file, atomically."""
+        content = self.content()
+        write_atomically(path, lambda part: part.write_bytes(content))
 
-    def _write(self, path: Path) -> None:
+    def content(self) -> memoryview:
+        """As npz with the keys path, person, label_N, log_prob_NK."""
+        file = io.BytesIO()
         np.savez_compressed(
-            path, path=self.path_N, person=self.person_N, label_N=self.label_N, log_prob_NK=self.log_prob_NK
+            file, path=self.path_N, person=self.person_N, label_N=self.label_N, log_prob_NK=self.log_prob_NK
         )
+        return file.getbuffer()
 
     @staticmethod
     def load(path: Path) -> "Predictions":

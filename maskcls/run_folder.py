@@ -1,16 +1,18 @@
 """Train a config into a folder: the layout that a trial, ``maskcls.train`` and ``maskcls.predict`` share."""
 
-import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from maskcls.checkpoint import load_weights
+from maskcls.cli import say
 from maskcls.config import TrainConfig, change, load_config, save_config
 from maskcls.dataset import Dataset
 from maskcls.errors import UserError
 from maskcls.inference import place
+from maskcls.keeper import Guard, forget, settle, unsettled
 from maskcls.labels import CLASS_NAMES
 from maskcls.loop import fit
 from maskcls.metrics import confusion
@@ -18,11 +20,16 @@ from maskcls.model import Classifier, build_model
 from maskcls.numerics import SMALLEST_MICRO_BATCH, resolve
 from maskcls.plots import draw_confusion
 from maskcls.predictions import Predictions
+from maskcls.record import PREDICTIONS, RECORD, STATE, WEIGHTS, DamagedError, check_file, read_record
 from maskcls.reporter import Reporter
-from maskcls.result import Evaluation, Result
+from maskcls.result import Result
 
 NUMERICS = ("micro_batch", "dtype", "memory_format", "cuda_graphs", "threads")
 """Knobs that say how to compute, not what."""
+
+
+MADE_FROM = ("weights", "versions", "study_id")
+"""Facts of [origin] that a run's result depends on, or that say whose it is."""
 
 
 def train_into(
@@ -34,34 +41,61 @@ def train_into(
     origin: dict[str, Any],
     device: torch.device,
     weight_file: Path | None,
+    guard: Guard = nullcontext,
 ) -> tuple[TrainConfig, Result]:
     """Fit ``config`` (numerics resolved) with its files in ``folder``; returns the config that went through.
 
     A folder that a stopped run left is gone on with, by the config written there. Out of memory starts the run
-    again with half the micro-batch; the optimizer still sees batch_size photos a step.
+    again with half the micro-batch; the optimizer still sees batch_size photos a step. ``guard``: as in loop.fit.
     Raises what loop.fit raises, out of memory only at the smallest micro-batch.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    if (folder / "resume.pt").exists():
-        config = resolve(_as_written(folder, config), device)
+    made_from = {name: origin[name] for name in MADE_FROM if name in origin}
+    config = resolve(_as_written(folder, config, made_from, guard), device)
     while True:
-        save_config(folder / "config.toml", config, origin)
+        with guard():
+            save_config(folder / "config.toml", config, origin)
         try:
-            result = fit(config, data, report, device=device, weight_file=weight_file, folder=folder)
+            result = fit(
+                config,
+                data,
+                report,
+                device=device,
+                weight_file=weight_file,
+                folder=folder,
+                guard=guard,
+                made_from=made_from,
+            )
             break
         except torch.OutOfMemoryError:
             if config.micro_batch <= SMALLEST_MICRO_BATCH:
                 raise
         # outside the except clause, whose traceback would keep the tensors alive
-        (folder / "resume.pt").unlink(missing_ok=True)
+        with guard():
+            forget(folder)
         half = max(SMALLEST_MICRO_BATCH, config.micro_batch // 2)
         config = resolve(change(config, micro_batch=half), device)
     return config, result
 
 
-def _as_written(folder: Path, config: TrainConfig) -> TrainConfig:
-    """The config in the folder when it asks for the same and differs in numerics only, else ``config``."""
-    written, _ = load_config(folder / "config.toml")
+def _as_written(folder: Path, config: TrainConfig, made_from: dict[str, Any], guard: Guard) -> TrainConfig:
+    """The config of the run in the folder when it asks for the same and differs in numerics only, else ``config``.
+
+    A run whose record does not say what it was made from (maskcls.earlier) has that in its config's [origin] alone.
+    """
+    if not (folder / RECORD).exists():
+        return config
+    try:
+        written, there = load_config(folder / "config.toml")
+        record = read_record(folder)
+    except (UserError, DamagedError):
+        return config
+    other = [name for name in made_from if name in there and there[name] != made_from[name]]
+    if record is not None and record.is_earlier and other:
+        say(f"{folder}: it is of another run (other {', '.join(other)}); the run starts again.")
+        with guard():
+            forget(folder)
+        return config
     return written if _with_numerics_of(written, config) == written else config
 
 
@@ -69,21 +103,25 @@ def _with_numerics_of(written: TrainConfig, config: TrainConfig) -> TrainConfig:
     return change(config, **{name: getattr(written, name) for name in NUMERICS})
 
 
-def draw_best(folder: Path, config: TrainConfig, title: str) -> None:
-    """confusion.png of the stored predictions."""
-    stored = Predictions.load(folder / "valid.npz")
+def draw_best(folder: Path, config: TrainConfig, title: str, picture: Path) -> None:
+    """A picture (confusion.png) of the stored predictions."""
+    stored = Predictions.load(folder / PREDICTIONS)
     matrix_KK = confusion(stored.label_N, stored.log_prob_NK.argmax(1), len(CLASS_NAMES[config.task]))
-    draw_confusion(matrix_KK, config.task, title, folder / "confusion.png")
+    draw_confusion(matrix_KK, config.task, title, picture)
 
 
-def finished_result(folder: Path, config: TrainConfig, origin: dict[str, Any]) -> Result | None:
-    """The result of a run that ended in this folder; None when there is none, or when it can be gone on with.
+def finished_result(folder: Path, config: TrainConfig, origin: dict[str, Any], planned: int) -> Result | None:
+    """The result of a run that ended in this folder; None when there is none, or when it is not over.
 
-    Raises UserError when the folder holds a run of another config, on other photos or from other weights.
+    ``planned``: evaluations of the whole run, for a record that does not say it.
+    Raises UserError when the folder holds a run of another config, on other photos or from other weights, or is a
+    trial's.
     """
-    if not any((folder / name).exists() for name in ("history.json", "resume.pt")):
+    if not any((folder / name).exists() for name in (RECORD, STATE)):
         return None  # nothing there, or a run that did not get to its first evaluation
     written, there = load_config(folder / "config.toml")
+    if str(there.get("made_by", "")).startswith("search.") and there["made_by"] != origin.get("made_by"):
+        raise UserError(f"{folder} belongs to trial {there.get('trial')} of a study. Choose another -o.")
     for fact in ("split", "weights"):
         if there.get(fact) != origin[fact]:
             raise UserError(
@@ -96,10 +134,26 @@ def finished_result(folder: Path, config: TrainConfig, origin: dict[str, Any]) -
         name = differing[0]
         there, now = getattr(written, name), getattr(config, name)
         raise UserError(f"{folder} holds another run: {name} is {there} there and {now} now. Choose another -o.")
-    if (folder / "resume.pt").exists() or not (folder / "history.json").exists():
+    return _ended(folder, config, planned)
+
+
+def _ended(folder: Path, config: TrainConfig, planned: int) -> Result | None:
+    """The result when the record says that the run is over and its files are there; fit sees to all else."""
+    try:
+        record = read_record(folder)
+    except DamagedError:
         return None
-    history = json.loads((folder / "history.json").read_text())
-    return Result(tuple(Evaluation.from_dict(values) for values in history), len(history), config.keep)
+    if record is None:
+        return None
+    if record.is_earlier:
+        is_over = len(record.evaluations) == planned and not (folder / STATE).exists()
+        is_over &= all((folder / name).exists() for name in (WEIGHTS, PREDICTIONS))
+        return Result(record.evaluations, planned, config.keep) if is_over else None
+    moves, why = unsettled(folder, record)
+    if why or not record.is_whole:
+        return None
+    settle(folder, record, moves)
+    return Result(record.evaluations, record.planned, config.keep)
 
 
 def load_trained(folder: Path, device: torch.device) -> tuple[Classifier, TrainConfig]:
@@ -110,5 +164,6 @@ def load_trained(folder: Path, device: torch.device) -> tuple[Classifier, TrainC
         )
     config, _ = load_config(folder / "config.toml")
     model = build_model(config, None)
-    load_weights(folder / "best.safetensors", model.weights())
+    check_file(folder, WEIGHTS)
+    load_weights(folder / WEIGHTS, model.weights())
     return place(model, config, device), config

@@ -49,32 +49,34 @@ def main(
     source = weights or _source(origin)
     found = resolve_weights(source, [knobs.backbone])
     from maskcls.loop import evaluation_stops
+    from maskcls.occupied import alone_in
     from maskcls.run_folder import draw_best, finished_result, train_into
 
     made_from = _origin(data, table.hash, source, found.describe())
-    result = finished_result(out, knobs, made_from)
-    if result is None:
-        knobs = resolve(choose(knobs, place, runs / "cache"), place)
-        people, photos = table.count("train")
-        say(
-            f"Training on {photos} photos of {people} people, judged on {table.count('valid')[1]} of others"
-            f" (split {table.hash}); {describe_device(place)}; weights: {found.source}"
-        )
-        if found.note:
-            say(f"NOT PRETRAINED: {found.note}. Training from scratch.")
-        dataset = load_dataset(table, knobs, runs / "cache", skip_unreadable)
-        knobs, result = train_into(
-            out,
-            knobs,
-            dataset,
-            _printer(len(evaluation_stops(knobs, len(dataset.train.row_N)))),
-            device=place,
-            weight_file=found.file(knobs.backbone),
-            origin=made_from,
-        )
-        draw_best(out, knobs, f"macro F1 {result.best.scores.macro_f1:.4f}")
-    else:
-        say(f"{out} holds this run already.")
+    with alone_in(out):
+        result = finished_result(out, knobs, made_from, len(evaluation_stops(knobs, table.count("train")[1])))
+        if result is not None:
+            say(f"{out} holds this run already.")
+        else:
+            knobs = resolve(choose(knobs, place, runs / "cache"), place)
+            people, photos = table.count("train")
+            say(
+                f"Training on {photos} photos of {people} people, judged on {table.count('valid')[1]} of others"
+                f" (split {table.hash}); {describe_device(place)}; weights: {found.source}"
+            )
+            if found.note:
+                say(f"NOT PRETRAINED: {found.note}. Training from scratch.")
+            dataset = load_dataset(table, knobs, runs / "cache", skip_unreadable)
+            knobs, result = train_into(
+                out,
+                knobs,
+                dataset,
+                _printer(len(evaluation_stops(knobs, len(dataset.train.row_N)))),
+                device=place,
+                weight_file=found.file(knobs.backbone),
+                origin=made_from,
+            )
+            draw_best(out, knobs, f"macro F1 {result.best.scores.macro_f1:.4f}", out / "confusion.png")
     _sum_up(result, out)
     _compare(result, origin, table.hash, found.describe())
 

@@ -47,6 +47,8 @@ class Level:
     """Mean macro F1 of those runs, its interval over people."""
     against: Comparison | None
     """This level less the reference level; None for the reference itself, and while either has no complete trial."""
+    left_out: tuple[int, ...] = ()
+    """The runs of the best setting, where none of them has predictions: the level is then not judged by a lesser one."""
 
 
 @dataclass(frozen=True)
@@ -135,4 +137,6 @@ class Answer:
     """Validation people."""
     confirmation: Confirmation | None
     left_out: tuple[int, ...] = ()
-    """Complete trials whose stored predictions are missing or cannot be read."""
+    """Complete trials whose stored predictions are missing, cannot be read, or are foreign."""
+    foreign: tuple[int, ...] = ()
+    """Those of them whose predictions score something else than the trial's stored value."""

@@ -1,12 +1,12 @@
 """The answer in words: a verdict for a badge, two sentences, and what a careful reader must know."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from maskcls.errors import some
 from maskcls.evidence import Estimate
-from search.answer import Answer, Comparison, Confirmation, FactorAnswer, Finalist, Level
+from search.answer import Answer, Comparison, Confirmation, FactorAnswer, Finalist, Level, Winner
 from search.stored import Stored
 
 OPEN, SAME = "no answer yet", "not distinguishable"
@@ -59,8 +59,7 @@ def headline(factor: FactorAnswer) -> Level | None:
 def _of_one_factor(factor: FactorAnswer, people: int) -> tuple[str, tuple[str, ...]]:
     level, reference = headline(factor), factor.levels[factor.reference]
     if level is None or level.against is None or level.score is None or reference.score is None:
-        missing = some(found.text for found in factor.levels if not found.trials)
-        return OPEN, (f"No trial is complete yet at {missing}.", "Levels are compared once two of them have one.")
+        return OPEN, _why_open(factor)
     verdict, compared = verdict_of(level.against), level.against
     first = (
         f"{_capital(verdict)}: {level.text} at its best scores {level.score.value:.3f} and {reference.text} at its best"
@@ -68,6 +67,23 @@ def _of_one_factor(factor: FactorAnswer, people: int) -> tuple[str, tuple[str, .
         f"{_also(_levels_told(factor, level))}."
     )
     return verdict, (first, _what_it_is_about(compared))
+
+
+def _why_open(factor: FactorAnswer) -> tuple[str, str]:
+    """Why there are no two levels to compare: trials that are yet to come, or predictions that are gone."""
+    waiting = [level.text for level in factor.levels if not level.trials and not level.left_out]
+    unread = _left_out_words(factor.levels)
+    if not unread:
+        return f"No trial is complete yet at {some(waiting)}.", "Levels are compared once two of them have one."
+    first = f"Nothing can be compared, since predictions are left out: {some(unread)}."
+    if waiting:
+        return first, f"No trial is complete yet at {some(waiting)}."
+    return first, "The trials are complete; give the --runs folder where the study ran."
+
+
+def _left_out_words(levels: Iterable[Level]) -> list[str]:
+    """``drop_rate = 0.5, whose best is trial 6``, of levels whose best setting has no predictions."""
+    return [f"{level.text} (its best, trial {some(level.left_out)})" for level in levels if level.left_out]
 
 
 def _levels_told(factor: FactorAnswer, shown: Level) -> list[tuple[str, str]]:
@@ -127,7 +143,7 @@ def _best_found(answer: Answer) -> tuple[str, tuple[str, ...]]:
     winner = answer.winner
     assert winner is not None
     first = (
-        f"The best of {winner.candidates} complete trials, trial {winner.trial}, scores {winner.score.value:.3f} macro"
+        f"The best of {chosen_from(answer, winner)}, trial {winner.trial}, scores {winner.score.value:.3f} macro"
         f" F1; on people who did not choose it, {winner.corrected:.3f} is to be expected."
     )
     if winner.against_baseline is None:
@@ -135,6 +151,24 @@ def _best_found(answer: Answer) -> tuple[str, tuple[str, ...]]:
     against = winner.against_baseline
     second = f"Against the baseline it is {verdict_of(against)}: {difference(decisive(against))}."
     return "best found", (first, second)
+
+
+def chosen_from(answer: Answer, winner: Winner) -> str:
+    """``8 complete trials``; said to be fewer than there are where predictions are missing."""
+    whose = " whose predictions are here" if answer.left_out else ""
+    return f"{winner.candidates} complete trials{whose}"
+
+
+def left_out_sentences(answer: Answer) -> Iterator[str]:
+    """Which complete trials nothing rests on, and why."""
+    missing = [number for number in answer.left_out if number not in answer.foreign]
+    if missing:
+        yield f"Left out, as their stored predictions are missing or broken: trials {some(missing)}."
+    if answer.foreign:
+        yield (
+            "Left out, as their stored predictions are not those that they were judged by (they score something else):"
+            f" trials {some(answer.foreign)}."
+        )
 
 
 def _nothing(answer: Answer) -> tuple[str, ...]:
@@ -210,16 +244,19 @@ def _caveats(answer: Answer, stored: Stored) -> Iterator[str]:
         yield _unconfirmed(answer.confirmation)
     if answer.confirmation is not None and _has_gone_on(answer, answer.confirmation):
         yield "The study has gone on since its finalists were chosen, and its best trial by now is not among them."
-    if answer.left_out:
-        yield f"Left out, as their stored predictions are missing or broken: trials {some(answer.left_out)}."
+    yield from left_out_sentences(answer)
     if len(compared) > 1:
         yield (
             f"The intervals of the {len(compared)} comparisons are widened so that all of them hold at once in 95 of"
             " 100 studies."
         )
-    missing = [level.text for factor in answer.factors for level in factor.levels if not level.trials]
+    levels = [level for factor in answer.factors for level in factor.levels]
+    missing = [level.text for level in levels if not level.trials and not level.left_out]
     if missing and answer.winner is not None:
         yield f"No trial is complete at {some(missing)}."
+    unread = _left_out_words(levels)
+    if unread and answer.winner is not None:
+        yield f"Not compared, since the predictions of their best are left out: {some(unread)}."
     if answer.winner is not None and answer.confirmation is None:
         yield (
             "A trial's score is that of its best evaluation, chosen by the people who judge it; that flatters all"

@@ -1,7 +1,7 @@
 """From a study's stored trials to its answer: each level at its best, compared on the same people."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
@@ -15,9 +15,9 @@ from maskcls.resampling import Resamples, resample
 from search.answer import Answer, Comparison, FactorAnswer, Level, Winner
 from search.answer_text import put_in_words
 from search.confirmation import read_confirmation
+from search.home import home_of
 from search.keep import best_trials
 from search.limits import FINISHED
-from search.names import folder_in
 from search.policy import is_replicate
 from search.replicates import noise, runs_by_setting, setting, values_of_runs
 from search.shelf import Shelf
@@ -29,7 +29,7 @@ def answer_of(study: optuna.Study, stored: Stored, runs: Path) -> Answer:
     """What the study says so far; ``runs`` is the folder where its trials' predictions lie. Needs no GPU, no torch."""
     config = stored.config(dict(stored.study.baseline))
     trials = study.get_trials(deepcopy=False, states=FINISHED)
-    evidence = Evidence(stored, trials, Shelf(folder_in(runs, study.study_name), config.task))
+    evidence = Evidence(stored, trials, Shelf(home_of(study, runs), config.task))
     found = factors(stored.study.scientific)
     comparisons = sum(len(factor.levels) - 1 for factor in found)
     return put_in_words(
@@ -44,6 +44,7 @@ def answer_of(study: optuna.Study, stored: Stored, runs: Path) -> Answer:
             people=evidence.num_people,
             confirmation=read_confirmation(study),
             left_out=evidence.left_out,
+            foreign=tuple(number for number in evidence.left_out if number in evidence.shelf.foreign),
         ),
         stored,
     )
@@ -58,18 +59,20 @@ class Evidence:
     shelf: Shelf
 
     @cached_property
+    def known(self) -> list[FrozenTrial]:
+        """Complete trials, whether their predictions are there or not."""
+        return [trial for trial in self.trials if trial.state == TrialState.COMPLETE and trial.value is not None]
+
+    @cached_property
     def complete(self) -> list[FrozenTrial]:
         """Complete trials whose predictions are there; the others can say nothing of people."""
-        return self.shelf.with_predictions(
-            trial for trial in self.trials if trial.state == TrialState.COMPLETE and trial.value is not None
-        )
+        return self.shelf.with_predictions(self.known)
 
     @property
     def left_out(self) -> tuple[int, ...]:
         """Numbers of the complete trials whose predictions are not there."""
-        known = {trial.number for trial in self.complete}
-        complete = (trial.number for trial in self.trials if trial.state == TrialState.COMPLETE)
-        return tuple(number for number in complete if number not in known)
+        there = {trial.number for trial in self.complete}
+        return tuple(trial.number for trial in self.known if trial.number not in there)
 
     @cached_property
     def resamples(self) -> Resamples:
@@ -89,19 +92,24 @@ class Evidence:
     def levels_of(self, factor: Factor, comparisons: int) -> FactorAnswer:
         """Every level at its best; ``comparisons``: how many the study makes, which widens each interval."""
         reference = factor.level(params_of(self.stored.study.space, self.stored.study.baseline))
-        best = [self._best_of(factor, index) for index in range(len(factor.levels))]
+        known = [self._best_of(factor, index) for index in range(len(factor.levels))]
+        best = [self.shelf.with_predictions(runs) for runs in known]
         levels = []
         for index, runs in enumerate(best):
             against = None
             if runs and best[reference] and index != reference:
                 names = (factor.describe(index), factor.describe(reference))
                 against = self.compare(runs, best[reference], names, comparisons)
-            levels.append(self._level(factor, index, runs, against))
+            left_out = () if runs else tuple(run.number for run in known[index])
+            levels.append(replace(self._level(factor, index, runs, against), left_out=left_out))
         return FactorAnswer(factor.param, tuple(levels), reference)
 
     def _best_of(self, factor: Factor, index: int) -> list[FrozenTrial]:
-        """The runs of the level's setting with the best mean, the earliest of equals; empty without any."""
-        here = [runs for runs in self.settings if factor.level(runs[0].params) == index]
+        """The runs of the level's setting with the best mean, the earliest of equals; empty without any.
+
+        Predictions or not: a level is never judged by a lesser setting because those of its best are missing.
+        """
+        here = [runs for runs in runs_by_setting(self.known).values() if factor.level(runs[0].params) == index]
         return max(here, key=lambda runs: (fmean(values_of_runs(runs)), -runs[0].number), default=[])
 
     def _level(self, factor: Factor, index: int, runs: list[FrozenTrial], against: Comparison | None) -> Level:

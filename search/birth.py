@@ -8,6 +8,7 @@ from maskcls.cli import say
 from maskcls.provenance import commit, versions
 from search import warm_starts
 from search.grow import check_grown, check_is_copy, copy_trials, widened
+from search.home import ID, claim, is_in_the_way, make_home
 from search.limits import count_finished
 from search.notes import show_study
 from search.objective import Setup
@@ -24,6 +25,8 @@ def find_or_make(setup: Setup, storage: PatientStorage, order: Order) -> None:
     """Show what will be done, then store the study or what has changed of it. Raises UserError when they differ."""
     grown_from = _origin(setup, storage, order)
     study = load_study(storage, setup.name) if is_made(storage, setup.name) else grown_from
+    if not is_made(storage, setup.name):
+        is_in_the_way(setup.name, storage, setup.runs)  # a folder that cannot be had is said before all work
     finished = count_finished(study.get_trials(deepcopy=False)) if study is not None else 0
     setup.stored = _as_it_will_be(setup, storage, study, order)
     limits = order.asked()
@@ -38,7 +41,9 @@ def find_or_make(setup: Setup, storage: PatientStorage, order: Order) -> None:
 
 def _store(setup: Setup, storage: PatientStorage, grown_from: optuna.Study | None) -> None:
     if is_made(storage, setup.name):  # another first command may have got as far
-        _keep_wider(load_study(storage, setup.name), setup)
+        study = load_study(storage, setup.name)
+        claim(study, setup.runs)
+        _keep_wider(study, setup)
     else:
         _make(setup, storage, grown_from)
 
@@ -89,7 +94,8 @@ def _make(setup: Setup, storage: PatientStorage, grown_from: optuna.Study | None
     if has_study(storage, setup.name):
         optuna.delete_study(study_name=setup.name, storage=storage)
     origin = {GROWN_FROM: grown_from.study_name if grown_from is not None else None}
-    facts = {"question": setup.stored.study.question, "commit": commit(), "versions": versions(), **origin}
+    mine = make_home(setup.name, storage, setup.runs)
+    facts = {ID: mine, "question": setup.stored.study.question, "commit": commit(), "versions": versions(), **origin}
     study = create_study(storage, setup.name, facts)
     if grown_from is not None:
         copy_trials(grown_from, study, setup.stored.study, setup.runs)

@@ -18,7 +18,7 @@ from maskcls.resampling import Resamples, resample
 from search.answer_text import difference
 from search.live import describe_values
 from search.space import values_of
-from search.trios import Candidate, Trios, candidates, check_same_photos, find_single, find_singles
+from search.trios import Candidate, Trios, candidates, check_same_photos, check_weights, find_single, find_singles
 
 MOST_LOOKS = 60_000
 """Trios times resamples for the correction, about ten seconds; beyond it the resamples get fewer, but at least:"""
@@ -54,6 +54,8 @@ def compose(studies: Mapping[str, str], out: Path, against: str | None, storage:
     resamples = resample(trios[0])
     best = _best_of(trios, resamples)
     trio = trios.trio(best.selected.index)
+    for one in trio.values():
+        check_weights(one)
     say(_headline(trios, resamples))
     if any(one.stored.study.synthetic for one in trio.values()):
         say("  SYNTHETIC PHOTOS: says nothing about faces.")

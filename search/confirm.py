@@ -107,7 +107,7 @@ def _run(
     table = read_table(data_folder(wanted.data, runs), config, wanted.label_fixes)
     rounds = check_rounds(table, wanted, repeats)
     opened = open_storage(url, create=False)
-    study = store(opened, wanted)
+    study = store(opened, wanted, runs)
     # another first command may have chosen the finalists
     wanted = replace(wanted, confirmation=read_stored(study).confirmation)
     plan = Plan.of_document(wanted)

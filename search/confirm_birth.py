@@ -4,6 +4,7 @@ Who is trained again is decided once, by the first command; more repeats may be 
 """
 
 from dataclasses import replace
+from pathlib import Path
 
 import optuna
 
@@ -13,6 +14,7 @@ from maskcls.dataset import Table, in_round
 from maskcls.errors import UserError
 from maskcls.provenance import commit, versions
 from search.finalists import choose
+from search.home import ID, claim, make_home
 from search.notes import show_study
 from search.patient import PatientStorage
 from search.rounds import SUFFIX, Plan
@@ -102,15 +104,17 @@ def check_rounds(table: Table, stored: Stored, repeats: int) -> list[Table]:
     return rounds
 
 
-def store(storage: PatientStorage, wanted: Stored) -> optuna.Study:
+def store(storage: PatientStorage, wanted: Stored, runs: Path) -> optuna.Study:
     """The confirmation's study, new or with what it is to have from now on; its lost trials back in the queue."""
     name = Plan.of_document(wanted).of + SUFFIX
 
     def decide() -> None:
         if has_study(storage, name) and is_whole(load_study(storage, name)):  # another first command got as far
-            _update(load_study(storage, name), wanted)
+            study = load_study(storage, name)
+            claim(study, runs)
+            _update(study, wanted)
         else:
-            _make(storage, name, wanted)
+            _make(storage, name, wanted, runs)
 
     in_turn(storage, name, decide)
     study = load_study(storage, name)
@@ -129,10 +133,11 @@ def _update(study: optuna.Study, wanted: Stored) -> None:
         study.set_user_attr(KEY, replace(begun, confirmation=more).to_json())
 
 
-def _make(storage: PatientStorage, name: str, wanted: Stored) -> None:
+def _make(storage: PatientStorage, name: str, wanted: Stored, runs: Path) -> None:
     if has_study(storage, name):  # cut off before it had its document
         optuna.delete_study(study_name=name, storage=storage)
-    facts = {"question": wanted.study.question, "commit": commit(), "versions": versions()}
+    mine = make_home(name, storage, runs)
+    facts = {ID: mine, "question": wanted.study.question, "commit": commit(), "versions": versions()}
     study = create_study(storage, name, facts)
     show_study(study, wanted)
     study.set_user_attr(KEY, wanted.to_json())

@@ -19,7 +19,7 @@ from maskcls.errors import UserError
 from maskcls.evidence import Estimate, compare_repeats
 from maskcls.resampling import resample
 from search.answer import Confirmation, Finalist
-from search.names import folder_in
+from search.home import home_of
 from search.rounds import Plan, place_of
 from search.shelf import Shelf
 from search.space import values_of
@@ -78,7 +78,7 @@ def outcome_of(study: optuna.Study, stored: Stored, runs: Path) -> Confirmation 
     whole = [repeat for repeat in range(1, last + 1) if judged and all((repeat, index) in done for index in judged)]
     if len(whole) < LEAST_REPEATS:
         return None
-    shelf = Shelf(folder_in(runs, study.study_name), stored.config(dict(stored.study.baseline)).task)
+    shelf = Shelf(home_of(study, runs), stored.config(dict(stored.study.baseline)).task)
     counts_CR = [[_counts(shelf, done[repeat, index]) for repeat in whole] for index in judged]
     judges = Judges(counts_CR)
     against = dict(zip(judged, judges.against(0) if judged[0] == 0 else [None] * len(judged), strict=True))
@@ -118,10 +118,7 @@ def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _counts(shelf: Shelf, trial: FrozenTrial) -> Counts:
     if shelf.predictions(trial) is None:
-        raise UserError(
-            f"The predictions of trial {trial.number} are not in {shelf.folder}; give the --runs folder that the"
-            " confirmation's workers wrote into."
-        )
+        raise UserError(f"{shelf.why_not(trial)}. Give the --runs folder that the confirmation's workers wrote into.")
     return shelf.counts(trial)
 
 

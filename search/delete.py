@@ -71,15 +71,16 @@ def _forget(study: "optuna.Study") -> None:
 def _check_nobody_runs(study: "optuna.Study", runs: Path) -> None:
     """Raise UserError, naming the processes, while any run trials of the study, or are about to."""
     from maskcls.lock import is_held
-    from search.names import is_name
+    from search.remains import folder_of
     from search.standing import runs_of
 
     alive = [run for run in runs_of(study, study.get_trials(deepcopy=False)) if not run["gone"]]
     if alive:
         who = "; ".join(f"trial {run['trial']} on {run['host']}, process {run['pid']} ({run['slot']})" for run in alive)
         raise UserError(f"Study {study.study_name!r} is running: {who}. Stop that first (Ctrl-C in its terminal).")
-    logs = runs / study.study_name / "logs"  # which every worker holds, between its trials too
-    if is_name(study.study_name) and logs.is_dir() and is_held(logs):
+    folder = folder_of(study, runs)
+    logs = None if folder is None else folder / "logs"  # which every worker holds, between its trials too
+    if logs is not None and logs.is_dir() and is_held(logs):
         raise UserError(f"Workers of study {study.study_name!r} are up. Stop that first (Ctrl-C in its terminal).")
 
 
@@ -105,7 +106,7 @@ def _describe(study: "optuna.Study", runs: Path) -> None:
 def _delete(study: "optuna.Study", runs: Path) -> None:
     import optuna
 
-    from search.remains import empty_trash, folder_of, pictures_of, set_aside
+    from search.remains import empty_trash, folder_of, pictures_of, throw_away
     from search.storage import backend_of, has_study, load_study
     from search.turns import in_turn
 
@@ -124,7 +125,7 @@ def _delete(study: "optuna.Study", runs: Path) -> None:
         for path in pictures_of(study, runs):
             path.unlink(missing_ok=True)
         if folder is not None:
-            set_aside(folder)
+            throw_away(folder)
         _forget(study)
         optuna.delete_study(study_name=name, storage=storage)
 

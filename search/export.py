@@ -13,6 +13,7 @@ from maskcls.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import optuna
     from optuna.trial import FrozenTrial
 
     from search.answer import Confirmation
@@ -47,6 +48,7 @@ def main(
         raise UserError(f"Study {study} has no {which} to export.")
     if not out.parent.is_dir():
         raise UserError(f"There is no folder {out.parent} to write {out.name} into.")
+    _check_files(stored_study, best, runs)
     config = make_config(best.user_attrs["config"])
     origin = {**best.user_attrs["origin"], "value": best.value, "state": best.state.name.lower()}
     split = origin.get("split", stored.split)
@@ -73,6 +75,16 @@ def _best(trials: "Sequence[FrozenTrial]", outcome: "Confirmation | None") -> "F
             f" export; train a config.toml of its trials in {outcome.study}, or name another by --trial."
         )
     return best
+
+
+def _check_files(study: "optuna.Study", best: "FrozenTrial", runs: Path) -> None:
+    """Raise UserError when the trial's folder says another value than the database: one of them is not the trial's."""
+    from search.home import home_of
+    from search.shelf import shelf_of
+
+    shelf = shelf_of(study, home_of(study, runs))
+    if shelf.predictions(best) is None and best.number in shelf.foreign:
+        raise UserError(f"{shelf.why_not(best)}. Give the --runs folder where the study ran, or another --trial.")
 
 
 def _confirmed(outcome: "Confirmation | None") -> "tuple[dict[str, Any], str]":

@@ -14,11 +14,12 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from maskcls.errors import UserError
 from maskcls.files import link
 from search.dashboard_notes import artifact_path, save_trial_note, trial_note
+from search.home import ID, home_of
 from search.keep import trial_folder
 from search.space import distributions, is_larger, is_wider_range
 from search.stored import GROWN_FROM, Stored, check_same
 from search.study import Knob, Study
-from search.trials import WORKER
+from search.trials import FILES_OF, WORKER
 
 
 def widened(stored: Stored, wanted: Stored) -> Stored:
@@ -59,18 +60,17 @@ def copy_trials(old: optuna.Study, new: optuna.Study, study: Study, runs: Path) 
     """
     space = distributions(study.space)
     notes = old._storage.get_study_system_attrs(old._study_id)
+    begun_in, there, here = old.user_attrs.get(ID), home_of(old, runs), home_of(new, runs)
     for trial in old.get_trials(deepcopy=False):
         # in the copy's own words before anything refers to the trial: a note and a picture go by its id
-        trial_id = new._storage.create_new_trial(new._study_id, _in_space(trial, space))
+        trial_id = new._storage.create_new_trial(new._study_id, _in_space(trial, space, begun_in))
         _copy_note(notes, old, new, trial._trial_id, trial_id)
-        home = trial_folder(runs / old.study_name, trial.number)
+        home = trial_folder(there, trial.number)
         if home.is_dir():
-            shutil.copytree(
-                home, trial_folder(runs / new.study_name, trial.number), copy_function=_link, dirs_exist_ok=True
-            )
+            shutil.copytree(home, trial_folder(here, trial.number), copy_function=_link, dirs_exist_ok=True)
 
 
-def _in_space(trial: FrozenTrial, space: Mapping[str, BaseDistribution]) -> FrozenTrial:
+def _in_space(trial: FrozenTrial, space: Mapping[str, BaseDistribution], begun_in: str | None) -> FrozenTrial:
     is_over = trial.state.is_finished()
     params = dict(trial.params)
     for name, found in space.items():  # a Subset's new member was off so far
@@ -81,7 +81,7 @@ def _in_space(trial: FrozenTrial, space: Mapping[str, BaseDistribution]) -> Froz
         values=trial.values if is_over else None,
         params=params,
         distributions={name: space[name] for name in params},
-        user_attrs={**trial.user_attrs, WORKER: None},
+        user_attrs={FILES_OF: begun_in, **trial.user_attrs, WORKER: None},
         system_attrs=trial.system_attrs,
         intermediate_values=trial.intermediate_values,
     )

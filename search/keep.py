@@ -5,7 +5,11 @@ from pathlib import Path
 
 from optuna.trial import FrozenTrial, TrialState
 
-WEIGHTS, STATE = "best.safetensors", "resume.pt"
+from maskcls.keeper import remove_parts
+from maskcls.record import STATE, WEIGHTS
+
+WEIGHTS_DIGEST = "weights_digest"
+"""Trial attribute: SHA-256 of best.safetensors, by which it is seen whether a file is this trial's."""
 
 
 def sweep(trials: Sequence[FrozenTrial], folder: Path, keep: int) -> None:
@@ -18,6 +22,7 @@ def sweep(trials: Sequence[FrozenTrial], folder: Path, keep: int) -> None:
         if trial.state.is_finished():
             home = trial_folder(folder, trial.number)
             (home / STATE).unlink(missing_ok=True)
+            remove_parts(home)
             if trial.number not in kept:
                 (home / WEIGHTS).unlink(missing_ok=True)
 
@@ -31,9 +36,3 @@ def best_trials(trials: Sequence[FrozenTrial], count: int) -> list[FrozenTrial]:
 def trial_folder(folder: Path, number: int) -> Path:
     """The folder of a trial in its study's folder; belongs to the number for good."""
     return folder / f"trial-{number:04d}"
-
-
-def remove_parts(folder: Path) -> None:
-    """Remove what a process that was killed in the middle of writing left in a trial's folder."""
-    for part in folder.glob(".[0-9]*.*"):
-        part.unlink(missing_ok=True)

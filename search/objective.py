@@ -3,9 +3,12 @@
 import contextlib
 import json
 import traceback
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import optuna
 import torch
@@ -16,22 +19,28 @@ from maskcls.config import TrainConfig, change
 from maskcls.dataset import Dataset, Table, in_round, load_dataset
 from maskcls.errors import UserError, one_line
 from maskcls.files import write_text
+from maskcls.keeper import forget
 from maskcls.loop import DivergedError, evaluation_stops
 from maskcls.metrics import Scores
 from maskcls.numerics import describe_device, resolve
 from maskcls.probe import choose
 from maskcls.provenance import commit, versions
+from maskcls.record import RECORD, WEIGHTS, read_record
 from maskcls.result import Result
 from maskcls.run_folder import draw_best, train_into
 from maskcls.weights import Weights
 from search.failures import CRASH, DIVERGED, MOST_TRIES, OUT_OF_MEMORY, UNREADABLE, cause_outside, crashes_of
-from search.keep import remove_parts, sweep, trial_folder
+from search.ground import Ground
+from search.home import ID, home_of
+from search.keep import WEIGHTS_DIGEST, sweep, trial_folder
 from search.live import Watcher
 from search.notes import show_trial
 from search.policy import AnyPolicy
 from search.space import values_of
+from search.storage import backend_of
 from search.stored import Stored
-from search.trials import IN_VAIN, TakenOverError, check_mine, fail, finish, requeue
+from search.trials import FILES_OF, IN_VAIN, TakenOverError, check_mine, fail, finish, requeue
+from search.turns import holding
 
 
 @dataclass
@@ -46,7 +55,8 @@ class StopRequest:
 
 
 class StopStudyError(Exception):
-    """No other trial would do better: the disk is full, or the photos cannot be read. Its text is the cause."""
+    """No other trial would do better: the disk is full, the photos cannot be read, the database is gone. Its text is
+    the cause."""
 
 
 @dataclass
@@ -63,6 +73,8 @@ class Setup:
     device: torch.device
     cores: int = 0
     """CPU threads for a training whose config does not name a number; 0: all."""
+    home: Path | None = None
+    """The study's folder, once it is stored (home.home_of); None: the one of its name."""
     _datasets: dict[tuple[Any, ...], Dataset] = field(default_factory=dict)
 
     @property
@@ -78,7 +90,7 @@ class Setup:
     @property
     def folder(self) -> Path:
         """The study's."""
-        return self.runs / self.name
+        return self.home or self.runs / self.name
 
     def trial_folder(self, number: int) -> Path:
         """Belongs to the trial of this number for good."""
@@ -112,6 +124,43 @@ class Job:
     keep: int = 5
     """Trials whose best weights stay on the disk."""
 
+    @cached_property
+    def ground(self) -> Ground:
+        """Where its work goes."""
+        return Ground(self.study, home_of(self.study, self.setup.runs))
+
+    def mine(self, trial: optuna.Trial) -> AbstractContextManager[None]:
+        """Have the trial for the moment in which its files take their places: nobody can take it over meanwhile.
+
+        Raises TakenOverError when somebody has, and StopStudyError when there is nothing to write into any more.
+        """
+
+        def check() -> None:
+            self.check_ground()
+            check_mine(self.study, trial, self.worker)
+
+        return holding(backend_of(self.study), self.study.study_name, check)
+
+    def check_ground(self) -> None:
+        """Raise StopStudyError when there is nothing to write into any more."""
+        lost = self.ground.lost()
+        if lost:
+            raise StopStudyError(lost)
+
+
+@dataclass
+class Verdict:
+    """How a trial ended, or that it waits."""
+
+    state: TrialState
+    value: float | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+    """For the database."""
+    result: Result | None = None
+    """None of a trial that diverged, or waits."""
+    picture: Path | None = None
+    """Its confusion matrix, not in its place yet."""
+
 
 def run_trial(job: Job, trial: optuna.Trial) -> TrialState:
     """Run a trial to its verdict and tell it; WAITING when it goes back into the queue.
@@ -123,24 +172,45 @@ def run_trial(job: Job, trial: optuna.Trial) -> TrialState:
     more = {name: trial.user_attrs[name] for name in ("repeat", IN_VAIN) if name in trial.user_attrs}
     job.watcher.trial_began(trial.number, {**values, **more})
     try:
-        state, value = _train(job, trial, values)
-        if state != TrialState.WAITING:
-            finish(job.study, trial, state, value, job.worker)
+        verdict = _train(job, trial, values)
+        if verdict.state == TrialState.WAITING:
+            requeue(job.study, trial, job.worker)
+        else:
+            _record(job, trial, verdict)
     except KeyboardInterrupt:
         requeue(job.study, trial, job.worker)
         raise
     except TakenOverError as error:
         job.watcher.trial_ended(trial.number, TrialState.WAITING, None, str(error))
         return TrialState.WAITING
+    except StopStudyError:
+        raise
     except Exception as error:
+        lost = job.ground.why_failed()
+        if lost:
+            raise StopStudyError(lost) from error
         return _failed(job, trial, error)
-    if state == TrialState.WAITING:
-        requeue(job.study, trial, job.worker)
-    else:
+    if verdict.state != TrialState.WAITING:
         # only now: cut off before, the trial goes on from its files to the same verdict
         sweep(job.study.get_trials(deepcopy=False), job.setup.folder, job.keep)
-    job.watcher.trial_ended(trial.number, state, value)
-    return state
+    job.watcher.trial_ended(trial.number, verdict.state, verdict.value)
+    return verdict.state
+
+
+def _record(job: Job, trial: optuna.Trial, verdict: Verdict) -> None:
+    """Tell the verdict, with all that belongs to it, unless the trial is another worker's by now."""
+
+    def tell() -> None:
+        job.check_ground()
+        for key, value in verdict.facts.items():
+            trial.set_user_attr(key, value)
+        if verdict.picture is not None and verdict.result is not None:
+            picture = job.setup.trial_folder(trial.number) / "confusion.png"
+            if verdict.picture.exists():  # else an earlier try has moved it
+                verdict.picture.replace(picture)
+            show_trial(trial, verdict.result, picture, job.setup.runs / "artifacts")
+
+    finish(job.study, trial, verdict.state, verdict.value, job.worker, tell)
 
 
 def _failed(job: Job, trial: optuna.Trial, error: Exception) -> TrialState:
@@ -168,38 +238,41 @@ def _keep_traceback(folder: Path) -> None:
         write_text(folder / "crash.txt", traceback.format_exc())
 
 
-def _train(job: Job, trial: optuna.Trial, values: dict[str, Any]) -> tuple[TrialState, float | None]:
+def _train(job: Job, trial: optuna.Trial, values: dict[str, Any]) -> Verdict:
     config = job.setup.resolve(_asked(job.setup.stored, trial, values))
     try:
         dataset = job.setup.dataset(config)
     except UserError as error:
         raise UnreadableDataError(str(error)) from error
     folder = job.setup.trial_folder(trial.number)
-    _make_ready(folder, crashes_of(job.study._storage.get_trial(trial._trial_id)))
+    with job.mine(trial):
+        _make_ready(folder, crashes_of(job.study._storage.get_trial(trial._trial_id)))
     reporter = _TrialReporter(job, trial, len(evaluation_stops(config, len(dataset.train.row_N))))
-    if reporter.known and not (folder / "resume.pt").exists():
-        say(f"trial {trial.number}: {folder}/resume.pt is not here, so it starts again")
+    if reporter.known and not (folder / RECORD).exists():
+        say(f"trial {trial.number}: {folder / RECORD} is not here, so it starts again")
+    origin = _origin(job, trial, dataset.hash)
     try:
         config, result = train_into(
             folder,
             config,
             dataset,
             reporter,
-            origin=_origin(job, trial.number, dataset.hash),
+            origin=origin,
             device=job.setup.device,
             weight_file=job.setup.weights.file(config.backbone),
+            guard=partial(job.mine, trial),
         )
     except DivergedError as error:
-        trial.set_user_attr("failure_kind", DIVERGED)
-        trial.set_user_attr("error", str(error))
-        trial.set_user_attr("config", json.loads(config.model_dump_json()))
-        return TrialState.PRUNED, reporter.best
+        facts = {"failure_kind": DIVERGED, "error": str(error), "config": json.loads(config.model_dump_json())}
+        return Verdict(TrialState.PRUNED, reporter.best, facts)
     if reporter.verdict == TrialState.WAITING:
-        return TrialState.WAITING, None
-    _record(job, trial, config, result, dataset.hash)
-    draw_best(folder, config, f"{job.setup.name}, trial {trial.number}: macro F1 {result.best.scores.macro_f1:.4f}")
-    show_trial(trial, result, folder / "confusion.png", job.setup.runs / "artifacts")
-    return reporter.verdict, result.best.scores.macro_f1
+        return Verdict(TrialState.WAITING)
+    value = result.best.scores.macro_f1
+    # not to be taken for a file in its place while this worker may have lost the trial
+    picture = folder / f".{uuid4().hex}.confusion.png"
+    draw_best(folder, config, f"{job.setup.name}, trial {trial.number}: macro F1 {value:.4f}", picture)
+    facts = _facts(job, folder, config, result, origin)
+    return Verdict(reporter.verdict, value, facts, result, picture)
 
 
 def _asked(stored: Stored, trial: optuna.Trial, values: dict[str, Any]) -> TrainConfig:
@@ -210,13 +283,9 @@ def _asked(stored: Stored, trial: optuna.Trial, values: dict[str, Any]) -> Train
 
 
 def _make_ready(folder: Path, crashes: int) -> None:
-    """The trial's folder without what a killed process left half written.
-
-    The last try of a trial that crashes begins anew: the state that it goes on from may be what crashes it.
-    """
-    remove_parts(folder)
+    """The last try of a trial that crashes begins anew: the state that it goes on from may be what crashes it."""
     if crashes >= MOST_TRIES - 1:
-        (folder / "resume.pt").unlink(missing_ok=True)
+        forget(folder)
 
 
 class UnreadableDataError(Exception):
@@ -241,9 +310,9 @@ class _TrialReporter:
     def __call__(self, step: int, scores: Scores) -> bool:
         is_news = step not in self.known
         if is_news:
-            check_mine(self.job.study, self.trial, self.job.worker)
+            with self.job.mine(self.trial):
+                self.trial.report(scores.macro_f1, step)
             self.known[step] = scores.macro_f1
-            self.trial.report(scores.macro_f1, step)
         self.job.watcher.evaluated(self.trial.number, step, self.num_planned, scores, is_news)
         if step == self.num_planned:
             return True
@@ -261,12 +330,14 @@ class _TrialReporter:
         return self.job.policy.goes_on(self.job.study, stored, self.num_planned)
 
 
-def _origin(job: Job, number: int, split: str) -> dict[str, Any]:
+def _origin(job: Job, trial: optuna.Trial, split: str) -> dict[str, Any]:
     """Where a trained folder or an exported config came from. ``split``: of the trial's own table."""
+    mine = trial.user_attrs.get(FILES_OF) or job.study.user_attrs.get(ID)
     return {
         "made_by": "search.confirm" if job.setup.stored.confirmation else "search.run",
         "study": job.setup.name,
-        "trial": number,
+        **({} if mine is None else {"study_id": mine}),
+        "trial": trial.number,
         "data": job.setup.stored.data,
         "split": split,
         "weights_option": job.setup.stored.weights_option,
@@ -276,10 +347,12 @@ def _origin(job: Job, number: int, split: str) -> dict[str, Any]:
     }
 
 
-def _record(job: Job, trial: optuna.Trial, config: TrainConfig, result: Result, split: str) -> None:
-    """What one needs to judge the trial, and to run it again, into the database."""
+def _facts(job: Job, folder: Path, config: TrainConfig, result: Result, origin: dict[str, Any]) -> dict[str, Any]:
+    """What one needs to judge the trial, and to run it again."""
     best, last = result.best, result.history[-1]
-    facts = {
+    record = read_record(folder)
+    assert record is not None  # it has just been written
+    return {
         **{f"f1_{part}": value for part, value in best.scores.f1_per_part.items()},
         "accuracy": best.scores.accuracy,
         "loss": best.scores.loss,
@@ -293,10 +366,9 @@ def _record(job: Job, trial: optuna.Trial, config: TrainConfig, result: Result, 
         "peak_gib": round(last.peak_gib, 3),
         "f1_per_class": best.scores.f1_per_class,
         "seed": config.seed,
-        "split": split,
+        "split": origin["split"],
         "device": describe_device(job.setup.device),
         "config": json.loads(config.model_dump_json()),
-        "origin": _origin(job, trial.number, split),
+        "origin": origin,
+        WEIGHTS_DIGEST: record.files[WEIGHTS].digest,
     }
-    for key, value in facts.items():
-        trial.set_user_attr(key, value)

@@ -7,17 +7,23 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import optuna
 from optuna.storages import RDBStorage
 
 from maskcls.errors import UserError
+from maskcls.files import write_text
+from search.home import home_of, read_marker
 from search.names import is_name
 from search.storage import backend_of, default_url, has_study, is_there, load_study, open_to_read
 from search.stored import is_made_here
 
 TRASH = "~"
 """Begins the name of a folder that is on its way out; no study's name can have it."""
+
+DELETED = ".deleted"
+"""A file in such a folder, which says that it is no user's own."""
 
 ARTIFACTS = "artifacts"
 ARTIFACT_FACTS = {"artifact_id", "filename"}
@@ -28,9 +34,19 @@ def folder_of(study: optuna.Study, runs: Path) -> Path | None:
 
     Raises UserError when a study of the same name in the folder's own database has the folder.
     """
-    name, folder = study.study_name, runs / study.study_name
-    if not is_made_here(study) or not is_name(name) or not os.path.lexists(folder):
+    if not is_made_here(study):
         return None
+    name = study.study_name
+    try:
+        folder = home_of(study, runs)
+    except UserError:
+        if is_name(name):
+            raise
+        return None
+    if not os.path.lexists(folder):
+        return None
+    if read_marker(folder) is not None:
+        return folder
     default = default_url(runs)
     is_other = not _is_default(backend_of(study), runs) and is_there(default)
     if is_other and has_study(open_to_read(default), name):
@@ -101,15 +117,25 @@ def _files(path: Path) -> Iterator[Path]:
         yield from (Path(folder) / name for name in names)
 
 
-def set_aside(folder: Path) -> None:
+def throw_away(folder: Path) -> None:
     """Out of the way at once; empty_trash may then take its time."""
     if folder.is_symlink():
         folder.unlink()  # somebody put the link there; what it leads to is theirs
         return
-    folder.rename(folder.with_name(f"{TRASH}{folder.name}{TRASH}{os.getpid()}"))
+    token = uuid4().hex
+    write_text(folder / DELETED, token)
+    folder.rename(folder.with_name(f"{TRASH}{folder.name}{TRASH}{token}"))
 
 
 def empty_trash(runs: Path) -> None:
-    """Remove what was set aside, by a command that was cut off too."""
+    """Remove what was thrown away, by a command that was cut off too: what has the token of its name in it."""
     for path in runs.glob(f"{TRASH}*{TRASH}*"):
-        shutil.rmtree(path, ignore_errors=True)
+        if _read(path / DELETED) == path.name.rpartition(TRASH)[2]:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError):
+        return ""

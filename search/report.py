@@ -35,7 +35,6 @@ def main(
 ) -> None:
     """Write a study's report: report.html, which needs nothing else, and report.md with its drawings."""
     from search.answering import answer_of
-    from search.names import folder_in
     from search.report_data import Material, Options
     from search.report_making import make_report
     from search.storage import default_url, load_study, open_to_read
@@ -48,7 +47,7 @@ def main(
     options = Options(runs, storage, data, not no_photos, prior)
     material = Material(found, stored, answer_of(found, stored, runs), options)
     report = make_report(material)
-    page, twin = _write(report, out or folder_in(runs, study) / "report")
+    page, twin = _write(report, out or material.shelf.folder / "report")
     _share(material, page, twin)
     say(" ".join(report.sentences))
     say(f"{page}")

@@ -8,7 +8,7 @@ from optuna.trial import FrozenTrial
 
 from maskcls.evidence import Estimate
 from search.answer import Answer, Comparison, Confirmation, FactorAnswer, Finalist, Level, Winner
-from search.answer_text import verdict_of
+from search.answer_text import chosen_from, verdict_of
 from search.live import describe_values
 from search.report_blocks import (
     Block,
@@ -95,6 +95,8 @@ def _level_row(level: Level, factor: FactorAnswer, index: int) -> tuple[str, ...
     values = {name: value for name, value in level.values.items() if name != factor.param}
     score = "–" if level.score is None else f"{number(level.score.value)} ({spread(level.score)})"
     compared = comparison_cells(level.against)
+    if level.left_out:
+        compared = ("–", "–", "… left out", "–")
     if index == factor.reference:
         compared = ("–", "–", "reference", str(len(level.trials)))
     return (level.text, str(level.complete), str(level.pruned), score, *compared, _setting(values, level.trials))
@@ -193,19 +195,19 @@ def best_section(material: Material) -> Section:
     rows = [_trial_row("best trial", material.best, material)]
     if material.baseline is not None and material.baseline.number != winner.trial:
         rows.append(_trial_row("baseline", material.baseline, material))
-    text = f"{_chosen(winner)} {material.same_setting}".strip()
+    text = f"{_chosen(material.answer, winner)} {material.same_setting}".strip()
     table = Table(BEST_TITLES, tuple(rows), BEST_TITLES[1:9])
     return Section(title, (Text(text), table, *_against_baseline(winner.against_baseline)))
 
 
-def _chosen(winner: Winner) -> str:
+def _chosen(answer: Answer, winner: Winner) -> str:
     """From how many, and what that does to its score."""
     if winner.candidates == 1:
         return (
             f"Trial {winner.trial} is the only complete one with predictions. It scores {number(winner.score.value)}."
         )
     return (
-        f"Trial {winner.trial} is the best of {winner.candidates} complete trials. It scores"
+        f"Trial {winner.trial} is the best of {chosen_from(answer, winner)}. It scores"
         f" {number(winner.score.value)} on the people who chose it; on people who did not,"
         f" {number(winner.corrected)} is to be expected."
     )

@@ -18,9 +18,9 @@ from maskcls.predictions import Predictions
 from maskcls.prior import groups_of, parse_prior, weights_of
 from maskcls.resampling import Resamples, resample
 from search.answer import Answer
+from search.home import home_of
 from search.keep import best_trials
 from search.limits import FINISHED
-from search.names import folder_in
 from search.replicates import setting
 from search.shelf import Shelf
 from search.space import values_of
@@ -87,7 +87,7 @@ class Material:
     shelf: Shelf = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "shelf", Shelf(folder_in(self.options.runs, self.study.study_name), self.task))
+        object.__setattr__(self, "shelf", Shelf(home_of(self.study, self.options.runs), self.task))
 
     @cached_property
     def config(self) -> TrainConfig:
@@ -147,7 +147,7 @@ class Material:
             return "The baseline is not complete yet, so there is nothing to compare with."
         for trial, side in ((self.baseline, self.before), (self.best, self.after)):
             if side is None:
-                return f"The stored predictions of trial {trial.number} (valid.npz) are not in {self.shelf.folder}."
+                return f"{self.shelf.why_not(trial)}."
         if self.baseline.number == self.best.number:
             return "The best trial is the baseline itself."
         assert self.before is not None

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from maskcls.counts import Counts, count
 from maskcls.errors import UserError, some
 from maskcls.labels import CLASS_NAMES
 from maskcls.predictions import Predictions
+from maskcls.record import check_file
 from maskcls.resampling import Resamples
 
 if TYPE_CHECKING:
@@ -68,20 +70,30 @@ def _place_of(folder: Path, storage: str | None, runs: Path) -> tuple[str, int] 
 
     Named by where it lies: in the copy of a study (--from), [origin] tells of the study that was copied.
     """
+    import optuna
+
+    from search.home import home_of
     from search.keep import trial_folder
-    from search.storage import default_url, has_study, is_there, open_to_read
+    from search.storage import default_url, is_there, load_study, open_to_read
+    from search.stored import is_made_here
 
     written, home, every = folder / "config.toml", folder.resolve(), runs.resolve()
     if not written.is_file() or not (folder / STORED[0]).is_file() or every not in home.parents:
         return None
     origin = load_config(written)[1]
-    name, number = home.parent.relative_to(every).as_posix(), origin.get("trial")
-    if "study" not in origin or not isinstance(number, int) or trial_folder(every / name, number) != home:
+    number = origin.get("trial")
+    if "study" not in origin or not isinstance(number, int) or trial_folder(home.parent, number) != home:
         return None
     url = storage or default_url(runs)
-    if not is_there(url) or not has_study(open_to_read(url), name):
+    if not is_there(url):
         return None
-    return name, number
+    opened = open_to_read(url)
+    for name in optuna.get_all_study_names(opened):
+        study = load_study(opened, name)
+        with suppress(UserError):  # another's folder, or a name that none can have
+            if is_made_here(study) and home_of(study, runs).resolve() == home.parent:
+                return name, number
+    return None
 
 
 def _of_folder(folder: Path) -> Side:
@@ -90,6 +102,7 @@ def _of_folder(folder: Path) -> Side:
         raise UserError(
             f"{folder} holds no predictions ({' or '.join(STORED)}); maskcls.train and evaluate write them."
         )
+    check_file(folder, path.name)
     found = _load(path)
     written = folder / "config.toml"
     if written.is_file():
@@ -111,8 +124,8 @@ def _load(path: Path) -> Predictions:
 
 
 def _of_trial(name: str, number: int, storage: str | None, runs: Path) -> Side:
+    from search.home import home_of
     from search.live import describe_values
-    from search.names import folder_in
     from search.replicates import runs_by_setting, setting
     from search.shelf import Shelf
     from search.space import values_of
@@ -125,12 +138,10 @@ def _of_trial(name: str, number: int, storage: str | None, runs: Path) -> Side:
     trials = study.get_trials(deepcopy=False)
     if number >= len(trials):
         raise UserError(f"Study {name} has no trial {number}; its trials are 0 to {len(trials) - 1}.")
-    trial, shelf = trials[number], Shelf(folder_in(runs, name), task)
+    trial, shelf = trials[number], Shelf(home_of(study, runs), task)
     found = shelf.predictions(trial)
     if found is None:
-        raise UserError(
-            f"Trial {number} of {name} ({trial.state.name.lower()}) has no predictions under {runs / name}."
-        )
+        raise UserError(f"{shelf.why_not(trial, name)}.")
     values = describe_values(values_of(stored.study.space, trial.params))
     title = f"{name} trial {number} ({trial.state.name.lower()})  {values}"
     every = runs_by_setting(shelf.with_predictions(trials))

@@ -10,8 +10,8 @@ from optuna.trial import FrozenTrial
 
 from maskcls.cli import say
 from maskcls.evidence import Estimate
-from search.answer import FactorAnswer, Winner
-from search.answer_text import decisive, difference, verdict_of
+from search.answer import Answer, FactorAnswer, Winner
+from search.answer_text import chosen_from, decisive, difference, left_out_sentences, verdict_of
 from search.answering import answer_of
 from search.keep import best_trials
 from search.limits import FINISHED
@@ -46,7 +46,9 @@ def summarise(study: optuna.Study, stored: Stored, runs: Path, storage_url: str 
     if answer.noise is not None:
         say(f"noise     {answer.noise.describe()}")
     if answer.winner is not None:
-        _show_winner(answer.winner)
+        _show_winner(answer, answer.winner)
+    for sentence in left_out_sentences(answer):
+        say(sentence)
     _show_pruning(trials)
     say()
     for sentence in answer.sentences:
@@ -57,10 +59,10 @@ def summarise(study: optuna.Study, stored: Stored, runs: Path, storage_url: str 
     _show_next(study.study_name, runs, storage_url)
 
 
-def _show_winner(winner: Winner) -> None:
+def _show_winner(answer: Answer, winner: Winner) -> None:
     """What the best trial is worth, and how it stands to the baseline: never the answer to a question."""
     say(
-        f"chosen    from {winner.candidates} complete trials by the people who judge it: macro F1"
+        f"chosen    from {chosen_from(answer, winner)} by the people who judge it: macro F1"
         f" {winner.corrected:.4f} is to be expected on others"
     )
     against = winner.against_baseline
@@ -77,6 +79,8 @@ def _show_factor(factor: FactorAnswer) -> None:
         told = "the reference" if level is reference else ""
         if level.against is not None:
             told = f"{difference(decisive(level.against))}: {verdict_of(level.against)}"
+        elif level.left_out:
+            told = "not compared: its predictions are left out"
         counts = f"{level.complete} complete, {level.pruned} pruned"
         say(f"  {level.text:28s} {score:23s}  {counts:22s}  {told}".rstrip())
 

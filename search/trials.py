@@ -46,6 +46,9 @@ DEATHS = "deaths"
 IN_VAIN = "enqueued in vain"
 """Trial attribute: what was enqueued for it and cannot be had, in words."""
 
+FILES_OF = "files_of"
+"""Trial attribute: id of the study that the trial's files were begun in, where it was copied from there."""
+
 T = TypeVar("T")
 
 
@@ -202,11 +205,17 @@ def check_mine(study: optuna.Study, trial: Trial, worker: dict[str, Any]) -> Non
 
 
 def finish(
-    study: optuna.Study, trial: Trial, state: TrialState, value: float | None, worker: dict[str, Any] | None = None
+    study: optuna.Study,
+    trial: Trial,
+    state: TrialState,
+    value: float | None,
+    worker: dict[str, Any] | None = None,
+    tell: Callable[[], None] = lambda: None,
 ) -> None:
     """End a trial. A pruned one keeps its best value too, which study.tell would overwrite with its last.
 
-    With ``worker`` only its own: raises TakenOverError when another one has the trial by now.
+    With ``worker`` only its own: raises TakenOverError when another one has the trial by now. ``tell`` writes down what
+    belongs to the verdict, in the same turn; it may be called again.
     """
     tries = 0
 
@@ -217,6 +226,7 @@ def finish(
             return  # the first try was kept, and the word of that was lost with the connection
         if worker is not None:
             check_mine(study, trial, worker)
+        tell()
         _end(study, trial._trial_id, state, value)
 
     _in_turn(study, decide)

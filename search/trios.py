@@ -19,8 +19,9 @@ from maskcls.errors import UserError
 from maskcls.labels import CLASS_NAMES, NUM_CLASSES, PARTS, encode, part_of
 from maskcls.metrics import confusion, f1_per_class
 from maskcls.predictions import Predictions
-from search.keep import best_trials, trial_folder
-from search.names import folder_in
+from maskcls.record import WEIGHTS, sha256
+from search.home import home_of
+from search.keep import WEIGHTS_DIGEST, best_trials, trial_folder
 from search.shelf import Shelf
 from search.storage import load_study
 from search.stored import Stored, read_search
@@ -82,27 +83,39 @@ def candidates(storage: RDBStorage, name: str, part: str, runs: Path) -> list[Ca
     complete = best_trials(trials, len(trials))
     if not complete:
         raise UserError(f"Study {name!r} has no complete trial yet; go on with it: python -m search.run.")
+    shelf = Shelf(home_of(study, runs), _task(stored))
     whole = [
         trial
         for trial in sorted(complete, key=lambda trial: trial.number)
-        if all((trial_folder(folder_in(runs, name), trial.number) / file).is_file() for file in FILES)
+        if all((trial_folder(shelf.folder, trial.number) / file).is_file() for file in FILES)
     ]
-    if not whole:
+    found = _with_predictions(name, stored, whole, shelf)
+    if not found:
+        foreign = next((f"{shelf.why_not(trial)}. " for trial in whole if trial.number in shelf.foreign), "")
         raise UserError(
-            f"No complete trial of study {name!r} has its weights and predictions under {runs / name}; name the --runs"
-            " folder where it ran, or go on with it with a larger --keep."
+            f"{foreign}No complete trial of study {name!r} has its weights and predictions under {shelf.folder}; name"
+            " the --runs folder where it ran, or go on with it with a larger --keep."
         )
-    return _with_predictions(name, stored, whole, runs)
+    return found
 
 
-def _with_predictions(name: str, stored: Stored, trials: Sequence[FrozenTrial], runs: Path) -> list[Candidate]:
-    shelf = Shelf(folder_in(runs, name), _task(stored))
+def _with_predictions(name: str, stored: Stored, trials: Sequence[FrozenTrial], shelf: Shelf) -> list[Candidate]:
     found = []
     for trial in trials:
         predictions = shelf.predictions(trial)
         if predictions is not None:
-            found.append(Candidate(name, stored, trial, trial_folder(folder_in(runs, name), trial.number), predictions))
+            found.append(Candidate(name, stored, trial, trial_folder(shelf.folder, trial.number), predictions))
     return found
+
+
+def check_weights(one: Candidate) -> None:
+    """Raise UserError when the weights in the trial's folder are not the ones that it has written."""
+    digest = one.trial.user_attrs.get(WEIGHTS_DIGEST)  # older trials have none
+    if digest is not None and sha256(one.folder / WEIGHTS) != digest:
+        raise UserError(
+            f"{one.folder / WEIGHTS} is not the file that {one.name} wrote: its digest is another one. Bring it back,"
+            f" or move it away to have the trial left out."
+        )
 
 
 def check_same_photos(ours: Candidate, theirs: Candidate) -> None:
@@ -133,9 +146,13 @@ def find_single(text: str, storage: RDBStorage, runs: Path) -> Candidate:
     if _task(stored) != "all":
         raise UserError(f"--against takes a trial with all 18 classes; study {name!r} predicts {_task(stored)} alone.")
     trials = [trial for trial in study.get_trials(deepcopy=False) if trial.number == int(number)]
-    found = _with_predictions(name, stored, trials, runs)
+    shelf = Shelf(home_of(study, runs), _task(stored))
+    found = _with_predictions(name, stored, trials, shelf)
     if not found:
-        raise UserError(f"Trial {number} of study {name!r} has no predictions under {runs / name}; name another.")
+        foreign = next((f"{shelf.why_not(trial)}. " for trial in trials), "") if shelf.foreign else ""
+        raise UserError(
+            f"{foreign}Trial {number} of study {name!r} has no predictions under {shelf.folder}; name another."
+        )
     return found[0]
 
 
@@ -151,7 +168,8 @@ def find_singles(like: Candidate, names: Sequence[str], storage: RDBStorage, run
         if stored.split == like.stored.split and _task(stored) == "all":
             trials = study.get_trials(deepcopy=False)
             complete = sorted(best_trials(trials, len(trials)), key=lambda trial: trial.number)
-            found += [one for one in _with_predictions(name, stored, complete, runs) if same_photos(one, like)]
+            shelf = Shelf(home_of(study, runs), _task(stored))
+            found += [one for one in _with_predictions(name, stored, complete, shelf) if same_photos(one, like)]
     return found
 
 

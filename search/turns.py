@@ -81,6 +81,27 @@ def exclusive(storage: PatientStorage, name: str) -> Iterator[None]:
         raise (storage.lost(error) if is_passing(error) else storage.told(error)) from error
 
 
+@contextmanager
+def holding(storage: PatientStorage, name: str, check: Callable[[], None]) -> Iterator[None]:
+    """Be the one who decides, as ``check`` finds things, while files take their places.
+
+    Nothing is written to the database in it, so a connection that is lost at its end has undone nothing.
+    """
+    patience, is_held = Patience(storage), False
+    while True:
+        try:
+            with exclusive(storage, name):
+                check()
+                is_held = True
+                patience.over()
+                yield
+        except LostTurnError as error:
+            if not is_held:
+                patience.wait(error)
+                continue
+        return
+
+
 def lock_of(path: Path) -> Path:
     """The lock file of an SQLite database."""
     return path.with_name(f".{path.name}.lock")

@@ -32,6 +32,7 @@ from maskcls.weights import resolve_weights
 from search import keep
 from search.birth import find_or_make
 from search.failures import cause_outside, reason_to_give_up
+from search.home import home_of
 from search.limits import reached
 from search.objective import Job, Setup, StopRequest, StopStudyError, run_trial
 from search.orders import GAVE_UP, GO, NOTHING_LEFT, REFUSED, STOPPED, Order
@@ -109,7 +110,7 @@ def main() -> None:
             return
         _heed_signals(stop)
         if not order.plan:
-            _write_to_log(order)
+            _write_to_log(order, _home(order))
         why, cause = _work(order, teller, stop)
     except UserError as error:
         why, cause = REFUSED, str(error)
@@ -170,9 +171,14 @@ def _wait(order: Order, stop: StopRequest, go: threading.Event) -> bool:
     return True
 
 
-def _write_to_log(order: Order) -> None:
+def _home(order: Order) -> Path:
+    """The folder of the study, which is stored."""
+    return home_of(load_study(open_storage(order.url, create=False), order.name), Path(order.runs))
+
+
+def _write_to_log(order: Order, home: Path) -> None:
     """Everything that this process writes, and the libraries in it, goes to its slot's log."""
-    folder = order.folder() / "logs"
+    folder = home / "logs"
     folder.mkdir(parents=True, exist_ok=True)
     log = os.open(folder / f"{order.slot.replace(':', '')}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     sys.stdout.flush()
@@ -190,9 +196,10 @@ def _work(order: Order, teller: Teller, stop: StopRequest) -> tuple[str, str]:
     if order.plan:
         find_or_make(setup, storage, order)
         teller.tell("planned")
-        _write_to_log(order)
+        _write_to_log(order, _home(order))
     study = load_study(storage, order.name)
     stored = read_stored(study)
+    setup.home = home_of(study, setup.runs)
     check_same(stored, setup.stored, order.name)
     # the space as it is stored, the photos and weights as this command reaches them
     setup.stored = replace(stored, data=setup.stored.data, weights_option=setup.stored.weights_option)
@@ -226,10 +233,26 @@ def _baseline(order: Order) -> TrainConfig:
 
 def take_trials(job: Job, order: Order) -> tuple[str, str]:
     """Trial after trial; returns why it ended, and the cause."""
+    ground = job.ground  # as it is now, before the first trial
+    try:
+        return _take_trials(job, order)
+    except (StopStudyError, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        lost = ground.why_failed()
+        if lost:
+            raise StopStudyError(lost) from error
+        raise
+
+
+def _take_trials(job: Job, order: Order) -> tuple[str, str]:
     heart = Heart(backend_of(job.study))
     heart.start()
     per_epoch, limits = job.setup.baseline.evaluations_per_epoch, order.asked()
     while not job.stop:
+        lost = job.ground.lost()
+        if lost:
+            return GAVE_UP, lost
         trials = job.study.get_trials(deepcopy=False)
         cause = reason_to_give_up(trials, moment_of(order.since))
         if cause:

@@ -21,7 +21,8 @@ from maskcls.train import main as train
 
 
 def best_f1(trained: Path) -> float:
-    return max(entry["scores"]["macro_f1"] for entry in json.loads((trained / "history.json").read_text()))
+    written = json.loads((trained / "history.json").read_text())
+    return max(entry["scores"]["macro_f1"] for entry in written["evaluations"])
 
 
 def printed_f1(text: str) -> float:

@@ -16,6 +16,7 @@ from search_fixtures import complain
 from sklearn.metrics import f1_score
 
 from maskcls.config import save_config
+from maskcls.metrics import score
 from maskcls.predictions import Predictions
 from search.compare import main as compare
 from search.keep import trial_folder
@@ -106,7 +107,8 @@ def put(played: Played, found: Predictions, state: TrialState, facts: Mapping[st
     folder = trial_folder(played.runs / played.study.study_name, len(played.study.trials))
     folder.mkdir(parents=True)
     found.save(folder / "valid.npz")
-    add(played, state, 0.5 if state.is_finished() else None, 0.5, 1e-2, {1: 0.5}, dict(facts))
+    value = score(found.log_prob_NK, found.label_N, "all").macro_f1
+    add(played, state, value if state.is_finished() else None, 0.5, 1e-2, {1: value}, dict(facts))
 
 
 def recipes(text: str) -> list[str]:

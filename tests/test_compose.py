@@ -36,14 +36,21 @@ LABEL = encode(
 
 
 def store(
-    runs: Path, name: str, task: str, predicted: Sequence[np.ndarray], split: str = "0123abcd", **more: object
+    runs: Path,
+    name: str,
+    task: str,
+    predicted: Sequence[np.ndarray],
+    split: str = "0123abcd",
+    photos: slice = slice(None),
+    **more: object,
 ) -> None:
-    """A study whose trials, complete, have said these classes of the task."""
+    """A study whose trials, complete, have said these classes of the task, of all photos or some."""
     study = replace(TOY_STUDY, fixed={**TOY_STUDY.fixed, "task": task})
     stored = Stored(study, "synthetic", split, {"source": "scratch"}, "scratch", "auto", False, 0)
     made = create_study(open_storage(default_url(runs), create=True), name, {KEY: {**stored.to_json(), **more}})
-    true_N = part_of(LABEL, task)
-    for number, predicted_N in enumerate(predicted):
+    true_N = part_of(LABEL, task)[photos]
+    for number, said_N in enumerate(predicted):
+        predicted_N = said_N[photos]
         value = float(f1_score(true_N, predicted_N, average="macro", zero_division=0))
         params = {"drop_rate": 0.0, "lr": 1e-2}
         made.add_trial(create_trial(value=value, params=params, distributions=distributions(study.space)))
@@ -52,7 +59,7 @@ def store(
         (folder / "config.toml").write_text(f'task = "{task}"\n')
         (folder / "best.safetensors").write_bytes(b"weights")
         log_prob_NK = np.log(np.eye(len(CLASS_NAMES[task]), dtype=np.float32)[predicted_N] + 0.01)
-        Predictions(PATH, PERSON, true_N, log_prob_NK).save(folder / "valid.npz")
+        Predictions(PATH[photos], PERSON[photos], true_N, log_prob_NK).save(folder / "valid.npz")
 
 
 def wrong(task: str, share: float, seed: int) -> np.ndarray:
@@ -220,15 +227,12 @@ def spoilt(tmp_path_factory: pytest.TempPathFactory) -> Path:
     age = SAID["age"][:1]
     store(runs, "elsewhere", "age", age, split="ffff")
     store(runs, "confirmed", "age", age, confirmation={"of": "ages"})
-    for name in ("fewer", "gone"):
-        store(runs, name, "age", age)
+    store(runs, "gone", "age", age)
+    store(runs, "fewer", "age", age, photos=slice(7, None))
     store(runs, "empty", "age", [])
     store(runs, "whole", "all", [LABEL])
     store(runs, "other", "all", [LABEL], split="ffff")
     (runs / "gone" / "trial-0000" / "best.safetensors").unlink()
-    found = Predictions.load(runs / "fewer" / "trial-0000" / "valid.npz")
-    cut = (found.path_N[7:], found.person_N[7:], found.label_N[7:], found.log_prob_NK[7:])
-    Predictions(*cut).save(runs / "fewer" / "trial-0000" / "valid.npz")
     return runs
 
 

@@ -330,7 +330,7 @@ def test_without_a_baseline_there_is_no_verdict(tmp_path: Path) -> None:
 def test_predictions_that_are_elsewhere_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made, stored = judged(tmp_path, {"baseline": 0.5, "good": 0.7}, repeats=2)
     summarise(made, stored, tmp_path / "elsewhere", None)
-    assert "No verdict: The predictions of trial 0 are not in" in capsys.readouterr().out
+    assert "No verdict: The stored predictions of trial 0 (valid.npz) are not in" in capsys.readouterr().out
 
 
 def test_export_prefers_the_confirmed_winner_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -401,7 +401,7 @@ def begin(runs: Path, table: Table, top: int, repeats: int) -> Stored:
         past(TOY_STUDY, ({}, 0.5), ({"drop_rate": 0.5}, 0.4), ({"lr": 0.02}, 0.6), into=made)
     toy = load_study(storage, "toy")
     wanted = document(toy, read_stored(toy), find(storage, "toy"), top, repeats)
-    return read_stored(store(storage, wanted))
+    return read_stored(store(storage, wanted, runs))
 
 
 def test_the_finalists_are_chosen_once_and_repeats_only_grow(

@@ -16,7 +16,7 @@ from search_fixtures import TOY_STUDY, complain
 
 import search.delete
 from search.processes import describe_myself
-from search.remains import empty_trash
+from search.remains import empty_trash, throw_away
 from search.space import distributions
 from search.storage import create_study, default_url, has_study, open_storage
 from search.stored import KEY, Stored
@@ -186,8 +186,12 @@ def test_a_folder_of_the_same_name_in_another_database_is_not_touched(
     assert (tmp_path / "mine").is_dir()
 
 
-def test_emptying_the_trash_leaves_every_study_alone(tmp_path: Path) -> None:
-    for name in ("mine", ".hidden", "a-b_c.d", "~mine~123"):
+def test_emptying_the_trash_leaves_every_study_and_a_users_own_folders_alone(tmp_path: Path) -> None:
+    own = ["mine", ".hidden", "a-b_c.d", "~keep~mine", f"~mine~{'0' * 32}"]
+    for name in own:
         (tmp_path / name).mkdir()
+    (tmp_path / "thrown").mkdir()
+    throw_away(tmp_path / "thrown")
+    assert len(folders(tmp_path)) == len(own) + 1
     empty_trash(tmp_path)
-    assert folders(tmp_path) == [".hidden", "a-b_c.d", "mine"]
+    assert folders(tmp_path) == sorted(own)

@@ -11,6 +11,7 @@ import torch
 from optuna.trial import FrozenTrial, TrialState
 from search_fixtures import TOY_STUDY, Watching, ask, make_job, make_setup, prune_at, scores_of, stored_trial
 
+import maskcls.loop
 import search.objective
 from maskcls.dataset import Table
 from search.failures import crashes_of
@@ -202,15 +203,33 @@ def test_a_trial_that_always_crashes_is_tried_three_times_once_others_succeed(
     assert stored_trial(job, 0).state == TrialState.WAITING
 
 
-def test_the_last_try_of_a_crashed_trial_begins_anew(tmp_path: Path, synthetic_table: Table) -> None:
+def test_a_damaged_state_is_said_and_the_trial_begins_anew(
+    tmp_path: Path, synthetic_table: Table, undisturbed: FrozenTrial, capsys: pytest.CaptureFixture[str]
+) -> None:
     job = make_job(tmp_path, synthetic_table)
     job.watcher = Watching(lambda step: setattr(job.stop, "reason", "Ctrl-C" if step == 2 else ""))
     run_next(job)
     job.stop, job.watcher = StopRequest(), Watching()
     (job.setup.trial_folder(0) / "resume.pt").write_bytes(b"damaged")
-    assert run_trial(job, ask(job, 1)) == TrialState.WAITING
-    assert run_trial(job, ask(job, 1)) == TrialState.WAITING
     assert run_trial(job, ask(job, 1)) == TrialState.COMPLETE
+    assert "its resume.pt is damaged; the run starts again." in capsys.readouterr().out
+    assert stored_trial(job).value == undisturbed.value
+    assert crashes_of(stored_trial(job)) == 0
+
+
+def test_the_last_try_of_a_crashed_trial_begins_anew(
+    tmp_path: Path, synthetic_table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = make_job(tmp_path, synthetic_table)
+    job.watcher = Watching(lambda step: setattr(job.stop, "reason", "Ctrl-C" if step == 2 else ""))
+    run_next(job)
+    job.stop = StopRequest()
+    with monkeypatch.context() as patch:
+        patch.setattr(maskcls.loop, "load_state", lambda _: (_ for _ in ()).throw(RuntimeError("cursed state")))
+        assert run_trial(job, ask(job, 1)) == TrialState.WAITING
+        assert run_trial(job, ask(job, 1)) == TrialState.WAITING
+        job.watcher = Watching()
+        assert run_trial(job, ask(job, 1)) == TrialState.COMPLETE
     assert crashes_of(stored_trial(job)) == 2
 
 

@@ -42,12 +42,12 @@ def test_folder_holds_all_of_a_run(few_photos: Dataset, tmp_path: Path) -> None:
     config, result = train(folder, TINY, few_photos)
     assert config == TINY
     assert load_config(folder / "config.toml") == (TINY, ORIGIN)
-    draw_best(folder, config, "title")
+    draw_best(folder, config, "title", folder / "confusion.png")
     assert (folder / "confusion.png").read_bytes().startswith(b"\x89PNG")
     names = {"config.toml", "best.safetensors", "valid.npz", "history.json", "confusion.png"}
     assert {path.name for path in folder.iterdir()} == names
     assert len({path.stat().st_mode for path in folder.iterdir()}) == 1  # whoever may read one may read all
-    found = finished_result(folder, TINY, ORIGIN)
+    found = finished_result(folder, TINY, ORIGIN, 2)
     assert found is not None
     assert (found.history, found.num_planned) == (result.history, 2)
     model, its_config = load_trained(folder, CPU)
@@ -99,18 +99,18 @@ def test_out_of_memory_at_the_smallest_micro_batch_is_an_error(
 
 def test_unfinished_run_is_gone_on_with_and_of_another_config_begun_anew(few_photos: Dataset, tmp_path: Path) -> None:
     train(tmp_path, TINY, few_photos, Log(until=1))
-    assert finished_result(tmp_path, TINY, ORIGIN) is None
+    assert finished_result(tmp_path, TINY, ORIGIN, 2) is None
     _, result = train(tmp_path, change(TINY, lr=2e-2), few_photos)
     assert facts(result) == facts(fit(change(TINY, lr=2e-2), few_photos, device=CPU))
     assert load_config(tmp_path / "config.toml")[0].lr == 2e-2
 
 
 def test_folder_of_another_run_is_not_taken_for_this_one(few_photos: Dataset, tmp_path: Path) -> None:
-    assert finished_result(tmp_path, TINY, ORIGIN) is None
+    assert finished_result(tmp_path, TINY, ORIGIN, 2) is None
     train(tmp_path, TINY, few_photos)
-    assert finished_result(tmp_path, change(TINY, threads=2, micro_batch=8), ORIGIN) is not None
+    assert finished_result(tmp_path, change(TINY, threads=2, micro_batch=8), ORIGIN, 2) is not None
     with pytest.raises(UserError, match=r"holds another run: lr is 0\.01 there and 0\.02 now\. Choose another -o\."):
-        finished_result(tmp_path, change(TINY, lr=0.02), ORIGIN)
+        finished_result(tmp_path, change(TINY, lr=0.02), ORIGIN, 2)
 
 
 @pytest.mark.parametrize("until", [1, 9])
@@ -120,7 +120,7 @@ def test_a_run_on_other_photos_or_weights_is_another_run(
 ) -> None:
     train(tmp_path, TINY, few_photos, Log(until=until))  # ended, or stopped on the way
     with pytest.raises(UserError, match=r"holds another run: (split|weights) is .* there and .* now"):
-        finished_result(tmp_path, TINY, {**ORIGIN, **fact})
+        finished_result(tmp_path, TINY, {**ORIGIN, **fact}, 2)
 
 
 def test_folder_without_a_model_is_refused(few_photos: Dataset, tmp_path: Path) -> None:

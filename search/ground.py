@@ -1,0 +1,52 @@
+"""Whether what a study's work goes into is still there: its database, the study in it, and its folder."""
+
+from pathlib import Path
+
+import optuna
+
+from search.home import ID, owners, read_marker
+from search.storage import backend_of
+
+
+class Ground:
+    """A study's database and folder as they were when the work began.
+
+    An SQLite file that was removed, moved or replaced can be written to on and on by who has it open, and all of that
+    is lost.
+    """
+
+    def __init__(self, study: optuna.Study, home: Path) -> None:
+        self.study, self.home = study, home
+        url = backend_of(study).engine.url
+        self.file = Path(str(url.database)) if url.get_backend_name() == "sqlite" else None
+        self.was = _inode(self.file)
+        self.id = study.user_attrs.get(ID)
+
+    def lost(self) -> str:
+        """What is gone, in a sentence without its point; nothing while all is there."""
+        if self.file is not None and _inode(self.file) != self.was:
+            return f"the database {self.file} was removed, moved or replaced while the study ran"
+        marker = read_marker(self.home)
+        if self.id is not None and (marker is None or marker.id != self.id):
+            return f"the study's folder {self.home} was removed or moved while the study ran"
+        return ""
+
+    def why_failed(self) -> str:
+        """The same, once something has failed: then the study itself may be gone too."""
+        lost = self.lost()
+        if lost:
+            return lost
+        storage = backend_of(self.study)
+        if any(found._study_id == self.study._study_id for found in storage.get_all_studies()):
+            return ""
+        for name in owners(self.id, storage) if self.id is not None else ():
+            return f"the study was renamed to {name!r} while it ran; the same command with --name {name} goes on"
+        return "the study was deleted while it ran"
+
+
+def _inode(path: Path | None) -> tuple[int, int] | None:
+    try:
+        found = path.stat() if path is not None else None
+    except OSError:
+        return None
+    return None if found is None else (found.st_dev, found.st_ino)
