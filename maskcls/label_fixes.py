@@ -80,14 +80,14 @@ def _why_not(photos: pd.DataFrame, people: Sequence[str]) -> str:
 
 
 def _find(photos: pd.DataFrame, fixes: pd.DataFrame, source: str) -> list[Fix]:
-    person_N = np.array([normalize("NFC", name) for name in photos["person"]], dtype=object)
+    person_N, id_N = (photos[column].map(lambda name: normalize("NFC", name)) for column in ("person", "id"))
     found = []
     for line, row in zip(fixes.index, fixes.to_dict("records"), strict=True):
         where = f"{source}, line {line}"
         name, stem = normalize("NFC", row["person"]), row["photo"]
         if not name:
             raise UserError(f"{where} names no person; fill in an id or the name of a folder.")
-        of_person_N = (photos["id"] == name).to_numpy() | (person_N == name)
+        of_person_N = ((id_N == name) | (person_N == name)).to_numpy()
         folders = photos.loc[of_person_N, "person"].unique()
         if len(folders) > 1:
             raise UserError(f"{where}: id {name} is {len(folders)} people; name the folder: {some(folders)}.")
