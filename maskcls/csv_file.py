@@ -17,13 +17,14 @@ def read_csv(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     Lines without a value are skipped, and so is the empty cell after a comma at the end of a line.
     Raises UserError when it is no UTF-8 text with commas, or lacks one of ``columns``.
     """
-    lines = _cells(path, _text(path))
+    text = _text(path)
+    _check_separator(path, text.lstrip().partition("\n")[0], columns)
+    lines = _cells(path, text)
     if not lines:
         raise UserError(f"{path} cannot be read as CSV: it is empty. It must have the columns {', '.join(columns)}.")
     _, header = lines.pop(0)
     missing = [column for column in columns if column not in header]
     if missing:
-        _check_separator(path, header, columns)
         raise UserError(f"{path} must have the columns {', '.join(columns)}; {', '.join(missing)} is missing.")
     rows = [_padded(path, number, cells, len(header)) for number, cells in lines]
     return pd.DataFrame(rows, [number for number, _ in lines], header, dtype=str)
@@ -63,10 +64,10 @@ def _cells(path: Path, text: str) -> list[tuple[int, list[str]]]:
     return rows
 
 
-def _check_separator(path: Path, header: list[str], columns: tuple[str, ...]) -> None:
-    line = ",".join(header)
+def _check_separator(path: Path, line: str, columns: tuple[str, ...]) -> None:
+    """Raise UserError when the first line names the columns with something else than commas between them."""
     for separator, name in OTHER_SEPARATORS.items():
-        if separator in line and set(columns) <= {cell.strip('" ') for cell in line.split(separator)}:
+        if separator in line and set(columns) <= {cell.strip('" \r') for cell in line.split(separator)}:
             raise UserError(f"{path} cannot be read as CSV: its columns are separated by {name}. Save it with commas.")
 
 

@@ -52,10 +52,10 @@ def at_home(text: str) -> str:
 def as_kept(option: str) -> str:
     """An option's value for keeping: as an absolute path where it names what is there; words stay words.
 
-    So a later command finds it from any folder. Links stay as they are: the user may turn them elsewhere. Raises UserError for a path that is not text.
+    So a later command finds it from any folder. Links stay as they are: the user may turn them elsewhere.
+    Raises UserError for a path that is not text.
     """
-    is_there = os.path.exists(option)  # noqa: PTH110 - as below; whoever reads it refuses what is not there
-    if option in WORDS or not is_there:
+    if option in WORDS or not Path(option).exists():  # what is not there is refused by whoever reads it
         return option
     path = os.path.abspath(option)  # noqa: PTH100 - Path has no way to do this without following links
     check_text(path)

@@ -141,14 +141,14 @@ def _check_names(people: dict[str, dict[str, str]]) -> None:
 def _where_instead(folder: Path) -> str:
     """A hint at a folder that was probably meant: one level up, or one or two down; empty without one."""
     if folder.name == "images" and folder.is_dir() and _holds_people(folder):
-        return f" Did you mean the folder above it, {folder.parent}?"
+        return f" The folder above it does: {folder.parent}."
     if not folder.is_dir():
         return ""
     if _holds_people(folder):
         return f" The folders of people lie in {folder} itself; move them into {folder / 'images'}."
     below = sorted(path for depth in ("images", "*/images", "*/*/images") for path in folder.glob(depth))
     inner = [path for path in below if path.is_dir() and not NOT_PEOPLE & set(path.parts) and _holds_people(path)]
-    return f" Did you mean {inner[0].parent}?" if inner else ""
+    return f" {inner[0].parent} does." if inner else ""
 
 
 def _holds_people(folder: Path) -> bool:
