@@ -51,7 +51,7 @@ def test_label_fixes_that_are_not_there_are_named(tmp_path: Path, monkeypatch: p
 
 
 def test_a_study_is_stored_with_paths_that_hold_from_anywhere(
-    tmp_path: Path, synthetic_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, synthetic_folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     place, elsewhere = Place(tmp_path, synthetic_folder), tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -61,6 +61,7 @@ def test_a_study_is_stored_with_paths_that_hold_from_anywhere(
     monkeypatch.chdir(tmp_path)
     words = ("--study", "mine.py", "--weights", "scratch", "--n-trials", "2", "--runs", "runs", "--workers", "1")
     succeed(search.run.main, *words, "--data", "photos", "--label-fixes", "fixes.csv")
+    assert f"            0 labels mended by {tmp_path / 'fixes.csv'}." in capfd.readouterr().out
     study = load_study(open_storage(default_url(tmp_path / "runs"), create=False), "mine")
     stored = read_stored(study)
     assert (stored.data, stored.label_fixes) == (str(tmp_path / "photos"), str(tmp_path / "fixes.csv"))
@@ -68,11 +69,11 @@ def test_a_study_is_stored_with_paths_that_hold_from_anywhere(
     monkeypatch.chdir(elsewhere)
     succeed(search.report.main, "--study", "mine", "--runs", "../runs")
     assert "data:image/jpeg" in (tmp_path / "runs" / "mine" / "report" / "report.html").read_text()
-    assert "Without photos" not in capsys.readouterr().out
+    assert "Without photos" not in capfd.readouterr().out
     # as earlier versions stored it
     study.set_user_attr("study", json.loads(json.dumps(stored.to_json() | {"data": "photos"})))
     succeed(search.report.main, "--study", "mine", "--runs", "../runs")
-    assert "Without photos: there is no folder photos here. --data names another." in capsys.readouterr().out
-    told = complain(monkeypatch, capsys, search.confirm.main, "--study", "mine", "--runs", "../runs")
+    assert "Without photos: there is no folder photos here. --data names another." in capfd.readouterr().out
+    told = complain(monkeypatch, capfd, search.confirm.main, "--study", "mine", "--runs", "../runs")
     assert "Study 'mine' has its photos in photos" in told
     assert "--data" in told
