@@ -8,14 +8,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
 from unicodedata import normalize
 
 import numpy as np
 import pandas as pd
 
 from maskcls.csv_file import read_csv
-from maskcls.errors import UserError, some
+from maskcls.errors import UserError, one_line, some
 from maskcls.labels import GENDERS, MASKS, OLDEST, age_band, encode
 
 COLUMNS = ("person", "photo", "gender", "age", "mask")
@@ -82,7 +81,8 @@ def _why_not(photos: pd.DataFrame, people: Sequence[str]) -> str:
 def _find(photos: pd.DataFrame, fixes: pd.DataFrame, source: str) -> list[Fix]:
     person_N, id_N = (photos[column].map(lambda name: normalize("NFC", name)) for column in ("person", "id"))
     found = []
-    for line, row in zip(fixes.index, fixes.to_dict("records"), strict=True):
+    for line, cells in zip(fixes.index, fixes.to_dict("records"), strict=True):
+        row = {column: cells[column].strip() for column in COLUMNS}
         where = f"{source}, line {line}"
         name, stem = normalize("NFC", row["person"]), row["photo"]
         if not name:
@@ -93,7 +93,7 @@ def _find(photos: pd.DataFrame, fixes: pd.DataFrame, source: str) -> list[Fix]:
             raise UserError(f"{where}: id {name} is {len(folders)} people; name the folder: {some(folders)}.")
         row_N = of_person_N & ((photos["stem"] == stem).to_numpy() | (stem == ""))
         if not row_N.any():
-            what = " ".join(filter(None, (name, stem)))
+            what = one_line(f"{name} {stem}")
             raise UserError(f"{where}: there is no photo {what} in this dataset.{_hint(photos, name, stem)}")
         found.append(Fix(where, row_N, _values(row, where)))
     return found
@@ -108,7 +108,7 @@ def _hint(photos: pd.DataFrame, name: str, stem: str) -> str:
     return f" Ids have leading zeros, which spreadsheets drop: {some(same)}." if same else ""
 
 
-def _values(row: dict[Any, str], where: str) -> dict[str, int]:
+def _values(row: dict[str, str], where: str) -> dict[str, int]:
     values = {}
     for column, known in (("gender", GENDERS), ("mask", MASKS)):
         if row[column]:
@@ -118,8 +118,8 @@ def _values(row: dict[Any, str], where: str) -> dict[str, int]:
     if row["age"]:
         if not row["age"].isdecimal():
             raise UserError(f"{where}: age must be a whole number of years, not {row['age']!r}.")
-        if int(row["age"]) > OLDEST:
-            raise UserError(f"{where}: age must be at most {OLDEST} years, not {row['age']}.")
+        if float(row["age"]) > OLDEST:  # int refuses thousands of digits
+            raise UserError(f"{where}: age must be at most {OLDEST} years, not {one_line(row['age'], 20)}.")
         values["years"] = int(row["age"])
     if row["photo"] and values.keys() - {"mask"}:
         raise UserError(f"{where}: gender and age belong to a person; leave photo empty for {row['person']}.")

@@ -15,7 +15,7 @@ from unicodedata import normalize
 import pandas as pd
 
 from maskcls.csv_file import read_csv
-from maskcls.errors import UserError, some
+from maskcls.errors import UserError, one_line, some
 from maskcls.label_fixes import mend
 from maskcls.labels import GENDERS, OLDEST
 from maskcls.paths import printable
@@ -103,7 +103,7 @@ def _list_people(folder: Path, left_out: LeftOut) -> dict[str, dict[str, str]]:
         hint = "" if inner is None else f" There are folders of people in {printable(inner)}; move those up."
         raise UserError(
             f"Folders in {images} must be named <id>_<male|female>_<race>_<age>; {len(strange)} are not:"
-            f" {some(map(printable, strange))}. Rename or remove them.{hint}"
+            f" {some(one_line(printable(name)) for name in strange)}. Rename or remove them.{hint}"
         )
     found = {name: match.groupdict() for name, match in people.items() if match}
     _check_names(found)
@@ -156,30 +156,7 @@ def _holds_people(folder: Path) -> bool:
 
 
 def _photos_of(folder: Path, name: str, parts: dict[str, str], left_out: LeftOut) -> list[tuple[Any, ...]]:
-    found: dict[str, os.DirEntry[str]] = {}
-    others: dict[str, str] = {}
-    for entry in sorted(os.scandir(folder / "images" / name), key=lambda entry: entry.name):
-        stem, ending = os.path.splitext(entry.name)  # noqa: PTH122 - faster; of ".name" the name itself: no photo's
-        shown = f"{name}/{printable(entry.name)}"
-        if entry.name.startswith(".") or (stem not in MASK_OF_STEM and not ending):
-            continue
-        if is_link_to_nothing(entry.path):
-            if stem in MASK_OF_STEM and is_picture(entry.path):
-                raise UserError(f"images/{shown} is a link to nothing; remove it, or bring the photo back.")
-        elif not entry.is_file():
-            continue
-        elif stem not in MASK_OF_STEM:
-            left_out.pictures += [shown] if is_picture(entry.path) else []
-        elif not is_picture(entry.path):
-            others.setdefault(stem, shown)  # notes of some tool, beside the photo
-        elif stem in found:
-            raise UserError(
-                f"images/{name} holds both {found[stem].name} and {entry.name}; a person has one photo of each name."
-            )
-        else:
-            found[stem] = entry
-    left_out.others += [shown for stem, shown in others.items() if stem not in found]
-    left_out.people += [] if found else [name]
+    """The person's rows of the table, by file name."""
     gender, years = GENDERS.index(parts["gender"]), int(parts["years"])
     return [
         (
@@ -192,8 +169,38 @@ def _photos_of(folder: Path, name: str, parts: dict[str, str], left_out: LeftOut
             gender,
             years,
         )
-        for stem, entry in found.items()
+        for stem, entry in _files_of(folder, name, left_out).items()
     ]
+
+
+def _files_of(folder: Path, name: str, left_out: LeftOut) -> dict[str, os.DirEntry[str]]:
+    """Stem -> file, of the person's photos; raises UserError for two of one stem, and for one that is no file."""
+    found: dict[str, os.DirEntry[str]] = {}
+    others: dict[str, str] = {}
+    for entry in sorted(os.scandir(folder / "images" / name), key=lambda entry: entry.name):
+        stem, ending = os.path.splitext(entry.name)  # noqa: PTH122 - faster; of ".name" the name itself: no photo's
+        shown = f"{name}/{printable(entry.name)}"
+        if entry.name.startswith(".") or (stem not in MASK_OF_STEM and not ending):
+            continue
+        if is_link_to_nothing(entry.path):
+            if stem in MASK_OF_STEM and is_picture(entry.path):
+                raise UserError(f"images/{shown} is a link to nothing; remove it, or bring the photo back.")
+        elif not entry.is_file():
+            if stem in MASK_OF_STEM and not entry.is_dir():
+                raise UserError(f"images/{shown} is no regular file; remove it, or bring the photo back.")
+        elif stem not in MASK_OF_STEM:
+            left_out.pictures += [shown] if is_picture(entry.path) else []
+        elif not is_picture(entry.path):
+            others.setdefault(stem, shown)  # notes of some tool, beside the photo
+        elif stem in found:
+            raise UserError(
+                f"images/{name} holds both {found[stem].name} and {entry.name}; a person has one photo of each name."
+            )
+        else:
+            found[stem] = entry
+    left_out.others += [shown for stem, shown in others.items() if stem not in found]
+    left_out.people += [] if found else [name]
+    return found
 
 
 def _check_against_csv(path: Path, people: dict[str, dict[str, str]]) -> None:
@@ -218,7 +225,7 @@ def _check_against_csv(path: Path, people: dict[str, dict[str, str]]) -> None:
     differences += [f"{name} is listed twice" for name in listed[listed.duplicated()]]
     if differences:
         raise UserError(
-            f"{path} and the folder names disagree in {len(differences)} places: {some(differences)}."
+            f"{path} and the folder names disagree in {len(differences)} places: {some(map(one_line, differences))}."
             " Mend one of them, or move train.csv away to go by the folder names."
         )
 

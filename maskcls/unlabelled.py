@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 from unicodedata import normalize
 
 from maskcls.csv_file import read_csv
-from maskcls.errors import UserError, some
+from maskcls.errors import UserError, one_line, some
 from maskcls.paths import printable
 from maskcls.picture_files import is_link_to_nothing, is_picture
 
@@ -71,15 +71,15 @@ def _files(info: Path, folder: Path, names: list[str]) -> list[str]:
     outside = [name for name in names if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts]
     if outside:
         raise UserError(
-            f"{len(outside)} names in {info} lead out of {folder}: {some(outside)}. An ImageID is the name of a file"
-            " in that folder."
+            f"{len(outside)} names in {info} lead out of {folder}: {some(map(one_line, outside))}."
+            " An ImageID is the name of a file in that folder."
         )
     # a Mac writes the names of files decomposed, and a table written elsewhere has them composed
     spelled = {normalize("NFC", entry.name): entry.name for entry in os.scandir(folder)}
     files = [name if _is_file(folder, name) else spelled.get(normalize("NFC", name), name) for name in names]
     missing = [name or "(no name)" for name, file in zip(names, files, strict=True) if not _is_file(folder, file)]
     if missing:
-        raise UserError(f"{len(missing)} photos of {info} are not in {folder}: {some(missing)}.")
+        raise UserError(f"{len(missing)} photos of {info} are not in {folder}: {some(map(one_line, missing))}.")
     return files
 
 
@@ -95,7 +95,7 @@ def _notes(names: list[str], left_out: list[str]) -> list[str]:
         notes.append(f"{what} left out: {some(map(printable, left_out), 3)}.")
     if formulas:
         notes.append(
-            f"CAUTION: {some(formulas, 3)} would be a formula in a spreadsheet; names are written to the letter, so"
-            " import the submission as text."
+            f"CAUTION: {some(map(one_line, formulas), 3)} would be a formula in a spreadsheet; names are written to the"
+            " letter, so import the submission as text."
         )
     return notes

@@ -121,9 +121,8 @@ def test_train_says_what_was_mended_and_which_classes_nobody_judges(
     assert run(train, *words, "--weights", "scratch", "--label-fixes", tmp_path / "fixes.csv") == 0
     told = capsys.readouterr().out
     assert f"1 label mended by {tmp_path / 'fixes.csv'}." in told
-    assert (
-        "NO VALIDATION PHOTO OF: worn, female, 60 and over; incorrect, female, 60 and over; not worn, female, " in told
-    )
+    (line,) = (line for line in told.splitlines() if line.startswith("NO VALIDATION PHOTO OF: "))
+    assert "incorrect, female, 60 and over" in line
     assert f"python -m maskcls.predict --model '{tmp_path / 'my model'}' --images DIR" in told
 
 

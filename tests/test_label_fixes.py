@@ -113,6 +113,8 @@ def test_id_that_occurs_twice_must_be_named_by_its_folder(tmp_path: Path) -> Non
         ("1,,female,,", "Ids have leading zeros, which spreadsheets drop: 000001."),
         (",,female,,", "line 2 names no person"),
         ("000001,,,999,", "age must be at most 120 years, not 999"),
+        (f"000001,,,{'9' * 5000},", "age must be at most 120 years, not 99999999999999999999."),
+        ('"000009\nb",,male,,', "line 3: there is no photo 000009 b in this dataset"),
         ("000001,,,,not worn", "a mask state belongs to one photo; name it"),
         ("000001,,male,30,worn", "a mask state belongs to one photo; name it"),
         ("000001_male_Asian_20,,,,worn", "a mask state belongs to one photo; name it"),
@@ -158,7 +160,7 @@ def test_rows_that_contradict_each_other_are_refused(tmp_path: Path, rows: str, 
 
 def test_rows_that_say_the_same_or_another_thing_go_together(tmp_path: Path) -> None:
     folder = make_folder(tmp_path, ["000001_male_Asian_20"])
-    after = fixed(folder, "000001,,female,,\n000001_male_Asian_20,,female,45,\n000001,normal,,,incorrect\n")
+    after = fixed(folder, "000001 ,, female,,\n000001_male_Asian_20,,female,45,\n000001,normal,,,incorrect\n")
     assert set(after["label"]) == {4, 10}
 
 

@@ -87,6 +87,19 @@ def test_training_from_home_makes_no_folder_named_tilde(home: Path, monkeypatch:
     assert list(Path.cwd().iterdir()) == []
 
 
+def test_a_study_of_drawn_photos_ignores_the_variable_however_it_is_written(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MASKCLS_DATA is for studies that need data; only --data means other photos."""
+    heard: list[str] = []
+    monkeypatch.setattr(search.run, "_run", lambda name, wanted, *more: heard.append(wanted.data) or 0)
+    monkeypatch.setenv("MASKCLS_DATA", "~/photos")
+    (home / "photos").mkdir()
+    assert run(search.run.main, "--study", "quickstart") == 0
+    assert run(search.run.main, "--study", "dropout") == 0
+    assert heard == ["synthetic", f"{home}/photos"]
+
+
 STUDY = ("--study", "a")
 COMMANDS = {
     "run": (search.run.main, ("--study", "quickstart")),

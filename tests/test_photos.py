@@ -256,6 +256,12 @@ def test_a_file_in_place_of_a_persons_folder_is_named(tmp_path: Path) -> None:
     assert f"images/{SIX_CELLS[2]} is a file, named like the folder of a person" in refusal(folder)
 
 
+def test_what_is_no_regular_file_is_no_photo(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path, SIX_CELLS[:1], ["normal.jpg"])
+    os.mkfifo(folder / "images" / SIX_CELLS[0] / "mask1.jpg")
+    assert f"images/{SIX_CELLS[0]}/mask1.jpg is no regular file" in refusal(folder)
+
+
 def test_what_archives_and_file_servers_leave_is_nobody(tmp_path: Path) -> None:
     folder = make_folder(tmp_path, SIX_CELLS[:2])
     for name in ("__MACOSX", "@eaDir", "#recycle", "lost+found", "System Volume Information", ".cache"):
