@@ -224,8 +224,9 @@ def _check_against_csv(path: Path, people: dict[str, dict[str, str]]) -> None:
             differences.append(f"{row['path']} is {row['gender']} {row['age']} in train.csv")
     differences += [f"{name} is listed twice" for name in listed[listed.duplicated()]]
     if differences:
+        lines = (" ".join(text.splitlines()) for text in differences)  # a cell may hold several
         raise UserError(
-            f"{path} and the folder names disagree in {len(differences)} places: {some(map(one_line, differences))}."
+            f"{path} and the folder names disagree in {len(differences)} places: {some(lines)}."
             " Mend one of them, or move train.csv away to go by the folder names."
         )
 
