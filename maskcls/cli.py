@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import typer
 
 from maskcls.errors import OutsideError, UserError
+from maskcls.paths import with_paths
 
 
 def run_command(command: Callable[..., Any]) -> NoReturn:
@@ -22,7 +23,7 @@ def run_command(command: Callable[..., Any]) -> NoReturn:
     # else the interpreter's end looks for garbage among all that was loaded, for up to 1.3 s with torch
     atexit.register(gc.freeze)
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
-    app.command()(command)
+    app.command()(with_paths(command))
     try:
         status = app(standalone_mode=False)
     except UserError as error:

@@ -33,6 +33,8 @@ class Table:
     """One row a photo: the columns of photos.list_photos, and "split"."""
     hash: str
     """split.split_hash of the table: names photos, labels and sides."""
+    notes: tuple[str, ...] = ()
+    """What the listing left out and what the label fixes did to the folder, in sentences for the user."""
 
     def count(self, side: str) -> tuple[int, int]:
         """(people, photos) on one side of the split."""
@@ -78,10 +80,11 @@ def drawn_folder(runs: Path) -> Path:
 
 def read_table(folder: Path, config: TrainConfig, label_fixes: str = "auto") -> Table:
     """List, subset and split the photos; raises UserError unless they can be trained on."""
-    photos = take_people(list_photos(folder, label_fixes), config.people, config.split_seed)
+    notes: list[str] = []
+    photos = take_people(list_photos(folder, label_fixes, notes.append), config.people, config.split_seed)
     photos = split_by_person(photos, config.valid_share, config.split_seed)
     check_split(photos, config.task)
-    return in_round(Table(folder, photos, split_hash(photos)), config)
+    return in_round(Table(folder, photos, split_hash(photos), tuple(notes)), config)
 
 
 def in_round(table: Table, config: TrainConfig) -> Table:
@@ -90,7 +93,7 @@ def in_round(table: Table, config: TrainConfig) -> Table:
         return table
     photos = choose_judges(table.photos, config.judge_round, config.valid_share, config.split_seed)
     check_split(photos, config.task)
-    return Table(table.folder, photos, split_hash(photos))
+    return Table(table.folder, photos, split_hash(photos), table.notes)
 
 
 def load_dataset(table: Table, config: TrainConfig, cache_dir: Path, skip_unreadable: bool = False) -> Dataset:

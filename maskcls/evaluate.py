@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from maskcls.cli import run_command, say
-from maskcls.errors import UserError
+from maskcls.errors import UserError, some
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,6 +63,8 @@ def main(
     table, is_own = _table(data_folder(data, runs), members[0].config, split, label_fixes, people)
     if people == People.VALID and not is_own:
         raise UserError(f"{data} is not what {model} was trained on (its split differs), so nobody there was held out.")
+    for note in table.notes:
+        say(note)
     held_out_only = is_own and people != People.ALL
     if is_own:
         say("These are the photos it was trained on; " + ("scoring the people held out." if held_out_only else "ALL."))
@@ -88,7 +90,9 @@ def _table(
     is_own = table is not None and table.hash == split
     if table is not None and is_own and people != People.ALL:
         return table, True
-    return Table(folder, list_photos(folder, label_fixes).assign(split="valid"), ""), is_own
+    notes: list[str] = []
+    photos = list_photos(folder, label_fixes, notes.append)
+    return Table(folder, photos.assign(split="valid"), "", tuple(notes)), is_own
 
 
 def _shares_people(model: Path, table: "Table") -> bool:
@@ -156,6 +160,11 @@ def _show(predictions: "Predictions", task: str) -> None:
         say(f"  {name:32s} F1 {f1:.4f}  {count} photos")
     for part, f1 in scores.f1_per_part.items():
         say(f"  {part + ' alone':32s} F1 {f1:.4f}")
+    absent = [name for name, count in zip(CLASS_NAMES[task], count_K, strict=True) if count == 0]
+    if absent:
+        seen = float(np.mean(np.asarray(scores.f1_per_class)[count_K > 0]))
+        here = len(count_K) - len(absent)
+        say(f"NO PHOTO OF: {some(absent)}. Their F1 counts 0; the mean over the {here} classes here is {seen:.4f}.")
     people = len(np.unique(predictions.person_N))
     say(
         f"macro F1 {scores.macro_f1!r}  accuracy {scores.accuracy:.4f}  loss {scores.loss:.4f}"

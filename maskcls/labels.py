@@ -18,6 +18,9 @@ NUM_CLASSES = len(MASKS) * len(GENDERS) * len(AGES)
 YOUNG_UNTIL, OLD_FROM = 30, 60
 """Age in years at which the middle band begins, and the old one. Scoring never uses another ``OLD_FROM``."""
 
+OLDEST = 120
+"""No age beyond it is taken: 999 is how some tables write that they do not know."""
+
 PARTS = ("mask", "gender", "age")
 """The three tasks that make up a label, in the order of its digits."""
 

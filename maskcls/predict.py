@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from maskcls.cli import run_command, say
-from maskcls.errors import UserError, some
+from maskcls.errors import UserError
+from maskcls.files import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,9 +39,15 @@ def main(
 
     The rows are info.csv's, in its order; without one, the folder's photos by name.
     """
-    folder, names = _photos_to_predict(images)
+    from maskcls.unlabelled import find_unlabelled
+
+    photos = find_unlabelled(images)
     if not out.parent.is_dir():
         raise UserError(f"There is no folder {out.parent} to write {out.name} into.")
+    if out.is_dir():
+        raise UserError(f"{out} is a folder; --out is a CSV to write.")
+    for note in photos.notes:
+        say(note)
     from maskcls.composed import read_members, task_of
 
     members = read_members(model)
@@ -54,39 +61,14 @@ def main(
 
     place = pick_device(device)
     torch.set_num_threads(num_cores())
-    log_prob_NK = _log_probs(members, folder, names, place, flip)
-    table = pd.DataFrame({"ImageID": names, "ans": log_prob_NK.argmax(1)})
-    part = out.with_name(f".{out.name}.part")
-    table.to_csv(part, index=False)
-    part.replace(out)
+    log_prob_NK = _log_probs(members, photos.folder, photos.files, place, flip)
+    table = pd.DataFrame({"ImageID": photos.names, "ans": log_prob_NK.argmax(1)})
+    write_atomically(out, lambda part: table.to_csv(part, index=False))
     say(f"{out}: {len(table)} photos")
 
 
-def _photos_to_predict(images: Path) -> tuple[Path, list[str]]:
-    """(folder of the photos, their file names in the order of the submission)."""
-    from maskcls.photos import read_csv
-
-    if not images.is_dir():
-        raise UserError(
-            f"There is no folder {images}; --images takes a folder with info.csv and images/, or of photos."
-        )
-    info = next((path for path in (images / "info.csv", images.parent / "info.csv") if path.is_file()), None)
-    folder = images / "images" if (images / "images").is_dir() else images
-    if info is None or (info.parent != images and images.name != "images"):
-        names = sorted(path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
-        names = [name for name in names if not name.endswith(".csv")]
-    else:
-        names = read_csv(info, ("ImageID",))["ImageID"].tolist()
-        missing = [name for name in names if not (folder / name).is_file()]
-        if missing:
-            raise UserError(f"{len(missing)} photos of {info} are not in {folder}: {some(missing)}.")
-    if not names:
-        raise UserError(f"There are no photos in {folder}.")
-    return folder, names
-
-
 def _log_probs(
-    members: "Sequence[Member]", folder: Path, names: list[str], device: "torch.device", flip: bool
+    members: "Sequence[Member]", folder: Path, files: list[str], device: "torch.device", flip: bool
 ) -> "np.ndarray":
     """log_prob_NK of all members together. Photos are decoded once for each size that one of them asks for."""
     import numpy as np
@@ -99,7 +81,7 @@ def _log_probs(
     networks = [load_trained(member.folder, device)[0] for member in members]
     found: list[list[np.ndarray]] = [[] for _ in members]
     for pixels in dict.fromkeys(member.pixels for member in members):
-        for image_NCHW in _chunks(folder, names, *pixels):
+        for image_NCHW in _chunks(folder, files, *pixels):
             for member, network, said in zip(members, networks, found, strict=True):
                 if member.pixels == pixels:
                     config = resolve(member.config, device)
@@ -108,7 +90,7 @@ def _log_probs(
     return combine(members, [np.concatenate(said) for said in found])
 
 
-def _chunks(folder: Path, names: list[str], size: tuple[int, int], crop: tuple[float, float]) -> "Iterator[Tensor]":
+def _chunks(folder: Path, files: list[str], size: tuple[int, int], crop: tuple[float, float]) -> "Iterator[Tensor]":
     """uint8 image_NCHW, CHUNK photos at a time, in order; raises UserError for photos that cannot be read."""
     import numpy as np
     import torch
@@ -116,9 +98,9 @@ def _chunks(folder: Path, names: list[str], size: tuple[int, int], crop: tuple[f
     from maskcls.dataset import progress
     from maskcls.decode import decode_all, unreadable_error
 
-    with progress(f"{len(names)} photos", len(names)) as tick:
-        for start in range(0, len(names), CHUNK):
-            chunk = names[start : start + CHUNK]
+    with progress(f"{len(files)} photos", len(files)) as tick:
+        for start in range(0, len(files), CHUNK):
+            chunk = files[start : start + CHUNK]
             image_NCHW = np.zeros((len(chunk), 3, *size), np.uint8)
             unreadable = decode_all(folder, chunk, size, crop, image_NCHW, tick)
             if unreadable:

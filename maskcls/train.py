@@ -1,5 +1,6 @@
 """python -m maskcls.train: train one config, for example one that ``search.export`` wrote, to the same score again."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -7,8 +8,11 @@ import typer
 
 from maskcls.cli import run_command, say
 from maskcls.config import TrainConfig, load_config, make_config, parse_assignment
+from maskcls.errors import some
+from maskcls.paths import as_kept
 
 if TYPE_CHECKING:
+    from maskcls.dataset import Table
     from maskcls.metrics import Scores
     from maskcls.reporter import Reporter
     from maskcls.result import Result
@@ -41,18 +45,19 @@ def main(
     from maskcls.dataset import data_folder, load_dataset, read_table
 
     table = read_table(data_folder(data, runs), knobs, label_fixes)
+    _say_what_is_odd(table, knobs.task)
     from maskcls.numerics import describe_device, pick_device, resolve
     from maskcls.probe import choose
     from maskcls.weights import resolve_weights
 
     place = pick_device(device)
-    source = weights or _source(origin)
+    source = as_kept(weights) if weights else _source(origin)
     found = resolve_weights(source, [knobs.backbone])
     from maskcls.loop import evaluation_stops
     from maskcls.occupied import alone_in
     from maskcls.run_folder import draw_best, finished_result, train_into
 
-    made_from = _origin(data, table.hash, source, found.describe())
+    made_from = _origin(as_kept(data), table.hash, source, found.describe())
     with alone_in(out):
         result = finished_result(out, knobs, made_from, len(evaluation_stops(knobs, table.count("train")[1])))
         if result is not None:
@@ -79,6 +84,16 @@ def main(
             draw_best(out, knobs, f"macro F1 {result.best.scores.macro_f1:.4f}", out / "confusion.png")
     _sum_up(result, out)
     _compare(result, origin, table.hash, found.describe())
+
+
+def _say_what_is_odd(table: "Table", task: str) -> None:
+    from maskcls.split import missing_classes
+
+    for note in table.notes:
+        say(note)
+    missing = missing_classes(table.photos, "valid", task)
+    if missing:
+        say(f"NO VALIDATION PHOTO OF: {some(missing)}. Their F1 counts 0.")
 
 
 def _source(origin: dict[str, Any]) -> str:
@@ -120,7 +135,7 @@ def _sum_up(result: "Result", out: Path) -> None:
         f" at {likely.step}); {best.photos_per_second:.0f} photos/s, {result.history[-1].seconds:.0f} s,"
         f" peak {best.peak_gib:.2f} GiB"
     )
-    say(f"Next: python -m maskcls.predict --model {out} --images DIR -o submission.csv")
+    say(f"Next: python -m maskcls.predict --model {shlex.quote(str(out))} --images DIR -o submission.csv")
 
 
 def _compare(result: "Result", origin: dict[str, Any], split: str, weights: dict[str, str]) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from maskcls.cli import run_command, say
+from maskcls.paths import as_kept
 
 if TYPE_CHECKING:
     from search.crew import Crew
@@ -60,6 +61,7 @@ def main(
     from search.slots import find_gpus, make_slots
     from search.storage import default_url, load_study, open_storage
     from search.stored import read_search
+    from search.whereabouts import photos_now
 
     url = storage or default_url(runs)
     opened = open_storage(url, create=False)
@@ -75,7 +77,8 @@ def main(
         return 0
     # auto may find today what it did not find then
     had = "scratch" if stored.weights["source"] == "scratch" else stored.weights_option
-    wanted = replace(wanted, data=data or stored.data, weights_option=weights or had)
+    where = photos_now(stored, study, data)
+    wanted = replace(wanted, data=where, weights_option=as_kept(weights) if weights else had)
     with Crew(make_slots(device, workers, find_gpus(), n_trials)) as crew:
         return _run(crew, wanted, repeats, url, runs, timeout, storage)
 

@@ -36,6 +36,7 @@ def main(
     """Write a study's report: report.html, which needs nothing else, and report.md with its drawings."""
     from search.answering import answer_of
     from search.report_data import Material, Options
+    from search.report_gallery import photo_folder
     from search.report_making import make_report
     from search.storage import default_url, load_study, open_to_read
     from search.stored import read_search
@@ -50,6 +51,9 @@ def main(
     page, twin = _write(report, out or material.shelf.folder / "report")
     _share(material, page, twin)
     say(" ".join(report.sentences))
+    folder = photo_folder(material)
+    if options.photos and not folder.is_dir():
+        say(f"Without photos: there is no folder {folder} here. --data names another.")
     say(f"{page}")
     say(f"{twin}")
 

@@ -11,6 +11,7 @@ import typer
 from maskcls.cli import run_command, say
 from maskcls.config import parse_assignment
 from maskcls.errors import UserError
+from maskcls.paths import as_kept, at_home
 from search.names import checked_name
 from search.slots import find_gpus, make_slots
 
@@ -85,7 +86,7 @@ def main(
 
     document = load_study(study)
     data = data or None  # MASKCLS_DATA= in the environment means none
-    if document.synthetic and data == os.environ.get("MASKCLS_DATA"):
+    if document.synthetic and data == at_home(os.environ.get("MASKCLS_DATA", "")):
         data = None  # the study brings its own photos; only an explicit --data means others
     is_preview = data is None and not document.synthetic
     chosen = _arrange(document, is_preview, data, set_ or [], people)
@@ -95,9 +96,9 @@ def main(
     from maskcls.dataset import SYNTHETIC
     from search.stored import Stored
 
-    source = data or SYNTHETIC
-    option = weights or ("scratch" if source == SYNTHETIC else "auto")
-    wanted = Stored(chosen, source, "", {}, option, label_fixes, skip_unreadable, seed)
+    source = as_kept(data or SYNTHETIC)
+    option = as_kept(weights or ("scratch" if source == SYNTHETIC else "auto"))
+    wanted = Stored(chosen, source, "", {}, option, as_kept(label_fixes), skip_unreadable, seed)
     check_policy(wanted)
     if is_preview:
         say("PREVIEW, since no --data was given. The real study:")

@@ -208,7 +208,7 @@ def check_same(stored: Stored, wanted: Stored, name: str) -> None:
             remedy += f", or --name NEW --from {name}" if _is_searched(fact, stored, wanted) else ""
             raise UserError(
                 f"Study {name!r} is stored with {fact} = {_show(there.get(fact))};"
-                f" this command says {_show(here.get(fact))}. Give what is stored{remedy}."
+                f" this command says {_show(here.get(fact))}. Give what is stored{remedy}.{_explained(fact)}"
             )
 
 
@@ -234,6 +234,10 @@ def _is_searched(fact: str, stored: Stored, wanted: Stored) -> bool:
 def _importance(fact: str) -> tuple[bool, str]:
     """Knobs first: another size or share of people is why a split or a weights file differs."""
     return fact in ("split", "weights"), fact
+
+
+def _explained(fact: str) -> str:
+    return " A split names the photos, their labels and sides; one of these has changed." if fact == "split" else ""
 
 
 def _show(value: Any) -> str:

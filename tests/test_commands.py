@@ -13,6 +13,7 @@ from conftest import CPU, REAL_PHOTOS, TINY, make_folder, needs_real_photos, run
 
 from maskcls.config import change, load_config, save_config
 from maskcls.dataset import Dataset, Table
+from maskcls.evaluate import _show
 from maskcls.evaluate import main as evaluate
 from maskcls.loop import fit
 from maskcls.metrics import score
@@ -94,7 +95,36 @@ def test_evaluate_takes_a_folder_too_small_to_split(
 ) -> None:
     folder = make_folder(tmp_path / "one", ["000001_female_Asian_45"])
     assert run(evaluate, "--model", trained, "--data", folder, "--runs", tmp_path) == 0
-    assert "(7 photos of 1 people)" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "(7 photos of 1 people)" in told
+    assert "Label fixes of the shipped list not applied: none of its 12 people is here." in told
+    assert "NO PHOTO OF: worn, male, under 30; worn, male, 30 to 59" in told
+
+
+def test_the_mean_over_the_classes_that_are_here_stands_beside_macro_f1(capsys: pytest.CaptureFixture[str]) -> None:
+    label_N = np.array([0, 3, 12])
+    certain_NK = np.log(np.eye(18)[label_N] + 1e-9)
+    _show(Predictions(np.array(["a", "b", "c"]), np.array(["p", "q", "r"]), label_N, certain_NK), "all")
+    told = capsys.readouterr().out
+    assert "and 10 more. Their F1 counts 0; the mean over the 3 classes here is 1.0000." in told
+    assert f"macro F1 {3 / 18!r}"[:15] in told
+
+
+def test_train_says_what_was_mended_and_which_classes_nobody_judges(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cells = [f"{gender}_Asian_{age}" for gender in ("male", "female") for age in (20, 40, 60)] * 2
+    folder = make_folder(tmp_path / "few", [f"{number:06d}_{cell}" for number, cell in enumerate(cells[:-1])])
+    first = sorted(path.name for path in (folder / "images").iterdir())[0]
+    (tmp_path / "fixes.csv").write_text(f"person,photo,gender,age,mask\n{first},normal,,,worn\n")
+    save_config(tmp_path / "tiny.toml", change(TINY, epochs=1), {})
+    words = ("--config", tmp_path / "tiny.toml", "--data", folder, "-o", tmp_path / "my model", "--runs", tmp_path)
+    assert run(train, *words, "--weights", "scratch", "--label-fixes", tmp_path / "fixes.csv") == 0
+    told = capsys.readouterr().out
+    assert f"1 label mended by {tmp_path / 'fixes.csv'}." in told
+    (line,) = (line for line in told.splitlines() if line.startswith("NO VALIDATION PHOTO OF: "))
+    assert "incorrect, female, 60 and over" in line
+    assert f"python -m maskcls.predict --model '{tmp_path / 'my model'}' --images DIR" in told
 
 
 @pytest.mark.parametrize(

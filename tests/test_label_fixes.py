@@ -109,6 +109,15 @@ def test_id_that_occurs_twice_must_be_named_by_its_folder(tmp_path: Path) -> Non
         ("000001,,,,off", "mask must be worn or incorrect or not worn, not 'off'"),
         ("000001,,,old,", "age must be a whole number of years, not 'old'"),
         ("000001,,,-3,", "age must be a whole number of years, not '-3'"),
+        ("000001,normal.jpg,,,worn", "Photos are named without their ending: normal."),
+        ("1,,female,,", "Ids have leading zeros, which spreadsheets drop: 000001."),
+        (",,female,,", "line 2 names no person"),
+        ("000001,,,999,", "age must be at most 120 years, not 999"),
+        (f"000001,,,{'9' * 5000},", "age must be at most 120 years, not 99999999999999999999."),
+        ('"000009\nb",,male,,', "line 3: there is no photo 000009 b in this dataset"),
+        ("000001,,,,not worn", "a mask state belongs to one photo; name it"),
+        ("000001,,male,30,worn", "a mask state belongs to one photo; name it"),
+        ("000001_male_Asian_20,,,,worn", "a mask state belongs to one photo; name it"),
         ("000001,normal,female,,", "gender and age belong to a person"),
         ("000001,normal,,30,worn", "gender and age belong to a person"),
     ],
@@ -129,3 +138,75 @@ def test_absent_file_and_absent_columns_are_refused(tmp_path: Path) -> None:
     fixes.write_text("person,gender\n000001,male\n")
     with pytest.raises(UserError, match="photo, age, mask is missing"):
         list_photos(folder, str(fixes))
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        (
+            "000001,,female,,\n000001,,male,,\n",
+            "line 3 contradicts {list}, line 2: both give the gender of images/0000",
+        ),
+        ("000001,,,40,\n000001,,female,,\n000001_male_Asian_20,,,41,\n", "line 4 contradicts {list}, line 2"),
+        ("000001,mask1,,,worn\n000001,mask1,,,incorrect\n", "both give the mask of images/000001_male_Asian_20/mask1."),
+    ],
+)
+def test_rows_that_contradict_each_other_are_refused(tmp_path: Path, rows: str, says: str) -> None:
+    folder = make_folder(tmp_path, ["000001_male_Asian_20"])
+    with pytest.raises(UserError) as caught:
+        fixed(folder, rows)
+    assert says.format(list=folder / "fixes.csv") in one_line(caught.value)
+
+
+def test_rows_that_say_the_same_or_another_thing_go_together(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path, ["000001_male_Asian_20"])
+    after = fixed(folder, "000001 ,, female,,\n000001_male_Asian_20,,female,45,\n000001,normal,,,incorrect\n")
+    assert set(after["label"]) == {4, 10}
+
+
+def heard_of(folder: Path, label_fixes: str = "auto") -> str:
+    """The one sentence about fixes."""
+    heard: list[str] = []
+    list_photos(folder, label_fixes, heard.append)
+    (told,) = heard
+    return told
+
+
+def test_the_shipped_list_says_how_many_labels_it_mended(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path, NAMES)
+    assert heard_of(folder) == "69 labels mended by the shipped list."
+    photos, mended = list_photos(folder, "none"), list_photos(folder)
+    assert (photos["label"] != mended["label"]).sum() == 69
+
+
+def test_the_shipped_list_says_why_it_is_not_applied(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "a", [name for name in NAMES if not name.startswith("005227")])
+    told = heard_of(folder)
+    assert told.startswith("Label fixes of the shipped list not applied: 005227 is not here.")
+    assert "--label-fixes" in told
+    folder = make_folder(tmp_path / "b", [name for name in NAMES if name.startswith("0063")])
+    assert "001498-1, 004432, 005223 and 3 more are not here." in heard_of(folder)
+    folder = make_folder(tmp_path / "c", ["000001_male_Asian_20"])
+    assert heard_of(folder) == "Label fixes of the shipped list not applied: none of its 12 people is here."
+    folder = make_folder(tmp_path / "d", [*NAMES, "004432_female_Asian_20"])
+    assert heard_of(folder) == "Label fixes of the shipped list not applied: id 004432 is 2 people."
+    heard: list[str] = []
+    list_photos(folder, "none", heard.append)
+    assert heard == []
+
+
+def test_a_shipped_fix_of_a_photo_that_is_gone_leaves_the_others(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path, NAMES)
+    next(folder.glob("images/000020_*/normal.jpg")).unlink()
+    assert heard_of(folder) == "68 labels mended by the shipped list; 000020 normal is not here."
+
+
+def test_rows_that_change_nothing_are_counted_apart(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path, ["000001_male_Asian_20", "000002_male_Asian_57"])
+    rows = "000001,,male,20,\n000001,normal,,,not worn\n000001,,,,\n000002,mask1,,,incorrect\n000002,,,59,\n"
+    fixed(folder, rows)
+    told = heard_of(folder, str(folder / "fixes.csv"))
+    assert told == (
+        f"1 label mended by {folder / 'fixes.csv'}; the ages of 6 more photos within their band; 3 of its 5 rows"
+        " change nothing."
+    )

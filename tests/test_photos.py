@@ -1,6 +1,8 @@
 """What a dataset folder may look like, and what is refused with a sentence that helps."""
 
+import os
 import shutil
+import unicodedata
 from pathlib import Path
 
 import pandas as pd
@@ -167,6 +169,160 @@ def test_many_disagreements_are_counted_and_the_first_few_named(tmp_path: Path) 
 def test_broken_train_csv_is_refused(tmp_path: Path, content: bytes, says: str) -> None:
     (make_folder(tmp_path) / "train.csv").write_bytes(content)
     assert says in refusal(tmp_path)
+
+
+def test_files_of_other_tools_beside_a_photo_are_none_of_it(tmp_path: Path) -> None:
+    sidecars = ["mask1.json", "mask1.txt", "mask1.xml", "mask1.JPG.json", "normal.npy", "normal.jpg~", "mask1.dat"]
+    folder = make_folder(tmp_path, files=["mask1.jpg", "normal.png"])
+    for name in sidecars:
+        (folder / "images" / SIX_CELLS[0] / name).write_text("{}")
+    (folder / "images" / SIX_CELLS[0] / "@eaDir").mkdir()
+    heard: list[str] = []
+    photos = list_photos(folder, "none", heard.append)
+    assert set(photos["path"].str.rpartition("/")[2]) == {"mask1.jpg", "normal.png"}
+    assert len(photos) == 12
+    assert heard == []
+
+
+@pytest.mark.parametrize("second", ["mask1.jpeg", "mask1.JPG", "mask1.png", "mask1.heic", "mask1"])
+def test_a_second_photo_of_one_name_is_refused_whatever_its_format(tmp_path: Path, second: str) -> None:
+    folder = make_folder(tmp_path, SIX_CELLS[:1], ["mask1.jpg"])
+    home = folder / "images" / SIX_CELLS[0]
+    shutil.copy(home / "mask1.jpg", home / second)
+    assert "a person has one photo of each name" in refusal(folder)
+
+
+def test_a_photo_without_an_ending_is_known_by_its_first_bytes(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path, SIX_CELLS[:1], ["mask1", "normal"])
+    (folder / "images" / SIX_CELLS[0] / "mask2").write_text("notes")
+    photos = list_photos(folder, "none")
+    assert photos["stem"].tolist() == ["mask1", "normal"]
+
+
+def test_a_format_that_is_not_read_stays_in_the_list_to_be_named(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path, SIX_CELLS[:1], ["mask1.bmp", "mask2.heic", "normal.jpg"])
+    assert list_photos(folder, "none")["stem"].tolist() == ["mask1", "mask2", "normal"]
+
+
+def test_what_is_left_out_is_counted_and_three_are_named(tmp_path: Path) -> None:
+    files = ["normal.jpg", "Mask1.jpg", "incorrect-mask.jpg", "mask2.jpg.jpg", "mask 3.png", ".mask4.jpg"]
+    folder = make_folder(tmp_path, SIX_CELLS[:2], files)
+    (folder / "images" / SIX_CELLS[0] / "mask5.dat").write_text("")
+    (folder / "images" / SIX_CELLS[0] / "notes.txt").write_text("")
+    (folder / "images" / SIX_CELLS[2]).mkdir()
+    shutil.copy(folder / "images" / SIX_CELLS[0] / "normal.jpg", folder / "images" / "overview.jpg")
+    heard: list[str] = []
+    assert len(list_photos(folder, "none", heard.append)) == 2
+    pictures, others, people = heard
+    assert pictures.startswith(
+        "9 pictures left out, as not named like a photo (mask1 to mask5, incorrect_mask, normal):"
+    )
+    assert f"images/overview.jpg, {SIX_CELLS[0]}/Mask1.jpg, {SIX_CELLS[0]}/incorrect-mask.jpg and 6 more." in pictures
+    assert others.startswith("1 file named like a photo left out")
+    assert f"{SIX_CELLS[0]}/mask5.dat" in others
+    assert people == f"1 person left out, without a photo in the folder: {SIX_CELLS[2]}."
+
+
+def test_a_folder_of_wrong_names_alone_says_which(tmp_path: Path) -> None:
+    text = refusal(make_folder(tmp_path, SIX_CELLS[:1], ["Normal.jpg", "MASK1.jpg"]))
+    assert "There are no photos in" in text
+    assert (
+        f"2 pictures left out, as not named like a photo (mask1 to mask5, incorrect_mask, normal): {SIX_CELLS[0]}"
+        in text
+    )
+
+
+def test_a_link_to_nothing_is_named_wherever_it_is(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path, SIX_CELLS[:2])
+    for place, says in (
+        (folder / "images" / SIX_CELLS[2], f"images/{SIX_CELLS[2]} is a link to nothing"),
+        (folder / "images" / SIX_CELLS[0] / "mask1.jpg", f"images/{SIX_CELLS[0]}/mask1.jpg is a link to nothing"),
+        (folder / "train.csv", "train.csv is a link to nothing"),
+    ):
+        place.unlink(missing_ok=True)
+        for target in (tmp_path / "not mounted", place):  # to what is not there, and to itself
+            place.symlink_to(target)
+            assert says in refusal(folder)
+            place.unlink()
+    home = folder / "images" / SIX_CELLS[0]
+    home.rename(tmp_path / "elsewhere")
+    home.symlink_to(tmp_path / "elsewhere")
+    assert len(list_photos(folder, "none")) == 13
+
+
+def test_a_file_in_place_of_a_persons_folder_is_named(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path, SIX_CELLS[:2])
+    (folder / "images" / SIX_CELLS[2]).write_text("version https://git-lfs")
+    assert f"images/{SIX_CELLS[2]} is a file, named like the folder of a person" in refusal(folder)
+
+
+def test_what_is_no_regular_file_is_no_photo(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path, SIX_CELLS[:1], ["normal.jpg"])
+    os.mkfifo(folder / "images" / SIX_CELLS[0] / "mask1.jpg")
+    assert f"images/{SIX_CELLS[0]}/mask1.jpg is no regular file" in refusal(folder)
+
+
+def test_what_archives_and_file_servers_leave_is_nobody(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path, SIX_CELLS[:2])
+    for name in ("__MACOSX", "@eaDir", "#recycle", "lost+found", "System Volume Information", ".cache"):
+        (folder / "images" / name).mkdir()
+    assert len(list_photos(folder, "none")) == 14
+
+
+@pytest.mark.parametrize(
+    ("lies", "asked", "says"),
+    [
+        ("train/images", "", "<age>/. {tmp}/train does."),
+        ("a/train/images", "", "<age>/. {tmp}/a/train does."),
+        ("images", "images", "The folder above it does: {tmp}."),
+        ("photos", "photos", "lie in {tmp}/photos itself; move them into {tmp}/photos/images."),
+        ("images/images", "", "There are folders of people in images; move those up."),
+        ("images/train", "", "There are folders of people in train; move those up."),
+    ],
+)
+def test_a_folder_too_high_or_too_low_is_told_the_right_one(tmp_path: Path, lies: str, asked: str, says: str) -> None:
+    make_folder(tmp_path, SIX_CELLS[:2])
+    people = tmp_path / "people"
+    (tmp_path / "images").rename(people)
+    (tmp_path / "__MACOSX" / "images" / SIX_CELLS[0]).mkdir(parents=True)
+    (tmp_path / lies).parent.mkdir(parents=True, exist_ok=True)
+    people.rename(tmp_path / lies)
+    assert says.format(tmp=tmp_path) in refusal(tmp_path / asked)
+
+
+def test_names_are_compared_in_one_form_of_unicode(tmp_path: Path) -> None:
+    composed, decomposed = "000007_female_Bogotá_20", unicodedata.normalize("NFD", "000007_female_Bogotá_20")
+    folder = make_folder(tmp_path, [decomposed])
+    write_csv(folder, [composed])
+    assert set(list_photos(folder)["person"]) == {decomposed}  # as it is on the disk
+    (folder / "fixes.csv").write_text(f"person,photo,gender,age,mask\n{composed},,male,,\n")
+    assert set(list_photos(folder, str(folder / "fixes.csv"))["gender"]) == {0}
+    make_folder(tmp_path, [composed])
+    assert "twice, in two spellings of Unicode" in refusal(folder)
+
+
+def test_an_age_beyond_all_is_refused(tmp_path: Path) -> None:
+    text = refusal(make_folder(tmp_path, [*SIX_CELLS, "000007_male_Asian_999", "000008_male_Asian_121"]))
+    assert "An age is at most 120 years; 2 folders say more: 000007_male_Asian_999, 000008_male_Asian_121." in text
+
+
+def test_a_folder_whose_name_is_no_text_is_refused(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path, SIX_CELLS[:2])
+    (folder / "images" / os.fsdecode(b"000003_male_Bogot\xe1_20")).mkdir()
+    assert r"must be UTF-8, and 000003_male_Bogot\xe1_20 is not" in refusal(folder)
+
+
+def test_train_csv_as_a_spreadsheet_saves_it(tmp_path: Path) -> None:
+    path = write_csv(make_folder(tmp_path), list(SIX_CELLS))
+    plain = path.read_text()
+    path.write_text(plain.replace("\n", ",\n"))
+    assert len(list_photos(tmp_path)) == 42
+    path.write_text(plain.replace(",", ";"))
+    assert "separated by ';'. Save it with commas." in refusal(tmp_path)
+    path.write_text(plain.replace("Asian", "아시아"), encoding="cp949")
+    assert 'Save it as "CSV UTF-8 (comma delimited)"' in refusal(tmp_path)
+    path.write_text(plain, encoding="utf-16")
+    assert "looks like UTF-16" in refusal(tmp_path)
 
 
 @needs_real_photos

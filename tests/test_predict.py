@@ -1,6 +1,8 @@
 """maskcls.predict from end to end: the submission's rows and order, and what is refused."""
 
+import os
 import shutil
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +79,65 @@ def test_folder_of_photos_is_answered_by_name(trained: Path, unlabelled: Path, t
     assert submission["ImageID"].tolist() == sorted(path.name for path in (unlabelled / "images").iterdir())
 
 
+def test_only_pictures_of_a_folder_are_answered(
+    trained: Path, unlabelled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    first, second, third, *_ = sorted((unlabelled / "images").iterdir())
+    shutil.copy(first, photos / "a.JPG")
+    shutil.copy(second, photos / "b.jpeg")
+    shutil.copy(third, photos / "=c")  # known by its first bytes
+    for name in ("Thumbs.db", "desktop.ini", "README.txt", "README", ".DS_Store", "old.csv", "a.json"):
+        (photos / name).write_text("x")
+    (photos / "d.jpg").mkdir()
+    assert run(predict, "--model", trained, "--images", photos, "-o", photos / "a.csv") == 0
+    assert pd.read_csv(photos / "a.csv")["ImageID"].tolist() == ["=c", "a.JPG", "b.jpeg"]
+    told = capsys.readouterr().out
+    assert "6 files that are no pictures left out: README, README.txt, Thumbs.db and 3 more." in told
+    assert "CAUTION: =c would be a formula in a spreadsheet; names are written to the letter" in told
+
+
+def test_names_are_found_in_either_form_of_unicode(trained: Path, unlabelled: Path, tmp_path: Path) -> None:
+    composed = "caf\u00e9.jpg"
+    (tmp_path / "images").mkdir()
+    shutil.copy(next((unlabelled / "images").iterdir()), tmp_path / "images" / unicodedata.normalize("NFD", composed))
+    (tmp_path / "info.csv").write_text(f"ImageID,ans\n{composed},0\n")
+    assert run(predict, "--model", trained, "--images", tmp_path, "-o", tmp_path / "a.csv") == 0
+    assert pd.read_csv(tmp_path / "a.csv")["ImageID"].tolist() == [composed]
+
+
+@pytest.mark.parametrize("name", ["../secret.jpg", "{tmp}/secret.jpg", "a/../../secret.jpg", "..", "/"])
+def test_names_that_lead_out_of_the_folder_are_refused(
+    name: str, trained: Path, unlabelled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = tmp_path / "eval" / "images"
+    (images / "a").mkdir(parents=True)
+    shutil.copy(next((unlabelled / "images").iterdir()), images / "good.jpg")
+    for secret in (tmp_path / "secret.jpg", tmp_path / "eval" / "secret.jpg"):
+        shutil.copy(images / "good.jpg", secret)
+    (tmp_path / "eval" / "info.csv").write_text(f"ImageID\ngood.jpg\n{name.format(tmp=tmp_path)}\n")
+    text = refusal(capsys, "--model", trained, "--images", tmp_path / "eval", "-o", tmp_path / "a.csv")
+    assert "1 names in" in text
+    assert (
+        f"lead out of {images}: {name.format(tmp=tmp_path)}. An ImageID is the name of a file in that folder." in text
+    )
+    assert not (tmp_path / "a.csv").exists()
+
+
+def test_a_link_to_nothing_and_names_that_are_no_text_are_refused(
+    trained: Path, unlabelled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    words = ("--model", trained, "--images", photos, "-o", tmp_path / "a.csv")
+    (photos / "a.jpg").symlink_to(tmp_path / "gone.jpg")
+    assert "a.jpg is a link to nothing" in refusal(capsys, *words)
+    (photos / "a.jpg").unlink()
+    shutil.copy(next((unlabelled / "images").iterdir()), photos / os.fsdecode(b"caf\xe9.jpg"))
+    assert r"Names of photos must be UTF-8; 1 are not: caf\xe9.jpg." in refusal(capsys, *words)
+
+
 @pytest.fixture
 def spoilt(unlabelled: Path, tmp_path: Path) -> Path:
     """A copy of the photos, to be broken."""
@@ -123,6 +184,7 @@ def test_info_csv_without_image_ids_is_refused(trained: Path, spoilt: Path, caps
     [
         ("--images", "absent", "There is no folder absent"),
         ("--model", "absent", "absent holds no trained model"),
+        ("-o", ".", ". is a folder; --out is a CSV to write."),
         ("-o", "absent/a.csv", "There is no folder absent to write a.csv into."),
         ("--device", "tpu", "--device takes auto, cpu, cuda or cuda:N, not 'tpu'."),
         ("--device", "cuda:99", "There is no device cuda:99"),
