@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from maskcls import streams
 from maskcls.cli import say
 from maskcls.metrics import Scores
 from search.study import encode
@@ -209,5 +210,9 @@ def sparkline(curve: Sequence[float], width: int, top: float) -> str:
 
 
 def is_terminal() -> bool:
-    """Whether someone looks at a screen (Rich's own notion would colour pipes when asked to by the environment)."""
-    return sys.stdout.isatty()
+    """Whether someone looks at a screen on which lines can be drawn again.
+
+    Rich must think so too, or it would show nothing until the end (TERM=dumb); its notion alone would colour pipes
+    when asked to by the environment.
+    """
+    return streams.is_terminal(sys.stdout) and Console().is_terminal and not Console().is_dumb_terminal

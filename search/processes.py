@@ -7,6 +7,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+STALL_SECONDS, LEAST_STALL = 1800.0, 10.0
+"""A process whose training makes no progress for so long hangs. The slowest forward pass that is known to be meant (a
+large model on one core, a whole batch at once) takes a few minutes."""
+
 
 def describe_myself(slot: str) -> dict[str, Any]:
     """What a worker writes down beside its trial: where it runs, on which slot, since when."""
@@ -56,3 +60,11 @@ def start_time(pid: int) -> int | None:
         return None
     fields = stat.rpartition(")")[2].split()
     return None if fields[0] in "ZX" else int(fields[19])
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether somebody has stopped the process (SIGSTOP), which may never be continued."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+    except OSError:
+        return False

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import one_line
 
 import maskcls.cores
 import search.slots
@@ -92,7 +93,31 @@ def test_without_a_gpu_four_workers_share_the_cores(eight_cores: None) -> None:
 def test_by_default_there_are_no_more_workers_than_trials(eight_cores: None) -> None:
     assert make_slots("cpu", None, [], 1) == [Slot("cpu.0", "cpu", "", 8)]
     assert len(make_slots("auto", None, [FREE, OURS], 1)) == 1
-    assert len(make_slots("cpu", 3, [], 1)) == 3  # asked for
+
+
+def test_workers_beyond_the_trials_are_left_out_and_that_is_said(
+    eight_cores: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert len(make_slots("cpu", 1000, [], 3)) == 3
+    assert capsys.readouterr().out == "--workers 1000 is more than there are trials: 3 of them work.\n"
+    assert len(make_slots("cpu", 3, [], 3)) == 3
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("workers", "gib", "most"), [(9, math.inf, 8), (1000, math.inf, 8), (5, 4.5, 4), (2, 1.9, 1), (2, 0.0, 1)]
+)
+def test_more_workers_than_cores_and_memory_carry_are_refused_unless_forced(
+    eight_cores: None, monkeypatch: pytest.MonkeyPatch, workers: int, gib: float, most: int
+) -> None:
+    monkeypatch.setattr(search.slots, "available_gib", lambda: gib)
+    for gpus in ([], [FREE]):
+        with pytest.raises(UserError) as caught:
+            make_slots("auto", workers, gpus, 2000)
+        assert f"--workers {workers} is more than this machine carries: 8 cores" in one_line(caught.value)
+        assert f"Take --workers {most} or fewer; --force" in one_line(caught.value)
+        assert len(make_slots("auto", workers, gpus, 2000, force=True)) == workers
+        assert len(make_slots("auto", most, gpus, 2000)) == most
 
 
 @pytest.mark.parametrize(
