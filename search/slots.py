@@ -75,11 +75,12 @@ def make_slots(device: str, workers: int | None, gpus: Sequence[Gpu], n_trials: 
     places = _places(device, gpus)
     if workers is None:
         workers = cpu_workers(num_cores(), available_gib()) if places == [None] else len(places)
-    elif workers > n_trials:
-        say(f"--workers {workers} is more than there are trials: {n_trials} of them work.")
+    else:
+        if workers > n_trials:
+            say(f"--workers {workers} is more than there are trials: {n_trials} of them work.")
+        if not force and min(workers, n_trials) > 1:
+            _check_room(min(workers, n_trials), num_cores(), available_gib())
     count = min(workers, n_trials)
-    if not force and count > 1:
-        _check_room(count, num_cores(), available_gib())
     cores = max(1, num_cores() // count)
     return [_slot(places[index % len(places)], index, cores) for index in range(count)]
 

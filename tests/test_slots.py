@@ -9,9 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import one_line
 
-import maskcls.cores
 import search.slots
-from maskcls.cores import available_gib, num_cores
 from maskcls.errors import UserError
 from search.slots import Gpu, Slot, cpu_workers, find_gpus, gpus_of, make_slots
 
@@ -131,21 +129,9 @@ def test_little_memory_means_fewer_workers() -> None:
     assert [cpu_workers(8, gib) for gib in (0.5, 3, 6.5, 7, 12, 100)] == [1, 1, 2, 2, 4, 4]
 
 
-def test_available_memory_is_what_machine_and_container_leave(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name, text in (("info", "MemTotal: 9 kB\nMemAvailable: 8388608 kB\n"), ("max", "max"), ("now", "1073741824")):
-        (tmp_path / name).write_text(text)
-    for name in ("MEMORY_INFO", "MEMORY_MAX", "MEMORY_NOW"):
-        monkeypatch.setattr(maskcls.cores, name, tmp_path / name.rpartition("_")[2].lower())
-    assert available_gib() == 8
-    (tmp_path / "max").write_text("4294967296")
-    assert available_gib() == 3
-    (tmp_path / "info").unlink()
-    assert available_gib() == math.inf
-
-
 @pytest.mark.parametrize(("workers", "cores"), [(1, 8), (3, 2), (8, 1), (20, 1)])
 def test_workers_share_the_cores(workers: int, cores: int, eight_cores: None) -> None:
-    slots = make_slots("cpu", workers, [], 50)
+    slots = make_slots("cpu", workers, [], 50, force=True)
     assert [slot.name for slot in slots] == [f"cpu.{index}" for index in range(workers)]
     assert {slot.cores for slot in slots} == {cores}
 
@@ -219,27 +205,3 @@ def test_a_driver_that_does_not_answer_is_no_gpu(script: str, tmp_path: Path, mo
 def test_without_a_driver_there_is_no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert find_gpus() == []
-
-
-@pytest.mark.parametrize(
-    ("quota", "expected"),
-    [("max 100000", 6), ("200000 100000", 2), ("150000 100000", 2), ("10000 100000", 1), ("900000 100000", 6), ("", 6)],
-)
-def test_cores_are_those_that_taskset_and_the_container_leave(
-    quota: str, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "cpu.max").write_text(quota)
-    monkeypatch.setattr(maskcls.cores, "CPU_MAX", tmp_path / "cpu.max")
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(6)))
-    assert num_cores() == expected
-
-
-def test_without_a_quota_taskset_alone_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(maskcls.cores, "CPU_MAX", tmp_path / "none")
-    before = os.sched_getaffinity(0)
-    try:
-        os.sched_setaffinity(0, {min(before)})
-        assert num_cores() == 1
-    finally:
-        os.sched_setaffinity(0, before)
-    assert num_cores() == len(before)
