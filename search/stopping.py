@@ -28,6 +28,8 @@ class Stopping:
     """Why the workers were told to stop; empty while they are not."""
     signals: int = 0
     """So many have come."""
+    is_now: bool = False
+    """Whether they were told so at once, and not after their time was up."""
     is_said: bool = False
     at_once: float | None = None
     """When (time.monotonic) those that still run are told to stop at once."""
@@ -36,7 +38,7 @@ class Stopping:
 
     def ask(self, reason: str, but: Member | None = None, now: bool = False) -> None:
         """Have all of them stop after their evaluation, or ``now``; ``but`` one, which ends by itself."""
-        self.reason = self.reason or reason
+        self.reason, self.is_now = self.reason or reason, self.is_now or now
         self._at_once_by(time.monotonic() + (0 if now else GRACE_SECONDS))
         for member in self.crew.members:
             if member is not but:
@@ -58,6 +60,7 @@ class Stopping:
             elif self.signals == 1:
                 member.tell(f"{reason}\n")
         if self.signals == 2:
+            self.is_now = True
             self._at_once_by(time.monotonic())
 
     def _at_once_by(self, when: float) -> None:
@@ -71,7 +74,7 @@ class Stopping:
         now = time.monotonic()
         if self.at_once is not None and now >= self.at_once and self.kill is None:
             self.kill = now + PATIENCE_SECONDS
-            if self.crew.members and self.signals < 2:
+            if self.crew.members and not self.is_now:
                 say(f"{self.reason}: the trials that still run are stopped, and go on from their last evaluation.")
             for member in self.crew.members:
                 member.process.send_signal(AT_ONCE)

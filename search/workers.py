@@ -253,7 +253,10 @@ class Supervisor:
         gone = self.place.what_is_gone()
         if gone and not self.is_out_of_place:
             self.is_out_of_place = True
-            self.outcome, self.cause = GAVE_UP, f"{gone} while the study ran; what its trials did since is lost"
+            self.outcome, self.cause = (
+                GAVE_UP,
+                f"{gone} while the study ran. Once it is back in its place, the same command goes on",
+            )
             self.stopping.ask(gone, now=True)  # they would go on writing into files that nobody sees
 
     def _has_ended(self, member: Member) -> None:

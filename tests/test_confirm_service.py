@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import run
+from conftest import heed_signals, run
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from search_fixtures import MINE, TOY_STUDY, complain
 from test_service import end, read_until, worker_of
@@ -69,7 +69,9 @@ def confirm(runs: Path) -> Callable[..., "subprocess.Popen[str]"]:
     def start(*more: str) -> "subprocess.Popen[str]":
         words = ["--study", "mine", "--top", "1", "--runs", str(runs), "--device", "cpu", *more]
         command = [sys.executable, "-u", "-m", "search.confirm", *words]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        return subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=heed_signals
+        )
 
     return start
 
