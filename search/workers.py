@@ -157,6 +157,7 @@ class Supervisor:
         except DATABASE_ERRORS as error:
             self._ends(GAVE_UP, f"the database cannot be read: {one_line(error)}")
             return
+        self.place.what_is_gone()  # nothing yet: it takes hold of what is there
         self.order = replace(self.order, plan=False, grown_from=None)
         searches = self.order.stored().confirmation is None
         progress = Progress(self.order.limits["n_trials"], 0, None, len(self.crew.slots), searches)
