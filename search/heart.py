@@ -20,7 +20,7 @@ class Heart(threading.Thread):
 
     While it moves the supervisor hears "moves". The database hears of the trial until the pulse has stood still for
     ``stall`` seconds; from then on whoever looks may take the trial. A worker that hangs is ended by its supervisor,
-    and ends itself when there is none any more.
+    and ends itself when that is gone, or stuck as well.
     """
 
     def __init__(self, teller: Teller, stall: float, is_alone: Callable[[], bool]) -> None:
@@ -55,8 +55,8 @@ class Heart(threading.Thread):
             self.still += seconds
         if self.still < self.stall:
             self._beat()
-        elif self.is_alone():
-            say(f"nothing has moved for {self.still:.0f} s, and the supervisor is gone: this process ends")
+        elif self.is_alone() or self.still >= 2 * self.stall:
+            say(f"nothing has moved for {self.still:.0f} s, and no supervisor ends it: this process does")
             faulthandler.dump_traceback()
             os._exit(1)
 

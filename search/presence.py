@@ -42,9 +42,9 @@ class Place:
 
     def what_is_gone(self) -> str:
         """The first that was removed or replaced since it was first seen, in words; else an empty string."""
-        for path in (database_file(self.url), self.folder):
+        for path, what in ((database_file(self.url), "the database"), (self.folder, "the study's folder")):
             if path is not None and not self._is_still_there(path):
-                return f"{path} was removed, moved or replaced"
+                return f"{what} {path} was removed, moved or replaced"
         return ""
 
     def _is_still_there(self, path: Path) -> bool:

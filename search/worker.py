@@ -17,13 +17,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
 from maskcls.cli import say
 from maskcls.config import TrainConfig
 from maskcls.dataset import data_folder, read_table
-from maskcls.errors import UserError, one_line, some
+from maskcls.errors import UserError, one_line
 from maskcls.lock import share
 from maskcls.numerics import pick_device
 from maskcls.pulse import beat
@@ -36,11 +37,10 @@ from search.limits import reached
 from search.objective import Job, Setup, StopRequest, StopStudyError, run_trial
 from search.orders import GAVE_UP, GO, NOTHING_LEFT, REFUSED, STOPPED, Order
 from search.plan import backbones_of
-from search.presence import is_deleted
 from search.processes import describe_myself, is_gone
 from search.rounds import policy_of
 from search.signals import AT_ONCE, SHOW_STACK, handle
-from search.storage import GRACE_SECONDS, backend_of, load_study, open_storage
+from search.storage import backend_of, load_study, open_storage
 from search.stored import check_same, read_stored
 from search.teller import Teller
 from search.trials import WORKER, next_trial
@@ -85,13 +85,10 @@ def _follow(teller: Teller) -> None:
     except KeyboardInterrupt:
         why, cause = STOPPED, ""
     except Exception as error:
-        if is_deleted(order.url, order.name, error):
-            why, cause = GAVE_UP, f"study {order.name} was deleted while it ran"
-        elif is_of_the_disk(error):
-            why, cause = GAVE_UP, f"the disk: {one_line(error)}"
-        else:
+        if not is_of_the_disk(error):
             teller.tell("died", f"{type(error).__name__}: {one_line(error)}")
             raise
+        why, cause = GAVE_UP, f"the disk: {one_line(error)}"
     teller.tell("ended", why, cause)
 
 
@@ -201,13 +198,15 @@ def take_trials(
     job: Job,
     order: Order,
     hold: Callable[[int | None], None] = lambda trial_id: None,
-    tell: Callable[[str], None] = lambda words: None,
+    tell: Callable[[list[list[Any]]], None] = lambda running: None,
 ) -> tuple[str, str]:
     """Trial after trial; returns why it ended, and the cause.
 
-    ``hold`` hears the id of the trial that runs, None once it does not; ``tell`` what is waited for.
+    ``hold`` hears the id of the trial that runs, None once it does not; ``tell`` which trials run
+    while there is none for this worker.
     """
-    per_epoch, limits, told = job.setup.baseline.evaluations_per_epoch, order.asked(), ""
+    per_epoch, limits = job.setup.baseline.evaluations_per_epoch, order.asked()
+    told: list[list[Any]] = []
     while not job.stop:
         beat()
         trials = job.study.get_trials(deepcopy=False)
@@ -216,7 +215,7 @@ def take_trials(
             return GAVE_UP, cause
         trial = next_trial(job.study, job.policy, limits, per_epoch, job.worker)
         if trial is not None:
-            told = ""
+            told = []
             hold(trial._trial_id)
             run_trial(job, trial)
             hold(None)
@@ -224,25 +223,18 @@ def take_trials(
         trials = job.study.get_trials(deepcopy=False)
         if limit := reached(limits, trials, per_epoch):
             return NOTHING_LEFT, limit
-        if (waits := _what_for(trials)) != told:
-            told = waits
-            tell(waits)
+        if (others := _running(trials)) != told:
+            told = others
+            tell(others)
         time.sleep(POLL_SECONDS)
     return STOPPED, job.stop.reason
 
 
-def _what_for(trials: Sequence[FrozenTrial]) -> str:
-    """What a worker without a trial waits for, where that is not plain to see: trials of other machines.
-
-    A container that was killed and started again is another machine too, and its trials seem to run for a while.
-    """
-    running = [trial for trial in trials if trial.state == TrialState.RUNNING]
-    workers = [(trial.number, trial.user_attrs.get(WORKER)) for trial in running]
-    away = [(number, worker["host"]) for number, worker in workers if worker is not None and is_gone(worker) is None]
-    if not away:
-        return ""
-    numbers, hosts = some(number for number, _ in away), some(sorted({host for _, host in away}))
-    return (
-        f"Waiting for trial {numbers}, which runs on another machine or in another container ({hosts}); it goes on here"
-        f" once it has not been heard of for {GRACE_SECONDS} s."
-    )
+def _running(trials: Sequence[FrozenTrial]) -> list[list[Any]]:
+    """[number, host, pid, whether on another machine] of the trials that run: what a worker without one waits for."""
+    found = []
+    for trial in trials:
+        worker = trial.user_attrs.get(WORKER)
+        if trial.state == TrialState.RUNNING and worker is not None:
+            found.append([trial.number, worker["host"], worker["pid"], is_gone(worker) is None])
+    return found

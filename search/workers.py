@@ -7,10 +7,7 @@ workers then end after the evaluation that they are at.
 import selectors
 import signal
 import time
-from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import optuna
@@ -18,21 +15,19 @@ from optuna.trial import TrialState
 
 from maskcls.cli import fail as refuse
 from maskcls.cli import say
-from maskcls.errors import one_line
 from maskcls.metrics import Scores
+from search.conclusion import End, Summary, conclude, no_answer, waits_for, write_note
 from search.crew import Crew, Member
 from search.failures import CRASH
 from search.hung import watch
 from search.keep import best_trials
 from search.limits import count_finished
 from search.live import LiveWatcher, PlainWatcher, Progress, Screen, is_terminal
-from search.notes import show_study
-from search.orders import GAVE_UP, GO, NOTHING_LEFT, REFUSED, Order
+from search.orders import GAVE_UP, GO, REFUSED, Order
 from search.presence import DATABASE_ERRORS, OUT_OF_REACH, Place, is_deleted
 from search.signals import handled
 from search.stopping import STOP_SIGNALS, Stopping
 from search.storage import load_study, open_storage
-from search.stored import Stored, read_stored
 from search.summary import summarise
 from search.trials import WORKER, fail, requeue_lost
 
@@ -55,9 +50,6 @@ AWAY_SECONDS = 300
 
 NOTE_SECONDS = 10
 """The study's note in the dashboard is written again at most so often."""
-
-
-Summary = Callable[[optuna.Study, Stored, Path, str | None], None]
 
 
 @dataclass
@@ -85,7 +77,7 @@ class Supervisor:
     looked: float = field(default_factory=time.monotonic)
     looked_at_place: float = 0.0
     is_out_of_place: bool = False
-    said: set[str] = field(default_factory=set)
+    said: set[tuple[int, str, int]] = field(default_factory=set)
     away_since: float | None = None
     """When the database was last asked in vain, the first time of several."""
 
@@ -138,15 +130,18 @@ class Supervisor:
             elif event == "died":
                 member.last_words = details[0]
             elif event == "waits":
-                self._say_once(details[0])
+                self._say_what_for(details[0])
             elif event != "moves" and self.watcher is not None:
                 self._show(member, event, details)
 
-    def _say_once(self, words: str) -> None:
-        """Several workers wait for the same."""
-        if words and words not in self.said:
-            say(words)
-        self.said.add(words)
+    def _say_what_for(self, running: list[list[Any]]) -> None:
+        """What a worker waits for, once, when that is no trial of this command."""
+        ours = {member.process.pid for member in self.crew.members}
+        for number, host, pid, is_away in running:
+            if (pid in ours and not is_away) or (number, host, pid) in self.said:
+                continue
+            self.said.add((number, host, pid))
+            say(waits_for(number, host, pid, is_away))
 
     def _planned(self) -> None:
         """The study is stored: now there is something to watch, and work for the others."""
@@ -155,7 +150,7 @@ class Supervisor:
         try:
             self.study = load_study(open_storage(self.order.url, create=False), self.order.name)
         except DATABASE_ERRORS as error:
-            self._ends(GAVE_UP, f"the database cannot be read: {one_line(error)}")
+            self._ends(GAVE_UP, no_answer(error))
             return
         self.place.what_is_gone()  # nothing yet: it takes hold of what is there
         self.order = replace(self.order, plan=False, grown_from=None)
@@ -197,7 +192,7 @@ class Supervisor:
             return
         self.away_since = begun if self.away_since is None else self.away_since
         if time.monotonic() - self.away_since >= AWAY_SECONDS:
-            self._ends(GAVE_UP, f"the database does not answer: {one_line(error)}")
+            self._ends(GAVE_UP, no_answer(error))
 
     def _show(self, member: Member, event: str, details: list[Any]) -> None:
         assert self.watcher is not None
@@ -213,11 +208,10 @@ class Supervisor:
             self.watcher.trial_ended(number, TrialState[details[1]], *details[2:])
             self._write_note()
 
-    def _write_note(self, now: bool = False) -> None:
+    def _write_note(self) -> None:
         assert self.study is not None
-        if now or time.monotonic() - self.noted > NOTE_SECONDS:
-            with suppress(*DATABASE_ERRORS):  # a full disk ends the workers, and they say so
-                show_study(self.study, read_stored(self.study))
+        if time.monotonic() - self.noted > NOTE_SECONDS:
+            write_note(self.study)
             self.noted = time.monotonic()
 
     def _ends(self, why: str, cause: str, member: Member | None = None) -> None:
@@ -312,29 +306,11 @@ class Supervisor:
         if self.is_out_of_place:
             say(f"Gave up: {self.cause}.")
             return 1
+        end = End(self.outcome, self.cause, self.stopping.reason, self.order, self.storage_url)
         try:
-            return self._conclude(self.study)
+            return conclude(self.study, end, self.summary)
         except OUT_OF_REACH as error:
             if isinstance(error, KeyError) and not is_deleted(self.order.url, self.order.name, error):
                 raise  # a fault of ours
-            say(f"Gave up: {self.cause or f'the database does not answer: {one_line(error)}'}.")
+            say(f"Gave up: {self.cause or no_answer(error)}.")
             return 1
-
-    def _conclude(self, study: optuna.Study) -> int:
-        """Take back the trials of workers that were killed, say what was done, and what it came to."""
-        with suppress(optuna.exceptions.StorageInternalError):  # else the next command does it
-            requeue_lost(study)
-        self._write_note(now=True)
-        say()
-        trials = study.get_trials(deepcopy=False)
-        done, asked, reason = count_finished(trials), self.order.limits["n_trials"], self.stopping.reason
-        if self.outcome == NOTHING_LEFT and done < asked:
-            say(f"{self.cause} is reached, at {done} of {asked} trials. A higher one goes on.")
-        elif reason and self.outcome != GAVE_UP and done < asked:
-            say(f"Stopped by {reason} at {done} of {asked} trials. The same command goes on.")
-        self.summary(study, read_stored(study), Path(self.order.runs), self.storage_url)
-        if self.outcome == GAVE_UP:
-            say(f"Gave up at {done} of {asked} trials: {self.cause}")
-            say(f"Logs are in {self.order.folder() / 'logs'}; a crashed trial's folder has a crash.txt.")
-            return 1
-        return 130 if reason in STOP_SIGNALS.values() and done < asked else 0

@@ -4,11 +4,12 @@ import fcntl
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import CPU, TINY
 from optuna.trial import TrialState, create_trial
-from search_fixtures import Watching, make_job, order_for
+from search_fixtures import make_job, order_for
 
 import search.heart
 import search.teller
@@ -17,7 +18,7 @@ from maskcls.loop import fit
 from maskcls.pulse import beat, beats
 from search.heart import Heart
 from search.orders import NOTHING_LEFT
-from search.storage import GRACE_SECONDS, backend_of
+from search.storage import backend_of
 from search.teller import Teller
 from search.trials import WORKER
 from search.worker import take_trials
@@ -73,14 +74,16 @@ def test_between_trials_no_trial_is_told_of() -> None:
     assert (heard.events, heard.ids) == (["moves"], [])
 
 
-def test_a_worker_that_hangs_ends_itself_only_when_its_supervisor_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_hangs_ends_itself_when_its_supervisor_is_gone_or_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
     ended: list[int] = []
     monkeypatch.setattr(os, "_exit", ended.append)
     monkeypatch.setattr(search.heart.faulthandler, "dump_traceback", lambda: None)
-    heart_of(Heard()).look(1000)
+    heart_of(Heard()).look(199)
     assert ended == []
-    heart_of(Heard(), is_alone=True).look(1000)
+    heart_of(Heard(), is_alone=True).look(100)
     assert ended == [1]
+    heart_of(Heard()).look(200)  # or when the supervisor does not do it
+    assert ended == [1, 1]
 
 
 def test_training_judging_and_decoding_beat(few_photos: Dataset, synthetic_table: Table, tmp_path: Path) -> None:
@@ -140,24 +143,25 @@ def test_the_last_words_are_written_before_the_end() -> None:
     os.close(ours)
 
 
-def test_a_worker_says_what_it_waits_for_when_that_is_on_another_machine(
-    tmp_path: Path, synthetic_table: Table
-) -> None:
-    job = make_job(tmp_path, synthetic_table, watcher=Watching())
+def test_a_worker_without_a_trial_tells_which_ones_run(tmp_path: Path, synthetic_table: Table) -> None:
+    job = make_job(tmp_path, synthetic_table)
     away = {**job.worker, "machine": "another boot or container", "host": "box"}
     storage, study_id = job.study._storage, job.study._study_id
     ids = [
-        storage.create_new_trial(study_id, create_trial(state=TrialState.RUNNING, user_attrs={WORKER: away}))
-        for _ in range(2)
+        storage.create_new_trial(study_id, create_trial(state=TrialState.RUNNING, user_attrs={WORKER: worker}))
+        for worker in (away, job.worker)
     ]
     for trial_id in ids:
         backend_of(job.study).record_heartbeat(trial_id)
-    told: list[str] = []
+    told: list[list[list[Any]]] = []
 
-    def end_one(words: str) -> None:
-        told.append(words)
+    def end_one(running: list[list[Any]]) -> None:
+        told.append(running)
         storage.set_trial_state_values(ids.pop(0), TrialState.COMPLETE, [0.5])
 
     assert take_trials(job, order_for(tmp_path, 2), tell=end_one)[0] == NOTHING_LEFT
-    where = "runs on another machine or in another container (box); it goes on here once it has not been heard of"
-    assert told == [f"Waiting for trial {which}, which {where} for {GRACE_SECONDS} s." for which in ("0, 1", "1")]
+    pid = os.getpid()
+    assert told == [
+        [[0, "box", pid, True], [1, job.worker["host"], pid, False]],
+        [[1, job.worker["host"], pid, False]],
+    ]

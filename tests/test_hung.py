@@ -22,7 +22,7 @@ from search.failures import failures_of
 from search.live import PlainWatcher
 from search.orders import NOTHING_LEFT, Order
 from search.slots import Slot
-from search.storage import create_study, default_url, load_study, open_storage
+from search.storage import GRACE_SECONDS, create_study, default_url, load_study, open_storage
 from search.stored import KEY, Stored
 from search.workers import Supervisor
 
@@ -242,7 +242,8 @@ def test_a_study_whose_files_vanish_is_given_up_with_a_sentence(
     last = f"tell('ended', {NOTHING_LEFT!r}, ''); sys.exit()" if ends else HANGS
     supervisor = command(tmp_path / "runs", crews, f"{VANISH[what]}; {last}")
     assert supervisor.run() == 1
-    gone = tmp_path / "runs" / ("toy" if "folder" in what else "studies.db")
+    runs = tmp_path / "runs"
+    gone = f"the study's folder {runs / 'toy'}" if "folder" in what else f"the database {runs / 'studies.db'}"
     told = capsys.readouterr().out.splitlines()
     assert told[-1] == (
         f"Gave up: {gone} was removed, moved or replaced while the study ran."
@@ -272,7 +273,7 @@ def test_a_database_that_stays_away_ends_it_with_a_sentence(
     supervisor = command(tmp_path / "runs", crews, f"{spoil}; tell('trial_ended', 0, 'PRUNED', 0.5, ''); {HANGS}")
     assert supervisor.run() == 1
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Gave up")]
-    assert "the database does not answer" in line
+    assert "no answer from the database" in line
 
 
 def test_nobody_is_left_behind(tmp_path: Path, crews: list[Crew]) -> None:
@@ -283,3 +284,17 @@ def test_nobody_is_left_behind(tmp_path: Path, crews: list[Crew]) -> None:
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
     crews.clear()
+
+
+def test_what_a_worker_waits_for_is_said_once_unless_it_is_this_commands_own(
+    tmp_path: Path, crews: list[Crew], capsys: pytest.CaptureFixture[str]
+) -> None:
+    waits = (
+        "[tell('waits', [[0, 'here', os.getpid(), False], [1, 'box', 7, True], [2, 'here', 8, False]]) for _ in 'ab']"
+    )
+    assert command(tmp_path / "runs", crews, waits).run() == 0
+    assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("Waiting")] == [
+        "Waiting for trial 1, which runs on another machine or in another container (box, process 7); it goes on here"
+        f" once it has not been heard of for {GRACE_SECONDS} s.",
+        "Waiting for trial 2, which another command runs (process 8).",
+    ]
