@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from maskcls.cli import say
 from search.orders import Order
 from search.slots import Slot
 
@@ -58,6 +59,13 @@ class Crew:
         self.members.append(Member(slot, process, theirs))
         return self.members[-1]
 
+    def kill(self, member: "Member", is_over: bool) -> None:
+        """End a process; ``is_over``: one that has not ended by now never will, and is forgotten."""
+        member.process.kill()
+        if is_over and member.process.poll() is None:
+            say(f"Process {member.process.pid} was killed and does not end (a dead disk may hold it); nobody waits.")
+            self.leave(member)
+
     def leave(self, member: "Member") -> None:
         """Forget a process that has ended."""
         member.close()
@@ -84,8 +92,8 @@ class Member:
     has_spoken: bool = False
     hangs: str = ""
     """What it is ended for, when it tells of no progress."""
-    is_stopped: bool = False
-    """Whether that was somebody's doing (SIGSTOP) and not its trial's."""
+    is_held: bool = False
+    """Whether that was somebody's doing (SIGSTOP, a dead disk) and not its trial's."""
     is_deaf: bool = False
     """Whether its end of the pipe is closed."""
     text: bytes = b""

@@ -1,9 +1,9 @@
 """Workers that hang: found by what they say of their progress, and ended so that their trials go on elsewhere."""
 
 from maskcls.cli import say
-from search.crew import Crew, Member
+from search.crew import KILL_SECONDS, Crew, Member
 from search.live import duration
-from search.processes import STALL_SECONDS, is_stopped
+from search.processes import STALL_SECONDS, is_held
 from search.signals import SHOW_STACK
 
 PLANS = 4
@@ -18,7 +18,7 @@ def watch(crew: Crew, seconds: float, is_planned: bool) -> None:
 
     ``seconds``: since the last look. A machine that was suspended is no reason: then neither side was running.
     """
-    for member in crew.members:
+    for member in list(crew.members):
         limit = _limit(member, is_planned)
         before, member.silent = member.silent, member.silent + seconds
         if member.silent < limit:
@@ -26,12 +26,13 @@ def watch(crew: Crew, seconds: float, is_planned: bool) -> None:
         if before < limit / 3 <= member.silent:
             say(f"{_who(member)} has told of no progress for {duration(limit / 3)}; it is ended at {duration(limit)}.")
         if not member.hangs and member.silent >= limit:
-            member.is_stopped = is_stopped(member.process.pid)
-            member.hangs = f"it {'was stopped' if member.is_stopped else 'hung'} for {duration(limit)}"
+            member.is_held = is_held(member.process.pid)
+            held = "was held up by SIGSTOP or a dead disk"
+            member.hangs = f"it {held if member.is_held else 'hung'} for {duration(limit)}"
             say(f"{_who(member)} is ended: {member.hangs}.")
             member.process.send_signal(SHOW_STACK)  # into its log
         elif member.hangs and member.silent >= limit + STACK_SECONDS:
-            member.process.kill()
+            crew.kill(member, is_over=member.silent >= limit + STACK_SECONDS + KILL_SECONDS)
 
 
 def _limit(member: Member, is_planned: bool) -> float:

@@ -62,9 +62,12 @@ def start_time(pid: int) -> int | None:
     return None if fields[0] in "ZX" else int(fields[19])
 
 
-def is_stopped(pid: int) -> bool:
-    """Whether somebody has stopped the process (SIGSTOP), which may never be continued."""
+def is_held(pid: int) -> bool:
+    """Whether the process cannot go on: somebody has stopped it (SIGSTOP), or it waits for a disk.
+
+    Either may last for ever; a disk that answers does so within a blink.
+    """
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "TD"
     except OSError:
         return False

@@ -2,7 +2,6 @@
 
 import signal
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from maskcls.cli import say
@@ -66,8 +65,8 @@ class Stopping:
     def _at_once_by(self, when: float) -> None:
         self.at_once = when if self.at_once is None else min(self.at_once, when)
 
-    def look(self, leave: Callable[[Member], None]) -> None:
-        """Do what is due. ``leave`` forgets a process that not even the kernel can end now."""
+    def look(self) -> None:
+        """Do what is due."""
         if self.signals and not self.is_said:
             self.is_said = True
             say(f"\n{self.reason}: the running trials finish their evaluation first; once more to stop at once.")
@@ -80,7 +79,4 @@ class Stopping:
                 member.process.send_signal(AT_ONCE)
         if self.kill is not None and now >= self.kill:
             for member in list(self.crew.members):
-                member.process.kill()
-                if now >= self.kill + KILL_SECONDS and member.process.poll() is None:
-                    say(f"Process {member.process.pid} does not end though it was killed; it is left to the system.")
-                    leave(member)
+                self.crew.kill(member, is_over=now >= self.kill + KILL_SECONDS)

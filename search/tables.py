@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -33,7 +34,7 @@ def show_table(titles: Sequence[str], rows: Sequence[Sequence[str]], numbers: Se
 
 def _least_width(titles: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[str]) -> int:
     """Letters that the table takes when all that may be wrapped is; with less Rich leaves columns out."""
-    widths = [max(len(cell) for cell in column) for column in zip(titles, *rows, strict=True)]
+    widths = [max(cell_len(cell) for cell in column) for column in zip(titles, *rows, strict=True)]
     wrapped = [title not in numbers and index > 0 for index, title in enumerate(titles)]
     return sum(
         min(width, WRAPPED_WIDTH) if may_wrap else width for width, may_wrap in zip(widths, wrapped, strict=True)

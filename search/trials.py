@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 from search.failures import CRASH, FAILURES, INTERRUPTIONS, MOST_DEATHS, crashes_of, failure, failures_of, may_try_again
 from search.limits import Limits, count_finished, reached
 from search.policy import AnyPolicy
-from search.processes import is_gone, is_same, is_stopped
+from search.processes import is_gone, is_held, is_same
 from search.space import is_within
 from search.storage import backend_of, exclusive
 
@@ -166,7 +166,7 @@ def is_lost(trial: FrozenTrial, is_silent: bool) -> bool:
     if worker is None:
         return True
     gone = is_gone(worker)
-    return is_silent if gone is None else gone or (is_silent and is_stopped(worker["pid"]))
+    return is_silent if gone is None else gone or (is_silent and is_held(worker["pid"]))
 
 
 def _bury(study: optuna.Study, trial: FrozenTrial) -> None:

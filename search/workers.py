@@ -242,16 +242,14 @@ class Supervisor:
         if self.study is not None and now - self.looked_at_place >= PLACE_SECONDS:
             self.looked_at_place = now
             self._look_at_the_place()
-        self.stopping.look(self.crew.leave)
+        self.stopping.look()
 
     def _look_at_the_place(self) -> None:
         gone = self.place.what_is_gone()
         if gone and not self.is_out_of_place:
             self.is_out_of_place = True
-            self.outcome, self.cause = (
-                GAVE_UP,
-                f"{gone} while the study ran. Once it is back in its place, the same command goes on",
-            )
+            self.outcome = GAVE_UP
+            self.cause = f"{gone} while the study ran. Once it is back in its place, the same command goes on"
             self.stopping.ask(gone, now=True)  # they would go on writing into files that nobody sees
 
     def _has_ended(self, member: Member) -> None:
@@ -269,7 +267,7 @@ class Supervisor:
         if status == 0 or self.stopping.reason:
             return
         how = signal.Signals(-status).name if status < 0 else f"exit status {status}"
-        is_own = -status in OWN_FAULT or (bool(member.hangs) and not member.is_stopped)
+        is_own = -status in OWN_FAULT or (bool(member.hangs) and not member.is_held)
         if member.trial is not None:
             self._take_back(member, member.trial, how, is_own)
         is_own = is_own or status > 0
@@ -310,7 +308,9 @@ class Supervisor:
         try:
             return conclude(self.study, end, self.summary)
         except OUT_OF_REACH as error:
-            if isinstance(error, KeyError) and not is_deleted(self.order.url, self.order.name, error):
+            deleted = is_deleted(self.order.url, self.order.name, error)
+            if isinstance(error, KeyError) and not deleted and self.outcome != GAVE_UP:
                 raise  # a fault of ours
-            say(f"Gave up: {self.cause or no_answer(error)}.")
+            cause = f"study {self.order.name} was deleted while it ran" if deleted else no_answer(error)
+            say(f"Gave up: {self.cause if self.outcome == GAVE_UP else cause}.")
             return 1

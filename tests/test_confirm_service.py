@@ -117,7 +117,9 @@ def test_whoever_is_stopped_or_killed_it_comes_to_the_same(
     assert "its worker died (SIGKILL)" in told
     assert "Confirmation of mine: 2 of 2 repeats" in told
 
-    told, status = end(confirm("--repeats", "3", "--workers", "2"))  # more of it: these stay, others come after them
+    told, status = end(
+        confirm("--repeats", "3", "--workers", "2", "--force")
+    )  # more of it: these stay, others come after them
     assert status == 0, told
     assert "trainings 4 of 6 done" in told
     done = trials(runs)

@@ -147,7 +147,7 @@ def test_a_worker_that_somebody_stopped_is_killed_and_its_trial_is_not_to_blame(
     supervisor = command(tmp_path / "runs", crews, IS_STOPPED, stall=1.5)
     (first,) = supervisor.crew.members
     assert supervisor.run() == 0
-    assert "is ended: it was stopped for 2 s." in capsys.readouterr().out
+    assert "is ended: it was held up by SIGSTOP or a dead disk for 2 s." in capsys.readouterr().out
     assert first.process.returncode == -signal.SIGKILL
     trial = trial_of(tmp_path / "runs")
     assert (trial.state, failures_of(trial), trial.user_attrs["interruptions"]) == (TrialState.COMPLETE, [], 1)

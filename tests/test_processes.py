@@ -14,7 +14,7 @@ import pytest
 from optuna.trial import TrialState, create_trial
 
 import search.processes
-from search.processes import describe_myself, is_gone, is_same, is_stopped, start_time
+from search.processes import describe_myself, is_gone, is_held, is_same, start_time
 from search.trials import WORKER, is_lost
 
 CHILD = """
@@ -83,14 +83,14 @@ def test_a_trial_of_a_stopped_process_is_lost_once_nothing_was_heard_of_it(child
     assert not is_lost(trial, is_silent=True)  # the machine may have slept
     child.send_signal(signal.SIGSTOP)
     os.waitid(os.P_PID, child.pid, os.WSTOPPED | os.WNOWAIT)
-    assert is_stopped(child.pid)
+    assert is_held(child.pid)
     assert not is_lost(trial, is_silent=False)
     assert is_lost(trial, is_silent=True)
     child.send_signal(signal.SIGCONT)
     os.waitid(os.P_PID, child.pid, os.WCONTINUED | os.WNOWAIT)
-    assert not is_stopped(child.pid)
+    assert not is_held(child.pid)
     assert not is_lost(trial, is_silent=True)
-    assert not is_stopped(2**30)
+    assert not is_held(2**30)
 
 
 def test_a_process_that_only_has_the_number_of_a_dead_one_is_another(child: "subprocess.Popen[str]") -> None:
