@@ -85,6 +85,8 @@ class Member:
     trial: int | None = None
     """The number of the trial that it runs."""
     began_one: bool = False
+    ended: str = ""
+    """Why it says that it ends; see orders."""
     last_words: str = ""
     """What it died of, if it could say so."""
     silent: float = 0.0

@@ -89,10 +89,10 @@ def _check_room(count: int, cores: int, gib: float) -> None:
     """Raise UserError for more workers than this machine has room for."""
     most = max(1, int(min(cores, gib / LEAST_GIB_A_WORKER)))
     if count > most:
-        memory = f" and {gib:.1f} GiB of free memory, {LEAST_GIB_A_WORKER:g} for each" if gib < math.inf else ""
+        memory = f" and {gib:.1f} GiB of free memory ({LEAST_GIB_A_WORKER:g} for each)" if gib < math.inf else ""
         raise UserError(
-            f"--workers {count} is more than this machine carries: {cores} core{'s' if cores > 1 else ''}, one for"
-            f" each{memory}. Take --workers {most} or fewer; --force starts them all the same."
+            f"--workers {count} is more than this machine carries: {cores} core{'s' if cores > 1 else ''} (one for"
+            f" each){memory}. Take --workers {most} or fewer; --force starts them all the same."
         )
 
 

@@ -23,7 +23,7 @@ from search.hung import watch
 from search.keep import best_trials
 from search.limits import count_finished
 from search.live import LiveWatcher, PlainWatcher, Progress, Screen, is_terminal
-from search.orders import GAVE_UP, GO, REFUSED, Order
+from search.orders import GAVE_UP, GO, REFUSED, STOPPED, Order
 from search.presence import DATABASE_ERRORS, OUT_OF_REACH, Place, is_deleted
 from search.signals import handled
 from search.stopping import STOP_SIGNALS, Stopping
@@ -126,6 +126,7 @@ class Supervisor:
             if event == "planned":
                 self._planned()
             elif event == "ended":
+                member.ended = details[0]
                 self._ends(details[0], details[1], member)
             elif event == "died":
                 member.last_words = details[0]
@@ -218,7 +219,7 @@ class Supervisor:
         """A worker says that it is about to end; or, without one, no worker can work."""
         if self.outcome == GAVE_UP:
             return  # the first cause is the cause
-        if why in (REFUSED, GAVE_UP) or not self.outcome:
+        if why in (REFUSED, GAVE_UP) or self.outcome in ("", STOPPED):
             self.outcome, self.cause = why, cause
         if why in (REFUSED, GAVE_UP):
             self._tell_all("another worker gave up", but=member)
@@ -264,7 +265,8 @@ class Supervisor:
             self._tell_all("the plan was not made")  # somebody stopped the worker that was to make it
         if self.study is not None:
             self._look_at_the_place()
-        if status == 0 or self.stopping.reason:
+        is_meant = status == 0 and member.ended != STOPPED  # else somebody stopped this one alone
+        if is_meant or self.stopping.reason:
             return
         how = signal.Signals(-status).name if status < 0 else f"exit status {status}"
         is_own = -status in OWN_FAULT or (bool(member.hangs) and not member.is_held)

@@ -20,7 +20,7 @@ import search.workers
 from search.crew import Crew
 from search.failures import failures_of
 from search.live import PlainWatcher
-from search.orders import NOTHING_LEFT, Order
+from search.orders import NOTHING_LEFT, STOPPED, Order
 from search.slots import Slot
 from search.storage import GRACE_SECONDS, create_study, default_url, load_study, open_storage
 from search.stored import KEY, Stored
@@ -170,6 +170,17 @@ def test_what_the_supervisor_slept_is_nobodys_silence(tmp_path: Path, crews: lis
     supervisor._look_at_the_clock()
     assert member.silent <= 1
     assert not member.hangs
+
+
+def test_a_worker_that_somebody_stops_alone_is_replaced(
+    tmp_path: Path, crews: list[Crew], capsys: pytest.CaptureFixture[str]
+) -> None:
+    requeue = "study._storage.set_trial_state_values(trial_id, TrialState.WAITING)"
+    requeue += "; tell('trial_ended', 0, 'WAITING', None)"
+    supervisor = command(tmp_path / "runs", crews, f"{requeue}; tell('ended', {STOPPED!r}, 'a signal'); sys.exit()")
+    assert supervisor.run() == 0
+    assert trial_of(tmp_path / "runs").state == TrialState.COMPLETE
+    assert supervisor.outcome == NOTHING_LEFT
 
 
 def test_a_plan_that_hangs_has_longer_and_then_ends_the_command(
