@@ -124,7 +124,7 @@ def main() -> None:
         runs = Path(home) / "runs"
         (Path(home) / "toy.py").write_text(STUDY)
         command = [sys.executable, "-m", "search.run", "--study", f"{home}/toy.py", "--runs", str(runs)]
-        command += ["--n-trials", str(asked.trials), "--workers", str(asked.workers)]
+        command += ["--n-trials", str(asked.trials), "--workers", str(asked.workers), "--force"]
         begun = time.monotonic()
         kills, starts = rage(command, Path(home) / "log", random.Random(asked.seed), asked.seconds)
         minutes = (time.monotonic() - begun) / 60

@@ -11,10 +11,12 @@ import typer
 
 from maskcls.errors import OutsideError, UserError
 from maskcls.paths import with_paths
+from maskcls.streams import mend
 
 
 def run_command(command: Callable[..., Any]) -> NoReturn:
     """Run ``command`` as a Typer program and end the process with its exit status (an int it returns, or 0)."""
+    mend()
     # A thread that waits by spinning keeps the core from whoever has work: trainings that share cores run 20
     # times slower that way (benchmarks/waiting.py). OpenMP reads it when torch is loaded, later than this.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

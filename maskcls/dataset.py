@@ -15,7 +15,9 @@ from maskcls.cli import say
 from maskcls.config import TrainConfig
 from maskcls.labels import age_band, encode, part_of
 from maskcls.photos import list_photos
+from maskcls.pulse import beat
 from maskcls.split import check_split, choose_judges, split_by_person, split_hash, take_people
+from maskcls.streams import is_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -155,6 +157,11 @@ def progress(text: str, total: int) -> "Iterator[Callable[[], None]]":
     from rich.progress import Progress
 
     console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not sys.stderr.isatty()) as bar:
+    with Progress(console=console, transient=True, disable=not is_terminal(sys.stderr)) as bar:
         task = bar.add_task(text, total=total)
-        yield lambda: bar.advance(task)
+
+        def tick() -> None:
+            beat()
+            bar.advance(task)
+
+        yield tick

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from maskcls.augment import normalise
 from maskcls.config import TrainConfig
 from maskcls.model import joint_log_prob, pixel_statistics
+from maskcls.pulse import beat
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
@@ -50,6 +51,7 @@ def log_probs(model: nn.Module, batches: Iterable[Tensor], config: TrainConfig, 
                 mirrored_BK = _forward(model, input_BCHW.flip(3), config)
                 log_prob_BK = torch.logaddexp(log_prob_BK, mirrored_BK) - math.log(2)
             found.append(log_prob_BK)
+            beat()
     return torch.cat(found).cpu().numpy()
 
 

@@ -12,12 +12,14 @@ import os
 import socket
 import stat
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from maskcls.errors import UserError
+from maskcls.pulse import beat
 
 FILE = ".lock"
 """Guards the folder that it lies in."""
@@ -46,6 +48,8 @@ class Wait:
 
     def goes_on(self, holder: str) -> None:
         """``holder`` has it still. Raises UserError when it has had it for too long."""
+        if threading.current_thread() is threading.main_thread():
+            beat()  # this process waits; it does not hang
         now = time.monotonic()
         if holder != self.holder:
             self.holder, self.changed = holder, now

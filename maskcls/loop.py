@@ -27,6 +27,7 @@ from maskcls.metrics import score
 from maskcls.model import build_model
 from maskcls.numerics import free_memory, resolve
 from maskcls.predictions import Predictions
+from maskcls.pulse import beat
 from maskcls.record import PREDICTIONS, STATE, WEIGHTS, Content
 from maskcls.reporter import Reporter, silent
 from maskcls.result import Evaluation, Result
@@ -144,6 +145,7 @@ class Run:
             loss = self.targets.loss(log_prob_of_part, target) * (len(image) / len(input_BCHW))
             self.scaler.scale(loss).backward()
             total += loss.detach()
+            beat()
         factor = lr_factor(step, self.stops[-1], self.config.warmup_share)
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.lr * factor

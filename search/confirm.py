@@ -8,6 +8,7 @@ import typer
 
 from maskcls.cli import run_command, say
 from maskcls.paths import as_kept
+from search.processes import LEAST_STALL, STALL_SECONDS
 
 if TYPE_CHECKING:
     from search.crew import Crew
@@ -41,6 +42,13 @@ def main(
             help="Processes that run trials. Default: one for each GPU; on a CPU one a core, up to 4.",
         ),
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="As many --workers as asked for, whatever cores and memory carry.")
+    ] = False,
+    stall: Annotated[
+        float,
+        typer.Option(min=LEAST_STALL, help="Seconds without progress after which a worker is taken for hung."),
+    ] = STALL_SECONDS,
     timeout: Annotated[float | None, typer.Option(min=0, help="Seconds after which to stop; resumable.")] = None,
     storage: Annotated[
         str | None, typer.Option(help="Optuna storage URL. Default: studies.db in the --runs folder.")
@@ -79,8 +87,8 @@ def main(
     had = "scratch" if stored.weights["source"] == "scratch" else stored.weights_option
     where = photos_now(stored, study, data)
     wanted = replace(wanted, data=where, weights_option=as_kept(weights) if weights else had)
-    with Crew(make_slots(device, workers, find_gpus(), n_trials)) as crew:
-        return _run(crew, wanted, repeats, url, runs, timeout, storage)
+    with Crew(make_slots(device, workers, find_gpus(), n_trials, force)) as crew:
+        return _run(crew, wanted, repeats, url, runs, timeout, storage, stall)
 
 
 def _run(
@@ -91,6 +99,7 @@ def _run(
     runs: Path,
     timeout: float | None,
     storage_url: str | None,
+    stall: float,
 ) -> int:
     """Check and show what will be done, store it, and have the crew do it; torch loads meanwhile."""
     from maskcls.dataset import data_folder, read_table
@@ -114,7 +123,9 @@ def _run(
     # another first command may have chosen the finalists
     wanted = replace(wanted, confirmation=read_stored(study).confirmation)
     plan = Plan.of_document(wanted)
-    order = _order(crew, url, study.study_name, runs, wanted, len(plan.finalists) * repeats, since)
+    order = replace(
+        _order(crew, url, study.study_name, runs, wanted, len(plan.finalists) * repeats, since), stall=stall
+    )
     show_plan(plan, wanted, table, rounds)
     searched = load_study(opened, plan.of).get_trials(deepcopy=False)
     show_work(plan, wanted, order, count_finished(study.get_trials(deepcopy=False)), searched)

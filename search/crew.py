@@ -9,8 +9,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from maskcls.cli import say
 from search.orders import Order
 from search.slots import Slot
+
+KILL_SECONDS = 10
+"""How long a process may take to end once it was killed."""
 
 
 @dataclass
@@ -29,7 +33,9 @@ class Crew:
         """Nobody stays behind."""
         for member in self.members:
             member.process.kill()
-            member.process.wait()
+        for member in self.members:
+            with suppress(subprocess.TimeoutExpired):  # one that a dead network disk holds ends when the kernel lets it
+                member.process.wait(KILL_SECONDS)
             member.close()
 
     def start_others(self) -> None:
@@ -43,6 +49,7 @@ class Crew:
         process = subprocess.Popen(
             [sys.executable, *self.words, str(ours)],
             stdin=subprocess.PIPE,
+            bufsize=0,  # a line is one system call, which a signal handler may make too
             env=slot.environment(),
             pass_fds=[ours],
             start_new_session=True,  # the terminal's Ctrl-C is for the supervisor alone
@@ -51,6 +58,13 @@ class Crew:
         os.set_blocking(theirs, False)
         self.members.append(Member(slot, process, theirs))
         return self.members[-1]
+
+    def kill(self, member: "Member", is_over: bool) -> None:
+        """End a process; ``is_over``: one that has not ended by now never will, and is forgotten."""
+        member.process.kill()
+        if is_over and member.process.poll() is None:
+            say(f"Process {member.process.pid} was killed and does not end (a dead disk may hold it); nobody waits.")
+            self.leave(member)
 
     def leave(self, member: "Member") -> None:
         """Forget a process that has ended."""
@@ -71,8 +85,19 @@ class Member:
     trial: int | None = None
     """The number of the trial that it runs."""
     began_one: bool = False
+    ended: str = ""
+    """Why it says that it ends; see orders."""
     last_words: str = ""
     """What it died of, if it could say so."""
+    silent: float = 0.0
+    """Seconds since it was last heard, of those that the supervisor itself was running."""
+    has_spoken: bool = False
+    hangs: str = ""
+    """What it is ended for, when it tells of no progress."""
+    is_held: bool = False
+    """Whether that was somebody's doing (SIGSTOP, a dead disk) and not its trial's."""
+    is_deaf: bool = False
+    """Whether its end of the pipe is closed."""
     text: bytes = b""
 
     def employ(self, order: Order) -> None:
@@ -84,14 +109,17 @@ class Member:
         """Send a line; a process that has just died does not read it."""
         assert self.process.stdin is not None
         with suppress(OSError):
-            self.process.stdin.write(line.encode())
-            self.process.stdin.flush()
+            text = line.encode()
+            while text:
+                text = text[self.process.stdin.write(text) :]
 
     def heard(self) -> Iterator[list[Any]]:
         """Whole events that have come in."""
         with suppress(BlockingIOError):
             while part := os.read(self.events, 1 << 16):
                 self.text += part
+                self.silent, self.has_spoken = 0.0, True
+            self.is_deaf = True
         *lines, self.text = self.text.split(b"\n")
         yield from (json.loads(line) for line in lines)
 

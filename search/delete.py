@@ -8,6 +8,7 @@ import typer
 
 from maskcls.cli import run_command, say
 from maskcls.errors import UserError
+from maskcls.streams import is_terminal
 
 if TYPE_CHECKING:
     import optuna
@@ -31,7 +32,7 @@ def main(
     found = [load_study(opened, study), *_confirmations(opened, study)]
     for one in found:
         _check_nobody_runs(one, runs)
-    if not yes and not sys.stdin.isatty():
+    if not yes and not is_terminal(sys.stdin):
         raise UserError(f"Deleting study {study!r} has to be confirmed, and there is no terminal to ask on; use --yes.")
     for one in found:
         _describe(one, runs)

@@ -5,6 +5,7 @@ from pathlib import Path
 import optuna
 
 from search.home import ID, owners, read_marker
+from search.presence import Place
 from search.storage import backend_of
 
 
@@ -16,19 +17,19 @@ class Ground:
     """
 
     def __init__(self, study: optuna.Study, home: Path) -> None:
-        self.study, self.home = study, home
-        url = backend_of(study).engine.url
-        self.file = Path(str(url.database)) if url.get_backend_name() == "sqlite" else None
-        self.was = _inode(self.file)
+        self.study = study
+        self.place = Place(backend_of(study).url, home)
+        self.place.what_is_gone()  # nothing yet: it takes hold of what is there
         self.id = study.user_attrs.get(ID)
 
     def lost(self) -> str:
         """What is gone, in a sentence without its point; nothing while all is there."""
-        if self.file is not None and _inode(self.file) != self.was:
-            return f"the database {self.file} was removed, moved or replaced while the study ran"
-        marker = read_marker(self.home)
+        gone = self.place.what_is_gone()
+        if gone:
+            return f"{gone} while the study ran"
+        marker = read_marker(self.place.folder)
         if self.id is not None and (marker is None or marker.id != self.id):
-            return f"the study's folder {self.home} was removed or moved while the study ran"
+            return f"the study's folder {self.place.folder} was removed or moved while the study ran"
         return ""
 
     def why_failed(self) -> str:
@@ -42,11 +43,3 @@ class Ground:
         for name in owners(self.id, storage) if self.id is not None else ():
             return f"the study was renamed to {name!r} while it ran; the same command with --name {name} goes on"
         return "the study was deleted while it ran"
-
-
-def _inode(path: Path | None) -> tuple[int, int] | None:
-    try:
-        found = path.stat() if path is not None else None
-    except OSError:
-        return None
-    return None if found is None else (found.st_dev, found.st_ino)

@@ -13,12 +13,15 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from maskcls import streams
 from maskcls.cli import say
 from maskcls.metrics import Scores
 from search.study import encode
 
 BARS = "▁▂▃▄▅▆▇█"
 ROWS_SHOWN = 12
+FIXED_WIDTH, LEAST_KNOBS_WIDTH = 28, 20
+"""Letters that the live table's first three columns take with their gaps, and that its last one should have."""
 STATE_NAMES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 STATE_STYLES = {"running": "bold", "pruned": "dim", "failed": "red", "interrupted": "yellow"}
 
@@ -162,7 +165,8 @@ class LiveWatcher:
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
-        self.live = Live(get_renderable=self._render, console=Console(), refresh_per_second=4)
+        self.console = Console()
+        self.live = Live(get_renderable=self._render, console=self.console, refresh_per_second=4)
 
     def __enter__(self) -> "LiveWatcher":
         self.live.start()
@@ -186,19 +190,45 @@ class LiveWatcher:
         row.values += f"  {why}"
 
     def _render(self) -> Group:
+        rows = list(self.progress.rows.items())[-ROWS_SHOWN:]
+        curves = max((max(len(row.curve), row.num_planned) for _, row in rows), default=0)
+        is_narrow = self.console.width < FIXED_WIDTH + max(curves, len("evaluations")) + LEAST_KNOBS_WIDTH
+        shown = self._lines(rows) if is_narrow else [self._table(rows)]
+        return Group(*shown, Text(self.progress.headline()))
+
+    def _table(self, rows: Sequence[tuple[int, _Row]]) -> Table:
         table = Table(box=None, pad_edge=False, header_style="dim")
         for title, justify in (("trial", "right"), ("state", "left"), ("best F1", "right"), ("evaluations", "left")):
             table.add_column(title, justify=justify, no_wrap=True)  # type: ignore[arg-type]
         table.add_column("knobs", overflow="fold")
         top = max((row.best or 0.0 for row in self.progress.rows.values()), default=0.0) or 1.0
-        for number, row in list(self.progress.rows.items())[-ROWS_SHOWN:]:
-            is_best = self.progress.best is not None and self.progress.best[1] == number
-            style = "green" if is_best else STATE_STYLES.get(row.state, "")
-            best = "" if row.best is None else f"{row.best:.4f}"
-            table.add_row(
-                str(number), row.state, best, sparkline(row.curve, row.num_planned, top), row.values, style=style
-            )
-        return Group(table, Text(self.progress.headline()))
+        for number, row in rows:
+            cells = (str(number), row.state, _best(row), sparkline(row.curve, row.num_planned, top), row.values)
+            # Text is not markup: errors and names of levels may have brackets
+            table.add_row(*(Text(plain(cell)) for cell in cells), style=self._style(number, row))
+        return table
+
+    def _lines(self, rows: Sequence[tuple[int, _Row]]) -> list[Text]:
+        """The same where columns would be cut off: two lines a trial, as many trials as there is room for."""
+        shown = []
+        for number, row in rows[-max(1, (self.console.height - 2) // 3) :]:
+            facts = " ".join(filter(None, (_best(row), f"{len(row.curve)}/{row.num_planned}" if row.curve else "")))
+            text = f"{number} {row.state} {facts}".rstrip() + f"\n  {plain(row.values)}"
+            shown.append(Text(text, style=self._style(number, row), overflow="fold"))
+        return shown
+
+    def _style(self, number: int, row: _Row) -> str:
+        is_best = self.progress.best is not None and self.progress.best[1] == number
+        return "green" if is_best else STATE_STYLES.get(row.state, "")
+
+
+def _best(row: _Row) -> str:
+    return "" if row.best is None else f"{row.best:.4f}"
+
+
+def plain(text: str) -> str:
+    """Without what would move the cursor or colour the rest: an error's text is shown, not obeyed."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def sparkline(curve: Sequence[float], width: int, top: float) -> str:
@@ -209,5 +239,9 @@ def sparkline(curve: Sequence[float], width: int, top: float) -> str:
 
 
 def is_terminal() -> bool:
-    """Whether someone looks at a screen (Rich's own notion would colour pipes when asked to by the environment)."""
-    return sys.stdout.isatty()
+    """Whether someone looks at a screen on which lines can be drawn again.
+
+    Rich must think so too, or it would show nothing until the end (TERM=dumb); its notion alone would colour pipes
+    when asked to by the environment.
+    """
+    return streams.is_terminal(sys.stdout) and Console().is_terminal and not Console().is_dumb_terminal

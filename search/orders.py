@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from search.limits import Limits
+from search.processes import STALL_SECONDS
 from search.stored import Stored
 
 NOTHING_LEFT, REFUSED, GAVE_UP, STOPPED = "nothing left", "refused", "gave up", "stopped"
@@ -40,6 +41,8 @@ class Order:
     """Whether to show the plan and to store the study first."""
     waits: bool = False
     """Whether somebody else does that, and the word to go is still to come."""
+    stall: float = STALL_SECONDS
+    """Seconds without any progress after which a worker is taken for hung."""
 
     def to_line(self) -> str:
         """For the worker's standard input."""

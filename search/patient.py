@@ -26,6 +26,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy.orm import Session
 
 from maskcls.lock import warn
+from maskcls.pulse import beat
 from search.database_errors import DatabaseError, is_passing, reason
 
 PATIENCE_SECONDS = 600
@@ -70,6 +71,8 @@ class Patience:
             warn(f"waiting for the database, for {self.storage.patience / 60:.0f} minutes at most: {reason(error)}")
         if not self.storage.is_file:
             self.storage.engine.dispose()  # the other connections are as dead, or lead to what was the primary
+        if threading.current_thread() is threading.main_thread():
+            beat()  # this process waits; it does not hang
         time.sleep(self.pause)
         self.pause = min(1.5 * self.pause, WAITS[1])
 

@@ -7,6 +7,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+STALL_SECONDS, LEAST_STALL = 1800.0, 10.0
+"""A process whose training makes no progress for so long hangs. The slowest forward pass that is known to be meant (a
+large model on one core, a whole batch at once) takes a few minutes."""
+
 
 def describe_myself(slot: str) -> dict[str, Any]:
     """What a worker writes down beside its trial: where it runs, on which slot, since when."""
@@ -56,3 +60,14 @@ def start_time(pid: int) -> int | None:
         return None
     fields = stat.rpartition(")")[2].split()
     return None if fields[0] in "ZX" else int(fields[19])
+
+
+def is_held(pid: int) -> bool:
+    """Whether the process cannot go on: somebody has stopped it (SIGSTOP), or it waits for a disk.
+
+    Either may last for ever; a disk that answers does so within a blink.
+    """
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "TD"
+    except OSError:
+        return False

@@ -12,7 +12,9 @@ from maskcls.cli import run_command, say
 from maskcls.config import parse_assignment
 from maskcls.errors import UserError
 from maskcls.paths import as_kept, at_home
+from maskcls.streams import is_terminal
 from search.names import checked_name
+from search.processes import LEAST_STALL, STALL_SECONDS
 from search.slots import find_gpus, make_slots
 
 if TYPE_CHECKING:
@@ -52,12 +54,19 @@ def main(
             help="Processes that run trials. Default: one for each GPU; on a CPU one a core, up to 4.",
         ),
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="As many --workers as asked for, whatever cores and memory carry.")
+    ] = False,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="KEY=VALUE: fix a knob of the training config. May repeat.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name to store the study under. Default: the study's.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the sampler and of every trial's training.")] = 0,
     timeout: Annotated[float | None, typer.Option(min=0, help="Seconds after which to stop; resumable.")] = None,
+    stall: Annotated[
+        float,
+        typer.Option(min=LEAST_STALL, help="Seconds without progress after which a worker is taken for hung."),
+    ] = STALL_SECONDS,
     max_epochs: Annotated[
         float | None, typer.Option(min=0, help="Begin no trial once all have trained for so many epochs together.")
     ] = None,
@@ -104,8 +113,9 @@ def main(
         say("PREVIEW, since no --data was given. The real study:")
         say(f"  python -m search.run --study {study} --n-trials {n_trials} --data DIR")
     limits = {"n_trials": n_trials, "max_epochs": max_epochs, "patience": patience}
-    asked = {"limits": limits, "keep": keep, "cold": cold, "grown_from": from_}
-    return _run(stored_as, wanted, storage, runs, make_slots(device, workers, find_gpus(), n_trials), timeout, asked)
+    asked = {"limits": limits, "keep": keep, "cold": cold, "grown_from": from_, "stall": stall}
+    slots = make_slots(device, workers, find_gpus(), n_trials, force)
+    return _run(stored_as, wanted, storage, runs, slots, timeout, asked)
 
 
 def _arrange(document: "Study", is_preview: bool, data: str | None, settings: list[str], people: int | None) -> "Study":
@@ -158,7 +168,7 @@ def _run(
         runs.mkdir(parents=True, exist_ok=True)
         open_storage(url, create=True)
         crew.start_others()
-        if sys.stderr.isatty():
+        if is_terminal(sys.stderr):
             print("Loading torch and timm, which takes some seconds ...", file=sys.stderr)
         slot = slots[0]
         order = Order(

@@ -1,6 +1,7 @@
 """Where workers run: each on a GPU or on a share of the CPU's cores. Without torch, which takes seconds to load."""
 
 import csv
+import math
 import os
 import shutil
 import subprocess
@@ -8,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from maskcls.cli import say
 from maskcls.cores import available_gib, num_cores
 from maskcls.errors import UserError
 
@@ -19,6 +21,9 @@ MOST_CPU_WORKERS = 4
 
 GIB_A_WORKER = 3.0
 """Memory that must be free for each. One takes 1 GiB with a small model, several with a large one."""
+
+LEAST_GIB_A_WORKER = 1.0
+"""So much each takes before its model is loaded; with less they are killed one after another."""
 
 QUERY = "index,uuid,memory.used,memory.total"
 
@@ -60,20 +65,35 @@ class Gpu:
         return not self.is_ours and self.used_mib > BUSY_SHARE * self.total_mib
 
 
-def make_slots(device: str, workers: int | None, gpus: Sequence[Gpu], n_trials: int) -> list[Slot]:
+def make_slots(device: str, workers: int | None, gpus: Sequence[Gpu], n_trials: int, force: bool = False) -> list[Slot]:
     """Slots for ``workers`` (None: one for each GPU that is not busy, a few on a CPU), evenly over the devices.
 
-    By default there are no more of them than ``n_trials``: a core without a trial is better used by another's.
-    Raises UserError for a device that is not there, and when every GPU is busy and none was asked for by name.
+    There are no more of them than ``n_trials``: a core without a trial is better used by another's.
+    Raises UserError for a device that is not there, when every GPU is busy and none was asked for by name, and for
+    more workers than cores and memory carry unless ``force``.
     """
     places = _places(device, gpus)
     if workers is None:
-        most = cpu_workers(num_cores(), available_gib()) if places == [None] else len(places)
-        count = min(most, n_trials)
+        workers = cpu_workers(num_cores(), available_gib()) if places == [None] else len(places)
     else:
-        count = workers
+        if workers > n_trials:
+            say(f"--workers {workers} is more than there are trials: {n_trials} of them work.")
+        if not force and min(workers, n_trials) > 1:
+            _check_room(min(workers, n_trials), num_cores(), available_gib())
+    count = min(workers, n_trials)
     cores = max(1, num_cores() // count)
     return [_slot(places[index % len(places)], index, cores) for index in range(count)]
+
+
+def _check_room(count: int, cores: int, gib: float) -> None:
+    """Raise UserError for more workers than this machine has room for."""
+    most = max(1, int(min(cores, gib / LEAST_GIB_A_WORKER)))
+    if count > most:
+        memory = f" and {gib:.1f} GiB of free memory ({LEAST_GIB_A_WORKER:g} for each)" if gib < math.inf else ""
+        raise UserError(
+            f"--workers {count} is more than this machine carries: {cores} core{'s' if cores > 1 else ''} (one for"
+            f" each){memory}. Take --workers {most} or fewer; --force starts them all the same."
+        )
 
 
 def cpu_workers(cores: int, gib: float) -> int:

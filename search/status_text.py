@@ -14,6 +14,7 @@ from search.standing import STATES
 from search.tables import show_table
 
 NUMBERS = ("trial", "trials", "times", "best F1", *STATES)
+OVERVIEW = ("study", *STATES, "best F1", "trial", "last event", "question")
 DAY = 86400
 CAUSE_LENGTH = 160
 """Characters of an error that are shown; --json has it all."""
@@ -28,11 +29,13 @@ def show_overview(found: Found) -> None:
     if not found["studies"]:
         say(f"No study is stored in {found['storage']} yet.")
         return
-    titles = ("study", *STATES, "best F1", "trial", "last event", "question")
+    titles = OVERVIEW
     rows = [_row(study) for study in found["studies"]]
     if is_terminal() and shutil.get_terminal_size().columns < WIDE:
         titles, rows = titles[:-1], [row[:-1] for row in rows]
     show_table(titles, rows, NUMBERS)
+    if len(titles) < len(OVERVIEW):
+        say(f"What each asks takes {WIDE} columns, or --study.")
     gone = sum(study["gone"] for study in found["studies"])
     if gone:
         say(f"{gone} running trial{_s(gone)} without a process: the next search.run of the study goes on with them.")

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -10,12 +11,17 @@ from maskcls.cli import say
 from search.live import is_terminal
 
 GAP = "  "
+WRAPPED_WIDTH = 8
+"""Letters that a column of words should have at least."""
 
 
 def show_table(titles: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[str] = ()) -> None:
     """Print it; the columns titled in ``numbers`` to the right."""
     if is_terminal():
-        _show_rich(titles, rows, numbers)
+        if _least_width(titles, rows, numbers) > Console().width:
+            _show_blocks(titles, rows)
+        else:
+            _show_rich(titles, rows, numbers)
         return
     widths = [max(len(cell) for cell in column) for column in zip(titles, *rows, strict=True)]
     for row in (titles, *rows):
@@ -24,6 +30,24 @@ def show_table(titles: Sequence[str], rows: Sequence[Sequence[str]], numbers: Se
             for title, cell, width in zip(titles, row, widths, strict=True)
         ]
         say(GAP.join(cells).rstrip())
+
+
+def _least_width(titles: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[str]) -> int:
+    """Letters that the table takes when all that may be wrapped is; with less Rich leaves columns out."""
+    widths = [max(cell_len(cell) for cell in column) for column in zip(titles, *rows, strict=True)]
+    wrapped = [title not in numbers and index > 0 for index, title in enumerate(titles)]
+    return sum(
+        min(width, WRAPPED_WIDTH) if may_wrap else width for width, may_wrap in zip(widths, wrapped, strict=True)
+    ) + (len(titles) - 1)
+
+
+def _show_blocks(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A line a cell, for a terminal on which the table would lose columns."""
+    width = max(map(len, titles[1:]))
+    for first, *others in rows:
+        say(first)
+        for title, cell in zip(titles[1:], others, strict=True):
+            say(f"  {title:<{width}}  {cell}".rstrip())
 
 
 def _show_rich(titles: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[str]) -> None:

@@ -30,7 +30,7 @@ from search.failures import (
 )
 from search.limits import Limits, count_finished, reached
 from search.policy import AnyPolicy
-from search.processes import is_gone, is_same
+from search.processes import is_gone, is_held, is_same
 from search.space import is_within
 from search.storage import backend_of
 from search.times import ENDED, RUN, run_now
@@ -280,13 +280,14 @@ def _requeue_lost(study: optuna.Study) -> list[int]:
 def is_lost(trial: FrozenTrial, is_silent: bool) -> bool:
     """Whether nobody runs the trial any more: seen by its process on this machine, by its heartbeat from another.
 
-    One that says nobody's name was begun by a process that died on the way, or by other means than ours.
+    One that says nobody's name was begun by a process that died on the way, or by other means than ours. A process
+    that somebody stopped and that has been silent since is left to them; should it go on, it finds the trial taken.
     """
     worker = trial.user_attrs.get(WORKER)
     if worker is None:
         return True
     gone = is_gone(worker)
-    return is_silent if gone is None else gone
+    return is_silent if gone is None else gone or (is_silent and is_held(worker["pid"]))
 
 
 def _bury(study: optuna.Study, trial: FrozenTrial) -> None:

@@ -7,103 +7,71 @@ and stores the study while the others make ready; from then on a worker writes t
 """
 
 import contextlib
-import json
+import faulthandler
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
-from optuna.storages import RDBStorage
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from maskcls.cli import say
 from maskcls.config import TrainConfig
 from maskcls.dataset import data_folder, read_table
 from maskcls.errors import UserError, one_line
 from maskcls.lock import share
-from maskcls.metrics import Scores
 from maskcls.numerics import pick_device
+from maskcls.pulse import beat
 from maskcls.weights import resolve_weights
 from search import keep
 from search.birth import find_or_make
 from search.failures import cause_outside, reason_to_give_up
+from search.heart import Heart
 from search.home import home_of
 from search.limits import reached
 from search.objective import Job, Setup, StopRequest, StopStudyError, run_trial
 from search.orders import GAVE_UP, GO, NOTHING_LEFT, REFUSED, STOPPED, Order
 from search.plan import backbones_of
-from search.processes import describe_myself
+from search.processes import describe_myself, is_gone
 from search.rounds import policy_of
-from search.storage import HEARTBEAT_SECONDS, backend_of, load_study, open_storage
+from search.signals import AT_ONCE, SHOW_STACK, handle
+from search.storage import backend_of, load_study, open_storage
 from search.stored import check_same, read_stored
+from search.teller import Teller
 from search.times import moment_of
-from search.trials import next_trial
+from search.trials import WORKER, next_trial
 
 POLL_SECONDS = 0.5
 """How often a worker without a trial looks for one: another's may fail or be interrupted."""
 
 
-class Teller:
-    """The watcher that passes everything on to the supervisor."""
-
-    def __init__(self, events: TextIO) -> None:
-        self.events = events
-
-    def tell(self, event: str, *details: Any) -> None:
-        """One line; when nobody listens any more, the end of the input says so as well."""
-        with contextlib.suppress(OSError):
-            self.events.write(json.dumps([event, *details]) + "\n")
-            self.events.flush()
-
-    def trial_began(self, number: int, values: Mapping[str, Any]) -> None:
-        """See live.Watcher."""
-        self.tell("trial_began", number, dict(values))
-        say(f"trial {number}: begins")
-
-    def evaluated(self, number: int, step: int, num_planned: int, scores: Scores, is_news: bool = True) -> None:
-        """See live.Watcher."""
-        self.tell("evaluated", number, step, num_planned, scores.to_dict(), is_news)
-
-    def trial_ended(self, number: int, state: TrialState, value: float | None, why: str = "") -> None:
-        """See live.Watcher."""
-        self.tell("trial_ended", number, state.name, value, why)
-        say(f"trial {number}: {state.name.lower()} {why}")
-
-
-class Heart(threading.Thread):
-    """Says in the database, from time to time, that this worker still runs its trial."""
-
-    def __init__(self, storage: RDBStorage) -> None:
-        super().__init__(daemon=True)
-        self.storage = storage
-        self.trial_id: int | None = None
-
-    def run(self) -> None:
-        """Beat until the process ends."""
-        while True:
-            time.sleep(HEARTBEAT_SECONDS)
-            if self.trial_id is not None:
-                try:
-                    self.storage.record_heartbeat(self.trial_id)
-                except Exception as error:  # a database that is out of reach for a while is no reason to end
-                    say(f"no heartbeat: {one_line(error)}")
-
-
 def main() -> None:
     """Work until there is nothing left to do or the supervisor says stop; the exit status is for its eyes only."""
-    teller = Teller(os.fdopen(int(sys.argv[1]), "w"))
+    teller = Teller(int(sys.argv[1]))
+    try:
+        _follow(teller)
+    finally:
+        teller.close()
+
+
+def _follow(teller: Teller) -> None:
+    """Hear the order, carry it out, and tell how it ended."""
     lines = _lines(sys.stdin.fileno())
     line = next(lines, None)
     if line is None:  # the supervisor found out that there is nothing to do, or died
         return
     order = Order.from_line(line)
-    stop = StopRequest()
-    go = _listen(stop, lines)
+    stop, go, alone = StopRequest(), threading.Event(), threading.Event()
+    _listen(stop, go, alone, lines)
+    heart = Heart(teller, order.stall, alone.is_set)
+    heart.start()
+    teller.tell("moves")
     try:
         if order.waits and not _wait(order, stop, go):
             teller.tell("ended", STOPPED, stop.reason)
@@ -111,7 +79,7 @@ def main() -> None:
         _heed_signals(stop)
         if not order.plan:
             _write_to_log(order, _home(order))
-        why, cause = _work(order, teller, stop)
+        why, cause = _work(order, teller, stop, heart)
     except UserError as error:
         why, cause = REFUSED, str(error)
     except StopStudyError as error:
@@ -134,9 +102,8 @@ def _lines(descriptor: int) -> Iterator[str]:
         yield from (line.decode() for line in whole)
 
 
-def _listen(stop: StopRequest, lines: Iterator[str]) -> threading.Event:
-    """Stop after the running evaluation when told so. Returns the event that the study is stored."""
-    go = threading.Event()
+def _listen(stop: StopRequest, go: threading.Event, alone: threading.Event, lines: Iterator[str]) -> None:
+    """Stop after the running evaluation when told so; ``go``: the study is stored; ``alone``: nobody tells any more."""
 
     def read() -> None:
         for line in lines:
@@ -145,15 +112,16 @@ def _listen(stop: StopRequest, lines: Iterator[str]) -> threading.Event:
             else:
                 stop.reason = line
         stop.reason = stop.reason or "the supervisor is gone"
+        alone.set()
 
     threading.Thread(target=read, daemon=True).start()
-    return go
 
 
 def _heed_signals(stop: StopRequest) -> None:
-    """These stop after the running evaluation too; SIGINT is for stopping at once, and stays what it is."""
+    """SIGTERM and SIGHUP stop after the running evaluation too; SIGINT stops at once, and stays what it is."""
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: setattr(stop, "reason", "a signal"))
+        handle(number, lambda *_: setattr(stop, "reason", "a signal"))
+    signal.signal(AT_ONCE, signal.default_int_handler)
 
 
 def _wait(order: Order, stop: StopRequest, go: threading.Event) -> bool:
@@ -166,6 +134,7 @@ def _wait(order: Order, stop: StopRequest, go: threading.Event) -> bool:
         open_storage(order.url, create=False)
         read_table(data_folder(order.stored().data, Path(order.runs)), _baseline(order), order.stored().label_fixes)
     while not go.wait(POLL_SECONDS):
+        beat()
         if stop:
             return False
     return True
@@ -185,11 +154,12 @@ def _write_to_log(order: Order, home: Path) -> None:
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.close(log)
+    faulthandler.register(SHOW_STACK, file=2)
     share(folder)  # so that nobody deletes the study between two trials
     say(f"--- worker {os.getpid()}, {time.strftime('%Y-%m-%d %H:%M:%S')}")
 
 
-def _work(order: Order, teller: Teller, stop: StopRequest) -> tuple[str, str]:
+def _work(order: Order, teller: Teller, stop: StopRequest, heart: Heart) -> tuple[str, str]:
     """(why it ended, the cause)."""
     setup = _set_up(order)
     storage = open_storage(order.url, create=False, waits=True)
@@ -213,7 +183,8 @@ def _work(order: Order, teller: Teller, stop: StopRequest) -> tuple[str, str]:
         order.keep,
     )
     keep.sweep(study.get_trials(deepcopy=False), setup.folder, order.keep)
-    return take_trials(job, order)
+    heart.storage = backend_of(study)
+    return take_trials(job, order, heart.hold, partial(teller.tell, "waits"))
 
 
 def _set_up(order: Order) -> Setup:
@@ -231,11 +202,20 @@ def _baseline(order: Order) -> TrainConfig:
     return wanted.config(dict(wanted.study.baseline))
 
 
-def take_trials(job: Job, order: Order) -> tuple[str, str]:
-    """Trial after trial; returns why it ended, and the cause."""
+def take_trials(
+    job: Job,
+    order: Order,
+    hold: Callable[[int | None], None] = lambda trial_id: None,
+    tell: Callable[[list[list[Any]]], None] = lambda running: None,
+) -> tuple[str, str]:
+    """Trial after trial; returns why it ended, and the cause.
+
+    ``hold`` hears the id of the trial that runs, None once it does not; ``tell`` which trials run
+    while there is none for this worker.
+    """
     ground = job.ground  # as it is now, before the first trial
     try:
-        return _take_trials(job, order)
+        return _take_trials(job, order, hold, tell)
     except (StopStudyError, KeyboardInterrupt):
         raise
     except Exception as error:
@@ -245,11 +225,13 @@ def take_trials(job: Job, order: Order) -> tuple[str, str]:
         raise
 
 
-def _take_trials(job: Job, order: Order) -> tuple[str, str]:
-    heart = Heart(backend_of(job.study))
-    heart.start()
+def _take_trials(
+    job: Job, order: Order, hold: Callable[[int | None], None], tell: Callable[[list[list[Any]]], None]
+) -> tuple[str, str]:
     per_epoch, limits = job.setup.baseline.evaluations_per_epoch, order.asked()
+    told: list[list[Any]] = []
     while not job.stop:
+        beat()
         lost = job.ground.lost()
         if lost:
             return GAVE_UP, lost
@@ -259,11 +241,26 @@ def _take_trials(job: Job, order: Order) -> tuple[str, str]:
             return GAVE_UP, cause
         trial = next_trial(job.study, job.policy, limits, per_epoch, job.worker)
         if trial is not None:
-            heart.trial_id = trial._trial_id
+            told = []
+            hold(trial._trial_id)
             run_trial(job, trial)
-            heart.trial_id = None
-        elif limit := reached(limits, job.study.get_trials(deepcopy=False), per_epoch):
+            hold(None)
+            continue
+        trials = job.study.get_trials(deepcopy=False)
+        if limit := reached(limits, trials, per_epoch):
             return NOTHING_LEFT, limit
-        else:
-            time.sleep(POLL_SECONDS)
+        if (others := _running(trials)) != told:
+            told = others
+            tell(others)
+        time.sleep(POLL_SECONDS)
     return STOPPED, job.stop.reason
+
+
+def _running(trials: Sequence[FrozenTrial]) -> list[list[Any]]:
+    """[number, host, pid, whether on another machine] of the trials that run: what a worker without one waits for."""
+    found = []
+    for trial in trials:
+        worker = trial.user_attrs.get(WORKER)
+        if trial.state == TrialState.RUNNING and worker is not None:
+            found.append([trial.number, worker["host"], worker["pid"], is_gone(worker) is None])
+    return found

@@ -7,11 +7,8 @@ workers then end after the evaluation that they are at.
 import selectors
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import optuna
@@ -20,19 +17,22 @@ from optuna.trial import TrialState
 from maskcls.cli import fail as refuse
 from maskcls.cli import say
 from maskcls.metrics import Scores
+from search.conclusion import End, Summary, conclude, no_answer, waits_for, write_note
 from search.crew import Crew, Member
 from search.failures import CRASH
+from search.home import home_of
+from search.hung import watch
 from search.keep import best_trials
 from search.limits import count_finished
 from search.live import LiveWatcher, PlainWatcher, Progress, Screen, is_terminal
-from search.notes import show_study
-from search.orders import GAVE_UP, GO, NOTHING_LEFT, REFUSED, Order
-from search.storage import load_study, open_storage
-from search.stored import Stored, read_stored
+from search.orders import GAVE_UP, GO, REFUSED, STOPPED, Order
+from search.patient import PATIENCE_SECONDS
+from search.presence import DATABASE_ERRORS, OUT_OF_REACH, Place, is_deleted
+from search.signals import handled
+from search.stopping import STOP_SIGNALS, Stopping
+from search.storage import backend_of, load_study, open_storage
 from search.summary import summarise
 from search.trials import WORKER, fail, requeue_lost
-
-STOP_SIGNALS = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "SIGHUP"}
 
 OWN_FAULT = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
 """Signals that a process earns by what it does; any other was sent by somebody."""
@@ -45,14 +45,17 @@ OWN_WEIGHT = 4
 TICK_SECONDS = 0.25
 """How often signals and the time limit are looked at."""
 
-PATIENCE_SECONDS = 10
-"""How long a worker that was told to stop at once may take before it is killed."""
+PLACE_SECONDS = 2
+"""How often it is looked whether the study is still where it was."""
+
+AWAY_SECONDS = PATIENCE_SECONDS
+"""For so long the supervisor goes on without its database, which it only reads to show how far the study is."""
+
+ASK_SECONDS = 5
+"""How long the database may take to answer the supervisor, who has workers to listen to."""
 
 NOTE_SECONDS = 10
 """The study's note in the dashboard is written again at most so often."""
-
-
-Summary = Callable[[optuna.Study, Stored, Path, str | None], None]
 
 
 @dataclass
@@ -71,20 +74,26 @@ class Supervisor:
     study: optuna.Study | None = None
     """Once it is planned."""
     watcher: Screen | None = None
-    stop: str = ""
-    """Why the workers were told to stop."""
-    stops: int = 0
-    """Signals so far."""
     outcome: str = ""
     """How the first worker that ended by itself ended."""
     cause: str = ""
     stillborn: int = 0
     deadline: float | None = None
     noted: float = 0.0
+    looked: float = field(default_factory=time.monotonic)
+    looked_at_place: float = 0.0
+    is_out_of_place: bool = False
+    said: set[tuple[int, str, int]] = field(default_factory=set)
+    away_since: float | None = None
+    """When the database was last asked in vain, the first time of several."""
+
+    def __post_init__(self) -> None:
+        self.stopping = Stopping(self.crew)
+        self.place = Place(self.order.url, self.order.folder())
 
     def run(self) -> int:
         """Until every worker has ended; returns the exit status. The crew's first member makes the plan."""
-        with self._signals():
+        with handled(STOP_SIGNALS, lambda number, _: self.stopping.heed(number, self.study is not None)):
             try:
                 if not self.order.plan:  # the command has shown its own plan and stored the study
                     self._planned()
@@ -97,17 +106,23 @@ class Supervisor:
                         if member.process.poll() is not None:
                             self._has_ended(member)
             except KeyboardInterrupt:
+                if self.study is not None:
+                    raise
                 say("Interrupted before the first trial; nothing was begun.")
                 return 130
             finally:
                 if self.watcher is not None:
                     self.watcher.__exit__(None, None, None)
-        return self._finish()
+        try:
+            return self._finish()
+        finally:
+            self.place.close()
 
     def _listen(self) -> None:
         with selectors.DefaultSelector() as selector:
             for member in self.crew.members:
-                selector.register(member.events, selectors.EVENT_READ, member)
+                if not member.is_deaf:
+                    selector.register(member.events, selectors.EVENT_READ, member)
             ready = selector.select(TICK_SECONDS)
         for key, _ in ready:
             self._hear(key.data)
@@ -117,17 +132,36 @@ class Supervisor:
             if event == "planned":
                 self._planned()
             elif event == "ended":
+                member.ended = details[0]
                 self._ends(details[0], details[1], member)
             elif event == "died":
                 member.last_words = details[0]
-            else:
+            elif event == "waits":
+                self._say_what_for(details[0])
+            elif event != "moves" and self.watcher is not None:
                 self._show(member, event, details)
+
+    def _say_what_for(self, running: list[list[Any]]) -> None:
+        """What a worker waits for, once, when that is no trial of this command."""
+        ours = {member.process.pid for member in self.crew.members}
+        for number, host, pid, is_away in running:
+            if (pid in ours and not is_away) or (number, host, pid) in self.said:
+                continue
+            self.said.add((number, host, pid))
+            say(waits_for(number, host, pid, is_away))
 
     def _planned(self) -> None:
         """The study is stored: now there is something to watch, and work for the others."""
         if self.study is not None:  # the first worker died and another one has planned again
             return
-        self.study = load_study(open_storage(self.order.url, create=False, waits=True), self.order.name)
+        try:
+            self.study = load_study(open_storage(self.order.url, create=False, waits=True), self.order.name)
+            self.place.folder = home_of(self.study, Path(self.order.runs))
+        except DATABASE_ERRORS as error:
+            self._ends(GAVE_UP, no_answer(error))
+            return
+        backend_of(self.study).patience = ASK_SECONDS
+        self.place.what_is_gone()  # nothing yet: it takes hold of what is there
         self.order = replace(self.order, plan=False, grown_from=None)
         searches = self.order.stored().confirmation is None
         progress = Progress(self.order.limits["n_trials"], 0, None, len(self.crew.slots), searches)
@@ -149,10 +183,25 @@ class Supervisor:
         """The count and the best from the database: others may work on the study too."""
         assert self.study is not None
         assert self.watcher is not None
-        trials = self.study.get_trials(deepcopy=False)
+        begun = time.monotonic()
+        try:
+            trials = self.study.get_trials(deepcopy=False)
+        except DATABASE_ERRORS as error:
+            self._is_away(error, begun)
+            return
+        self.away_since = None
         best = next(iter(best_trials(trials, 1)), None)
         self.watcher.progress.finished = count_finished(trials)
         self.watcher.progress.best = (best.value, best.number) if best is not None and best.value is not None else None
+
+    def _is_away(self, error: BaseException, begun: float) -> None:
+        """The database did not answer a question that was ``begun`` then; after a while the study is given up."""
+        if isinstance(error, KeyError):
+            self._ends(GAVE_UP, f"study {self.order.name} was deleted while it ran")
+            return
+        self.away_since = begun if self.away_since is None else self.away_since
+        if time.monotonic() - self.away_since >= AWAY_SECONDS:
+            self._ends(GAVE_UP, no_answer(error))
 
     def _show(self, member: Member, event: str, details: list[Any]) -> None:
         assert self.watcher is not None
@@ -168,33 +217,49 @@ class Supervisor:
             self.watcher.trial_ended(number, TrialState[details[1]], *details[2:])
             self._write_note()
 
-    def _write_note(self, now: bool = False) -> None:
+    def _write_note(self) -> None:
         assert self.study is not None
-        if now or time.monotonic() - self.noted > NOTE_SECONDS:
-            with suppress(optuna.exceptions.StorageInternalError):  # a full disk ends the workers, and they say so
-                show_study(self.study, read_stored(self.study))
+        if time.monotonic() - self.noted > NOTE_SECONDS:
+            write_note(self.study)
             self.noted = time.monotonic()
 
     def _ends(self, why: str, cause: str, member: Member | None = None) -> None:
         """A worker says that it is about to end; or, without one, no worker can work."""
-        if why in (REFUSED, GAVE_UP) or not self.outcome:
+        if self.outcome == GAVE_UP:
+            return  # the first cause is the cause
+        if why in (REFUSED, GAVE_UP) or self.outcome in ("", STOPPED):
             self.outcome, self.cause = why, cause
         if why in (REFUSED, GAVE_UP):
             self._tell_all("another worker gave up", but=member)
 
     def _tell_all(self, reason: str, but: Member | None = None) -> None:
-        self.stop = self.stop or reason
+        if self.study is not None:
+            self.stopping.ask(reason, but)
+            return
+        self.stopping.reason = self.stopping.reason or reason
         for member in self.crew.members:
-            if member is but:
-                continue
-            if self.study is None:
+            if member is not but:
                 member.process.kill()  # it has nothing to finish, and may be loading still
-            else:
-                member.tell(f"{reason}\n")
 
     def _look_at_the_clock(self) -> None:
-        if self.deadline is not None and time.monotonic() >= self.deadline and not self.stop:
+        now = time.monotonic()
+        # one look's share at most: what the machine or the supervisor slept is nobody's silence
+        watch(self.crew, min(now - self.looked, 4 * TICK_SECONDS), self.study is not None)
+        self.looked = now
+        if self.deadline is not None and now >= self.deadline and not self.stopping.reason:
             self._tell_all("--timeout")
+        if self.study is not None and now - self.looked_at_place >= PLACE_SECONDS:
+            self.looked_at_place = now
+            self._look_at_the_place()
+        self.stopping.look()
+
+    def _look_at_the_place(self) -> None:
+        gone = self.place.what_is_gone()
+        if gone and not self.is_out_of_place:
+            self.is_out_of_place = True
+            self.outcome = GAVE_UP
+            self.cause = f"{gone} while the study ran. Once it is back in its place, the same command goes on"
+            self.stopping.ask(gone, now=True)  # they would go on writing into files that nobody sees
 
     def _has_ended(self, member: Member) -> None:
         """Take note of a process that is gone, and put another in its place when it did not mean to end."""
@@ -202,84 +267,60 @@ class Supervisor:
         self.crew.leave(member)
         status = member.process.returncode
         was_to_plan = self.study is None and member.order is not None and member.order.plan
-        if status == 0 and was_to_plan and not self.stop:
+        if was_to_plan and member.hangs:
+            self._ends(GAVE_UP, f"the plan was not made: {member.hangs}")
+        if status == 0 and was_to_plan and not self.stopping.reason:
             self._tell_all("the plan was not made")  # somebody stopped the worker that was to make it
-        if status == 0 or self.stop:
+        if self.study is not None:
+            self._look_at_the_place()
+        is_meant = status == 0 and member.ended != STOPPED  # else somebody stopped this one alone
+        if is_meant or self.stopping.reason:
             return
         how = signal.Signals(-status).name if status < 0 else f"exit status {status}"
+        is_own = -status in OWN_FAULT or (bool(member.hangs) and not member.is_held)
         if member.trial is not None:
-            self._take_back(member.trial, member.process.pid, how, is_own=-status in OWN_FAULT)
-        is_own = status > 0 or -status in OWN_FAULT
+            self._take_back(member, member.trial, how, is_own)
+        is_own = is_own or status > 0
         self.stillborn += 0 if member.began_one else OWN_WEIGHT if is_own else 1
         if self.stillborn >= MOST_STILLBORN:
             why = f": {member.last_words}" if member.last_words else f" ({how})"
             self._ends(GAVE_UP, f"one worker after another ended before it began a trial{why}")
-        else:
+        elif not self.stopping.reason:
             self._employ(self.crew.start(member.slot), plans=was_to_plan)
 
-    def _take_back(self, number: int, pid: int, how: str, is_own: bool) -> None:
+    def _take_back(self, member: Member, number: int, how: str, is_own: bool) -> None:
         assert self.study is not None
-        trial = self.study.get_trials(deepcopy=False)[number]
-        with suppress(optuna.exceptions.StorageInternalError):
-            worker = trial.user_attrs.get(WORKER)
-            if is_own and worker is not None and worker["pid"] == pid:
-                fail(self.study, trial, CRASH, f"its process died of {how}", worker)
-            requeue_lost(self.study)
         assert self.watcher is not None
-        if not trial.state.is_finished():
-            self.watcher.trial_ended(number, TrialState.WAITING, None, f"its worker died ({how})")
-
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """The first signal asks the workers to stop after their evaluation, the second one stops them at once."""
-        before: dict[int, Any] = {number: signal.signal(number, self._handle) for number in STOP_SIGNALS}
+        begun = time.monotonic()
         try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _handle(self, number: int, _: FrameType | None) -> None:
-        self.stops += 1
-        reason = STOP_SIGNALS[signal.Signals(number)]
-        if self.study is None:
-            raise KeyboardInterrupt  # nothing has begun
-        for member in self.crew.members:
-            if not member.began_one:
-                member.process.kill()  # it has nothing to finish
-        if self.stops == 1:
-            self._tell_all(reason)
-            say(f"\n{reason}: the running trials finish their evaluation first; once more to stop at once.")
+            trial = self.study.get_trials(deepcopy=False)[number]
+            worker = trial.user_attrs.get(WORKER)
+            if is_own and worker is not None and worker["pid"] == member.process.pid:
+                fail(self.study, trial, CRASH, member.hangs or f"its process died of {how}", worker)
+            requeue_lost(self.study)
+        except DATABASE_ERRORS as error:  # else the next worker takes it back
+            self._is_away(error, begun)
             return
-        for member in self.crew.members:
-            member.process.send_signal(signal.SIGINT)
-        signal.signal(signal.SIGALRM, lambda *_: self._kill())
-        signal.alarm(PATIENCE_SECONDS)
-
-    def _kill(self) -> None:
-        for member in self.crew.members:
-            member.process.kill()
+        if not trial.state.is_finished():
+            told = member.hangs or f"its worker died ({how})"
+            self.watcher.trial_ended(number, TrialState.WAITING, None, told)
 
     def _finish(self) -> int:
-        signal.alarm(0)
         if self.outcome == REFUSED:
             refuse(self.cause)
         if self.study is None:
-            say(f"No worker could begin: {self.cause or self.stop}.")
+            say(f"No worker could begin: {self.cause or self.stopping.reason}.")
             return 1
-        with suppress(optuna.exceptions.StorageInternalError):  # else the next command does it
-            requeue_lost(self.study)  # those of workers that were killed
-        self._write_note(now=True)
-        say()
-        trials = self.study.get_trials(deepcopy=False)
-        done, asked = count_finished(trials), self.order.limits["n_trials"]
-        if self.outcome == NOTHING_LEFT and done < asked:
-            say(f"{self.cause} is reached, at {done} of {asked} trials. A higher one goes on.")
-        elif self.stop and self.outcome != GAVE_UP and done < asked:
-            say(f"Stopped by {self.stop} at {done} of {asked} trials. The same command goes on.")
-        self.summary(self.study, read_stored(self.study), Path(self.order.runs), self.storage_url)
-        if self.outcome == GAVE_UP:
-            say(f"Gave up at {done} of {asked} trials: {self.cause}")
-            say(f"Logs are in {self.order.folder() / 'logs'}; a crashed trial's folder has a crash.txt.")
+        if self.is_out_of_place:
+            say(f"Gave up: {self.cause}.")
             return 1
-        return 130 if self.stop in STOP_SIGNALS.values() and done < asked else 0
+        end = End(self.outcome, self.cause, self.stopping.reason, self.order, self.storage_url)
+        try:
+            return conclude(self.study, end, self.summary)
+        except OUT_OF_REACH as error:
+            deleted = is_deleted(self.order.url, self.order.name, error)
+            if isinstance(error, KeyError) and not deleted and self.outcome != GAVE_UP:
+                raise  # a fault of ours
+            cause = f"study {self.order.name} was deleted while it ran" if deleted else no_answer(error)
+            say(f"Gave up: {self.cause if self.outcome == GAVE_UP else cause}.")
+            return 1

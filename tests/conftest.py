@@ -4,6 +4,7 @@ A run of TINY on ``synthetic_data`` (60 drawn people, 420 photos) takes about ha
 """
 
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
@@ -114,6 +115,12 @@ def run(main: Callable[..., object], *arguments: object) -> int:
         sys.argv = before
     assert isinstance(end.value.code, int)
     return end.value.code
+
+
+def heed_signals() -> None:
+    """``preexec_fn`` of a command that a test is going to interrupt: what is ignored here stays ignored there."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 class Log:

@@ -13,6 +13,7 @@ import optuna
 import pytest
 import torch
 import typer
+from conftest import heed_signals
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
@@ -253,9 +254,9 @@ class Place:
         url = f"sqlite:///{self.folder}/runs/studies.db"
         return load_study(open_storage(url, create=False), name).get_trials()
 
-    def start(self, *more: str) -> "subprocess.Popen[str]":
+    def start(self, *more: str, ready: Callable[[], None] = heed_signals) -> "subprocess.Popen[str]":
         words = [sys.executable, "-u", "-m", "search.run", *self.command, *more]
-        return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=ready)
 
 
 def succeed(main: Callable[..., object], *words: str) -> None:

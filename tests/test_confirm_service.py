@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import run
+from conftest import heed_signals, run
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from search_fixtures import MINE, TOY_STUDY, complain
 from test_service import end, read_until, worker_of
@@ -69,7 +69,9 @@ def confirm(runs: Path) -> Callable[..., "subprocess.Popen[str]"]:
     def start(*more: str) -> "subprocess.Popen[str]":
         words = ["--study", "mine", "--top", "1", "--runs", str(runs), "--device", "cpu", *more]
         command = [sys.executable, "-u", "-m", "search.confirm", *words]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        return subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=heed_signals
+        )
 
     return start
 
@@ -115,7 +117,9 @@ def test_whoever_is_stopped_or_killed_it_comes_to_the_same(
     assert "its worker died (SIGKILL)" in told
     assert "Confirmation of mine: 2 of 2 repeats" in told
 
-    told, status = end(confirm("--repeats", "3", "--workers", "2"))  # more of it: these stay, others come after them
+    told, status = end(
+        confirm("--repeats", "3", "--workers", "2", "--force")
+    )  # more of it: these stay, others come after them
     assert status == 0, told
     assert "trainings 4 of 6 done" in told
     done = trials(runs)

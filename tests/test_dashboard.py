@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from conftest import heed_signals
 from search_fixtures import TOY_STUDY, complain
 
 import search.dashboard
@@ -72,7 +73,9 @@ class Served:
 def serving(runs: Path, *words: str) -> Iterator[Served]:
     port = free_port()
     command = [sys.executable, "-u", "-m", "search.dashboard", "--runs", str(runs), "--port", str(port), *words]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=heed_signals
+    )
     try:
         yield Served(process, port)
     finally:

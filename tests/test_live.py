@@ -1,13 +1,14 @@
 """What the terminal shows while a study runs."""
 
 import re
+import sys
 
 import pytest
 from optuna.trial import TrialState
 from rich.console import Console
 
 from maskcls.metrics import Scores
-from search.live import LiveWatcher, PlainWatcher, Progress, Screen, describe_values, duration, sparkline
+from search.live import LiveWatcher, PlainWatcher, Progress, Screen, describe_values, duration, is_terminal, sparkline
 
 
 def scores(macro_f1: float) -> Scores:
@@ -125,3 +126,105 @@ def test_durations_are_told_in_the_unit_that_fits(seconds: float, text: str) -> 
 def test_values_are_told_in_few_letters() -> None:
     values = {"lr": 0.00021234, "augment": (), "heads": "joint", "old_from": 58, "crop": (0.8, 0.6)}
     assert describe_values(values) == "lr=0.000212 augment=none heads=joint old_from=58 crop=0.8+0.6"
+
+
+ERRORS = (
+    "RuntimeError: [enforce fail at inline_container.cc:664] . unexpected pos 1856 vs 1750",
+    "RuntimeError: [/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:598] Connection closed by peer",
+    "KeyError: '[bold]' [link=file:///etc]here[/link] [/] :warning:",
+)
+
+
+def rendered(watcher: LiveWatcher, width: int = 200) -> str:
+    console = Console(record=True, width=width, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    console.print(watcher.live.get_renderable())
+    return console.export_text()
+
+
+@pytest.mark.parametrize("text", ERRORS)
+@pytest.mark.parametrize("columns", ["200", "30"])
+def test_brackets_in_errors_and_values_are_text(text: str, columns: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    watcher = LiveWatcher(Progress(3, 0, None))
+    watcher.trial_began(0, {"class": "[red]worn[/red]", "path": "[/tmp]"})
+    watcher.trial_ended(0, TrialState.FAIL, None, text)
+    shown = rendered(watcher)
+    assert f"class=[red]worn[/red] path=[/tmp]  {text}" in shown
+
+
+def test_what_would_move_the_cursor_is_shown_as_nothing() -> None:
+    watcher = LiveWatcher(Progress(3, 0, None))
+    watcher.trial_began(0, {"lr": 0.1})
+    watcher.trial_ended(0, TrialState.FAIL, None, "first\x1b[2J\x1b]0;title\x07\r\nsecond \x9b31m third")
+    row = next(line for line in rendered(watcher).splitlines() if "first" in line)
+    assert "second" in row
+    assert "third" in row
+    assert row.isprintable()
+
+
+@pytest.mark.parametrize("columns", [20, 30, 50, 58])
+def test_a_narrow_terminal_loses_nothing(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    watcher = LiveWatcher(Progress(8, 0, None))
+    play_three(watcher)
+    lines = rendered(watcher, columns).splitlines()
+    assert max(map(len, lines)) <= columns
+    told = " ".join(" ".join(lines).split())
+    for words in (
+        "0 complete 0.5000 3/3 drop_rate=0 augment=flip+cutmix",
+        "1 pruned 0.1000 1/3",
+        "2 failed drop_rate=0.2",
+        "the disk is on fire",
+        "3 interrupted 0.3000 1/3",
+        "4 running 0.2500 1/3 drop_rate=0.4 augment=none",
+        "2 of 8 trials, best 0.5000 (trial 0), 1 pruned",
+    ):
+        assert words in told
+
+
+def test_a_narrow_terminal_shows_as_many_trials_as_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "30")
+    monkeypatch.setenv("LINES", "11")
+    watcher = LiveWatcher(Progress(80, 0, None))
+    for number in range(9):
+        watcher.trial_began(number, {"lr": 1e-3})
+    told = rendered(watcher, 30)
+    assert [line.split()[0] for line in told.splitlines() if "running" in line] == ["6", "7", "8"]
+
+
+class Screenlike:
+    """A standard output that says it is a terminal, or cannot say."""
+
+    def __init__(self, answer: bool | Exception) -> None:
+        self.answer = answer
+
+    def isatty(self) -> bool:
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+@pytest.mark.parametrize(
+    ("stream", "term", "more", "expected"),
+    [
+        (Screenlike(True), "xterm-256color", {}, True),
+        (Screenlike(True), "dumb", {}, False),
+        (Screenlike(True), "unknown", {}, False),
+        (Screenlike(True), "DUMB", {}, False),
+        (Screenlike(True), "xterm", {"TTY_COMPATIBLE": "0"}, False),
+        (Screenlike(False), "xterm", {"FORCE_COLOR": "1"}, False),
+        (Screenlike(False), "xterm", {"TTY_COMPATIBLE": "1"}, False),
+        (Screenlike(ValueError("closed")), "xterm", {}, False),
+        (Screenlike(OSError(5, "gone")), "xterm", {}, False),
+        (None, "xterm", {}, False),
+    ],
+)
+def test_a_table_is_drawn_only_where_it_can_be_drawn_again(
+    stream: object, term: str, more: dict[str, str], expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("FORCE_COLOR", "TTY_COMPATIBLE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"TERM": term, **more}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "stdout", stream)
+    assert is_terminal() is expected

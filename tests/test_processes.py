@@ -11,9 +11,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from optuna.trial import TrialState, create_trial
 
 import search.processes
-from search.processes import describe_myself, is_gone, is_same, start_time
+from search.processes import describe_myself, is_gone, is_held, is_same, start_time
+from search.trials import WORKER, is_lost
 
 CHILD = """
 import json, sys
@@ -73,6 +75,22 @@ def test_a_stopped_process_is_not_gone(child: "subprocess.Popen[str]") -> None:
     child.send_signal(signal.SIGSTOP)
     os.waitid(os.P_PID, child.pid, os.WSTOPPED | os.WNOWAIT)
     assert is_gone(theirs) is False
+
+
+def test_a_trial_of_a_stopped_process_is_lost_once_nothing_was_heard_of_it(child: "subprocess.Popen[str]") -> None:
+    trial = create_trial(state=TrialState.RUNNING, user_attrs={WORKER: said(child)})
+    assert not is_lost(trial, is_silent=False)
+    assert not is_lost(trial, is_silent=True)  # the machine may have slept
+    child.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, child.pid, os.WSTOPPED | os.WNOWAIT)
+    assert is_held(child.pid)
+    assert not is_lost(trial, is_silent=False)
+    assert is_lost(trial, is_silent=True)
+    child.send_signal(signal.SIGCONT)
+    os.waitid(os.P_PID, child.pid, os.WCONTINUED | os.WNOWAIT)
+    assert not is_held(child.pid)
+    assert not is_lost(trial, is_silent=True)
+    assert not is_held(2**30)
 
 
 def test_a_process_that_only_has_the_number_of_a_dead_one_is_another(child: "subprocess.Popen[str]") -> None:

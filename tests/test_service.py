@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import heed_signals
 from optuna.trial import FrozenTrial, TrialState
 from search_fixtures import MINE, Place, succeed
 
@@ -129,8 +130,32 @@ def test_killed_all_together_nothing_counts_as_running(place: Place, capfd: pyte
     assert place.trials()[0].state == TrialState.COMPLETE
 
 
-def test_a_second_signal_stops_at_once(place: Place) -> None:
-    process = place.start("--n-trials", "1")
+def ignoring(*numbers: int) -> Callable[[], None]:
+    """As ``nohup`` starts a command, or a shell one in the background."""
+
+    def ready() -> None:
+        heed_signals()
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
+
+    return ready
+
+
+def test_a_signal_that_was_ignored_before_stays_ignored(place: Place) -> None:
+    ignored = (signal.SIGHUP, signal.SIGINT)
+    process = place.start("--n-trials", "1", ready=ignoring(*ignored))
+    read_until(process, "evaluation 2 of 20")
+    for number in ignored:
+        process.send_signal(number)
+        os.kill(worker_of(place.trials()[0])["pid"], number)
+    told, status = end(process)
+    assert (status, place.trials()[0].state) == (0, TrialState.COMPLETE)
+    assert "Stopped" not in told
+
+
+@pytest.mark.parametrize("ignored", [(), (signal.SIGINT,)])
+def test_a_second_signal_stops_at_once(place: Place, ignored: tuple[int, ...]) -> None:
+    process = place.start("--n-trials", "1", ready=ignoring(*ignored))
     read_until(process, "evaluation 1 of 20")
     worker = worker_of(place.trials()[0])
     os.kill(worker["pid"], signal.SIGSTOP)  # a worker that would not get to its next evaluation
@@ -148,7 +173,7 @@ def test_a_second_signal_stops_at_once(place: Place) -> None:
 def test_two_commands_with_two_workers_each_share_the_work(tmp_path: Path, synthetic_folder: Path) -> None:
     (tmp_path / "mine.py").write_text(MINE)
     place = Place(tmp_path, synthetic_folder)
-    processes = [place.start("--n-trials", "7", "--workers", "2") for _ in range(2)]
+    processes = [place.start("--n-trials", "7", "--workers", "2", "--force") for _ in range(2)]
     ends = [end(process) for process in processes]
     assert [status for _, status in ends] == [0, 0], ends
     trials = place.trials()

@@ -7,10 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import one_line
 
-import maskcls.cores
 import search.slots
-from maskcls.cores import available_gib, num_cores
 from maskcls.errors import UserError
 from search.slots import Gpu, Slot, cpu_workers, find_gpus, gpus_of, make_slots
 
@@ -92,7 +91,31 @@ def test_without_a_gpu_four_workers_share_the_cores(eight_cores: None) -> None:
 def test_by_default_there_are_no_more_workers_than_trials(eight_cores: None) -> None:
     assert make_slots("cpu", None, [], 1) == [Slot("cpu.0", "cpu", "", 8)]
     assert len(make_slots("auto", None, [FREE, OURS], 1)) == 1
-    assert len(make_slots("cpu", 3, [], 1)) == 3  # asked for
+
+
+def test_workers_beyond_the_trials_are_left_out_and_that_is_said(
+    eight_cores: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert len(make_slots("cpu", 1000, [], 3)) == 3
+    assert capsys.readouterr().out == "--workers 1000 is more than there are trials: 3 of them work.\n"
+    assert len(make_slots("cpu", 3, [], 3)) == 3
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("workers", "gib", "most"), [(9, math.inf, 8), (1000, math.inf, 8), (5, 4.5, 4), (2, 1.9, 1), (2, 0.0, 1)]
+)
+def test_more_workers_than_cores_and_memory_carry_are_refused_unless_forced(
+    eight_cores: None, monkeypatch: pytest.MonkeyPatch, workers: int, gib: float, most: int
+) -> None:
+    monkeypatch.setattr(search.slots, "available_gib", lambda: gib)
+    for gpus in ([], [FREE]):
+        with pytest.raises(UserError) as caught:
+            make_slots("auto", workers, gpus, 2000)
+        assert f"--workers {workers} is more than this machine carries: 8 cores" in one_line(caught.value)
+        assert f"Take --workers {most} or fewer; --force" in one_line(caught.value)
+        assert len(make_slots("auto", workers, gpus, 2000, force=True)) == workers
+        assert len(make_slots("auto", most, gpus, 2000)) == most
 
 
 @pytest.mark.parametrize(
@@ -106,21 +129,9 @@ def test_little_memory_means_fewer_workers() -> None:
     assert [cpu_workers(8, gib) for gib in (0.5, 3, 6.5, 7, 12, 100)] == [1, 1, 2, 2, 4, 4]
 
 
-def test_available_memory_is_what_machine_and_container_leave(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name, text in (("info", "MemTotal: 9 kB\nMemAvailable: 8388608 kB\n"), ("max", "max"), ("now", "1073741824")):
-        (tmp_path / name).write_text(text)
-    for name in ("MEMORY_INFO", "MEMORY_MAX", "MEMORY_NOW"):
-        monkeypatch.setattr(maskcls.cores, name, tmp_path / name.rpartition("_")[2].lower())
-    assert available_gib() == 8
-    (tmp_path / "max").write_text("4294967296")
-    assert available_gib() == 3
-    (tmp_path / "info").unlink()
-    assert available_gib() == math.inf
-
-
 @pytest.mark.parametrize(("workers", "cores"), [(1, 8), (3, 2), (8, 1), (20, 1)])
 def test_workers_share_the_cores(workers: int, cores: int, eight_cores: None) -> None:
-    slots = make_slots("cpu", workers, [], 50)
+    slots = make_slots("cpu", workers, [], 50, force=True)
     assert [slot.name for slot in slots] == [f"cpu.{index}" for index in range(workers)]
     assert {slot.cores for slot in slots} == {cores}
 
@@ -194,27 +205,3 @@ def test_a_driver_that_does_not_answer_is_no_gpu(script: str, tmp_path: Path, mo
 def test_without_a_driver_there_is_no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert find_gpus() == []
-
-
-@pytest.mark.parametrize(
-    ("quota", "expected"),
-    [("max 100000", 6), ("200000 100000", 2), ("150000 100000", 2), ("10000 100000", 1), ("900000 100000", 6), ("", 6)],
-)
-def test_cores_are_those_that_taskset_and_the_container_leave(
-    quota: str, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "cpu.max").write_text(quota)
-    monkeypatch.setattr(maskcls.cores, "CPU_MAX", tmp_path / "cpu.max")
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(6)))
-    assert num_cores() == expected
-
-
-def test_without_a_quota_taskset_alone_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(maskcls.cores, "CPU_MAX", tmp_path / "none")
-    before = os.sched_getaffinity(0)
-    try:
-        os.sched_setaffinity(0, {min(before)})
-        assert num_cores() == 1
-    finally:
-        os.sched_setaffinity(0, before)
-    assert num_cores() == len(before)
