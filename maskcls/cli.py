@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import typer
 
 from maskcls.errors import UserError
+from maskcls.redact import guard_tracebacks, redacted
 
 
 def run_command(command: Callable[..., Any]) -> NoReturn:
@@ -21,6 +22,7 @@ def run_command(command: Callable[..., Any]) -> NoReturn:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # else the interpreter's end looks for garbage among all that was loaded, for up to 1.3 s with torch
     atexit.register(gc.freeze)
+    guard_tracebacks()
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
     app.command()(command)
     try:
@@ -43,7 +45,7 @@ def run_command(command: Callable[..., Any]) -> NoReturn:
 
 def fail(message: str) -> NoReturn:
     """Say what is wrong on stderr, in one line, and exit with status 2."""
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {redacted(message)}", file=sys.stderr)
     sys.exit(2)
 
 

@@ -7,6 +7,7 @@ import typer
 
 from maskcls.cli import run_command
 from maskcls.errors import UserError
+from search.address import StorageOption
 
 
 def main(
@@ -22,9 +23,7 @@ def main(
             help="STUDY:TRIAL, the single model to compare with. Default: the best stored on the same photos."
         ),
     ] = None,
-    storage: Annotated[
-        str | None, typer.Option(help="Optuna storage URL. Default: studies.db in the --runs folder.")
-    ] = None,
+    storage: StorageOption = None,
     runs: Annotated[Path, typer.Option(help="Folder of the studies.")] = Path("runs"),
 ) -> None:
     """Find the trio of trials with the best macro F1 over the 18 classes, and write it as one model.

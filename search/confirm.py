@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from maskcls.cli import run_command, say
+from search.address import StorageOption
 
 if TYPE_CHECKING:
     from search.crew import Crew
@@ -42,9 +43,7 @@ def main(
         ),
     ] = None,
     timeout: Annotated[float | None, typer.Option(min=0, help="Seconds after which to stop; resumable.")] = None,
-    storage: Annotated[
-        str | None, typer.Option(help="Optuna storage URL. Default: studies.db in the --runs folder.")
-    ] = None,
+    storage: StorageOption = None,
     runs: Annotated[Path, typer.Option(help="Folder of the studies.")] = Path("runs"),
 ) -> int:
     """Train the best settings of a study and its baseline again, and say whether they hold.

@@ -10,6 +10,7 @@ import typer
 
 from maskcls.cli import run_command, say
 from maskcls.errors import UserError
+from search.address import StorageOption
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
@@ -23,9 +24,7 @@ EVERYWHERE = ("0.0.0.0", "::")
 
 
 def main(
-    storage: Annotated[
-        str | None, typer.Option(help="Optuna storage URL. Default: studies.db in the --runs folder.")
-    ] = None,
+    storage: StorageOption = None,
     host: Annotated[
         str, typer.Option(help="Address to listen on; any but this machine's own loopback needs the token.")
     ] = LOOPBACK,

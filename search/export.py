@@ -9,6 +9,7 @@ import typer
 from maskcls.cli import run_command, say
 from maskcls.config import make_config, save_config
 from maskcls.errors import UserError
+from search.address import StorageOption
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,9 +25,7 @@ def main(
     trial: Annotated[
         int | None, typer.Option(min=0, help="This trial instead of the confirmed winner or the best.")
     ] = None,
-    storage: Annotated[
-        str | None, typer.Option(help="Optuna storage URL. Default: studies.db in the --runs folder.")
-    ] = None,
+    storage: StorageOption = None,
     runs: Annotated[Path, typer.Option(help="Folder of the studies.")] = Path("runs"),
 ) -> None:
     """Write a training config, and where it came from, to a file: of the confirmed winner, else of the best trial."""
@@ -35,6 +34,7 @@ def main(
     from search.confirmation import read_confirmation
     from search.storage import default_url, load_study, open_storage
     from search.stored import read_search, read_stored
+    from search.typed import quoted, runs_words
 
     stored_study = load_study(open_storage(storage or default_url(runs), create=False), study)
     stored = read_search(stored_study) if trial is None else read_stored(stored_study)
@@ -53,10 +53,10 @@ def main(
     facts, words = _confirmed(outcome)
     save_config(out, config, {**origin, **facts})
     say(f"{out}: trial {best.number} of {study}, macro F1 {best.value!r}, seed {config.seed}, split {split}{words}")
-    asked = f" --label-fixes {stored.label_fixes}" if stored.label_fixes != "auto" else ""
-    asked += " --skip-unreadable" if stored.skip_unreadable else ""
-    asked += f" --runs {runs}" if runs != Path("runs") else ""
-    say(f"Next: python -m maskcls.train --config {out} --data {stored.data} -o {runs}/best{asked}")
+    asked = f" --label-fixes {quoted(stored.label_fixes)}" if stored.label_fixes != "auto" else ""
+    asked += (" --skip-unreadable" if stored.skip_unreadable else "") + runs_words(runs)
+    place = f"--data {quoted(stored.data)} -o {quoted(runs / 'best')}"
+    say(f"Next: python -m maskcls.train --config {quoted(out)} {place}{asked}")
 
 
 def _best(trials: "Sequence[FrozenTrial]", outcome: "Confirmation | None") -> "FrozenTrial | None":

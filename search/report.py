@@ -10,6 +10,7 @@ import typer
 
 from maskcls.cli import run_command, say
 from maskcls.errors import UserError
+from search.address import StorageOption
 
 if TYPE_CHECKING:
     from search.report_blocks import Report
@@ -26,9 +27,7 @@ def main(
     ] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of the photos. Default: where the study had them.")] = None,
     no_photos: Annotated[bool, typer.Option("--no-photos", help="No photos in the gallery of mistakes.")] = False,
-    storage: Annotated[
-        str | None, typer.Option(help="Optuna storage URL. Default: studies.db in the --runs folder.")
-    ] = None,
+    storage: StorageOption = None,
     runs: Annotated[Path, typer.Option(help="Folder of the studies.")] = Path("runs"),
 ) -> None:
     """Write a study's report: report.html, which needs nothing else, and report.md with its drawings."""

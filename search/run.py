@@ -12,6 +12,7 @@ import typer
 from maskcls.cli import run_command, say
 from maskcls.config import parse_assignment
 from maskcls.errors import UserError
+from search.address import StorageOption, check_url
 from search.slots import find_gpus, make_slots
 
 if TYPE_CHECKING:
@@ -35,9 +36,7 @@ def main(
             help="Folder with images/, or: synthetic. Without it a study runs as a preview on synthetic photos.",
         ),
     ] = None,
-    storage: Annotated[
-        str | None, typer.Option(help="Optuna storage URL. Default: studies.db in the --runs folder.")
-    ] = None,
+    storage: StorageOption = None,
     weights: Annotated[
         str | None,
         typer.Option(
@@ -99,6 +98,7 @@ def main(
         raise UserError("--from copies a study under a new name; give it by --name.")
     from maskcls.dataset import SYNTHETIC
     from search.stored import Stored
+    from search.typed import quoted
 
     source = data or SYNTHETIC
     option = weights or ("scratch" if source == SYNTHETIC else "auto")
@@ -106,7 +106,7 @@ def main(
     check_policy(wanted)
     if is_preview:
         say("PREVIEW, since no --data was given. The real study:")
-        say(f"  python -m search.run --study {study} --n-trials {n_trials} --data DIR")
+        say(f"  python -m search.run --study {quoted(study)} --n-trials {n_trials} --data DIR")
     limits = {"n_trials": n_trials, "max_epochs": max_epochs, "patience": patience}
     asked = {"limits": limits, "keep": keep, "cold": cold, "grown_from": from_}
     return _run(stored_as, wanted, storage, runs, make_slots(device, workers, find_gpus(), n_trials), timeout, asked)
@@ -163,6 +163,7 @@ def _run(
     from search.workers import Supervisor
 
     url = storage_url or default_url(runs)
+    check_url(url)
     with Crew(slots) as crew:
         crew.start(slots[0])
         table = read_table(

@@ -18,9 +18,8 @@ from optuna.storages import RDBStorage
 
 from maskcls.errors import UserError, nearest, one_line
 from maskcls.lock import hold
+from search.address import EXAMPLE, check_url, hide_secrets, shown_url
 from search.filesystem import network_filesystem
-
-EXAMPLE = "Example: sqlite:///runs/studies.db"
 
 BUSY_SECONDS = 60
 """How long a writer waits for another one before SQLite calls the database locked."""
@@ -40,6 +39,8 @@ def default_url(runs: Path) -> str:
 def open_storage(url: str, create: bool) -> RDBStorage:
     """The database. Raises UserError when it cannot be opened, or is not there and ``create`` is false."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    hide_secrets(url)
+    check_url(url)
     try:
         path = _sqlite_path(url)
         storage = _open(url) if path is None else _open_sqlite(url, path, create)
@@ -47,12 +48,12 @@ def open_storage(url: str, create: bool) -> RDBStorage:
         raise
     except ImportError as error:
         raise UserError(
-            f"The storage {_shown(url)} needs a driver that is not installed ({one_line(error).rstrip('.')})."
+            f"The storage {shown_url(url)} needs a driver that is not installed ({one_line(error).rstrip('.')})."
             " For PostgreSQL: pip install 'mask-search[postgres]' and postgresql+psycopg://..."
         ) from error
     except Exception as error:  # every driver has its own family
         reason = one_line(str(error).partition("(Background")[0]).rstrip(". ")
-        raise UserError(f"The storage {_shown(url)} cannot be opened: {reason}. {EXAMPLE}") from error
+        raise UserError(f"The storage {shown_url(url)} cannot be opened: {reason}. {EXAMPLE}") from error
     _engines.add(storage.engine)
     if path is not None:
         sqlalchemy.event.listen(storage.engine, "connect", _tune_connection)
@@ -77,19 +78,11 @@ def _open(url: str, **options: Any) -> RDBStorage:
         return RDBStorage(url, heartbeat_interval=HEARTBEAT_SECONDS, grace_period=GRACE_SECONDS, **options)
 
 
-def _shown(url: str) -> str:
-    """The URL without its password."""
-    try:
-        return sqlalchemy.make_url(url).render_as_string()
-    except sqlalchemy.exc.ArgumentError:
-        return repr(url)
-
-
 def is_there(url: str) -> bool:
     """Whether the database can hold anything yet; one that is not a file has to be asked."""
     try:
         path = _sqlite_path(url)
-    except sqlalchemy.exc.ArgumentError:
+    except (sqlalchemy.exc.ArgumentError, ValueError):  # a UserError, or a port that is no number
         return True  # opening it says what is wrong
     return path is None or path.exists()
 
@@ -100,7 +93,7 @@ def _sqlite_path(url: str) -> Path | None:
     if parsed.get_backend_name() != "sqlite":
         return None
     if parsed.database in (None, "", ":memory:"):
-        raise UserError(f"The storage {url} would be gone with this command; name a file. {EXAMPLE}")
+        raise UserError(f"The storage {shown_url(url)} would be gone with this command; name a file. {EXAMPLE}")
     return Path(str(parsed.database))
 
 
