@@ -166,12 +166,13 @@ def _show(predictions: "Predictions", task: str) -> None:
 def _write(out: Path, predictions: "Predictions", task: str) -> None:
     from maskcls.labels import CLASS_NAMES
     from maskcls.metrics import confusion
+    from maskcls.outputs import write_output
     from maskcls.plots import draw_confusion
 
     out.mkdir(parents=True, exist_ok=True)
-    predictions.save(out / "predictions.npz")
+    write_output(out / "predictions.npz", predictions.save)
     matrix_KK = confusion(predictions.label_N, predictions.log_prob_NK.argmax(1), len(CLASS_NAMES[task]))
-    draw_confusion(matrix_KK, task, str(out), out / "confusion.png")
+    write_output(out / "confusion.png", lambda part: draw_confusion(matrix_KK, task, str(out), part))
     say(f"{out}: predictions.npz, confusion.png")
 
 

@@ -8,6 +8,7 @@ import typer
 
 from maskcls.cli import run_command, say
 from maskcls.errors import UserError, some
+from maskcls.outputs import check_output, telling_beside, write_output
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,8 +40,7 @@ def main(
     The rows are info.csv's, in its order; without one, the folder's photos by name.
     """
     folder, names = _photos_to_predict(images)
-    if not out.parent.is_dir():
-        raise UserError(f"There is no folder {out.parent} to write {out.name} into.")
+    check_output(out)
     from maskcls.composed import read_members, task_of
 
     members = read_members(model)
@@ -56,10 +56,9 @@ def main(
     torch.set_num_threads(num_cores())
     log_prob_NK = _log_probs(members, folder, names, place, flip)
     table = pd.DataFrame({"ImageID": names, "ans": log_prob_NK.argmax(1)})
-    part = out.with_name(f".{out.name}.part")
-    table.to_csv(part, index=False)
-    part.replace(out)
-    say(f"{out}: {len(table)} photos")
+    write_output(out, lambda part: table.to_csv(part, index=False))
+    with telling_beside(out):
+        say(f"{out}: {len(table)} photos")
 
 
 def _photos_to_predict(images: Path) -> tuple[Path, list[str]]:

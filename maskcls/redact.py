@@ -36,16 +36,8 @@ def hide(secret: str) -> None:
     if len(secret) < SHORTEST:
         return
     plain = unquote(secret)
-    forms = {
-        secret,
-        plain,
-        quote(plain),
-        quote(plain, safe=""),
-        quote_plus(plain),
-        repr(plain)[1:-1],
-        repr(secret)[1:-1],
-    }
-    _hidden.update(forms)
+    forms = {secret, plain, quote(plain), quote(plain, safe=""), quote_plus(plain)}
+    _hidden.update(forms | {repr(form)[1:-1] for form in forms})
 
 
 def redacted(text: str) -> str:

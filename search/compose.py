@@ -7,6 +7,7 @@ import typer
 
 from maskcls.cli import run_command
 from maskcls.errors import UserError
+from maskcls.outputs import check_output
 from search.address import StorageOption
 
 
@@ -42,10 +43,7 @@ def main(
 def _check_out(out: Path) -> None:
     if out.suffix != ".toml":
         raise UserError(f"--out is a TOML file, for example best.toml, not {out}.")
-    if not out.parent.is_dir():
-        raise UserError(f"There is no folder {out.parent} to write {out.name} into.")
-    if out.is_dir():
-        raise UserError(f"{out} is a folder; --out is a file to write.")
+    check_output(out)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from maskcls.cli import run_command, say
-from maskcls.config import make_config, save_config
+from maskcls.config import config_to_toml, make_config
 from maskcls.errors import UserError
+from maskcls.outputs import check_output, telling_beside, write_output_text
 from search.address import StorageOption
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
     from search.answer import Confirmation
+    from search.stored import Stored
 
 
 def main(
@@ -34,8 +36,8 @@ def main(
     from search.confirmation import read_confirmation
     from search.storage import default_url, load_study, open_storage
     from search.stored import read_search, read_stored
-    from search.typed import quoted, runs_words
 
+    check_output(out)
     stored_study = load_study(open_storage(storage or default_url(runs), create=False), study)
     stored = read_search(stored_study) if trial is None else read_stored(stored_study)
     trials = stored_study.get_trials(deepcopy=False)
@@ -45,14 +47,20 @@ def main(
     if best is None or best.state not in (TrialState.COMPLETE, TrialState.PRUNED) or "config" not in best.user_attrs:
         which = "complete trial" if trial is None else f"finished trial {trial}"
         raise UserError(f"Study {study} has no {which} to export.")
-    if not out.parent.is_dir():
-        raise UserError(f"There is no folder {out.parent} to write {out.name} into.")
     config = make_config(best.user_attrs["config"])
     origin = {**best.user_attrs["origin"], "value": best.value, "state": best.state.name.lower()}
     split = origin.get("split", stored.split)
     facts, words = _confirmed(outcome)
-    save_config(out, config, {**origin, **facts})
-    say(f"{out}: trial {best.number} of {study}, macro F1 {best.value!r}, seed {config.seed}, split {split}{words}")
+    write_output_text(out, config_to_toml(config, {**origin, **facts}))
+    with telling_beside(out):
+        say(f"{out}: trial {best.number} of {study}, macro F1 {best.value!r}, seed {config.seed}, split {split}{words}")
+        _say_next(stored, out, runs)
+
+
+def _say_next(stored: "Stored", out: Path, runs: Path) -> None:
+    """How the trial is trained again."""
+    from search.typed import quoted, runs_words
+
     asked = f" --label-fixes {quoted(stored.label_fixes)}" if stored.label_fixes != "auto" else ""
     asked += (" --skip-unreadable" if stored.skip_unreadable else "") + runs_words(runs)
     place = f"--data {quoted(stored.data)} -o {quoted(runs / 'best')}"

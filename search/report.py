@@ -54,15 +54,15 @@ def main(
 
 def _write(report: "Report", folder: Path) -> tuple[Path, Path]:
     """(page, twin)"""
-    from maskcls.files import write_text
+    from maskcls.outputs import write_output_text
     from search.report_page import figures_of, to_html, to_markdown
 
     folder.mkdir(parents=True, exist_ok=True)
     page, twin = folder / "report.html", folder / "report.md"
     for figure in figures_of(report):
-        write_text(folder / f"{figure.name}.svg", figure.svg)
-    write_text(page, to_html(report))
-    write_text(twin, to_markdown(report))
+        write_output_text(folder / f"{figure.name}.svg", figure.svg)
+    write_output_text(page, to_html(report))
+    write_output_text(twin, to_markdown(report))
     return page, twin
 
 

@@ -113,8 +113,8 @@ def read_search(study: optuna.Study) -> Stored:
     if stored.confirmation is not None:
         of = stored.confirmation["of"]
         raise UserError(
-            f"{study.study_name!r} is the confirmation of study {of!r}, which `python -m search.confirm --study {quoted(of)}`"
-            " goes on with; give that study's name."
+            f"{study.study_name!r} is the confirmation of study {of!r}, which"
+            f" `python -m search.confirm --study {quoted(of)}` goes on with; give that study's name."
         )
     return stored
 
