@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import typer
 
 from maskcls.errors import UserError
-from maskcls.redact import guard_tracebacks, redacted
+from maskcls.redact import guard_tracebacks, redacted, redacted_words
 
 
 def run_command(command: Callable[..., Any]) -> NoReturn:
@@ -39,7 +39,7 @@ def run_command(command: Callable[..., Any]) -> NoReturn:
         # Typer's own for a wrong option; their base class has moved from version to version
         if not hasattr(error, "format_message"):
             raise
-        fail(" ".join(error.format_message().split()))
+        fail(redacted_words(" ".join(error.format_message().split())))
     sys.exit(status if isinstance(status, int) else 0)
 
 

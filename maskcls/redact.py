@@ -28,6 +28,8 @@ _BY_NAME = re.compile(
 )
 """``password=...``, in an address' query or a driver's own notation."""
 
+_WHOLE_ADDRESS = re.compile(r"""\b([A-Za-z][\w+.-]*:/+)[^()'"\n]*|[^\s()'"]+:[^\s()'"]*@[^\s()'"]*""")
+
 _hidden: set[str] = set()
 
 
@@ -48,6 +50,11 @@ def redacted(text: str) -> str:
             pattern = rf"(?<!\w){pattern}(?!\w)"
         text = re.sub(pattern, MASK, text, flags=re.IGNORECASE)
     return _BY_NAME.sub(rf"\1{MASK}", _IN_ADDRESS.sub(rf"\1{MASK}@", text))
+
+
+def redacted_words(text: str) -> str:
+    """The same for a message that quotes what was typed in the wrong place: of an address nothing but its scheme."""
+    return redacted(_WHOLE_ADDRESS.sub(lambda found: f"{found[1] or ''}...", text))
 
 
 def redacted_traceback(error: BaseException) -> str:

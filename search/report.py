@@ -26,7 +26,9 @@ def main(
         typer.Option(help="Re-weight scores to these shares: male, female, young, middle, old. male=0.6,old=0.25"),
     ] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of the photos. Default: where the study had them.")] = None,
-    no_photos: Annotated[bool, typer.Option("--no-photos", help="No photos in the gallery of mistakes.")] = False,
+    no_photos: Annotated[
+        bool, typer.Option("--no-photos", help="Neither photos nor their names among the mistakes.")
+    ] = False,
     storage: StorageOption = None,
     runs: Annotated[Path, typer.Option(help="Folder of the studies.")] = Path("runs"),
 ) -> None:
