@@ -30,7 +30,7 @@ def finalize(value: Any) -> Any:
 
 def markdown(text: object) -> str:
     """For one line of Markdown, which shows the text letter for letter: no tags, links, pictures or emphasis."""
-    line = " ".join(plain(str(text)).split())
+    line = plain(" ".join(str(text).split()))
     line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("|", "&#124;")
     line = _MARKUP.sub(lambda found: f"\\{found[0]}", line)
     line = line.replace("://", "\\://").replace("www.", "www\\.")  # else an address becomes a link by itself
