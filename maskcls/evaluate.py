@@ -8,6 +8,7 @@ import typer
 
 from maskcls.cli import run_command, say
 from maskcls.errors import UserError
+from maskcls.outputs import check_output_folder, write_output
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,6 +55,8 @@ def main(
     runs: Annotated[Path, typer.Option(help="Folder for the cache of decoded photos.")] = Path("runs"),
 ) -> None:
     """Score a trained model on labelled photos: macro F1, accuracy, loss, per class and per part of the label."""
+    if out is not None:
+        check_output_folder(out)
     from maskcls.composed import read_members, task_of
     from maskcls.dataset import data_folder
 
@@ -166,7 +169,6 @@ def _show(predictions: "Predictions", task: str) -> None:
 def _write(out: Path, predictions: "Predictions", task: str) -> None:
     from maskcls.labels import CLASS_NAMES
     from maskcls.metrics import confusion
-    from maskcls.outputs import write_output
     from maskcls.plots import draw_confusion
 
     out.mkdir(parents=True, exist_ok=True)

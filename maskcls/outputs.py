@@ -37,6 +37,15 @@ def check_output(out: Path) -> None:
         raise UserError(f"{out} cannot be written by this user; name another file by --out.")
 
 
+def check_output_folder(out: Path) -> None:
+    """The same for a folder to write files into, which is made where there is none."""
+    if (out.exists() or out.is_symlink()) and not out.is_dir():
+        raise UserError(f"{out} is no folder; --out is a folder to write into.")
+    above = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        raise UserError(f"The folder {out} cannot be written into; name another by --out.")
+
+
 def write_output(path: Path, write: Callable[[Path], object]) -> None:
     """Have ``write`` fill a file, which becomes that of this name. ``write`` gets a path with the same ending."""
     descriptor = _own_descriptor(path)

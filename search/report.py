@@ -10,6 +10,7 @@ import typer
 
 from maskcls.cli import run_command, say
 from maskcls.errors import UserError
+from maskcls.outputs import check_output_folder
 from search.address import StorageOption
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ def main(
     from search.storage import default_url, load_study, open_storage
     from search.stored import read_search
 
+    if out is not None:
+        check_output_folder(out)
     if data is not None and not data.is_dir():
         raise UserError(f"There is no folder {data}; --data takes the folder with images/.")
     found = load_study(open_storage(storage or default_url(runs), create=False), study)

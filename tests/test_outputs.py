@@ -22,7 +22,7 @@ import search.report
 from maskcls import outputs
 from maskcls.errors import UserError
 from maskcls.evaluate import main as evaluate
-from maskcls.outputs import check_output, write_output, write_output_text
+from maskcls.outputs import check_output, check_output_folder, write_output, write_output_text
 from maskcls.predict import main as predict
 from search.storage import backend_of
 
@@ -155,6 +155,11 @@ def test_what_cannot_be_written_is_told_before_any_work(tmp_path: Path) -> None:
         check_output(tmp_path / "nowhere" / "file.csv")
     with pytest.raises(UserError, match="is a folder"):
         check_output(tmp_path)
+    (tmp_path / "file").touch()
+    for name in ("file", "link", "file/below"):
+        with pytest.raises(UserError):
+            check_output_folder(tmp_path / name)
+    check_output_folder(tmp_path / "new" / "below")
     for name in ("/dev/stdout", "/dev/null", str(tmp_path / "new.csv")):
         check_output(Path(name))
 
