@@ -65,7 +65,15 @@ def redacted_traceback(error: BaseException) -> str:
 def guard_tracebacks() -> None:
     """From now on an error that nobody catches, in any thread, is printed without what is hidden."""
     sys.excepthook = _show
-    threading.excepthook = lambda args: _show(args.exc_type, args.exc_value, args.exc_traceback)
+    threading.excepthook = _show_of_thread
+
+
+def _show_of_thread(args: threading.ExceptHookArgs) -> None:
+    if issubclass(args.exc_type, SystemExit):  # how a thread ends itself
+        return
+    if sys.stderr is not None:
+        print(f"Exception in thread {args.thread.name if args.thread else '?'}:", file=sys.stderr)
+    _show(args.exc_type, args.exc_value, args.exc_traceback)
 
 
 def _show(kind: type[BaseException], error: BaseException | None, _: TracebackType | None) -> None:

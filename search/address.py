@@ -35,7 +35,7 @@ SHOWN_KEYS = frozenset(
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9]*(?:\+[A-Za-z0-9_]+)?://)")
 _NAME = re.compile(r"[\w.+-]*")
-_HOST = re.compile(r"[\w.-]*|[0-9A-Fa-f:.%]*")
+_HOST = re.compile(r"(?:[\w.-]|%2[Ff])*|[0-9A-Fa-f:.%]*")
 _VALUE = re.compile(r"[\w.,:/+~-]*")
 
 

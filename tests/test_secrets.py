@@ -34,6 +34,7 @@ SHOWN = {
     "sqlite:///runs/studies.db": "sqlite:///runs/studies.db",
     "sqlite:////a folder/studies.db": "sqlite:////a folder/studies.db",
     "postgresql+psycopg://me@host:5432/db": "postgresql+psycopg://me@host:5432/db",
+    "postgresql+psycopg://me@%2Ftmp%2Fsocket/db": "postgresql+psycopg://me@%2Ftmp%2Fsocket/db",
     "postgresql+psycopg://me:S3cr%21tPart@host/db": "postgresql+psycopg://me:***@host/db",
     "postgresql+psycopg://:S3cretPart@[::1]/db": "postgresql+psycopg://:***@[::1]/db",
     "postgressql://me:S3cretPart@host/db": "postgressql://me:***@host/db",
