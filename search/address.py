@@ -81,8 +81,8 @@ def check_url(url: str) -> None:
     if parsed is not None and (_is_sqlite(parsed) or f"{parsed.host or ''}{parsed.database or ''}".count("@") == 0):
         return
     raise UserError(
-        f"The storage {shown_url(url)} is no URL of a database; in a user's name and a password each of @ : / ? # % and"
-        f" the space has to be percent-encoded (@ is %40). {EXAMPLE}, or postgresql+psycopg://USER@HOST/DATABASE."
+        f"The storage {shown_url(url)} cannot be opened: it is no URL of a database. In a user's name and a password"
+        f" each of @ : / ? # % has to be percent-encoded (@ is %40). {EXAMPLE}, or postgresql+psycopg://USER@HOST/DATABASE."
     )
 
 
