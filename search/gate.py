@@ -22,6 +22,9 @@ READING = ("GET", "HEAD")
 MOST_BYTES = 32 * 2**20
 """Of a request's body. The dashboard holds an upload in memory about eight times, as text and decoded."""
 
+MOST_DIGITS = 15
+"""Of a length; Python itself refuses to read a number of very many."""
+
 LARGE_BYTES = 2**20
 """A body of more is an upload."""
 
@@ -123,7 +126,8 @@ def _problem_of_body(environ: "WSGIEnvironment") -> tuple[str, str] | None:
     length = environ.get("CONTENT_LENGTH") or "0"
     if not (length.isascii() and length.isdecimal()):
         return "400 Bad Request", NO_LENGTH
-    return ("413 Content Too Large", TOO_LARGE) if int(length) > MOST_BYTES else None
+    is_too_large = len(length) > MOST_DIGITS or int(length) > MOST_BYTES
+    return ("413 Content Too Large", TOO_LARGE) if is_too_large else None
 
 
 def _cookie_name(environ: "WSGIEnvironment") -> str:

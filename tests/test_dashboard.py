@@ -349,6 +349,7 @@ def test_a_file_that_somebody_has_uploaded_runs_nothing(guarded: Served, name: s
     [
         ({"Content_Length": str(2**40)}, 413),
         ({"Content_Length": str(33 * 2**20)}, 413),
+        ({"Content_Length": "9" * 5000}, 413),
         ({"Content_Length": "-1"}, 400),
         ({"Content_Length": "many"}, 400),
         ({"Transfer_Encoding": "chunked"}, 411),
