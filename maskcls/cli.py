@@ -11,6 +11,7 @@ import typer
 
 from maskcls.errors import OutsideError, UserError
 from maskcls.paths import with_paths
+from maskcls.redact import guard_tracebacks, redacted, redacted_words
 from maskcls.streams import mend
 
 
@@ -24,6 +25,7 @@ def run_command(command: Callable[..., Any]) -> NoReturn:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # else the interpreter's end looks for garbage among all that was loaded, for up to 1.3 s with torch
     atexit.register(gc.freeze)
+    guard_tracebacks()
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
     app.command()(with_paths(command))
     try:
@@ -41,14 +43,15 @@ def run_command(command: Callable[..., Any]) -> NoReturn:
     except Exception as error:
         # Typer's own for a wrong option; their base class has moved from version to version
         if not hasattr(error, "format_message"):
+            guard_tracebacks()  # Typer has put its own in their place, which shows all
             raise
-        fail(" ".join(error.format_message().split()))
+        fail(redacted_words(" ".join(error.format_message().split())))
     sys.exit(status if isinstance(status, int) else 0)
 
 
 def fail(message: str, status: int = 2) -> NoReturn:
     """Say what is wrong on stderr, in one line, and exit: with 2 for bad input, with 1 for what went away."""
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {redacted(message)}", file=sys.stderr)
     sys.exit(status)
 
 

@@ -24,8 +24,9 @@ import tomli_w
 
 from maskcls.config import TrainConfig, load_config
 from maskcls.errors import UserError, one_line
-from maskcls.files import link, write_atomically, write_text
+from maskcls.files import link, write_atomically
 from maskcls.labels import CLASS_NAMES, PARTS
+from maskcls.outputs import write_output_text
 from maskcls.record import RECORD
 
 FILES = ("config.toml", "best.safetensors", "valid.npz")
@@ -125,7 +126,7 @@ def save_composed(path: Path, folders: Mapping[str, Path], origin: Mapping[str, 
     for part, folder in folders.items():
         _link_model(folder, home / names[part])
     table = {part: f"{home.name}/{name}" for part, name in names.items()}
-    write_text(path, tomli_w.dumps({"compose": table, "origin": dict(origin)}))
+    write_output_text(path, tomli_w.dumps({"compose": table, "origin": dict(origin)}))
     for old in before - set(table.values()):
         _unlink_model(path.parent / old)
 

@@ -1,7 +1,6 @@
 """Every knob of one training run: frozen, checked, with its unit; and its file format, TOML."""
 
 import json
-import os
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,6 +9,7 @@ import tomli_w
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from maskcls.errors import UserError, nearest, one_line
+from maskcls.files import write_text
 
 AUGMENTATIONS = ("flip", "gaussian", "blur", "sharpness", "contrast", "cutmix")
 """In the order in which they are applied; ``maskcls.augment`` says what each does. (Here because it needs no torch.)"""
@@ -208,6 +208,4 @@ def config_to_toml(config: TrainConfig, origin: dict[str, Any]) -> str:
 
 def save_config(path: Path, config: TrainConfig, origin: dict[str, Any]) -> None:
     """Write the file atomically."""
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    part.write_text(config_to_toml(config, origin))
-    part.replace(path)
+    write_text(path, config_to_toml(config, origin))

@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
+from maskcls.redact import redacted
+
 
 class UserError(ValueError):
     """Bad input. Its text is one or two sentences: the rule, the value that broke it, the remedy."""
@@ -24,8 +26,8 @@ def some(items: Iterable[object], limit: int = 5) -> str:
 
 
 def one_line(error: object, limit: int = 200) -> str:
-    """The start of another library's message, for one of ours."""
-    return " ".join(str(error).split())[:limit]
+    """The start of another library's message, for one of ours, without a secret that it may quote."""
+    return " ".join(redacted(str(error)).split())[:limit]
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -8,6 +8,7 @@ import typer
 
 from maskcls.cli import run_command, say
 from maskcls.errors import UserError, some
+from maskcls.outputs import check_output_folder, write_output
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,6 +55,8 @@ def main(
     runs: Annotated[Path, typer.Option(help="Folder for the cache of decoded photos.")] = Path("runs"),
 ) -> None:
     """Score a trained model on labelled photos: macro F1, accuracy, loss, per class and per part of the label."""
+    if out is not None:
+        check_output_folder(out)
     from maskcls.composed import read_members, task_of
     from maskcls.dataset import data_folder
 
@@ -178,9 +181,9 @@ def _write(out: Path, predictions: "Predictions", task: str) -> None:
     from maskcls.plots import draw_confusion
 
     out.mkdir(parents=True, exist_ok=True)
-    predictions.save(out / "predictions.npz")
+    write_output(out / "predictions.npz", predictions.save)
     matrix_KK = confusion(predictions.label_N, predictions.log_prob_NK.argmax(1), len(CLASS_NAMES[task]))
-    draw_confusion(matrix_KK, task, str(out), out / "confusion.png")
+    write_output(out / "confusion.png", lambda part: draw_confusion(matrix_KK, task, str(out), part))
     say(f"{out}: predictions.npz, confusion.png")
 
 

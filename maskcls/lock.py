@@ -20,6 +20,7 @@ from pathlib import Path
 
 from maskcls.errors import UserError
 from maskcls.pulse import beat
+from maskcls.redact import redacted
 
 FILE = ".lock"
 """Guards the folder that it lies in."""
@@ -66,7 +67,7 @@ class Wait:
 def warn(line: str) -> None:
     """A line on stderr, at once: stdout may be a document for scripts. Nobody listening is no reason to end."""
     with suppress(OSError, ValueError, AttributeError):
-        print(line, file=sys.stderr, flush=True)
+        print(redacted(line), file=sys.stderr, flush=True)
 
 
 @contextmanager

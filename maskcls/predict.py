@@ -8,7 +8,7 @@ import typer
 
 from maskcls.cli import run_command, say
 from maskcls.errors import UserError
-from maskcls.files import write_atomically
+from maskcls.outputs import check_output, telling_beside, write_output
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,10 +42,7 @@ def main(
     from maskcls.unlabelled import find_unlabelled
 
     photos = find_unlabelled(images)
-    if not out.parent.is_dir():
-        raise UserError(f"There is no folder {out.parent} to write {out.name} into.")
-    if out.is_dir():
-        raise UserError(f"{out} is a folder; --out is a CSV to write.")
+    check_output(out)
     for note in photos.notes:
         say(note)
     from maskcls.composed import read_members, task_of
@@ -63,8 +60,9 @@ def main(
     torch.set_num_threads(num_cores())
     log_prob_NK = _log_probs(members, photos.folder, photos.files, place, flip)
     table = pd.DataFrame({"ImageID": photos.names, "ans": log_prob_NK.argmax(1)})
-    write_atomically(out, lambda part: table.to_csv(part, index=False))
-    say(f"{out}: {len(table)} photos")
+    write_output(out, lambda part: table.to_csv(part, index=False))
+    with telling_beside(out):
+        say(f"{out}: {len(table)} photos")
 
 
 def _log_probs(

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from maskcls.cli import run_command
+from search.address import StorageOption
 
 
 def main(
@@ -17,9 +18,7 @@ def main(
             help="Scores as if people came in these shares: male=0.6,old=0.25 (male, female, young, middle, old)."
         ),
     ] = None,
-    storage: Annotated[
-        str | None, typer.Option(help="Optuna storage URL. Default: studies.db in the --runs folder.")
-    ] = None,
+    storage: StorageOption = None,
     runs: Annotated[Path, typer.Option(help="Folder of the studies.")] = Path("runs"),
 ) -> None:
     """Compare two trained models by their stored predictions: is A better than B, and by how much?"""

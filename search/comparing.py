@@ -12,6 +12,7 @@ from maskcls.resampling import Resamples, resample
 from search import answer_text
 from search.answer_text import SAME
 from search.sides import Side, check_comparable, digest, same_people
+from search.typed import quoted
 
 NO_ERROR = 1e-12
 """A standard error below it is none: nobody differs from anybody, and there is no interval."""
@@ -64,7 +65,7 @@ def _show_recipes(ours: Side, theirs: Side, resamples: Resamples, models: Estima
     if confirms:
         say(
             "In a confirmation every repeat has other judges, so two of its trials are compared as models; the recipes"
-            f" are compared by search.confirm itself (python -m search.confirm --study {confirms})."
+            f" are compared by search.confirm itself (python -m search.confirm --study {quoted(confirms)})."
         )
         return
     every = {**ours.runs, **theirs.runs}

@@ -7,6 +7,8 @@ import typer
 
 from maskcls.cli import run_command
 from maskcls.errors import UserError
+from maskcls.outputs import check_output
+from search.address import StorageOption
 
 
 def main(
@@ -22,9 +24,7 @@ def main(
             help="STUDY:TRIAL, the single model to compare with. Default: the best stored on the same photos."
         ),
     ] = None,
-    storage: Annotated[
-        str | None, typer.Option(help="Optuna storage URL. Default: studies.db in the --runs folder.")
-    ] = None,
+    storage: StorageOption = None,
     runs: Annotated[Path, typer.Option(help="Folder of the studies.")] = Path("runs"),
 ) -> None:
     """Find the trio of trials with the best macro F1 over the 18 classes, and write it as one model.
@@ -43,10 +43,7 @@ def main(
 def _check_out(out: Path) -> None:
     if out.suffix != ".toml":
         raise UserError(f"--out is a TOML file, for example best.toml, not {out}.")
-    if not out.parent.is_dir():
-        raise UserError(f"There is no folder {out.parent} to write {out.name} into.")
-    if out.is_dir():
-        raise UserError(f"{out} is a folder; --out is a file to write.")
+    check_output(out)
 
 
 if __name__ == "__main__":

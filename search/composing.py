@@ -18,7 +18,9 @@ from maskcls.resampling import Resamples, resample
 from search.answer_text import difference
 from search.live import describe_values
 from search.space import values_of
+from search.storage import default_url
 from search.trios import Candidate, Trios, candidates, check_same_photos, check_weights, find_single, find_singles
+from search.typed import place_words, quoted
 
 MOST_LOOKS = 60_000
 """Trios times resamples for the correction, about ten seconds; beyond it the resamples get fewer, but at least:"""
@@ -63,7 +65,7 @@ def compose(studies: Mapping[str, str], out: Path, against: str | None, storage:
     single = _best_of([one.counts() for one in singles], resamples) if singles else None
     gain = None
     if single is None:
-        _say_there_is_no_single(first, runs)
+        _say_there_is_no_single(first, runs, storage.url if storage.url != default_url(runs) else None)
     else:
         gain = _gain(best, single, resamples)
         _show_gain(singles[single.selected.index], single, best, gain)
@@ -74,7 +76,7 @@ def compose(studies: Mapping[str, str], out: Path, against: str | None, storage:
         origin["gain"]["verdict"] = gain.fair.verdict
     save_composed(out, {part: one.folder for part, one in trio.items()}, origin)
     say(f"{out}: the three models lie in {out.with_name(out.stem)}.parts; keep both together")
-    say(f"Next: python -m maskcls.predict --model {out} --images DIR -o submission.csv")
+    say(f"Next: python -m maskcls.predict --model {quoted(out)} --images DIR -o submission.csv")
 
 
 def _singles(first: Candidate, against: str | None, storage: RDBStorage, runs: Path) -> list[Candidate]:
@@ -135,14 +137,13 @@ def _show_gain(one: Candidate, single: Found, best: Found, gain: Gain) -> None:
     )
 
 
-def _say_there_is_no_single(first: Candidate, runs: Path) -> None:
+def _say_there_is_no_single(first: Candidate, runs: Path, storage_url: str | None) -> None:
     stored = first.stored
-    data = "" if stored.study.synthetic else f" --data {stored.data}"
+    data = "" if stored.study.synthetic else f" --data {quoted(stored.data)}"
     data += f" --people {stored.study.fixed['people']}" if stored.study.fixed["people"] else ""
-    where = "" if runs == Path("runs") else f" --runs {runs}"
     say(
         "single    none: no complete trial with all 18 classes is stored for these photos, so the gain is unknown. Make"
-        f" one: python -m search.run --study recipe --n-trials 20{data}{where}"
+        f" one: python -m search.run --study recipe --n-trials 20{data}{place_words(runs, storage_url)}"
     )
 
 

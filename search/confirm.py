@@ -8,6 +8,7 @@ import typer
 
 from maskcls.cli import run_command, say
 from maskcls.paths import as_kept
+from search.address import StorageOption
 from search.processes import LEAST_STALL, STALL_SECONDS
 
 if TYPE_CHECKING:
@@ -50,9 +51,7 @@ def main(
         typer.Option(min=LEAST_STALL, help="Seconds without progress after which a worker is taken for hung."),
     ] = STALL_SECONDS,
     timeout: Annotated[float | None, typer.Option(min=0, help="Seconds after which to stop; resumable.")] = None,
-    storage: Annotated[
-        str | None, typer.Option(help="Optuna storage URL. Default: studies.db in the --runs folder.")
-    ] = None,
+    storage: StorageOption = None,
     runs: Annotated[Path, typer.Option(help="Folder of the studies.")] = Path("runs"),
 ) -> int:
     """Train the best settings of a study and its baseline again, and say whether they hold.

@@ -23,6 +23,7 @@ from search.storage import create_study, has_study, load_study
 from search.stored import KEY, Stored, is_whole, read_stored
 from search.trials import requeue_lost
 from search.turns import in_turn
+from search.typed import quoted
 
 
 def find(storage: PatientStorage, of: str) -> optuna.Study | None:
@@ -34,7 +35,7 @@ def find(storage: PatientStorage, of: str) -> optuna.Study | None:
     if read_stored(found).confirmation is None:
         raise UserError(
             f"A confirmation of {of!r} is stored as {name!r}, and there is a search of that name; remove it by"
-            f" `python -m search.delete --study {name}`."
+            f" `python -m search.delete --study {quoted(name)}`."
         )
     return found
 
@@ -53,7 +54,7 @@ def document(searched: optuna.Study, stored: Stored, there: optuna.Study | None,
     if plan.top != top:
         say(
             f"The finalists were chosen by the first command and stay (--top {plan.top}); to choose anew,"
-            f" `python -m search.delete --study {there.study_name}` first."
+            f" `python -m search.delete --study {quoted(there.study_name)}` first."
         )
     return replace(begun, confirmation=replace(plan, repeats=max(repeats, plan.repeats)).to_json())
 
@@ -78,7 +79,7 @@ def _check_same_search(begun: Stored, stored: Stored, name: str) -> None:
     ):
         raise UserError(
             f"{name!r} confirms an earlier study of this name, with other photos, weights, seed or fixed knobs;"
-            f" remove it by `python -m search.delete --study {name}`."
+            f" remove it by `python -m search.delete --study {quoted(name)}`."
         )
 
 

@@ -23,8 +23,8 @@ from search.rounds import Plan
 from search.space import values_of
 from search.storage import backend_of, load_study
 from search.stored import Stored, read_stored
-from search.summary import place_words
 from search.tables import show_table
+from search.typed import place_words, quoted, storage_words
 
 
 def show_plan(plan: Plan, stored: Stored, table: Table, rounds: Sequence[Table]) -> None:
@@ -89,7 +89,9 @@ def summarise(study: optuna.Study, stored: Stored, runs: Path, storage_url: str 
     show_study(confirmed, read_stored(confirmed), " ".join(answer.sentences))
     show(outcome, of)
     say("Next:")
-    say(f"  python -m search.export --study {of} -o best.toml{place_words(runs, storage_url)}")
+    say(f"  python -m search.export --study {quoted(of)} -o best.toml{place_words(runs, storage_url)}")
+    if hint := storage_words(storage_url)[1]:
+        say(hint)
 
 
 def show(outcome: Confirmation, of: str) -> None:

@@ -1,6 +1,7 @@
 """python -m search.dashboard: optuna-dashboard on the study database, with the trials' pictures."""
 
 import contextlib
+import os
 import secrets
 import socket
 from pathlib import Path
@@ -10,7 +11,8 @@ from urllib.parse import quote
 import typer
 
 from maskcls.cli import run_command, say
-from maskcls.errors import UserError
+from maskcls.errors import UserError, one_line
+from search.address import StorageOption
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from optuna.storages import RDBStorage
 
 LOOPBACK = "127.0.0.1"
-"""This machine only. The dashboard itself knows no passwords, and whoever reaches it can change the studies."""
+"""This machine only; its other users reach it too. Whoever is let in can change the studies."""
 
 PATIENCE_SECONDS = 30
 """A page waits so long for a database that is away; the next one finds it again later."""
@@ -26,35 +28,80 @@ PATIENCE_SECONDS = 30
 EVERYWHERE = ("0.0.0.0", "::")
 
 
+LEAST_TOKEN = 12
+"""Characters of a token: whoever reaches the port may try as many as there is time for."""
+
+TOKEN_VARIABLE = "MASKCLS_TOKEN"
+
+
 def main(
-    storage: Annotated[
-        str | None, typer.Option(help="Optuna storage URL. Default: studies.db in the --runs folder.")
-    ] = None,
-    host: Annotated[
-        str, typer.Option(help="Address to listen on; any but this machine's own loopback needs the token.")
-    ] = LOOPBACK,
+    storage: StorageOption = None,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines in.")] = LOOPBACK,
     port: Annotated[int, typer.Option(min=1, max=65535, help="TCP port.")] = 8080,
     token: Annotated[
-        str | None, typer.Option(help="What a browser has to know. Default: a new one where one is needed.")
+        str | None,
+        typer.Option(
+            envvar=TOKEN_VARIABLE,
+            help=f"What a browser has to know, at least {LEAST_TOKEN} characters. Default: a new one each time.",
+        ),
+    ] = None,
+    token_file: Annotated[Path | None, typer.Option(help="File whose first line is the token.")] = None,
+    no_token: Annotated[
+        bool, typer.Option("--no-token", help="Let in every user of this machine; on the loopback only.")
+    ] = False,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(help="Another name by which browsers ask for this machine, as through a proxy. May repeat."),
     ] = None,
     runs: Annotated[Path, typer.Option(help="Folder of the studies.")] = Path("runs"),
 ) -> None:
-    """Serve optuna-dashboard for the studies until Ctrl-C: on this machine only, or elsewhere with a token."""
-    from search.gate import TokenGate
+    """Serve optuna-dashboard for the studies until Ctrl-C, to whoever knows the token in the address it prints."""
+    from search.gate import Gate
+    from search.hosts import Hosts
     from search.server import find_address, is_loopback, make_server
     from search.storage import default_url, open_as_allowed
 
-    if token is not None and not token.strip():
-        raise UserError("An empty --token keeps nobody out; give another one, or none to have one made.")
+    names = [*(allow_host or []), *([] if host in EVERYWHERE else [host])]
+    wrong = next((name for name in allow_host or [] if not Hosts.is_name(name)), None)
+    if wrong is not None:
+        raise UserError(f"--allow-host takes the name of a machine, such as box.example.org, not {wrong!r}.")
+    chosen = _token(token, token_file, no_token)
     opened = open_as_allowed(storage or default_url(runs), patience=PATIENCE_SECONDS)
     family, address = find_address(host, port)
-    if token is None and not is_loopback(address):
-        token = secrets.token_urlsafe()
-    application = _application(opened, runs)
-    gate = application if token is None else TokenGate(application, token)
+    if chosen is None and not is_loopback(address):
+        raise UserError(f"--no-token would let in everybody who reaches {host}; it is for the loopback, {LOOPBACK}.")
+    gate = Gate(_application(opened, runs), chosen, Hosts(names))
     with make_server(family, address, port, gate) as server:
-        say(f"{_url(host, port, token)} (Ctrl-C ends it)")
+        say(f"{_url(host, port, chosen)} (Ctrl-C ends it)")
         server.serve_forever()
+
+
+def _token(given: str | None, file: Path | None, no_token: bool) -> str | None:
+    """The token to ask for; None for none. Raises UserError for one that is too short, and for two."""
+    is_typed = given is not None and given != os.environ.get(TOKEN_VARIABLE)
+    if sum((is_typed, file is not None, no_token)) > 1:
+        raise UserError("--token, --token-file and --no-token exclude each other; give one of them.")
+    if no_token:
+        return None
+    where = "--token" if is_typed else TOKEN_VARIABLE
+    if file is not None:
+        given, where = _first_line(file), f"--token-file {file}"
+    if given is None:
+        return secrets.token_urlsafe()
+    if len(given.strip()) < LEAST_TOKEN:
+        raise UserError(
+            f"The token of {where} has {len(given.strip())} characters, which is soon guessed; give at least"
+            f" {LEAST_TOKEN}, or none to have one made."
+        )
+    return given
+
+
+def _first_line(file: Path) -> str:
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"The token file {file} cannot be read: {one_line(error)}.") from error
+    return lines[0].strip() if lines else ""
 
 
 def _application(storage: "RDBStorage", runs: Path) -> "WSGIApplication":

@@ -9,6 +9,7 @@ import typer
 from maskcls.cli import run_command, say
 from maskcls.errors import UserError
 from maskcls.streams import is_terminal
+from search.address import StorageOption, shown_url
 
 if TYPE_CHECKING:
     import optuna
@@ -19,9 +20,7 @@ MIB = 2**20
 
 def main(
     study: Annotated[str, typer.Option(help="The study's stored name.")],
-    storage: Annotated[
-        str | None, typer.Option(help="Optuna storage URL. Default: studies.db in the --runs folder.")
-    ] = None,
+    storage: StorageOption = None,
     runs: Annotated[Path, typer.Option(help="Folder of the studies.")] = Path("runs"),
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> int:
@@ -94,7 +93,7 @@ def _describe(study: "optuna.Study", runs: Path) -> None:
     found = overview_of(study)
     say(f"Study {found['name']}: {found['question'] or 'not made by search.run'}")
     counts = ", ".join(f"{count} {state}" for state, count in found["trials"].items() if count) or "none"
-    say(f"  trials    {counts}; in {backend_of(study).engine.url.render_as_string()}")
+    say(f"  trials    {counts}; in {shown_url(backend_of(study).url)}")
     folder, pictures = folder_of(study, runs), pictures_of(study, runs)
     if folder is not None and folder.is_symlink():
         say(f"  folder    {folder}, the link only; {folder.resolve()} stays")

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from maskcls.cli import run_command, say
-from maskcls.config import make_config, save_config
+from maskcls.config import config_to_toml, make_config
 from maskcls.errors import UserError
+from maskcls.outputs import check_output, telling_beside, write_output_text
+from search.address import StorageOption
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
     from search.answer import Confirmation
+    from search.stored import Stored
 
 
 def main(
@@ -25,9 +28,7 @@ def main(
     trial: Annotated[
         int | None, typer.Option(min=0, help="This trial instead of the confirmed winner or the best.")
     ] = None,
-    storage: Annotated[
-        str | None, typer.Option(help="Optuna storage URL. Default: studies.db in the --runs folder.")
-    ] = None,
+    storage: StorageOption = None,
     runs: Annotated[Path, typer.Option(help="Folder of the studies.")] = Path("runs"),
 ) -> None:
     """Write a training config, and where it came from, to a file: of the confirmed winner, else of the best trial."""
@@ -37,6 +38,7 @@ def main(
     from search.storage import default_url, load_study, open_to_read
     from search.stored import read_search, read_stored
 
+    check_output(out)
     stored_study = load_study(open_to_read(storage or default_url(runs)), study)
     stored = read_search(stored_study) if trial is None else read_stored(stored_study)
     trials = stored_study.get_trials(deepcopy=False)
@@ -46,19 +48,25 @@ def main(
     if best is None or best.state not in (TrialState.COMPLETE, TrialState.PRUNED) or "config" not in best.user_attrs:
         which = "complete trial" if trial is None else f"finished trial {trial}"
         raise UserError(f"Study {study} has no {which} to export.")
-    if not out.parent.is_dir():
-        raise UserError(f"There is no folder {out.parent} to write {out.name} into.")
     _check_files(stored_study, best, runs)
     config = make_config(best.user_attrs["config"])
     origin = {**best.user_attrs["origin"], "value": best.value, "state": best.state.name.lower()}
     split = origin.get("split", stored.split)
     facts, words = _confirmed(outcome)
-    save_config(out, config, {**origin, **facts})
-    say(f"{out}: trial {best.number} of {study}, macro F1 {best.value!r}, seed {config.seed}, split {split}{words}")
-    asked = f" --label-fixes {stored.label_fixes}" if stored.label_fixes != "auto" else ""
-    asked += " --skip-unreadable" if stored.skip_unreadable else ""
-    asked += f" --runs {runs}" if runs != Path("runs") else ""
-    say(f"Next: python -m maskcls.train --config {out} --data {stored.data} -o {runs}/best{asked}")
+    write_output_text(out, config_to_toml(config, {**origin, **facts}))
+    with telling_beside(out):
+        say(f"{out}: trial {best.number} of {study}, macro F1 {best.value!r}, seed {config.seed}, split {split}{words}")
+        _say_next(stored, out, runs)
+
+
+def _say_next(stored: "Stored", out: Path, runs: Path) -> None:
+    """How the trial is trained again."""
+    from search.typed import quoted, runs_words
+
+    asked = f" --label-fixes {quoted(stored.label_fixes)}" if stored.label_fixes != "auto" else ""
+    asked += (" --skip-unreadable" if stored.skip_unreadable else "") + runs_words(runs)
+    place = f"--data {quoted(stored.data)} -o {quoted(runs / 'best')}"
+    say(f"Next: python -m maskcls.train --config {quoted(out)} {place}{asked}")
 
 
 def _best(trials: "Sequence[FrozenTrial]", outcome: "Confirmation | None") -> "FrozenTrial | None":

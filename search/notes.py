@@ -14,6 +14,7 @@ from search.dashboard_notes import artifact_path, save_study_note, save_trial_no
 from search.keep import best_trials
 from search.live import describe_values
 from search.replicates import noise
+from search.report_text import markdown
 from search.space import values_of
 from search.stored import Stored
 from search.study import Knob, describe_knob
@@ -23,14 +24,15 @@ def show_study(study: optuna.Study, stored: Stored, answer: str = "") -> None:
     """The question, its answer so far where there is one (Markdown), how it is asked, and how far it is."""
     asked = stored.study
     label = "**Synthetic photos: says nothing about faces.**\n\n" if asked.synthetic else ""
-    told = f"{answer}\n\n" if answer else ""
+    told = f"{markdown(answer)}\n\n" if answer else ""
     tables = _table("Compared", asked.scientific) + _table("Tuned", asked.nuisance)
     fixed = describe_values({name: value for name, value in asked.fixed.items() if name not in asked.space})
     save_study_note(
         study,
-        f"## {asked.question}\n\n{label}{told}{_so_far(study, stored)}{tables}"
-        f"Baseline{'' if stored.confirmation else ' (trial 0)'}: {describe_values(asked.baseline)}\n\n"
-        f"Fixed: {fixed}\n\nData {stored.data}, split {stored.split}, weights: {stored.weights['source']}.\n",
+        f"## {markdown(asked.question)}\n\n{label}{told}{_so_far(study, stored)}{tables}"
+        f"Baseline{'' if stored.confirmation else ' (trial 0)'}: {markdown(describe_values(asked.baseline))}\n\n"
+        f"Fixed: {markdown(fixed)}\n\nData {markdown(stored.data)}, split {stored.split},"
+        f" weights: {markdown(stored.weights['source'])}.\n",
     )
 
 
@@ -40,7 +42,7 @@ def _so_far(study: optuna.Study, stored: Stored) -> str:
     counts = Counter(trial.state.name.lower() for trial in trials)
     lines = [f"Trials: {', '.join(f'{count} {state}' for state, count in counts.items()) or 'none yet'}"]
     if stored.confirmation is not None:  # whose rounds have other judges each: no trial of it is the best
-        return f"- Confirmation of {stored.confirmation['of']}\n- {lines[0]}\n\n"
+        return f"- Confirmation of {markdown(stored.confirmation['of'])}\n- {lines[0]}\n\n"
     outcome = read_confirmation(study)
     if outcome is not None:
         lines.append(confirmed_sentences(outcome)[0])
@@ -53,7 +55,7 @@ def _so_far(study: optuna.Study, stored: Stored) -> str:
     known = noise(trials)
     if known is not None:
         lines.append(f"Noise: {known.describe()}")
-    return "".join(f"- {line}\n" for line in lines) + "\n"
+    return "".join(f"- {markdown(line)}\n" for line in lines) + "\n"
 
 
 def _table(role: str, knobs: Mapping[str, Knob]) -> str:

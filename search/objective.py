@@ -26,6 +26,7 @@ from maskcls.numerics import describe_device, resolve
 from maskcls.probe import choose
 from maskcls.provenance import commit, versions
 from maskcls.record import RECORD, WEIGHTS, read_record
+from maskcls.redact import redacted
 from maskcls.result import Result
 from maskcls.run_folder import draw_best, train_into
 from maskcls.weights import Weights
@@ -235,7 +236,7 @@ def _keep_traceback(folder: Path) -> None:
     """crash.txt, for whoever looks for the cause; when the disk is what failed, the database has a line of it."""
     with contextlib.suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / "crash.txt", traceback.format_exc())
+        write_text(folder / "crash.txt", redacted(traceback.format_exc()))
 
 
 def _train(job: Job, trial: optuna.Trial, values: dict[str, Any]) -> Verdict:

@@ -27,6 +27,7 @@ from sqlalchemy.orm import Session
 
 from maskcls.lock import warn
 from maskcls.pulse import beat
+from search.address import shown_url
 from search.database_errors import DatabaseError, is_passing, reason
 
 PATIENCE_SECONDS = 600
@@ -101,7 +102,7 @@ class PatientStorage(RDBStorage):
     @property
     def shown(self) -> str:
         """Its URL, without a password."""
-        return self.engine.url.render_as_string()
+        return shown_url(self.url)
 
     def lost(self, error: BaseException) -> LostTurnError:
         """What a turn ends with when its connection is gone; to be raised from the error."""

@@ -11,6 +11,8 @@ import typer
 
 from maskcls.cli import run_command, say
 from maskcls.errors import UserError
+from maskcls.outputs import check_output_folder
+from search.address import StorageOption
 
 if TYPE_CHECKING:
     from search.report_blocks import Report
@@ -27,10 +29,10 @@ def main(
         typer.Option(help="Re-weight scores to these shares: male, female, young, middle, old. male=0.6,old=0.25"),
     ] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of the photos. Default: where the study had them.")] = None,
-    no_photos: Annotated[bool, typer.Option("--no-photos", help="No photos in the gallery of mistakes.")] = False,
-    storage: Annotated[
-        str | None, typer.Option(help="Optuna storage URL. Default: studies.db in the --runs folder.")
-    ] = None,
+    no_photos: Annotated[
+        bool, typer.Option("--no-photos", help="Neither photos nor their names among the mistakes.")
+    ] = False,
+    storage: StorageOption = None,
     runs: Annotated[Path, typer.Option(help="Folder of the studies.")] = Path("runs"),
 ) -> None:
     """Write a study's report: report.html, which needs nothing else, and report.md with its drawings."""
@@ -41,6 +43,8 @@ def main(
     from search.storage import default_url, load_study, open_to_read
     from search.stored import read_search
 
+    if out is not None:
+        check_output_folder(out)
     if data is not None and not data.is_dir():
         raise UserError(f"There is no folder {data}; --data takes the folder with images/.")
     found = load_study(open_to_read(storage or default_url(runs)), study)
@@ -75,15 +79,15 @@ def _share(material: "Material", page: Path, twin: Path) -> None:
 
 def _write(report: "Report", folder: Path) -> tuple[Path, Path]:
     """(page, twin)"""
-    from maskcls.files import write_text
+    from maskcls.outputs import write_output_text
     from search.report_page import figures_of, to_html, to_markdown
 
     folder.mkdir(parents=True, exist_ok=True)
     page, twin = folder / "report.html", folder / "report.md"
     for figure in figures_of(report):
-        write_text(folder / f"{figure.name}.svg", figure.svg)
-    write_text(page, to_html(report))
-    write_text(twin, to_markdown(report))
+        write_output_text(folder / f"{figure.name}.svg", figure.svg)
+    write_output_text(page, to_html(report))
+    write_output_text(twin, to_markdown(report))
     return page, twin
 
 

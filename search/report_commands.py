@@ -1,6 +1,5 @@
 """How to reproduce a study: the commands, with the options that it is stored with, and what it was made by."""
 
-import shlex
 from typing import Any
 
 from maskcls.config import TrainConfig, make_config
@@ -10,7 +9,7 @@ from search.limits import count_finished
 from search.report_blocks import Block, Code, Facts, Section, Text
 from search.report_data import Material
 from search.study import Study, known_studies, load_study, preview_of
-from search.summary import place_words
+from search.typed import place_words, quoted, runs_words, storage_words
 
 PREVIEW = "-preview"
 
@@ -19,12 +18,10 @@ def commands_section(material: Material) -> Section:
     """Commands, versions, commit."""
     name, where = material.study.study_name, place_words(material.options.runs, material.options.storage)
     stored = material.stored
-    train = (
-        f"python -m maskcls.train --config best.toml --data {shlex.quote(stored.data)} -o {material.options.runs}/best"
-    )
-    train += _photo_options(material)
-    train += f" --runs {material.options.runs}" if str(material.options.runs) != "runs" else ""
-    export = f"python -m search.export --study {name} -o best.toml{where}"
+    runs = material.options.runs
+    train = f"python -m maskcls.train --config best.toml --data {quoted(stored.data)} -o {quoted(runs / 'best')}"
+    train += _photo_options(material) + runs_words(runs)
+    export = f"python -m search.export --study {quoted(name)} -o best.toml{where}"
     lines = [line for line in (run_command_of(material), _confirm_command(material, where), export, train) if line]
     blocks: list[Block] = [Code("\n".join(lines)), Text(_note(material))]
     return Section("How to reproduce it", (*blocks, Facts(tuple(_facts(material)))))
@@ -36,7 +33,7 @@ def _confirm_command(material: Material, where: str) -> str:
     if found is None:
         return ""
     asked = f"--top {len(found.finalists) - 1} --repeats {found.planned}"
-    return f"python -m search.confirm --study {material.study.study_name} {asked}{where}"
+    return f"python -m search.confirm --study {quoted(material.study.study_name)} {asked}{where}"
 
 
 def _note(material: Material) -> str:
@@ -44,6 +41,8 @@ def _note(material: Material) -> str:
         "The first command continues the study, or makes it again where there is none: trial for trial the same with"
         " one worker on a CPU of the same kind and thread count. The last two train the best trial again."
     )
+    if hint := storage_words(material.options.storage)[1]:
+        told = f"{told} {hint}"
     file, _ = _file_of(material)
     return told if file else f"{told} The study's own file is not in studies/; put its path in place of FILE."
 
@@ -52,22 +51,23 @@ def run_command_of(material: Material) -> str:
     """``python -m search.run`` with all that the study is stored with and that is not so by default."""
     stored, name = material.stored, material.study.study_name
     file, document = _file_of(material)
-    words = ["python -m search.run --study", file or "FILE.py", f"--n-trials {count_finished(material.trials)}"]
+    words = ["python -m search.run --study", quoted(file) if file else "FILE.py"]
+    words.append(f"--n-trials {count_finished(material.trials)}")
     is_by_itself = document is not None and (document.synthetic or name.endswith(PREVIEW))
     if not (stored.data == SYNTHETIC and is_by_itself):
-        words.append(f"--data {shlex.quote(stored.data)}")
+        words.append(f"--data {quoted(stored.data)}")
     if stored.weights_option != ("scratch" if stored.data == SYNTHETIC else "auto"):
-        words.append(f"--weights {shlex.quote(stored.weights_option)}")
+        words.append(f"--weights {quoted(stored.weights_option)}")
     words += _settings(material, document)
     words += [f"--seed {stored.seed}"] if stored.seed else []
     if file != name.removesuffix(PREVIEW):
-        words.append(f"--name {shlex.quote(name)}")
+        words.append(f"--name {quoted(name)}")
     return " ".join(words) + _photo_options(material) + place_words(material.options.runs, material.options.storage)
 
 
 def _photo_options(material: Material) -> str:
     fixes, skip = material.stored.label_fixes, material.stored.skip_unreadable
-    return (f" --label-fixes {shlex.quote(fixes)}" if fixes != "auto" else "") + (" --skip-unreadable" if skip else "")
+    return (f" --label-fixes {quoted(fixes)}" if fixes != "auto" else "") + (" --skip-unreadable" if skip else "")
 
 
 def _file_of(material: Material) -> tuple[str, Study | None]:
@@ -95,7 +95,7 @@ def _settings(material: Material, document: Study | None) -> list[str]:
         is_pinned = name in document.space and name not in material.stored.study.space
         if name == "seed" or name in material.stored.study.space or not (is_pinned or there[name] != value):
             continue
-        option = f"--people {value}" if name == "people" else f"--set {shlex.quote(f'{name}={_as_typed(value)}')}"
+        option = f"--people {value}" if name == "people" else f"--set {quoted(f'{name}={_as_typed(value)}')}"
         found.append(option)
     return found
 

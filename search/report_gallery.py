@@ -26,7 +26,7 @@ def gallery_section(material: Material) -> Section:
         return Section(title, (Text(f"{side.name.capitalize()} makes no mistake on the validation photos."),))
     folder, why_not = _photos(material)
     text = f"What {side.name} is most sure of and wrong about, one photo a person at most. Some may be wrong labels."
-    pictures = tuple(_picture(side, row, folder) for row in mistakes)
+    pictures = tuple(_picture(side, row, folder, material.options.photos) for row in mistakes)
     blocks: tuple[Block, ...] = (Text(f"{text} {why_not}".strip()), Gallery(pictures))
     return Section(title, blocks)
 
@@ -44,7 +44,7 @@ def confident_mistakes(side: Side, most: int = MOST) -> list[int]:
 def _photos(material: Material) -> tuple[Path | None, str]:
     """The folder of the photos; None and the reason where they are not shown."""
     if not material.options.photos:
-        return None, "The photos are left out (--no-photos)."
+        return None, "The photos and their names, which tell of the people, are left out (--no-photos)."
     folder = photo_folder(material)
     if not folder.is_dir():
         return None, f"The photos are not shown: there is no folder {folder} here. --data names another."
@@ -60,14 +60,14 @@ def photo_folder(material: Material) -> Path:
     return drawn_folder(material.options.runs) if material.stored.data == SYNTHETIC else Path(material.stored.data)
 
 
-def _picture(side: Side, row: int, folder: Path | None) -> Picture:
+def _picture(side: Side, row: int, folder: Path | None, is_named: bool) -> Picture:
     names = CLASS_NAMES[side.task]
     found = side.predictions
     true, called = names[found.label_N[row]], names[side.predicted_N[row]]
     probability = float(np.exp(found.log_prob_NK[row].max()))
     path = str(found.path_N[row])
     jpeg, problem = (None, "") if folder is None else thumbnail(folder / path)
-    lines = (f"true: {true}", f"{percent(probability)} sure", path, problem)
+    lines = (f"true: {true}", f"{percent(probability)} sure", path if is_named else "", problem)
     return Picture(jpeg, f"called {called}", tuple(line for line in lines if line))
 
 

@@ -21,6 +21,7 @@ from search.report_blocks import (
     Text,
     with_sign,
 )
+from search.report_text import fenced, finalize, markdown
 
 TONES = {"better": "good", "worse": "bad", "not distinguishable": "same"}
 
@@ -29,7 +30,7 @@ def to_html(report: Report) -> str:
     """The page. No script, no network, every picture inside."""
     template = resources.files("search").joinpath("report.html.j2").read_text()
     environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+        autoescape=True, finalize=finalize, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
     environment.filters |= {"typeset": typeset, "cell": _cell, "inline": _inline, "jpeg": _data_url}
     environment.globals["kind"] = lambda block: type(block).__name__
@@ -60,23 +61,24 @@ def _data_url(jpeg: bytes) -> str:
 
 def to_markdown(report: Report) -> str:
     """The same in Markdown; drawings are linked, photos left out."""
-    head = f"# {report.question}\n\n**{with_sign(report.verdict)}**\n\n{' '.join(report.sentences)}\n"
-    parts = [head, *map(_block, report.lead), *map(_section, report.sections), f"---\n\n{report.footer}\n"]
+    said = markdown(" ".join(report.sentences))
+    head = f"# {markdown(report.question)}\n\n**{markdown(with_sign(report.verdict))}**\n\n{said}\n"
+    parts = [head, *map(_block, report.lead), *map(_section, report.sections), f"---\n\n{markdown(report.footer)}\n"]
     return "\n".join(parts)
 
 
 def _section(section: Section) -> str:
-    return "\n".join([f"## {section.title}\n", *map(_block, section.blocks)])
+    return "\n".join([f"## {markdown(section.title)}\n", *map(_block, section.blocks)])
 
 
 def _block(block: Block) -> str:
     match block:
         case Text(text):
-            return f"{text}\n"
+            return f"{markdown(text)}\n"
         case Bullets(items):
-            return "".join(f"- {item}\n" for item in items)
+            return "".join(f"- {markdown(item)}\n" for item in items)
         case Facts(items):
-            return "".join(f"- **{name}**: {text}\n" for name, text in items)
+            return "".join(f"- **{markdown(name)}**: {markdown(text)}\n" for name, text in items)
         case Table():
             return _table(block)
         case Figure():
@@ -84,22 +86,24 @@ def _block(block: Block) -> str:
         case Figures(figures):
             return "\n".join(map(_figure, figures))
         case Code(text):
-            return f"```\n{text}\n```\n"
+            return fenced(text)
         case Gallery(pictures):
-            return "".join(f"{index}. {p.title}; {'; '.join(p.lines)}\n" for index, p in enumerate(pictures, 1))
+            lines = (markdown("; ".join((picture.title, *picture.lines))) for picture in pictures)
+            return "".join(f"{index}. {line}\n" for index, line in enumerate(lines, 1))
 
 
 def _table(table: Table) -> str:
     rule = ["---:" if title in table.numbers else "---" for title in table.titles]
-    rows = [table.titles, rule, *table.rows]
-    caption = f"{table.caption}\n\n" if table.caption else ""
-    note = f"\n{table.note}\n" if table.note else ""
-    return caption + "".join(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |\n" for row in rows) + note
+    rows = [table.titles, *table.rows]
+    lines = [f"| {' | '.join(map(markdown, row))} |\n" for row in rows]
+    caption = f"{markdown(table.caption)}\n\n" if table.caption else ""
+    note = f"\n{markdown(table.note)}\n" if table.note else ""
+    return "".join([caption, lines[0], f"| {' | '.join(rule)} |\n", *lines[1:], note])
 
 
 def _figure(figure: Figure) -> str:
-    caption = f"\n{figure.caption}\n" if figure.caption else ""
-    return f"![{figure.alt}]({figure.name}.svg)\n{caption}"
+    caption = f"\n{markdown(figure.caption)}\n" if figure.caption else ""
+    return f"![{markdown(figure.alt)}]({figure.name}.svg)\n{caption}"
 
 
 def figures_of(report: Report) -> list[Figure]:

@@ -13,6 +13,7 @@ from maskcls.config import parse_assignment
 from maskcls.errors import UserError
 from maskcls.paths import as_kept, at_home
 from maskcls.streams import is_terminal
+from search.address import StorageOption, check_url
 from search.names import checked_name
 from search.processes import LEAST_STALL, STALL_SECONDS
 from search.slots import find_gpus, make_slots
@@ -33,9 +34,7 @@ def main(
             help="Folder with images/, or: synthetic. Without it a study runs as a preview on synthetic photos.",
         ),
     ] = None,
-    storage: Annotated[
-        str | None, typer.Option(help="Optuna storage URL. Default: studies.db in the --runs folder.")
-    ] = None,
+    storage: StorageOption = None,
     weights: Annotated[
         str | None,
         typer.Option(
@@ -104,6 +103,7 @@ def main(
         raise UserError("--from copies a study under a new name; give it by --name.")
     from maskcls.dataset import SYNTHETIC
     from search.stored import Stored
+    from search.typed import quoted
 
     source = as_kept(data or SYNTHETIC)
     option = as_kept(weights or ("scratch" if source == SYNTHETIC else "auto"))
@@ -111,7 +111,7 @@ def main(
     check_policy(wanted)
     if is_preview:
         say("PREVIEW, since no --data was given. The real study:")
-        say(f"  python -m search.run --study {study} --n-trials {n_trials} --data DIR")
+        say(f"  python -m search.run --study {quoted(study)} --n-trials {n_trials} --data DIR")
     limits = {"n_trials": n_trials, "max_epochs": max_epochs, "patience": patience}
     asked = {"limits": limits, "keep": keep, "cold": cold, "grown_from": from_, "stall": stall}
     slots = make_slots(device, workers, find_gpus(), n_trials, force)
@@ -158,6 +158,7 @@ def _run(
     from search.workers import Supervisor
 
     url = storage_url or default_url(runs)
+    check_url(url)
     with Crew(slots) as crew:
         crew.start(slots[0])
         table = read_table(

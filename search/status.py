@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from maskcls.cli import run_command, say
+from search.address import StorageOption, shown_url
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
@@ -40,9 +41,7 @@ if TYPE_CHECKING:
 
 def main(
     study: Annotated[str | None, typer.Option(help="The study's stored name. Default: a table of all.")] = None,
-    storage: Annotated[
-        str | None, typer.Option(help="Optuna storage URL. Default: studies.db in the --runs folder.")
-    ] = None,
+    storage: StorageOption = None,
     runs: Annotated[Path, typer.Option(help="Folder of the studies.")] = Path("runs"),
     json_: Annotated[bool, typer.Option("--json", help="One JSON document, for scripts.")] = False,
 ) -> None:
@@ -68,7 +67,7 @@ def _overview(storage: "RDBStorage") -> dict[str, Any]:
     from search.storage import load_study
 
     found = [overview_of(load_study(storage, name)) for name in optuna.get_all_study_names(storage)]
-    return {"storage": _shown(storage), "studies": sorted(found, key=lambda study: study["last_event"] or "")}
+    return {"storage": shown_url(storage.url), "studies": sorted(found, key=lambda study: study["last_event"] or "")}
 
 
 def _standing(storage: "RDBStorage", name: str) -> dict[str, Any]:
@@ -77,12 +76,7 @@ def _standing(storage: "RDBStorage", name: str) -> dict[str, Any]:
     from search.stored import read_stored
 
     study = load_study(storage, name)
-    return {"storage": _shown(storage), **standing_of(study, read_stored(study))}
-
-
-def _shown(storage: "RDBStorage") -> str:
-    """Its URL, without a password."""
-    return storage.engine.url.render_as_string()
+    return {"storage": shown_url(storage.url), **standing_of(study, read_stored(study))}
 
 
 if __name__ == "__main__":

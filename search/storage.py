@@ -18,6 +18,7 @@ from optuna.storages import RDBStorage
 
 from maskcls.errors import UserError, nearest, one_line
 from maskcls.lock import hold_file
+from search.address import EXAMPLE, check_url, hide_secrets, shown_url
 from search.database_errors import is_passing, reason
 from search.filesystem import check_local
 from search.names import shown_name
@@ -26,8 +27,6 @@ from search.reading import check_readable, check_tables, is_writable, reader_of
 from search.servers import connect_args, limit_lock_waits
 from search.turns import exclusive as exclusive
 from search.turns import lock_of
-
-EXAMPLE = "Example: sqlite:///runs/studies.db"
 
 BUSY_SECONDS = 10
 """How long a writer waits for another one before SQLite calls the database locked; patient.py then tries again."""
@@ -98,17 +97,19 @@ def open_as_allowed(url: str, patience: float = PATIENCE_SECONDS) -> PatientStor
 def _said(url: str) -> Iterator[None]:
     """What goes wrong when the database is opened, in a line."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    hide_secrets(url)
+    check_url(url)
     try:
         yield
     except UserError:
         raise
     except ImportError as error:
         raise UserError(
-            f"The storage {_shown(url)} needs a driver that is not installed ({one_line(error).rstrip('.')})."
+            f"The storage {shown_url(url)} needs a driver that is not installed ({one_line(error).rstrip('.')})."
             " For PostgreSQL: pip install 'mask-search[postgres]' and postgresql+psycopg://..."
         ) from error
     except Exception as error:  # every driver has its own family
-        raise UserError(f"The storage {_shown(url)} cannot be opened: {reason(error)}. {EXAMPLE}") from error
+        raise UserError(f"The storage {shown_url(url)} cannot be opened: {reason(error)}. {EXAMPLE}") from error
 
 
 def _kept(storage: PatientStorage) -> PatientStorage:
@@ -135,19 +136,11 @@ def _open(url: str, patience: float, **options: Any) -> PatientStorage:
         )
 
 
-def _shown(url: str) -> str:
-    """The URL without its password."""
-    try:
-        return sqlalchemy.make_url(url).render_as_string()
-    except sqlalchemy.exc.ArgumentError:
-        return repr(url)
-
-
 def is_url(url: str) -> bool:
     """Whether this can be read as a storage URL at all; opening one that cannot says what is wrong."""
     try:
         sqlalchemy.make_url(url)
-    except sqlalchemy.exc.ArgumentError:
+    except (sqlalchemy.exc.ArgumentError, ValueError):  # a port that is no number
         return False
     return True
 
@@ -164,7 +157,7 @@ def _sqlite_path(url: str) -> Path | None:
     if parsed.get_backend_name() != "sqlite":
         return None
     if parsed.database in (None, "", ":memory:"):
-        raise UserError(f"The storage {url} would be gone with this command; name a file. {EXAMPLE}")
+        raise UserError(f"The storage {shown_url(url)} would be gone with this command; name a file. {EXAMPLE}")
     return Path(str(parsed.database))
 
 
@@ -176,7 +169,7 @@ def _open_server(url: str, create: bool, patience: float) -> PatientStorage:
     else:
         engine = sqlalchemy.create_engine(url, **options)
         try:
-            check_tables(sqlalchemy.inspect(engine).get_table_names(), _shown(url))
+            check_tables(sqlalchemy.inspect(engine).get_table_names(), shown_url(url))
         finally:
             engine.dispose()
         storage = _open(url, patience, engine_kwargs=options, skip_table_creation=True)

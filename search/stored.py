@@ -16,6 +16,7 @@ from maskcls.errors import UserError, one_line
 from search.names import shown_name
 from search.space import is_larger
 from search.study import Pruner, Sampler, Study, describe_knob, knob_from_json, knob_to_json
+from search.typed import quoted
 
 KEY = "study"
 """The study attribute that holds the document. It is written last: a study without it is not made yet."""
@@ -185,8 +186,8 @@ def read_search(study: optuna.Study) -> Stored:
     if stored.confirmation is not None:
         of = stored.confirmation["of"]
         raise UserError(
-            f"{study.study_name!r} is the confirmation of study {of!r}, which `python -m search.confirm --study {of}`"
-            " goes on with; give that study's name."
+            f"{study.study_name!r} is the confirmation of study {of!r}, which"
+            f" `python -m search.confirm --study {quoted(of)}` goes on with; give that study's name."
         )
     return stored
 

@@ -1,6 +1,5 @@
 """What a study came to so far: its levels, its best trial beside the baseline, the answer, what to type next."""
 
-import shlex
 from contextlib import suppress
 from pathlib import Path
 from statistics import fmean
@@ -10,6 +9,7 @@ from optuna.trial import FrozenTrial
 
 from maskcls.cli import say
 from maskcls.evidence import Estimate
+from search.address import VARIABLE, url_to_type
 from search.answer import Answer, FactorAnswer, Winner
 from search.answer_text import chosen_from, decisive, difference, left_out_sentences, verdict_of
 from search.answering import answer_of
@@ -22,6 +22,7 @@ from search.savings import savings
 from search.space import values_of
 from search.storage import default_url
 from search.stored import Stored
+from search.typed import place_words, quoted, storage_words
 
 
 def summarise(study: optuna.Study, stored: Stored, runs: Path, storage_url: str | None) -> None:
@@ -113,18 +114,20 @@ def _show_pruning(trials: list[FrozenTrial]) -> None:
         )
 
 
-def place_words(runs: Path, storage_url: str | None) -> str:
-    """What a command needs to be told besides the study: nothing where everything is as by default."""
-    where = f" --runs {shlex.quote(str(runs))}" if runs != Path("runs") else ""
-    return f"{where} --storage {shlex.quote(storage_url)}" if storage_url else where
-
-
 def _show_next(name: str, runs: Path, storage_url: str | None) -> None:
-    where = place_words(runs, storage_url)
-    url = storage_url or default_url(runs)
+    where, study = place_words(runs, storage_url), quoted(name)
     say("Next:")
-    say(f"  python -m search.report --study {name}{where}")
-    say(f"  python -m search.confirm --study {name}{where}")
-    say(f"  python -m search.export --study {name} -o best.toml{where}")
+    say(f"  python -m search.report --study {study}{where}")
+    say(f"  python -m search.confirm --study {study}{where}")
+    say(f"  python -m search.export --study {study} -o best.toml{where}")
     say(f"  python -m search.dashboard{where}")
-    say(f"  optuna-dashboard {url} --artifact-dir {runs}/artifacts")
+    say(f"  optuna-dashboard {_url_word(runs, storage_url)} --artifact-dir {quoted(runs / 'artifacts')}")
+    if hint := storage_words(storage_url)[1]:
+        say(hint)
+
+
+def _url_word(runs: Path, storage_url: str | None) -> str:
+    """The URL as a word of a command; one from the environment stays there."""
+    if storage_url and not storage_words(storage_url)[0]:
+        return f'"${VARIABLE}"'
+    return quoted(url_to_type(storage_url or default_url(runs))[0])

@@ -2,7 +2,6 @@
 
 import gc
 import sys
-import traceback
 
 
 def main() -> None:
@@ -12,16 +11,18 @@ def main() -> None:
     import torch
 
     import search.worker
+    from maskcls.redact import guard_tracebacks, redacted_traceback
 
     gc.enable()
     gc.freeze()
+    guard_tracebacks()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     torch.set_num_threads(1)  # until a config says otherwise
     try:
         search.worker.main()
         status = 0
-    except Exception:
-        traceback.print_exc()
+    except Exception as error:
+        print(redacted_traceback(error), file=sys.stderr, end="")
         status = 1
     gc.freeze()  # with what the trials have loaded since; the interpreter's end would look through it
     sys.exit(status)

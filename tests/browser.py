@@ -16,6 +16,8 @@ import pytest
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 
+needs_chromium_alone = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium (apt install chromium)")
+
 needs_chromium = pytest.mark.skipif(
     CHROMIUM is None or DRIVER is None,
     reason="there is no chromium with its chromedriver (apt install chromium-driver)",
@@ -55,6 +57,16 @@ class Browser:
         """The whole page, however long, as a PNG."""
         taken = self.command("Page.captureScreenshot", captureBeyondViewport=True)
         path.write_bytes(base64.b64decode(taken["data"]))
+
+
+def dump(url: str, profile: Path) -> tuple[str, list[str]]:
+    """(the page as it is in the end, what its console has shown), without chromedriver."""
+    assert CHROMIUM is not None
+    options = [*ARGUMENTS, f"--user-data-dir={profile}", "--virtual-time-budget=8000", "--enable-logging=stderr"]
+    ended = subprocess.run(
+        [CHROMIUM, *options, "--dump-dom", url], capture_output=True, text=True, timeout=90, check=True
+    )
+    return ended.stdout, [line for line in ended.stderr.splitlines() if "CONSOLE" in line]
 
 
 @contextmanager

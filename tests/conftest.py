@@ -17,6 +17,8 @@ os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # idle threads must not spin on cores
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # numpy's do
 os.environ["MASKCLS_WORKERS"] = "1"  # the tests run side by side themselves
 os.environ.pop("MASKCLS_DATA", None)
+os.environ.pop("MASKCLS_STORAGE", None)
+os.environ.pop("MASKCLS_TOKEN", None)
 
 import numpy as np
 import pytest
