@@ -176,16 +176,20 @@ def _one_thread_an_op() -> Iterator[None]:
 
 
 def check_opened(folder: Path, unreadable: Sequence[Unreadable]) -> None:
-    """Raise UserError for photos whose bytes are not to blame: leaving them out, today only, would be another dataset."""
-    passing = [f"{photo.path} ({photo.reason})" for photo in unreadable if not photo.is_damaged]
+    """Raise UserError for photos whose bytes are not to blame: without them it would be another dataset today only."""
+    passing = [photo for photo in unreadable if not photo.is_damaged]
     if passing:
         raise UserError(
-            f"{len(passing)} photos in {folder} could not be opened: {some(passing, 20)}. That says nothing of the"
-            " photos themselves, so they are not left out either; mend it and give the same command again."
+            f"{len(passing)} photos in {folder} could not be opened: {some(named(passing), 20)}. They may well be"
+            " whole, so none is left out; see to it that they can be read, and give the same command again."
         )
 
 
 def unreadable_error(folder: Path, unreadable: Sequence[Unreadable], remedy: str) -> UserError:
     """One error for all of them, the first twenty by name and with the reason."""
-    named = [f"{photo.path} ({photo.reason})" for photo in unreadable]
-    return UserError(f"{len(named)} photos in {folder} cannot be read: {some(named, 20)}. {remedy}")
+    return UserError(f"{len(unreadable)} photos in {folder} cannot be read: {some(named(unreadable), 20)}. {remedy}")
+
+
+def named(unreadable: Sequence[Unreadable]) -> list[str]:
+    """Each with its reason, for a message."""
+    return [f"{photo.path} ({photo.reason})" for photo in unreadable]

@@ -29,7 +29,7 @@ def read_gif_header(data: bytes) -> Header:
 
 
 def read_gif(data: bytes) -> np.ndarray:
-    """uint8 [height, width, 3]: the only frame on its canvas, which has the background's colour. Raises DamagedError."""
+    """uint8 [height, width, 3]: the only frame on its canvas of the background's colour. Raises DamagedError."""
     height, width, frame = _canvas(data)
     at = frame.at
     left, top, columns, rows = (_number(data, at + place) for place in (1, 3, 5, 7))
@@ -64,7 +64,7 @@ def _canvas(data: bytes) -> tuple[int, int, _Frame]:
 
 
 def _frames(data: bytes) -> list[_Frame]:
-    """Block after block up to the trailer. Raises DamagedError for what is no block, and where the trailer is missing."""
+    """Block after block up to the trailer. Raises DamagedError for what is no block, and without a trailer."""
     frames: list[_Frame] = []
     at, transparent = 13 + _palette_bytes(data, 10), None
     while at < len(data) and data[at] != TRAILER:

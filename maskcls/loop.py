@@ -188,7 +188,7 @@ class Run:
         }
 
     def _identity(self) -> dict[str, str]:
-        return {"config": self.config.model_dump_json(), "data": self.data.hash, "device": self.device.type}
+        return {"config": self.config.model_dump_json(), "data": self.data.identity, "device": self.device.type}
 
     def resume(self, folder: Path | None) -> None:
         """Go on from the state in ``folder``, when it is one of this very run."""

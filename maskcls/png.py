@@ -82,7 +82,7 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         is_right = zlib.crc32(data[at + 4 : end]) == int.from_bytes(data[end : end + 4])
         if not row_is_over and is_needed:
             if not is_right:
-                raise DamagedError(f"a PNG whose {name.decode()} is damaged (its checksum is wrong)")
+                raise DamagedError(f"a PNG whose {name.decode()} has a wrong checksum")
             if (name != b"IDAT" and name in seen) or name == b"IEND":
                 raise DamagedError("a PNG whose chunks are out of order")
         if is_right and (name in TELLING or (is_needed and not row_is_over)):

@@ -3,6 +3,7 @@
 torchvision looks for it in the first APP1 segment of a JPEG and in a PNG's eXIf only.
 """
 
+import warnings
 from typing import Any
 
 import torch
@@ -11,6 +12,9 @@ from maskcls.headers import Header
 
 ORIENTATION = 0x0112
 """The tag's number."""
+
+# of EXIF that is cut short, at every such photo; not for each call, since filters are one for all threads
+warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
 
 
 def orientation(info: dict[str, Any]) -> int:

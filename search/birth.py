@@ -15,7 +15,7 @@ from search.objective import Setup
 from search.orders import Order
 from search.plan import show_estimate, show_plan
 from search.storage import create_study, exclusive, has_study, load_study
-from search.stored import GROWN_FROM, KEY, Stored, check_same, is_whole, read_search, read_stored
+from search.stored import GROWN_FROM, KEY, Stored, check_photos, check_same, is_whole, read_search, read_stored
 from search.trials import requeue_lost
 
 
@@ -27,7 +27,12 @@ def find_or_make(setup: Setup, storage: RDBStorage, order: Order) -> None:
     setup.stored = _as_it_will_be(setup, storage, study, order)
     limits = order.asked()
     show_plan(setup, limits, finished, order.workers)
-    show_estimate(setup, setup.dataset(setup.baseline), limits.n_trials - finished, order.workers)
+    dataset = setup.dataset(setup.baseline)
+    if study is None:
+        setup.stored = replace(setup.stored, photos=dataset.content)
+    else:
+        check_photos(setup.stored, dataset, study.study_name)
+    show_estimate(setup, dataset, limits.n_trials - finished, order.workers)
     say()
     with exclusive(storage, setup.name):  # another first command may have got as far
         if is_made(storage, setup.name):
@@ -66,7 +71,7 @@ def _as_it_will_be(setup: Setup, storage: RDBStorage, study: optuna.Study | None
         say("The warm starts were chosen when the study was made; --cold is for a new one.")
     if study.study_name == setup.name:
         check_same(widened(stored, wanted), wanted, study.study_name)
-    return replace(wanted, warm=stored.warm)
+    return replace(wanted, warm=stored.warm, photos=stored.photos)
 
 
 def _keep_wider(study: optuna.Study, setup: Setup) -> None:

@@ -5,14 +5,17 @@ Later commands need the stored name only, and no study file.
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 
 from maskcls.config import TrainConfig, make_config
-from maskcls.errors import UserError
+from maskcls.errors import UserError, some
 from search.space import is_larger
 from search.study import Pruner, Sampler, Study, describe_knob, knob_from_json, knob_to_json
+
+if TYPE_CHECKING:
+    from maskcls.dataset import Dataset
 
 KEY = "study"
 """The study attribute that holds the document. It is written last: a study without it is not made yet."""
@@ -40,6 +43,8 @@ class Stored:
     """Of the sampler, and of every trial's training."""
     warm: tuple[dict[str, Any], ...] = ()
     """Settings to begin with, each {"params", "from"}; chosen when the study was made (policy.Policy)."""
+    photos: str = ""
+    """Dataset.content when the study was made; empty in one from before that was written down."""
     confirmation: dict[str, Any] | None = None
     """Of a study that search.confirm made, what it confirms and with what (rounds.Plan); None: a search."""
 
@@ -68,6 +73,7 @@ class Stored:
             "skip_unreadable": self.skip_unreadable,
             "seed": self.seed,
             "warm": list(self.warm),
+            "photos": self.photos,
             "confirmation": self.confirmation,
         }
 
@@ -88,6 +94,7 @@ class Stored:
             study,
             **{name: values[name] for name in shared},
             warm=tuple(values.get("warm", ())),
+            photos=values.get("photos", ""),
             confirmation=values.get("confirmation"),
         )
 
@@ -134,6 +141,22 @@ def check_same(stored: Stored, wanted: Stored, name: str) -> None:
                 f"Study {name!r} is stored with {fact} = {_show(there.get(fact))};"
                 f" this command says {_show(here.get(fact))}. Give what is stored{remedy}."
             )
+
+
+def check_photos(stored: Stored, dataset: "Dataset", name: str) -> None:
+    """Raise UserError when the stored trials saw other pixels than those at hand, though the split says the same."""
+    new = f"Trials of both cannot be compared; begin a new study: `search.run --name NEW`, not {name}."
+    if not stored.photos and dataset.turned_anew:
+        raise UserError(
+            f"Study {name!r} is of an earlier version, which overlooked the EXIF orientation of"
+            f" {len(dataset.turned_anew)} of its photos ({some(dataset.turned_anew, 3)}); they are turned upright now."
+            f" {new}"
+        )
+    if stored.photos and stored.photos != dataset.content:
+        raise UserError(
+            f"Study {name!r} was made of photos with the same names and sizes, but other contents ({stored.photos}"
+            f" there, {dataset.content} here). {new}"
+        )
 
 
 def _facts(stored: Stored) -> dict[str, Any]:
