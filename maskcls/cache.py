@@ -38,6 +38,8 @@ class Cache:
     """Whether this call decoded the photos (otherwise an earlier one had)."""
     content: str
     """Twelve hex digits that name the photos' bytes, every one of them."""
+    odd: dict[str, str]
+    """Decoded.odd: photos that are read, damaged as they may be inside."""
     turned_anew: tuple[str, ...]
     """Paths of the photos that upright.is_turned_anew says studies of older versions saw otherwise."""
 
@@ -109,7 +111,7 @@ def _find(array: Path, shape: tuple[int, ...]) -> Cache | str:
 
 def _cache(image_NCHW: np.ndarray, told: dict[str, Any], was_built: bool) -> Cache:
     unreadable = tuple(Unreadable(path, reason, is_damaged=True) for path, reason in told["unreadable"])
-    return Cache(image_NCHW, unreadable, was_built, told["content"], tuple(told["turned_anew"]))
+    return Cache(image_NCHW, unreadable, was_built, told["content"], told["odd"], tuple(told["turned_anew"]))
 
 
 def _build(
@@ -135,6 +137,7 @@ def _build(
             "crop": list(crop),
             "decoder": DECODER,
             "unreadable": [[photo.path, photo.reason] for photo in decoded.unreadable],
+            "odd": decoded.odd,
             "turned_anew": decoded.turned_anew,
             "content": _content(paths, decoded.checksums),
             "checksums": checksums(image_NCHW),

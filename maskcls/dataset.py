@@ -1,6 +1,7 @@
 """From a folder and a config to what training needs: the table with its split, and the decoded photos behind it."""
 
 import hashlib
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -140,6 +141,9 @@ def _cache_of(table: Table, config: TrainConfig, cache_dir: Path, skip_unreadabl
         raise unreadable_error(table.folder, cache.unreadable, "Replace them, or leave them out: --skip-unreadable.")
     if cache.unreadable:
         say(f"Left out {len(cache.unreadable)} photos that cannot be read: {some(named(cache.unreadable), 3)}.")
+    if cache.odd:
+        told = some((f"{path} ({text})" for path, text in cache.odd.items()), 3)
+        say(f"{len(cache.odd)} photos may be damaged inside, and are used as the decoder reads them: {told}.")
     return cache
 
 
@@ -172,10 +176,16 @@ def for_task(side: Side, task: str) -> np.ndarray:
 @contextmanager
 def progress(text: str, total: int) -> "Iterator[Callable[[], None]]":
     """A bar on a terminal; without one nothing. Yields the function to call after every item."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        yield lambda: None
+        return
     from rich.console import Console
     from rich.progress import Progress
 
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not sys.stderr.isatty()) as bar:
+    # a way of its own to the terminal: what libraries print meanwhile is kept back (maskcls.overheard)
+    with (
+        open(os.dup(sys.stderr.fileno()), "w", encoding="utf-8") as terminal,  # noqa: PTH123
+        Progress(console=Console(file=terminal), transient=True) as bar,
+    ):
         task = bar.add_task(text, total=total)
         yield lambda: bar.advance(task)

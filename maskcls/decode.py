@@ -21,6 +21,7 @@ from torchvision.transforms.v2 import functional as tv
 from maskcls.errors import UserError, one_line, some
 from maskcls.gif import read_gif, read_gif_header
 from maskcls.headers import GIF_SIGNATURES, MOST_PIXELS, PNG_SIGNATURE, DamagedError, Header, read_header
+from maskcls.overheard import Overheard
 from maskcls.png import read_png, read_png_header
 from maskcls.upright import is_turned_anew, orientation, turn
 
@@ -45,6 +46,8 @@ class Decoded:
     unreadable: list[Unreadable]
     turned_anew: list[str]
     """Paths of photos that upright.is_turned_anew says were seen otherwise by older studies."""
+    odd: dict[str, str]
+    """Path -> what the decoder said about a photo that it read all the same, damaged as it may be inside."""
     checksums: list[int]
     """CRC-32 of every file's bytes; 0 of one that cannot be opened."""
 
@@ -137,8 +140,10 @@ def decode_all(
     The rows of those that cannot be read stay as they were.
     """
 
+    overheard, suspects = Overheard(), list[str]()
+
     def decode_one(index: int) -> tuple[Unreadable | None, bool, int]:
-        path, checksum = paths[index], 0
+        path, checksum, heard = paths[index], 0, overheard.size()
         try:
             data = (folder / path).read_bytes()
             checksum = zlib.crc32(data)
@@ -150,18 +155,35 @@ def decode_all(
             return Unreadable(path, "not enough memory", is_damaged=False), False, checksum
         except OSError as error:
             return Unreadable(path, error.strerror or str(error), is_damaged=False), False, checksum
+        if overheard.size() > heard:
+            suspects.append(path)  # or one that another thread was decoding
         return None, is_anew, checksum
 
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool, _one_thread_an_op():
+    with overheard, ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool, _one_thread_an_op():
         found = []
         for one in pool.map(decode_one, range(len(paths))):
             found.append(one)
             tick()
+        odd = _overhear(folder, sorted(suspects), overheard)
     return Decoded(
         [unreadable for unreadable, _, _ in found if unreadable is not None],
         [path for path, (_, is_anew, _) in zip(paths, found, strict=True) if is_anew],
+        odd,
         [checksum for _, _, checksum in found],
     )
+
+
+def _overhear(folder: Path, suspects: Sequence[str], overheard: Overheard) -> dict[str, str]:
+    """Decode these again, one at a time: path -> what the decoder says about it."""
+    odd = {}
+    for path in suspects:
+        heard = overheard.size()
+        _decode((folder / path).read_bytes())
+        lines = overheard.since(heard).splitlines()
+        if lines:
+            odd[path] = one_line(lines[0], 80)
+            overheard.taken |= {line.strip() for line in lines}
+    return odd
 
 
 @contextmanager

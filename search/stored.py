@@ -145,7 +145,7 @@ def check_same(stored: Stored, wanted: Stored, name: str) -> None:
 
 def check_photos(stored: Stored, dataset: "Dataset", name: str) -> None:
     """Raise UserError when the stored trials saw other pixels than those at hand, though the split says the same."""
-    new = f"Trials of both cannot be compared; begin a new study: `search.run --name NEW`, not {name}."
+    new = "Trials of both cannot be compared; begin a new study, search.run --name NEW."
     if not stored.photos and dataset.turned_anew:
         raise UserError(
             f"Study {name!r} is of an earlier version, which overlooked the EXIF orientation of"

@@ -1,5 +1,7 @@
 """Decoded photos against Pillow; every kind of file that a folder may hold; what cannot be read."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -166,6 +168,42 @@ def test_memory_that_runs_out_is_not_the_photos_fault(tmp_path: Path, monkeypatc
     monkeypatch.setattr("maskcls.decode.decode_image", full)
     decoded = decode_all(tmp_path, ["photo.jpg"], (8, 8), (1.0, 1.0), np.zeros((1, 3, 8, 8), np.uint8))
     assert decoded.unreadable == [Unreadable("photo.jpg", "not enough memory", is_damaged=False)]
+
+
+def damaged_inside(content: bytes) -> bytes:
+    """A JPEG whose coded picture ends early: libjpeg fills up with grey, and prints a line."""
+    return content[: len(content) // 2] + b"\xff\xd9"
+
+
+def test_photos_that_the_decoder_murmurs_about_are_read_and_named(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    names = [f"{number:02d}.jpg" for number in range(24)]
+    for name in names:
+        save_photo(tmp_path / name, smooth_photo())
+    for name in (names[5], names[17]):
+        (tmp_path / name).write_bytes(damaged_inside((tmp_path / name).read_bytes()))
+
+    def tick() -> None:
+        print("of somebody else", file=sys.stderr, flush=True)
+
+    decoded = decode_all(tmp_path, names, (8, 8), (1.0, 1.0), np.zeros((24, 3, 8, 8), np.uint8), tick)
+    assert decoded.unreadable == []
+    assert list(decoded.odd) == [names[5], names[17]]
+    assert all("Corrupt JPEG data" in text for text in decoded.odd.values())
+    assert capfd.readouterr().err == "of somebody else\n" * 24
+
+
+def test_decoding_needs_no_standard_error(tmp_path: Path) -> None:
+    save_photo(tmp_path / "photo.jpg", smooth_photo())
+    program = (
+        "import os, sys; from pathlib import Path; import numpy as np; from maskcls.decode import decode_all;"
+        "from maskcls.dataset import progress; sys.stderr = None; os.close(2);"
+        "d = decode_all(Path(sys.argv[1]), ['photo.jpg'], (8, 8), (1., 1.), np.zeros((1, 3, 8, 8), np.uint8));"
+        "progress('x', 1).__enter__()(); print(d.unreadable, d.odd)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, tmp_path], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[] {}"
 
 
 OTHERS = {
