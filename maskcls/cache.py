@@ -1,19 +1,29 @@
 """Photos decoded and resized once per (photos, size, crop): uint8 on disk, memory-mapped by whoever trains on them.
 
 What it must cost at least: one decode a photo (about 0.8 ms of a core for 384 x 512) and N*3*H*W bytes of disk.
+
+A cache is two files: ``<key>.npy``, and ``<key>.json``, which is put in place last and says what the other must be.
+No lock is needed for either to be right: each is made under a name of its own and appears whole. The lock on the
+folder only spares a second process on the same machine the work.
 """
 
 import hashlib
 import json
 import os
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from maskcls.decode import DECODER, decode_all
+from maskcls.cli import say
+from maskcls.decode import DECODER, Unreadable, check_opened, decode_all
+from maskcls.errors import one_line
 from maskcls.lock import hold
+from maskcls.private import Draft, photo_mode, sweep
+from maskcls.sums import checksums, has_checksums
 
 
 @dataclass(frozen=True)
@@ -22,10 +32,16 @@ class Cache:
 
     image_NCHW: np.ndarray
     """uint8 [N, 3, rows, columns], memory-mapped: N photos cost a process no memory of its own."""
-    unreadable: tuple[str, ...]
-    """Paths of the photos that cannot be read; their rows are black."""
+    unreadable: tuple[Unreadable, ...]
+    """The photos that cannot be read; their rows are black."""
     was_built: bool
     """Whether this call decoded the photos (otherwise an earlier one had)."""
+    content: str
+    """Twelve hex digits that name the photos' bytes, every one of them."""
+    odd: dict[str, str]
+    """Decoded.odd: photos that are read, damaged as they may be inside."""
+    turned_anew: tuple[str, ...]
+    """Paths of the photos that upright.is_turned_anew says studies of older versions saw otherwise."""
 
 
 def load_cache(
@@ -38,30 +54,64 @@ def load_cache(
 ) -> Cache:
     """The cache of ``folder / paths[i]``, made now if there is none; row i belongs to paths[i].
 
-    Processes that ask for the same one at the same time wait for the first of them to make it. An interrupted
-    one leaves only a ``.part`` file, which the next overwrites. ``tick`` is called after every photo decoded.
+    Processes that ask for the same one at the same time wait for the first of them to make it. One that was damaged
+    since is made anew, which is said. ``tick`` is called after every photo decoded.
+    Raises UserError for photos that cannot be opened now; then nothing is kept.
     """
     cache_dir.mkdir(parents=True, exist_ok=True)
-    key = cache_key(folder, paths, size, crop)
-    array, facts = cache_dir / f"{key}.npy", cache_dir / f"{key}.json"
-    was_built = False
-    if not (array.exists() and facts.exists()):
-        with hold(cache_dir):
-            if not (array.exists() and facts.exists()):  # nobody made it while we waited
-                _build(folder, paths, size, crop, array, facts, tick)
-                was_built = True
-    # "c", copy on write: torch wants a writable array, the file stays as it is and its pages stay shared
-    image_NCHW = np.load(array, mmap_mode="c")
-    return Cache(image_NCHW, tuple(json.loads(facts.read_text())["unreadable"]), was_built)
+    array = cache_dir / f"{cache_key(folder, paths, size, crop)}.npy"
+    shape = (len(paths), 3, *size)
+    found = _find(array, shape)
+    if isinstance(found, Cache):
+        return found
+    with hold(cache_dir):
+        found = _find(array, shape)  # somebody made it while we waited?
+        if isinstance(found, Cache):
+            return found
+        if found:
+            say(f"The photo cache {array} is damaged ({found}); the photos are decoded again.")
+        sweep(cache_dir)
+        return _build(folder, paths, size, crop, array, tick)
 
 
 def cache_key(folder: Path, paths: Sequence[str], size: tuple[int, int], crop: tuple[float, float]) -> str:
-    """Names what the cache was made of: every photo's path, bytes and time of change, size, crop, decoder."""
+    """Names what the cache was made of: every photo's path, bytes and times of change, size, crop, decoder.
+
+    The time of change of the file's own entry (ctime) tells of a photo that was put back with its old size and time.
+    """
     digest = hashlib.sha256(f"{DECODER} {tuple(size)} {tuple(crop)}\n".encode())
     for path in paths:
         stat = os.stat(f"{folder}/{path}")  # noqa: PTH116 - a Path for each of 100,000 photos takes a second
-        digest.update(f"{path} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+        line = f"{path} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}\n"
+        digest.update(line.encode(errors="surrogateescape"))
     return f"{size[0]}x{size[1]}-{digest.hexdigest()[:16]}"
+
+
+def _find(array: Path, shape: tuple[int, ...]) -> Cache | str:
+    """The cache as it lies there; else what is wrong with it, or an empty string where there is none."""
+    facts = array.with_suffix(".json")
+    if not (array.exists() and facts.exists()):
+        return ""
+    try:
+        told = json.loads(facts.read_text(encoding="utf-8"))
+        if told.pop("sum") != _sum(told):
+            return f"a checksum of {facts.name} is wrong"
+        # "c", copy on write: torch wants a writable array, the file stays as it is and its pages stay shared
+        image_NCHW = np.load(array, mmap_mode="c")
+        if image_NCHW.shape != shape or image_NCHW.dtype != np.uint8 or not image_NCHW.flags.c_contiguous:
+            return "another shape"
+        if not has_checksums(array, image_NCHW, told["checksums"]):
+            return "a checksum is wrong"
+        return _cache(image_NCHW, told, was_built=False)
+    except OSError:  # not the file's fault, and no reason to decode all again
+        raise
+    except Exception as error:  # as many kinds as there are bytes that json and numpy do not expect
+        return one_line(error, 80)
+
+
+def _cache(image_NCHW: np.ndarray, told: dict[str, Any], was_built: bool) -> Cache:
+    unreadable = tuple(Unreadable(path, reason, is_damaged=True) for path, reason in told["unreadable"])
+    return Cache(image_NCHW, unreadable, was_built, told["content"], told["odd"], tuple(told["turned_anew"]))
 
 
 def _build(
@@ -70,32 +120,40 @@ def _build(
     size: tuple[int, int],
     crop: tuple[float, float],
     array: Path,
-    facts: Path,
     tick: Callable[[], None],
-) -> None:
-    part = array.with_suffix(".part")
-    image_NCHW = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=(len(paths), 3, *size))
-    with part.open("r+b") as file:  # a full disk says so here; a hole in a mapped file would end in a bus error
-        os.posix_fallocate(file.fileno(), 0, part.stat().st_size)
-    unreadable = decode_all(folder, paths, size, crop, image_NCHW, tick)
-    image_NCHW.flush()
+) -> Cache:
+    mode = photo_mode(folder, paths)
+    with Draft(array, mode) as part, Draft(array.with_suffix(".json"), mode) as facts:
+        image_NCHW = np.lib.format.open_memmap(part.path, mode="w+", dtype=np.uint8, shape=(len(paths), 3, *size))
+        # a full disk says so here; a hole in a mapped file would end in a bus error
+        os.posix_fallocate(part.descriptor, 0, part.path.stat().st_size)
+        decoded = decode_all(folder, paths, size, crop, image_NCHW, tick)
+        check_opened(folder, decoded.unreadable)
+        image_NCHW.flush()
+        told = {
+            "folder": str(folder.resolve()),  # this and the next four are for people who wonder what the file is
+            "photos": len(paths),
+            "image_size": list(size),
+            "crop": list(crop),
+            "decoder": DECODER,
+            "unreadable": [[photo.path, photo.reason] for photo in decoded.unreadable],
+            "odd": decoded.odd,
+            "turned_anew": decoded.turned_anew,
+            "content": _content(paths, decoded.checksums),
+            "checksums": checksums(image_NCHW),
+        }
+        facts.path.write_text(json.dumps({**told, "sum": _sum(told)}, indent=1), encoding="utf-8")
+        part.put_in_place()
+        facts.put_in_place()
     del image_NCHW
-    _write_facts(facts, folder, len(paths), size, crop, unreadable)
-    part.replace(array)  # last: the array's presence says that all is there
+    return _cache(np.load(array, mmap_mode="c"), told, was_built=True)
 
 
-def _write_facts(
-    path: Path, folder: Path, num_photos: int, size: Sequence[int], crop: Sequence[float], unreadable: list[str]
-) -> None:
-    """The list of unreadable photos, and for people who wonder what the file is: where it came from."""
-    facts = {
-        "folder": str(folder.resolve()),
-        "photos": num_photos,
-        "image_size": list(size),
-        "crop": list(crop),
-        "decoder": DECODER,
-        "unreadable": unreadable,
-    }
-    part = path.with_suffix(".json.part")
-    part.write_text(json.dumps(facts, indent=1))
-    part.replace(path)
+def _sum(told: dict[str, Any]) -> int:
+    """Of the facts themselves."""
+    return zlib.crc32(json.dumps(told).encode())
+
+
+def _content(paths: Sequence[str], checksum_N: Sequence[int]) -> str:
+    lines = sorted(f"{path} {checksum:08x}\n" for path, checksum in zip(paths, checksum_N, strict=True))
+    return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()[:12]

@@ -1,6 +1,7 @@
 """From a folder and a config to what training needs: the table with its split, and the decoded photos behind it."""
 
 import hashlib
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,8 @@ from maskcls.streams import is_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from maskcls.cache import Cache
 
 SYNTHETIC = "synthetic"
 """``--data synthetic``: photos drawn by maskcls.synthetic, a folder of which is made where caches live."""
@@ -63,6 +66,15 @@ class Dataset:
     train: Side
     valid: Side
     hash: str
+    content: str = ""
+    """Cache.content."""
+    turned_anew: tuple[str, ...] = ()
+    """Cache.turned_anew."""
+
+    @property
+    def identity(self) -> str:
+        """Of what a run that was cut off must have begun with, down to which way is up."""
+        return f"{self.hash}-upright" if self.turned_anew else self.hash
 
 
 def data_folder(data: str, runs: Path) -> Path:
@@ -100,14 +112,17 @@ def in_round(table: Table, config: TrainConfig) -> Table:
 
 def load_dataset(table: Table, config: TrainConfig, cache_dir: Path, skip_unreadable: bool = False) -> Dataset:
     """The table's photos at the config's size. Unreadable ones are an error, or are left out and counted."""
-    image_NCHW, photos = load_photos(table, config, cache_dir, skip_unreadable)
+    cache = _cache_of(table, config, cache_dir, skip_unreadable)
+    photos = _readable(table, cache)
     check_split(photos, config.task)
     train, valid = (photos[photos["split"] == side] for side in ("train", "valid"))
     return Dataset(
-        image_NCHW,
+        cache.image_NCHW,
         side_of(train, training_labels(train, config.old_from)),
         side_of(valid, valid["label"].to_numpy()),
         table.hash,
+        cache.content,
+        cache.turned_anew,
     )
 
 
@@ -115,8 +130,14 @@ def load_photos(
     table: Table, config: TrainConfig, cache_dir: Path, skip_unreadable: bool
 ) -> tuple[np.ndarray, pd.DataFrame]:
     """(image_NCHW uint8, the table's readable photos with a column "row": where in it they are)."""
+    cache = _cache_of(table, config, cache_dir, skip_unreadable)
+    return cache.image_NCHW, _readable(table, cache)
+
+
+def _cache_of(table: Table, config: TrainConfig, cache_dir: Path, skip_unreadable: bool) -> "Cache":
     from maskcls.cache import load_cache
-    from maskcls.decode import unreadable_error
+    from maskcls.decode import named, unreadable_error
+    from maskcls.errors import some
 
     paths = table.photos["path"].tolist()
     with progress(f"decoding {len(paths)} photos", len(paths)) as tick:
@@ -124,9 +145,16 @@ def load_photos(
     if cache.unreadable and not skip_unreadable:
         raise unreadable_error(table.folder, cache.unreadable, "Replace them, or leave them out: --skip-unreadable.")
     if cache.unreadable:
-        say(f"Left out {len(cache.unreadable)} photos that cannot be read.")
-    photos = table.photos.assign(row=np.arange(len(paths)))
-    return cache.image_NCHW, photos[~photos["path"].isin(cache.unreadable)]
+        say(f"Left out {len(cache.unreadable)} photos that cannot be read: {some(named(cache.unreadable), 3)}.")
+    if cache.odd:
+        told = some((f"{path} ({text})" for path, text in cache.odd.items()), 3)
+        say(f"{len(cache.odd)} photos may be damaged inside, and are used as the decoder reads them: {told}.")
+    return cache
+
+
+def _readable(table: Table, cache: "Cache") -> pd.DataFrame:
+    photos = table.photos.assign(row=np.arange(len(table.photos)))
+    return photos[~photos["path"].isin([photo.path for photo in cache.unreadable])]
 
 
 def training_labels(photos: pd.DataFrame, old_from: int) -> np.ndarray:
@@ -153,11 +181,17 @@ def for_task(side: Side, task: str) -> np.ndarray:
 @contextmanager
 def progress(text: str, total: int) -> "Iterator[Callable[[], None]]":
     """A bar on a terminal; without one nothing. Yields the function to call after every item."""
+    if not is_terminal(sys.stderr):
+        yield beat
+        return
     from rich.console import Console
     from rich.progress import Progress
 
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not is_terminal(sys.stderr)) as bar:
+    # a way of its own to the terminal: what libraries print meanwhile is kept back (maskcls.overheard)
+    with (
+        open(os.dup(sys.stderr.fileno()), "w", encoding="utf-8") as terminal,  # noqa: PTH123
+        Progress(console=Console(file=terminal), transient=True) as bar,
+    ):
         task = bar.add_task(text, total=total)
 
         def tick() -> None:

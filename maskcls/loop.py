@@ -197,12 +197,12 @@ class Run:
 
     def identity(self) -> dict[str, str]:
         """What the run depends on, as far as it knows."""
-        return {"config": self.config.model_dump_json(), "data": self.data.hash, "device": self.device.type}
+        return {"config": self.config.model_dump_json(), "data": self.data.identity, "device": self.device.type}
 
     def resume(self, keeper: Keeper) -> None:
         """Keep what follows by ``keeper``, and go on from what its folder holds, when that is of this very run."""
         self.keeper = keeper
-        of = (self.data.hash, self.device.type, len(self.stops))
+        of = (self.data.identity, self.device.type, len(self.stops))
         record = keeper.open(lambda found: adopted(keeper.folder, found, self.config, *of))
         if record is None:
             return

@@ -94,13 +94,14 @@ def _chunks(folder: Path, files: list[str], size: tuple[int, int], crop: tuple[f
     import torch
 
     from maskcls.dataset import progress
-    from maskcls.decode import decode_all, unreadable_error
+    from maskcls.decode import check_opened, decode_all, unreadable_error
 
     with progress(f"{len(files)} photos", len(files)) as tick:
         for start in range(0, len(files), CHUNK):
             chunk = files[start : start + CHUNK]
             image_NCHW = np.zeros((len(chunk), 3, *size), np.uint8)
-            unreadable = decode_all(folder, chunk, size, crop, image_NCHW, tick)
+            unreadable = decode_all(folder, chunk, size, crop, image_NCHW, tick).unreadable
+            check_opened(folder, unreadable)
             if unreadable:
                 raise unreadable_error(folder, unreadable, "A submission needs every photo; replace them.")
             yield torch.from_numpy(image_NCHW)

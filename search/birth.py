@@ -16,7 +16,7 @@ from search.orders import Order
 from search.patient import PatientStorage
 from search.plan import show_estimate, show_plan
 from search.storage import create_study, has_study, load_study
-from search.stored import GROWN_FROM, KEY, Stored, check_same, is_whole, read_search, read_stored
+from search.stored import GROWN_FROM, KEY, Stored, check_photos, check_same, is_whole, read_search, read_stored
 from search.trials import requeue_lost
 from search.turns import in_turn
 
@@ -31,7 +31,12 @@ def find_or_make(setup: Setup, storage: PatientStorage, order: Order) -> None:
     setup.stored = _as_it_will_be(setup, storage, study, order)
     limits = order.asked()
     show_plan(setup, limits, finished, order.workers)
-    show_estimate(setup, setup.dataset(setup.baseline), limits.n_trials - finished, order.workers)
+    dataset = setup.dataset(setup.baseline)
+    if study is None:
+        setup.stored = replace(setup.stored, photos=dataset.content)
+    else:
+        check_photos(setup.stored, dataset, study.study_name)
+    show_estimate(setup, dataset, limits.n_trials - finished, order.workers)
     say()
     in_turn(storage, setup.name, lambda: _store(setup, storage, grown_from))
     lost = requeue_lost(load_study(storage, setup.name))
@@ -75,7 +80,7 @@ def _as_it_will_be(setup: Setup, storage: PatientStorage, study: optuna.Study | 
         say("The warm starts were chosen when the study was made; --cold is for a new one.")
     if study.study_name == setup.name:
         check_same(widened(stored, wanted), wanted, study.study_name)
-    return replace(wanted, warm=stored.warm)
+    return replace(wanted, warm=stored.warm, photos=stored.photos)
 
 
 def _keep_wider(study: optuna.Study, setup: Setup) -> None:

@@ -39,7 +39,7 @@ from search.notes import show_trial
 from search.policy import AnyPolicy
 from search.space import values_of
 from search.storage import backend_of
-from search.stored import Stored
+from search.stored import Stored, check_photos
 from search.trials import FILES_OF, IN_VAIN, TakenOverError, check_mine, fail, finish, requeue
 from search.turns import holding
 
@@ -243,6 +243,7 @@ def _train(job: Job, trial: optuna.Trial, values: dict[str, Any]) -> Verdict:
     config = job.setup.resolve(_asked(job.setup.stored, trial, values))
     try:
         dataset = job.setup.dataset(config)
+        check_photos(job.setup.stored, dataset, job.setup.name)
     except UserError as error:
         raise UnreadableDataError(str(error)) from error
     folder = job.setup.trial_folder(trial.number)

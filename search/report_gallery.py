@@ -72,15 +72,16 @@ def _picture(side: Side, row: int, folder: Path | None, is_named: bool) -> Pictu
 
 
 def thumbnail(path: Path) -> tuple[bytes | None, str]:
-    """A small JPEG of the photo, upright; None and the reason when it cannot be read."""
-    from PIL import Image, ImageOps
+    """A small JPEG of the photo, of the pixels that models see and nothing else; None and the reason without one."""
+    from PIL import Image
+
+    from maskcls.decode import decode_whole
 
     try:
-        with Image.open(path) as photo:
-            small = ImageOps.exif_transpose(photo).convert("RGB")
-            small.thumbnail((PIXELS, PIXELS))
-    except (OSError, ValueError) as error:  # Pillow's own are among these
+        small = Image.fromarray(decode_whole(path).permute(1, 2, 0).numpy())
+    except Exception as error:  # whatever it is, one picture must not cost the report
         return None, f"not shown: {one_line(error, 80)}"
+    small.thumbnail((PIXELS, PIXELS))
     written = io.BytesIO()
     small.save(written, format="JPEG", quality=82)
     return written.getvalue(), ""

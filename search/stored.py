@@ -6,17 +6,20 @@ Later commands need the stored name only, and no study file.
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import optuna
 from optuna.study import StudyDirection
 
 from maskcls.config import TrainConfig, make_config
-from maskcls.errors import UserError, one_line
+from maskcls.errors import UserError, one_line, some
 from search.names import shown_name
 from search.space import is_larger
 from search.study import Pruner, Sampler, Study, describe_knob, knob_from_json, knob_to_json
 from search.typed import quoted
+
+if TYPE_CHECKING:
+    from maskcls.dataset import Dataset
 
 KEY = "study"
 """The study attribute that holds the document. It is written last: a study without it is not made yet."""
@@ -57,6 +60,8 @@ class Stored:
     """Of the sampler, and of every trial's training."""
     warm: tuple[dict[str, Any], ...] = ()
     """Settings to begin with, each {"params", "from"}; chosen when the study was made (policy.Policy)."""
+    photos: str = ""
+    """Dataset.content when the study was made; empty in one from before that was written down."""
     confirmation: dict[str, Any] | None = None
     """Of a study that search.confirm made, what it confirms and with what (rounds.Plan); None: a search."""
 
@@ -86,6 +91,7 @@ class Stored:
             "skip_unreadable": self.skip_unreadable,
             "seed": self.seed,
             "warm": list(self.warm),
+            "photos": self.photos,
             "confirmation": self.confirmation,
         }
 
@@ -106,6 +112,7 @@ class Stored:
             study,
             **{name: values[name] for name in shared},
             warm=tuple(values.get("warm", ())),
+            photos=values.get("photos", ""),
             confirmation=values.get("confirmation"),
         )
 
@@ -211,6 +218,22 @@ def check_same(stored: Stored, wanted: Stored, name: str) -> None:
                 f"Study {name!r} is stored with {fact} = {_show(there.get(fact))};"
                 f" this command says {_show(here.get(fact))}. Give what is stored{remedy}.{_explained(fact)}"
             )
+
+
+def check_photos(stored: Stored, dataset: "Dataset", name: str) -> None:
+    """Raise UserError when the stored trials saw other pixels than those at hand, though the split says the same."""
+    new = "Trials of both cannot be compared; begin a new study, search.run --name NEW."
+    if not stored.photos and dataset.turned_anew:
+        raise UserError(
+            f"Study {name!r} is of an earlier version, which overlooked the EXIF orientation of"
+            f" {len(dataset.turned_anew)} of its photos ({some(dataset.turned_anew, 3)}); they are turned upright now."
+            f" {new}"
+        )
+    if stored.photos and stored.photos != dataset.content:
+        raise UserError(
+            f"Study {name!r} was made of photos with the same names and sizes, but other contents ({stored.photos}"
+            f" there, {dataset.content} here). {new}"
+        )
 
 
 def _facts(stored: Stored) -> dict[str, Any]:

@@ -1,7 +1,10 @@
 """The cache of decoded photos: right, made once, made anew when anything it was made of changes, never half."""
 
+import contextlib
+import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +22,7 @@ from maskcls.dataset import load_dataset, read_table
 from maskcls.decode import decode_photo
 from maskcls.errors import UserError
 from maskcls.photos import list_photos
+from maskcls.sums import checksums
 
 SIZE, WHOLE = (20, 16), (1.0, 1.0)
 
@@ -74,9 +78,18 @@ def lengthen(photos: Photos) -> None:
     os.utime(path, ns=times)
 
 
+def put_another_back(photos: Photos) -> None:
+    """Another photo of the same size in bytes, under the old one's time, as ``rsync -a`` brings it back."""
+    path = photos.folder / photos.paths[7]
+    times = (path.stat().st_atime_ns, path.stat().st_mtime_ns)
+    path.write_bytes(path.read_bytes()[:-2] + b"\xff\xd9")
+    os.utime(path, ns=times)
+
+
 CHANGES: dict[str, Callable[[Photos], None]] = {
     "time of change": touch,
     "bytes": lengthen,
+    "neither size nor time": put_another_back,
     "order": lambda photos: photos.paths.reverse(),
     "one photo less": lambda photos: photos.paths.remove(photos.paths[3]),
 }
@@ -140,7 +153,7 @@ def test_killed_while_building_leaves_no_half_cache(photos: Photos, tmp_path: Pa
     wait_for(tmp_path / "marker", 2)
     child.send_signal(signal.SIGKILL)
     child.communicate()
-    assert [path.suffix for path in photos.cache_dir.iterdir() if path.suffix == ".npy"] == []
+    assert [path.suffix for path in photos.cache_dir.iterdir() if path.suffix in (".npy", ".json")] == []
     cache = photos.load()
     assert cache.was_built
     assert (cache.image_NCHW[41] == decode_photo(photos.folder / photos.paths[41], SIZE).numpy()).all()
@@ -173,7 +186,8 @@ def test_unreadable_photos_are_an_error_or_left_out(tmp_path: Path, capsys: pyte
         text = str(caught.value)
         assert text.startswith("25 photos in ")
         assert all(path in text for path in broken[:20])
-        assert f"{broken[19]} and 5 more." in text
+        assert f"{broken[19]} (" in text
+        assert " and 5 more." in text
         assert "--skip-unreadable" in text
     data = load_dataset(table, config, tmp_path / "cache", skip_unreadable=True)
     assert "Left out 25 photos" in capsys.readouterr().out
@@ -190,3 +204,132 @@ def test_file_beside_the_cache_says_what_it_was_made_of(photos: Photos) -> None:
     told = json.loads(facts.read_text())
     assert (told["photos"], told["image_size"], told["crop"]) == (42, [20, 16], [0.5, 1.0])
     assert told["folder"] == str(photos.folder)
+
+
+def cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) * 2 // 3] ^= 4
+    path.write_bytes(content)
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "empty": lambda path: path.write_bytes(b""),
+    "cut": cut,
+    "garbage": lambda path: path.write_bytes(b"\x93garbage" * 40),
+    "of another shape": lambda path: np.save(path.open("wb"), np.zeros((42, 3, 8, 8), np.uint8)),
+    "of another kind": lambda path: path.write_text("[1, 2]"),
+    "flipped": flip,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("ending", [".npy", ".json"])
+def test_damaged_cache_is_made_anew_and_that_is_said(
+    photos: Photos, ending: str, damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = photos.load().image_NCHW.copy()
+    (path,) = photos.cache_dir.glob(f"*{ending}")
+    content = path.read_bytes()
+    capsys.readouterr()
+    DAMAGES[damage](path)
+    mended = photos.load()
+    said = capsys.readouterr().out
+    assert mended.was_built
+    assert path.read_bytes() == content
+    assert (mended.image_NCHW == whole).all()
+    assert said.count("is damaged") == 1
+    assert said.count("\n") <= 1
+    assert not photos.load().was_built
+
+
+def test_one_file_without_the_other_is_no_cache(photos: Photos, capsys: pytest.CaptureFixture[str]) -> None:
+    for ending in (".npy", ".json"):
+        photos.load()
+        next(photos.cache_dir.glob(f"*{ending}")).unlink()
+        assert photos.load().was_built
+    assert capsys.readouterr().out == ""
+
+
+def test_all_of_a_cache_is_read_once_a_process(photos: Photos, monkeypatch: pytest.MonkeyPatch) -> None:
+    photos.load()
+    read: list[int] = []
+
+    def counted(image_NCHW: np.ndarray) -> list[int]:
+        read.append(1)
+        return checksums(image_NCHW)
+
+    monkeypatch.setattr("maskcls.sums._seen", set())
+    monkeypatch.setattr("maskcls.sums.checksums", counted)
+    photos.load()
+    photos.load()
+    assert len(read) == 1
+
+
+def test_two_machines_without_a_common_lock_each_see_whole_photos(
+    photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("maskcls.cache.hold", lambda _: contextlib.nullcontext())  # as flock of a folder is on NFS
+    child = start_child(photos, tmp_path, seconds=0.02)
+    wait_for(tmp_path / "marker", 2)
+    cache = photos.load()
+    assert cache.was_built
+    assert child.communicate(timeout=60)[0].strip() == "True"
+    for image_CHW, path in zip(cache.image_NCHW, photos.paths, strict=True):
+        assert (image_CHW == decode_photo(photos.folder / path, SIZE).numpy()).all()
+    assert not photos.load().was_built
+    assert not list(photos.cache_dir.glob("*.part"))
+
+
+def test_a_photo_that_cannot_be_opened_now_is_tried_again(photos: Photos, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = Path.read_bytes
+
+    def read_bytes(path: Path) -> bytes:
+        if path.name == "mask3.jpg":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    with pytest.raises(UserError, match=r"6 photos .* could not be opened: .*mask3.jpg \(Input/output error\)"):
+        photos.load()
+    assert list(photos.cache_dir.iterdir()) == []
+    monkeypatch.setattr(Path, "read_bytes", read)
+    assert photos.load().unreadable == ()
+
+
+def test_damage_is_remembered_with_its_reason(photos: Photos) -> None:
+    (photos.folder / photos.paths[5]).write_bytes(b"BM and more")
+    (first,) = photos.load().unreadable
+    again = photos.load()
+    assert again.unreadable == (first,)
+    assert not again.was_built
+    assert "BMP" in first.reason
+
+
+@pytest.mark.parametrize(("where", "mode"), [("", 0o700), ("images", 0o700), ("photo", 0o600), ("", 0o755)])
+def test_caches_are_as_private_as_their_photos(tmp_path: Path, where: str, mode: int) -> None:
+    for parent in (tmp_path, *list(tmp_path.parents)[:2]):
+        parent.chmod(0o755)  # pytest makes them private
+    photos = Photos(tmp_path)
+    (photos.folder / (photos.paths[0] if where == "photo" else where)).chmod(mode)
+    before = os.umask(0o022)
+    try:
+        photos.load()
+    finally:
+        os.umask(before)
+    expected = 0o644 if mode == 0o755 else 0o600
+    assert {path.stat().st_mode & 0o777 for path in photos.cache_dir.iterdir()} == {expected}
+
+
+def test_content_is_of_the_bytes_and_not_of_the_place(photos: Photos, tmp_path: Path) -> None:
+    first = photos.load().content
+    shutil.copytree(photos.folder, tmp_path / "copied")
+    photos.folder = tmp_path / "copied"
+    assert photos.load().content == first
+    put_another_back(photos)
+    path = photos.folder / photos.paths[7]
+    path.write_bytes(path.read_bytes()[:-40] + bytes(40))
+    assert photos.load().content != first

@@ -1,5 +1,7 @@
 """Decoded photos against Pillow; every kind of file that a folder may hold; what cannot be read."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,9 @@ import torch
 from conftest import save_photo
 from PIL import Image
 
-from maskcls.decode import decode_all, decode_photo, unreadable_error
+from maskcls.decode import Unreadable, check_opened, decode_all, decode_photo, unreadable_error
+from maskcls.errors import UserError
+from maskcls.headers import DamagedError
 
 HEIGHT, WIDTH = 60, 48
 
@@ -126,19 +130,102 @@ def test_all_that_cannot_be_read_is_listed_and_the_rest_decoded(tmp_path: Path) 
     paths = ["whole.png", *broken, "whole.jpg"]
     out_NCHW = np.zeros((len(paths), 3, 20, 16), np.uint8)
     ticks: list[None] = []
-    assert decode_all(tmp_path, paths, (20, 16), (1.0, 1.0), out_NCHW, lambda: ticks.append(None)) == broken
+    unreadable = decode_all(tmp_path, paths, (20, 16), (1.0, 1.0), out_NCHW, lambda: ticks.append(None)).unreadable
+    assert [photo.path for photo in unreadable] == broken
+    assert all(photo.reason for photo in unreadable)
+    assert [photo.path for photo in unreadable if not photo.is_damaged] == ["folder.jpg", "absent.jpg"]
     assert len(ticks) == len(paths)
     assert not out_NCHW[1:-1].any()
     for row, name in ((0, "whole.png"), (-1, "whole.jpg")):
         assert (out_NCHW[row] == decode_photo(tmp_path / name, (20, 16)).numpy()).all()
 
 
-def test_error_counts_all_of_them_and_names_twenty() -> None:
-    names = [f"photo{number:02d}.jpg" for number in range(23)]
-    text = str(unreadable_error(Path("photos"), names, "Replace them."))
-    assert text.startswith("23 photos in photos cannot be read: photo00.jpg, photo01.jpg")
-    assert "photo19.jpg and 3 more. Replace them." in text
+def test_error_counts_all_of_them_and_names_twenty_with_the_reason() -> None:
+    photos = [Unreadable(f"photo{number:02d}.jpg", "cut short", is_damaged=True) for number in range(23)]
+    text = str(unreadable_error(Path("photos"), photos, "Replace them."))
+    assert text.startswith("23 photos in photos cannot be read: photo00.jpg (cut short), photo01.jpg")
+    assert "photo19.jpg (cut short) and 3 more. Replace them." in text
     assert "photo20" not in text
+
+
+def test_photos_that_could_not_be_opened_are_no_damaged_ones(tmp_path: Path) -> None:
+    (tmp_path / "text.jpg").write_text("this is no photo")
+    paths = ["absent.jpg", "text.jpg"]
+    unreadable = decode_all(tmp_path, paths, (8, 8), (1.0, 1.0), np.zeros((2, 3, 8, 8), np.uint8)).unreadable
+    with pytest.raises(
+        UserError, match=r"1 photos in .* could not be opened: absent.jpg \(No such file or directory\)"
+    ):
+        check_opened(tmp_path, unreadable)
+    check_opened(tmp_path, unreadable[1:])
+
+
+def test_memory_that_runs_out_is_not_the_photos_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_photo(tmp_path / "photo.jpg", smooth_photo())
+
+    def full(*_: object, **__: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
+
+    monkeypatch.setattr("maskcls.decode.decode_image", full)
+    decoded = decode_all(tmp_path, ["photo.jpg"], (8, 8), (1.0, 1.0), np.zeros((1, 3, 8, 8), np.uint8))
+    assert decoded.unreadable == [Unreadable("photo.jpg", "not enough memory", is_damaged=False)]
+
+
+def damaged_inside(content: bytes) -> bytes:
+    """A JPEG whose coded picture ends early: libjpeg fills up with grey, and prints a line."""
+    return content[: len(content) // 2] + b"\xff\xd9"
+
+
+def test_photos_that_the_decoder_murmurs_about_are_read_and_named(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    names = [f"{number:02d}.jpg" for number in range(24)]
+    for name in names:
+        save_photo(tmp_path / name, smooth_photo())
+    for name in (names[5], names[17]):
+        (tmp_path / name).write_bytes(damaged_inside((tmp_path / name).read_bytes()))
+
+    def tick() -> None:
+        print("of somebody else", file=sys.stderr, flush=True)
+
+    decoded = decode_all(tmp_path, names, (8, 8), (1.0, 1.0), np.zeros((24, 3, 8, 8), np.uint8), tick)
+    assert decoded.unreadable == []
+    assert list(decoded.odd) == [names[5], names[17]]
+    assert all("Corrupt JPEG data" in text for text in decoded.odd.values())
+    assert capfd.readouterr().err == "of somebody else\n" * 24
+
+
+def test_decoding_needs_no_standard_error(tmp_path: Path) -> None:
+    save_photo(tmp_path / "photo.jpg", smooth_photo())
+    program = (
+        "import os, sys; from pathlib import Path; import numpy as np; from maskcls.decode import decode_all;"
+        "from maskcls.dataset import progress; sys.stderr = None; os.close(2);"
+        "d = decode_all(Path(sys.argv[1]), ['photo.jpg'], (8, 8), (1., 1.), np.zeros((1, 3, 8, 8), np.uint8));"
+        "progress('x', 1).__enter__()(); print(d.unreadable, d.odd)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, tmp_path], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[] {}"
+
+
+OTHERS = {
+    "AVIF": b"\0\0\0\x20ftypavif\0\0\0\0avifmif1",
+    "HEIC": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic",
+    "a video": b"\0\0\0\x18ftypmp42\0\0\0\0isom",
+    "BMP": b"BM\x9a\0\0\0",
+    "TIFF": b"II*\0\x08\0\0\0",
+    "JPEG 2000": b"\0\0\0\x0cjP  \r\n\x87\n",
+    "JPEG XL": b"\xff\x0a\x00",
+    "SVG": b"<svg xmlns=",
+    "a web page": b"\n<!DOCTYPE html><html>",
+    "a Git LFS pointer": b"version https://git-lfs.github.com/spec/v1",
+    "no picture": b"once upon a time",
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_formats_are_named_with_a_list_of_what_is_read(tmp_path: Path, name: str) -> None:
+    (tmp_path / "photo.jpg").write_bytes(OTHERS[name] + bytes(64))
+    with pytest.raises(DamagedError, match=f"^{name}.*; JPEG, PNG, WebP and GIF are read"):
+        decode_photo(tmp_path / "photo.jpg", (8, 8))
 
 
 def test_decoding_leaves_the_number_of_threads_alone(tmp_path: Path) -> None:

@@ -4,12 +4,14 @@ import json
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 from conftest import one_line
 
+from maskcls.dataset import Dataset, Side
 from maskcls.errors import UserError
-from search.stored import Stored, check_same, read_stored
+from search.stored import Stored, check_photos, check_same, read_stored
 from search.study import Choice, Float, Int, Study, Subset, known_studies, load_study, pin, preview_of
 
 STUDY = Study(
@@ -112,3 +114,34 @@ def test_where_the_photos_lie_and_how_weights_were_asked_for_makes_no_difference
 def test_a_study_that_search_run_did_not_make_is_told_so() -> None:
     with pytest.raises(UserError, match=r"'theirs' in this database was not made by search\.run"):
         read_stored(optuna.create_study(study_name="theirs"))
+
+
+def photos(content: str, *turned_anew: str) -> Dataset:
+    nobody = Side(*[np.empty(0)] * 4)
+    return Dataset(np.empty(0), nobody, nobody, "0123456789ab", content, turned_anew)
+
+
+def test_a_study_from_before_goes_on_unless_its_photos_are_turned_another_way_now() -> None:
+    values = STORED.to_json()
+    del values["photos"]
+    old = Stored.from_json(values)
+    check_photos(old, photos("aaaa"), "dropout")
+    with pytest.raises(UserError) as caught:
+        check_photos(old, photos("aaaa", "images/a/normal.jpg"), "dropout")
+    text = one_line(caught.value)
+    assert "orientation of 1 of its photos (images/a/normal.jpg)" in text
+    assert "--name NEW" in text
+
+
+def test_photos_of_the_same_names_and_sizes_with_other_contents_are_others() -> None:
+    stored = through_json(replace(STORED, photos="aaaa"))
+    check_photos(stored, photos("aaaa", "images/a/normal.jpg"), "dropout")  # turned as they were when it was made
+    with pytest.raises(UserError) as caught:
+        check_photos(stored, photos("bbbb"), "dropout")
+    assert "other contents (aaaa there, bbbb here)" in one_line(caught.value)
+    assert "--name NEW" in one_line(caught.value)
+
+
+def test_a_run_that_was_cut_off_before_photos_were_turned_does_not_go_on() -> None:
+    assert photos("aaaa").identity == "0123456789ab"  # as runs of earlier versions have it
+    assert photos("aaaa", "images/a/normal.jpg").identity != "0123456789ab"
