@@ -22,7 +22,7 @@ from maskcls.labels import NUM_CLASSES
 from maskcls.losses import Targets
 from maskcls.metrics import score
 from maskcls.model import build_model
-from maskcls.numerics import free_memory, resolve
+from maskcls.numerics import free_memory, num_parts, resolve
 from maskcls.predictions import Predictions
 from maskcls.reporter import Reporter, silent
 from maskcls.result import Evaluation, Result
@@ -127,8 +127,7 @@ class Run:
         image_BCHW, label_B = self.train.take(self.order.batch(step))
         image_BCHW, target_BK = augment(image_BCHW, self.targets.of(label_B), self.config.augment, self.generator)
         input_BCHW = to_input(image_BCHW, self.config)
-        # in parts of about the same size: batch norm makes little of a leftover photo
-        parts = math.ceil(len(input_BCHW) / self.config.micro_batch)
+        parts = num_parts(len(input_BCHW), self.config.micro_batch)
         total = torch.zeros((), device=self.device)
         for image, target in zip(input_BCHW.tensor_split(parts), target_BK.tensor_split(parts), strict=True):
             with autocast(self.config, self.device):

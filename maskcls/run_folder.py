@@ -20,6 +20,7 @@ from maskcls.plots import draw_confusion
 from maskcls.predictions import Predictions
 from maskcls.reporter import Reporter
 from maskcls.result import Evaluation, Result
+from maskcls.revision import changed_since
 
 NUMERICS = ("micro_batch", "dtype", "memory_format", "cuda_graphs", "threads")
 """Knobs that say how to compute, not what."""
@@ -61,12 +62,13 @@ def train_into(
 
 def _as_written(folder: Path, config: TrainConfig) -> TrainConfig:
     """The config in the folder when it asks for the same and differs in numerics only, else ``config``."""
-    written, _ = load_config(folder / "config.toml")
-    return written if _with_numerics_of(written, config) == written else config
+    written, there = load_config(folder / "config.toml")
+    return config if _differing(written, config) or changed_since(there.get("revision", 1), written) else written
 
 
-def _with_numerics_of(written: TrainConfig, config: TrainConfig) -> TrainConfig:
-    return change(config, **{name: getattr(written, name) for name in NUMERICS})
+def _differing(written: TrainConfig, config: TrainConfig) -> list[str]:
+    """The knobs that say what to compute, and say it otherwise."""
+    return [name for name, value in written if name not in NUMERICS and value != getattr(config, name)]
 
 
 def draw_best(folder: Path, config: TrainConfig, title: str) -> None:
@@ -90,12 +92,13 @@ def finished_result(folder: Path, config: TrainConfig, origin: dict[str, Any]) -
                 f"{folder} holds another run: {fact} is {there.get(fact)} there and {origin[fact]} now."
                 " Choose another -o."
             )
-    config = _with_numerics_of(written, config)
-    differing = [name for name, value in written if value != getattr(config, name)]
+    differing = _differing(written, config)
     if differing:
         name = differing[0]
-        there, now = getattr(written, name), getattr(config, name)
-        raise UserError(f"{folder} holds another run: {name} is {there} there and {now} now. Choose another -o.")
+        before, now = getattr(written, name), getattr(config, name)
+        raise UserError(f"{folder} holds another run: {name} is {before} there and {now} now. Choose another -o.")
+    if changed := changed_since(there.get("revision", 1), written):
+        raise UserError(f"{folder} holds a run of an earlier version, which {changed}. Choose another -o.")
     if (folder / "resume.pt").exists() or not (folder / "history.json").exists():
         return None
     history = json.loads((folder / "history.json").read_text())

@@ -7,11 +7,13 @@ import typer
 
 from maskcls.cli import run_command, say
 from maskcls.config import TrainConfig, load_config, make_config, parse_assignment
+from maskcls.errors import UserError
 
 if TYPE_CHECKING:
     from maskcls.metrics import Scores
     from maskcls.reporter import Reporter
     from maskcls.result import Result
+    from maskcls.weights import Weights
 
 
 def main(
@@ -47,11 +49,13 @@ def main(
 
     place = pick_device(device)
     source = weights or _source(origin)
-    found = resolve_weights(source, [knobs.backbone])
-    from maskcls.loop import evaluation_stops
+    found = resolve_weights(source, [knobs.backbone], origin.get("weights_commits"))
+    import torch
+
+    from maskcls.loop import DivergedError, evaluation_stops
     from maskcls.run_folder import draw_best, finished_result, train_into
 
-    made_from = _origin(data, table.hash, source, found.describe())
+    made_from = _origin(data, table.hash, source, found)
     result = finished_result(out, knobs, made_from)
     if result is None:
         knobs = resolve(choose(knobs, place, runs / "cache"), place)
@@ -63,15 +67,23 @@ def main(
         if found.note:
             say(f"NOT PRETRAINED: {found.note}. Training from scratch.")
         dataset = load_dataset(table, knobs, runs / "cache", skip_unreadable)
-        knobs, result = train_into(
-            out,
-            knobs,
-            dataset,
-            _printer(len(evaluation_stops(knobs, len(dataset.train.row_N)))),
-            device=place,
-            weight_file=found.file(knobs.backbone),
-            origin=made_from,
-        )
+        try:
+            knobs, result = train_into(
+                out,
+                knobs,
+                dataset,
+                _printer(len(evaluation_stops(knobs, len(dataset.train.row_N)))),
+                device=place,
+                weight_file=found.file(knobs.backbone),
+                origin=made_from,
+            )
+        except DivergedError as error:
+            raise UserError(f"The training diverged: {error}. Lower lr ({knobs.lr:g}).") from None
+        except torch.OutOfMemoryError:
+            raise UserError(
+                f"The memory of {place} does not hold a training step of {knobs.backbone} in its smallest parts."
+                " Use a smaller image_size or backbone."
+            ) from None
         draw_best(out, knobs, f"macro F1 {result.best.scores.macro_f1:.4f}")
     else:
         say(f"{out} holds this run already.")
@@ -84,15 +96,18 @@ def _source(origin: dict[str, Any]) -> str:
     return str(origin.get("weights_option", "auto"))
 
 
-def _origin(data: str, split: str, option: str, weights: dict[str, str]) -> dict[str, Any]:
+def _origin(data: str, split: str, option: str, weights: "Weights") -> dict[str, Any]:
     from maskcls.provenance import commit, versions
+    from maskcls.revision import REVISION
 
     return {
         "made_by": "maskcls.train",
         "data": data,
         "split": split,
         "weights_option": option,
-        "weights": weights,
+        "weights": weights.describe(),
+        "weights_commits": weights.commits,
+        "revision": REVISION,
         "commit": commit(),
         "versions": versions(),
     }

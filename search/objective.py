@@ -22,8 +22,10 @@ from maskcls.numerics import describe_device, resolve
 from maskcls.probe import choose
 from maskcls.provenance import commit, versions
 from maskcls.result import Result
+from maskcls.revision import REVISION
 from maskcls.run_folder import draw_best, train_into
 from maskcls.weights import Weights
+from search.earlier import REVISION_KEY
 from search.failures import CRASH, DIVERGED, MOST_TRIES, OUT_OF_MEMORY, UNREADABLE, crashes_of, is_of_the_disk
 from search.keep import remove_parts, sweep, trial_folder
 from search.live import Watcher
@@ -173,6 +175,7 @@ def _train(job: Job, trial: optuna.Trial, values: dict[str, Any]) -> tuple[Trial
         dataset = job.setup.dataset(config)
     except UserError as error:
         raise UnreadableDataError(str(error)) from error
+    trial.set_user_attr(REVISION_KEY, REVISION)
     folder = job.setup.trial_folder(trial.number)
     _make_ready(folder, crashes_of(job.study._storage.get_trial(trial._trial_id)))
     reporter = _TrialReporter(job, trial, len(evaluation_stops(config, len(dataset.train.row_N))))
@@ -270,6 +273,8 @@ def _origin(job: Job, number: int, split: str) -> dict[str, Any]:
         "split": split,
         "weights_option": job.setup.stored.weights_option,
         "weights": job.setup.stored.weights,
+        "weights_commits": job.setup.weights.commits,
+        "revision": REVISION,
         "commit": commit(),
         "versions": versions(),
     }

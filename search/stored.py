@@ -4,7 +4,7 @@ Later commands need the stored name only, and no study file.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import optuna
@@ -42,6 +42,8 @@ class Stored:
     """Settings to begin with, each {"params", "from"}; chosen when the study was made (policy.Policy)."""
     confirmation: dict[str, Any] | None = None
     """Of a study that search.confirm made, what it confirms and with what (rounds.Plan); None: a search."""
+    weights_commits: dict[str, str] = field(default_factory=dict)
+    """Weights.commits: which weights to ask the hub for again."""
 
     def config(self, values: dict[str, Any], seed: int | None = None) -> TrainConfig:
         """The config of the trial with these values of the searched knobs; a replicate brings a seed of its own."""
@@ -69,6 +71,7 @@ class Stored:
             "seed": self.seed,
             "warm": list(self.warm),
             "confirmation": self.confirmation,
+            "weights_commits": self.weights_commits,
         }
 
     @staticmethod
@@ -89,6 +92,7 @@ class Stored:
             **{name: values[name] for name in shared},
             warm=tuple(values.get("warm", ())),
             confirmation=values.get("confirmation"),
+            weights_commits=values.get("weights_commits", {}),
         )
 
 
