@@ -18,10 +18,14 @@ def check_backbones(names: Sequence[str]) -> None:
     timm's ``is_model`` says yes to more: to names that timm has given up, and to any tag.
     """
     for name in names:
-        _check(name)
+        pretrained_cfg(name)
 
 
-def _check(name: str) -> None:
+def pretrained_cfg(name: str) -> PretrainedCfg:
+    """What timm knows of the backbone's pretraining: its pixels, its input, where its weights are.
+
+    Raises UserError as check_backbones does.
+    """
     if any(sign in name for sign in ELSEWHERE):
         raise UserError(
             f"backbone is one of timm's own names, for example resnet50, not {one_line(name)!r}."
@@ -36,8 +40,10 @@ def _check(name: str) -> None:
     known = _tagged(arch)
     if dot and name not in known:
         raise UserError(f"timm has no weights {tag!r} of {arch}. There are: {some(known) or f'none, so use {arch}'}.")
-    if timm.get_pretrained_cfg(name) is None:
+    cfg = timm.get_pretrained_cfg(name)
+    if cfg is None:
         raise UserError(f"timm does not know which pixels {name} expects, so it cannot be trained. Use another.")
+    return cfg
 
 
 def _today(name: str | None) -> str:
@@ -54,15 +60,6 @@ def _today(name: str | None) -> str:
 def _tagged(arch: str) -> list[str]:
     """The names with a tag of one architecture."""
     return [name for name in timm.list_models(f"{arch}.*", include_tags=True) if name.startswith(f"{arch}.")]
-
-
-def pretrained_cfg(name: str) -> PretrainedCfg:
-    """What timm knows of the backbone's pretraining: its pixels, its input, where its weights are.
-
-    Raises UserError for a name that is not one of timm's.
-    """
-    check_backbones([name])
-    return timm.get_pretrained_cfg(name)
 
 
 @cache  # asked at every step

@@ -120,8 +120,11 @@ def make_network(config: TrainConfig, num_classes: int, weight_file: Path | None
 
 
 def backbone_drops(config: TrainConfig) -> bool:
-    """Whether timm's model without its head has the config's dropout. Nothing is computed, and no number is drawn."""
-    with torch.device("meta"):
+    """Whether timm's model without its head has the config's dropout."""
+    try:
+        with torch.device("meta"):
+            return _build(config, 0, None).drops
+    except UserError:  # or a model that cannot be built without numbers
         return _build(config, 0, None).drops
 
 
