@@ -98,6 +98,7 @@ class Run:
         self.judged_N = for_task(data.valid, config.task)
         self.valid = Batches(data.image_NCHW, data.valid.row_N, self.judged_N, device)
         self.order = Order(len(self.train), config.batch_size, config.seed, self.train.index_device)
+        num_parts(self.order.batch_size, config.micro_batch)  # too few photos are found out now
         self.stops = evaluation_stops(config, len(self.train))
         self.targets = Targets(config, self.train.label_N)
         self.history: list[Evaluation] = []
