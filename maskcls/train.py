@@ -88,7 +88,7 @@ def main(
     else:
         say(f"{out} holds this run already.")
     _sum_up(result, out)
-    _compare(result, origin, table.hash, found.describe())
+    _compare(result, knobs, origin, table.hash, found.describe())
 
 
 def _source(origin: dict[str, Any]) -> str:
@@ -136,12 +136,17 @@ def _sum_up(result: "Result", out: Path) -> None:
     say(f"Next: python -m maskcls.predict --model {out} --images DIR -o submission.csv")
 
 
-def _compare(result: "Result", origin: dict[str, Any], split: str, weights: dict[str, str]) -> None:
+def _compare(result: "Result", knobs: TrainConfig, origin: dict[str, Any], split: str, weights: dict[str, str]) -> None:
     """Beside the score of the run that the config was exported from, when it was on the same data."""
     if "value" not in origin:
         return
     if (split, weights) != (origin.get("split"), origin.get("weights")):
         say("The config comes from a run on other data or weights; its score is no yardstick for this one.")
+        return
+    from maskcls.revision import changed_since
+
+    if changed := changed_since(origin.get("revision", 1), knobs):
+        say(f"The config comes from a run of an earlier version, which {changed}; its score is no yardstick.")
         return
     there, here = origin["value"], result.best.scores.macro_f1
     verdict = "the same" if there == here else f"{here - there:+.4f}"
