@@ -1,5 +1,6 @@
 """Trials whose config trains to other numbers now: the study is refused, and every other goes on."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,13 @@ def test_a_study_with_such_a_trial_is_refused_with_reason_and_remedy(tmp_path: P
         f"Trial 4 of 'toy' was trained by an earlier version, which {NO_DROPOUT}; it cannot be compared with a trial of"
         " now. Begin anew under another --name."
     )
+
+
+def test_a_confirmation_of_before_is_to_be_removed(tmp_path: Path, synthetic_table: Table) -> None:
+    study = stored_study(tmp_path, synthetic_table, "toy-confirm")
+    add(study, HEADS, TOUCHED)
+    with pytest.raises(UserError, match=r"Remove the study by `python -m search\.delete --study toy-confirm`"):
+        check_revision(study, replace(read_stored(study), confirmation={"of": "toy"}))
 
 
 @pytest.mark.parametrize("state", [TrialState.COMPLETE, TrialState.WAITING])
