@@ -59,7 +59,7 @@ class TrainConfig(BaseModel):
     batch_size: int = Field(32, ge=2, le=4096)
     """Photos per optimizer step."""
     micro_batch: int = Field(0, ge=0, le=4096)
-    """Photos per forward pass (gradients accumulate up to batch_size); 0: batch_size."""
+    """Photos per forward pass, 2 at least (gradients accumulate up to batch_size); 0: batch_size."""
 
     lr: float = Field(3e-4, gt=0, le=1)
     """AdamW's peak learning rate, reached after the warm-up; cosine to 0 from there."""

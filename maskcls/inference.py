@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from maskcls.augment import normalise
+from maskcls.backbones import pixel_statistics
 from maskcls.config import TrainConfig
-from maskcls.model import joint_log_prob, pixel_statistics
+from maskcls.model import joint_log_prob
 from maskcls.pulse import beat
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

@@ -25,7 +25,7 @@ from maskcls.labels import NUM_CLASSES
 from maskcls.losses import Targets
 from maskcls.metrics import score
 from maskcls.model import build_model
-from maskcls.numerics import free_memory, resolve
+from maskcls.numerics import free_memory, num_parts, resolve
 from maskcls.predictions import Predictions
 from maskcls.pulse import beat
 from maskcls.record import PREDICTIONS, STATE, WEIGHTS, Content
@@ -106,6 +106,7 @@ class Run:
         self.judged_N = for_task(data.valid, config.task)
         self.valid = Batches(data.image_NCHW, data.valid.row_N, self.judged_N, device)
         self.order = Order(len(self.train), config.batch_size, config.seed, self.train.index_device)
+        num_parts(self.order.batch_size, config.micro_batch)  # too few photos are found out now
         self.stops = evaluation_stops(config, len(self.train))
         self.targets = Targets(config, self.train.label_N)
         self.history: list[Evaluation] = []
@@ -136,8 +137,7 @@ class Run:
         image_BCHW, label_B = self.train.take(self.order.batch(step))
         image_BCHW, target_BK = augment(image_BCHW, self.targets.of(label_B), self.config.augment, self.generator)
         input_BCHW = to_input(image_BCHW, self.config)
-        # in parts of about the same size: batch norm makes little of a leftover photo
-        parts = math.ceil(len(input_BCHW) / self.config.micro_batch)
+        parts = num_parts(len(input_BCHW), self.config.micro_batch)
         total = torch.zeros((), device=self.device)
         for image, target in zip(input_BCHW.tensor_split(parts), target_BK.tensor_split(parts), strict=True):
             with autocast(self.config, self.device):

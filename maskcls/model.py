@@ -5,16 +5,18 @@ num_classes=K, checkpoint_path=...)`` loads them; three heads use ``backbone.``,
 three models ``mask.``, ``gender.``, ``age.`` followed by timm's own.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
-from safetensors import SafetensorError
-from timm.models import PretrainedCfg
 from torch import Tensor, nn
+from torch.nn import functional
 
+from maskcls.backbones import pretrained_cfg
 from maskcls.config import TrainConfig
+from maskcls.dropout import answer_with_dropout
 from maskcls.errors import UserError, one_line
 from maskcls.labels import CLASS_NAMES, PARTS
 
@@ -25,7 +27,7 @@ class OneHead(nn.Module):
     def __init__(self, config: TrainConfig, weight_file: Path | None) -> None:
         super().__init__()
         self.task = config.task
-        self.net = make_backbone(config, len(CLASS_NAMES[config.task]), weight_file)
+        self.net = make_network(config, len(CLASS_NAMES[config.task]), weight_file)
 
     def forward(self, image_BCHW: Tensor) -> dict[str, Tensor]:
         """Task -> log_prob_BK."""
@@ -41,13 +43,15 @@ class ThreeHeads(nn.Module):
 
     def __init__(self, config: TrainConfig, weight_file: Path | None) -> None:
         super().__init__()
-        self.backbone = make_backbone(config, 0, weight_file)
-        width = output_width(self.backbone, config.image_size)
-        self.mask, self.gender, self.age = (nn.Linear(width, len(CLASS_NAMES[part])) for part in PARTS)
+        built = _build(config, 0, weight_file)
+        self.backbone = built.net
+        self.mask, self.gender, self.age = (nn.Linear(built.width, len(CLASS_NAMES[part])) for part in PARTS)
+        # some families of timm have the dropout in the head that is left out here
+        self.drop_rate = 0.0 if built.drops else config.drop_rate
 
     def forward(self, image_BCHW: Tensor) -> dict[str, Tensor]:
         """Part -> log_prob_BK over that part's classes."""
-        feature_BD = self.backbone(image_BCHW)
+        feature_BD = functional.dropout(self.backbone(image_BCHW), self.drop_rate, self.training)
         return {part: log_softmax(getattr(self, part)(feature_BD)) for part in PARTS}
 
     def weights(self) -> nn.Module:
@@ -60,9 +64,7 @@ class ThreeModels(nn.Module):
 
     def __init__(self, config: TrainConfig, weight_file: Path | None) -> None:
         super().__init__()
-        self.mask, self.gender, self.age = (
-            make_backbone(config, len(CLASS_NAMES[part]), weight_file) for part in PARTS
-        )
+        self.mask, self.gender, self.age = (make_network(config, len(CLASS_NAMES[part]), weight_file) for part in PARTS)
 
     def forward(self, image_BCHW: Tensor) -> dict[str, Tensor]:
         """Part -> log_prob_BK over that part's classes."""
@@ -82,7 +84,51 @@ def build_model(config: TrainConfig, weight_file: Path | None) -> Classifier:
     return kinds[config.heads](config, weight_file)
 
 
-def make_backbone(config: TrainConfig, num_classes: int, weight_file: Path | None) -> nn.Module:
+@dataclass(frozen=True)
+class _Built:
+    """A timm model and what a photo showed of it."""
+
+    net: nn.Module
+    width: int
+    """Length of what comes out for a photo; without a head its features (some families widen them after pooling)."""
+    drops: bool
+    """Whether the config's dropout lies on the way there; False without any."""
+
+
+def check_builds(config: TrainConfig) -> None:
+    """Raise UserError when ``build_model`` would. Where timm lets it, nothing is computed and little memory taken."""
+    try:
+        with torch.device("meta"):
+            build_model(config, None)
+    except UserError:  # or a model that cannot be built without numbers
+        build_model(config, None)
+
+
+def make_network(config: TrainConfig, num_classes: int, weight_file: Path | None) -> nn.Module:
+    """A timm model over so many classes. Raises UserError when timm cannot build it as the config says."""
+    built = _build(config, num_classes, weight_file)
+    if built.width != num_classes:
+        raise UserError(
+            f"timm's {config.backbone} answers {built.width} numbers a photo whatever its head, not {num_classes}."
+        )
+    if config.drop_rate and not built.drops:
+        raise UserError(
+            f"drop_rate={config.drop_rate} would do nothing: timm's {config.backbone} has no dropout before its head."
+            ' Use drop_rate=0, or heads="three_heads".'
+        )
+    return built.net
+
+
+def backbone_drops(config: TrainConfig) -> bool:
+    """Whether timm's model without its head has the config's dropout."""
+    try:
+        with torch.device("meta"):
+            return _build(config, 0, None).drops
+    except UserError:  # or a model that cannot be built without numbers
+        return _build(config, 0, None).drops
+
+
+def _build(config: TrainConfig, num_classes: int, weight_file: Path | None) -> _Built:
     """A timm model; ``num_classes=0``: its pooled features instead of a head."""
     name = config.backbone
     options: dict[str, Any] = {}
@@ -91,16 +137,33 @@ def make_backbone(config: TrainConfig, num_classes: int, weight_file: Path | Non
     if weight_file is not None:
         options |= {"pretrained": True, "pretrained_cfg_overlay": {"file": str(weight_file)}}
     try:
-        backbone = timm.create_model(name, num_classes=num_classes, drop_rate=config.drop_rate, **options)
-        output_width(backbone, config.image_size)  # some find out only now what size of photo they cannot take
-        return _out_of_place(backbone)
-    except (TypeError, ValueError, AssertionError, RuntimeError, OSError, SafetensorError) as error:
-        reason = one_line(error).rstrip(".")
+        net = timm.create_model(name, num_classes=num_classes, drop_rate=config.drop_rate, **options)
+        width, drops = _try_out(net, config)  # some find out only now what size of photo they cannot take
+    except Exception as error:  # whatever a model of timm's raises where it does not fit
+        reason = one_line(error).rstrip(".") or type(error).__name__
         weights = f" from {weight_file}" if weight_file else ""
         rows, columns = config.image_size
         raise UserError(
             f"timm cannot build {name}{weights} for {rows} x {columns} pixels, drop_rate={config.drop_rate}: {reason}."
         ) from error
+    return _Built(_out_of_place(net), width, drops)
+
+
+def _try_out(net: nn.Module, config: TrainConfig) -> tuple[int, bool]:
+    """(length of what comes out for a photo, whether the config's dropout lies on the way), as in evaluation."""
+    was_training = net.training
+    net.eval()
+    image_BCHW = torch.zeros(1, 3, *config.image_size)
+    if config.drop_rate:
+        out, drops = answer_with_dropout(net, image_BCHW, config.drop_rate)
+    else:
+        with torch.inference_mode():
+            out, drops = net(image_BCHW), False
+    net.train(was_training)
+    if not isinstance(out, Tensor) or out.ndim != 2:
+        shape = list(out.shape) if isinstance(out, Tensor) else type(out).__name__
+        raise ValueError(f"it answers {shape} for one photo and not one row of numbers")
+    return out.shape[1], drops
 
 
 def _out_of_place(backbone: nn.Module) -> nn.Module:
@@ -113,28 +176,6 @@ def _out_of_place(backbone: nn.Module) -> nn.Module:
         if isinstance(module, nn.SiLU | nn.Hardswish | nn.Hardsigmoid | nn.Mish):
             module.inplace = False
     return backbone
-
-
-def pretrained_cfg(backbone: str) -> PretrainedCfg:
-    """What timm knows of the backbone's pretraining: its pixels, its input, where its weights are."""
-    cfg = timm.get_pretrained_cfg(backbone)
-    assert cfg is not None, backbone  # every registered model has one; names are checked before
-    return cfg
-
-
-def output_width(backbone: nn.Module, image_size: tuple[int, int]) -> int:
-    """Length of what comes out for a photo; of a backbone without head its features (some widen them after pooling)."""
-    was_training = backbone.training
-    with torch.inference_mode():
-        width = backbone.eval()(torch.zeros(1, 3, *image_size)).shape[1]
-    backbone.train(was_training)
-    return int(width)
-
-
-def pixel_statistics(backbone: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Channel mean and std that the backbone was pretrained with, on pixels in [0, 1]."""
-    cfg = pretrained_cfg(backbone)
-    return tuple(cfg.mean), tuple(cfg.std)
 
 
 def log_softmax(logit_BK: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """What changes the last bits of a run (threads, dtype, memory format, micro-batch), resolved once and written down."""
 
 import gc
+import math
 
 import torch
 
@@ -55,6 +56,17 @@ def describe_device(device: torch.device) -> str:
     return f"{device} ({properties.name}, {properties.total_memory / 2**30:.0f} GiB)"
 
 
+def num_parts(photos: int, micro_batch: int) -> int:
+    """Into how many parts, of sizes that differ by one at most, a step of so many photos falls.
+
+    None has more than ``micro_batch`` photos unless another would then have less than SMALLEST_MICRO_BATCH.
+    Raises UserError when there are fewer photos than that in all.
+    """
+    if photos < SMALLEST_MICRO_BATCH:
+        raise UserError(f"A training step needs at least {SMALLEST_MICRO_BATCH} photos, not {photos}. Use more photos.")
+    return min(math.ceil(photos / micro_batch), photos // SMALLEST_MICRO_BATCH)
+
+
 def resolve(config: TrainConfig, device: torch.device) -> TrainConfig:
     """``config`` with every "auto" replaced for ``device``, without timing anything.
 
@@ -65,14 +77,15 @@ def resolve(config: TrainConfig, device: torch.device) -> TrainConfig:
     memory_format = config.memory_format
     if memory_format == "auto":
         memory_format = "contiguous" if config.backbone.startswith(SLOW_IN_CHANNELS_LAST) else "channels_last"
-    in_parts = 0 < config.micro_batch < config.batch_size  # such a step cannot be recorded
+    micro_batch = max(SMALLEST_MICRO_BATCH, config.micro_batch) if config.micro_batch else config.batch_size
+    in_parts = micro_batch < config.batch_size  # such a step cannot be recorded
     return change(
         config,
         threads=threads,
         dtype=_dtype(config.dtype, device),
         memory_format=memory_format,
         cuda_graphs="on" if config.cuda_graphs == "on" and device.type == "cuda" and not in_parts else "off",
-        micro_batch=config.micro_batch or config.batch_size,
+        micro_batch=micro_batch,
     )
 
 

@@ -23,6 +23,7 @@ from maskcls.predictions import Predictions
 from maskcls.record import PREDICTIONS, RECORD, STATE, WEIGHTS, DamagedError, check_file, read_record
 from maskcls.reporter import Reporter
 from maskcls.result import Result
+from maskcls.revision import changed_since
 
 NUMERICS = ("micro_batch", "dtype", "memory_format", "cuda_graphs", "threads")
 """Knobs that say how to compute, not what."""
@@ -90,17 +91,25 @@ def _as_written(folder: Path, config: TrainConfig, made_from: dict[str, Any], gu
         record = read_record(folder)
     except (UserError, DamagedError):
         return config
-    other = [name for name in made_from if name in there and there[name] != made_from[name]]
-    if record is not None and record.is_earlier and other:
-        say(f"{folder}: it is of another run (other {', '.join(other)}); the run starts again.")
-        with guard():
-            forget(folder)
+    if _differing(written, config) or record is None:
         return config
-    return written if _with_numerics_of(written, config) == written else config
+    why = changed_since(there.get("revision", 1), written)
+    if why:
+        why = f"it was begun by an earlier version, which {why}"
+    other = [name for name in made_from if name in there and there[name] != made_from[name]]
+    if record.is_earlier and other:
+        why = f"it is of another run (other {', '.join(other)})"
+    if not why:
+        return written
+    say(f"{folder}: {why}; the run starts again.")
+    with guard():
+        forget(folder)
+    return config
 
 
-def _with_numerics_of(written: TrainConfig, config: TrainConfig) -> TrainConfig:
-    return change(config, **{name: getattr(written, name) for name in NUMERICS})
+def _differing(written: TrainConfig, config: TrainConfig) -> list[str]:
+    """The knobs that say what to compute, and say it otherwise."""
+    return [name for name, value in written if name not in NUMERICS and value != getattr(config, name)]
 
 
 def draw_best(folder: Path, config: TrainConfig, title: str, picture: Path) -> None:
@@ -128,12 +137,13 @@ def finished_result(folder: Path, config: TrainConfig, origin: dict[str, Any], p
                 f"{folder} holds another run: {fact} is {there.get(fact)} there and {origin[fact]} now."
                 " Choose another -o."
             )
-    config = _with_numerics_of(written, config)
-    differing = [name for name, value in written if value != getattr(config, name)]
+    differing = _differing(written, config)
     if differing:
         name = differing[0]
-        there, now = getattr(written, name), getattr(config, name)
-        raise UserError(f"{folder} holds another run: {name} is {there} there and {now} now. Choose another -o.")
+        before, now = getattr(written, name), getattr(config, name)
+        raise UserError(f"{folder} holds another run: {name} is {before} there and {now} now. Choose another -o.")
+    if changed := changed_since(there.get("revision", 1), written):
+        raise UserError(f"{folder} holds a run of an earlier version, which {changed}. Choose another -o.")
     return _ended(folder, config, planned)
 
 

@@ -8,7 +8,7 @@ import typer
 
 from maskcls.cli import run_command, say
 from maskcls.config import TrainConfig, load_config, make_config, parse_assignment
-from maskcls.errors import some
+from maskcls.errors import UserError, some
 from maskcls.paths import as_kept
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from maskcls.metrics import Scores
     from maskcls.reporter import Reporter
     from maskcls.result import Result
+    from maskcls.weights import Weights
 
 
 def main(
@@ -52,12 +53,14 @@ def main(
 
     place = pick_device(device)
     source = as_kept(weights) if weights else _source(origin)
-    found = resolve_weights(source, [knobs.backbone])
-    from maskcls.loop import evaluation_stops
+    found = resolve_weights(source, [knobs.backbone], origin.get("weights_commits"))
+    import torch
+
+    from maskcls.loop import DivergedError, evaluation_stops
     from maskcls.occupied import alone_in
     from maskcls.run_folder import draw_best, finished_result, train_into
 
-    made_from = _origin(as_kept(data), table.hash, source, found.describe())
+    made_from = _origin(as_kept(data), table.hash, source, found)
     with alone_in(out):
         result = finished_result(out, knobs, made_from, len(evaluation_stops(knobs, table.count("train")[1])))
         if result is not None:
@@ -72,18 +75,26 @@ def main(
             if found.note:
                 say(f"NOT PRETRAINED: {found.note}. Training from scratch.")
             dataset = load_dataset(table, knobs, runs / "cache", skip_unreadable)
-            knobs, result = train_into(
-                out,
-                knobs,
-                dataset,
-                _printer(len(evaluation_stops(knobs, len(dataset.train.row_N)))),
-                device=place,
-                weight_file=found.file(knobs.backbone),
-                origin=made_from,
-            )
+            try:
+                knobs, result = train_into(
+                    out,
+                    knobs,
+                    dataset,
+                    _printer(len(evaluation_stops(knobs, len(dataset.train.row_N)))),
+                    device=place,
+                    weight_file=found.file(knobs.backbone),
+                    origin=made_from,
+                )
+            except DivergedError as error:
+                raise UserError(f"The training diverged: {error}. Lower lr ({knobs.lr:g}).") from None
+            except torch.OutOfMemoryError:
+                raise UserError(
+                    f"The memory of {place} does not hold a training step of {knobs.backbone} in its smallest parts."
+                    " Use a smaller image_size or backbone."
+                ) from None
             draw_best(out, knobs, f"macro F1 {result.best.scores.macro_f1:.4f}", out / "confusion.png")
     _sum_up(result, out)
-    _compare(result, origin, table.hash, found.describe())
+    _compare(result, knobs, origin, table.hash, found.describe())
 
 
 def _say_what_is_odd(table: "Table", task: str) -> None:
@@ -101,15 +112,18 @@ def _source(origin: dict[str, Any]) -> str:
     return str(origin.get("weights_option", "auto"))
 
 
-def _origin(data: str, split: str, option: str, weights: dict[str, str]) -> dict[str, Any]:
+def _origin(data: str, split: str, option: str, weights: "Weights") -> dict[str, Any]:
     from maskcls.provenance import commit, versions
+    from maskcls.revision import REVISION
 
     return {
         "made_by": "maskcls.train",
         "data": data,
         "split": split,
         "weights_option": option,
-        "weights": weights,
+        "weights": weights.describe(),
+        "weights_commits": weights.commits,
+        "revision": REVISION,
         "commit": commit(),
         "versions": versions(),
     }
@@ -138,12 +152,17 @@ def _sum_up(result: "Result", out: Path) -> None:
     say(f"Next: python -m maskcls.predict --model {shlex.quote(str(out))} --images DIR -o submission.csv")
 
 
-def _compare(result: "Result", origin: dict[str, Any], split: str, weights: dict[str, str]) -> None:
+def _compare(result: "Result", knobs: TrainConfig, origin: dict[str, Any], split: str, weights: dict[str, str]) -> None:
     """Beside the score of the run that the config was exported from, when it was on the same data."""
     if "value" not in origin:
         return
     if (split, weights) != (origin.get("split"), origin.get("weights")):
         say("The config comes from a run on other data or weights; its score is no yardstick for this one.")
+        return
+    from maskcls.revision import changed_since
+
+    if changed := changed_since(origin.get("revision", 1), knobs):
+        say(f"The config comes from a run of an earlier version, which {changed}; its score is no yardstick.")
         return
     there, here = origin["value"], result.best.scores.macro_f1
     verdict = "the same" if there == here else f"{here - there:+.4f}"

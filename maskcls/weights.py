@@ -3,19 +3,22 @@
 import hashlib
 import queue
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import timm
 from safetensors import SafetensorError, safe_open
 
-from maskcls.errors import UserError, nearest, one_line, some
-from maskcls.model import pretrained_cfg
+from maskcls.backbones import check_backbones, pretrained_cfg
+from maskcls.errors import UserError, one_line, some
 
 MATCHING_SHARE = 0.9
 """Of a backbone's tensors that a file must hold by name and shape; a resampled position embedding may differ."""
+
+HUB_FILE = "model.safetensors"
+"""What timm reads of a repository on the hub, rather than its pickled twin."""
 
 HUB_SECONDS = 5.0
 """How long the hub may take to answer at all before it counts as out of reach."""
@@ -31,6 +34,8 @@ class Weights:
     """Backbone -> safetensors file; empty from scratch."""
     note: str = ""
     """Why it is from scratch when that was not asked for."""
+    commits: dict[str, str] = field(default_factory=dict)
+    """Backbone -> commit of its repository on the hub; empty for weights from elsewhere."""
 
     def file(self, backbone: str) -> Path | None:
         """The backbone's file, None from scratch."""
@@ -48,11 +53,13 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def resolve_weights(source: str, backbones: Sequence[str]) -> Weights:
+def resolve_weights(source: str, backbones: Sequence[str], commits: Mapping[str, str] | None = None) -> Weights:
     """Weights for every backbone, all from one source.
 
     ``source``: "auto" (timm's hub; from scratch, with a note, when any of them cannot be had), "pretrained" (the
     same, or UserError), "scratch", or a folder of ``<backbone>.safetensors``.
+    ``commits``: backbone -> commit that an earlier run had from the hub, which is asked for again; a repository's
+    newest may be other weights by now.
     """
     check_backbones(backbones)
     if source == "scratch":
@@ -60,7 +67,12 @@ def resolve_weights(source: str, backbones: Sequence[str]) -> Weights:
     if source not in ("auto", "pretrained"):
         return _from_folder(Path(source), backbones)
     try:
-        return Weights("pretrained", {name: _from_hub(name) for name in backbones})
+        found = {name: _from_hub(name, (commits or {}).get(name)) for name in backbones}
+        return Weights(
+            "pretrained",
+            {name: path for name, (path, _) in found.items()},
+            commits={name: commit for name, (_, commit) in found.items() if commit},
+        )
     except _NotToBeHadError as error:
         if source == "pretrained":
             raise UserError(
@@ -68,13 +80,6 @@ def resolve_weights(source: str, backbones: Sequence[str]) -> Weights:
                 " Give a folder of <backbone>.safetensors, or --weights scratch."
             ) from None
         return Weights("scratch", {}, note=str(error))
-
-
-def check_backbones(backbones: Sequence[str]) -> None:
-    """Raise UserError for a name that timm does not know."""
-    for name in backbones:
-        if not timm.is_model(name):
-            raise UserError(f"timm has no backbone named {name!r}.{nearest(name, timm.list_models())}")
 
 
 def _from_folder(folder: Path, backbones: Sequence[str]) -> Weights:
@@ -109,42 +114,62 @@ class _NotToBeHadError(Exception):
     """The hub does not answer, or does not have it. Its text is the reason."""
 
 
-def _from_hub(backbone: str) -> Path:
+def _from_hub(backbone: str, commit: str | None) -> tuple[Path, str]:
+    """(the file, the commit that it is of). ``commit``: the one to ask for; None: the newest."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
 
     repository, _, revision = (pretrained_cfg(backbone).hf_hub_id or "").partition("@")
     if not repository:
         raise _NotToBeHadError(f"timm's hub has no pretrained {backbone}")
-    which: dict[str, Any] = {"repo_id": repository, "filename": "model.safetensors", "revision": revision or None}
+    which: dict[str, Any] = {"repo_id": repository, "filename": HUB_FILE, "revision": commit or revision or None}
     here = try_to_load_from_cache(**which)
     if isinstance(here, str):
-        return Path(here)
+        path = Path(here)
+        # the hub's client keeps it as snapshots/<commit>/<file>, a link to blobs/<etag>
+        _check_digest(path, path.resolve().name)
+        return path, path.parent.name if _is_hex(path.parent.name, 40) else ""
     try:
-        _within(HUB_SECONDS, lambda: get_hf_file_metadata(hf_hub_url(**which)))
-        return Path(hf_hub_download(**which))
+        there = _within(HUB_SECONDS, lambda: get_hf_file_metadata(hf_hub_url(**which)))
+        path = Path(hf_hub_download(**{**which, "revision": there.commit_hash or which["revision"]}))
     except Exception as error:  # the hub's client lets through whatever its transport raises
         reason = "no answer" if isinstance(error, TimeoutError) else type(error).__name__
         raise _NotToBeHadError(f"timm's hub cannot be reached for {backbone} ({reason})") from error
+    _check_digest(path, there.etag or "")
+    return path, there.commit_hash or ""
 
 
-def _within(seconds: float, call: Callable[[], object]) -> None:
-    """Raise TimeoutError when ``call`` takes longer; the client's own time limits do not cover name lookup.
+def _check_digest(path: Path, etag: str) -> None:
+    """Raise UserError when the file is not the one that the hub has. A large file's etag is its SHA-256."""
+    if _is_hex(etag, 64) and (found := sha256(path)) != etag:
+        raise UserError(
+            f"{path} is damaged: its SHA-256 begins with {found[:12]}, that of the hub's file with {etag[:12]}."
+            f" Remove {path.resolve()} and run the command again."
+        )
 
-    In a daemon thread: one that never comes back must not keep the process from ending.
+
+def _is_hex(text: str, digits: int) -> bool:
+    return len(text) == digits and set(text) <= set("0123456789abcdef")
+
+
+def _within(seconds: float, call: Callable[[], Any]) -> Any:
+    """What ``call`` returns. Raises TimeoutError when it takes longer.
+
+    The client's own time limits do not cover name lookup. In a daemon thread: one that never comes back must not keep
+    the process from ending.
     """
-    outcome: queue.Queue[Exception | None] = queue.Queue()
+    outcome: queue.Queue[tuple[Any, Exception | None]] = queue.Queue()
 
     def attempt() -> None:
         try:
-            call()
-            outcome.put(None)
+            outcome.put((call(), None))
         except Exception as error:
-            outcome.put(error)
+            outcome.put((None, error))
 
     threading.Thread(target=attempt, daemon=True).start()
     try:
-        error = outcome.get(timeout=seconds)
+        found, error = outcome.get(timeout=seconds)
     except queue.Empty:
         raise TimeoutError from None
     if error is not None:
         raise error
+    return found

@@ -7,6 +7,7 @@ import optuna
 from maskcls.cli import say
 from maskcls.provenance import commit, versions
 from search import warm_starts
+from search.earlier import check_revision
 from search.grow import check_grown, check_is_copy, copy_trials, widened
 from search.home import ID, claim, is_in_the_way, make_home
 from search.limits import count_finished
@@ -76,6 +77,7 @@ def _as_it_will_be(setup: Setup, storage: PatientStorage, study: optuna.Study | 
     if study is None:
         return replace(wanted, warm=() if order.cold else warm_starts.choose(storage, wanted, order.asked().n_trials))
     stored = read_stored(study)
+    check_revision(study, stored)
     if order.cold and stored.warm:
         say("The warm starts were chosen when the study was made; --cold is for a new one.")
     if study.study_name == setup.name:

@@ -28,8 +28,10 @@ from maskcls.provenance import commit, versions
 from maskcls.record import RECORD, WEIGHTS, read_record
 from maskcls.redact import redacted
 from maskcls.result import Result
+from maskcls.revision import REVISION
 from maskcls.run_folder import draw_best, train_into
 from maskcls.weights import Weights
+from search.earlier import REVISION_KEY
 from search.failures import CRASH, DIVERGED, MOST_TRIES, OUT_OF_MEMORY, UNREADABLE, cause_outside, crashes_of
 from search.ground import Ground
 from search.home import ID, home_of
@@ -246,6 +248,7 @@ def _train(job: Job, trial: optuna.Trial, values: dict[str, Any]) -> Verdict:
         check_photos(job.setup.stored, dataset, job.setup.name)
     except UserError as error:
         raise UnreadableDataError(str(error)) from error
+    trial.set_user_attr(REVISION_KEY, REVISION)
     folder = job.setup.trial_folder(trial.number)
     with job.mine(trial):
         _make_ready(folder, crashes_of(job.study._storage.get_trial(trial._trial_id)))
@@ -344,6 +347,8 @@ def _origin(job: Job, trial: optuna.Trial, split: str) -> dict[str, Any]:
         "split": split,
         "weights_option": job.setup.stored.weights_option,
         "weights": job.setup.stored.weights,
+        "weights_commits": job.setup.weights.commits,
+        "revision": REVISION,
         "commit": commit(),
         "versions": versions(),
     }

@@ -11,6 +11,7 @@ from maskcls.cli import say
 from maskcls.config import TrainConfig
 from maskcls.dataset import Dataset
 from maskcls.errors import some
+from maskcls.model import check_builds
 from maskcls.numerics import describe_device
 from maskcls.speed import measure_speed
 from maskcls.split import missing_classes
@@ -19,13 +20,16 @@ from search.live import duration
 from search.objective import Setup
 from search.policy import Policy
 from search.stored import Stored
-from search.study import Choice, Study, describe_knob
+from search.study import Choice, Float, Int, Study, describe_knob
 
 LONG_SECONDS = 6 * 3600
 """A study that would take longer is told what would shorten it."""
 
 STRUCTURAL = ("backbone", "heads")
 """Searched knobs that decide what a step costs, and whether it can be built at all."""
+
+MOST_BUILDS = 64
+"""Of models that are tried at sizes of photo that no estimate is made for; each takes half a second."""
 
 
 def backbones_of(study: Study) -> list[str]:
@@ -84,8 +88,11 @@ def _pruning(setup: Setup) -> str:
 
 def show_estimate(setup: Setup, data: Dataset, num_left: int, workers: int) -> None:
     """Time for the trials left, from a few real steps of every backbone; builds each, so that none fails later."""
+    for config in itertools.islice(_variants(setup.stored, (*STRUCTURAL, "image_size")), MOST_BUILDS):
+        if config.image_size != setup.baseline.image_size:
+            check_builds(config)
     seconds = []
-    for config in _variants(setup.stored):
+    for config in _variants(setup.stored, STRUCTURAL):
         config = setup.resolve(config)
         speed = measure_speed(config, data, setup.device, setup.weights.file(config.backbone))
         seconds.append(speed.seconds(config, data))
@@ -96,13 +103,24 @@ def show_estimate(setup: Setup, data: Dataset, num_left: int, workers: int) -> N
         say(f"            {_shorter(setup.stored.study)}")
 
 
-def _variants(stored: Stored) -> Iterator[TrainConfig]:
-    """The baseline with every combination of the knobs that decide what a step costs."""
+def _variants(stored: Stored, names: tuple[str, ...]) -> Iterator[TrainConfig]:
+    """The baseline, with dropout if any trial has it, with every combination of these knobs' options."""
     study = stored.study
-    searched = {name: study.space[name] for name in STRUCTURAL if name in study.space}
-    options = [knob.options for knob in searched.values() if isinstance(knob, Choice)]
-    for values in itertools.product(*options):
-        yield stored.config({**study.baseline, **dict(zip(searched, values, strict=True))})
+    base = {**study.baseline, **_most_dropout(study)}
+    searched = {name: knob.options for name in names if isinstance(knob := study.space.get(name), Choice)}
+    for values in itertools.product(*searched.values()):
+        yield stored.config({**base, **dict(zip(searched, values, strict=True))})
+
+
+def _most_dropout(study: Study) -> dict[str, Any]:
+    """The highest drop_rate that is searched: whether it reaches the head shows only in a model that has it."""
+    match study.space.get("drop_rate"):
+        case Choice(options):
+            return {"drop_rate": max(options, key=float)}
+        case Float(_, high) | Int(_, high):
+            return {"drop_rate": high}
+        case _:
+            return {}
 
 
 def _shorter(study: Study) -> str:

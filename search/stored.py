@@ -5,7 +5,7 @@ Later commands need the stored name only, and no study file.
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import optuna
@@ -64,6 +64,8 @@ class Stored:
     """Dataset.content when the study was made; empty in one from before that was written down."""
     confirmation: dict[str, Any] | None = None
     """Of a study that search.confirm made, what it confirms and with what (rounds.Plan); None: a search."""
+    weights_commits: dict[str, str] = field(default_factory=dict)
+    """Weights.commits: which weights to ask the hub for again."""
 
     def config(self, values: dict[str, Any], seed: int | None = None) -> TrainConfig:
         """The config of the trial with these values of the searched knobs; a replicate brings a seed of its own."""
@@ -93,6 +95,7 @@ class Stored:
             "warm": list(self.warm),
             "photos": self.photos,
             "confirmation": self.confirmation,
+            "weights_commits": self.weights_commits,
         }
 
     @staticmethod
@@ -114,6 +117,7 @@ class Stored:
             warm=tuple(values.get("warm", ())),
             photos=values.get("photos", ""),
             confirmation=values.get("confirmation"),
+            weights_commits=values.get("weights_commits", {}),
         )
 
 

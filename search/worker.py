@@ -30,7 +30,8 @@ from maskcls.numerics import pick_device
 from maskcls.pulse import beat
 from maskcls.weights import resolve_weights
 from search import keep
-from search.birth import find_or_make
+from search.birth import find_or_make, is_made
+from search.earlier import check_revision
 from search.failures import cause_outside, reason_to_give_up
 from search.heart import Heart
 from search.home import home_of
@@ -171,6 +172,7 @@ def _work(order: Order, teller: Teller, stop: StopRequest, heart: Heart) -> tupl
     stored = read_stored(study)
     setup.home = home_of(study, setup.runs)
     check_same(stored, setup.stored, order.name)
+    check_revision(study, stored)
     # the space as it is stored, the photos and weights as this command reaches them
     setup.stored = replace(stored, data=setup.stored.data, weights_option=setup.stored.weights_option)
     job = Job(
@@ -192,9 +194,18 @@ def _set_up(order: Order) -> Setup:
     wanted, runs = order.stored(), Path(order.runs)
     device = pick_device(order.device)
     table = read_table(data_folder(wanted.data, runs), _baseline(order), wanted.label_fixes)
-    weights = resolve_weights(wanted.weights_option, backbones_of(wanted.study))
-    wanted = replace(wanted, split=table.hash, weights=weights.describe())
+    weights = resolve_weights(wanted.weights_option, backbones_of(wanted.study), _commits(order))
+    wanted = replace(wanted, split=table.hash, weights=weights.describe(), weights_commits=weights.commits)
     return Setup(order.name, wanted, runs, table, weights, device, order.cores)
+
+
+def _commits(order: Order) -> dict[str, str]:
+    """Of the hub's weights that the study, or the one that it is to be a copy of, has had so far."""
+    storage = open_storage(order.url, create=False)
+    for name in (order.name, order.grown_from):
+        if name is not None and is_made(storage, name):
+            return read_stored(load_study(storage, name)).weights_commits
+    return {}
 
 
 def _baseline(order: Order) -> TrainConfig:

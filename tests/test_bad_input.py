@@ -74,6 +74,11 @@ MISTAKES: dict[str, tuple[tuple[str, ...], str]] = {
     "nobody to learn from": (("--study", "{mine}", *DATA, "--set", "valid_share=0.99"), "every class"),
     "heads of a part": (("--study", "{mine}", *DATA, "--set", "task=age", "--set", "heads=three_heads"), "joint"),
     "unknown backbone": (("--study", "{mine}", *DATA, "--set", "backbone=resnet_18"), "Nearest: resnet18"),
+    "backbone that timm has renamed": (
+        ("--study", "{mine}", *DATA, "--set", "backbone=tf_efficientnet_b3_ns"),
+        "Today it is tf_efficientnet_b3.ns_jft_in1k",
+    ),
+    "backbone from elsewhere": (("--study", "{mine}", *DATA, "--set", "backbone=hf-hub:x/y"), "timm's own names"),
     "no backbone": (("--study", "{mine}", *DATA, "--set", "backbone="), "no backbone named ''"),
     "backbone that does not fit": (
         ("--study", "{mine}", *DATA, "--set", "backbone=test_convnext", "--set", "image_size=16"),

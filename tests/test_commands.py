@@ -9,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import CPU, REAL_PHOTOS, TINY, make_folder, needs_real_photos, run
 
 from maskcls.config import change, load_config, save_config
 from maskcls.dataset import Dataset, Table
 from maskcls.evaluate import _show
 from maskcls.evaluate import main as evaluate
-from maskcls.loop import fit
+from maskcls.loop import DivergedError, Run, fit
 from maskcls.metrics import score
 from maskcls.predictions import Predictions
 from maskcls.train import main as train
@@ -134,6 +135,8 @@ def test_train_says_what_was_mended_and_which_classes_nobody_judges(
         (["--set", "drop_out=0.5"], "No knob named 'drop_out'. Nearest: drop_rate"),
         (["--set", "people=3"], "Training needs photos of every class"),
         (["--set", "backbone=test_effnet"], "timm has no backbone named 'test_effnet'"),
+        (["--set", "backbone=xception"], "Today it is legacy_xception: use that."),
+        (["--set", "backbone=local-dir:/models/x"], "one of timm's own names"),
         (["--config", "absent.toml"], "There is no config file absent.toml"),
         (["--data", "absent"], "There is no folder absent"),
         (["--weights", "absent"], "there is no folder absent"),
@@ -152,6 +155,46 @@ def test_train_refuses_in_one_line_before_it_begins(
     assert printed.count("\n") == 1
     assert says in printed
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (
+            DivergedError("training loss nan after 3 of 9 steps"),
+            "diverged: training loss nan after 3 of 9 steps. Lower lr",
+        ),
+        (
+            torch.OutOfMemoryError("CUDA out of memory"),
+            "does not hold a training step of test_efficientnet in its smallest",
+        ),
+    ],
+)
+def test_a_training_that_cannot_end_well_ends_in_one_line(
+    error: Exception,
+    says: str,
+    synthetic_folder: Path,
+    synthetic_cache: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def step(self: Run, number: int) -> torch.Tensor:
+        if number == 5:  # in the second epoch
+            raise error
+        return self.targets.chance_loss * torch.ones(())
+
+    monkeypatch.setattr(Run, "step", step)
+    save_config(tmp_path / "tiny.toml", change(TINY, micro_batch=2, batch_size=100), {})
+    command = ["--config", tmp_path / "tiny.toml", "--data", synthetic_folder, "-o", tmp_path / "out"]
+    command += ["--weights", "scratch", "--runs", synthetic_cache.parent]
+    assert run(train, *command) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("error: ")
+    assert told.count("\n") == 1
+    assert says in told
+    assert run(train, *command) == 2  # nothing there looks finished
+    assert "holds this run already" not in capsys.readouterr().out
 
 
 HELP = """

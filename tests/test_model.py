@@ -9,12 +9,13 @@ from conftest import TINY, one_line
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from maskcls.backbones import pixel_statistics
 from maskcls.checkpoint import load_weights, weights_content
 from maskcls.config import TrainConfig, change
 from maskcls.errors import UserError
 from maskcls.inference import log_probs, to_input
 from maskcls.labels import CLASS_NAMES, PARTS, part_of
-from maskcls.model import build_model, joint_log_prob, pixel_statistics
+from maskcls.model import build_model, joint_log_prob
 
 EVERY_KIND = [
     *(change(TINY, heads=heads) for heads in ("joint", "three_heads", "three_models")),

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import CPU, TINY, Log, facts
+from conftest import CPU, TINY, Log, facts, one_line
 
 from maskcls import run_folder
 from maskcls.config import TrainConfig, change, load_config
@@ -14,6 +14,7 @@ from maskcls.errors import UserError
 from maskcls.loop import fit
 from maskcls.reporter import Reporter, silent
 from maskcls.result import Result
+from maskcls.revision import REVISION
 from maskcls.run_folder import draw_best, finished_result, load_trained, train_into
 
 ORIGIN: dict[str, Any] = {"split": "98ed88c46bff", "weights": {"source": "scratch"}}
@@ -111,6 +112,30 @@ def test_folder_of_another_run_is_not_taken_for_this_one(few_photos: Dataset, tm
     assert finished_result(tmp_path, change(TINY, threads=2, micro_batch=8), ORIGIN, 2) is not None
     with pytest.raises(UserError, match=r"holds another run: lr is 0\.01 there and 0\.02 now\. Choose another -o\."):
         finished_result(tmp_path, change(TINY, lr=0.02), ORIGIN, 2)
+
+
+def test_another_batch_size_is_named_whatever_the_micro_batch_was(few_photos: Dataset, tmp_path: Path) -> None:
+    train(tmp_path, TINY, few_photos, Log(until=1))  # 32 photos in one part
+    smaller = change(TINY, batch_size=16, micro_batch=0)
+    with pytest.raises(UserError, match=r"holds another run: batch_size is 32 there and 16 now\. Choose another -o\."):
+        finished_result(tmp_path, smaller, ORIGIN)
+    config, _ = train(tmp_path, change(smaller, micro_batch=16), few_photos, Log(until=1))  # as a trial does: anew
+    assert config.batch_size == 16
+
+
+def test_a_run_that_would_train_to_other_numbers_now_is_not_gone_on_with(few_photos: Dataset, tmp_path: Path) -> None:
+    odd = change(TINY, batch_size=33, micro_batch=2)
+    train(tmp_path, odd, few_photos, Log(until=1))
+    with pytest.raises(UserError) as caught:
+        finished_result(tmp_path, odd, ORIGIN)
+    assert one_line(caught.value) == (
+        f"{tmp_path} holds a run of an earlier version, which left a part of a step a single photo. Choose another -o."
+    )
+    now = {**ORIGIN, "revision": REVISION}
+    config, _ = train(tmp_path, change(TINY, batch_size=33, micro_batch=33), few_photos, Log(until=1))
+    assert config.micro_batch == 33  # not the 2 of the earlier version, whose state is no use
+    train_into(tmp_path, odd, few_photos, Log(until=1), origin=now, device=CPU, weight_file=None)
+    assert finished_result(tmp_path, odd, now) is None
 
 
 @pytest.mark.parametrize("until", [1, 9])

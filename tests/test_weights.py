@@ -3,6 +3,7 @@
 import hashlib
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import huggingface_hub
 import pytest
@@ -142,19 +143,33 @@ def test_backbone_that_the_hub_lacks_is_named() -> None:
     assert (found.source, found.note) == ("scratch", "timm's hub has no pretrained test_mambaout")
 
 
+COMMITS = ("a" * 40, "b" * 40)
+
+
 class Hub:
     """A hub that has some files, and counts what it is asked."""
 
     def __init__(self, folder: Path, has: set[str]) -> None:
         self.folder, self.has = folder, has
 
-    def metadata(self, url: str) -> None:
+        self.newest, self.etag = COMMITS[0], ""
+        self.asked: list[str] = []
+
+    def metadata(self, url: str) -> SimpleNamespace:
         if not any(f"/{repository}/" in url for repository in self.has):
             raise OSError(404)
+        revision = url.split("/resolve/")[1].split("/")[0]
+        self.asked.append(revision)
+        return SimpleNamespace(commit_hash=self.newest if revision == "main" else revision, etag=self.etag)
 
     def download(self, repo_id: str, filename: str, revision: str | None) -> str:
         assert filename == "model.safetensors"
-        return str(self.folder / repo_id)
+        assert revision in COMMITS  # never a name that may be another commit by now
+        self.asked.append(f"file {revision}")
+        path = self.folder / repo_id
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"weights")
+        return str(path)
 
 
 @pytest.fixture
@@ -181,3 +196,57 @@ def test_files_downloaded_before_need_no_hub(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda **_: str(here))
     monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", lambda _: pytest.fail("asked the hub"))
     assert resolve_weights("pretrained", [TrainConfig().backbone]).files == {"efficientnet_b3": here}
+
+
+NAME = "test_efficientnet"
+
+
+def test_hub_weights_are_had_and_recorded_by_their_commit(hub: Hub) -> None:
+    found = resolve_weights("pretrained", [NAME])
+    assert found.commits == {NAME: COMMITS[0]}
+    assert hub.asked == ["main", f"file {COMMITS[0]}"]
+    assert found.describe() == {"source": "pretrained", NAME: hashlib.sha256(b"weights").hexdigest()[:12]}
+
+
+def test_the_commit_of_an_earlier_run_is_asked_for_again(hub: Hub) -> None:
+    hub.newest = COMMITS[1]
+    assert resolve_weights("auto", [NAME], {NAME: COMMITS[0], "test_vit": COMMITS[1]}).commits == {NAME: COMMITS[0]}
+    assert hub.asked == [COMMITS[0], f"file {COMMITS[0]}"]
+    assert resolve_weights("scratch", [NAME], {NAME: COMMITS[0]}).commits == {}
+
+
+def test_a_download_that_is_not_the_hubs_file_is_refused(hub: Hub) -> None:
+    hub.etag = hashlib.sha256(b"weights").hexdigest()
+    assert resolve_weights("pretrained", [NAME]).files
+    hub.etag = hashlib.sha256(b"other weights").hexdigest()
+    for source in ("auto", "pretrained"):  # not to be taken for a hub that is out of reach
+        with pytest.raises(UserError, match=r"is damaged: its SHA-256 begins with .* Remove .* and run"):
+            resolve_weights(source, [NAME])
+    hub.etag = "0123456789abcdef0123456789abcdef01234567"  # of a small file: git's own digest
+    assert resolve_weights("pretrained", [NAME]).files
+
+
+def cached(folder: Path, content: bytes, digest: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file as the hub's client keeps it; asking the hub fails the test."""
+    blob = folder / "blobs" / digest
+    blob.parent.mkdir()
+    blob.write_bytes(content)
+    link = folder / "snapshots" / COMMITS[1] / "model.safetensors"
+    link.parent.mkdir(parents=True)
+    link.symlink_to(blob)
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda **_: str(link))
+    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", lambda _: pytest.fail("asked the hub"))
+    return link
+
+
+def test_a_file_downloaded_before_is_known_by_its_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    link = cached(tmp_path, b"weights", hashlib.sha256(b"weights").hexdigest(), monkeypatch)
+    found = resolve_weights("auto", [NAME])
+    assert (found.files, found.commits) == ({NAME: link}, {NAME: COMMITS[1]})
+
+
+def test_a_damaged_file_downloaded_before_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cached(tmp_path, b"weighs", hashlib.sha256(b"weights").hexdigest(), monkeypatch)
+    with pytest.raises(UserError) as caught:
+        resolve_weights("auto", [NAME])
+    assert f"Remove {tmp_path}/blobs/" in one_line(caught.value)

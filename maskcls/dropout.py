@@ -1,0 +1,67 @@
+"""Whether dropout reaches what a network answers. A drop rate that does nothing compares a recipe with itself."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+DROPOUTS = (
+    functional.dropout,
+    functional.dropout1d,
+    functional.dropout2d,
+    functional.dropout3d,
+    functional.alpha_dropout,
+    functional.feature_alpha_dropout,
+)
+
+
+class _Mark(torch.autograd.Function):
+    """The identity, to be found again in the graph of what is made from its output."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return grad
+
+
+class _Marking(TorchFunctionMode):
+    """Puts a mark in the place of every dropout at ``drop_rate``, and lets all else be."""
+
+    def __init__(self, drop_rate: float) -> None:
+        super().__init__()
+        self.drop_rate = drop_rate
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in DROPOUTS and (kwargs.get("p", args[1] if len(args) > 1 else None) == self.drop_rate):
+            return _Mark.apply(args[0] if args else kwargs["input"])
+        return func(*args, **kwargs)
+
+
+def answer_with_dropout(net: nn.Module, image_BCHW: Tensor, drop_rate: float) -> tuple[Tensor, bool]:
+    """(the output of ``net`` as it stands, whether a dropout at ``drop_rate`` lies on the way to it).
+
+    No number is drawn, and in evaluation mode no buffer changes; values need not exist (torch's meta device).
+    """
+    with torch.enable_grad(), _Marking(drop_rate):
+        out = net(image_BCHW)
+    return out, isinstance(out, Tensor) and _is_marked(out)
+
+
+def _is_marked(out: Tensor) -> bool:
+    """Whether a mark is among the nodes of the graph that made ``out``."""
+    seen, waiting = set(), [out.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        if node.name() == "_MarkBackward":
+            return True
+        seen.add(node)
+        waiting += [before for before, _ in node.next_functions]
+    return False
