@@ -52,7 +52,7 @@ def load_cache(
                 was_built = True
     # "c", copy on write: torch wants a writable array, the file stays as it is and its pages stay shared
     image_NCHW = np.load(array, mmap_mode="c")
-    return Cache(image_NCHW, tuple(json.loads(facts.read_text())["unreadable"]), was_built)
+    return Cache(image_NCHW, tuple(json.loads(facts.read_text(encoding="utf-8"))["unreadable"]), was_built)
 
 
 def cache_key(folder: Path, paths: Sequence[str], size: tuple[int, int], crop: tuple[float, float]) -> str:
@@ -97,5 +97,5 @@ def _write_facts(
         "unreadable": unreadable,
     }
     part = path.with_suffix(".json.part")
-    part.write_text(json.dumps(facts, indent=1))
+    part.write_text(json.dumps(facts, indent=1), encoding="utf-8")
     part.replace(path)

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import typer
 
 from maskcls.errors import UserError
+from maskcls.printable import encoding_of, printable
 
 
 def run_command(command: Callable[..., Any]) -> NoReturn:
@@ -43,16 +44,18 @@ def run_command(command: Callable[..., Any]) -> NoReturn:
 
 def fail(message: str) -> NoReturn:
     """Say what is wrong on stderr, in one line, and exit with status 2."""
-    print(f"error: {message}", file=sys.stderr)
+    line = printable(" ".join(message.split()), encoding_of(sys.stderr))
+    print(f"error: {line}", file=sys.stderr)
     sys.exit(2)
 
 
 def say(message: str = "") -> None:
     """One line to stdout, at once: what is read through a pipe must not lag behind the work.
 
+    Nothing in it acts upon a terminal: names, questions and errors come out of databases that others write into.
     Nobody reading any more (a closed terminal, ``| head``) is no reason to lose the work: from then on it is silent.
     """
     try:
-        print(message, flush=True)
+        print(printable(message, encoding_of(sys.stdout)), flush=True)
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes it again at its end

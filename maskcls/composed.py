@@ -55,7 +55,7 @@ def read_members(model: Path) -> tuple[Member, ...]:
     if not model.is_file():
         return (_member(model, None),)
     try:
-        table = tomllib.loads(model.read_text()).get("compose")
+        table = tomllib.loads(model.read_text(encoding="utf-8-sig")).get("compose")
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"The composed model {model} cannot be read: {one_line(error).rstrip('.')}.") from None
     if not isinstance(table, dict) or sorted(table) != sorted(PARTS):

@@ -98,7 +98,7 @@ def finished_result(folder: Path, config: TrainConfig, origin: dict[str, Any]) -
         raise UserError(f"{folder} holds another run: {name} is {there} there and {now} now. Choose another -o.")
     if (folder / "resume.pt").exists() or not (folder / "history.json").exists():
         return None
-    history = json.loads((folder / "history.json").read_text())
+    history = json.loads((folder / "history.json").read_text(encoding="utf-8"))
     return Result(tuple(Evaluation.from_dict(values) for values in history), len(history), config.keep)
 
 

@@ -17,7 +17,7 @@ def network_filesystem(folder: Path) -> str | None:
     """The type of the network file system that ``folder`` lies on; None when it is a local one."""
     folder = folder.resolve()
     best, kind = Path(), ""
-    for line in MOUNTS.read_text().splitlines() if MOUNTS.exists() else []:
+    for line in MOUNTS.read_text(encoding="utf-8", errors="surrogateescape").splitlines() if MOUNTS.exists() else []:
         _, place, found, *_ = line.split()
         mount = Path(re.sub(r"\\(\d{3})", lambda code: chr(int(code[1], 8)), place))
         if folder.is_relative_to(mount) and len(mount.parts) >= len(best.parts):  # a later one lies over an earlier

@@ -61,7 +61,7 @@ def show_plan(setup: Setup, limits: Limits, finished: int, workers: int) -> None
     say(f"  device    {describe_device(setup.device)}{at_once}")
     for role, knobs in (("compared", study.scientific), ("tuned", study.nuisance)):
         if knobs:
-            say(f"  {role:9s} {'; '.join(f'{name} {describe_knob(knob)}' for name, knob in knobs.items())}")
+            say(f"  {role:9s} {'; '.join(f'{name} {describe_knob(name, knob)}' for name, knob in knobs.items())}")
     say(f"  pruning   {_pruning(setup)}")
     if stored.warm:
         sources = Counter(warm["from"] for warm in stored.warm)

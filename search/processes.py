@@ -41,7 +41,7 @@ def _machine() -> str:
 
     A host name does not: containers share one, and a restarted container has another.
     """
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
     return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
 
 
@@ -51,7 +51,7 @@ def start_time(pid: int) -> int | None:
     None when there is no such process, or when it has ended and its parent has not heard of it yet.
     """
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
     fields = stat.rpartition(")")[2].split()

@@ -4,6 +4,7 @@ Later commands need the stored name only, and no study file.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +12,8 @@ import optuna
 
 from maskcls.config import TrainConfig, make_config
 from maskcls.errors import UserError
-from search.space import is_larger
-from search.study import Pruner, Sampler, Study, describe_knob, knob_from_json, knob_to_json
+from search.space import is_larger, is_same
+from search.study import Knob, Pruner, Sampler, Study, describe_knob, knob_from_json, knob_to_json
 
 KEY = "study"
 """The study attribute that holds the document. It is written last: a study without it is not made yet."""
@@ -82,6 +83,7 @@ class Stored:
             baseline=values["baseline"],
             synthetic=values["synthetic"],
             **_tools(values),
+            is_stored=True,
         )
         shared = ("data", "split", "weights", "weights_option", "label_fixes", "skip_unreadable", "seed")
         return Stored(
@@ -125,7 +127,7 @@ def is_whole(study: optuna.Study) -> bool:
 
 def check_same(stored: Stored, wanted: Stored, name: str) -> None:
     """Raise UserError, with both values, when the command asks for another study than the stored one."""
-    there, here = _facts(stored), _facts(wanted)
+    there, here = _facts(stored, stored.study.space), _facts(wanted, stored.study.space)
     for fact in sorted(there.keys() | here.keys(), key=_importance):
         if there.get(fact) != here.get(fact):
             remedy = "" if stored.confirmation else ", or a new --name"
@@ -136,14 +138,19 @@ def check_same(stored: Stored, wanted: Stored, name: str) -> None:
             )
 
 
-def _facts(stored: Stored) -> dict[str, Any]:
-    """One flat table of what must agree. The photos count, not where they lie or how the weights were asked for."""
+def _facts(stored: Stored, written: Mapping[str, Knob]) -> dict[str, Any]:
+    """One flat table of what must agree. The photos count, not where they lie or how the weights were asked for.
+
+    ``written``: the stored study's knobs, which may be written otherwise than the same ones here.
+    """
     values = stored.to_json()
     facts = {name: values[name] for name in ("synthetic", "weights", "split", "seed")}
     facts |= values["fixed"]
     study = stored.study
     for role, knobs in (("compared", study.scientific), ("tuned", study.nuisance)):
-        facts |= {name: f"{role}, {describe_knob(knob)}" for name, knob in knobs.items()}
+        for name, knob in knobs.items():
+            is_the_same = name in written and is_same(name, written[name], knob)
+            facts[name] = f"{role}, {describe_knob(name, written[name] if is_the_same else knob)}"
     return facts
 
 
@@ -152,7 +159,7 @@ def _is_searched(fact: str, stored: Stored, wanted: Stored) -> bool:
     there, here = stored.study.space, wanted.study.space
     if (fact in stored.study.scientific) != (fact in wanted.study.scientific):
         return False
-    return fact in there and fact in here and is_larger(there[fact], here[fact])
+    return fact in there and fact in here and is_larger(fact, there[fact], here[fact])
 
 
 def _importance(fact: str) -> tuple[bool, str]:

@@ -7,13 +7,15 @@ comparison is fair; its *fixed* knobs are the same in every trial. Without scien
 import importlib.util
 import itertools
 import math
+import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import InitVar, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from maskcls.config import KNOBS, make_config
+from maskcls.config import KNOBS, canonical, canonical_or_same, make_config
 from maskcls.errors import UserError, nearest, one_line
+from search.plain import named, plain, plain_values
 
 NEVER_SEARCHED = (
     *("task", "seed", "split_seed", "valid_share", "judge_round", "people"),
@@ -21,8 +23,8 @@ NEVER_SEARCHED = (
 )
 """Trials that differ in these cannot be compared."""
 
-MOST_COMBINATIONS = 1024
-"""Of Choices that are tried out together when a study is written: one that cannot be would fail in its trials."""
+PROBED = (0.5, 0.137, 0.871)
+"""Where in a range, beside its ends, values are tried out when a study is written; none of them is a round number."""
 
 STRETCHES = 4
 """Levels that a scientific range is divided into."""
@@ -115,9 +117,16 @@ class Study:
     """Whether the study is about the synthetic photos; then it needs no data and has no preview."""
     sampler: Sampler = Sampler("auto")
     pruner: Pruner = Pruner("rungs")
+    is_stored: InitVar[bool] = False
+    """Read from a database, which may hold what is refused today and still has to be shown: it is not checked again."""
 
-    def __post_init__(self) -> None:
-        _check(self)
+    def __post_init__(self, is_stored: bool) -> None:
+        if not is_stored:
+            _make_plain(self)
+            _check(self)
+        for part in ("fixed", "baseline"):  # in one form, however the file or an earlier version writes a value
+            values = getattr(self, part)
+            object.__setattr__(self, part, {name: canonical_or_same(name, value) for name, value in values.items()})
 
     @property
     def space(self) -> dict[str, Knob]:
@@ -125,10 +134,61 @@ class Study:
         return {**self.scientific, **self.nuisance}
 
 
-def _check(study: Study) -> None:
+def _make_plain(study: Study) -> None:
+    """What the file holds as plain Python values. Raises UserError for what has none, such as a function."""
+    found: dict[str, Any] = {
+        "question": plain("question", study.question),
+        "fixed": plain_values("fixed", study.fixed),
+        "baseline": plain_values("baseline", study.baseline),
+        "synthetic": plain("synthetic", study.synthetic),
+    }
+    for role in ("scientific", "nuisance", "preview"):
+        found[role] = {name: _plain_knob(name, knob) for name, knob in named(role, getattr(study, role)).items()}
     for word, kind in (("sampler", Sampler), ("pruner", Pruner)):
-        if not isinstance(getattr(study, word), kind):
-            raise UserError(f'{word} is {kind.__name__}("name", ...), not {getattr(study, word)!r}.')
+        tool = getattr(study, word)
+        if not isinstance(tool, kind):
+            raise UserError(f'{word} is {kind.__name__}("name", ...), not {tool!r}.')
+        arguments = {name: plain(f"The {word}'s {name}", value) for name, value in tool.arguments.items()}
+        found[word] = kind(str(plain(word, tool.name)), **arguments)
+    if not isinstance(found["question"], str) or not found["question"].strip():
+        raise UserError(f"question is a sentence that ends with a question mark, not {study.question!r}.")
+    if not isinstance(found["synthetic"], bool):
+        raise UserError(f"synthetic is True or False, not {study.synthetic!r}.")
+    for name, value in found.items():
+        object.__setattr__(study, name, value)
+
+
+def _plain_knob(name: str, knob: Any) -> Any:
+    """A knob of plain values; a value of ``preview`` as itself."""
+    match knob:
+        case Float(low, high, log):
+            return Float(float(_end(name, knob, low)), float(_end(name, knob, high)), _flag(name, log))
+        case Int(low, high, log):
+            ends = (_end(name, knob, low), _end(name, knob, high))
+            if not all(math.isfinite(end) and end == round(end) for end in ends):
+                raise UserError(f"{name}: the ends of an Int are whole numbers, not {knob}.")
+            return Int(int(ends[0]), int(ends[1]), _flag(name, log))
+        case Choice(options) | Subset(options):
+            return type(knob)(*(plain(name, option) for option in options))
+        case _:
+            return plain(name, knob)
+
+
+def _end(name: str, knob: Float | Int, value: Any) -> float:
+    found = plain(name, value)
+    if isinstance(found, bool) or not isinstance(found, int | float):
+        raise UserError(f"{name}: a range goes from one number to another, not {knob}.")
+    return found
+
+
+def _flag(name: str, value: Any) -> bool:
+    found = plain(name, value)
+    if not isinstance(found, bool):
+        raise UserError(f"{name}: log is True or False, not {value!r}.")
+    return found
+
+
+def _check(study: Study) -> None:
     for name, knob in study.space.items():
         _check_knob(name, knob)
         if name in NEVER_SEARCHED:
@@ -142,14 +202,20 @@ def _check(study: Study) -> None:
         differing = ", ".join(sorted(study.baseline.keys() ^ study.space.keys()))
         raise UserError(f"The baseline names every scientific and nuisance knob and no other; see {differing}.")
     for name, knob in study.space.items():
-        if not contains(knob, study.baseline[name]):
+        if not contains(name, knob, study.baseline[name]):
             raise UserError(f"The baseline's {name}, {study.baseline[name]!r}, is outside of {knob}.")
     make_config({**study.fixed, **study.baseline})
-    choices = {name: knob.options for name, knob in study.space.items() if isinstance(knob, Choice)}
-    for options in itertools.islice(itertools.product(*choices.values()), MOST_COMBINATIONS):
-        make_config({**study.fixed, **study.baseline, **dict(zip(choices, options, strict=True))})
+    _check_together(study)
     if study.preview:
         preview_of(study)
+
+
+def _check_together(study: Study) -> None:
+    """Any two knobs at any of their probed values: the rules of TrainConfig are about one knob or two."""
+    probed = {name: _probed(knob) for name, knob in study.space.items()}
+    for names in (*((name,) for name in probed), *itertools.combinations(probed, 2)):
+        for values in itertools.product(*(probed[name] for name in names)):
+            make_config({**study.fixed, **study.baseline, **dict(zip(names, values, strict=True))})
 
 
 def preview_of(study: Study) -> Study:
@@ -162,7 +228,7 @@ def preview_of(study: Study) -> Study:
     if unknown or study.preview.keys() - knobs.keys() & study.space.keys():
         raise UserError("preview gives other knobs for searched knobs and other values for fixed ones.")
     baseline = {
-        name: value if contains(knobs.get(name, study.space[name]), value) else _first(knobs[name])
+        name: value if contains(name, knobs.get(name, study.space[name]), value) else _first(knobs[name])
         for name, value in study.baseline.items()
     }
     return replace(
@@ -210,32 +276,71 @@ def _check_knob(name: str, knob: Knob) -> None:
         case Float(low, high, log) | Int(low, high, log):
             if not low < high or (log and low <= 0):
                 raise UserError(f"{name}: a range goes from a lower to a higher value (above 0 if log), not {knob}.")
-            members: tuple[Any, ...] = (low, high)
+            _check_range(name, knob)
         case Choice(options):
             if not all(isinstance(option, str | int | float | bool | tuple | list) for option in options):
                 raise UserError(f"{name}: options are numbers, words or tuples of them, not {options!r}.")
             if len(options) < 2 or len({encode(option) for option in options}) < len(options):
                 raise UserError(f"{name}: a Choice has at least two different options, not {options!r}.")
-            members = options
+            _check_options(name, options)
         case Subset(names):
-            members = (names,)
             if not names or len(set(names)) < len(names):
                 raise UserError(f"{name}: a Subset names at least one member, all different, not {names!r}.")
+            canonical(name, names)
         case _:
             raise UserError(f"{name} must be a Float, Int, Choice or Subset, not {knob!r}.")
-    for member in members:
-        make_config({name: member})
 
 
-def contains(knob: Knob, value: Any) -> bool:
-    """Whether the knob can take this value."""
+def _check_range(name: str, knob: Float | Int) -> None:
+    """Every value of the range is one that the knob can have, by its ends and some in between."""
+    low, high, *between = _probed(knob)
+    canonical(name, low)
+    canonical(name, high)
+    for value in between:
+        try:
+            canonical(name, value)
+        except UserError as error:
+            if canonical_or_same(name, round(value)) == round(value):
+                hint = f"{name} takes whole numbers only; write Int({low:g}, {high:g}), not {knob}."
+                raise UserError(hint) from None
+            raise UserError(f"{name} cannot have all values of {knob}: {error}") from None
+
+
+def _check_options(name: str, options: tuple[Any, ...]) -> None:
+    """No level stands there twice in two spellings: half of the trials would ask whether 16 is better than 16."""
+    seen: dict[Any, Any] = {}
+    for option in options:
+        value = canonical(name, option)
+        if value in seen:
+            raise UserError(f"{name}: a Choice has different options, and {seen[value]!r} is the same as {option!r}.")
+        seen[value] = option
+
+
+def _probed(knob: Knob) -> list[Any]:
+    """Values to try out: every option, none and all of a Subset, of a range its ends and some in between."""
+    match knob:
+        case Float(low, high, log) | Int(low, high, log):
+            ends = (math.log(low), math.log(high)) if log else (low, high)
+            between = [ends[0] + share * (ends[1] - ends[0]) for share in PROBED]
+            drawn = [math.exp(value) if log else value for value in between]
+            return [low, high, *(map(round, drawn) if isinstance(knob, Int) else drawn)]
+        case Choice(options):
+            return list(options)
+        case Subset(names):
+            return [(), names]
+
+
+def contains(name: str, knob: Knob, value: Any) -> bool:
+    """Whether the knob of this name can take this value, however that is written."""
+    found = canonical_or_same(name, value)
     match knob:
         case Float(low, high) | Int(low, high):
-            return isinstance(value, int | float) and low <= value <= high
+            is_number = isinstance(found, int | float) and math.isfinite(found)
+            return is_number and low <= found <= high and (isinstance(knob, Float) or found == round(found))
         case Choice(options):
-            return encode(value) in {encode(option) for option in options}
+            return any(found == canonical_or_same(name, option) for option in options)
         case Subset(names):
-            return set(value) <= set(names)
+            return isinstance(found, list | tuple) and set(found) <= set(names)
 
 
 def encode(option: Any) -> str | int | float | bool:
@@ -246,13 +351,18 @@ def encode(option: Any) -> str | int | float | bool:
     return option
 
 
-def describe_knob(knob: Knob) -> str:
+def describe_option(name: str, option: Any) -> str:
+    """The option in its one form: ``32`` of an image size that is written as (32, 32)."""
+    return str(encode(canonical_or_same(name, option)))
+
+
+def describe_knob(name: str, knob: Knob) -> str:
     """``1e-05 to 0.003 (log)``, ``0.0 | 0.7``, ``any of gaussian, cutmix``."""
     match knob:
         case Float(low, high, log) | Int(low, high, log):
             return f"{low:g} to {high:g}{' (log)' if log else ''}"
         case Choice(options):
-            return " | ".join(str(encode(option)) for option in options)
+            return " | ".join(describe_option(name, option) for option in options)
         case Subset(names):
             return f"any of {', '.join(names)}"
 
@@ -295,20 +405,21 @@ def knob_from_json(values: dict[str, Any]) -> Knob:
 def load_study(name: str) -> Study:
     """STUDY of ``studies/<name>.py``, or of the file that ``name`` is the path of."""
     path = Path(name) if name.endswith(".py") else STUDIES / f"{name}.py"
-    if not path.is_file() or path.stem.startswith("_"):
-        if name.endswith(".py"):
-            raise UserError(f"There is no study file {name}.")
+    if name.endswith(".py"):
+        _check_file(path)
+    elif not path.is_file() or name.startswith("_"):
         known = known_studies()
         raise UserError(f"No study named {name!r} in studies/.{nearest(name, known)} There are: {', '.join(known)}.")
     spec = importlib.util.spec_from_file_location(f"study_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where a dataclass in the file looks for the names of its types
     try:
         spec.loader.exec_module(module)
     except UserError as error:
         raise UserError(f"{path.name}: {error}") from None
-    except Exception as error:  # whatever a file of the user's own may raise
+    except (Exception, SystemExit) as error:  # whatever a file of the user's own may raise
         raise UserError(
             f"The study file {path} cannot be loaded: {type(error).__name__}: {one_line(error)}."
         ) from error
@@ -316,6 +427,16 @@ def load_study(name: str) -> Study:
     if not isinstance(study, Study):
         raise UserError(f"The study file {path} must define STUDY = Study(...).")
     return study
+
+
+def _check_file(path: Path) -> None:
+    """Raise UserError when there is no such file, and say what is there instead."""
+    if path.is_symlink() and not path.exists():
+        raise UserError(f"The study file {path} is a link to {path.readlink()}, which is not there.")
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is no study file but a folder; give the file's path.")
+    if not path.exists():
+        raise UserError(f"There is no study file {path}.")
 
 
 def known_studies() -> list[str]:

@@ -94,7 +94,7 @@ class Heart(threading.Thread):
 
 def main() -> None:
     """Work until there is nothing left to do or the supervisor says stop; the exit status is for its eyes only."""
-    teller = Teller(os.fdopen(int(sys.argv[1]), "w"))
+    teller = Teller(os.fdopen(int(sys.argv[1]), "w", encoding="utf-8"))
     lines = _lines(sys.stdin.fileno())
     line = next(lines, None)
     if line is None:  # the supervisor found out that there is nothing to do, or died
