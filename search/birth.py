@@ -6,14 +6,15 @@ import optuna
 from optuna.storages import RDBStorage
 
 from maskcls.cli import say
-from maskcls.provenance import commit, versions
+from maskcls.decode import DECODER
 from search import warm_starts
+from search.changes import birth_facts, changes_since_birth, show_changes
 from search.grow import check_grown, check_is_copy, copy_trials, widened
 from search.limits import count_finished
 from search.notes import show_study
 from search.objective import Setup
 from search.orders import Order
-from search.plan import show_estimate, show_plan
+from search.plan import check_sizes, show_estimate, show_plan
 from search.storage import create_study, exclusive, has_study, load_study
 from search.stored import GROWN_FROM, KEY, Stored, check_same, is_whole, read_search, read_stored
 from search.trials import requeue_lost
@@ -27,6 +28,8 @@ def find_or_make(setup: Setup, storage: RDBStorage, order: Order) -> None:
     setup.stored = _as_it_will_be(setup, storage, study, order)
     limits = order.asked()
     show_plan(setup, limits, finished, order.workers)
+    show_changes(changes_since_birth(study, decoder=DECODER) if study is not None else "")
+    check_sizes(setup)
     show_estimate(setup, setup.dataset(setup.baseline), limits.n_trials - finished, order.workers)
     say()
     with exclusive(storage, setup.name):  # another first command may have got as far
@@ -85,7 +88,7 @@ def _make(setup: Setup, storage: RDBStorage, grown_from: optuna.Study | None) ->
     if has_study(storage, setup.name):
         optuna.delete_study(study_name=setup.name, storage=storage)
     origin = {GROWN_FROM: grown_from.study_name if grown_from is not None else None}
-    facts = {"question": setup.stored.study.question, "commit": commit(), "versions": versions(), **origin}
+    facts = {"question": setup.stored.study.question, **birth_facts(decoder=DECODER), **origin}
     study = create_study(storage, setup.name, facts)
     if grown_from is not None:
         copy_trials(grown_from, study, setup.stored.study, setup.runs)

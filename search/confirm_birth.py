@@ -3,6 +3,7 @@
 Who is trained again is decided once, by the first command; more repeats may be asked for at any time.
 """
 
+import os
 from dataclasses import replace
 
 import optuna
@@ -12,7 +13,8 @@ from maskcls.cli import say
 from maskcls.config import change
 from maskcls.dataset import Table, in_round
 from maskcls.errors import UserError
-from maskcls.provenance import commit, versions
+from maskcls.files import MOST_BYTES
+from search.changes import birth_facts
 from search.finalists import choose
 from search.notes import show_study
 from search.rounds import SUFFIX, Plan
@@ -25,6 +27,12 @@ from search.trials import requeue_lost
 def find(storage: RDBStorage, of: str) -> optuna.Study | None:
     """The confirmation of a study; None while it has none. Raises UserError when its name is taken."""
     name = of + SUFFIX
+    size = len(os.fsencode(name))
+    if size > MOST_BYTES:
+        raise UserError(
+            f"The confirmation would be stored as {name!r}, and {size} bytes are too many for a folder's name (at most"
+            f" {MOST_BYTES}). Copy the study under a shorter name (search.run --name NEW --from OLD) and confirm that."
+        )
     if not has_study(storage, name) or not is_whole(load_study(storage, name)):
         return None
     found = load_study(storage, name)
@@ -128,7 +136,7 @@ def _update(study: optuna.Study, wanted: Stored) -> None:
 def _make(storage: RDBStorage, name: str, wanted: Stored) -> None:
     if has_study(storage, name):  # cut off before it had its document
         optuna.delete_study(study_name=name, storage=storage)
-    facts = {"question": wanted.study.question, "commit": commit(), "versions": versions()}
+    facts = {"question": wanted.study.question, **birth_facts()}
     study = create_study(storage, name, facts)
     show_study(study, wanted)
     study.set_user_attr(KEY, wanted.to_json())

@@ -1,5 +1,6 @@
 """python -m search.delete: remove a study, its folder and its pictures, after asking; nothing of any other study."""
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,6 +9,7 @@ import typer
 
 from maskcls.cli import run_command, say
 from maskcls.errors import UserError
+from maskcls.printable import one_printable_line
 
 if TYPE_CHECKING:
     import optuna
@@ -36,7 +38,7 @@ def main(
     for one in found:
         _describe(one, runs)
     names = " and ".join(one.study_name for one in found)
-    if not yes and not typer.confirm(f"Delete study {names} for good?"):
+    if not yes and not typer.confirm(f"Delete study {one_printable_line(names)} for good?"):
         say("Nothing was deleted.")
         return 1
     for one in reversed(found):  # a confirmation first: it is nothing without its study
@@ -79,7 +81,7 @@ def _check_nobody_runs(study: "optuna.Study", runs: Path) -> None:
         who = "; ".join(f"trial {run['trial']} on {run['host']}, process {run['pid']} ({run['slot']})" for run in alive)
         raise UserError(f"Study {study.study_name!r} is running: {who}. Stop that first (Ctrl-C in its terminal).")
     logs = runs / study.study_name / "logs"  # which every worker holds, between its trials too
-    if logs.is_dir() and is_held(logs):
+    if os.path.isdir(logs) and is_held(logs):  # noqa: PTH112 - pathlib's raises for a name too long for a folder
         raise UserError(f"Workers of study {study.study_name!r} are up. Stop that first (Ctrl-C in its terminal).")
 
 

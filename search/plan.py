@@ -7,10 +7,13 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+import torch
+
 from maskcls.cli import say
-from maskcls.config import TrainConfig
+from maskcls.config import TrainConfig, change
 from maskcls.dataset import Dataset
-from maskcls.errors import some
+from maskcls.errors import UserError, some
+from maskcls.model import build_model
 from maskcls.numerics import describe_device
 from maskcls.speed import measure_speed
 from maskcls.split import missing_classes
@@ -19,12 +22,12 @@ from search.live import duration
 from search.objective import Setup
 from search.policy import Policy
 from search.stored import Stored
-from search.study import Choice, Study, describe_knob
+from search.study import Choice, Float, Int, Study, describe_knob, probed
 
 LONG_SECONDS = 6 * 3600
 """A study that would take longer is told what would shorten it."""
 
-STRUCTURAL = ("backbone", "heads")
+STRUCTURAL = ("backbone", "heads", "image_size")
 """Searched knobs that decide what a step costs, and whether it can be built at all."""
 
 
@@ -80,13 +83,28 @@ def _pruning(setup: Setup) -> str:
     return Policy(stored.study, stored.seed).describe_pruning(setup.num_evaluations)
 
 
+def check_sizes(setup: Setup) -> None:
+    """Raise UserError where a range of image_size has sizes that a backbone cannot take; nothing is computed."""
+    knob = setup.stored.study.space.get("image_size")
+    if not isinstance(knob, Float | Int):
+        return  # the sizes of a Choice are all built for the estimate
+    for config in _variants(setup.stored):
+        for size in probed(knob):
+            try:
+                with torch.device("meta"):
+                    build_model(change(config, image_size=size), None)
+            except UserError as error:
+                raise UserError(f"{error} Make image_size a Choice of sizes that {config.backbone} takes.") from None
+
+
 def show_estimate(setup: Setup, data: Dataset, num_left: int, workers: int) -> None:
     """Time for the trials left, from a few real steps of every backbone; builds each, so that none fails later."""
     seconds = []
     for config in _variants(setup.stored):
         config = setup.resolve(config)
-        speed = measure_speed(config, data, setup.device, setup.weights.file(config.backbone))
-        seconds.append(speed.seconds(config, data))
+        photos = data if config.image_size == setup.baseline.image_size else setup.dataset(config)
+        speed = measure_speed(config, photos, setup.device, setup.weights.file(config.backbone))
+        seconds.append(speed.seconds(config, photos))
     mean = statistics.mean(seconds)
     total = mean * math.ceil(num_left / workers)  # side by side
     say(f"  time      about {duration(mean)} a trial, {duration(total)} for {num_left} if none is pruned")
@@ -98,9 +116,9 @@ def _variants(stored: Stored) -> Iterator[TrainConfig]:
     """The baseline with every combination of the knobs that decide what a step costs."""
     study = stored.study
     searched = {name: study.space[name] for name in STRUCTURAL if name in study.space}
-    options = [knob.options for knob in searched.values() if isinstance(knob, Choice)]
-    for values in itertools.product(*options):
-        yield stored.config({**study.baseline, **dict(zip(searched, values, strict=True))})
+    options = {name: knob.options for name, knob in searched.items() if isinstance(knob, Choice)}
+    for values in itertools.product(*options.values()):
+        yield stored.config({**study.baseline, **dict(zip(options, values, strict=True))})
 
 
 def _shorter(study: Study) -> str:

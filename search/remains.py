@@ -11,6 +11,7 @@ import optuna
 from optuna.storages import RDBStorage
 
 from maskcls.errors import UserError
+from maskcls.files import MOST_BYTES, cut
 from search.storage import backend_of, default_url, has_study, is_there, load_study, open_storage
 from search.stored import KEY
 
@@ -95,7 +96,8 @@ def set_aside(folder: Path) -> None:
     if folder.is_symlink():
         folder.unlink()  # somebody put the link there; what it leads to is theirs
         return
-    folder.rename(folder.with_name(f"{TRASH}{folder.name}{TRASH}{os.getpid()}"))
+    end = f"{TRASH}{os.getpid()}"
+    folder.rename(folder.with_name(cut(f"{TRASH}{folder.name}", MOST_BYTES - len(end)) + end))
 
 
 def empty_trash(runs: Path) -> None:

@@ -12,6 +12,7 @@ import typer
 from maskcls.cli import run_command, say
 from maskcls.config import parse_assignment
 from maskcls.errors import UserError
+from maskcls.files import check_folder
 from search.slots import find_gpus, make_slots
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 NAME_CHARACTERS = "letters, digits, '.', '_' and '-'"
 LONGEST_NAME = 100
+MOST_NAME_BYTES = 180
+"""A folder's name has 255 bytes at most, and the study's confirmation and what is being deleted add to it."""
+LARGEST_SEED = 2**31 - 1
 TAKEN_NAMES = ("cache", "artifacts", "studies.db", "synthetic")
 """What else lies in the runs folder begins with one of these."""
 
@@ -60,7 +64,9 @@ def main(
         list[str] | None, typer.Option("--set", help="KEY=VALUE: fix a knob of the training config. May repeat.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name to store the study under. Default: the study's.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the sampler and of every trial's training.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=LARGEST_SEED, help="Of the sampler and of every trial's training.")
+    ] = 0,
     timeout: Annotated[float | None, typer.Option(min=0, help="Seconds after which to stop; resumable.")] = None,
     max_epochs: Annotated[
         float | None, typer.Option(min=0, help="Begin no trial once all have trained for so many epochs together.")
@@ -94,6 +100,7 @@ def main(
         data = None  # the study brings its own photos; only an explicit --data means others
     is_preview = data is None and not document.synthetic
     chosen = _arrange(document, is_preview, data, set_ or [], people)
+    check_folder(runs, "--runs")
     stored_as = _check_name(name or Path(study).stem + ("-preview" if is_preview else ""))
     if from_ is not None and name is None:
         raise UserError("--from copies a study under a new name; give it by --name.")
@@ -131,10 +138,11 @@ def _check_name(name: str) -> str:
     """The name is a folder's too."""
     if not name.strip(".") or not all(letter.isalnum() or letter in "._-" for letter in name):
         raise UserError(f"A study's name is made of {NAME_CHARACTERS}, not {name!r}. Use --name.")
-    if len(name) > LONGEST_NAME or name.startswith(TAKEN_NAMES):
+    size = len(os.fsencode(name))
+    if len(name) > LONGEST_NAME or size > MOST_NAME_BYTES or name.startswith(TAKEN_NAMES):
         raise UserError(
-            f"A study's name names its folder too: at most {LONGEST_NAME} characters, and not beginning with"
-            f" {', '.join(TAKEN_NAMES)}. Use another --name than {name!r}."
+            f"A study's name names its folder too: at most {LONGEST_NAME} characters and {MOST_NAME_BYTES} bytes, and"
+            f" not beginning with {', '.join(TAKEN_NAMES)}. Use another --name than {name!r} ({size} bytes)."
         )
     return name
 

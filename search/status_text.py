@@ -8,6 +8,7 @@ from typing import Any
 
 from maskcls.cli import say
 from maskcls.errors import one_line, some
+from maskcls.printable import one_printable_line
 from search.live import describe_values, duration, is_terminal
 from search.standing import STATES
 from search.tables import show_table
@@ -57,7 +58,7 @@ def _question(study: Found) -> str:
 
 def show_standing(found: Found) -> None:
     """One study from its question to its failures."""
-    say(f"Study {found['name']}: {_question(found)}")
+    say(f"Study {one_printable_line(found['name'])}: {_question(found)}")
     if found["synthetic"]:
         say("  SYNTHETIC PHOTOS: says nothing about faces.")
     facts = {

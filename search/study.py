@@ -212,7 +212,7 @@ def _check(study: Study) -> None:
 
 def _check_together(study: Study) -> None:
     """Any two knobs at any of their probed values: the rules of TrainConfig are about one knob or two."""
-    probed = {name: _probed(knob) for name, knob in study.space.items()}
+    probed = {name: probed(knob) for name, knob in study.space.items()}
     for names in (*((name,) for name in probed), *itertools.combinations(probed, 2)):
         for values in itertools.product(*(probed[name] for name in names)):
             make_config({**study.fixed, **study.baseline, **dict(zip(names, values, strict=True))})
@@ -293,7 +293,7 @@ def _check_knob(name: str, knob: Knob) -> None:
 
 def _check_range(name: str, knob: Float | Int) -> None:
     """Every value of the range is one that the knob can have, by its ends and some in between."""
-    low, high, *between = _probed(knob)
+    low, high, *between = probed(knob)
     canonical(name, low)
     canonical(name, high)
     for value in between:
@@ -316,7 +316,7 @@ def _check_options(name: str, options: tuple[Any, ...]) -> None:
         seen[value] = option
 
 
-def _probed(knob: Knob) -> list[Any]:
+def probed(knob: Knob) -> list[Any]:
     """Values to try out: every option, none and all of a Subset, of a range its ends and some in between."""
     match knob:
         case Float(low, high, log) | Int(low, high, log):
