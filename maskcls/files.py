@@ -7,7 +7,6 @@ from pathlib import Path
 
 from maskcls.errors import UserError
 
-
 MOST_BYTES = 255
 """Of a file's name on every usual file system; a letter is up to four."""
 

@@ -30,7 +30,8 @@ def one_printable_line(text: str, encoding: str = "utf-8") -> str:
 
 def encoding_of(stream: TextIO | None) -> str:
     """What the stream takes; a closed one takes anything."""
-    return getattr(stream, "encoding", None) or "utf-8"
+    behind = getattr(stream, "rich_proxied_file", stream)  # a live table stands before the terminal, and does not say
+    return getattr(behind, "encoding", None) or "utf-8"
 
 
 def _has(encoding: str, letter: str) -> bool:

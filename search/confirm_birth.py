@@ -50,7 +50,7 @@ def document(searched: optuna.Study, stored: Stored, there: optuna.Study | None,
         _check_nobody_searches(searched)
         finalists = choose(searched.get_trials(deepcopy=False), stored, top, searched.study_name)
         plan = Plan(searched.study_name, finalists, top, repeats)
-        study = replace(stored.study, fixed={**stored.study.fixed, "keep": "last"})
+        study = replace(stored.study, fixed={**stored.study.fixed, "keep": "last"}, is_stored=True)
         return replace(stored, study=study, warm=(), confirmation=plan.to_json())
     begun = read_stored(there)
     _check_same_search(begun, stored, there.study_name)

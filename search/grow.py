@@ -33,6 +33,7 @@ def widened(stored: Stored, wanted: Stored) -> Stored:
         nuisance=_wider(there.nuisance, here.nuisance, _is_wider_range),
         sampler=here.sampler,
         pruner=here.pruner,
+        is_stored=True,
     )
     return replace(stored, study=study)
 
@@ -57,6 +58,7 @@ def check_grown(old: Stored, wanted: Stored, name: str) -> None:
         there,
         scientific=_wider(there.scientific, here.scientific, is_larger),
         nuisance=_wider(there.nuisance, here.nuisance, is_larger),
+        is_stored=True,
     )
     check_same(replace(old, study=study), wanted, name)
 

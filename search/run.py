@@ -142,7 +142,8 @@ def _check_name(name: str) -> str:
     if len(name) > LONGEST_NAME or size > MOST_NAME_BYTES or name.startswith(TAKEN_NAMES):
         raise UserError(
             f"A study's name names its folder too: at most {LONGEST_NAME} characters and {MOST_NAME_BYTES} bytes, and"
-            f" not beginning with {', '.join(TAKEN_NAMES)}. Use another --name than {name!r} ({size} bytes)."
+            f" not beginning with {', '.join(TAKEN_NAMES)}. Use another --name than {name!r} ({size} bytes); a study"
+            " that is stored under it goes on by --name NEW --from OLD."
         )
     return name
 

@@ -75,7 +75,7 @@ def show_standing(found: Found) -> None:
     if found["confirms"]:
         facts = {name: facts[name] for name in ("trials", "spent", "last event")}
     for name, text in facts.items():
-        say(f"  {name:<10}  {text}")
+        say(f"  {name:<10}  {one_printable_line(text)}")
     _show_running(found["running"], "search.confirm" if found["confirms"] else "search.run")
     _show_failures(found["failures"], found["interruptions"])
 

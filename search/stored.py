@@ -13,7 +13,7 @@ import optuna
 from maskcls.config import TrainConfig, make_config
 from maskcls.errors import UserError
 from search.space import is_larger, is_same
-from search.study import Knob, Pruner, Sampler, Study, describe_knob, knob_from_json, knob_to_json
+from search.study import Int, Knob, Pruner, Sampler, Study, describe_knob, knob_from_json, knob_to_json
 
 KEY = "study"
 """The study attribute that holds the document. It is written last: a study without it is not made yet."""
@@ -150,7 +150,8 @@ def _facts(stored: Stored, written: Mapping[str, Knob]) -> dict[str, Any]:
     for role, knobs in (("compared", study.scientific), ("tuned", study.nuisance)):
         for name, knob in knobs.items():
             is_the_same = name in written and is_same(name, written[name], knob)
-            facts[name] = f"{role}, {describe_knob(name, written[name] if is_the_same else knob)}"
+            whole = " (whole numbers)" if isinstance(knob, Int) else ""
+            facts[name] = f"{role}, {describe_knob(name, written[name] if is_the_same else knob)}{whole}"
     return facts
 
 

@@ -212,9 +212,9 @@ def _check(study: Study) -> None:
 
 def _check_together(study: Study) -> None:
     """Any two knobs at any of their probed values: the rules of TrainConfig are about one knob or two."""
-    probed = {name: probed(knob) for name, knob in study.space.items()}
-    for names in (*((name,) for name in probed), *itertools.combinations(probed, 2)):
-        for values in itertools.product(*(probed[name] for name in names)):
+    tried = {name: probed(knob) for name, knob in study.space.items()}
+    for names in (*((name,) for name in tried), *itertools.combinations(tried, 2)):
+        for values in itertools.product(*(tried[name] for name in names)):
             make_config({**study.fixed, **study.baseline, **dict(zip(names, values, strict=True))})
 
 
@@ -419,7 +419,11 @@ def load_study(name: str) -> Study:
         spec.loader.exec_module(module)
     except UserError as error:
         raise UserError(f"{path.name}: {error}") from None
-    except (Exception, SystemExit) as error:  # whatever a file of the user's own may raise
+    except SystemExit as error:
+        raise UserError(
+            f"The study file {path} ends the command (sys.exit, status {error.code}); take that out."
+        ) from None
+    except Exception as error:  # whatever a file of the user's own may raise
         raise UserError(
             f"The study file {path} cannot be loaded: {type(error).__name__}: {one_line(error)}."
         ) from error
