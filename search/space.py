@@ -42,18 +42,18 @@ def values_of(space: Mapping[str, Knob], params: Mapping[str, Any]) -> dict[str,
 
 
 def params_of(space: Mapping[str, Knob], values: Mapping[str, Any]) -> dict[str, Any]:
-    """The inverse of values_of."""
+    """The inverse of values_of; a value may be written in any way."""
     params: dict[str, Any] = {}
     for name, knob in space.items():
+        value = canonical_or_same(name, values[name])
         match knob:
             case Choice(options):
-                wanted = canonical_or_same(name, values[name])
-                same = (option for option in options if canonical_or_same(name, option) == wanted)
-                params[name] = encode(next(same, values[name]))
+                same = (option for option in options if canonical_or_same(name, option) == value)
+                params[name] = encode(next(same, value))
             case Subset(names):
-                params |= {f"{name}.{member}": member in values[name] for member in names}
+                params |= {f"{name}.{member}": member in value for member in names}
             case _:
-                params[name] = values[name]
+                params[name] = value
     return params
 
 
