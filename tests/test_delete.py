@@ -191,3 +191,20 @@ def test_emptying_the_trash_leaves_every_study_alone(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
     empty_trash(tmp_path)
     assert folders(tmp_path) == [".hidden", "a-b_c.d", "mine"]
+
+
+def test_a_study_whose_name_leaves_no_room_for_more_can_be_deleted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "名" * 84  # 252 of 255 bytes
+    make(tmp_path, name)
+    assert run(search.delete.main, "--study", name, "--runs", str(tmp_path), "--yes") == 0
+    assert names(tmp_path) == []
+    assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {"artifacts"}
+
+
+def test_a_study_whose_name_is_too_long_for_a_folder_can_be_deleted(tmp_path: Path) -> None:
+    name = "名" * 100
+    create_study(open_storage(default_url(tmp_path), create=True), name, {KEY: STORED.to_json()})
+    assert run(search.delete.main, "--study", name, "--runs", str(tmp_path), "--yes") == 0
+    assert names(tmp_path) == []
