@@ -24,11 +24,14 @@ import tomli_w
 
 from maskcls.config import TrainConfig, load_config
 from maskcls.errors import UserError, one_line
-from maskcls.files import link, write_atomically, write_text
+from maskcls.files import MOST_BYTES, cut, link, write_atomically, write_text
 from maskcls.labels import CLASS_NAMES, PARTS
 
 FILES = ("config.toml", "best.safetensors", "valid.npz")
 """What a trained model is."""
+
+LONGEST = MOST_BYTES - 50
+"""Bytes of a member's folder's name, which is made of two folders' names and gets an ending while it is written."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,7 @@ def save_composed(path: Path, folders: Mapping[str, Path], origin: Mapping[str, 
     and before the old ones go.
     """
     home = path.with_name(f"{path.stem}.parts")
-    names = {part: f"{part}-{folder.parent.name}-{folder.name}" for part, folder in folders.items()}
+    names = {part: cut(f"{part}-{folder.parent.name}-{folder.name}", LONGEST) for part, folder in folders.items()}
     for part, folder in folders.items():
         _link_model(folder, home / names[part])
     table = {part: f"{home.name}/{name}" for part, name in names.items()}

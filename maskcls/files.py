@@ -42,7 +42,7 @@ def write_text(path: Path, text: str) -> None:
     """The text as a file of its own, also where the old one has a second name."""
 
     def write(part: Path) -> None:
-        part.write_text(text, encoding="utf-8")
+        part.write_text(text, encoding="utf-8", errors="backslashreplace")  # of names that are no UTF-8
 
     write_atomically(path, write)
 
