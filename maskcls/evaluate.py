@@ -8,6 +8,7 @@ import typer
 
 from maskcls.cli import run_command, say
 from maskcls.errors import UserError
+from maskcls.files import check_folder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,6 +58,9 @@ def main(
     from maskcls.composed import read_members, task_of
     from maskcls.dataset import data_folder
 
+    check_folder(runs, "--runs")
+    if out is not None:
+        check_folder(out, "-o")
     members = read_members(model)
     splits = {member.origin.get("split") for member in members}
     split = splits.pop() if len(splits) == 1 else None

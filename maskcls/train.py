@@ -7,6 +7,7 @@ import typer
 
 from maskcls.cli import run_command, say
 from maskcls.config import TrainConfig, load_config, make_config, parse_assignment
+from maskcls.files import check_folder
 
 if TYPE_CHECKING:
     from maskcls.metrics import Scores
@@ -38,6 +39,8 @@ def main(
     """
     knobs, origin = load_config(config) if config else (TrainConfig(), {})
     knobs = make_config({**knobs.model_dump(), **dict(parse_assignment(text) for text in set_ or [])})
+    check_folder(out, "-o")
+    check_folder(runs, "--runs")
     from maskcls.dataset import data_folder, load_dataset, read_table
 
     table = read_table(data_folder(data, runs), knobs, label_fixes)

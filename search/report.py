@@ -10,6 +10,7 @@ import typer
 
 from maskcls.cli import run_command, say
 from maskcls.errors import UserError
+from maskcls.files import check_folder
 
 if TYPE_CHECKING:
     from search.report_blocks import Report
@@ -41,6 +42,8 @@ def main(
 
     if data is not None and not data.is_dir():
         raise UserError(f"There is no folder {data}; --data takes the folder with images/.")
+    if out is not None:
+        check_folder(out, "-o")
     found = load_study(open_storage(storage or default_url(runs), create=False), study)
     stored = read_search(found)
     options = Options(runs, storage, data, not no_photos, prior)

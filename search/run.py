@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from maskcls.cli import run_command, say
-from maskcls.config import parse_assignment
+from maskcls.config import make_config, parse_assignment
 from maskcls.errors import UserError
 from maskcls.files import check_folder
 from search.slots import find_gpus, make_slots
@@ -24,7 +24,6 @@ NAME_CHARACTERS = "letters, digits, '.', '_' and '-'"
 LONGEST_NAME = 100
 MOST_NAME_BYTES = 180
 """A folder's name has 255 bytes at most, and the study's confirmation and what is being deleted add to it."""
-LARGEST_SEED = 2**31 - 1
 TAKEN_NAMES = ("cache", "artifacts", "studies.db", "synthetic")
 """What else lies in the runs folder begins with one of these."""
 
@@ -64,9 +63,7 @@ def main(
         list[str] | None, typer.Option("--set", help="KEY=VALUE: fix a knob of the training config. May repeat.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name to store the study under. Default: the study's.")] = None,
-    seed: Annotated[
-        int, typer.Option(min=0, max=LARGEST_SEED, help="Of the sampler and of every trial's training.")
-    ] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the sampler and of every trial's training.")] = 0,
     timeout: Annotated[float | None, typer.Option(min=0, help="Seconds after which to stop; resumable.")] = None,
     max_epochs: Annotated[
         float | None, typer.Option(min=0, help="Begin no trial once all have trained for so many epochs together.")
@@ -100,6 +97,7 @@ def main(
         data = None  # the study brings its own photos; only an explicit --data means others
     is_preview = data is None and not document.synthetic
     chosen = _arrange(document, is_preview, data, set_ or [], people)
+    make_config({"seed": seed})
     check_folder(runs, "--runs")
     stored_as = _check_name(name or Path(study).stem + ("-preview" if is_preview else ""))
     if from_ is not None and name is None:

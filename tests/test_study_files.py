@@ -58,8 +58,8 @@ def test_a_file_in_another_encoding_is_told_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "hint"),
     [
-        (("--seed", "2147483648"), "--seed"),
-        (("--seed", "99999999999"), "less than or equal to 2147483647"),
+        (("--seed", "2147483648"), "seed must be less than 2147483648, not 2147483648"),
+        (("--seed", "99999999999"), "seed must be less than 2147483648, not 99999999999"),
         (("--runs", "link"), "--runs link: link is a link to /not/mounted, which is not there"),
         (("--runs", "link/below"), "link is a link to /not/mounted"),
         (("--runs", "mine.py"), "mine.py is a file, not a folder"),
