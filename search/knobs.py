@@ -88,6 +88,7 @@ def _flag(name: str, value: Any) -> bool:
 
 
 def check_knob(name: str, knob: Knob) -> None:
+    """Raise UserError, naming the knob, for one that TrainConfig has not, or that holds what it cannot have."""
     if name not in KNOBS:
         raise UserError(f"No knob named {name!r}.{nearest(name, KNOBS)} There are: {', '.join(KNOBS)}.")
     match knob:
@@ -141,7 +142,8 @@ def probed(knob: Knob) -> list[Any]:
             ends = (math.log(low), math.log(high)) if log else (low, high)
             between = [ends[0] + share * (ends[1] - ends[0]) for share in PROBED]
             drawn = [math.exp(value) if log else value for value in between]
-            return [low, high, *(map(round, drawn) if isinstance(knob, Int) else drawn)]
+            whole = [low + 1, high - 1, *map(round, drawn)]
+            return [low, high, *(whole if isinstance(knob, Int) else drawn)]
         case Choice(options):
             return list(options)
         case Subset(names):
@@ -177,8 +179,10 @@ def describe_option(name: str, option: Any) -> str:
 def describe_knob(name: str, knob: Knob) -> str:
     """``1e-05 to 0.003 (log)``, ``0.0 | 0.7``, ``any of gaussian, cutmix``."""
     match knob:
-        case Float(low, high, log) | Int(low, high, log):
+        case Float(low, high, log):
             return f"{low:g} to {high:g}{' (log)' if log else ''}"
+        case Int(low, high, log):
+            return f"{low} to {high}{' (log)' if log else ''}"
         case Choice(options):
             return " | ".join(describe_option(name, option) for option in options)
         case Subset(names):
