@@ -109,7 +109,9 @@ def compare(score: str, rounds: Rounds, ours: Rounds) -> tuple[str, bool]:
 def hardware() -> dict[str, str]:
     """What the numbers are of."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-    models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    models = [
+        line for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if line.startswith("model name")
+    ]
     name = models[0].split(":")[1].strip() if models else platform.machine()
     return {
         "cpu": f"{len(os.sched_getaffinity(0))} cores, {name}",

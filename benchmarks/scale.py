@@ -55,7 +55,7 @@ def timed(work: Callable[[], object], repeats: int) -> float:
 
 def anonymous_mib() -> float:
     """Memory of this process that is no file's."""
-    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    lines = Path("/proc/self/smaps_rollup").read_text(encoding="utf-8").splitlines()
     return sum(int(line.split()[1]) for line in lines if line.startswith("Anonymous:")) / 1024
 
 

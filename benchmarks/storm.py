@@ -78,7 +78,7 @@ def rage(command: list[str], log: Path, rng: random.Random, mean_seconds: float)
     starts = 0
     while True:
         starts += 1
-        with log.open("a") as file:
+        with log.open("a", encoding="utf-8") as file:
             supervisor = subprocess.Popen(command, env=environment, stdout=file, stderr=file)
         while supervisor.poll() is None:
             time.sleep(rng.uniform(0.2, 2 * mean_seconds))
@@ -89,7 +89,7 @@ def rage(command: list[str], log: Path, rng: random.Random, mean_seconds: float)
                 kills[alive[victim]] += 1
         if supervisor.returncode != -signal.SIGKILL:
             break
-    assert supervisor.returncode == 0, log.read_text()[-3000:]
+    assert supervisor.returncode == 0, log.read_text(encoding="utf-8")[-3000:]
     while processes(mark):  # orphans of killed supervisors end after their evaluation
         time.sleep(0.2)
     return kills, starts

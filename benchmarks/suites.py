@@ -155,7 +155,7 @@ def _until_nan(score_S: Floats) -> Curve:
 
 def our_task(file: Path) -> TableTask:
     """The curves of our own trainer, first training seed. Regret is in macro F1, as its noise is known in that."""
-    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     lines = [line for line in lines if line["seed"] == 0]
     num = max(len(line["curve"]) for line in lines)
     score_NS = np.array([[*line["curve"], *[math.nan] * (num - len(line["curve"]))] for line in lines])

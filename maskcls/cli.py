@@ -11,6 +11,7 @@ import typer
 
 from maskcls.errors import OutsideError, UserError
 from maskcls.paths import with_paths
+from maskcls.printable import encoding_of, printable
 from maskcls.redact import guard_tracebacks, redacted, redacted_words
 from maskcls.streams import mend
 
@@ -51,16 +52,18 @@ def run_command(command: Callable[..., Any]) -> NoReturn:
 
 def fail(message: str, status: int = 2) -> NoReturn:
     """Say what is wrong on stderr, in one line, and exit: with 2 for bad input, with 1 for what went away."""
-    print(f"error: {redacted(message)}", file=sys.stderr)
+    line = printable(" ".join(redacted(message).split()), encoding_of(sys.stderr))
+    print(f"error: {line}", file=sys.stderr)
     sys.exit(status)
 
 
 def say(message: str = "") -> None:
     """One line to stdout, at once: what is read through a pipe must not lag behind the work.
 
+    Nothing in it acts upon a terminal: names, questions and errors come out of databases that others write into.
     Nobody reading any more (a closed terminal, ``| head``) is no reason to lose the work: from then on it is silent.
     """
     try:
-        print(message, flush=True)
+        print(printable(message, encoding_of(sys.stdout)), flush=True)
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes it again at its end

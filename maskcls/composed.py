@@ -24,13 +24,16 @@ import tomli_w
 
 from maskcls.config import TrainConfig, load_config
 from maskcls.errors import UserError, one_line
-from maskcls.files import link, write_atomically
+from maskcls.files import MOST_BYTES, cut, link, write_atomically
 from maskcls.labels import CLASS_NAMES, PARTS
 from maskcls.outputs import write_output_text
 from maskcls.record import RECORD
 
 FILES = ("config.toml", "best.safetensors", "valid.npz")
 """What a trained model is."""
+
+LONGEST = MOST_BYTES - 50
+"""Bytes of a member's folder's name, which is made of two folders' names and gets an ending while it is written."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ def read_members(model: Path) -> tuple[Member, ...]:
     if not model.is_file():
         return (_member(model, None),)
     try:
-        table = tomllib.loads(model.read_text()).get("compose")
+        table = tomllib.loads(model.read_text(encoding="utf-8-sig")).get("compose")
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"The composed model {model} cannot be read: {one_line(error).rstrip('.')}.") from None
     if not isinstance(table, dict) or sorted(table) != sorted(PARTS):
@@ -122,7 +125,7 @@ def save_composed(path: Path, folders: Mapping[str, Path], origin: Mapping[str, 
     """
     home = path.with_name(f"{path.stem}.parts")
     before = _folders_named_by(path)
-    names = {part: f"{part}-{folder.parent.name}-{folder.name}" for part, folder in folders.items()}
+    names = {part: cut(f"{part}-{folder.parent.name}-{folder.name}", LONGEST) for part, folder in folders.items()}
     for part, folder in folders.items():
         _link_model(folder, home / names[part])
     table = {part: f"{home.name}/{name}" for part, name in names.items()}
@@ -134,7 +137,7 @@ def save_composed(path: Path, folders: Mapping[str, Path], origin: Mapping[str, 
 def _folders_named_by(path: Path) -> set[str]:
     """Those that an older file of this name has beside it, relative to it; a user's own are not among them."""
     try:
-        table = tomllib.loads(path.read_text())["compose"]
+        table = tomllib.loads(path.read_text(encoding="utf-8"))["compose"]
         named = [(part, Path(str(table[part]))) for part in PARTS]
     except (OSError, ValueError, KeyError, TypeError):
         return set()

@@ -165,6 +165,28 @@ def _sentence(error: ValidationError) -> str:
     return f"{name} {must}, not {first['input']!r}."
 
 
+ROOM = {"batch_size": 4096}
+"""What leaves every other knob its whole range."""
+
+
+def canonical(name: str, value: Any) -> Any:
+    """The one form of a knob's value: as TrainConfig keeps it, but a square as one number.
+
+    Raises UserError for a value that the knob cannot have, whatever the others are.
+    """
+    found = getattr(make_config({**ROOM, name: value}), name)
+    is_square = isinstance(found, tuple) and len(found) == 2 and found[0] == found[1]
+    return found[0] if is_square else found
+
+
+def canonical_or_same(name: str, value: Any) -> Any:
+    """The same of a value that came out of a database; one that is no longer allowed stays as it is."""
+    try:
+        return canonical(name, value)
+    except UserError:
+        return value
+
+
 def parse_assignment(text: str) -> tuple[str, Any]:
     """``lr=1e-3`` -> ("lr", 0.001). The value is read as TOML where it is TOML, else as a plain word."""
     name, equals, value = text.partition("=")
@@ -187,7 +209,7 @@ def _parse_value(text: str) -> Any:
 def load_config(path: Path) -> tuple[TrainConfig, dict[str, Any]]:
     """A config file -> (config, its ``[origin]`` table, empty when a person wrote the file)."""
     try:
-        values = tomllib.loads(path.read_text())
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise UserError(f"There is no config file {path}. `python -m search.export` writes one.") from None
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -27,7 +27,7 @@ def available_gib() -> float:
 
 def _free_gib() -> float:
     try:
-        rows = dict(line.split(":", 1) for line in MEMORY_INFO.read_text().splitlines())
+        rows = dict(line.split(":", 1) for line in MEMORY_INFO.read_text(encoding="utf-8").splitlines())
         return int(rows["MemAvailable"].split()[0]) / 2**20
     except (OSError, ValueError, KeyError):
         return math.inf
@@ -82,13 +82,13 @@ def _or_endless(read: Callable[[Path], float], path: Path) -> float:
 
 def _quota_2(path: Path) -> float:
     """``<quota> <period>`` in microseconds, or ``max <period>``."""
-    quota, period = path.read_text().split()
+    quota, period = path.read_text(encoding="utf-8").split()
     return int(quota) / int(period)
 
 
 def _quota_1(path: Path) -> float:
     """Microseconds; -1: no quota."""
-    quota, period = int(path.read_text()), int((path.parent / "cpu.cfs_period_us").read_text())
+    quota, period = int(path.read_text(encoding="utf-8")), int((path.parent / "cpu.cfs_period_us").read_text())
     return quota / period if quota > 0 else math.inf
 
 

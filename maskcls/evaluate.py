@@ -8,6 +8,7 @@ import typer
 
 from maskcls.cli import run_command, say
 from maskcls.errors import UserError, some
+from maskcls.files import check_folder
 from maskcls.outputs import check_output_folder, write_output
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ def main(
     from maskcls.composed import read_members, task_of
     from maskcls.dataset import data_folder
 
+    check_folder(runs, "--runs")
     members = read_members(model)
     splits = {member.origin.get("split") for member in members}
     split = splits.pop() if len(splits) == 1 else None

@@ -15,6 +15,7 @@ from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 
 from maskcls.errors import UserError
+from maskcls.files import check_folder
 
 IN_PLACE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY, errno.EXDEV}
 """Why a file can be written into and not replaced: a folder of somebody else's, or a file that is mounted itself."""
@@ -39,8 +40,7 @@ def check_output(out: Path) -> None:
 
 def check_output_folder(out: Path) -> None:
     """The same for a folder to write files into, which is made where there is none."""
-    if (out.exists() or out.is_symlink()) and not out.is_dir():
-        raise UserError(f"{out} is no folder; --out is a folder to write into.")
+    check_folder(out, "--out")
     above = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.exists())
     if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
         raise UserError(f"The folder {out} cannot be written into; name another by --out.")

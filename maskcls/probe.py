@@ -83,7 +83,7 @@ def _remembered(config: TrainConfig, device: torch.device, key: str, home: Path)
 def _read(path: Path) -> dict[str, Found]:
     """What is remembered; a damaged file is nothing lost."""
     try:
-        known: dict[str, Found] = json.loads(path.read_text())
+        known: dict[str, Found] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return known
@@ -136,7 +136,8 @@ def _in_a_child(config: TrainConfig, device: torch.device) -> tuple[float, str]:
             [sys.executable, "-m", "maskcls.probe"],
             input=order,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             timeout=TIMEOUT_SECONDS,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
         )

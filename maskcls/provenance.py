@@ -6,7 +6,7 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
-PACKAGES = ("torch", "torchvision", "timm", "optuna", "numpy", "pandas")
+PACKAGES = ("torch", "torchvision", "timm", "optuna", "numpy", "pandas", "pillow")
 
 
 @cache
@@ -21,6 +21,8 @@ def commit() -> str:
     here = Path(__file__).parent
     try:
         call = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12", "--match="]
-        return subprocess.run(call, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        return subprocess.run(
+            call, capture_output=True, encoding="utf-8", errors="replace", check=True, timeout=10
+        ).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return "unknown"

@@ -9,6 +9,7 @@ import typer
 from maskcls.cli import run_command, say
 from maskcls.config import TrainConfig, load_config, make_config, parse_assignment
 from maskcls.errors import UserError, some
+from maskcls.files import check_folder
 from maskcls.paths import as_kept
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ def main(
     """
     knobs, origin = load_config(config) if config else (TrainConfig(), {})
     knobs = make_config({**knobs.model_dump(), **dict(parse_assignment(text) for text in set_ or [])})
+    check_folder(out, "-o")
+    check_folder(runs, "--runs")
     from maskcls.dataset import data_folder, load_dataset, read_table
 
     table = read_table(data_folder(data, runs), knobs, label_fixes)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from maskcls.config import canonical_or_same
 from maskcls.errors import some
 from maskcls.evidence import Estimate
 from search.answer import Answer, Comparison, Confirmation, FactorAnswer, Finalist, Level, Winner
@@ -277,8 +278,8 @@ def _has_gone_on(answer: Answer, confirmation: Confirmation) -> bool:
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A list from the database equals a tuple of a study."""
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    """However an earlier version has written a value into the database."""
+    return {name: canonical_or_same(name, value) for name, value in values.items()}
 
 
 def _capital(text: str) -> str:

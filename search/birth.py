@@ -5,8 +5,9 @@ from dataclasses import replace
 import optuna
 
 from maskcls.cli import say
-from maskcls.provenance import commit, versions
+from maskcls.decode import DECODER
 from search import warm_starts
+from search.changes import birth_facts, changes_since_birth, show_changes
 from search.earlier import check_revision
 from search.grow import check_grown, check_is_copy, copy_trials, widened
 from search.home import ID, claim, is_in_the_way, make_home
@@ -15,7 +16,7 @@ from search.notes import show_study
 from search.objective import Setup
 from search.orders import Order
 from search.patient import PatientStorage
-from search.plan import show_estimate, show_plan
+from search.plan import check_sizes, show_estimate, show_plan
 from search.storage import create_study, has_study, load_study
 from search.stored import GROWN_FROM, KEY, Stored, check_photos, check_same, is_whole, read_search, read_stored
 from search.trials import requeue_lost
@@ -32,6 +33,8 @@ def find_or_make(setup: Setup, storage: PatientStorage, order: Order) -> None:
     setup.stored = _as_it_will_be(setup, storage, study, order)
     limits = order.asked()
     show_plan(setup, limits, finished, order.workers)
+    show_changes(changes_since_birth(study, decoder=DECODER) if study is not None else "")
+    check_sizes(setup)
     dataset = setup.dataset(setup.baseline)
     if study is None:
         setup.stored = replace(setup.stored, photos=dataset.content)
@@ -102,7 +105,7 @@ def _make(setup: Setup, storage: PatientStorage, grown_from: optuna.Study | None
         optuna.delete_study(study_name=setup.name, storage=storage)
     origin = {GROWN_FROM: grown_from.study_name if grown_from is not None else None}
     mine = make_home(setup.name, storage, setup.runs)
-    facts = {ID: mine, "question": setup.stored.study.question, "commit": commit(), "versions": versions(), **origin}
+    facts = {ID: mine, "question": setup.stored.study.question, **birth_facts(decoder=DECODER), **origin}
     study = create_study(storage, setup.name, facts)
     if grown_from is not None:
         copy_trials(grown_from, study, setup.stored.study, setup.runs)

@@ -102,6 +102,7 @@ def _run(
 ) -> int:
     """Check and show what will be done, store it, and have the crew do it; torch loads meanwhile."""
     from maskcls.dataset import data_folder, read_table
+    from search.changes import changes_since_birth, show_changes
     from search.confirm_birth import check_rounds, store
     from search.confirm_text import show_plan, show_work, summarise
     from search.limits import count_finished
@@ -126,7 +127,9 @@ def _run(
         _order(crew, url, study.study_name, runs, wanted, len(plan.finalists) * repeats, since), stall=stall
     )
     show_plan(plan, wanted, table, rounds)
-    searched = load_study(opened, plan.of).get_trials(deepcopy=False)
+    confirmed = load_study(opened, plan.of)
+    show_changes(changes_since_birth(confirmed))
+    searched = confirmed.get_trials(deepcopy=False)
     show_work(plan, wanted, order, count_finished(study.get_trials(deepcopy=False)), searched)
     return Supervisor(crew, order, timeout, storage_url, summary=summarise).run()
 

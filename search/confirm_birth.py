@@ -3,6 +3,7 @@
 Who is trained again is decided once, by the first command; more repeats may be asked for at any time.
 """
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from maskcls.cli import say
 from maskcls.config import change
 from maskcls.dataset import Table, in_round
 from maskcls.errors import UserError
-from maskcls.provenance import commit, versions
+from maskcls.files import MOST_BYTES
+from search.changes import birth_facts
 from search.finalists import choose
 from search.home import ID, claim, make_home
 from search.notes import show_study
@@ -29,6 +31,12 @@ from search.typed import quoted
 def find(storage: PatientStorage, of: str) -> optuna.Study | None:
     """The confirmation of a study; None while it has none. Raises UserError when its name is taken."""
     name = of + SUFFIX
+    size = len(os.fsencode(name))
+    if size > MOST_BYTES:
+        raise UserError(
+            f"The confirmation would be stored as {name!r}, and {size} bytes are too many for a folder's name (at most"
+            f" {MOST_BYTES}). Copy the study under a shorter name (search.run --name NEW --from OLD) and confirm that."
+        )
     if not has_study(storage, name) or not is_whole(load_study(storage, name)):
         return None
     found = load_study(storage, name)
@@ -46,7 +54,7 @@ def document(searched: optuna.Study, stored: Stored, there: optuna.Study | None,
         _check_nobody_searches(searched)
         finalists = choose(searched.get_trials(deepcopy=False), stored, top, searched.study_name)
         plan = Plan(searched.study_name, finalists, top, repeats)
-        study = replace(stored.study, fixed={**stored.study.fixed, "keep": "last"})
+        study = replace(stored.study, fixed={**stored.study.fixed, "keep": "last"}, is_stored=True)
         return replace(stored, study=study, warm=(), confirmation=plan.to_json())
     begun = read_stored(there)
     _check_same_search(begun, stored, there.study_name)
@@ -138,7 +146,7 @@ def _make(storage: PatientStorage, name: str, wanted: Stored, runs: Path) -> Non
     if has_study(storage, name):  # cut off before it had its document
         optuna.delete_study(study_name=name, storage=storage)
     mine = make_home(name, storage, runs)
-    facts = {ID: mine, "question": wanted.study.question, "commit": commit(), "versions": versions()}
+    facts = {ID: mine, "question": wanted.study.question, **birth_facts()}
     study = create_study(storage, name, facts)
     show_study(study, wanted)
     study.set_user_attr(KEY, wanted.to_json())

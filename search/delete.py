@@ -8,6 +8,7 @@ import typer
 
 from maskcls.cli import run_command, say
 from maskcls.errors import UserError
+from maskcls.printable import one_printable_line
 from maskcls.streams import is_terminal
 from search.address import StorageOption, shown_url
 
@@ -36,7 +37,7 @@ def main(
     for one in found:
         _describe(one, runs)
     names = " and ".join(one.study_name for one in found)
-    if not yes and not typer.confirm(f"Delete study {names} for good?"):
+    if not yes and not typer.confirm(f"Delete study {one_printable_line(names)} for good?"):
         say("Nothing was deleted.")
         return 1
     for one in reversed(found):  # a confirmation first: it is nothing without its study

@@ -23,7 +23,7 @@ def shared_filesystem(folder: Path) -> str | None:
     """The type of the file system that ``folder`` lies on when it is not known as a local one; None when it is."""
     folder = folder.resolve()
     best, kind = Path(), None
-    for line in MOUNTS.read_text(errors="surrogateescape").splitlines() if MOUNTS.exists() else []:
+    for line in MOUNTS.read_text(encoding="utf-8", errors="surrogateescape").splitlines() if MOUNTS.exists() else []:
         _, place, found, *_ = line.split()
         mount = Path(re.sub(r"\\(\d{3})", lambda code: chr(int(code[1], 8)), place))
         if folder.is_relative_to(mount) and len(mount.parts) >= len(best.parts):  # a later one lies over an earlier

@@ -2,7 +2,7 @@
 
 import contextlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,9 @@ from maskcls.files import link
 from search.dashboard_notes import artifact_path, save_trial_note, trial_note
 from search.home import ID, home_of
 from search.keep import trial_folder
-from search.space import distributions, is_larger, is_wider_range
-from search.stored import GROWN_FROM, Stored, check_same
-from search.study import Knob, Study
+from search.space import distributions, is_larger, is_wider_range, params_of, values_of
+from search.stored import GROWN_FROM, Stored, check_same, read_stored
+from search.study import Choice, Knob, Study
 from search.trials import FILES_OF, WORKER
 
 
@@ -30,16 +30,26 @@ def widened(stored: Stored, wanted: Stored) -> Stored:
     there, here = stored.study, wanted.study
     study = replace(
         there,
-        scientific=_wider(there.scientific, here.scientific, is_wider_range),
-        nuisance=_wider(there.nuisance, here.nuisance, is_wider_range),
+        scientific=_wider(there.scientific, here.scientific, _is_wider_range),
+        nuisance=_wider(there.nuisance, here.nuisance, _is_wider_range),
         sampler=here.sampler,
         pruner=here.pruner,
+        is_stored=True,
     )
     return replace(stored, study=study)
 
 
-def _wider(there: Mapping[str, Knob], here: Mapping[str, Knob], is_wider: Any) -> dict[str, Knob]:
-    return {name: here[name] if name in here and is_wider(knob, here[name]) else knob for name, knob in there.items()}
+def _is_wider_range(_: str, there: Knob, here: Knob) -> bool:
+    return is_wider_range(there, here)
+
+
+def _wider(
+    there: Mapping[str, Knob], here: Mapping[str, Knob], is_wider: Callable[[str, Knob, Knob], bool]
+) -> dict[str, Knob]:
+    """``there`` with the knobs of ``here`` that are wider; ``is_wider`` takes a knob's name and the two."""
+    return {
+        name: here[name] if name in here and is_wider(name, knob, here[name]) else knob for name, knob in there.items()
+    }
 
 
 def check_grown(old: Stored, wanted: Stored, name: str) -> None:
@@ -49,6 +59,7 @@ def check_grown(old: Stored, wanted: Stored, name: str) -> None:
         there,
         scientific=_wider(there.scientific, here.scientific, is_larger),
         nuisance=_wider(there.nuisance, here.nuisance, is_larger),
+        is_stored=True,
     )
     check_same(replace(old, study=study), wanted, name)
 
@@ -58,21 +69,33 @@ def copy_trials(old: optuna.Study, new: optuna.Study, study: Study, runs: Path) 
 
     A trial that was running or waiting waits in the copy too.
     """
-    space = distributions(study.space)
+    space, choices = distributions(study.space), _choices(read_stored(old).study.space)
     notes = old._storage.get_study_system_attrs(old._study_id)
     begun_in, there, here = old.user_attrs.get(ID), home_of(old, runs), home_of(new, runs)
     for trial in old.get_trials(deepcopy=False):
         # in the copy's own words before anything refers to the trial: a note and a picture go by its id
-        trial_id = new._storage.create_new_trial(new._study_id, _in_space(trial, space, begun_in))
+        params = _renamed(trial.params, choices, study.space)
+        trial_id = new._storage.create_new_trial(new._study_id, _in_space(trial, params, space, begun_in))
         _copy_note(notes, old, new, trial._trial_id, trial_id)
         home = trial_folder(there, trial.number)
         if home.is_dir():
             shutil.copytree(home, trial_folder(here, trial.number), copy_function=_link, dirs_exist_ok=True)
 
 
-def _in_space(trial: FrozenTrial, space: Mapping[str, BaseDistribution], begun_in: str | None) -> FrozenTrial:
+def _choices(space: Mapping[str, Knob]) -> dict[str, Knob]:
+    return {name: knob for name, knob in space.items() if isinstance(knob, Choice)}
+
+
+def _renamed(params: Mapping[str, Any], old: Mapping[str, Knob], new: Mapping[str, Knob]) -> dict[str, Any]:
+    """The parameters with options as the new study writes them: the database knows an option by how it is written."""
+    known = {name: knob for name, knob in old.items() if name in params}
+    return {**params, **params_of({name: new[name] for name in known}, values_of(known, params))}
+
+
+def _in_space(
+    trial: FrozenTrial, params: dict[str, Any], space: Mapping[str, BaseDistribution], begun_in: str | None
+) -> FrozenTrial:
     is_over = trial.state.is_finished()
-    params = dict(trial.params)
     for name, found in space.items():  # a Subset's new member was off so far
         if name not in params and trial.params and getattr(found, "choices", None) == (False, True):
             params[name] = False

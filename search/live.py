@@ -16,9 +16,12 @@ from rich.text import Text
 from maskcls import streams
 from maskcls.cli import say
 from maskcls.metrics import Scores
+from maskcls.printable import encoding_of, one_printable_line
 from search.study import encode
 
-BARS = "▁▂▃▄▅▆▇█"
+BARS, DOT = "▁▂▃▄▅▆▇█", "·"
+PLAIN_BARS, PLAIN_DOT = "_-~=+*%#", "."
+"""Where the terminal's encoding has no others."""
 ROWS_SHOWN = 12
 FIXED_WIDTH, LEAST_KNOBS_WIDTH = 28, 20
 """Letters that the live table's first three columns take with their gaps, and that its last one should have."""
@@ -96,7 +99,7 @@ class Progress:
 
     def began(self, number: int, values: str) -> _Row:
         """Add the trial's row."""
-        self.rows[number] = _Row(values, time.monotonic())
+        self.rows[number] = _Row(one_printable_line(values, encoding_of(sys.stdout)), time.monotonic())
         return self.rows[number]
 
     def evaluated(self, number: int, num_planned: int, scores: Scores) -> None:
@@ -187,7 +190,7 @@ class LiveWatcher:
     def trial_ended(self, number: int, state: TrialState, value: float | None, why: str = "") -> None:
         """See Watcher."""
         row = self.progress.ended(number, state, value)
-        row.values += f"  {why}"
+        row.values += f"  {one_printable_line(why, encoding_of(sys.stdout))}"
 
     def _render(self) -> Group:
         rows = list(self.progress.rows.items())[-ROWS_SHOWN:]
@@ -233,9 +236,18 @@ def plain(text: str) -> str:
 
 def sparkline(curve: Sequence[float], width: int, top: float) -> str:
     """One bar an evaluation, from 0 to ``top``, and dots for those not made."""
-    highest = len(BARS) - 1
-    bars = "".join(BARS[min(highest, int(value / top * highest + 0.5))] for value in curve)
-    return bars + "·" * (width - len(curve))
+    bars, dot = (BARS, DOT) if _has_bars() else (PLAIN_BARS, PLAIN_DOT)
+    highest = len(bars) - 1
+    made = "".join(bars[min(highest, int(value / top * highest + 0.5))] for value in curve)
+    return made + dot * (width - len(curve))
+
+
+def _has_bars() -> bool:
+    try:
+        (BARS + DOT).encode(encoding_of(sys.stdout))
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def is_terminal() -> bool:

@@ -1,44 +1,46 @@
 """Names of studies: each is a folder's too, and the dashboard renames a study to anything."""
 
+import os
 from pathlib import Path
 
 from maskcls.errors import UserError
+from maskcls.files import MOST_BYTES
 
 CHARACTERS = "letters, digits, '.', '_' and '-'"
 LONGEST_NAME = 100
-MOST_BYTES = 200
-"""In UTF-8; a file system takes 255, and what is made of a name (its confirmation's, one in the trash) is longer."""
+LONGEST_BYTES = 180
+"""In UTF-8. A folder's name has files.MOST_BYTES at most, and what is made of a study's is longer: its confirmation's,
+one that is being deleted."""
 
 TAKEN_NAMES = ("cache", "artifacts", "studies.db", "synthetic")
 """What else lies in the runs folder begins with one of these."""
 
 
-def checked_name(name: str, remedy: str = "Use --name.") -> str:
-    """The name, which a folder can have. Raises UserError, which ends with the remedy, for any other."""
-    if not name.strip(".") or not all(letter.isalnum() or letter in "._-" for letter in name):
-        raise UserError(f"A study's name is made of {CHARACTERS}, not {name!r}. {remedy}")
-    if len(name) > LONGEST_NAME or len(name.encode()) > MOST_BYTES or name.startswith(TAKEN_NAMES):
+def checked_name(name: str) -> str:
+    """The name for a new study. Raises UserError for one that no folder can have."""
+    if not _has_folders_letters(name):
+        raise UserError(f"A study's name is made of {CHARACTERS}, not {name!r}. Use --name.")
+    size = len(os.fsencode(name))
+    if len(name) > LONGEST_NAME or size > LONGEST_BYTES or name.startswith(TAKEN_NAMES):
         raise UserError(
-            f"A study's name names its folder too: at most {LONGEST_NAME} characters and {MOST_BYTES} bytes, and not"
-            f" beginning with {', '.join(TAKEN_NAMES)}; not {name!r}. {remedy}"
+            f"A study's name names its folder too: at most {LONGEST_NAME} characters and {LONGEST_BYTES} bytes, and"
+            f" not beginning with {', '.join(TAKEN_NAMES)}. Use another --name than {name!r} ({size} bytes); a study"
+            " that is stored under it goes on by --name NEW --from OLD."
         )
     return name
 
 
 def is_name(name: str) -> bool:
-    """Whether a folder can have it."""
-    try:
-        checked_name(name)
-    except UserError:
-        return False
-    return True
+    """Whether a folder can have it; a stored study may have been named before today's limits."""
+    return _has_folders_letters(name) and len(os.fsencode(name)) <= MOST_BYTES and not name.startswith(TAKEN_NAMES)
+
+
+def _has_folders_letters(name: str) -> bool:
+    return bool(name.strip(".")) and all(letter.isalnum() or letter in "._-" for letter in name)
 
 
 def folder_in(runs: Path, name: str) -> Path:
     """The folder of a stored study. Raises UserError when its name, which anybody may have changed, is no folder's."""
-    return runs / checked_name(name, "Its files cannot be found by that; rename it in the dashboard.")
-
-
-def shown_name(name: str) -> str:
-    """The name as it may be printed: with its control characters written out."""
-    return name if name.isprintable() else repr(name)
+    if not is_name(name):
+        raise UserError(f"A study's name names its folder too, and {name!r} cannot; rename the study in the dashboard.")
+    return runs / name

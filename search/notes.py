@@ -59,7 +59,7 @@ def _so_far(study: optuna.Study, stored: Stored) -> str:
 
 
 def _table(role: str, knobs: Mapping[str, Knob]) -> str:
-    rows = "".join(f"- {role.lower()}: `{name}` {describe_knob(knob)}\n" for name, knob in knobs.items())
+    rows = "".join(f"- {role.lower()}: `{name}` {describe_knob(name, knob)}\n" for name, knob in knobs.items())
     return f"{rows}\n" if rows else ""
 
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from maskcls.cli import say
-from maskcls.config import TrainConfig
+from maskcls.config import TrainConfig, change
 from maskcls.dataset import Dataset
-from maskcls.errors import some
+from maskcls.errors import UserError, some
 from maskcls.model import check_builds
 from maskcls.numerics import describe_device
 from maskcls.speed import measure_speed
@@ -20,16 +20,13 @@ from search.live import duration
 from search.objective import Setup
 from search.policy import Policy
 from search.stored import Stored
-from search.study import Choice, Float, Int, Study, describe_knob
+from search.study import Choice, Float, Int, Study, describe_knob, probed
 
 LONG_SECONDS = 6 * 3600
 """A study that would take longer is told what would shorten it."""
 
-STRUCTURAL = ("backbone", "heads")
+STRUCTURAL = ("backbone", "heads", "image_size")
 """Searched knobs that decide what a step costs, and whether it can be built at all."""
-
-MOST_BUILDS = 64
-"""Of models that are tried at sizes of photo that no estimate is made for; each takes half a second."""
 
 
 def backbones_of(study: Study) -> list[str]:
@@ -67,7 +64,7 @@ def show_plan(setup: Setup, limits: Limits, finished: int, workers: int) -> None
     say(f"  device    {describe_device(setup.device)}{at_once}")
     for role, knobs in (("compared", study.scientific), ("tuned", study.nuisance)):
         if knobs:
-            say(f"  {role:9s} {'; '.join(f'{name} {describe_knob(knob)}' for name, knob in knobs.items())}")
+            say(f"  {role:9s} {'; '.join(f'{name} {describe_knob(name, knob)}' for name, knob in knobs.items())}")
     say(f"  pruning   {_pruning(setup)}")
     if stored.warm:
         sources = Counter(warm["from"] for warm in stored.warm)
@@ -86,16 +83,27 @@ def _pruning(setup: Setup) -> str:
     return Policy(stored.study, stored.seed).describe_pruning(setup.num_evaluations)
 
 
+def check_sizes(setup: Setup) -> None:
+    """Raise UserError where a range of image_size has sizes that a backbone cannot take; nothing is computed."""
+    knob = setup.stored.study.space.get("image_size")
+    if not isinstance(knob, Float | Int):
+        return  # the sizes of a Choice are all built for the estimate
+    for config in _variants(setup.stored):
+        for size in probed(knob):
+            try:
+                check_builds(change(config, image_size=size))
+            except UserError as error:
+                raise UserError(f"{error} Make image_size a Choice of sizes that {config.backbone} takes.") from None
+
+
 def show_estimate(setup: Setup, data: Dataset, num_left: int, workers: int) -> None:
     """Time for the trials left, from a few real steps of every backbone; builds each, so that none fails later."""
-    for config in itertools.islice(_variants(setup.stored, (*STRUCTURAL, "image_size")), MOST_BUILDS):
-        if config.image_size != setup.baseline.image_size:
-            check_builds(config)
     seconds = []
-    for config in _variants(setup.stored, STRUCTURAL):
+    for config in _variants(setup.stored):
         config = setup.resolve(config)
-        speed = measure_speed(config, data, setup.device, setup.weights.file(config.backbone))
-        seconds.append(speed.seconds(config, data))
+        photos = data if config.image_size == setup.baseline.image_size else setup.dataset(config)
+        speed = measure_speed(config, photos, setup.device, setup.weights.file(config.backbone))
+        seconds.append(speed.seconds(config, photos))
     mean = statistics.mean(seconds)
     total = mean * math.ceil(num_left / workers)  # side by side
     say(f"  time      about {duration(mean)} a trial, {duration(total)} for {num_left} if none is pruned")
@@ -103,11 +111,11 @@ def show_estimate(setup: Setup, data: Dataset, num_left: int, workers: int) -> N
         say(f"            {_shorter(setup.stored.study)}")
 
 
-def _variants(stored: Stored, names: tuple[str, ...]) -> Iterator[TrainConfig]:
-    """The baseline, with dropout if any trial has it, with every combination of these knobs' options."""
+def _variants(stored: Stored) -> Iterator[TrainConfig]:
+    """The baseline, with dropout if any trial has it, with every combination of the structural knobs' options."""
     study = stored.study
     base = {**study.baseline, **_most_dropout(study)}
-    searched = {name: knob.options for name in names if isinstance(knob := study.space.get(name), Choice)}
+    searched = {name: knob.options for name in STRUCTURAL if isinstance(knob := study.space.get(name), Choice)}
     for values in itertools.product(*searched.values()):
         yield stored.config({**base, **dict(zip(searched, values, strict=True))})
 

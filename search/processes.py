@@ -45,7 +45,7 @@ def _machine() -> str:
 
     A host name does not: containers share one, and a restarted container has another.
     """
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
     return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
 
 
@@ -55,7 +55,7 @@ def start_time(pid: int) -> int | None:
     None when there is no such process, or when it has ended and its parent has not heard of it yet.
     """
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
     fields = stat.rpartition(")")[2].split()
@@ -68,6 +68,6 @@ def is_held(pid: int) -> bool:
     Either may last for ever; a disk that answers does so within a blink.
     """
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "TD"
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] in "TD"
     except OSError:
         return False

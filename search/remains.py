@@ -13,7 +13,7 @@ import optuna
 from optuna.storages import RDBStorage
 
 from maskcls.errors import UserError
-from maskcls.files import write_text
+from maskcls.files import MOST_BYTES, cut, write_text
 from search.home import home_of, read_marker
 from search.names import is_name
 from search.storage import backend_of, default_url, has_study, is_there, load_study, open_to_read
@@ -124,7 +124,8 @@ def throw_away(folder: Path) -> None:
         return
     token = uuid4().hex
     write_text(folder / DELETED, token)
-    folder.rename(folder.with_name(f"{TRASH}{folder.name}{TRASH}{token}"))
+    end = f"{TRASH}{token}"
+    folder.rename(folder.with_name(cut(f"{TRASH}{folder.name}", MOST_BYTES - len(end)) + end))
 
 
 def empty_trash(runs: Path) -> None:
@@ -136,6 +137,6 @@ def empty_trash(runs: Path) -> None:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text()
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return ""

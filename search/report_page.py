@@ -28,7 +28,7 @@ TONES = {"better": "good", "worse": "bad", "not distinguishable": "same"}
 
 def to_html(report: Report) -> str:
     """The page. No script, no network, every picture inside."""
-    template = resources.files("search").joinpath("report.html.j2").read_text()
+    template = resources.files("search").joinpath("report.html.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(
         autoescape=True, finalize=finalize, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from maskcls.cli import run_command, say
-from maskcls.config import parse_assignment
+from maskcls.config import make_config, parse_assignment
 from maskcls.errors import UserError
+from maskcls.files import check_folder
 from maskcls.paths import as_kept, at_home
 from maskcls.streams import is_terminal
 from search.address import StorageOption, check_url
@@ -98,6 +99,8 @@ def main(
         data = None  # the study brings its own photos; only an explicit --data means others
     is_preview = data is None and not document.synthetic
     chosen = _arrange(document, is_preview, data, set_ or [], people)
+    make_config({"seed": seed})
+    check_folder(runs, "--runs")
     stored_as = checked_name(name or Path(study).stem + ("-preview" if is_preview else ""))
     if from_ is not None and name is None:
         raise UserError("--from copies a study under a new name; give it by --name.")

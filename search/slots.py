@@ -168,7 +168,9 @@ def _mib(text: str) -> float:
 def _ask_driver(fields: str, what: str) -> list[list[str]]:
     call = ["nvidia-smi", f"--query-{what}={fields}", "--format=csv,noheader,nounits"]
     try:
-        text = subprocess.run(call, capture_output=True, text=True, timeout=30, check=True).stdout
+        text = subprocess.run(
+            call, capture_output=True, encoding="utf-8", errors="replace", timeout=30, check=True
+        ).stdout
     except (OSError, subprocess.SubprocessError):
         return []
     return [[cell.strip() for cell in row] for row in csv.reader(text.splitlines()) if row]

@@ -6,7 +6,8 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from search.study import Choice, Float, Int, Knob, Subset, encode, stretches
+from maskcls.config import canonical_or_same
+from search.study import Choice, Float, Int, Knob, Subset, describe_option, encode, stretches
 
 
 def distributions(space: Mapping[str, Knob]) -> dict[str, BaseDistribution]:
@@ -26,12 +27,13 @@ def distributions(space: Mapping[str, Knob]) -> dict[str, BaseDistribution]:
 
 
 def values_of(space: Mapping[str, Knob], params: Mapping[str, Any]) -> dict[str, Any]:
-    """A trial's parameters -> values of the knobs, as TrainConfig takes them."""
+    """A trial's parameters -> values of the knobs in their one form, whatever the study's file calls its options."""
     values: dict[str, Any] = {}
     for name, knob in space.items():
         match knob:
             case Choice(options):
-                values[name] = {encode(option): option for option in options}[params[name]]
+                option = {encode(option): option for option in options}[params[name]]
+                values[name] = canonical_or_same(name, option)
             case Subset(names):
                 values[name] = tuple(member for member in names if params[f"{name}.{member}"])
             case _:
@@ -40,16 +42,18 @@ def values_of(space: Mapping[str, Knob], params: Mapping[str, Any]) -> dict[str,
 
 
 def params_of(space: Mapping[str, Knob], values: Mapping[str, Any]) -> dict[str, Any]:
-    """The inverse of values_of."""
+    """The inverse of values_of; a value may be written in any way."""
     params: dict[str, Any] = {}
     for name, knob in space.items():
+        value = canonical_or_same(name, values[name])
         match knob:
-            case Choice():
-                params[name] = encode(values[name])
+            case Choice(options):
+                same = (option for option in options if canonical_or_same(name, option) == value)
+                params[name] = encode(next(same, value))
             case Subset(names):
-                params |= {f"{name}.{member}": member in values[name] for member in names}
+                params |= {f"{name}.{member}": member in value for member in names}
             case _:
-                params[name] = values[name]
+                params[name] = value
     return params
 
 
@@ -69,13 +73,26 @@ def is_wider_range(there: Knob, here: Knob) -> bool:
     return here.log == there.log and here.low <= there.low and here.high >= there.high
 
 
-def is_larger(there: Knob, here: Knob) -> bool:
+def is_larger(name: str, there: Knob, here: Knob) -> bool:
     """Whether all that the one takes the other takes too."""
     if isinstance(there, Choice) and isinstance(here, Choice):
-        return {encode(option) for option in there.options} <= {encode(option) for option in here.options}
+        return _options(name, there) <= _options(name, here)
     if isinstance(there, Subset) and isinstance(here, Subset):
         return set(there.names) <= set(here.names)
     return is_wider_range(there, here)
+
+
+def is_same(name: str, there: Knob, here: Knob) -> bool:
+    """Whether both take the same values, however they are written and in whatever order."""
+    return is_larger(name, there, here) and is_larger(name, here, there)
+
+
+def _options(name: str, knob: Choice) -> set[Any]:
+    return {_hashable(canonical_or_same(name, option)) for option in knob.options}
+
+
+def _hashable(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 @dataclass(frozen=True)
@@ -86,6 +103,8 @@ class Factor:
     levels: tuple[Any, ...]
     """Options of a categorical parameter, or the (low, high) of each stretch of a range."""
     is_range: bool
+    shown: tuple[str, ...] = ()
+    """The options in their one form; of a range nothing."""
 
     def level(self, params: Mapping[str, Any]) -> int:
         """Which level a trial's parameters are at."""
@@ -100,7 +119,7 @@ class Factor:
         level = self.levels[index]
         if self.is_range:
             return f"{self.param} from {level[0]:.3g} to {level[1]:.3g}"
-        return f"{self.param} = {level}"
+        return f"{self.param} = {self.shown[index]}"
 
 
 def factors(scientific: Mapping[str, Knob]) -> list[Factor]:
@@ -109,9 +128,12 @@ def factors(scientific: Mapping[str, Knob]) -> list[Factor]:
     for name, knob in scientific.items():
         match knob:
             case Choice(options):
-                found.append(Factor(name, tuple(encode(option) for option in options), is_range=False))
+                levels = tuple(encode(option) for option in options)
+                shown = tuple(describe_option(name, option) for option in options)
+                found.append(Factor(name, levels, is_range=False, shown=shown))
             case Subset(names):
-                found += [Factor(f"{name}.{member}", (False, True), is_range=False) for member in names]
+                shown = (str(False), str(True))
+                found += [Factor(f"{name}.{member}", (False, True), is_range=False, shown=shown) for member in names]
             case Float() | Int():
                 found.append(Factor(name, tuple(stretches(knob)), is_range=True))
     return found

@@ -8,8 +8,8 @@ from typing import Any
 
 from maskcls.cli import say
 from maskcls.errors import one_line, some
+from maskcls.printable import one_printable_line
 from search.live import describe_values, duration, is_terminal
-from search.names import shown_name
 from search.standing import STATES
 from search.tables import show_table
 
@@ -45,7 +45,7 @@ def _row(study: Found) -> tuple[str, ...]:
     best = study["best"]
     alive = study["trials"]["running"] - study["gone"]
     return (
-        shown_name(study["name"]),
+        one_printable_line(study["name"]),
         *(str(count) for count in study["trials"].values()),
         _number(best and best["value"]),
         str(best["trial"]) if best else "-",
@@ -61,7 +61,7 @@ def _question(study: Found) -> str:
 
 def show_standing(found: Found) -> None:
     """One study from its question to its failures."""
-    say(f"Study {shown_name(found['name'])}: {_question(found)}")
+    say(f"Study {one_printable_line(found['name'])}: {_question(found)}")
     if found["synthetic"]:
         say("  SYNTHETIC PHOTOS: says nothing about faces.")
     facts = {
@@ -78,7 +78,7 @@ def show_standing(found: Found) -> None:
     if found["confirms"]:
         facts = {name: facts[name] for name in ("trials", "spent", "last event")}
     for name, text in facts.items():
-        say(f"  {name:<10}  {text}")
+        say(f"  {name:<10}  {one_printable_line(text)}")
     _show_running(found["running"], "search.confirm" if found["confirms"] else "search.run")
     _show_failures(found["failures"], found["interruptions"])
 

@@ -18,10 +18,10 @@ from optuna.storages import RDBStorage
 
 from maskcls.errors import UserError, nearest, one_line
 from maskcls.lock import hold_file
+from maskcls.printable import one_printable_line
 from search.address import EXAMPLE, check_url, hide_secrets, shown_url
 from search.database_errors import is_passing, reason
 from search.filesystem import check_local
-from search.names import shown_name
 from search.patient import PATIENCE_SECONDS, PatientStorage
 from search.reading import check_readable, check_tables, is_writable, reader_of
 from search.servers import connect_args, limit_lock_waits
@@ -219,7 +219,7 @@ def load_study(storage: RDBStorage, name: str) -> optuna.Study:
         return optuna.load_study(study_name=name, storage=storage, sampler=RandomSampler())
     except KeyError:
         known = optuna.get_all_study_names(storage)
-        listed = f" There are: {', '.join(map(shown_name, known))}." if known else " There are none yet."
+        listed = f" There are: {', '.join(map(one_printable_line, known))}." if known else " There are none yet."
         raise UserError(f"No study named {name!r} is stored.{nearest(name, known)}{listed}") from None
 
 

@@ -4,7 +4,7 @@ Later commands need the stored name only, and no study file.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,9 +13,9 @@ from optuna.study import StudyDirection
 
 from maskcls.config import TrainConfig, make_config
 from maskcls.errors import UserError, one_line, some
-from search.names import shown_name
-from search.space import is_larger
-from search.study import Pruner, Sampler, Study, describe_knob, knob_from_json, knob_to_json
+from maskcls.printable import one_printable_line
+from search.space import is_larger, is_same
+from search.study import Int, Knob, Pruner, Sampler, Study, describe_knob, knob_from_json, knob_to_json
 from search.typed import quoted
 
 if TYPE_CHECKING:
@@ -109,6 +109,7 @@ class Stored:
             baseline=values["baseline"],
             synthetic=values["synthetic"],
             **_tools(values),
+            is_stored=True,
         )
         shared = ("data", "split", "weights", "weights_option", "label_fixes", "skip_unreadable", "seed")
         return Stored(
@@ -173,7 +174,7 @@ def _version(values: dict[str, Any]) -> int:
 
 def read_stored(study: optuna.Study) -> Stored:
     """The document of a study in the database. Raises UserError for a study of another making."""
-    name = shown_name(study.study_name)
+    name = one_printable_line(study.study_name)
     if not is_made_here(study):
         raise UserError(f"Study {name!r} in this database was not made by search.run.")
     values = study.user_attrs[KEY]
@@ -213,7 +214,7 @@ def is_whole(study: optuna.Study) -> bool:
 
 def check_same(stored: Stored, wanted: Stored, name: str) -> None:
     """Raise UserError, with both values, when the command asks for another study than the stored one."""
-    there, here = _facts(stored), _facts(wanted)
+    there, here = _facts(stored, stored.study.space), _facts(wanted, stored.study.space)
     for fact in sorted(there.keys() | here.keys(), key=_importance):
         if there.get(fact) != here.get(fact):
             remedy = "" if stored.confirmation else ", or a new --name"
@@ -240,14 +241,20 @@ def check_photos(stored: Stored, dataset: "Dataset", name: str) -> None:
         )
 
 
-def _facts(stored: Stored) -> dict[str, Any]:
-    """One flat table of what must agree. The photos count, not where they lie or how the weights were asked for."""
+def _facts(stored: Stored, written: Mapping[str, Knob]) -> dict[str, Any]:
+    """One flat table of what must agree. The photos count, not where they lie or how the weights were asked for.
+
+    ``written``: the stored study's knobs, which may be written otherwise than the same ones here.
+    """
     values = stored.to_json()
     facts = {name: values[name] for name in ("synthetic", "weights", "split", "seed")}
     facts |= values["fixed"]
     study = stored.study
     for role, knobs in (("compared", study.scientific), ("tuned", study.nuisance)):
-        facts |= {name: f"{role}, {describe_knob(knob)}" for name, knob in knobs.items()}
+        for name, knob in knobs.items():
+            is_the_same = name in written and is_same(name, written[name], knob)
+            whole = " (whole numbers)" if isinstance(knob, Int) else ""
+            facts[name] = f"{role}, {describe_knob(name, written[name] if is_the_same else knob)}{whole}"
     return facts
 
 
@@ -256,7 +263,7 @@ def _is_searched(fact: str, stored: Stored, wanted: Stored) -> bool:
     there, here = stored.study.space, wanted.study.space
     if (fact in stored.study.scientific) != (fact in wanted.study.scientific):
         return False
-    return fact in there and fact in here and is_larger(there[fact], here[fact])
+    return fact in there and fact in here and is_larger(fact, there[fact], here[fact])
 
 
 def _importance(fact: str) -> tuple[bool, str]:

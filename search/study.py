@@ -6,14 +6,37 @@ comparison is fair; its *fixed* knobs are the same in every trial. Without scien
 
 import importlib.util
 import itertools
-import math
+import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import InitVar, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from maskcls.config import KNOBS, make_config
+from maskcls.config import canonical_or_same, make_config
 from maskcls.errors import UserError, nearest, one_line
+from search.knobs import (  # the words of a study, and what is asked of them
+    STRETCHES,
+    Choice,
+    Float,
+    Int,
+    Knob,
+    Subset,
+    check_knob,
+    contains,
+    describe_knob,
+    describe_option,
+    encode,
+    knob_from_json,
+    knob_to_json,
+    plain_knob,
+    probed,
+    stretches,
+)
+from search.plain import named, plain, plain_values
+
+__all__ = ["Choice", "Float", "Int", "Pruner", "Sampler", "Study", "Subset"]
+__all__ += ["STRETCHES", "Knob", "contains", "describe_knob", "describe_option", "encode", "probed", "stretches"]
+__all__ += ["knob_from_json", "knob_to_json", "known_studies", "load_study", "pin", "preview_of"]
 
 NEVER_SEARCHED = (
     *("task", "seed", "split_seed", "valid_share", "judge_round", "people"),
@@ -21,54 +44,7 @@ NEVER_SEARCHED = (
 )
 """Trials that differ in these cannot be compared."""
 
-MOST_COMBINATIONS = 1024
-"""Of Choices that are tried out together when a study is written: one that cannot be would fail in its trials."""
-
-STRETCHES = 4
-"""Levels that a scientific range is divided into."""
-
 STUDIES = Path(__file__).parents[1] / "studies"
-
-
-@dataclass(frozen=True)
-class Float:
-    """Any number from low to high; ``log``: drawn on a logarithmic scale."""
-
-    low: float
-    high: float
-    log: bool = False
-
-
-@dataclass(frozen=True)
-class Int:
-    """Any whole number from low to high, both included."""
-
-    low: int
-    high: int
-    log: bool = False
-
-
-@dataclass(frozen=True, init=False)
-class Choice:
-    """One of the options."""
-
-    options: tuple[Any, ...]
-
-    def __init__(self, *options: Any) -> None:
-        object.__setattr__(self, "options", options)
-
-
-@dataclass(frozen=True, init=False)
-class Subset:
-    """Any subset of the names: each is on or off by itself."""
-
-    names: tuple[str, ...]
-
-    def __init__(self, *names: str) -> None:
-        object.__setattr__(self, "names", names)
-
-
-Knob = Float | Int | Choice | Subset
 
 
 @dataclass(frozen=True, init=False)
@@ -115,9 +91,16 @@ class Study:
     """Whether the study is about the synthetic photos; then it needs no data and has no preview."""
     sampler: Sampler = Sampler("auto")
     pruner: Pruner = Pruner("rungs")
+    is_stored: InitVar[bool] = False
+    """Read from a database, which may hold what is refused today and still has to be shown: it is not checked again."""
 
-    def __post_init__(self) -> None:
-        _check(self)
+    def __post_init__(self, is_stored: bool) -> None:
+        if not is_stored:
+            _make_plain(self)
+            _check(self)
+        for part in ("fixed", "baseline"):  # in one form, however the file or an earlier version writes a value
+            values = getattr(self, part)
+            object.__setattr__(self, part, {name: canonical_or_same(name, value) for name, value in values.items()})
 
     @property
     def space(self) -> dict[str, Knob]:
@@ -125,12 +108,33 @@ class Study:
         return {**self.scientific, **self.nuisance}
 
 
-def _check(study: Study) -> None:
+def _make_plain(study: Study) -> None:
+    """What the file holds as plain Python values. Raises UserError for what has none, such as a function."""
+    found: dict[str, Any] = {
+        "question": plain("question", study.question),
+        "fixed": plain_values("fixed", study.fixed),
+        "baseline": plain_values("baseline", study.baseline),
+        "synthetic": plain("synthetic", study.synthetic),
+    }
+    for role in ("scientific", "nuisance", "preview"):
+        found[role] = {name: plain_knob(name, knob) for name, knob in named(role, getattr(study, role)).items()}
     for word, kind in (("sampler", Sampler), ("pruner", Pruner)):
-        if not isinstance(getattr(study, word), kind):
-            raise UserError(f'{word} is {kind.__name__}("name", ...), not {getattr(study, word)!r}.')
+        tool = getattr(study, word)
+        if not isinstance(tool, kind):
+            raise UserError(f'{word} is {kind.__name__}("name", ...), not {tool!r}.')
+        arguments = {name: plain(f"The {word}'s {name}", value) for name, value in tool.arguments.items()}
+        found[word] = kind(str(plain(word, tool.name)), **arguments)
+    if not isinstance(found["question"], str) or not found["question"].strip():
+        raise UserError(f"question is a sentence that ends with a question mark, not {study.question!r}.")
+    if not isinstance(found["synthetic"], bool):
+        raise UserError(f"synthetic is True or False, not {study.synthetic!r}.")
+    for name, value in found.items():
+        object.__setattr__(study, name, value)
+
+
+def _check(study: Study) -> None:
     for name, knob in study.space.items():
-        _check_knob(name, knob)
+        check_knob(name, knob)
         if name in NEVER_SEARCHED:
             raise UserError(f"{name} is never searched: trials that differ in it cannot be compared. Make it fixed.")
     if "seed" in study.fixed:
@@ -142,14 +146,20 @@ def _check(study: Study) -> None:
         differing = ", ".join(sorted(study.baseline.keys() ^ study.space.keys()))
         raise UserError(f"The baseline names every scientific and nuisance knob and no other; see {differing}.")
     for name, knob in study.space.items():
-        if not contains(knob, study.baseline[name]):
+        if not contains(name, knob, study.baseline[name]):
             raise UserError(f"The baseline's {name}, {study.baseline[name]!r}, is outside of {knob}.")
     make_config({**study.fixed, **study.baseline})
-    choices = {name: knob.options for name, knob in study.space.items() if isinstance(knob, Choice)}
-    for options in itertools.islice(itertools.product(*choices.values()), MOST_COMBINATIONS):
-        make_config({**study.fixed, **study.baseline, **dict(zip(choices, options, strict=True))})
+    _check_together(study)
     if study.preview:
         preview_of(study)
+
+
+def _check_together(study: Study) -> None:
+    """Any two knobs at any of their probed values: the rules of TrainConfig are about one knob or two."""
+    tried = {name: probed(knob) for name, knob in study.space.items()}
+    for names in (*((name,) for name in tried), *itertools.combinations(tried, 2)):
+        for values in itertools.product(*(tried[name] for name in names)):
+            make_config({**study.fixed, **study.baseline, **dict(zip(names, values, strict=True))})
 
 
 def preview_of(study: Study) -> Study:
@@ -162,7 +172,7 @@ def preview_of(study: Study) -> Study:
     if unknown or study.preview.keys() - knobs.keys() & study.space.keys():
         raise UserError("preview gives other knobs for searched knobs and other values for fixed ones.")
     baseline = {
-        name: value if contains(knobs.get(name, study.space[name]), value) else _first(knobs[name])
+        name: value if contains(name, knobs.get(name, study.space[name]), value) else _first(knobs[name])
         for name, value in study.baseline.items()
     }
     return replace(
@@ -203,111 +213,27 @@ def pin(study: Study, values: Mapping[str, Any]) -> Study:
     )
 
 
-def _check_knob(name: str, knob: Knob) -> None:
-    if name not in KNOBS:
-        raise UserError(f"No knob named {name!r}.{nearest(name, KNOBS)} There are: {', '.join(KNOBS)}.")
-    match knob:
-        case Float(low, high, log) | Int(low, high, log):
-            if not low < high or (log and low <= 0):
-                raise UserError(f"{name}: a range goes from a lower to a higher value (above 0 if log), not {knob}.")
-            members: tuple[Any, ...] = (low, high)
-        case Choice(options):
-            if not all(isinstance(option, str | int | float | bool | tuple | list) for option in options):
-                raise UserError(f"{name}: options are numbers, words or tuples of them, not {options!r}.")
-            if len(options) < 2 or len({encode(option) for option in options}) < len(options):
-                raise UserError(f"{name}: a Choice has at least two different options, not {options!r}.")
-            members = options
-        case Subset(names):
-            members = (names,)
-            if not names or len(set(names)) < len(names):
-                raise UserError(f"{name}: a Subset names at least one member, all different, not {names!r}.")
-        case _:
-            raise UserError(f"{name} must be a Float, Int, Choice or Subset, not {knob!r}.")
-    for member in members:
-        make_config({name: member})
-
-
-def contains(knob: Knob, value: Any) -> bool:
-    """Whether the knob can take this value."""
-    match knob:
-        case Float(low, high) | Int(low, high):
-            return isinstance(value, int | float) and low <= value <= high
-        case Choice(options):
-            return encode(value) in {encode(option) for option in options}
-        case Subset(names):
-            return set(value) <= set(names)
-
-
-def encode(option: Any) -> str | int | float | bool:
-    """An option as the databases and dashboards want it: numbers, booleans and words as they are, else as text."""
-    if isinstance(option, list | tuple):
-        return "+".join(str(item) for item in option) or "none"
-    assert isinstance(option, str | int | float | bool), option
-    return option
-
-
-def describe_knob(knob: Knob) -> str:
-    """``1e-05 to 0.003 (log)``, ``0.0 | 0.7``, ``any of gaussian, cutmix``."""
-    match knob:
-        case Float(low, high, log) | Int(low, high, log):
-            return f"{low:g} to {high:g}{' (log)' if log else ''}"
-        case Choice(options):
-            return " | ".join(str(encode(option)) for option in options)
-        case Subset(names):
-            return f"any of {', '.join(names)}"
-
-
-def stretches(knob: Float | Int) -> list[tuple[float, float]]:
-    """The (low, high) of each level of a scientific range, equally long (on its own scale)."""
-    low, high = (math.log(knob.low), math.log(knob.high)) if knob.log else (knob.low, knob.high)
-    edges = [low + (high - low) * index / STRETCHES for index in range(STRETCHES + 1)]
-    if knob.log:
-        edges = [math.exp(edge) for edge in edges]
-    edges[0], edges[-1] = knob.low, knob.high  # not to lose them to rounding
-    if isinstance(knob, Float):
-        return list(itertools.pairwise(edges))
-    starts = sorted({knob.low, *(math.ceil(edge) for edge in edges[1:-1])})
-    return list(zip(starts, [*(start - 1 for start in starts[1:]), knob.high], strict=True))
-
-
-def knob_to_json(knob: Knob) -> dict[str, Any]:
-    """For the stored study."""
-    match knob:
-        case Float(low, high, log) | Int(low, high, log):
-            return {"kind": type(knob).__name__, "low": low, "high": high, "log": log}
-        case Choice(options) | Subset(options):
-            return {"kind": type(knob).__name__, "options": list(options)}
-
-
-def knob_from_json(values: dict[str, Any]) -> Knob:
-    """The inverse of knob_to_json."""
-    match values["kind"]:
-        case "Float":
-            return Float(values["low"], values["high"], values["log"])
-        case "Int":
-            return Int(values["low"], values["high"], values["log"])
-        case "Choice":
-            return Choice(*(tuple(option) if isinstance(option, list) else option for option in values["options"]))
-        case _:
-            return Subset(*values["options"])
-
-
 def load_study(name: str) -> Study:
     """STUDY of ``studies/<name>.py``, or of the file that ``name`` is the path of."""
     path = Path(name) if name.endswith(".py") else STUDIES / f"{name}.py"
-    if not path.is_file() or path.stem.startswith("_"):
-        if name.endswith(".py"):
-            raise UserError(f"There is no study file {name}.")
+    if name.endswith(".py"):
+        _check_file(path)
+    elif not path.is_file() or name.startswith("_"):
         known = known_studies()
         raise UserError(f"No study named {name!r} in studies/.{nearest(name, known)} There are: {', '.join(known)}.")
     spec = importlib.util.spec_from_file_location(f"study_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where a dataclass in the file looks for the names of its types
     try:
         spec.loader.exec_module(module)
     except UserError as error:
         raise UserError(f"{path.name}: {error}") from None
+    except SystemExit as error:
+        raise UserError(
+            f"The study file {path} ends the command (sys.exit, status {error.code}); take that out."
+        ) from None
     except Exception as error:  # whatever a file of the user's own may raise
         raise UserError(
             f"The study file {path} cannot be loaded: {type(error).__name__}: {one_line(error)}."
@@ -316,6 +242,16 @@ def load_study(name: str) -> Study:
     if not isinstance(study, Study):
         raise UserError(f"The study file {path} must define STUDY = Study(...).")
     return study
+
+
+def _check_file(path: Path) -> None:
+    """Raise UserError when there is no such file, and say what is there instead."""
+    if path.is_symlink() and not path.exists():
+        raise UserError(f"The study file {path} is a link to {path.readlink()}, which is not there.")
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is no study file but a folder; give the file's path.")
+    if not path.exists():
+        raise UserError(f"There is no study file {path}.")
 
 
 def known_studies() -> list[str]:

@@ -1,13 +1,15 @@
 """A table on the terminal, by Rich; the same as plain aligned columns where the output is no terminal."""
 
+import sys
 from collections.abc import Sequence
 
-from rich.cells import cell_len
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from maskcls.cli import say
+from maskcls.printable import encoding_of, one_printable_line
 from search.live import is_terminal
 
 GAP = "  "
@@ -17,16 +19,18 @@ WRAPPED_WIDTH = 8
 
 def show_table(titles: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[str] = ()) -> None:
     """Print it; the columns titled in ``numbers`` to the right."""
+    encoding = encoding_of(sys.stdout)
+    rows = [[one_printable_line(cell, encoding) for cell in row] for row in rows]
     if is_terminal():
         if _least_width(titles, rows, numbers) > Console().width:
             _show_blocks(titles, rows)
         else:
             _show_rich(titles, rows, numbers)
         return
-    widths = [max(len(cell) for cell in column) for column in zip(titles, *rows, strict=True)]
+    widths = [max(cell_len(cell) for cell in column) for column in zip(titles, *rows, strict=True)]
     for row in (titles, *rows):
         cells = [
-            cell.rjust(width) if title in numbers else cell.ljust(width)
+            cell.rjust(width) if title in numbers else set_cell_size(cell, width)
             for title, cell, width in zip(titles, row, widths, strict=True)
         ]
         say(GAP.join(cells).rstrip())

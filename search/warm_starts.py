@@ -51,7 +51,9 @@ def _known(nuisance: Mapping[str, Knob]) -> list[dict[str, Any]]:
     """The known settings as far as the study tunes their knobs."""
     found: list[dict[str, Any]] = []
     for values in KNOWN:
-        admitted = {name: knob for name, knob in nuisance.items() if name in values and contains(knob, values[name])}
+        admitted = {
+            name: knob for name, knob in nuisance.items() if name in values and contains(name, knob, values[name])
+        }
         if admitted:
             found.append({"params": params_of(admitted, values), "from": "known to work"})
     return found

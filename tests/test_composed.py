@@ -131,7 +131,7 @@ def test_evaluate_gives_the_score_that_compose_chose_it_for(
     f1 = f1_score(label_N, predicted_N, labels=range(18), average="macro", zero_division=0)
     (found,) = re.findall(r"macro F1 (0\.\d+)  accuracy", printed)
     assert float(found) == pytest.approx(f1, abs=1e-12)
-    assert f"value = {float(found)!r}" in composed.read_text()
+    assert f"value = {float(found)!r}" in composed.read_text(encoding="utf-8")
     assert (Predictions.load(tmp_path / "predictions.npz").log_prob_NK.argmax(1) == predicted_N).all()
 
 

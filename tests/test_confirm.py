@@ -504,3 +504,8 @@ def test_a_study_that_was_made_anew_is_not_gone_on_with(tmp_path: Path, syntheti
         document(load_study(storage, "toy"), other, find(storage, "toy"), 1, 2)
     assert "confirms an earlier study of this name" in one_line(caught.value)
     assert Plan.of_document(stored).to_json() == stored.confirmation
+
+
+def test_a_study_whose_confirmation_has_no_room_for_its_name_is_told_the_way_out(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"260 bytes are too many .* --name NEW --from OLD"):
+        find(open_storage(default_url(tmp_path), create=True), "名" * 84)

@@ -121,7 +121,7 @@ def test_without_a_terminal_and_without_yes_nothing_happens(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make(tmp_path, "mine")
-    with Path(os.devnull).open() as nobody:
+    with Path(os.devnull).open(encoding="utf-8") as nobody:
         monkeypatch.setattr(sys, "stdin", nobody)
         told = complain(monkeypatch, capsys, search.delete.main, "--study", "mine", "--runs", str(tmp_path))
     assert "no terminal to ask on; use --yes" in told
@@ -195,3 +195,18 @@ def test_emptying_the_trash_leaves_every_study_and_a_users_own_folders_alone(tmp
     assert len(folders(tmp_path)) == len(own) + 1
     empty_trash(tmp_path)
     assert folders(tmp_path) == sorted(own)
+
+
+def test_a_study_whose_name_leaves_no_room_for_more_can_be_deleted(tmp_path: Path) -> None:
+    name = "名" * 84  # 252 of 255 bytes
+    make(tmp_path, name)
+    assert run(search.delete.main, "--study", name, "--runs", str(tmp_path), "--yes") == 0
+    assert names(tmp_path) == []
+    assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {"artifacts"}
+
+
+def test_a_study_whose_name_is_too_long_for_a_folder_can_be_deleted(tmp_path: Path) -> None:
+    name = "名" * 100
+    create_study(open_storage(default_url(tmp_path), create=True), name, {KEY: STORED.to_json()})
+    assert run(search.delete.main, "--study", name, "--runs", str(tmp_path), "--yes") == 0
+    assert names(tmp_path) == []

@@ -78,7 +78,7 @@ def test_the_time_left_is_that_of_the_trials_left() -> None:
 def test_the_live_table_shows_every_trial_with_its_curve() -> None:
     watcher = LiveWatcher(Progress(8, 0, None))
     play_three(watcher)
-    console = Console(record=True, width=120, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    console = Console(record=True, width=120, file=open("/dev/null", "w", encoding="utf-8"))  # noqa: SIM115, PTH123
     console.print(watcher.live.get_renderable())
     lines = console.export_text().splitlines()
     rows = {match[1]: line for line in lines[:-1] if (match := re.match(r" *(\d) ", line))}
@@ -100,7 +100,7 @@ def test_the_live_table_shows_the_latest_trials_only() -> None:
         watcher.trial_began(number, {"lr": 1e-3})
         watcher.trial_ended(number, TrialState.COMPLETE, 0.5)
     watcher.progress.finished = 50
-    console = Console(record=True, width=100, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    console = Console(record=True, width=100, file=open("/dev/null", "w", encoding="utf-8"))  # noqa: SIM115, PTH123
     console.print(watcher.live.get_renderable())
     text = console.export_text()
     assert len(text.splitlines()) < 24  # a small terminal
@@ -136,7 +136,7 @@ ERRORS = (
 
 
 def rendered(watcher: LiveWatcher, width: int = 200) -> str:
-    console = Console(record=True, width=width, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    console = Console(record=True, width=width, file=open("/dev/null", "w", encoding="utf-8"))  # noqa: SIM115, PTH123
     console.print(watcher.live.get_renderable())
     return console.export_text()
 

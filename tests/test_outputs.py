@@ -137,7 +137,7 @@ def test_what_fails_half_way_leaves_the_old_file_and_nothing_else(tmp_path: Path
     there.write_text("old")
 
     def fail(part: Path) -> None:
-        part.write_text("half")
+        part.write_text("half", encoding="utf-8")
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with pytest.raises(OSError, match="No space"):

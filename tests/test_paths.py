@@ -166,7 +166,7 @@ def test_data_in_a_working_folder_whose_name_is_no_text_is_refused(
     (home / FOREIGN).mkdir()
     monkeypatch.chdir(home / FOREIGN)
     make_folder(Path("photos"))
-    Path("mine.py").write_text(MINE)
+    Path("mine.py").write_text(MINE, encoding="utf-8")
     told = complain(monkeypatch, capsys, search.run.main, "--study", "mine.py", "--data", "photos")
     assert r"caf\xe9/photos is not" in told
     assert not Path("runs").exists()

@@ -117,7 +117,7 @@ def test_without_data_it_runs_a_preview_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("mine.py").write_text(MINE)
+    Path("mine.py").write_text(MINE, encoding="utf-8")
     succeed(search.run.main, "--study", "mine.py", "--n-trials", "1", "--people", "60")
     told = capfd.readouterr().out
     assert "PREVIEW" in told.splitlines()[0]

@@ -232,13 +232,13 @@ def test_a_value_may_be_pinned_outside_of_the_searched_range() -> None:
 
 
 def test_a_knob_contains_its_ends_and_its_options() -> None:
-    assert contains(Float(0, 1), 0)
-    assert contains(Int(57, 60), 60)
-    assert not contains(Int(57, 60), 61)
-    assert contains(Choice((96, 96), (128, 96)), [128, 96])
-    assert contains(Subset("flip", "blur"), ())
-    assert not contains(Subset("flip", "blur"), ("cutmix",))
-    assert not contains(Choice(0.0, 0.5), 0.2)
+    assert contains("drop_rate", Float(0, 1), 0)
+    assert contains("old_from", Int(57, 60), 60)
+    assert not contains("old_from", Int(57, 60), 61)
+    assert contains("image_size", Choice((96, 96), (128, 96)), [128, 96])
+    assert contains("augment", Subset("flip", "blur"), ())
+    assert not contains("augment", Subset("flip", "blur"), ("cutmix",))
+    assert not contains("drop_rate", Choice(0.0, 0.5), 0.2)
 
 
 def test_options_are_told_apart_in_the_database() -> None:

@@ -37,12 +37,12 @@ class Job:
 
     def save(self, path: Path) -> None:
         """As JSON."""
-        path.write_text(json.dumps(asdict(self)))
+        path.write_text(json.dumps(asdict(self)), encoding="utf-8")
 
     @staticmethod
     def load(path: str) -> "Job":
         """The inverse."""
-        values: dict[str, Any] = json.loads(Path(path).read_text())
+        values: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
         return Job(**{field.name: values[field.name] for field in fields(Job)})
 
     @property
@@ -62,4 +62,4 @@ class Job:
 
 def report(path: str, trials: list[dict[str, float]]) -> None:
     """One dict a trial: macro_f1, train_seconds, valid_seconds."""
-    Path(path).write_text(json.dumps(trials))
+    Path(path).write_text(json.dumps(trials), encoding="utf-8")
