@@ -9,11 +9,14 @@ import io
 import struct
 import zlib
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from maskcls.headers import EXIF, PNG_SIGNATURE, DamagedError, Header
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 """By colour type: grey, RGB, palette, grey with alpha, RGB with alpha."""
@@ -123,19 +126,29 @@ def _check_rows(coded: list[bytes], passes: list[tuple[int, int]]) -> None:
 def _decode(chunks: list[tuple[bytes, bytes]], num_colours: int) -> np.ndarray:
     from PIL.PngImagePlugin import PngImageFile  # not Image.open: that has a limit of its own, and warns
 
-    picture = PngImageFile(_file(chunks))
+    picture: Image = PngImageFile(_file(chunks))
     try:
         picture.load()
-    except MemoryError:
+        if num_colours and np.asarray(picture).max() >= num_colours:
+            raise DamagedError("a PNG whose palette lacks colours")
+        if picture.mode.startswith("I"):  # grey with 16 bits; of colour Pillow keeps the upper 8 itself
+            return np.repeat((np.asarray(picture) >> 8).astype(np.uint8)[..., None], 3, 2)
+        return _pixels(picture if picture.mode == "RGB" else picture.convert("RGB"))
+    except (DamagedError, MemoryError):
         raise
     except Exception as error:  # an unknown filter, mostly; Pillow has many kinds
         raise DamagedError("a PNG whose rows are damaged") from error
-    pixels = np.asarray(picture)
-    if num_colours and pixels.max() >= num_colours:
-        raise DamagedError("a PNG whose palette lacks colours")
-    if pixels.dtype != np.uint8 and pixels.dtype != bool:  # grey with 16 bits; of colour Pillow keeps the upper 8
-        return np.repeat((pixels >> 8).astype(np.uint8)[..., None], 3, 2)
-    return np.array(picture.convert("RGB"))  # a copy: torch wants arrays that may be written to
+
+
+def _pixels(picture: "Image") -> np.ndarray:
+    """uint8 [height, width, 3] that may be written to, some rows at a time: handing over takes copies."""
+    image_HWC = np.empty((picture.height, picture.width, 3), np.uint8)
+    rows = max(1, PIECE * 64 // picture.width)
+    for top in range(0, picture.height, rows):
+        bottom = min(top + rows, picture.height)
+        strip = picture if rows >= picture.height else picture.crop((0, top, picture.width, bottom))
+        image_HWC[top:bottom] = np.asarray(strip)
+    return image_HWC
 
 
 def _info(chunks: list[tuple[bytes, bytes]]) -> dict[str, Any]:
