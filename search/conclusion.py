@@ -67,6 +67,11 @@ def no_answer(error: BaseException) -> str:
     return f"no answer from the database ({one_line(error).rstrip('.')})"
 
 
+def deleted(name: str) -> str:
+    """Why the study cannot go on, when it was deleted (in the dashboard, which asks nobody)."""
+    return f"study {name} was deleted while it ran"
+
+
 def waits_for(number: int, host: str, pid: int, is_away: bool) -> str:
     """What a worker without a trial waits for.
 

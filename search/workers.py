@@ -16,18 +16,15 @@ from optuna.trial import TrialState
 
 from maskcls.cli import fail as refuse
 from maskcls.cli import say
-from maskcls.metrics import Scores
-from search.conclusion import End, Summary, conclude, no_answer, waits_for, write_note
+from search.conclusion import End, Summary, conclude, deleted, no_answer
 from search.crew import Crew, Member
 from search.failures import CRASH
 from search.home import home_of
 from search.hung import watch
-from search.keep import best_trials
-from search.limits import count_finished
-from search.live import LiveWatcher, PlainWatcher, Progress, Screen, is_terminal
+from search.live import LiveWatcher, PlainWatcher, Progress, is_terminal
 from search.orders import GAVE_UP, GO, REFUSED, STOPPED, Order
-from search.patient import PATIENCE_SECONDS
 from search.presence import DATABASE_ERRORS, OUT_OF_REACH, Place, is_deleted
+from search.shown import Shown
 from search.signals import handled
 from search.stopping import STOP_SIGNALS, Stopping
 from search.storage import backend_of, load_study, open_storage
@@ -48,14 +45,8 @@ TICK_SECONDS = 0.25
 PLACE_SECONDS = 2
 """How often it is looked whether the study is still where it was."""
 
-AWAY_SECONDS = PATIENCE_SECONDS
-"""For so long the supervisor goes on without its database, which it only reads to show how far the study is."""
-
 ASK_SECONDS = 5
 """How long the database may take to answer the supervisor, who has workers to listen to."""
-
-NOTE_SECONDS = 10
-"""The study's note in the dashboard is written again at most so often."""
 
 
 @dataclass
@@ -73,19 +64,15 @@ class Supervisor:
     """Prints what the study came to, at the end."""
     study: optuna.Study | None = None
     """Once it is planned."""
-    watcher: Screen | None = None
+    shown: Shown | None = None
     outcome: str = ""
     """How the first worker that ended by itself ended."""
     cause: str = ""
     stillborn: int = 0
     deadline: float | None = None
-    noted: float = 0.0
     looked: float = field(default_factory=time.monotonic)
     looked_at_place: float = 0.0
     is_out_of_place: bool = False
-    said: set[tuple[int, str, int]] = field(default_factory=set)
-    away_since: float | None = None
-    """When the database was last asked in vain, the first time of several."""
 
     def __post_init__(self) -> None:
         self.stopping = Stopping(self.crew)
@@ -111,8 +98,8 @@ class Supervisor:
                 say("Interrupted before the first trial; nothing was begun.")
                 return 130
             finally:
-                if self.watcher is not None:
-                    self.watcher.__exit__(None, None, None)
+                if self.shown is not None:
+                    self.shown.watcher.__exit__(None, None, None)
         try:
             return self._finish()
         finally:
@@ -136,19 +123,19 @@ class Supervisor:
                 self._ends(details[0], details[1], member)
             elif event == "died":
                 member.last_words = details[0]
-            elif event == "waits":
-                self._say_what_for(details[0])
-            elif event != "moves" and self.watcher is not None:
-                self._show(member, event, details)
+            elif event != "moves" and self.shown is not None:
+                self._show(self.shown, member, event, details)
 
-    def _say_what_for(self, running: list[list[Any]]) -> None:
-        """What a worker waits for, once, when that is no trial of this command."""
-        ours = {member.process.pid for member in self.crew.members}
-        for number, host, pid, is_away in running:
-            if (pid in ours and not is_away) or (number, host, pid) in self.said:
-                continue
-            self.said.add((number, host, pid))
-            say(waits_for(number, host, pid, is_away))
+    def _show(self, shown: Shown, member: Member, event: str, details: list[Any]) -> None:
+        if event == "waits":
+            shown.say_what_for(details[0], {other.process.pid for other in self.crew.members})
+            return
+        if event == "trial_began":
+            member.trial, member.began_one, self.stillborn = details[0], True, 0
+        elif event == "trial_ended":
+            member.trial = None
+        if why := shown.tell(event, details):
+            self._ends(GAVE_UP, why)
 
     def _planned(self) -> None:
         """The study is stored: now there is something to watch, and work for the others."""
@@ -165,9 +152,9 @@ class Supervisor:
         self.order = replace(self.order, plan=False, grown_from=None)
         searches = self.order.stored().confirmation is None
         progress = Progress(self.order.limits["n_trials"], 0, None, len(self.crew.slots), searches)
-        self.watcher = LiveWatcher(progress) if is_terminal() else PlainWatcher(progress)
-        self._refresh()
-        self.watcher.__enter__()
+        self.shown = Shown(self.study, LiveWatcher(progress) if is_terminal() else PlainWatcher(progress))
+        self.shown.refresh()
+        self.shown.watcher.__enter__()
         if self.timeout is not None:
             self.deadline = time.monotonic() + self.timeout
         for member in self.crew.members:
@@ -178,50 +165,6 @@ class Supervisor:
         slot, waits = member.slot, self.study is None and not plans
         order = replace(self.order, slot=slot.name, device=slot.device, cores=slot.cores)
         member.employ(replace(order, plan=plans, waits=waits))
-
-    def _refresh(self) -> None:
-        """The count and the best from the database: others may work on the study too."""
-        assert self.study is not None
-        assert self.watcher is not None
-        begun = time.monotonic()
-        try:
-            trials = self.study.get_trials(deepcopy=False)
-        except DATABASE_ERRORS as error:
-            self._is_away(error, begun)
-            return
-        self.away_since = None
-        best = next(iter(best_trials(trials, 1)), None)
-        self.watcher.progress.finished = count_finished(trials)
-        self.watcher.progress.best = (best.value, best.number) if best is not None and best.value is not None else None
-
-    def _is_away(self, error: BaseException, begun: float) -> None:
-        """The database did not answer a question that was ``begun`` then; after a while the study is given up."""
-        if isinstance(error, KeyError):
-            self._ends(GAVE_UP, f"study {self.order.name} was deleted while it ran")
-            return
-        self.away_since = begun if self.away_since is None else self.away_since
-        if time.monotonic() - self.away_since >= AWAY_SECONDS:
-            self._ends(GAVE_UP, no_answer(error))
-
-    def _show(self, member: Member, event: str, details: list[Any]) -> None:
-        assert self.watcher is not None
-        number = details[0]
-        if event == "trial_began":
-            member.trial, member.began_one, self.stillborn = number, True, 0
-            self.watcher.trial_began(number, details[1])
-        elif event == "evaluated":
-            self.watcher.evaluated(number, details[1], details[2], Scores.from_dict(details[3]), details[4])
-        else:
-            member.trial = None
-            self._refresh()
-            self.watcher.trial_ended(number, TrialState[details[1]], *details[2:])
-            self._write_note()
-
-    def _write_note(self) -> None:
-        assert self.study is not None
-        if time.monotonic() - self.noted > NOTE_SECONDS:
-            write_note(self.study)
-            self.noted = time.monotonic()
 
     def _ends(self, why: str, cause: str, member: Member | None = None) -> None:
         """A worker says that it is about to end; or, without one, no worker can work."""
@@ -290,7 +233,7 @@ class Supervisor:
 
     def _take_back(self, member: Member, number: int, how: str, is_own: bool) -> None:
         assert self.study is not None
-        assert self.watcher is not None
+        assert self.shown is not None
         begun = time.monotonic()
         try:
             trial = self.study.get_trials(deepcopy=False)[number]
@@ -299,11 +242,12 @@ class Supervisor:
                 fail(self.study, trial, CRASH, member.hangs or f"its process died of {how}", worker)
             requeue_lost(self.study)
         except DATABASE_ERRORS as error:  # else the next worker takes it back
-            self._is_away(error, begun)
+            if why := self.shown.away(error, begun):
+                self._ends(GAVE_UP, why)
             return
         if not trial.state.is_finished():
             told = member.hangs or f"its worker died ({how})"
-            self.watcher.trial_ended(number, TrialState.WAITING, None, told)
+            self.shown.watcher.trial_ended(number, TrialState.WAITING, None, told)
 
     def _finish(self) -> int:
         if self.outcome == REFUSED:
@@ -318,9 +262,9 @@ class Supervisor:
         try:
             return conclude(self.study, end, self.summary)
         except OUT_OF_REACH as error:
-            deleted = is_deleted(self.order.url, self.order.name, error)
-            if isinstance(error, KeyError) and not deleted and self.outcome != GAVE_UP:
+            is_gone = is_deleted(self.order.url, self.order.name, error)
+            if isinstance(error, KeyError) and not is_gone and self.outcome != GAVE_UP:
                 raise  # a fault of ours
-            cause = f"study {self.order.name} was deleted while it ran" if deleted else no_answer(error)
+            cause = deleted(self.order.name) if is_gone else no_answer(error)
             say(f"Gave up: {self.cause if self.outcome == GAVE_UP else cause}.")
             return 1

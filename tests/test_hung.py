@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search_fixtures import TOY_STUDY
 
 import search.hung
+import search.shown
 import search.stopping
 import search.workers
 from search.crew import Crew
@@ -279,7 +280,7 @@ def test_a_study_that_is_deleted_while_it_runs_is_given_up_with_a_sentence(
 def test_a_database_that_stays_away_ends_it_with_a_sentence(
     tmp_path: Path, crews: list[Crew], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(search.workers, "AWAY_SECONDS", 0)
+    monkeypatch.setattr(search.shown, "AWAY_SECONDS", 0)
     spoil = "c = __import__('sqlite3').connect(order['url'][10:]); c.execute('drop table trials'); c.commit()"
     supervisor = command(tmp_path / "runs", crews, f"{spoil}; tell('trial_ended', 0, 'PRUNED', 0.5, ''); {HANGS}")
     assert supervisor.run() == 1

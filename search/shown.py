@@ -1,0 +1,80 @@
+"""A study as its supervisor shows it: on the terminal, and in its note in the dashboard."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState
+
+from maskcls.cli import say
+from maskcls.metrics import Scores
+from search.conclusion import deleted, no_answer, waits_for, write_note
+from search.keep import best_trials
+from search.limits import count_finished
+from search.live import Screen
+from search.patient import PATIENCE_SECONDS
+from search.presence import DATABASE_ERRORS
+
+AWAY_SECONDS = PATIENCE_SECONDS
+"""For so long the supervisor goes on without its database, which it only reads to show how far the study is."""
+
+NOTE_SECONDS = 10
+"""The study's note in the dashboard is written again at most so often."""
+
+
+@dataclass
+class Shown:
+    """What a person sees of a study while it runs. Its methods return why the study is to be given up, if it is."""
+
+    study: optuna.Study
+    watcher: Screen
+    noted: float = 0.0
+    away_since: float | None = None
+    """When the database was last asked in vain, the first time of several."""
+    said: set[tuple[int, str, int]] = field(default_factory=set)
+
+    def tell(self, event: str, details: Sequence[Any]) -> str:
+        """Pass on an event of a worker; see teller.Teller."""
+        number = details[0]
+        if event == "trial_began":
+            self.watcher.trial_began(number, details[1])
+            return ""
+        if event == "evaluated":
+            self.watcher.evaluated(number, details[1], details[2], Scores.from_dict(details[3]), details[4])
+            return ""
+        why = self.refresh()
+        self.watcher.trial_ended(number, TrialState[details[1]], *details[2:])
+        if time.monotonic() - self.noted > NOTE_SECONDS:
+            write_note(self.study)
+            self.noted = time.monotonic()
+        return why
+
+    def refresh(self) -> str:
+        """The count and the best from the database: others may work on the study too."""
+        begun = time.monotonic()
+        try:
+            trials = self.study.get_trials(deepcopy=False)
+        except DATABASE_ERRORS as error:
+            return self.away(error, begun)
+        self.away_since = None
+        best = next(iter(best_trials(trials, 1)), None)
+        self.watcher.progress.finished = count_finished(trials)
+        self.watcher.progress.best = (best.value, best.number) if best is not None and best.value is not None else None
+        return ""
+
+    def away(self, error: BaseException, begun: float) -> str:
+        """The database did not answer a question that was ``begun`` then; nothing while that may pass."""
+        if isinstance(error, KeyError):
+            return deleted(self.study.study_name)
+        self.away_since = begun if self.away_since is None else self.away_since
+        return no_answer(error) if time.monotonic() - self.away_since >= AWAY_SECONDS else ""
+
+    def say_what_for(self, running: Sequence[Sequence[Any]], ours: set[int]) -> None:
+        """What a worker waits for, once, when that is no trial of this command, whose processes are ``ours``."""
+        for number, host, pid, is_away in running:
+            if (pid in ours and not is_away) or (number, host, pid) in self.said:
+                continue
+            self.said.add((number, host, pid))
+            say(waits_for(number, host, pid, is_away))
