@@ -60,7 +60,7 @@ def reason(error: BaseException) -> str:
     """The innermost cause in a line, without Optuna's, SQLAlchemy's and their links; no full stop at its end."""
     driver = _driver_error(error)
     innermost = driver if driver is not None else list(chain(error))[-1]
-    text = one_line(str(innermost).partition("(Background")[0]).rstrip(". ")
+    text = one_line(str(innermost).partition("(Background")[0].partition("\tIs the server")[0]).rstrip(". ")
     found = next((words for part, words in WORDS.items() if part in text), None)
     return found or text or type(innermost).__name__
 

@@ -63,11 +63,11 @@ class Patience:
         if not is_passing(error):
             raise self.storage.told(error) from error
         if waited + self.pause > self.storage.patience:
-            after = f", for {waited / 60:.0f} minutes" if waited >= 60 else ""
+            after = f", for {_long(waited)}" if waited >= 1 else ""
             raise self.storage.told(error, after) from error
         if not self.was_said and waited + self.pause > QUIET_SECONDS:
             self.was_said = True
-            warn(f"waiting for the database, for {self.storage.patience / 60:.0f} minutes at most: {reason(error)}")
+            warn(f"waiting for the database, for {_long(self.storage.patience)} at most: {reason(error)}")
         if not self.storage.is_file:
             self.storage.engine.dispose()  # the other connections are as dead, or lead to what was the primary
         time.sleep(self.pause)
@@ -78,6 +78,10 @@ class Patience:
         if self.was_said:
             warn("the database is back")
             self.storage.back_since = time.monotonic()
+
+
+def _long(seconds: float) -> str:
+    return f"{seconds / 60:.0f} minutes" if seconds >= 120 else f"{seconds:.0f} seconds"
 
 
 class PatientStorage(RDBStorage):

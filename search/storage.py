@@ -170,7 +170,8 @@ def _sqlite_path(url: str) -> Path | None:
 
 def _open_server(url: str, create: bool, patience: float) -> PatientStorage:
     """A server's database. Connections are tried before they are used, and one that answers no more is given up."""
-    options = {"pool_pre_ping": True, "connect_args": connect_args(url)}
+    # a process mostly asks one thing at a time: only one connection stays open between two questions
+    options = {"pool_pre_ping": True, "pool_size": 1, "max_overflow": 9, "connect_args": connect_args(url)}
     if create:
         storage = _open(url, patience, engine_kwargs=options)
     else:

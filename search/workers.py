@@ -27,7 +27,7 @@ from search.limits import count_finished
 from search.live import LiveWatcher, PlainWatcher, Progress, Screen, is_terminal
 from search.notes import show_study
 from search.orders import GAVE_UP, GO, NOTHING_LEFT, REFUSED, Order
-from search.storage import load_study, open_storage
+from search.storage import backend_of, load_study, open_storage
 from search.stored import Stored, read_stored
 from search.summary import summarise
 from search.trials import WORKER, fail, requeue_lost
@@ -244,6 +244,7 @@ class Supervisor:
         reason = STOP_SIGNALS[signal.Signals(number)]
         if self.study is None:
             raise KeyboardInterrupt  # nothing has begun
+        backend_of(self.study).patience = 1  # who wants to stop does not wait for a database
         for member in self.crew.members:
             if not member.began_one:
                 member.process.kill()  # it has nothing to finish
