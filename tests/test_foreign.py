@@ -97,7 +97,7 @@ BAD_NAMES = ["../../outside", "..", ".", "cache", "artifacts", "synthetic-1", "s
              "a/b", "", "two goals", "~x", "é" * LONGEST_NAME + "x", "語" * 90]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", BAD_NAMES)
+@pytest.mark.parametrize("name", BAD_NAMES, ids=lambda name: repr(name)[:20])
 def test_a_name_that_no_folder_can_have_is_never_a_path(
     name: str, runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -126,7 +126,7 @@ def test_a_name_that_no_folder_can_have_is_never_a_path(
     assert after == set(before)
 
 
-@pytest.mark.parametrize("name", BAD_NAMES)
+@pytest.mark.parametrize("name", BAD_NAMES, ids=lambda name: repr(name)[:20])
 def test_no_study_is_made_under_it(name: str) -> None:
     with pytest.raises(UserError, match=r"Use --name\."):
         checked_name(name)
