@@ -48,6 +48,9 @@ TICK_SECONDS = 0.25
 PATIENCE_SECONDS = 10
 """How long a worker that was told to stop at once may take before it is killed."""
 
+REFRESH_SECONDS = 15
+"""The count is read at least so often: others work on the study too, and a database that is away gets said here."""
+
 NOTE_SECONDS = 10
 """The study's note in the dashboard is written again at most so often."""
 
@@ -81,6 +84,7 @@ class Supervisor:
     stillborn: int = 0
     deadline: float | None = None
     noted: float = 0.0
+    refreshed: float = 0.0
 
     def run(self) -> int:
         """Until every worker has ended; returns the exit status. The crew's first member makes the plan."""
@@ -150,6 +154,7 @@ class Supervisor:
         assert self.study is not None
         assert self.watcher is not None
         trials = self.study.get_trials(deepcopy=False)
+        self.refreshed = time.monotonic()
         best = next(iter(best_trials(trials, 1)), None)
         self.watcher.progress.finished = count_finished(trials)
         self.watcher.progress.best = (best.value, best.number) if best is not None and best.value is not None else None
@@ -195,6 +200,8 @@ class Supervisor:
     def _look_at_the_clock(self) -> None:
         if self.deadline is not None and time.monotonic() >= self.deadline and not self.stop:
             self._tell_all("--timeout")
+        if self.study is not None and not self.stop and time.monotonic() - self.refreshed > REFRESH_SECONDS:
+            self._refresh()
 
     def _has_ended(self, member: Member) -> None:
         """Take note of a process that is gone, and put another in its place when it did not mean to end."""
