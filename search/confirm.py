@@ -64,7 +64,7 @@ def main(
     from search.crew import Crew
     from search.limits import count_finished
     from search.names import folder_in
-    from search.rounds import SUFFIX, Plan
+    from search.rounds import Plan
     from search.slots import find_gpus, make_slots
     from search.storage import default_url, load_study, open_storage
     from search.stored import read_search
@@ -73,7 +73,7 @@ def main(
     url = storage or default_url(runs)
     opened = open_storage(url, create=False)
     searched = load_study(opened, study)
-    folder_in(runs, study + SUFFIX)  # where the trainings' files are to be
+    folder_in(runs, study)  # beside which the trainings' files are to be
     stored = read_search(searched)
     there = find(opened, study)
     wanted = document(searched, stored, there, top, repeats)

@@ -37,14 +37,11 @@ WORDS = {
     "database is locked": "another program has locked it",
     "database table is locked": "another program has locked it",
     "readonly database": "it may not be written to (attempt to write a readonly database)",
-    "database or disk is full": "the disk is full (database or disk is full)",
-    "disk I/O error": "the disk cannot be written to, or is full (disk I/O error)",
     "due to lock timeout": "another program holds a lock in it (lock timeout)",
     "no such table": "its tables are missing",
     "unable to open database file": "its file cannot be opened (unable to open database file)",
-    "disk image is malformed": "its file is damaged (database disk image is malformed)",
 }
-"""The texts of SQLite that say too little or too much, and ours."""
+"""Texts of the databases that say too little, and ours."""
 
 
 def chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -60,7 +57,7 @@ def reason(error: BaseException) -> str:
     """The innermost cause in a line, without Optuna's, SQLAlchemy's and their links; no full stop at its end."""
     driver = _driver_error(error)
     innermost = driver if driver is not None else list(chain(error))[-1]
-    text = one_line(str(innermost).partition("(Background")[0]).rstrip(". ")
+    text = one_line(str(innermost).partition("(Background")[0].partition("\tIs the server")[0]).rstrip(". ")
     found = next((words for part, words in WORDS.items() if part in text), None)
     return found or text or type(innermost).__name__
 

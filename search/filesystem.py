@@ -19,7 +19,7 @@ hold there between machines, or between a virtual machine and its host, and a da
 MOUNTS = Path("/proc/self/mounts")
 
 
-def shared_filesystem(folder: Path) -> str | None:
+def network_filesystem(folder: Path) -> str | None:
     """The type of the file system that ``folder`` lies on when it is not known as a local one; None when it is."""
     folder = folder.resolve()
     best, kind = Path(), None
@@ -33,7 +33,7 @@ def shared_filesystem(folder: Path) -> str | None:
 
 def check_local(path: Path) -> None:
     """Raise UserError when an SQLite file lies, or would lie, where its locks cannot be trusted."""
-    kind = shared_filesystem(path.parent)
+    kind = network_filesystem(path.parent)
     if kind is not None:
         raise UserError(
             f"{path} lies on a file system ({kind}) that may be shared with other machines; its locks SQLite cannot"

@@ -55,7 +55,7 @@ class Patience:
     """One thing that is tried until it goes well."""
 
     def __init__(self, storage: "PatientStorage") -> None:
-        self.storage, self.began, self.pause, self.was_said = storage, time.monotonic(), WAITS[0], False
+        self.storage, self.began, self.pause, self.is_long = storage, time.monotonic(), WAITS[0], False
 
     def wait(self, error: BaseException) -> None:
         """Pause after an error that may pass. Raises DatabaseError for one that lasts."""
@@ -65,11 +65,12 @@ class Patience:
         if not is_passing(error):
             raise self.storage.told(error) from error
         if waited + self.pause > self.storage.patience:
-            after = f", for {waited / 60:.0f} minutes" if waited >= 60 else ""
+            self.storage.back_since = time.monotonic()  # it may be back from now on
+            after = f", for {_long(waited)}" if waited >= 1 else ""
             raise self.storage.told(error, after) from error
-        if not self.was_said and waited + self.pause > QUIET_SECONDS:
-            self.was_said = True
-            warn(f"waiting for the database, for {self.storage.patience / 60:.0f} minutes at most: {reason(error)}")
+        if not self.is_long and waited + self.pause > QUIET_SECONDS:
+            self.is_long = True
+            self.tell(f"waiting for the database, for {_long(self.storage.patience)} at most: {reason(error)}")
         if not self.storage.is_file:
             self.storage.engine.dispose()  # the other connections are as dead, or lead to what was the primary
         if threading.current_thread() is threading.main_thread():
@@ -79,9 +80,18 @@ class Patience:
 
     def over(self) -> None:
         """It went well."""
-        if self.was_said:
-            warn("the database is back")
+        if self.is_long:
+            self.tell("the database is back")
             self.storage.back_since = time.monotonic()
+
+    def tell(self, line: str) -> None:
+        """On stderr, unless whoever has the storage tells it in another way."""
+        if self.storage.tells:
+            warn(line)
+
+
+def _long(seconds: float) -> str:
+    return f"{seconds / 60:.0f} minutes" if seconds >= 120 else f"{seconds:.0f} seconds"
 
 
 class PatientStorage(RDBStorage):
@@ -90,6 +100,8 @@ class PatientStorage(RDBStorage):
     def __init__(self, url: str, patience: float = PATIENCE_SECONDS, **options: Any) -> None:
         """``patience`` in seconds; it may be changed at any time."""
         self.patience = patience
+        self.tells = True
+        """Whether a wait is said."""
         self.back_since: float | None = None
         """When the database came back last, by time.monotonic."""
         self._turn = threading.local()

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from optuna.storages._rdb import models
 
 from maskcls.errors import UserError
-from search.filesystem import shared_filesystem
+from search.filesystem import network_filesystem
 
 TABLES = {"studies", "trials", "version_info"}
 """Of Optuna's that tell its database from others."""
@@ -58,7 +58,7 @@ def check_readable(path: Path, create: bool = False) -> None:
     """
     if not os.access(path, os.R_OK):
         raise UserError(f"You may not read {path}; ask its owner for the right to read it.")
-    kind = shared_filesystem(path.parent)
+    kind = network_filesystem(path.parent)
     if kind is not None and has_log(path):
         raise UserError(
             f"{path} lies on a file system ({kind}) that may be shared with other machines, and it is being written to;"

@@ -170,7 +170,7 @@ def _run(
         if _has_all(url, name, replace(wanted, split=table.hash), runs, storage_url, asked["limits"]["n_trials"]):
             return 0
         runs.mkdir(parents=True, exist_ok=True)
-        open_storage(url, create=True)
+        open_storage(url, create=True).engine.dispose()
         crew.start_others()
         if is_terminal(sys.stderr):
             print("Loading torch and timm, which takes some seconds ...", file=sys.stderr)
@@ -209,14 +209,14 @@ def _has_all(url: str, name: str, wanted: "Stored", runs: Path, storage_url: str
         storage = open_to_read(url)
     except NoStudiesError:
         return False
-    if not has_study(storage, name):
-        return False
-    study = load_study(storage, name)
-    if not is_whole(study):
+    study = load_study(storage, name) if has_study(storage, name) else None
+    if study is None or not is_whole(study):
+        storage.engine.dispose()
         return False
     stored = read_search(study)
     check_same(widened(stored, wanted), replace(wanted, weights=stored.weights), name)
     if count_finished(study.get_trials(deepcopy=False)) < n_trials:
+        storage.engine.dispose()
         return False
     say(f"Study {name} has its {n_trials} trials already.")
     summarise(study, stored, runs, storage_url)

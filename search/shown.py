@@ -11,6 +11,7 @@ from optuna.trial import TrialState
 from maskcls.cli import say
 from maskcls.metrics import Scores
 from search.conclusion import deleted, no_answer, waits_for, write_note
+from search.database_errors import reason
 from search.keep import best_trials
 from search.limits import count_finished
 from search.live import Screen
@@ -31,6 +32,7 @@ class Shown:
     study: optuna.Study
     watcher: Screen
     noted: float = 0.0
+    refreshed: float = 0.0
     away_since: float | None = None
     """When the database was last asked in vain, the first time of several."""
     said: set[tuple[int, str, int]] = field(default_factory=set)
@@ -53,11 +55,13 @@ class Shown:
 
     def refresh(self) -> str:
         """The count and the best from the database: others may work on the study too."""
-        begun = time.monotonic()
+        begun = self.refreshed = time.monotonic()
         try:
             trials = self.study.get_trials(deepcopy=False)
         except DATABASE_ERRORS as error:
             return self.away(error, begun)
+        if self.away_since is not None:
+            say("The database is back.")
         self.away_since = None
         best = next(iter(best_trials(trials, 1)), None)
         self.watcher.progress.finished = count_finished(trials)
@@ -68,7 +72,9 @@ class Shown:
         """The database did not answer a question that was ``begun`` then; nothing while that may pass."""
         if isinstance(error, KeyError):
             return deleted(self.study.study_name)
-        self.away_since = begun if self.away_since is None else self.away_since
+        if self.away_since is None:
+            self.away_since = begun
+            say(f"Waiting for the database, {AWAY_SECONDS / 60:.0f} minutes at most: {reason(error)}.")
         return no_answer(error) if time.monotonic() - self.away_since >= AWAY_SECONDS else ""
 
     def say_what_for(self, running: Sequence[Sequence[Any]], ours: set[int]) -> None:

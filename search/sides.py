@@ -1,6 +1,7 @@
 """What search.compare is asked to compare: ``STUDY:TRIAL``, or the folder of a trained model."""
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -56,7 +57,7 @@ class Side:
 def find_side(text: str, storage: str | None, runs: Path) -> Side:
     """The model that ``text`` names. Raises UserError when there is none, or when it has no stored predictions."""
     folder = Path(text)
-    if folder.is_dir():
+    if os.path.isdir(folder):  # noqa: PTH112 - False too for what is too long for a path
         place = _place_of(folder, storage, runs)
         return _of_folder(folder) if place is None else _of_trial(*place, storage, runs)
     study, colon, number = text.rpartition(":")

@@ -34,6 +34,9 @@ BUSY_SECONDS = 10
 OPEN_SECONDS = 2
 """Between two tries to open a database that is away."""
 
+TABLES_KEY = 1936288364
+"""Of the advisory lock under which tables are made."""
+
 HEARTBEAT_SECONDS = 20
 """How often a worker says that it still runs its trial; for workers on other machines, whose pid says nothing here."""
 
@@ -163,16 +166,18 @@ def _sqlite_path(url: str) -> Path | None:
 
 def _open_server(url: str, create: bool, patience: float) -> PatientStorage:
     """A server's database. Connections are tried before they are used, and one that answers no more is given up."""
-    options = {"pool_pre_ping": True, "connect_args": connect_args(url)}
-    if create:
-        storage = _open(url, patience, engine_kwargs=options)
-    else:
-        engine = sqlalchemy.create_engine(url, **options)
-        try:
-            check_tables(sqlalchemy.inspect(engine).get_table_names(), shown_url(url))
-        finally:
-            engine.dispose()
-        storage = _open(url, patience, engine_kwargs=options, skip_table_creation=True)
+    # a process mostly asks one thing at a time: only one connection stays open between two questions
+    options = {"pool_pre_ping": True, "pool_size": 1, "max_overflow": 9, "connect_args": connect_args(url)}
+    engine = sqlalchemy.create_engine(url, **options)
+    try:
+        with engine.connect() as connection:
+            if create and engine.dialect.name == "postgresql":  # two that make the same tables disturb each other
+                connection.execute(sqlalchemy.text(f"SELECT pg_advisory_xact_lock({TABLES_KEY})"))
+            if not create:
+                check_tables(sqlalchemy.inspect(engine).get_table_names(), shown_url(url))
+            storage = _open(url, patience, engine_kwargs=options, skip_table_creation=not create)
+    finally:
+        engine.dispose()
     limit_lock_waits(storage.engine)
     return storage
 

@@ -177,12 +177,12 @@ def _complete(study: optuna.Study, policy: AnyPolicy, trials: Sequence[FrozenTri
     """Give an enqueued trial the parameters that it lacks: as enqueued where they can be had, else as proposed."""
     fixed, known = trial.system_attrs.get("fixed_params", {}), policy.distributions
     proposed = policy.propose(trials).params
-    in_vain = [f"{name}={value!r} (no such parameter)" for name, value in fixed.items() if name not in known]
+    in_vain = [f"{name}={value!r}: no such parameter" for name, value in fixed.items() if name not in known]
     for name, distribution in known.items():
         if name not in trial.params:
             value = fixed.get(name, proposed[name])
             if not _fits(distribution, value):
-                in_vain.append(f"{name}={value!r} ({_range_of(distribution)})")
+                in_vain.append(f"{name}={value!r} not within {_range_of(distribution)}")
                 value = proposed[name]
             internal = distribution.to_internal_repr(value)
             study._storage.set_trial_param(trial._trial_id, name, internal, distribution)

@@ -132,7 +132,7 @@ def _wait(order: Order, stop: StopRequest, go: threading.Event) -> bool:
     weights are left to the planner, since all at once would ask the hub for the same files.
     """
     with contextlib.suppress(Exception):
-        open_storage(order.url, create=False)
+        open_storage(order.url, create=False).engine.dispose()
         read_table(data_folder(order.stored().data, Path(order.runs)), _baseline(order), order.stored().label_fixes)
     while not go.wait(POLL_SECONDS):
         beat()

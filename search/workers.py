@@ -45,6 +45,9 @@ TICK_SECONDS = 0.25
 PLACE_SECONDS = 2
 """How often it is looked whether the study is still where it was."""
 
+REFRESH_SECONDS = 15
+"""The count is read at least so often: others work on the study too, and a database that is away gets said."""
+
 ASK_SECONDS = 5
 """How long the database may take to answer the supervisor, who has workers to listen to."""
 
@@ -147,7 +150,8 @@ class Supervisor:
         except DATABASE_ERRORS as error:
             self._ends(GAVE_UP, no_answer(error))
             return
-        backend_of(self.study).patience = ASK_SECONDS
+        storage = backend_of(self.study)
+        storage.patience, storage.tells = ASK_SECONDS, False  # Shown tells of it, once
         self.place.what_is_gone()  # nothing yet: it takes hold of what is there
         self.order = replace(self.order, plan=False, grown_from=None)
         searches = self.order.stored().confirmation is None
@@ -194,6 +198,9 @@ class Supervisor:
         if self.study is not None and now - self.looked_at_place >= PLACE_SECONDS:
             self.looked_at_place = now
             self._look_at_the_place()
+        if self.shown is not None and not self.stopping.reason and now - self.shown.refreshed >= REFRESH_SECONDS:
+            if why := self.shown.refresh():
+                self._ends(GAVE_UP, why)
         self.stopping.look()
 
     def _look_at_the_place(self) -> None:

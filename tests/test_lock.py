@@ -1,12 +1,18 @@
 """What two processes may do at the same moment."""
 
+import fcntl
+import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
 
 import optuna
+import pytest
 
-from maskcls.lock import hold, is_held, share
+import maskcls.lock
+from maskcls.errors import UserError
+from maskcls.lock import hold, hold_file, is_held, share
 from search.storage import open_storage
 
 HOLD_AND_APPEND = """
@@ -64,3 +70,58 @@ def test_sharers_do_not_wait_for_each_other_and_are_seen(tmp_path: Path) -> None
     share(tmp_path)
     share(tmp_path)
     assert is_held(tmp_path)
+
+
+def test_a_lock_that_nobody_lets_go_of_is_said_named_and_has_an_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(maskcls.lock, "QUIET_SECONDS", 0.1)
+    with (
+        hold_file(tmp_path / "lock", "the lock of x.db"),
+        pytest.raises(UserError, match=rf"x.db has been held by process {os.getpid()} on .*end that process"),
+        hold_file(tmp_path / "lock", "the lock of x.db", 0.4),
+    ):
+        pass
+    assert capfd.readouterr().err.count(f"waiting for the lock of x.db: held by process {os.getpid()} on ") == 1
+    with hold_file(tmp_path / "lock", "the lock of x.db", 0.4):
+        pass
+
+
+def test_a_queue_that_moves_on_may_take_longer_than_one_holder(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(maskcls.lock.time, "monotonic", lambda: now[0])
+    wait = maskcls.lock.Wait("it", 10)
+    for holder in range(5):
+        now[0] += 9
+        wait.goes_on(f"process {holder}")
+    now[0] += 10
+    with pytest.raises(UserError):
+        wait.goes_on("process 4")
+
+
+def test_a_users_own_lock_on_the_folder_is_no_hindrance(tmp_path: Path) -> None:
+    """As of ``flock runs python -m search.run ...``."""
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with hold(tmp_path, limit=0.5):
+            pass
+        assert optuna.get_all_study_names(open_storage(f"sqlite:///{tmp_path}/studies.db", create=True)) == []
+    finally:
+        os.close(descriptor)
+
+
+@pytest.mark.parametrize(("folder", "file"), [(0o755, 0o600), (0o775, 0o660), (0o777, 0o666), (0o1777, 0o600)])
+def test_whoever_may_write_into_the_folder_may_lock_it_and_nobody_else(folder: int, file: int, tmp_path: Path) -> None:
+    (tmp_path / "held").mkdir()
+    (tmp_path / "held").chmod(folder)
+    with hold(tmp_path / "held"):
+        pass
+    assert stat.S_IMODE((tmp_path / "held" / ".lock").stat().st_mode) == file
+
+
+def test_a_link_in_place_of_the_lock_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / ".lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="symbolic links"), hold(tmp_path):
+        pass
+    assert not (tmp_path / "elsewhere").exists()

@@ -1,8 +1,12 @@
 """The study database: how it is opened, and trials handed out, told and taken back."""
 
+import errno
+import os
 import sqlite3
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -14,8 +18,11 @@ import pytest
 import sqlalchemy
 from conftest import one_line
 
+import search.storage
 from maskcls.errors import UserError
-from search.storage import create_study, default_url, has_study, is_there, load_study, open_storage
+from search.database_errors import DatabaseError
+from search.failures import cause_outside
+from search.storage import backend_of, create_study, default_url, has_study, is_there, load_study, open_storage
 
 WRITERS = """
 import os, sys, traceback
@@ -185,3 +192,69 @@ def test_sixteen_writers_and_the_dashboard_at_once_lose_nothing(study: optuna.St
     trials = study.get_trials()
     assert [trial.number for trial in trials] == list(range(32))
     assert all(trial.intermediate_values == {step: step / 20 for step in range(1, 21)} for trial in trials)
+
+
+def test_a_database_that_another_program_has_locked_is_waited_for(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(search.storage, "BUSY_SECONDS", 0.1)
+    study = create_study(open_storage(url, create=True), "s", {})
+    trial = study.ask()
+    other = sqlite3.connect(tmp_path / "studies.db", isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    free = threading.Timer(2, other.rollback)
+    free.start()
+    trial.report(0.5, 1)
+    free.join()
+    assert "waiting for the database" in (said := capfd.readouterr().err)
+    assert "another program has locked it" in said
+    assert "the database is back" in said
+    assert study.get_trials()[0].intermediate_values == {1: 0.5}
+    other.close()
+
+
+def test_what_is_wrong_with_the_database_is_said_and_not_what_optuna_guesses(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search.storage, "BUSY_SECONDS", 0.1)
+    study = create_study(open_storage(url, create=True), "s", {})
+    trial = study.ask()
+    backend_of(study).patience = 0.2
+    with sqlite3.connect(tmp_path / "studies.db", isolation_level=None) as other:
+        other.execute("BEGIN IMMEDIATE")
+        locked = refused(lambda: trial.report(0.5, 1))
+        other.rollback()
+        assert locked == "the database: another program has locked it"
+        other.execute("PRAGMA max_page_count = 1")
+        other.execute("DROP TABLE trial_intermediate_values")
+        assert refused(lambda: trial.report(0.5, 1)) == "the database: its tables are missing"
+    with backend_of(study).engine.connect() as connection:
+        connection.execute(sqlalchemy.text("PRAGMA query_only = ON"))
+        connection.commit()
+    assert refused(lambda: study.set_user_attr("a", 1)).startswith("the disk: it may not be written to")
+    with backend_of(study).engine.connect() as connection:
+        connection.execute(sqlalchemy.text("PRAGMA query_only = OFF"))
+        connection.execute(sqlalchemy.text("PRAGMA max_page_count = 1"))
+        connection.commit()
+    assert refused(lambda: study.set_user_attr("a", "x" * 2000)) == "the disk: database or disk is full"
+
+
+def refused(act: Callable[[], object]) -> str:
+    """What is said of a database that cannot be used."""
+    with pytest.raises(DatabaseError) as caught:
+        act()
+    text = str(caught.value)
+    assert "exceeding max length" not in text
+    assert "\n" not in text
+    return cause_outside(caught.value)
+
+
+@pytest.mark.parametrize("code", ["ENOSPC", "EDQUOT", "EFBIG", "EIO", "EROFS"])
+def test_a_disk_that_fails_is_no_fault_of_the_trials(code: str) -> None:
+    number = getattr(errno, code)
+    assert cause_outside(OSError(number, "no")).startswith("the disk: ")
+    beneath = RuntimeError("a library's own")
+    beneath.__cause__ = OSError(number, "no")
+    assert cause_outside(beneath).startswith("the disk: ")
+    assert cause_outside(RuntimeError(f"I/O error: {os.strerror(number)} (os error {number})")).startswith("the disk: ")
+    assert cause_outside(RuntimeError("a bug of a library")) == ""

@@ -12,7 +12,8 @@ from typing import Any
 import optuna
 import pytest
 import sqlalchemy
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.distributions import FloatDistribution
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 from search_fixtures import DROPOUT
 
 from search.failures import CRASH, FIRST, LAST, MOST_DEATHS, OUT_OF_MEMORY, TOO_MANY, failure, reason_to_give_up
@@ -20,7 +21,7 @@ from search.limits import Limits, count_finished, epochs_spent, trials_since_bes
 from search.policy import Policy
 from search.processes import describe_myself
 from search.storage import GRACE_SECONDS, create_study, exclusive, load_study, open_storage
-from search.trials import WORKER, fail, finish, next_trial, requeue, requeue_lost
+from search.trials import IN_VAIN, WORKER, TakenOverError, fail, finish, next_trial, requeue, requeue_lost
 
 POLICY = Policy(DROPOUT, 0)
 MYSELF = describe_myself("cpu.0")
@@ -214,6 +215,46 @@ def test_what_somebody_enqueued_is_run_with_the_missing_parameters_filled_in(stu
     assert trial.params["lr"] == 0.05
     assert trial.params["drop_rate"] in (0.0, 0.5, 0.7)
     assert 1e-4 <= trial.params["weight_decay"] <= 1
+    assert trial.user_attrs[IN_VAIN] == "drop_rate=0.31 not within 0.0 | 0.5 | 0.7"
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"lr": 99.0}, "lr=99.0 not within "),
+        ({"lr": "0.05"}, None),
+        ({"lr": "much"}, "lr='much' not within "),
+        ({"lr": [1]}, "lr=[1] not within "),
+        ({"learning_rate": 0.05}, "learning_rate=0.05: no such parameter"),
+    ],
+)
+def test_what_is_enqueued_and_cannot_be_had_is_said(
+    asked: dict[str, Any], said: str | None, study: optuna.Study
+) -> None:
+    study.enqueue_trial(asked)
+    trial = taken(study)
+    assert 0 < trial.params["lr"] < 99
+    if said is None:
+        assert IN_VAIN not in trial.user_attrs
+    else:
+        assert trial.user_attrs[IN_VAIN].startswith(said)
+
+
+def test_a_waiting_trial_with_parameters_that_cannot_be_had_ends_and_says_so(study: optuna.Study) -> None:
+    wide = FloatDistribution(1e-6, 99)
+    study.add_trial(create_trial(state=TrialState.WAITING, params={"lr": 50.0}, distributions={"lr": wide}))
+    assert taken(study).number == 1
+    first = study.get_trials()[0]
+    assert first.state == TrialState.FAIL
+    assert "lr=50.0 not within" in first.user_attrs["failures"][0]["error"]
+
+
+def test_a_trial_of_ours_is_ended_by_its_own_worker_only(study: optuna.Study) -> None:
+    trial = taken(study)
+    study._storage.set_trial_user_attr(trial._trial_id, WORKER, {**MYSELF, "pid": 1})
+    with pytest.raises(TakenOverError):
+        finish(study, trial, TrialState.COMPLETE, 0.5, MYSELF)
+    assert states(study) == ["RUNNING"]
 
 
 def test_a_trial_that_kills_its_process_again_and_again_is_not_run_for_ever(study: optuna.Study) -> None:
