@@ -40,9 +40,7 @@ def _take(path: Path) -> int:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(descriptor)
-            raise UserError(
-                f"Another training writes into {path.parent}. Let it end, or choose another -o."
-            ) from None
+            raise UserError(f"Another training writes into {path.parent}. Let it end, or choose another -o.") from None
         if _is_at(descriptor, path):
             return descriptor
         os.close(descriptor)  # its holder ended, and removed it, between our opening it and holding it

@@ -48,7 +48,7 @@ class Level:
     against: Comparison | None
     """This level less the reference level; None for the reference itself, and while either has no complete trial."""
     left_out: tuple[int, ...] = ()
-    """The runs of the best setting, where none of them has predictions: the level is then not judged by a lesser one."""
+    """The runs of the best setting, where none of them has predictions: no lesser one then speaks for the level."""
 
 
 @dataclass(frozen=True)

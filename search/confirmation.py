@@ -118,9 +118,7 @@ def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _counts(shelf: Shelf, trial: FrozenTrial) -> Counts:
     if shelf.predictions(trial) is None:
-        raise UserError(
-            f"{shelf.why_not(trial)}. Give the --runs folder that the confirmation's workers wrote into."
-        )
+        raise UserError(f"{shelf.why_not(trial)}. Give the --runs folder that the confirmation's workers wrote into.")
     return shelf.counts(trial)
 
 

@@ -22,6 +22,8 @@ from maskcls.cli import say
 from maskcls.metrics import Scores
 from search.crew import Crew, Member
 from search.failures import CRASH
+from search.ground import Ground
+from search.home import home_of
 from search.keep import best_trials
 from search.limits import count_finished
 from search.live import LiveWatcher, PlainWatcher, Progress, Screen, is_terminal
@@ -70,6 +72,8 @@ class Supervisor:
     """Prints what the study came to, at the end."""
     study: optuna.Study | None = None
     """Once it is planned."""
+    ground: Ground | None = None
+    """What it stands on, from then on."""
     watcher: Screen | None = None
     stop: str = ""
     """Why the workers were told to stop."""
@@ -90,19 +94,32 @@ class Supervisor:
                     self._planned()
                 for member in self.crew.members:
                     self._employ(member, plans=self.order.plan and member is self.crew.members[0])
-                while self.crew.members:
-                    self._listen()
-                    self._look_at_the_clock()
-                    for member in list(self.crew.members):
-                        if member.process.poll() is not None:
-                            self._has_ended(member)
+                self._work()
             except KeyboardInterrupt:
                 say("Interrupted before the first trial; nothing was begun.")
                 return 130
             finally:
                 if self.watcher is not None:
                     self.watcher.__exit__(None, None, None)
+        lost = self.ground.why_failed() if self.ground is not None else ""
+        if lost:
+            say(f"Gave up: {lost}.")
+            return 1
         return self._finish()
+
+    def _work(self) -> None:
+        """Until every worker has ended, or what they work on is gone."""
+        while self.crew.members and (self.ground is None or not self.ground.lost()):
+            try:
+                self._listen()
+                self._look_at_the_clock()
+                for member in list(self.crew.members):
+                    if member.process.poll() is not None:
+                        self._has_ended(member)
+            except Exception:
+                if self.ground is None or not self.ground.why_failed():
+                    raise
+                return  # the crew ends its processes
 
     def _listen(self) -> None:
         with selectors.DefaultSelector() as selector:
@@ -128,6 +145,7 @@ class Supervisor:
         if self.study is not None:  # the first worker died and another one has planned again
             return
         self.study = load_study(open_storage(self.order.url, create=False), self.order.name)
+        self.ground = Ground(self.study, home_of(self.study, Path(self.order.runs)))
         self.order = replace(self.order, plan=False, grown_from=None)
         searches = self.order.stored().confirmation is None
         progress = Progress(self.order.limits["n_trials"], 0, None, len(self.crew.slots), searches)
@@ -280,6 +298,8 @@ class Supervisor:
         self.summary(self.study, read_stored(self.study), Path(self.order.runs), self.storage_url)
         if self.outcome == GAVE_UP:
             say(f"Gave up at {done} of {asked} trials: {self.cause}")
-            say(f"Logs are in {self.order.folder() / 'logs'}; a crashed trial's folder has a crash.txt.")
+            say(
+                f"Logs are in {home_of(self.study, Path(self.order.runs)) / 'logs'}; a crashed trial's folder has a crash.txt."
+            )
             return 1
         return 130 if self.stop in STOP_SIGNALS.values() and done < asked else 0

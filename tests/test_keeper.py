@@ -136,7 +136,10 @@ HARM: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize(
     ("name", "harm"),
-    [*itertools.product((STATE, WEIGHTS, "valid.npz"), HARM), *((RECORD, harm) for harm in ("cut", "garbage", "empty"))],
+    [
+        *itertools.product((STATE, WEIGHTS, "valid.npz"), HARM),
+        *((RECORD, harm) for harm in ("cut", "garbage", "empty")),
+    ],
 )
 def test_a_run_with_a_damaged_file_says_so_and_begins_anew(
     few_photos: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, harm: str
