@@ -298,8 +298,7 @@ class Supervisor:
         self.summary(self.study, read_stored(self.study), Path(self.order.runs), self.storage_url)
         if self.outcome == GAVE_UP:
             say(f"Gave up at {done} of {asked} trials: {self.cause}")
-            say(
-                f"Logs are in {home_of(self.study, Path(self.order.runs)) / 'logs'}; a crashed trial's folder has a crash.txt."
-            )
+            logs = home_of(self.study, Path(self.order.runs)) / "logs"
+            say(f"Logs are in {logs}; a crashed trial's folder has a crash.txt.")
             return 1
         return 130 if self.stop in STOP_SIGNALS.values() and done < asked else 0

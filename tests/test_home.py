@@ -133,7 +133,7 @@ def test_a_study_of_another_database_does_not_get_the_folder(tmp_path: Path, syn
     other = tmp_path / "elsewhere"
     find(other, synthetic_table, url)
     (tmp_path / "second.db").rename(tmp_path / "moved.db")
-    with pytest.raises(UserError, match="stored in .*second.db"):
+    with pytest.raises(UserError, match=r"stored in .*second\.db"):
         find(other, synthetic_table)
 
 

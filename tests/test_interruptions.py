@@ -323,6 +323,7 @@ def test_a_worker_that_wakes_up_changes_nothing_of_its_successors(tmp_path: Path
 
     for ends in (False, True):
         kept, known = dict[str, bytes](), dict[int, float]()
+        (tmp_path / str(ends)).mkdir()
         job = make_job(tmp_path / str(ends), synthetic_table, watcher=Watching(sleep))
         trial = ask(job)
         assert run_trial(job, trial) == TrialState.WAITING
