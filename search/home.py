@@ -161,8 +161,9 @@ def is_in_the_way(name: str, storage: RDBStorage, runs: Path) -> bool:
 
 
 def _taken(usual: Path, there: Marker) -> UserError:
+    where = there.storage if "://" in there.storage else usual.parent / there.storage
     return UserError(
-        f"{usual} is the folder of another study {there.study!r}, stored in {there.storage or 'an unknown database'}."
+        f"{usual} is the folder of another study {there.study!r}, stored in {where}."
         " Give the --runs folder that goes with this --storage, or a new --name."
     )
 

@@ -126,7 +126,7 @@ def test_a_study_of_another_database_does_not_get_the_folder(tmp_path: Path, syn
     kept = begun(runs / "toy")
     with pytest.raises(UserError) as caught:
         find(runs, synthetic_table, url)
-    assert "toy is the folder of another study 'toy', stored in studies.db. Give the --runs" in one_line(caught.value)
+    assert f"of another study 'toy', stored in {runs}/studies.db. Give the --runs" in one_line(caught.value)
     assert not optuna.get_all_study_names(open_storage(url, create=False))
     assert kept.exists()
     # and the other way round, where the database cannot be looked at any more
