@@ -26,20 +26,17 @@ from search.trials import requeue_lost
 
 
 def find(storage: RDBStorage, of: str) -> optuna.Study | None:
-    """The confirmation of a study; None while it has none. Raises UserError when its name is taken."""
-    name = of + SUFFIX
-    found = confirmation_of(load_study(storage, of)) if has_study(storage, of) else None
+    """The confirmation of a stored study; None while it has none. Raises UserError when its name is taken."""
+    found = confirmation_of(load_study(storage, of))
     if found is not None:
         return found
+    name = of + SUFFIX
     if not has_study(storage, name) or not is_whole(load_study(storage, name)):
         return None
-    named = read_stored(load_study(storage, name)).confirmation
-    if named is None or named["of"] != of:
-        raise UserError(
-            f"A confirmation of {of!r} is stored as {name!r}, and there is a search of that name; remove it by"
-            f" `python -m search.delete --study {name}`."
-        )
-    return load_study(storage, name)
+    remedy = f"remove it by `python -m search.delete --study {name}`."
+    if read_stored(load_study(storage, name)).confirmation is None:
+        raise UserError(f"A confirmation of {of!r} is stored as {name!r}, and there is a search of that name; {remedy}")
+    raise UserError(f"{name!r} confirms an earlier study of this name; {remedy}")
 
 
 def document(searched: optuna.Study, stored: Stored, there: optuna.Study | None, top: int, repeats: int) -> Stored:

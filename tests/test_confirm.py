@@ -429,6 +429,22 @@ def test_a_renamed_study_keeps_its_confirmation(tmp_path: Path, synthetic_table:
     assert optuna.get_all_study_names(storage) == []
 
 
+def test_the_confirmation_of_a_deleted_study_is_not_that_of_the_next_of_its_name(
+    tmp_path: Path, synthetic_table: Table
+) -> None:
+    storage = open_storage(default_url(tmp_path), create=True)
+    for _ in range(2):
+        made = create_study(storage, "toy", {KEY: stored_as(TOY_STUDY, synthetic_table.hash).to_json()})
+        past(TOY_STUDY, ({}, 0.5), ({"drop_rate": 0.5}, 0.4), ({"lr": 0.02}, 0.6), into=made)
+        claim(made, tmp_path)
+        if has_study(storage, "toy-confirm"):
+            with pytest.raises(UserError, match="'toy-confirm' confirms an earlier study of this name"):
+                find(storage, "toy")
+        else:
+            begin(tmp_path, synthetic_table, 1, 2)
+            storage.delete_study(made._study_id)
+
+
 def test_the_finalists_are_chosen_once_and_repeats_only_grow(
     tmp_path: Path, synthetic_table: Table, capsys: pytest.CaptureFixture[str]
 ) -> None:
