@@ -14,6 +14,7 @@ import torch
 
 from maskcls.config import TrainConfig, change, make_config, parse_assignment
 from maskcls.dataset import load_dataset, read_table
+from maskcls.loop import evaluation_stops
 from maskcls.numerics import resolve
 from maskcls.run_folder import finished_result, train_into
 from maskcls.weights import resolve_weights
@@ -39,7 +40,7 @@ def main() -> None:
     for seed in range(asked.first, asked.first + asked.runs):
         folder, config = asked.out / f"seed-{seed:03d}", change(base, seed=seed)
         origin = {"made_by": "benchmarks/retrain.py", "split": table.hash, "weights": weights.describe()}
-        result = finished_result(folder, config, origin)
+        result = finished_result(folder, config, origin, len(evaluation_stops(config, len(data.train.row_N))))
         if result is None:
             weight_file = weights.file(config.backbone)
             _, result = train_into(

@@ -9,6 +9,7 @@ import optuna
 
 from maskcls.cli import say
 from maskcls.errors import one_line
+from search.home import home_of
 from search.limits import count_finished
 from search.notes import show_study
 from search.orders import GAVE_UP, NOTHING_LEFT, Order
@@ -51,7 +52,7 @@ def conclude(study: optuna.Study, end: End, summary: Summary) -> int:
     summary(study, read_stored(study), Path(end.order.runs), end.storage_url)
     if end.outcome == GAVE_UP:
         say(f"Gave up at {done} of {asked} trials: {end.cause}")
-        say(f"Logs are in {end.order.folder() / 'logs'}; a crashed trial's folder has a crash.txt.")
+        say(f"Logs are in {home_of(study, Path(end.order.runs)) / 'logs'}; a crashed trial's folder has a crash.txt.")
         return 1
     return 130 if end.reason in STOP_SIGNALS.values() and done < asked else 0
 
@@ -65,11 +66,6 @@ def write_note(study: optuna.Study) -> None:
 def no_answer(error: BaseException) -> str:
     """Why the supervisor cannot read its database."""
     return f"no answer from the database ({one_line(error).rstrip('.')})"
-
-
-def deleted(name: str) -> str:
-    """Why the study cannot go on, when it was deleted (in the dashboard, which asks nobody)."""
-    return f"study {name} was deleted while it ran"
 
 
 def waits_for(number: int, host: str, pid: int, is_away: bool) -> str:

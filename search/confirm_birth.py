@@ -18,6 +18,7 @@ from search.changes import birth_facts
 from search.finalists import choose
 from search.home import ID, claim, make_home
 from search.notes import show_study
+from search.pairs import CONFIRMS, confirmation_of
 from search.patient import PatientStorage
 from search.rounds import SUFFIX, Plan
 from search.standing import runs_of
@@ -29,7 +30,10 @@ from search.typed import quoted
 
 
 def find(storage: PatientStorage, of: str) -> optuna.Study | None:
-    """The confirmation of a study; None while it has none. Raises UserError when its name is taken."""
+    """The confirmation of a stored study; None while it has none. Raises UserError when its name is taken."""
+    found = confirmation_of(load_study(storage, of))
+    if found is not None:
+        return found
     name = of + SUFFIX
     size = len(os.fsencode(name))
     if size > MOST_BYTES:
@@ -39,13 +43,10 @@ def find(storage: PatientStorage, of: str) -> optuna.Study | None:
         )
     if not has_study(storage, name) or not is_whole(load_study(storage, name)):
         return None
-    found = load_study(storage, name)
-    if read_stored(found).confirmation is None:
-        raise UserError(
-            f"A confirmation of {of!r} is stored as {name!r}, and there is a search of that name; remove it by"
-            f" `python -m search.delete --study {quoted(name)}`."
-        )
-    return found
+    remedy = f"remove it by `python -m search.delete --study {quoted(name)}`."
+    if read_stored(load_study(storage, name)).confirmation is None:
+        raise UserError(f"A confirmation of {of!r} is stored as {name!r}, and there is a search of that name; {remedy}")
+    raise UserError(f"{name!r} confirms an earlier study of this name; {remedy}")
 
 
 def document(searched: optuna.Study, stored: Stored, there: optuna.Study | None, top: int, repeats: int) -> Stored:
@@ -64,7 +65,8 @@ def document(searched: optuna.Study, stored: Stored, there: optuna.Study | None,
             f"The finalists were chosen by the first command and stay (--top {plan.top}); to choose anew,"
             f" `python -m search.delete --study {quoted(there.study_name)}` first."
         )
-    return replace(begun, confirmation=replace(plan, repeats=max(repeats, plan.repeats)).to_json())
+    plan = replace(plan, of=searched.study_name, repeats=max(repeats, plan.repeats))  # it may have been renamed
+    return replace(begun, confirmation=plan.to_json())
 
 
 def _check_nobody_searches(searched: optuna.Study) -> None:
@@ -115,13 +117,15 @@ def check_rounds(table: Table, stored: Stored, repeats: int) -> list[Table]:
 
 def store(storage: PatientStorage, wanted: Stored, runs: Path) -> optuna.Study:
     """The confirmation's study, new or with what it is to have from now on; its lost trials back in the queue."""
-    name = Plan.of_document(wanted).of + SUFFIX
+    of = Plan.of_document(wanted).of
+    there = find(storage, of)
+    name = of + SUFFIX if there is None else there.study_name
 
     def decide() -> None:
-        if has_study(storage, name) and is_whole(load_study(storage, name)):  # another first command got as far
-            study = load_study(storage, name)
-            claim(study, runs)
-            _update(study, wanted)
+        there = find(storage, of)  # another first command may have got as far
+        if there is not None:
+            claim(there, runs)
+            _update(there, wanted)
         else:
             _make(storage, name, wanted, runs)
 
@@ -136,9 +140,9 @@ def store(storage: PatientStorage, wanted: Stored, runs: Path) -> optuna.Study:
 def _update(study: optuna.Study, wanted: Stored) -> None:
     """The finalists stay, whoever chose them; the repeats only grow."""
     begun = read_stored(study)
-    plan, repeats = Plan.of_document(begun), Plan.of_document(wanted).repeats
-    if repeats > plan.repeats:
-        more = replace(plan, repeats=repeats).to_json()
+    plan, asked = Plan.of_document(begun), Plan.of_document(wanted)
+    if asked.repeats > plan.repeats or asked.of != plan.of:
+        more = replace(plan, of=asked.of, repeats=max(plan.repeats, asked.repeats)).to_json()
         study.set_user_attr(KEY, replace(begun, confirmation=more).to_json())
 
 
@@ -147,6 +151,7 @@ def _make(storage: PatientStorage, name: str, wanted: Stored, runs: Path) -> Non
         optuna.delete_study(study_name=name, storage=storage)
     mine = make_home(name, storage, runs)
     facts = {ID: mine, "question": wanted.study.question, **birth_facts()}
-    study = create_study(storage, name, facts)
+    searched = load_study(storage, Plan.of_document(wanted).of).user_attrs.get(ID)
+    study = create_study(storage, name, facts if searched is None else {**facts, CONFIRMS: searched})
     show_study(study, wanted)
     study.set_user_attr(KEY, wanted.to_json())

@@ -19,9 +19,9 @@ from search.confirmation import LEAST_REPEATS, outcome_of, store_confirmation
 from search.live import describe_values, duration
 from search.notes import show_study
 from search.orders import Order
+from search.pairs import search_of
 from search.rounds import Plan
 from search.space import values_of
-from search.storage import backend_of, load_study
 from search.stored import Stored, read_stored
 from search.tables import show_table
 from search.typed import place_words, quoted, storage_words
@@ -74,7 +74,6 @@ def show_work(plan: Plan, stored: Stored, order: Order, finished: int, search: S
 
 def summarise(study: optuna.Study, stored: Stored, runs: Path, storage_url: str | None) -> None:
     """Print the outcome so far, and keep it with the study that is confirmed: in its attributes and its note."""
-    of = Plan.of_document(stored).of
     try:
         outcome = outcome_of(study, stored, runs)
     except UserError as error:
@@ -83,7 +82,11 @@ def summarise(study: optuna.Study, stored: Stored, runs: Path, storage_url: str 
     if outcome is None:
         say(f"No verdict yet: it takes {LEAST_REPEATS} repeats that every finalist has finished.")
         return
-    confirmed = load_study(backend_of(study), of)
+    confirmed = search_of(study)
+    if confirmed is None:
+        say(f"No verdict: study {Plan.of_document(stored).of!r}, which it confirms, is stored no more.")
+        return
+    of = confirmed.study_name
     store_confirmation(confirmed, outcome)
     answer = answer_of(confirmed, read_stored(confirmed), runs)
     show_study(confirmed, read_stored(confirmed), " ".join(answer.sentences))

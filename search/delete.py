@@ -14,7 +14,6 @@ from search.address import StorageOption, shown_url
 
 if TYPE_CHECKING:
     import optuna
-    from optuna.storages import RDBStorage
 
 MIB = 2**20
 
@@ -26,10 +25,13 @@ def main(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> int:
     """Delete a study from the database, with its folder, its pictures and its confirmation. There is no way back."""
+    from search.pairs import confirmation_of
     from search.storage import default_url, load_study, open_storage
 
     opened = open_storage(storage or default_url(runs), create=False)
-    found = [load_study(opened, study), *_confirmations(opened, study)]
+    searched = load_study(opened, study)
+    confirmation = confirmation_of(searched)  # it says nothing without the study, and goes with it
+    found = [searched] if confirmation is None else [searched, confirmation]
     for one in found:
         _check_nobody_runs(one, runs)
     if not yes and not is_terminal(sys.stdin):
@@ -46,27 +48,14 @@ def main(
     return 0
 
 
-def _confirmations(storage: "RDBStorage", name: str) -> "list[optuna.Study]":
-    """The study's confirmation, if it has one: it says nothing without the study, and goes with it."""
-    from search.rounds import SUFFIX
-    from search.storage import has_study, load_study
-    from search.stored import confirms
-
-    if not has_study(storage, name + SUFFIX):
-        return []
-    found = load_study(storage, name + SUFFIX)
-    return [found] if confirms(found) == name else []
-
-
 def _forget(study: "optuna.Study") -> None:
     """The verdict of a confirmation goes with it."""
     from search.confirmation import store_confirmation
-    from search.storage import backend_of, has_study, load_study
-    from search.stored import confirms
+    from search.pairs import search_of
 
-    of = confirms(study)
-    if of is not None and has_study(backend_of(study), of):
-        store_confirmation(load_study(backend_of(study), of), None)
+    searched = search_of(study)
+    if searched is not None:
+        store_confirmation(searched, None)
 
 
 def _check_nobody_runs(study: "optuna.Study", runs: Path) -> None:

@@ -37,6 +37,12 @@ class Ground:
         lost = self.lost()
         if lost:
             return lost
+        try:
+            return self._not_stored()
+        except Exception:  # a database that cannot be asked is another matter
+            return ""
+
+    def _not_stored(self) -> str:
         storage = backend_of(self.study)
         if any(found._study_id == self.study._study_id for found in storage.get_all_studies()):
             return ""

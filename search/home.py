@@ -24,7 +24,7 @@ from maskcls.errors import UserError
 from maskcls.files import write_text
 from search.names import folder_in
 from search.storage import backend_of, default_url, has_study, is_there, open_to_read
-from search.stored import KEY
+from search.stored import is_made_here
 
 ID = "id"
 """The study attribute."""
@@ -148,8 +148,9 @@ def is_in_the_way(name: str, storage: RDBStorage, runs: Path) -> bool:
 
 
 def _taken(usual: Path, there: Marker) -> UserError:
+    where = there.storage if "://" in there.storage else usual.parent / there.storage
     return UserError(
-        f"{usual} is the folder of another study {there.study!r}, stored in {there.storage or 'an unknown database'}."
+        f"{usual} is the folder of another study {there.study!r}, stored in {where}."
         " Give the --runs folder that goes with this --storage, or a new --name."
     )
 
@@ -186,7 +187,7 @@ def owners(mine: str, storage: RDBStorage) -> list[str]:
     The dashboard renames by storing a copy and deleting the study.
     """
     stored = [found for found in storage.get_all_studies() if found.user_attrs.get(ID) == mine]
-    return [found.study_name for found in stored if KEY in found.user_attrs]
+    return [found.study_name for found in stored if is_made_here(found)]
 
 
 def _may_be_stored(there: Marker, runs: Path) -> bool:

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from search.limits import Limits
@@ -56,10 +55,6 @@ class Order:
     def stored(self) -> Stored:
         """What the command asks for."""
         return Stored.from_json(self.wanted)
-
-    def folder(self) -> Path:
-        """The study's."""
-        return Path(self.runs) / self.name
 
     def asked(self) -> Limits:
         """The limits."""

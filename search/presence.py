@@ -10,23 +10,12 @@ import sqlalchemy.exc
 
 from maskcls.errors import UserError
 from search.database_errors import DatabaseError
-from search.storage import has_study, open_storage
 
 OUT_OF_REACH = (DatabaseError, optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError, KeyError)
 """What a question to the database ends in when it cannot be reached, or when the study is not in it any more."""
 
 DATABASE_ERRORS = (*OUT_OF_REACH, UserError, OSError)
 """The same, with what opening it and waiting for its lock may end in."""
-
-
-def is_deleted(url: str, name: str, error: BaseException) -> bool:
-    """Whether an error (Optuna's KeyError for a row that is not there) comes of the study having been deleted."""
-    if not isinstance(error, KeyError):
-        return False
-    try:
-        return not has_study(open_storage(url, create=False), name)
-    except DATABASE_ERRORS:
-        return False
 
 
 @dataclass

@@ -10,8 +10,9 @@ from optuna.trial import TrialState
 
 from maskcls.cli import say
 from maskcls.metrics import Scores
-from search.conclusion import deleted, no_answer, waits_for, write_note
+from search.conclusion import no_answer, waits_for, write_note
 from search.database_errors import reason
+from search.ground import Ground
 from search.keep import best_trials
 from search.limits import count_finished
 from search.live import Screen
@@ -29,13 +30,18 @@ NOTE_SECONDS = 10
 class Shown:
     """What a person sees of a study while it runs. Its methods return why the study is to be given up, if it is."""
 
-    study: optuna.Study
+    ground: Ground
     watcher: Screen
     noted: float = 0.0
     refreshed: float = 0.0
     away_since: float | None = None
     """When the database was last asked in vain, the first time of several."""
     said: set[tuple[int, str, int]] = field(default_factory=set)
+
+    @property
+    def study(self) -> optuna.Study:
+        """The one that runs."""
+        return self.ground.study
 
     def tell(self, event: str, details: Sequence[Any]) -> str:
         """Pass on an event of a worker; see teller.Teller."""
@@ -71,7 +77,7 @@ class Shown:
     def away(self, error: BaseException, begun: float) -> str:
         """The database did not answer a question that was ``begun`` then; nothing while that may pass."""
         if isinstance(error, KeyError):
-            return deleted(self.study.study_name)
+            return self.ground.why_failed() or no_answer(error)
         if self.away_since is None:
             self.away_since = begun
             say(f"Waiting for the database, {AWAY_SECONDS / 60:.0f} minutes at most: {reason(error)}.")

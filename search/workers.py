@@ -16,14 +16,15 @@ from optuna.trial import TrialState
 
 from maskcls.cli import fail as refuse
 from maskcls.cli import say
-from search.conclusion import End, Summary, conclude, deleted, no_answer
+from search.conclusion import End, Summary, conclude, no_answer
 from search.crew import Crew, Member
 from search.failures import CRASH
+from search.ground import Ground
 from search.home import home_of
 from search.hung import watch
 from search.live import LiveWatcher, PlainWatcher, Progress, is_terminal
 from search.orders import GAVE_UP, GO, REFUSED, STOPPED, Order
-from search.presence import DATABASE_ERRORS, OUT_OF_REACH, Place, is_deleted
+from search.presence import DATABASE_ERRORS, OUT_OF_REACH
 from search.shown import Shown
 from search.signals import handled
 from search.stopping import STOP_SIGNALS, Stopping
@@ -42,7 +43,7 @@ OWN_WEIGHT = 4
 TICK_SECONDS = 0.25
 """How often signals and the time limit are looked at."""
 
-PLACE_SECONDS = 2
+GROUND_SECONDS = 2
 """How often it is looked whether the study is still where it was."""
 
 REFRESH_SECONDS = 15
@@ -67,6 +68,8 @@ class Supervisor:
     """Prints what the study came to, at the end."""
     study: optuna.Study | None = None
     """Once it is planned."""
+    ground: Ground | None = None
+    """What it stands on, from then on."""
     shown: Shown | None = None
     outcome: str = ""
     """How the first worker that ended by itself ended."""
@@ -74,12 +77,11 @@ class Supervisor:
     stillborn: int = 0
     deadline: float | None = None
     looked: float = field(default_factory=time.monotonic)
-    looked_at_place: float = 0.0
-    is_out_of_place: bool = False
+    looked_at_ground: float = 0.0
+    has_lost_ground: bool = False
 
     def __post_init__(self) -> None:
         self.stopping = Stopping(self.crew)
-        self.place = Place(self.order.url, self.order.folder())
 
     def run(self) -> int:
         """Until every worker has ended; returns the exit status. The crew's first member makes the plan."""
@@ -103,10 +105,7 @@ class Supervisor:
             finally:
                 if self.shown is not None:
                     self.shown.watcher.__exit__(None, None, None)
-        try:
-            return self._finish()
-        finally:
-            self.place.close()
+        return self._finish()
 
     def _listen(self) -> None:
         with selectors.DefaultSelector() as selector:
@@ -146,17 +145,16 @@ class Supervisor:
             return
         try:
             self.study = load_study(open_storage(self.order.url, create=False, waits=True), self.order.name)
-            self.place.folder = home_of(self.study, Path(self.order.runs))
+            self.ground = Ground(self.study, home_of(self.study, Path(self.order.runs)))
         except DATABASE_ERRORS as error:
             self._ends(GAVE_UP, no_answer(error))
             return
         storage = backend_of(self.study)
         storage.patience, storage.tells = ASK_SECONDS, False  # Shown tells of it, once
-        self.place.what_is_gone()  # nothing yet: it takes hold of what is there
         self.order = replace(self.order, plan=False, grown_from=None)
         searches = self.order.stored().confirmation is None
         progress = Progress(self.order.limits["n_trials"], 0, None, len(self.crew.slots), searches)
-        self.shown = Shown(self.study, LiveWatcher(progress) if is_terminal() else PlainWatcher(progress))
+        self.shown = Shown(self.ground, LiveWatcher(progress) if is_terminal() else PlainWatcher(progress))
         self.shown.refresh()
         self.shown.watcher.__enter__()
         if self.timeout is not None:
@@ -195,20 +193,20 @@ class Supervisor:
         self.looked = now
         if self.deadline is not None and now >= self.deadline and not self.stopping.reason:
             self._tell_all("--timeout")
-        if self.study is not None and now - self.looked_at_place >= PLACE_SECONDS:
-            self.looked_at_place = now
-            self._look_at_the_place()
-        if self.shown is not None and not self.stopping.reason and now - self.shown.refreshed >= REFRESH_SECONDS:
-            if why := self.shown.refresh():
-                self._ends(GAVE_UP, why)
+        if now - self.looked_at_ground >= GROUND_SECONDS:
+            self.looked_at_ground = now
+            self._look_at_the_ground()
+        is_due = self.shown is not None and now - self.shown.refreshed >= REFRESH_SECONDS
+        if is_due and self.shown is not None and not self.stopping.reason and (why := self.shown.refresh()):
+            self._ends(GAVE_UP, why)
         self.stopping.look()
 
-    def _look_at_the_place(self) -> None:
-        gone = self.place.what_is_gone()
-        if gone and not self.is_out_of_place:
-            self.is_out_of_place = True
+    def _look_at_the_ground(self) -> None:
+        gone = self.ground.lost() if self.ground is not None else ""
+        if gone and not self.has_lost_ground:
+            self.has_lost_ground = True
             self.outcome = GAVE_UP
-            self.cause = f"{gone} while the study ran. Once it is back in its place, the same command goes on"
+            self.cause = f"{gone}. Once it is back in its place, the same command goes on"
             self.stopping.ask(gone, now=True)  # they would go on writing into files that nobody sees
 
     def _has_ended(self, member: Member) -> None:
@@ -221,8 +219,7 @@ class Supervisor:
             self._ends(GAVE_UP, f"the plan was not made: {member.hangs}")
         if status == 0 and was_to_plan and not self.stopping.reason:
             self._tell_all("the plan was not made")  # somebody stopped the worker that was to make it
-        if self.study is not None:
-            self._look_at_the_place()
+        self._look_at_the_ground()
         is_meant = status == 0 and member.ended != STOPPED  # else somebody stopped this one alone
         if is_meant or self.stopping.reason:
             return
@@ -262,16 +259,16 @@ class Supervisor:
         if self.study is None:
             say(f"No worker could begin: {self.cause or self.stopping.reason}.")
             return 1
-        if self.is_out_of_place:
+        if self.has_lost_ground:
             say(f"Gave up: {self.cause}.")
             return 1
         end = End(self.outcome, self.cause, self.stopping.reason, self.order, self.storage_url)
         try:
             return conclude(self.study, end, self.summary)
         except OUT_OF_REACH as error:
-            is_gone = is_deleted(self.order.url, self.order.name, error)
-            if isinstance(error, KeyError) and not is_gone and self.outcome != GAVE_UP:
+            assert self.ground is not None
+            gone = self.ground.why_failed()
+            if isinstance(error, KeyError) and not gone and self.outcome != GAVE_UP:
                 raise  # a fault of ours
-            cause = deleted(self.order.name) if is_gone else no_answer(error)
-            say(f"Gave up: {self.cause if self.outcome == GAVE_UP else cause}.")
+            say(f"Gave up: {self.cause if self.outcome == GAVE_UP else gone or no_answer(error)}.")
             return 1

@@ -1,5 +1,6 @@
 """search.compose on toy predictions: the best trio by scikit-learn's F1, what is told of noise, what is refused."""
 
+import hashlib
 import itertools
 import re
 import tomllib
@@ -42,6 +43,7 @@ def store(
     predicted: Sequence[np.ndarray],
     split: str = "0123abcd",
     photos: slice = slice(None),
+    digest: str = "",
     **more: object,
 ) -> None:
     """A study whose trials, complete, have said these classes of the task, of all photos or some."""
@@ -53,7 +55,10 @@ def store(
         predicted_N = said_N[photos]
         value = float(f1_score(true_N, predicted_N, average="macro", zero_division=0))
         params = {"drop_rate": 0.0, "lr": 1e-2}
-        made.add_trial(create_trial(value=value, params=params, distributions=distributions(study.space)))
+        facts = {"weights_digest": digest} if digest else {}
+        made.add_trial(
+            create_trial(value=value, params=params, distributions=distributions(study.space), user_attrs=facts)
+        )
         folder = runs / name / f"trial-{number:04d}"
         folder.mkdir(parents=True)
         (folder / "config.toml").write_text(f'task = "{task}"\n')
@@ -264,3 +269,30 @@ def test_what_cannot_be_composed_is_one_line(
     assert hint in complain(monkeypatch, capsys, search.compose.main, *words(spoilt, **changed))
     assert not (spoilt.parent / "best.toml").exists()
     assert not (spoilt.parent / "best.parts").exists()
+
+
+def test_weights_that_a_trial_did_not_write_are_refused(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    right, other = (hashlib.sha256(content).hexdigest() for content in (b"weights", b"other"))
+    store(runs, "right", "age", SAID["age"][:1], digest=right)
+    store(runs, "other", "age", SAID["age"][:1], digest=other)
+    told = complain(monkeypatch, capsys, search.compose.main, *words(runs, age="other"))
+    assert "best.safetensors is not the file that trial 0 of other wrote" in told
+    assert run(search.compose.main, *words(runs, age="right")) == 0
+
+
+def test_predictions_of_another_trial_are_no_candidates(runs: Path) -> None:
+    first, second = (runs / "ages" / f"trial-000{number}" / "valid.npz" for number in (0, 1))
+    first.write_bytes(second.read_bytes())
+    storage = open_storage(default_url(runs), create=False)
+    assert [one.trial.number for one in candidates(storage, "ages", "age", runs)] == [1, 2, 3]
+
+
+def test_what_a_user_has_put_beside_the_models_stays(runs: Path) -> None:
+    own = runs.parent / "best.parts" / "mask-own"
+    own.mkdir(parents=True)
+    (own / "precious").touch()
+    assert run(search.compose.main, *words(runs)) == 0
+    assert run(search.compose.main, *words(runs)) == 0
+    assert (own / "precious").exists()

@@ -30,7 +30,9 @@ from search.confirm_birth import check_rounds, document, find, store
 from search.confirm_text import summarise
 from search.confirmation import outcome_of, read_confirmation
 from search.finalists import choose
+from search.home import claim
 from search.keep import trial_folder
+from search.pairs import search_of
 from search.processes import describe_myself
 from search.rounds import Candidate, ConfirmPolicy, Plan, place_of, policy_of
 from search.space import distributions, params_of
@@ -402,6 +404,45 @@ def begin(runs: Path, table: Table, top: int, repeats: int) -> Stored:
     toy = load_study(storage, "toy")
     wanted = document(toy, read_stored(toy), find(storage, "toy"), top, repeats)
     return read_stored(store(storage, wanted, runs))
+
+
+def test_a_renamed_study_keeps_its_confirmation(tmp_path: Path, synthetic_table: Table) -> None:
+    storage = open_storage(default_url(tmp_path), create=True)
+    begin(tmp_path, synthetic_table, 1, 2)
+    storage.delete_study(load_study(storage, "toy-confirm")._study_id)
+    claim(load_study(storage, "toy"), tmp_path)
+    begin(tmp_path, synthetic_table, 1, 2)
+    old = load_study(storage, "toy")
+    optuna.copy_study(from_study_name="toy", from_storage=storage, to_storage=storage, to_study_name="other")
+    storage.delete_study(old._study_id)
+    other = load_study(storage, "other")
+    found = find(storage, "other")
+    assert found is not None
+    assert found.study_name == "toy-confirm"
+    store(storage, document(other, read_stored(other), found, 1, 3), tmp_path)
+    assert Plan.of_document(read_stored(found)).of == "other"
+    assert Plan.of_document(read_stored(found)).repeats == 3
+    again = search_of(found)
+    assert again is not None
+    assert again.study_name == "other"
+    assert run(search.delete.main, "--study", "other", "--runs", tmp_path, "--yes") == 0
+    assert optuna.get_all_study_names(storage) == []
+
+
+def test_the_confirmation_of_a_deleted_study_is_not_that_of_the_next_of_its_name(
+    tmp_path: Path, synthetic_table: Table
+) -> None:
+    storage = open_storage(default_url(tmp_path), create=True)
+    for _ in range(2):
+        made = create_study(storage, "toy", {KEY: stored_as(TOY_STUDY, synthetic_table.hash).to_json()})
+        past(TOY_STUDY, ({}, 0.5), ({"drop_rate": 0.5}, 0.4), ({"lr": 0.02}, 0.6), into=made)
+        claim(made, tmp_path)
+        if has_study(storage, "toy-confirm"):
+            with pytest.raises(UserError, match="'toy-confirm' confirms an earlier study of this name"):
+                find(storage, "toy")
+        else:
+            begin(tmp_path, synthetic_table, 1, 2)
+            storage.delete_study(made._study_id)
 
 
 def test_the_finalists_are_chosen_once_and_repeats_only_grow(

@@ -2,23 +2,28 @@
 
 import errno
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 import torch
 from optuna.trial import FrozenTrial, TrialState
-from search_fixtures import TOY_STUDY, Watching, ask, make_job, make_setup, prune_at, scores_of, stored_trial
+from search_fixtures import TOY_STUDY, Watching, ask, make_job, make_setup, order_for, prune_at, scores_of, stored_trial
 
 import maskcls.loop
 import search.objective
 from maskcls.dataset import Table
+from maskcls.record import sha256
 from search.failures import crashes_of
+from search.home import claim
 from search.limits import count_finished
-from search.objective import Job, StopRequest, StopStudyError, run_trial
+from search.objective import Job, StopRequest, StopStudyError, Verdict, run_trial
 from search.study import Int
 from search.trials import WORKER
+from search.worker import take_trials
 
 
 @pytest.fixture(scope="module")
@@ -301,6 +306,111 @@ def test_a_worker_that_was_taken_for_dead_leaves_the_trial_to_the_other(tmp_path
     assert "taken over" in watcher.ended[0][3]
     assert stored_trial(job).state == TrialState.RUNNING  # the other's
     assert list(stored_trial(job).intermediate_values) == [1, 2]
+
+
+def test_a_worker_that_wakes_up_changes_nothing_of_its_successors(tmp_path: Path, synthetic_table: Table) -> None:
+    """It slept after an evaluation; the other has the trial by now, and has gone on with it in the same folder."""
+
+    def sleep(step: int) -> None:
+        if step == 2:
+            worker = {**job.worker, "pid": 1}
+            other = replace(job, worker=worker, watcher=Watching())
+            other.study._storage.set_trial_user_attr(trial._trial_id, WORKER, worker)
+            if ends:
+                assert run_trial(other, trial) == TrialState.COMPLETE
+            kept.update({path.name: path.read_bytes() for path in job.setup.trial_folder(0).iterdir()})
+            known.update(stored_trial(job).intermediate_values)
+
+    for ends in (False, True):
+        kept, known = dict[str, bytes](), dict[int, float]()
+        (tmp_path / str(ends)).mkdir()
+        job = make_job(tmp_path / str(ends), synthetic_table, watcher=Watching(sleep))
+        trial = ask(job)
+        assert run_trial(job, trial) == TrialState.WAITING
+        assert {path.name: path.read_bytes() for path in job.setup.trial_folder(0).iterdir()} == kept
+        assert stored_trial(job).intermediate_values == known
+        assert stored_trial(job).state == (TrialState.COMPLETE if ends else TrialState.RUNNING)
+
+
+def test_a_worker_that_sleeps_before_its_verdict_does_not_tell_it(
+    tmp_path: Path, synthetic_table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = search.objective._record
+
+    def late(job: Job, trial: optuna.Trial, verdict: Verdict) -> None:
+        job.study._storage.set_trial_user_attr(trial._trial_id, WORKER, {**job.worker, "pid": 1})
+        real(job, trial, verdict)
+
+    monkeypatch.setattr(search.objective, "_record", late)
+    job = make_job(tmp_path, synthetic_table)
+    assert run_trial(job, ask(job)) == TrialState.WAITING
+    assert stored_trial(job).state == TrialState.RUNNING
+    assert "evaluations" not in stored_trial(job).user_attrs
+    assert not (job.setup.trial_folder(0) / "confusion.png").exists()
+
+
+def test_the_weights_of_a_trial_are_known_by_their_digest(tmp_path: Path, synthetic_table: Table) -> None:
+    job = make_job(tmp_path, synthetic_table)
+    run_next(job)
+    assert stored_trial(job).user_attrs["weights_digest"] == sha256(job.setup.trial_folder(0) / "best.safetensors")
+
+
+def deleted(job: Job) -> str:
+    job.study._storage.delete_study(job.study._study_id)
+    return "the study was deleted while it ran"
+
+
+def renamed(job: Job) -> str:
+    optuna.copy_study(
+        from_study_name="toy",
+        from_storage=job.study._storage,
+        to_storage=job.study._storage,
+        to_study_name="another",
+    )
+    job.study._storage.delete_study(job.study._study_id)
+    return "the study was renamed to 'another' while it ran"
+
+
+def database_moved(job: Job) -> str:
+    (job.setup.runs / "studies.db").rename(job.setup.runs / "moved.db")
+    return "studies.db was removed, moved or replaced while the study ran"
+
+
+def database_replaced(job: Job) -> str:
+    shutil.copy(job.setup.runs / "studies.db", job.setup.runs / "copy.db")
+    (job.setup.runs / "copy.db").replace(job.setup.runs / "studies.db")
+    return "studies.db was removed, moved or replaced while the study ran"
+
+
+def folder_moved(job: Job) -> str:
+    (job.setup.runs / "toy").rename(job.setup.runs / "elsewhere")
+    return "toy was removed or moved while the study ran"
+
+
+def everything_removed(job: Job) -> str:
+    shutil.rmtree(job.setup.runs)
+    return "studies.db was removed, moved or replaced while the study ran"
+
+
+@pytest.mark.parametrize(
+    "accident", [deleted, renamed, database_moved, database_replaced, folder_moved, everything_removed]
+)
+def test_what_a_study_writes_into_may_go_while_it_runs(
+    tmp_path: Path, synthetic_table: Table, accident: Callable[[Job], str]
+) -> None:
+    def act(step: int) -> None:
+        if step == 2:
+            told.append(accident(job))
+
+    told: list[str] = []
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    job = make_job(runs, synthetic_table, watcher=Watching(act))
+    claim(job.study, runs)
+    with pytest.raises(StopStudyError) as caught:
+        take_trials(job, order_for(runs, 3))
+    assert told[0] in str(caught.value)
+    assert accident is not everything_removed or not runs.exists()
 
 
 def test_only_the_best_trials_keep_their_weights(

@@ -1,5 +1,6 @@
 """The folder of a run: what is written there, going on in it, and running out of memory on the way."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -155,3 +156,43 @@ def test_folder_without_a_model_is_refused(few_photos: Dataset, tmp_path: Path) 
     (tmp_path / "best.safetensors").unlink()
     with pytest.raises(UserError, match=r"There is no .*best\.safetensors"):
         load_trained(tmp_path, CPU)
+
+
+@pytest.mark.parametrize("until", [1, 9])
+def test_a_run_is_over_when_all_of_its_evaluations_are_made(few_photos: Dataset, tmp_path: Path, until: int) -> None:
+    train(tmp_path, TINY, few_photos, Log(until=until))
+    (tmp_path / "resume.pt").unlink(missing_ok=True)
+    assert (finished_result(tmp_path, TINY, ORIGIN, 2) is not None) == (until == 9)
+    record = json.loads((tmp_path / "history.json").read_text())
+    (tmp_path / "history.json").write_text(json.dumps(record["evaluations"]))  # as it was written before
+    assert (finished_result(tmp_path, TINY, ORIGIN, 2) is not None) == (until == 9)
+
+
+def test_a_run_whose_weights_are_damaged_is_not_over_and_they_are_not_loaded(
+    few_photos: Dataset, tmp_path: Path
+) -> None:
+    train(tmp_path, TINY, few_photos)
+    weights = bytearray((tmp_path / "best.safetensors").read_bytes())
+    weights[-1] ^= 0x80
+    (tmp_path / "best.safetensors").write_bytes(weights)
+    assert finished_result(tmp_path, TINY, ORIGIN, 2) is None
+    with pytest.raises(UserError, match="is not the file that the training wrote"):
+        load_trained(tmp_path, CPU)
+
+
+def test_the_folder_of_a_trial_is_not_trained_into(few_photos: Dataset, tmp_path: Path) -> None:
+    origin = {**ORIGIN, "made_by": "search.run", "study": "toy", "trial": 3}
+    train_into(tmp_path, TINY, few_photos, silent, origin=origin, device=CPU, weight_file=None)
+    with pytest.raises(UserError, match=r"belongs to trial 3 of a study\. Choose another -o\."):
+        finished_result(tmp_path, TINY, {**ORIGIN, "made_by": "maskcls.train"}, 2)
+
+
+def test_a_folder_from_earlier_made_from_other_weights_begins_anew(
+    few_photos: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(tmp_path, TINY, few_photos, Log(until=1))
+    record = json.loads((tmp_path / "history.json").read_text())
+    (tmp_path / "history.json").write_text(json.dumps(record["evaluations"]))
+    origin = {**ORIGIN, "weights": {"source": "folder", "test_efficientnet": "0123"}}
+    train_into(tmp_path, TINY, few_photos, silent, origin=origin, device=CPU, weight_file=None)
+    assert "it is of another run (other weights); the run starts again." in capsys.readouterr().out
