@@ -4,11 +4,12 @@ torchvision looks for it in the first APP1 segment of a JPEG and in a PNG's eXIf
 """
 
 import warnings
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from maskcls.headers import Header
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ORIENTATION = 0x0112
 """The tag's number."""
@@ -32,7 +33,7 @@ def orientation(info: dict[str, Any]) -> int:
         return 1
 
 
-def turn(image_CHW: torch.Tensor, orientation: int) -> torch.Tensor:
+def turn(image_CHW: "Tensor", orientation: int) -> "Tensor":
     """The photo as one looks at it. The very operations of torchvision, so that what it turned keeps its last bit."""
     if orientation >= 5:
         image_CHW = image_CHW.transpose(-1, -2)

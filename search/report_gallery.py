@@ -73,12 +73,10 @@ def _picture(side: Side, row: int, folder: Path | None, is_named: bool) -> Pictu
 
 def thumbnail(path: Path) -> tuple[bytes | None, str]:
     """A small JPEG of the photo, of the pixels that models see and nothing else; None and the reason without one."""
-    from PIL import Image
-
-    from maskcls.decode import decode_whole
+    from maskcls.shown import picture
 
     try:
-        small = Image.fromarray(decode_whole(path).permute(1, 2, 0).numpy())
+        small = picture(path)
     except Exception as error:  # whatever it is, one picture must not cost the report
         return None, f"not shown: {one_line(error, 80)}"
     small.thumbnail((PIXELS, PIXELS))

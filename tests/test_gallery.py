@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from maskcls.decode import decode_whole
+from maskcls.shown import picture
 from search.report_gallery import thumbnail
 
 
@@ -23,6 +24,21 @@ def test_a_photo_of_16_bits_is_as_bright_as_for_the_model(tmp_path: Path) -> Non
     Image.fromarray(np.tile(np.arange(20, 84, dtype=np.uint16), (64, 1)) * 257).save(tmp_path / "photo.png")
     seen = decode_whole(tmp_path / "photo.png").permute(1, 2, 0).numpy()
     assert np.abs(shown(tmp_path / "photo.png") - seen).mean() < 2
+
+
+@pytest.mark.parametrize("way", range(1, 9))
+@pytest.mark.parametrize("name", ["photo.jpg", "photo.png", "photo.webp", "photo.gif"])
+def test_it_is_the_picture_that_models_see(tmp_path: Path, name: str, way: int) -> None:
+    row, column = np.mgrid[0:60, 0:48]
+    exif = Image.Exif()
+    exif[0x0112] = way
+    options = {} if name.endswith("gif") else {"exif": exif}
+    colours = np.stack([row * 4, column * 5, (row + column) * 2], 2).astype(np.uint8)
+    Image.fromarray(colours).save(tmp_path / name, **options)  # type: ignore[arg-type]
+    seen = decode_whole(tmp_path / name).permute(1, 2, 0).numpy().astype(int)
+    pixels = np.asarray(picture(tmp_path / name)).astype(int)
+    assert pixels.shape == seen.shape
+    assert np.abs(pixels - seen).max() <= (3 if name.endswith(("jpg", "webp")) else 0)
 
 
 def test_nothing_but_pixels_is_passed_on(tmp_path: Path) -> None:
@@ -52,7 +68,7 @@ def test_whatever_a_decoder_raises_is_told_beside_the_place(
     def fail(_: Path) -> None:
         raise error
 
-    monkeypatch.setattr("maskcls.decode.decode_whole", fail)
+    monkeypatch.setattr("maskcls.shown.picture", fail)
     jpeg, problem = thumbnail(tmp_path / "photo.png")
     assert jpeg is None
     assert problem.startswith("not shown")
