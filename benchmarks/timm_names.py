@@ -1,6 +1,6 @@
 """Every name of timm's: is it built to one row of classes a photo with dropout before it, or refused in a line?
 
-    nice python benchmarks/timm_names.py -o names.jsonl          # 15 minutes of a core; --every 20 for a sample
+    nice python benchmarks/timm_names.py -o names.jsonl          # half an hour of a core; --every 20 for a sample
 
 Models are built on torch's meta device, which knows shapes and no numbers, so that the largest fit; what that cannot
 build is built with numbers. At 224 pixels, this project's default, and where that is refused at the size of the

@@ -6,6 +6,7 @@ three models ``mask.``, ``gender.``, ``age.`` followed by timm's own.
 """
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -119,8 +120,10 @@ def make_network(config: TrainConfig, num_classes: int, weight_file: Path | None
     return built.net
 
 
-def backbone_drops(config: TrainConfig) -> bool:
-    """Whether timm's model without its head has the config's dropout."""
+@cache  # a stored study asks for each of its trials
+def backbone_drops(backbone: str, image_size: tuple[int, int]) -> bool:
+    """Whether timm's model has its dropout without its head too; what is not seen at one rate is not there at any."""
+    config = TrainConfig(backbone=backbone, image_size=image_size, drop_rate=0.5)
     try:
         with torch.device("meta"):
             return _build(config, 0, None).drops

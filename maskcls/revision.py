@@ -17,6 +17,6 @@ def changed_since(revision: int, config: TrainConfig) -> str:
     photos, most = config.batch_size, config.micro_batch or config.batch_size
     if num_parts(photos, most) < math.ceil(photos / most):
         return "left a part of a step a single photo"
-    if config.heads == "three_heads" and config.drop_rate and not backbone_drops(config):
+    if config.heads == "three_heads" and config.drop_rate and not backbone_drops(config.backbone, config.image_size):
         return f"had no dropout before the three heads of {config.backbone}"
     return ""

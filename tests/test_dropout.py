@@ -64,7 +64,7 @@ def test_looking_draws_no_number_and_changes_none() -> None:
 @pytest.mark.parametrize("backbone", WITHOUT_ITS_HEAD_NONE)
 def test_three_heads_drop_where_the_backbone_without_its_head_does_not(backbone: str) -> None:
     config = change(TINY, backbone=backbone, heads="three_heads", drop_rate=0.7, image_size=(224, 224))
-    assert not backbone_drops(config)
+    assert not backbone_drops(backbone, config.image_size)
     model = build_model(config, None)
     assert isinstance(model, ThreeHeads)
     model.backbone = nn.Flatten()  # type: ignore[assignment]  # ones for features
@@ -80,7 +80,7 @@ def test_three_heads_drop_where_the_backbone_without_its_head_does_not(backbone:
 @pytest.mark.parametrize("backbone", ["test_efficientnet", "test_convnext", "test_resnet"])
 def test_three_heads_leave_the_dropout_to_a_backbone_that_has_it(backbone: str) -> None:
     config = change(TINY, backbone=backbone, heads="three_heads", drop_rate=0.5, image_size=(64, 64))
-    assert backbone_drops(config)
+    assert backbone_drops(backbone, config.image_size)
     torch.manual_seed(4)
     model = build_model(config, None).train()
     assert isinstance(model, ThreeHeads)
