@@ -83,8 +83,12 @@ def _why_open(factor: FactorAnswer) -> tuple[str, str]:
 
 
 def _left_out_words(levels: Iterable[Level]) -> list[str]:
-    """``drop_rate = 0.5, whose best is trial 6``, of levels whose best setting has no predictions."""
-    return [f"{level.text} (its best, trial {some(level.left_out)})" for level in levels if level.left_out]
+    """``drop_rate = 0.5 (its best: trial 6)``, of levels whose best setting has no predictions."""
+    return [
+        f"{level.text} (its best: trial{'s' if len(level.left_out) > 1 else ''} {some(level.left_out)})"
+        for level in levels
+        if level.left_out
+    ]
 
 
 def _levels_told(factor: FactorAnswer, shown: Level) -> list[tuple[str, str]]:

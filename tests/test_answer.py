@@ -14,6 +14,7 @@ from search.answer import Answer, Comparison, Confirmation, FactorAnswer, Finali
 from search.answer_text import put_in_words, verdict_of
 from search.answering import answer_of
 from search.keep import trial_folder
+from search.summary import summarise
 
 CLEAR, VAGUE = (estimate(0.05, [Variance(error**2, 100)]) for error in (0.01, 0.04))
 
@@ -119,6 +120,28 @@ def test_trial_without_predictions_is_left_out(tmp_path: Path, synthetic_folder:
     assert (compared.about, compared.runs) == ("models", (1, 2))
     assert compared.with_seeds is not None
     assert compared.with_seeds.error > compared.estimate.error
+
+
+def test_a_level_is_not_judged_by_a_lesser_setting_when_the_predictions_of_its_best_are_gone(
+    tmp_path: Path, synthetic_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    played = make_study(tmp_path, synthetic_folder)
+    for number in (1, 9):  # the best setting with dropout, and its replicate
+        (trial_folder(played.runs / "toy", number) / "valid.npz").unlink()
+    found = answer(played)
+    off, on = found.factors[0].levels
+    assert (on.trials, on.left_out, on.score, on.against) == ((), (1, 9), None, None)
+    assert on.best == played.study.get_trials()[1].value
+    assert off.trials == (0, 10)
+    assert found.verdict == "no answer yet"
+    told = " ".join((*found.sentences, *found.caveats))
+    assert "predictions are left out: drop_rate = 0.5 (its best: trials 1, 9)." in told
+    assert "No trial is complete" not in told
+    summarise(played.study, played.stored, played.runs, None)
+    shown = capsys.readouterr().out
+    assert "Left out, as their stored predictions are missing or broken: trials 1, 9." in shown
+    assert "not compared: its predictions are left out" in shown
+    assert "complete trials whose predictions are here" in shown
 
 
 # --- words ------------------------------------------------------------------------------------------------------------
