@@ -225,7 +225,6 @@ def test_what_is_wrong_with_the_database_is_said_and_not_what_optuna_guesses(
         locked = refused(lambda: trial.report(0.5, 1))
         other.rollback()
         assert locked == "the database: another program has locked it"
-        other.execute("PRAGMA max_page_count = 1")
         other.execute("DROP TABLE trial_intermediate_values")
         assert refused(lambda: trial.report(0.5, 1)) == "the database: its tables are missing"
     with backend_of(study).engine.connect() as connection:
@@ -236,7 +235,7 @@ def test_what_is_wrong_with_the_database_is_said_and_not_what_optuna_guesses(
         connection.execute(sqlalchemy.text("PRAGMA query_only = OFF"))
         connection.execute(sqlalchemy.text("PRAGMA max_page_count = 1"))
         connection.commit()
-    assert refused(lambda: study.set_user_attr("a", "x" * 2000)) == "the disk: database or disk is full"
+    assert refused(lambda: study.set_user_attr("a", "x" * 1_000_000)) == "the disk: database or disk is full"
 
 
 def refused(act: Callable[[], object]) -> str:

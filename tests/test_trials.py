@@ -241,7 +241,7 @@ def test_what_is_enqueued_and_cannot_be_had_is_said(
 
 
 def test_a_waiting_trial_with_parameters_that_cannot_be_had_ends_and_says_so(study: optuna.Study) -> None:
-    wide = FloatDistribution(1e-6, 99)
+    wide = FloatDistribution(1e-6, 99, log=True)
     study.add_trial(create_trial(state=TrialState.WAITING, params={"lr": 50.0}, distributions={"lr": wide}))
     assert taken(study).number == 1
     first = study.get_trials()[0]
