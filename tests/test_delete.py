@@ -197,7 +197,7 @@ def test_a_study_whose_name_leaves_no_room_for_more_can_be_deleted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     name = "名" * 84  # 252 of 255 bytes
-    make(tmp_path, name)
+    make(tmp_path, name, picture="picture")
     assert run(search.delete.main, "--study", name, "--runs", str(tmp_path), "--yes") == 0
     assert names(tmp_path) == []
     assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {"artifacts"}
