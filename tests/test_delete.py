@@ -199,7 +199,7 @@ def test_emptying_the_trash_leaves_every_study_and_a_users_own_folders_alone(tmp
 
 def test_a_study_whose_name_leaves_no_room_for_more_can_be_deleted(tmp_path: Path) -> None:
     name = "名" * 84  # 252 of 255 bytes
-    make(tmp_path, name)
+    make(tmp_path, name, picture="picture")
     assert run(search.delete.main, "--study", name, "--runs", str(tmp_path), "--yes") == 0
     assert names(tmp_path) == []
     assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {"artifacts"}

@@ -21,7 +21,7 @@ def asking(knob: Knob, backbone: str = "test_efficientnet") -> Study:
 def test_a_range_with_sizes_that_the_backbone_cannot_take_is_refused(tmp_path: Path, synthetic_table: Table) -> None:
     with pytest.raises(UserError) as caught:
         check_sizes(make_setup(tmp_path, synthetic_table, asking(Int(32, 64), "test_vit")))
-    assert "test_vit for 36 x 36 pixels" in one_line(caught.value)
+    assert "test_vit for 33 x 33 pixels" in one_line(caught.value)
     assert "Make image_size a Choice" in str(caught.value)
     check_sizes(make_setup(tmp_path, synthetic_table, asking(Int(32, 64))))
     check_sizes(make_setup(tmp_path, synthetic_table, asking(Choice(32, 48), "test_vit")))
