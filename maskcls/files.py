@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from uuid import uuid4
 
 from maskcls.errors import UserError
 
@@ -30,7 +31,8 @@ def check_folder(path: Path, option: str) -> None:
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Have ``write`` fill a file beside ``path``, then put it in its place: readers see the old one or the new."""
-    part = path.with_name(f".{os.getpid()}.{path.name}")  # keeps the ending: numpy and Pillow go by it
+    # of this call alone: a process's number is another one's on another machine; numpy and Pillow go by the ending
+    part = path.with_name(f".{uuid4().hex}.part{path.suffix}")
     try:
         write(part)
         part.replace(path)

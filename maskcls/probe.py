@@ -83,10 +83,14 @@ def _remembered(config: TrainConfig, device: torch.device, key: str, home: Path)
 def _read(path: Path) -> dict[str, Found]:
     """What is remembered; a damaged file is nothing lost."""
     try:
-        known: dict[str, Found] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        known = json.loads(path.read_text(encoding="utf-8"))
+        return {
+            key: found
+            for key, found in known.items()
+            if found and all({"way", "photos_per_second"} <= row.keys() for row in found)
+        }
+    except (OSError, ValueError, AttributeError, TypeError):
         return {}
-    return known
 
 
 def open_knobs(config: TrainConfig) -> list[str]:

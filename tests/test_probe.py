@@ -94,9 +94,10 @@ def test_when_not_even_the_first_way_works_it_is_taken_and_nothing_is_remembered
     assert choose(TINY, GPU, tmp_path).cuda_graphs == "on"
 
 
-def test_a_damaged_file_is_nothing_lost(timed: dict[tuple[str, str], float], tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"a": 1}', '{"a": [{"way": {}}]}'])
+def test_a_damaged_file_is_nothing_lost(timed: dict[tuple[str, str], float], tmp_path: Path, text: str) -> None:
     (tmp_path / "numerics").mkdir()
-    (tmp_path / "numerics" / "found.json").write_text("{")
+    (tmp_path / "numerics" / "found.json").write_text(text)
     timed |= speeds_of(100, 200)
     assert choose(TINY, GPU, tmp_path).cuda_graphs == "on"
     assert choose(TINY, GPU, tmp_path).cuda_graphs == "on"
