@@ -116,12 +116,11 @@ def _pick(waiting: Sequence[FrozenTrial], places: int) -> int | None:
 def _can_run(study: optuna.Study, policy: AnyPolicy, trial: FrozenTrial) -> bool:
     """Whether a waiting trial's parameters can be had; one that somebody else put there with others ends here."""
     known = policy.distributions
-    bad = [
-        f"{name}={value!r}" for name, value in trial.params.items() if name in known and not _fits(known[name], value)
-    ]
+    bad = [name for name, value in trial.params.items() if name in known and not _fits(known[name], value)]
     if not bad:
         return True
-    end = failure(UNKNOWN_VALUES, f"it was stored with {some(bad)}, which this study cannot have")
+    said = some(f"{name}={trial.params[name]!r} not within {_range_of(known[name])}" for name in bad)
+    end = failure(UNKNOWN_VALUES, f"it was stored with values that this study cannot have: {said}")
     study._storage.set_trial_user_attr(trial._trial_id, FAILURES, [*failures_of(trial), end])
     _end(study, trial._trial_id, TrialState.FAIL, None)
     return False

@@ -181,7 +181,7 @@ def test_two_commands_with_two_workers_each_share_the_work(tmp_path: Path, synth
     assert all(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in trials)
     slots = {(worker_of(trial)["pid"]) for trial in trials}
     assert len(slots) >= 2
-    logs = (tmp_path / "runs" / "mine" / "logs").iterdir()
+    logs = (tmp_path / "runs" / "mine" / "logs").glob("*.log")
     assert sorted(path.name for path in logs) == ["cpu.0.log", "cpu.1.log"]
 
 
