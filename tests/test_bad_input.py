@@ -138,7 +138,8 @@ def test_a_mistake_is_one_line_and_leaves_nothing_behind(
     told = complain(monkeypatch, capsys, search.run.main, *filled)
     assert hint.format(**places) in told
     left = {path.relative_to(tmp_path).parts[:2] for path in set(tmp_path.rglob("*")) - before}
-    database = {("runs", f"studies.db{ending}") for ending in ("", "-shm", "-wal")}
+    names = (".studies.db.lock", *(f"studies.db{ending}" for ending in ("", "-shm", "-wal")))
+    database = {("runs", name) for name in names}
     assert left <= {("runs",), ("runs", "cache"), *database}  # decoded photos serve the corrected command too
     if database & left:  # what only the plan can find comes after opening the storage; no study is stored in it
         assert optuna.get_all_study_names(f"sqlite:///{tmp_path}/runs/studies.db") == []
