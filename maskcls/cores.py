@@ -39,7 +39,7 @@ def _left_in_groups() -> Iterator[float]:
     for limit, used in (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")):
         for path in files_of("memory", limit):
             try:
-                most, now = int(path.read_text()), int((path.parent / used).read_text())
+                most, now = int(path.read_text(encoding="utf-8")), int((path.parent / used).read_text(encoding="utf-8"))
             except (OSError, ValueError):  # "max"
                 continue
             if most < UNLIMITED_BYTES:
@@ -49,7 +49,7 @@ def _left_in_groups() -> Iterator[float]:
 def _cached_bytes(group: Path) -> int:
     """Of files read: counted as used, and given up when somebody needs it."""
     try:
-        rows = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        rows = dict(line.split() for line in (group / "memory.stat").read_text(encoding="utf-8").splitlines())
         return int(rows.get("total_inactive_file", rows.get("inactive_file", 0)))
     except (OSError, ValueError):
         return 0
@@ -88,7 +88,10 @@ def _quota_2(path: Path) -> float:
 
 def _quota_1(path: Path) -> float:
     """Microseconds; -1: no quota."""
-    quota, period = int(path.read_text(encoding="utf-8")), int((path.parent / "cpu.cfs_period_us").read_text())
+    quota, period = (
+        int(path.read_text(encoding="utf-8")),
+        int((path.parent / "cpu.cfs_period_us").read_text(encoding="utf-8")),
+    )
     return quota / period if quota > 0 else math.inf
 
 

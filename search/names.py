@@ -42,5 +42,5 @@ def _has_folders_letters(name: str) -> bool:
 def folder_in(runs: Path, name: str) -> Path:
     """The folder of a stored study. Raises UserError when its name, which anybody may have changed, is no folder's."""
     if not is_name(name):
-        raise UserError(f"A study's name names its folder too, and {name!r} cannot; rename the study in the dashboard.")
+        raise UserError(f"A study's name names its folder too, and {name!r} cannot; rename it in the dashboard.")
     return runs / name

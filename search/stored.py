@@ -112,7 +112,7 @@ class Stored:
             is_stored=True,
         )
         shared = ("data", "split", "weights", "weights_option", "label_fixes", "skip_unreadable", "seed")
-        return Stored(
+        found = Stored(
             study,
             **{name: values[name] for name in shared},
             warm=tuple(values.get("warm", ())),
@@ -120,6 +120,8 @@ class Stored:
             confirmation=values.get("confirmation"),
             weights_commits=values.get("weights_commits", {}),
         )
+        found.config(dict(study.baseline))  # what is fixed may be no knob's
+        return found
 
 
 def _tools(values: dict[str, Any]) -> dict[str, Any]:

@@ -548,5 +548,7 @@ def test_a_study_that_was_made_anew_is_not_gone_on_with(tmp_path: Path, syntheti
 
 
 def test_a_study_whose_confirmation_has_no_room_for_its_name_is_told_the_way_out(tmp_path: Path) -> None:
+    storage, name = open_storage(default_url(tmp_path), create=True), "名" * 84
+    create_study(storage, name, {})
     with pytest.raises(UserError, match=r"260 bytes are too many .* --name NEW --from OLD"):
-        find(open_storage(default_url(tmp_path), create=True), "名" * 84)
+        find(storage, name)
