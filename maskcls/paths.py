@@ -8,8 +8,11 @@ from typing import Any
 
 from maskcls.errors import UserError
 
-PATHS = frozenset({"data", "weights", "label_fixes", "storage", "study", "a", "b"})
+PATHS = frozenset({"data", "weights", "label_fixes", "storage"})
 """Parameters of commands that are strings, since they take words too, and may be paths; Paths always are."""
+
+NAMES = frozenset({"study", "a", "b"})
+"""The same of those that take a study's name too, which may begin with ``~``: they are paths where they have a slash."""
 
 WORDS = frozenset({"synthetic", "auto", "pretrained", "scratch", "none"})
 """What such an option takes besides paths; a folder of that name is ./auto."""
@@ -32,7 +35,8 @@ def _meant(name: str, value: Any) -> Any:
             check_text(str(text))
     if isinstance(value, Path):
         return Path(at_home(str(value)))
-    return at_home(value) if name in PATHS and isinstance(value, str) else value
+    is_path = isinstance(value, str) and (name in PATHS or (name in NAMES and "/" in value))
+    return at_home(value) if is_path else value
 
 
 def at_home(text: str) -> str:

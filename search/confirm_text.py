@@ -34,7 +34,7 @@ def show_plan(plan: Plan, stored: Stored, table: Table, rounds: Sequence[Table])
         say("  SYNTHETIC PHOTOS: says nothing about faces.")
     (train, train_photos), (chose, chose_photos) = table.count("train"), table.count("valid")
     say(f"  data      {stored.data}: {train + chose} people, {train_photos + chose_photos} photos")
-    for note in table.notes:
+    for note in () if stored.study.synthetic else table.notes:  # no label of a drawn person is wrong
         say(f"            {note}")
     sizes = sorted({found.count("valid")[0] for found in rounds})
     say(

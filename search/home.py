@@ -24,10 +24,8 @@ from maskcls.errors import UserError
 from maskcls.files import write_text
 from search.names import folder_in
 from search.storage import backend_of, default_url, has_study, is_there, open_to_read
+from search.stored import ID as ID
 from search.stored import is_made_here
-
-ID = "id"
-"""The study attribute."""
 
 MARKER = "study.json"
 

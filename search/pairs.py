@@ -2,13 +2,11 @@
 
 import optuna
 
-from search.home import ID, owners
+from search.home import owners
 from search.rounds import SUFFIX
 from search.storage import backend_of, has_study, load_study
-from search.stored import confirms
-
-CONFIRMS = "confirms_id"
-"""The attribute of a confirmation's study with the id of the search; one from before there were ids has none."""
+from search.stored import CONFIRMS as CONFIRMS
+from search.stored import ID, confirms
 
 
 def confirmation_of(searched: optuna.Study) -> optuna.Study | None:

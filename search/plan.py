@@ -45,7 +45,7 @@ def show_plan(setup: Setup, limits: Limits, finished: int, workers: int) -> None
         say("  SYNTHETIC PHOTOS: says nothing about faces.")
     (train_people, train_photos), (valid_people, valid_photos) = setup.table.count("train"), setup.table.count("valid")
     say(f"  data      {stored.data}: {train_people + valid_people} people, {train_photos + valid_photos} photos")
-    for note in setup.table.notes:
+    for note in () if study.synthetic else setup.table.notes:  # no label of a drawn person is wrong
         say(f"            {note}")
     say(
         f"  split     by person, {stored.split}: train {train_people} people, {train_photos} photos;"

@@ -37,7 +37,13 @@ GROWN_FROM = "grown_from"
 """The study attribute that names the one it began as a copy of."""
 
 
-BEGUN = {"question", "commit", "versions", GROWN_FROM}
+ID = "id"
+"""The study attribute that its folder has too (home)."""
+
+CONFIRMS = "confirms_id"
+"""The attribute of a confirmation's study with the id of the search; one from before there were ids has none."""
+
+BEGUN = {"question", "commit", "versions", "decoder", GROWN_FROM, ID, CONFIRMS}
 """The attributes that a study of ours has before its document."""
 
 

@@ -162,7 +162,7 @@ def make_setup(runs: Path, table: Table, study: Study = TOY_STUDY) -> Setup:
 
 def make_job(runs: Path, table: Table, study: Study = TOY_STUDY, watcher: Watching | None = None) -> Job:
     """A new study of that name in ``runs/studies.db``, without a pruner."""
-    study = replace(study, pruner=Pruner("none"))
+    study = replace(study, pruner=Pruner("none"), is_stored=True)
     setup = make_setup(runs, table, study)
     storage = open_storage(f"sqlite:///{runs}/studies.db", create=True)
     create_study(storage, setup.name, {KEY: setup.stored.to_json()})

@@ -66,7 +66,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search.hung, "STACK_SECONDS", 0.1)
     monkeypatch.setattr(search.stopping, "GRACE_SECONDS", 0.3)
     monkeypatch.setattr(search.stopping, "PATIENCE_SECONDS", 0.3)
-    monkeypatch.setattr(search.workers, "PLACE_SECONDS", 0.1)
+    monkeypatch.setattr(search.workers, "GROUND_SECONDS", 0.1)
 
 
 @pytest.fixture(autouse=True)
@@ -273,7 +273,7 @@ def test_a_study_that_is_deleted_while_it_runs_is_given_up_with_a_sentence(
         last = "tell('trial_ended', 0, 'COMPLETE', 0.5, ''); time.sleep(600)"
     supervisor = command(tmp_path / "runs", crews, f"{delete}; {last}")
     assert supervisor.run() == 1
-    assert capsys.readouterr().out.splitlines()[-1] == "Gave up: study toy was deleted while it ran."
+    assert capsys.readouterr().out.splitlines()[-1] == "Gave up: the study was deleted while it ran."
     assert len(supervisor.crew.members) == 0
 
 

@@ -384,7 +384,7 @@ def database_replaced(job: Job) -> str:
 
 def folder_moved(job: Job) -> str:
     (job.setup.runs / "toy").rename(job.setup.runs / "elsewhere")
-    return "toy was removed or moved while the study ran"
+    return "toy was removed, moved or replaced while the study ran"
 
 
 def everything_removed(job: Job) -> str:
@@ -433,6 +433,7 @@ def test_a_combination_of_knobs_that_cannot_be_ends_its_trial(tmp_path: Path, sy
         TOY_STUDY,
         nuisance={"batch_size": Int(16, 32), "micro_batch": Int(16, 32)},
         baseline={"drop_rate": 0.0, "batch_size": 32, "micro_batch": 32},
+        is_stored=True,  # of before such a study was refused
     )
     job = make_job(tmp_path, synthetic_table, study)
     job.study.enqueue_trial({"drop_rate": 0.0, "batch_size": 16, "micro_batch": 32})

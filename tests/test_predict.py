@@ -184,7 +184,7 @@ def test_info_csv_without_image_ids_is_refused(trained: Path, spoilt: Path, caps
     [
         ("--images", "absent", "There is no folder absent"),
         ("--model", "absent", "absent holds no trained model"),
-        ("-o", ".", ". is a folder; --out is a CSV to write."),
+        ("-o", ".", ". is a folder; --out is a file to write."),
         ("-o", "absent/a.csv", "There is no folder absent to write a.csv into."),
         ("--device", "tpu", "--device takes auto, cpu, cuda or cuda:N, not 'tpu'."),
         ("--device", "cuda:99", "There is no device cuda:99"),

@@ -119,7 +119,7 @@ def test_another_batch_size_is_named_whatever_the_micro_batch_was(few_photos: Da
     train(tmp_path, TINY, few_photos, Log(until=1))  # 32 photos in one part
     smaller = change(TINY, batch_size=16, micro_batch=0)
     with pytest.raises(UserError, match=r"holds another run: batch_size is 32 there and 16 now\. Choose another -o\."):
-        finished_result(tmp_path, smaller, ORIGIN)
+        finished_result(tmp_path, smaller, ORIGIN, 2)
     config, _ = train(tmp_path, change(smaller, micro_batch=16), few_photos, Log(until=1))  # as a trial does: anew
     assert config.batch_size == 16
 
@@ -128,7 +128,7 @@ def test_a_run_that_would_train_to_other_numbers_now_is_not_gone_on_with(few_pho
     odd = change(TINY, batch_size=33, micro_batch=2)
     train(tmp_path, odd, few_photos, Log(until=1))
     with pytest.raises(UserError) as caught:
-        finished_result(tmp_path, odd, ORIGIN)
+        finished_result(tmp_path, odd, ORIGIN, 2)
     assert one_line(caught.value) == (
         f"{tmp_path} holds a run of an earlier version, which left a part of a step a single photo. Choose another -o."
     )
@@ -136,7 +136,7 @@ def test_a_run_that_would_train_to_other_numbers_now_is_not_gone_on_with(few_pho
     config, _ = train(tmp_path, change(TINY, batch_size=33, micro_batch=33), few_photos, Log(until=1))
     assert config.micro_batch == 33  # not the 2 of the earlier version, whose state is no use
     train_into(tmp_path, odd, few_photos, Log(until=1), origin=now, device=CPU, weight_file=None)
-    assert finished_result(tmp_path, odd, now) is None
+    assert finished_result(tmp_path, odd, now, 2) is None
 
 
 @pytest.mark.parametrize("until", [1, 9])

@@ -8,6 +8,7 @@ from search_fixtures import MINE, complain
 
 import search.run
 from maskcls.errors import UserError
+from search.names import checked_name
 from search.study import load_study
 
 DATACLASS = """from __future__ import annotations
@@ -86,5 +87,5 @@ def test_options_that_cannot_be_are_refused_before_anything_is_made(
 
 def test_a_name_of_any_letters_fits_with_all_that_is_added_to_it() -> None:
     name = "名" * 60
-    assert search.run._check_name(name) == name
+    assert checked_name(name) == name
     assert len(f"~{name}-confirm~{'0' * 36}".encode()) <= 255
