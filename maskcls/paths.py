@@ -12,7 +12,7 @@ PATHS = frozenset({"data", "weights", "label_fixes", "storage"})
 """Parameters of commands that are strings, since they take words too, and may be paths; Paths always are."""
 
 NAMES = frozenset({"study", "a", "b"})
-"""The same of those that take a study's name too, which may begin with ``~``: they are paths where they have a slash."""
+"""The same of those that take a study's name too, which may begin with ``~``: a path is what has a slash."""
 
 WORDS = frozenset({"synthetic", "auto", "pretrained", "scratch", "none"})
 """What such an option takes besides paths; a folder of that name is ./auto."""
