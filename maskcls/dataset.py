@@ -14,6 +14,7 @@ import pandas as pd
 
 from maskcls.cli import say
 from maskcls.config import TrainConfig
+from maskcls.errors import count_of
 from maskcls.labels import age_band, encode, part_of
 from maskcls.photos import list_photos
 from maskcls.pulse import beat
@@ -145,10 +146,12 @@ def _cache_of(table: Table, config: TrainConfig, cache_dir: Path, skip_unreadabl
     if cache.unreadable and not skip_unreadable:
         raise unreadable_error(table.folder, cache.unreadable, "Replace them, or leave them out: --skip-unreadable.")
     if cache.unreadable:
-        say(f"Left out {len(cache.unreadable)} photos that cannot be read: {some(named(cache.unreadable), 3)}.")
+        say(
+            f"Left out {count_of(len(cache.unreadable), 'photo')} that cannot be read: {some(named(cache.unreadable), 3)}."
+        )
     if cache.odd:
         told = some((f"{path} ({text})" for path, text in cache.odd.items()), 3)
-        say(f"{len(cache.odd)} photos may be damaged inside, and are used as the decoder reads them: {told}.")
+        say(f"{count_of(len(cache.odd), 'photo')} may be damaged inside, used as the decoder reads them: {told}.")
     return cache
 
 

@@ -18,7 +18,7 @@ import torchvision
 from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms.v2 import functional as tv
 
-from maskcls.errors import UserError, one_line, some
+from maskcls.errors import UserError, count_of, one_line, some
 from maskcls.gif import read_gif, read_gif_header
 from maskcls.headers import GIF_SIGNATURES, MOST_PIXELS, PNG_SIGNATURE, DamagedError, Header, read_header
 from maskcls.overheard import Overheard
@@ -202,14 +202,16 @@ def check_opened(folder: Path, unreadable: Sequence[Unreadable]) -> None:
     passing = [photo for photo in unreadable if not photo.is_damaged]
     if passing:
         raise UserError(
-            f"{len(passing)} photos in {folder} could not be opened: {some(named(passing), 20)}. They may well be"
+            f"{count_of(len(passing), 'photo')} in {folder} could not be opened: {some(named(passing), 20)}. They may well be"
             " whole, so none is left out; see to it that they can be read, and give the same command again."
         )
 
 
 def unreadable_error(folder: Path, unreadable: Sequence[Unreadable], remedy: str) -> UserError:
     """One error for all of them, the first twenty by name and with the reason."""
-    return UserError(f"{len(unreadable)} photos in {folder} cannot be read: {some(named(unreadable), 20)}. {remedy}")
+    return UserError(
+        f"{count_of(len(unreadable), 'photo')} in {folder} cannot be read: {some(named(unreadable), 20)}. {remedy}"
+    )
 
 
 def named(unreadable: Sequence[Unreadable]) -> list[str]:

@@ -25,6 +25,11 @@ def some(items: Iterable[object], limit: int = 5) -> str:
     return separator.join(listed[:limit]) + more
 
 
+def count_of(amount: int, one: str, many: str = "") -> str:
+    """``1 trial``, ``2 trials``."""
+    return f"{amount:,} {one if amount == 1 else many or one + 's'}"
+
+
 def one_line(error: object, limit: int = 200) -> str:
     """The start of another library's message, for one of ours, without a secret that it may quote."""
     return " ".join(redacted(str(error)).split())[:limit]

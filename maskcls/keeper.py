@@ -169,5 +169,16 @@ class Keeper:
 
 def _difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
     """Why a record of one identity is not one of another; nothing when it is."""
-    names = [name for name in here if there.get(name) != here[name]]
+    names = differing(there, here)
     return f"it is of another run (other {', '.join(names)})" if names else ""
+
+
+def differing(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    """The facts that are others than they were; of a package whose version was not noted then nothing is known."""
+    return [name for name, found in here.items() if not _is_as_it_was(name, there.get(name), found)]
+
+
+def _is_as_it_was(name: str, there: Any, here: Any) -> bool:
+    if name == "versions" and isinstance(there, Mapping):
+        return all(here[package] == version for package, version in there.items() if package in here)
+    return bool(there == here)

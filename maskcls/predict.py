@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from maskcls.cli import run_command, say
-from maskcls.errors import UserError
+from maskcls.errors import UserError, count_of
 from maskcls.outputs import check_output, telling_beside, write_output
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def main(
     table = pd.DataFrame({"ImageID": photos.names, "ans": log_prob_NK.argmax(1)})
     write_output(out, lambda part: table.to_csv(part, index=False))
     with telling_beside(out):
-        say(f"{out}: {len(table)} photos")
+        say(f"{out}: {count_of(len(table), 'photo')}")
 
 
 def _log_probs(

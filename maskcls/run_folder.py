@@ -12,7 +12,7 @@ from maskcls.config import TrainConfig, change, load_config, save_config
 from maskcls.dataset import Dataset
 from maskcls.errors import UserError
 from maskcls.inference import place
-from maskcls.keeper import Guard, forget, settle, unsettled
+from maskcls.keeper import Guard, differing, forget, settle, unsettled
 from maskcls.labels import CLASS_NAMES
 from maskcls.loop import fit
 from maskcls.metrics import confusion
@@ -96,7 +96,7 @@ def _as_written(folder: Path, config: TrainConfig, made_from: dict[str, Any], gu
     why = changed_since(there.get("revision", 1), written)
     if why:
         why = f"it was begun by an earlier version, which {why}"
-    other = [name for name in made_from if name in there and there[name] != made_from[name]]
+    other = differing(there, {name: fact for name, fact in made_from.items() if name in there})
     if record.is_earlier and other:
         why = f"it is of another run (other {', '.join(other)})"
     if not why:

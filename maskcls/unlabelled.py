@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 from unicodedata import normalize
 
 from maskcls.csv_file import read_csv
-from maskcls.errors import UserError, one_line, some
+from maskcls.errors import UserError, count_of, one_line, some
 from maskcls.paths import printable
 from maskcls.picture_files import is_link_to_nothing, is_picture
 
@@ -79,7 +79,9 @@ def _files(info: Path, folder: Path, names: list[str]) -> list[str]:
     files = [name if _is_file(folder, name) else spelled.get(normalize("NFC", name), name) for name in names]
     missing = [name or "(no name)" for name, file in zip(names, files, strict=True) if not _is_file(folder, file)]
     if missing:
-        raise UserError(f"{len(missing)} photos of {info} are not in {folder}: {some(map(one_line, missing))}.")
+        raise UserError(
+            f"{count_of(len(missing), 'photo')} of {info} are not in {folder}: {some(map(one_line, missing))}."
+        )
     return files
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
+from maskcls.errors import count_of
 from maskcls.evidence import Estimate
 from search.answer import Answer, Comparison, Confirmation, FactorAnswer, Finalist, Level, Winner
 from search.answer_text import chosen_from, verdict_of
@@ -17,7 +18,6 @@ from search.report_blocks import (
     Section,
     Table,
     Text,
-    count_of,
     listed,
     number,
     signed,

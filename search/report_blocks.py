@@ -154,11 +154,6 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def count_of(amount: int, one: str, many: str = "") -> str:
-    """``1 trial``, ``2 trials``."""
-    return f"{amount:,} {one if amount == 1 else many or one + 's'}"
-
-
 def listed(items: Sequence[object]) -> str:
     """``3``, ``3 and 5``, ``3, 5 and 8``."""
     words = [str(item) for item in items]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from maskcls.counts import f1_of, macro_f1
+from maskcls.errors import count_of
 from maskcls.evidence import Estimate, compare
 from maskcls.labels import CLASS_NAMES, PARTS
 from maskcls.metrics import f1_per_class, merge_confusion
@@ -18,7 +19,6 @@ from search.report_blocks import (
     Section,
     Table,
     Text,
-    count_of,
     number,
     signed,
     signed_spread,

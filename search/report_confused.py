@@ -7,10 +7,11 @@ over people leaves out 0; the intervals are so wide that all comparisons made he
 from dataclasses import dataclass, replace
 
 from maskcls.confused import FEWEST_PEOPLE, Rate, Slip, count_slip, difference, directions, is_real, rate_of
+from maskcls.errors import count_of
 from maskcls.labels import MASKS, PARTS
 from maskcls.predictions import Predictions
 from maskcls.resampling import Resamples
-from search.report_blocks import Facts, Section, Table, Text, clipped, count_of, percent
+from search.report_blocks import Facts, Section, Table, Text, clipped, percent
 from search.report_data import Material
 
 WHERE = ("mask worn", "mask incorrect", "no mask")

@@ -2,9 +2,10 @@
 
 from datetime import datetime
 
+from maskcls.errors import count_of
 from maskcls.provenance import commit
 from search.report_answer import best_section, confirmation_section, lead_of, levels_section
-from search.report_blocks import Report, Section, count_of
+from search.report_blocks import Report, Section
 from search.report_classes import classes_section, confusion_section
 from search.report_commands import commands_section
 from search.report_confused import confused_section

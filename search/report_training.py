@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from maskcls.errors import UserError, one_line
+from maskcls.errors import UserError, count_of, one_line
 from search.limits import epochs_spent
 from search.live import describe_values, duration
 from search.replicates import noise, runs_by_setting, values_of_runs
-from search.report_blocks import Block, Section, Table, Text, count_of, listed, number, percent
+from search.report_blocks import Block, Section, Table, Text, listed, number, percent
 from search.report_data import Material
 from search.report_figures import Curve, draw_bars, draw_curves
 from search.savings import savings

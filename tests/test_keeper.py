@@ -15,7 +15,7 @@ from conftest import CPU, TINY, Log, facts
 
 from maskcls import keeper
 from maskcls.checkpoint import load_weights
-from maskcls.config import change
+from maskcls.config import change, save_config
 from maskcls.dataset import Dataset
 from maskcls.inference import log_probs
 from maskcls.keeper import STAGED, Keeper
@@ -24,7 +24,10 @@ from maskcls.metrics import score
 from maskcls.model import build_model
 from maskcls.predictions import Predictions
 from maskcls.record import RECORD, STATE, WEIGHTS, read_record
+from maskcls.reporter import silent
 from maskcls.result import Result
+from maskcls.revision import REVISION
+from maskcls.run_folder import train_into
 
 CONFIG = change(TINY, batch_size=48, micro_batch=48, epochs=4, seed=1)
 """Four evaluations, the first and the third better than all before."""
@@ -217,6 +220,23 @@ def test_a_state_made_from_other_things_is_not_gone_on_with(
         log = Log(until=2)
         fit(CONFIG, few_photos, log, device=CPU, folder=tmp_path, made_from=made_from)
         assert f"it is of another run (other {name}); the run starts again." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("is_earlier", [False, True])
+def test_a_package_whose_version_was_not_noted_is_no_reason_to_begin_anew(
+    few_photos: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str], is_earlier: bool
+) -> None:
+    before, now = {"versions": {"torch": "2"}}, {"versions": {"torch": "2", "pillow": "13"}, "revision": REVISION}
+    if is_earlier:
+        made_earlier(tmp_path, few_photos, until=2)
+    else:
+        fit(CONFIG, few_photos, Log(until=2), device=CPU, folder=tmp_path, made_from=before)
+    save_config(tmp_path / "config.toml", CONFIG, before)
+    train_into(tmp_path, CONFIG, few_photos, silent, origin=now, device=CPU, weight_file=None)
+    assert "starts again" not in capsys.readouterr().out
+    record = read_record(tmp_path)
+    assert record is not None
+    assert record.is_whole
 
 
 # --- folders from before there were stamps ---------------------------------------------------------------------------
