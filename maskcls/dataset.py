@@ -146,9 +146,8 @@ def _cache_of(table: Table, config: TrainConfig, cache_dir: Path, skip_unreadabl
     if cache.unreadable and not skip_unreadable:
         raise unreadable_error(table.folder, cache.unreadable, "Replace them, or leave them out: --skip-unreadable.")
     if cache.unreadable:
-        say(
-            f"Left out {count_of(len(cache.unreadable), 'photo')} that cannot be read: {some(named(cache.unreadable), 3)}."
-        )
+        photos = count_of(len(cache.unreadable), "photo")
+        say(f"Left out {photos} that cannot be read: {some(named(cache.unreadable), 3)}.")
     if cache.odd:
         told = some((f"{path} ({text})" for path, text in cache.odd.items()), 3)
         say(f"{count_of(len(cache.odd), 'photo')} may be damaged inside, used as the decoder reads them: {told}.")

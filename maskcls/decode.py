@@ -93,7 +93,8 @@ def _by_torch(data: bytes) -> torch.Tensor:
     except RuntimeError as error:
         if "allocate memory" in str(error):
             raise MemoryError from error
-        raise DamagedError(f"damaged: {one_line(error, 60)}") from error
+        said = str(error).rpartition(".cpp:")[2].partition(", ")[2] or str(error)  # behind where torchvision says it
+        raise DamagedError(f"damaged: {one_line(said, 60)}") from error
 
 
 def _fit(image_CHW: torch.Tensor, size: tuple[int, int], crop: tuple[float, float]) -> torch.Tensor:
@@ -202,16 +203,15 @@ def check_opened(folder: Path, unreadable: Sequence[Unreadable]) -> None:
     passing = [photo for photo in unreadable if not photo.is_damaged]
     if passing:
         raise UserError(
-            f"{count_of(len(passing), 'photo')} in {folder} could not be opened: {some(named(passing), 20)}. They may well be"
-            " whole, so none is left out; see to it that they can be read, and give the same command again."
+            f"{count_of(len(passing), 'photo')} in {folder} could not be opened: {some(named(passing), 20)}."
+            " None is left out, as they may well be whole; see to it that they can be read, and give the command again."
         )
 
 
 def unreadable_error(folder: Path, unreadable: Sequence[Unreadable], remedy: str) -> UserError:
     """One error for all of them, the first twenty by name and with the reason."""
-    return UserError(
-        f"{count_of(len(unreadable), 'photo')} in {folder} cannot be read: {some(named(unreadable), 20)}. {remedy}"
-    )
+    photos = count_of(len(unreadable), "photo")
+    return UserError(f"{photos} in {folder} cannot be read: {some(named(unreadable), 20)}. {remedy}")
 
 
 def named(unreadable: Sequence[Unreadable]) -> list[str]:

@@ -79,9 +79,7 @@ def _files(info: Path, folder: Path, names: list[str]) -> list[str]:
     files = [name if _is_file(folder, name) else spelled.get(normalize("NFC", name), name) for name in names]
     missing = [name or "(no name)" for name, file in zip(names, files, strict=True) if not _is_file(folder, file)]
     if missing:
-        raise UserError(
-            f"{count_of(len(missing), 'photo')} of {info} are not in {folder}: {some(map(one_line, missing))}."
-        )
+        raise UserError(f"{count_of(len(missing), 'photo')} of {info} not in {folder}: {some(map(one_line, missing))}.")
     return files
 
 

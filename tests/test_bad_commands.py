@@ -100,7 +100,7 @@ def test_an_unreadable_photo_is_named_and_the_remedy_works(
     words = ("--study", str(tmp_path / "mine.py"), "--data", str(data), "--weights", "scratch", "--n-trials", "1")
     monkeypatch.chdir(tmp_path)
     told = complain(monkeypatch, capfd, search.run.main, *words)
-    assert "1 photos in" in told
+    assert "1 photo in" in told
     assert broken.parent.name in told
     assert "--skip-unreadable" in told
     assert not (tmp_path / "runs" / "mine").exists()
@@ -108,4 +108,4 @@ def test_an_unreadable_photo_is_named_and_the_remedy_works(
     with pytest.raises(SystemExit) as ended:
         run_command(search.run.main)
     assert ended.value.code == 0
-    assert "Left out 1 photos that cannot be read" in capfd.readouterr().out
+    assert "Left out 1 photo that cannot be read" in capfd.readouterr().out

@@ -152,9 +152,7 @@ def test_photos_that_could_not_be_opened_are_no_damaged_ones(tmp_path: Path) -> 
     (tmp_path / "text.jpg").write_text("this is no photo")
     paths = ["absent.jpg", "text.jpg"]
     unreadable = decode_all(tmp_path, paths, (8, 8), (1.0, 1.0), np.zeros((2, 3, 8, 8), np.uint8)).unreadable
-    with pytest.raises(
-        UserError, match=r"1 photos in .* could not be opened: absent.jpg \(No such file or directory\)"
-    ):
+    with pytest.raises(UserError, match=r"1 photo in .* could not be opened: absent.jpg \(No such file or directory\)"):
         check_opened(tmp_path, unreadable)
     check_opened(tmp_path, unreadable[1:])
 

@@ -159,7 +159,7 @@ def test_absent_photo_is_named(trained: Path, spoilt: Path, capsys: pytest.Captu
     gone.unlink()
     out = spoilt / "submission.csv"
     text = refusal(capsys, "--model", trained, "--images", spoilt, "-o", out)
-    assert f"1 photos of {spoilt / 'info.csv'} are not in {spoilt / 'images'}: {gone.name}." in text
+    assert f"1 photo of {spoilt / 'info.csv'} not in {spoilt / 'images'}: {gone.name}." in text
     assert not out.exists()
 
 
