@@ -38,6 +38,10 @@ BUSY = (errno.EAGAIN, errno.EACCES)
 """What flock says of a lock that another has."""
 
 
+class StuckError(UserError):
+    """One process does not let go of a lock."""
+
+
 class Wait:
     """Somebody waits for a lock: says so once, and has an end when nothing moves."""
 
@@ -58,7 +62,7 @@ class Wait:
             self.was_said = True
             warn(f"waiting for {self.what}: held by {holder}")
         if self.limit is not None and now - self.changed >= self.limit:
-            raise UserError(
+            raise StuckError(
                 f"{self.what} has been held by {holder} for {self.limit / 60:.0f} minutes; end that process, and give"
                 " the same command again."
             )

@@ -30,6 +30,7 @@ from maskcls.inference import log_probs
 from maskcls.lock import hold
 from maskcls.loop import Run
 from maskcls.numerics import resolve
+from maskcls.pulse import beating
 
 OPTIONS = {"memory_format": ("channels_last", "contiguous"), "cuda_graphs": ("off", "on")}
 """Knobs to be chosen and their values; the first is taken where nothing is clearly faster."""
@@ -136,15 +137,16 @@ def _in_a_child(config: TrainConfig, device: torch.device) -> tuple[float, str]:
     """(photos per second, "") or (0, why)."""
     order = json.dumps({"config": json.loads(config.model_dump_json()), "device": str(device)})
     try:
-        ended = subprocess.run(
-            [sys.executable, "-m", "maskcls.probe"],
-            input=order,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=TIMEOUT_SECONDS,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
-        )
+        with beating():
+            ended = subprocess.run(
+                [sys.executable, "-m", "maskcls.probe"],
+                input=order,
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
+                timeout=TIMEOUT_SECONDS,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+            )
         return float(ended.stdout.split()[-1]), ""
     except subprocess.TimeoutExpired:
         return 0.0, f"no answer within {TIMEOUT_SECONDS} s"

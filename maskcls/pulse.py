@@ -4,6 +4,10 @@ A process that exists, and even a thread of it that answers, proves nothing: its
 calls ``beat`` after each small piece: a forward pass, a photo decoded.
 """
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 _count = 0
 
 
@@ -16,3 +20,21 @@ def beat() -> None:
 def beats() -> int:
     """Pieces of work since the process began."""
     return _count
+
+
+@contextmanager
+def beating(every: float = 1.0) -> Iterator[None]:
+    """Beat every so many seconds while something is waited for that has a time limit of its own."""
+    over = threading.Event()
+
+    def go_on() -> None:
+        while not over.wait(every):
+            beat()
+
+    thread = threading.Thread(target=go_on, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()

@@ -25,6 +25,8 @@ class Crew:
     words: Sequence[str] = ("-m", "search.worker_process")
     """What Python is to run; the descriptor for its events follows."""
     members: list["Member"] = field(default_factory=list)
+    lost: list["Member"] = field(default_factory=list)
+    """Those that were killed and do not end, until somebody takes note."""
 
     def __enter__(self) -> "Crew":
         return self
@@ -65,6 +67,7 @@ class Crew:
         if is_over and member.process.poll() is None:
             say(f"Process {member.process.pid} was killed and does not end (a dead disk may hold it); nobody waits.")
             self.leave(member)
+            self.lost.append(member)
 
     def leave(self, member: "Member") -> None:
         """Forget a process that has ended."""

@@ -9,6 +9,7 @@ from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial
 
 from maskcls.errors import one_line
+from maskcls.lock import StuckError
 from search.database_errors import DatabaseError, chain, reason
 from search.times import ended_at
 
@@ -101,6 +102,8 @@ def cause_outside(error: BaseException) -> str:
     an empty string."""
     if is_of_the_disk(error):
         return f"the disk: {reason(error)}"
+    if isinstance(error, StuckError):
+        return str(error)
     if any(isinstance(found, DatabaseError | StorageInternalError) for found in chain(error)):
         return f"the database: {reason(error)}"
     return ""

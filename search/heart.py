@@ -14,6 +14,9 @@ from maskcls.pulse import beats
 from search.storage import HEARTBEAT_SECONDS
 from search.teller import Teller
 
+WRITE_SECONDS = 1
+"""How long a heartbeat's way into the database is looked after."""
+
 
 class Heart(threading.Thread):
     """Looks at the pulse from time to time.
@@ -29,6 +32,7 @@ class Heart(threading.Thread):
         self.every = min(HEARTBEAT_SECONDS, stall / 4)
         self.storage: RDBStorage | None = None
         self.trial_id: int | None = None
+        self.writer: threading.Thread | None = None
         self.seen, self.still = beats(), 0.0
 
     def hold(self, trial_id: int | None) -> None:
@@ -61,10 +65,16 @@ class Heart(threading.Thread):
             os._exit(1)
 
     def _beat(self) -> None:
+        """In a thread of its own: a database that is away may take minutes, and the supervisor hears meanwhile."""
         trial_id = self.trial_id
-        if self.storage is None or trial_id is None:
+        if self.storage is None or trial_id is None or (self.writer is not None and self.writer.is_alive()):
             return
+        self.writer = threading.Thread(target=self._record, args=(self.storage, trial_id), daemon=True)
+        self.writer.start()
+        self.writer.join(WRITE_SECONDS)
+
+    def _record(self, storage: RDBStorage, trial_id: int) -> None:
         try:
-            self.storage.record_heartbeat(trial_id)
+            storage.record_heartbeat(trial_id)
         except Exception as error:  # a database that is out of reach for a while is no reason to end
             say(f"no heartbeat: {one_line(error)}")

@@ -42,7 +42,7 @@ from search.policy import AnyPolicy
 from search.space import values_of
 from search.storage import backend_of
 from search.stored import Stored, check_photos
-from search.trials import FILES_OF, IN_VAIN, TakenOverError, check_mine, fail, finish, requeue
+from search.trials import FILES_OF, IN_VAIN, TakenOverError, check_mine, fail, finish, report, requeue
 from search.turns import holding
 
 
@@ -250,8 +250,9 @@ def _train(job: Job, trial: optuna.Trial, values: dict[str, Any]) -> Verdict:
         raise UnreadableDataError(str(error)) from error
     trial.set_user_attr(REVISION_KEY, REVISION)
     folder = job.setup.trial_folder(trial.number)
+    crashes = crashes_of(job.study._storage.get_trial(trial._trial_id))
     with job.mine(trial):
-        _make_ready(folder, crashes_of(job.study._storage.get_trial(trial._trial_id)))
+        _make_ready(folder, crashes)
     reporter = _TrialReporter(job, trial, len(evaluation_stops(config, len(dataset.train.row_N))))
     if reporter.known and not (folder / RECORD).exists():
         say(f"trial {trial.number}: {folder / RECORD} is not here, so it starts again")
@@ -302,22 +303,24 @@ class _TrialReporter:
 
     def __init__(self, job: Job, trial: optuna.Trial, num_planned: int) -> None:
         self.job, self.trial, self.num_planned = job, trial, num_planned
-        # of an earlier sitting; Optuna would ignore a second report of the same step, with a warning
         self.known = dict(trial.storage.get_trial(trial._trial_id).intermediate_values)
+        """As stored, by this sitting or an earlier one."""
         self.last_known = max(self.known, default=0)
+        self.heard: dict[int, float] = {}
+        """Of this very run, which a sitting that goes on hears again from its beginning."""
         self.verdict = TrialState.COMPLETE
 
     @property
     def best(self) -> float | None:
-        """The best value reported so far."""
-        return max(self.known.values(), default=None)
+        """The best value of this run so far."""
+        return max(self.heard.values(), default=None)
 
     def __call__(self, step: int, scores: Scores) -> bool:
-        is_news = step not in self.known
+        value = self.heard[step] = scores.macro_f1
+        is_news = self.known.get(step) != value  # a run that began again may have come to others
         if is_news:
-            with self.job.mine(self.trial):
-                self.trial.report(scores.macro_f1, step)
-            self.known[step] = scores.macro_f1
+            report(self.job.study, self.trial, step, value, self.job.worker, self.job.check_ground)
+            self.known[step] = value
         self.job.watcher.evaluated(self.trial.number, step, self.num_planned, scores, is_news)
         if step == self.num_planned:
             return True

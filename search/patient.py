@@ -25,7 +25,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy.orm import Session
 
-from maskcls.lock import warn
+from maskcls.lock import STUCK_SECONDS, warn
 from maskcls.pulse import beat
 from search.address import shown_url
 from search.database_errors import DatabaseError, is_passing, reason
@@ -100,6 +100,8 @@ class PatientStorage(RDBStorage):
     def __init__(self, url: str, patience: float = PATIENCE_SECONDS, **options: Any) -> None:
         """``patience`` in seconds; it may be changed at any time."""
         self.patience = patience
+        self.lock_seconds: float = STUCK_SECONDS
+        """How long one process may hold the lock that this one waits for."""
         self.tells = True
         """Whether a wait is said."""
         self.back_since: float | None = None

@@ -30,11 +30,20 @@ def reader_of(path: Path) -> Callable[[], sqlite3.Connection]:
     """Opens connections that cannot write. Each looks anew whether somebody writes by now."""
 
     def connect() -> sqlite3.Connection:
-        mode = "mode=ro" if has_log(path) else "mode=ro&immutable=1"
+        mode = "mode=ro" if has_log(path) or is_being_written(path) else "mode=ro&immutable=1"
         address = f"file:{quote(os.fsencode(path.absolute()))}?{mode}"
         return sqlite3.connect(address, uri=True, timeout=BUSY_SECONDS, check_same_thread=False)
 
     return connect
+
+
+def is_being_written(path: Path) -> bool:
+    """Whether somebody writes just now to a database without a write-ahead log, which another program has made.
+
+    Nobody but SQLite may open the file: closing it would let go of all the locks that this process has on it
+    (https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_).
+    """
+    return path.with_name(f"{path.name}-journal").exists()
 
 
 def has_log(path: Path) -> bool:

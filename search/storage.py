@@ -161,7 +161,8 @@ def _sqlite_path(url: str) -> Path | None:
         return None
     if parsed.database in (None, "", ":memory:"):
         raise UserError(f"The storage {shown_url(url)} would be gone with this command; name a file. {EXAMPLE}")
-    return Path(str(parsed.database))
+    path = Path(str(parsed.database))
+    return path.resolve() if path.is_symlink() else path  # SQLite's log and our lock lie beside the file itself
 
 
 def _open_server(url: str, create: bool, patience: float) -> PatientStorage:

@@ -203,6 +203,22 @@ def check_mine(study: optuna.Study, trial: Trial, worker: dict[str, Any]) -> Non
         raise TakenOverError(f"trial {trial.number} was taken over while this worker was not heard of")
 
 
+def report(
+    study: optuna.Study, trial: Trial, step: int, value: float, worker: dict[str, Any], check: Callable[[], None]
+) -> None:
+    """Store a value of a trial's curve, over an older one of the step; Optuna's own report keeps the older one.
+
+    Raises TakenOverError when another worker has the trial by now, and what ``check`` raises.
+    """
+
+    def decide() -> None:
+        check()
+        check_mine(study, trial, worker)
+        study._storage.set_trial_intermediate_value(trial._trial_id, step, value)
+
+    _in_turn(study, decide)
+
+
 def finish(
     study: optuna.Study,
     trial: Trial,

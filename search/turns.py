@@ -65,12 +65,12 @@ def exclusive(storage: PatientStorage, name: str) -> Iterator[None]:
     """
     if storage.is_file:
         path = Path(str(storage.engine.url.database))
-        with hold_file(lock_of(path), f"the lock of {path}"):
+        with hold_file(lock_of(path), f"the lock of {path}", storage.lock_seconds):
             yield
         return
     try:
         with storage.engine.connect().execution_options(isolation_level="READ COMMITTED") as connection:
-            leave = _take(connection, name)
+            leave = _take(connection, name, storage.lock_seconds)
             try:
                 with storage.within(connection):
                     yield
@@ -85,9 +85,9 @@ def exclusive(storage: PatientStorage, name: str) -> Iterator[None]:
 def holding(storage: PatientStorage, name: str, check: Callable[[], None]) -> Iterator[None]:
     """Be the one who decides, as ``check`` finds things, while files take their places.
 
-    Nothing is written to the database in it, so a connection that is lost at its end has undone nothing.
+    Nothing may be written to the database in it: a connection that is lost at its end is taken to have undone nothing.
     """
-    patience, is_held = Patience(storage), False
+    patience, is_held, is_done = Patience(storage), False, False
     while True:
         try:
             with exclusive(storage, name):
@@ -95,7 +95,10 @@ def holding(storage: PatientStorage, name: str, check: Callable[[], None]) -> It
                 is_held = True
                 patience.over()
                 yield
+                is_done = True
         except LostTurnError as error:
+            if is_held and not is_done:
+                raise
             if not is_held:
                 patience.wait(error)
                 continue
@@ -103,13 +106,14 @@ def holding(storage: PatientStorage, name: str, check: Callable[[], None]) -> It
 
 
 def lock_of(path: Path) -> Path:
-    """The lock file of an SQLite database."""
+    """The lock file of an SQLite database, beside the file itself whatever links lead there, as SQLite's own are."""
+    path = path.resolve()
     return path.with_name(f".{path.name}.lock")
 
 
-def _take(connection: sqlalchemy.Connection, name: str) -> Callable[[], None]:
+def _take(connection: sqlalchemy.Connection, name: str, limit: float) -> Callable[[], None]:
     """Get the lock, in the transaction that stays open; returns what gives it back once that has ended."""
-    wait = Wait(f"the turn of study {name}")
+    wait = Wait(f"the turn of study {name}", limit)
     if connection.dialect.name == "postgresql":
         _take_of_postgres(connection, zlib.crc32(name.encode()), wait)
         return lambda: None

@@ -164,6 +164,8 @@ def _work(order: Order, teller: Teller, stop: StopRequest, heart: Heart) -> tupl
     """(why it ended, the cause)."""
     setup = _set_up(order)
     storage = open_storage(order.url, create=False, waits=True)
+    # whoever hangs in a turn is ended by its supervisor first
+    storage.lock_seconds = max(storage.lock_seconds, 2 * order.stall)
     if order.plan:
         find_or_make(setup, storage, order)
         teller.tell("planned")

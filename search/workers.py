@@ -25,6 +25,7 @@ from search.hung import watch
 from search.live import LiveWatcher, PlainWatcher, Progress, is_terminal
 from search.orders import GAVE_UP, GO, REFUSED, STOPPED, Order
 from search.presence import DATABASE_ERRORS, OUT_OF_REACH
+from search.processes import is_gone
 from search.shown import Shown
 from search.signals import handled
 from search.stopping import STOP_SIGNALS, Stopping
@@ -94,6 +95,8 @@ class Supervisor:
                 while self.crew.members:
                     self._listen()
                     self._look_at_the_clock()
+                    while self.crew.lost:
+                        self._is_lost(self.crew.lost.pop())
                     for member in list(self.crew.members):
                         if member.process.poll() is not None:
                             self._has_ended(member)
@@ -233,7 +236,20 @@ class Supervisor:
             why = f": {member.last_words}" if member.last_words else f" ({how})"
             self._ends(GAVE_UP, f"one worker after another ended before it began a trial{why}")
         elif not self.stopping.reason:
-            self._employ(self.crew.start(member.slot), plans=was_to_plan)
+            self._replace(member, plans=was_to_plan)
+
+    def _replace(self, member: Member, plans: bool) -> None:
+        successor = self.crew.start(member.slot)
+        self._employ(successor, plans)
+        if self.stopping.reason:  # said in between, to those that there were
+            successor.process.kill()
+
+    def _is_lost(self, member: Member) -> None:
+        """One that cannot be ended: another takes its slot, and its trial once that has not been heard of for long."""
+        if self.study is None:
+            self._ends(GAVE_UP, f"the plan was not made: {member.hangs or 'its process does not end'}")
+        elif not self.stopping.reason:
+            self._replace(member, plans=False)
 
     def _take_back(self, member: Member, number: int, how: str, is_own: bool) -> None:
         assert self.study is not None
@@ -242,7 +258,7 @@ class Supervisor:
         try:
             trial = self.study.get_trials(deepcopy=False)[number]
             worker = trial.user_attrs.get(WORKER)
-            if is_own and worker is not None and worker["pid"] == member.process.pid:
+            if is_own and worker and worker["pid"] == member.process.pid and is_gone(worker) is not None:
                 fail(self.study, trial, CRASH, member.hangs or f"its process died of {how}", worker)
             requeue_lost(self.study)
         except DATABASE_ERRORS as error:  # else the next worker takes it back

@@ -307,8 +307,7 @@ def test_a_turn_that_nobody_lets_go_of_is_said_and_has_an_end(
 ) -> None:
     monkeypatch.setattr(maskcls.lock, "QUIET_SECONDS", 0.1)
     monkeypatch.setattr(search.turns, "TRY_SECONDS", 0.2)
-    wait = maskcls.lock.Wait
-    monkeypatch.setattr(search.turns, "Wait", lambda what: wait(what, 0.5))
+    backend_of(study).lock_seconds = 0.5
     with (
         exclusive(open_storage(url, create=False), "toy"),
         pytest.raises(UserError, match=r"the turn of study toy has been held by mask-search .* end that process"),
