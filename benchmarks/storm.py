@@ -94,7 +94,11 @@ def rage(command: list[str], log: Path, rng: random.Random, mean_seconds: float)
                 victim = rng.choice(sorted(alive))
                 os.kill(victim, signal.SIGKILL)
                 kills[alive[victim]] += 1
-        if supervisor.returncode != -signal.SIGKILL:
+        text = log.read_text(encoding="utf-8")
+        found_none = supervisor.returncode == 2 and "cannot be opened" in text.splitlines()[-1]
+        if (
+            supervisor.returncode != -signal.SIGKILL and not found_none
+        ):  # a command that begins while the server is down
             break
     assert supervisor.returncode == 0, log.read_text(encoding="utf-8")[-3000:]
     while processes(mark):  # orphans of killed supervisors end after their evaluation

@@ -118,7 +118,7 @@ def _run(
     config = wanted.config(dict(wanted.study.baseline))
     table = read_table(data_folder(wanted.data, runs), config, wanted.label_fixes)
     rounds = check_rounds(table, wanted, repeats)
-    opened = open_storage(url, create=False)
+    opened = open_storage(url, create=False, waits=True)
     study = store(opened, wanted, runs)
     # another first command may have chosen the finalists
     wanted = replace(wanted, confirmation=read_stored(study).confirmation)

@@ -5,7 +5,7 @@ import sqlite3
 import time
 import warnings
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,9 @@ from optuna.samplers import RandomSampler
 from optuna.storages import RDBStorage
 
 from maskcls.errors import UserError, nearest, one_line
-from maskcls.lock import hold_file
+from maskcls.lock import hold_file, warn
 from maskcls.printable import one_printable_line
+from maskcls.pulse import beat
 from search.address import EXAMPLE, check_url, hide_secrets, shown_url
 from search.database_errors import is_passing, reason
 from search.filesystem import check_local
@@ -55,13 +56,23 @@ def open_storage(url: str, create: bool, patience: float = PATIENCE_SECONDS, wai
     ``waits``: somebody has just had it open, so a server that is away now is waited for as well.
     Raises UserError when it cannot be opened, is no study database, or is not there and ``create`` is false.
     """
-    until = time.monotonic() + patience if waits else 0.0
+    return _opened(lambda: _open_to_write(url, create, patience), patience if waits else 0)
+
+
+def _opened(open_: Callable[[], PatientStorage], patience: float) -> PatientStorage:
+    """What opens, tried again for so many seconds while what keeps it from it may pass."""
+    began, is_said = time.monotonic(), False
     while True:
         try:
-            return _open_to_write(url, create, patience)
+            return open_()
         except UserError as error:
-            if error.__cause__ is None or not is_passing(error.__cause__) or time.monotonic() > until:
+            cause = error.__cause__
+            if cause is None or not is_passing(cause) or time.monotonic() - began >= patience:
                 raise
+            if not is_said:
+                is_said = True
+                warn(f"waiting for the database, for {patience / 60:.0f} minutes at most: {reason(cause)}")
+        beat()
         time.sleep(OPEN_SECONDS)
 
 
@@ -73,11 +84,15 @@ def _open_to_write(url: str, create: bool, patience: float) -> PatientStorage:
         return _kept(_open_sqlite(url, path, create, patience))
 
 
-def open_to_read(url: str, patience: float = PATIENCE_SECONDS) -> PatientStorage:
+def open_to_read(url: str, patience: float = PATIENCE_SECONDS, waits: bool = False) -> PatientStorage:
     """The same for a command that only reads: it makes nothing, takes no lock, and needs no right to write.
 
     Raises UserError when there is no study database.
     """
+    return _opened(lambda: _open_to_read(url, patience), patience if waits else 0)
+
+
+def _open_to_read(url: str, patience: float) -> PatientStorage:
     with _said(url):
         path = _sqlite_path(url)
         if path is None:

@@ -42,7 +42,7 @@ from search.plan import backbones_of
 from search.processes import describe_myself, is_gone
 from search.rounds import policy_of
 from search.signals import AT_ONCE, SHOW_STACK, handle
-from search.storage import backend_of, load_study, open_storage
+from search.storage import backend_of, load_study, open_storage, open_to_read
 from search.stored import check_same, read_stored
 from search.teller import Teller
 from search.times import moment_of
@@ -143,7 +143,7 @@ def _wait(order: Order, stop: StopRequest, go: threading.Event) -> bool:
 
 def _home(order: Order) -> Path:
     """The folder of the study, which is stored."""
-    return home_of(load_study(open_storage(order.url, create=False), order.name), Path(order.runs))
+    return home_of(load_study(open_to_read(order.url, waits=True), order.name), Path(order.runs))
 
 
 def _write_to_log(order: Order, home: Path) -> None:
@@ -203,7 +203,7 @@ def _set_up(order: Order) -> Setup:
 
 def _commits(order: Order) -> dict[str, str]:
     """Of the hub's weights that the study, or the one that it is to be a copy of, has had so far."""
-    storage = open_storage(order.url, create=False)
+    storage = open_to_read(order.url, waits=True)
     for name in (order.name, order.grown_from):
         if name is not None and is_made(storage, name):
             return read_stored(load_study(storage, name)).weights_commits

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,25 @@ def heart_of(heard: Heard, is_alone: bool = False) -> Heart:
     heart.storage = heard  # type: ignore[assignment]
     heart.hold(7)
     return heart
+
+
+def test_a_database_that_does_not_answer_keeps_no_sign_of_life_from_the_supervisor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(search.heart, "WRITE_SECONDS", 0.01)
+    heard, answers, asked = Heard(), threading.Event(), list[int]()
+
+    def wait(trial_id: int) -> None:
+        asked.append(trial_id)
+        answers.wait(60)
+
+    heard.record_heartbeat = wait  # type: ignore[method-assign]
+    heart = heart_of(heard)
+    for _ in range(3):
+        beat()
+        heart.look(20)
+    answers.set()
+    assert (heard.events, asked) == (["moves"] * 3, [7])  # one that waits is enough
 
 
 def test_every_look_at_a_pulse_that_moves_is_told() -> None:

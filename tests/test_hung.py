@@ -142,6 +142,25 @@ def test_a_worker_that_hangs_is_named_and_ended_and_its_trial_goes_on(
     assert [found["error"] for found in failures_of(trial)] == ["it hung for 2 s"]  # the trial's own fault
 
 
+def test_a_worker_that_does_not_even_end_when_it_is_killed_is_replaced(
+    tmp_path: Path, crews: list[Crew], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search.hung, "KILL_SECONDS", 0.1)
+    supervisor = command(
+        tmp_path / "runs", crews, f"signal.signal({signal.SIGUSR2:d}, signal.SIG_IGN); {HANGS}", stall=1
+    )
+    (first,) = supervisor.crew.members
+    monkeypatch.setattr(first.process, "kill", lambda: None)  # as one that a dead disk holds
+    try:
+        assert supervisor.run() == 0
+    finally:
+        os.kill(first.process.pid, signal.SIGKILL)
+        first.process.wait()
+    assert f"Process {first.process.pid} was killed and does not end" in capsys.readouterr().out
+    trials = load_study(open_storage(default_url(tmp_path / "runs"), create=False), "toy").get_trials()
+    assert [trial.state for trial in trials] == [TrialState.RUNNING, TrialState.COMPLETE]
+
+
 def test_a_worker_that_somebody_stopped_is_killed_and_its_trial_is_not_to_blame(
     tmp_path: Path, crews: list[Crew], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,8 +12,9 @@ import pytest
 
 import maskcls.lock
 from maskcls.errors import UserError
-from maskcls.lock import hold, hold_file, is_held, share
-from search.storage import open_storage
+from maskcls.lock import StuckError, hold, hold_file, is_held, share
+from search.storage import create_study, open_storage, open_to_read
+from search.turns import exclusive, lock_of
 
 HOLD_AND_APPEND = """
 import sys, time
@@ -37,6 +38,21 @@ def start(code: str, *words: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [sys.executable, "-c", code, *words], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
+
+
+def test_a_link_to_a_database_has_the_lock_and_the_log_of_the_database_itself(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    real, link = tmp_path / "real" / "studies.db", tmp_path / "link.db"
+    writer = open_storage(f"sqlite:///{real}", create=True)
+    link.symlink_to(real)
+    assert lock_of(link) == lock_of(real)
+    create_study(writer, "s", {})  # in the log still
+    reader = open_to_read(f"sqlite:///{link}")
+    assert [found.study_name for found in reader.get_all_studies()] == ["s"]
+    with exclusive(open_storage(f"sqlite:///{link}", create=False), "s"):
+        writer.lock_seconds = 0.1
+        with pytest.raises(StuckError, match="held by process"), exclusive(writer, "s"):
+            pass
 
 
 def test_who_holds_a_folder_is_alone(tmp_path: Path) -> None:

@@ -122,6 +122,18 @@ def test_a_pruned_trial_is_worth_its_best_evaluation(
     assert (job.setup.trial_folder(0) / "confusion.png").exists()
 
 
+def test_a_run_that_begins_again_takes_the_place_of_the_curve_that_was_stored(
+    tmp_path: Path, synthetic_table: Table, done: Done
+) -> None:
+    job = make_job(tmp_path, synthetic_table)
+    trial = ask(job)
+    for step in (1, 2):  # from another machine, whose files are not here
+        trial.report(0.99, step)
+    assert run_trial(job, trial) == TrialState.COMPLETE
+    ended = stored_trial(job)
+    assert (ended.value, ended.intermediate_values) == (done.trial.value, done.trial.intermediate_values)
+
+
 def test_nobody_is_pruned_after_the_last_evaluation(tmp_path: Path, synthetic_table: Table) -> None:
     job = make_job(tmp_path, synthetic_table)
     prune_at(job, 4)

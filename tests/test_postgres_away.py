@@ -21,12 +21,13 @@ from maskcls.errors import UserError
 from search.database_errors import DatabaseError
 from search.failures import CRASH, INTERRUPTIONS, crashes_of
 from search.limits import FINISHED, Limits
+from search.patient import LostTurnError
 from search.policy import Policy
 from search.processes import describe_myself
 from search.storage import PatientStorage, backend_of, create_study, load_study, open_storage
 from search.stored import KEY, Stored
-from search.trials import fail, finish, next_trial, requeue, requeue_lost
-from search.turns import exclusive
+from search.trials import fail, finish, next_trial, report, requeue, requeue_lost
+from search.turns import exclusive, holding
 
 STORED = Stored(TOY_STUDY, "synthetic", "0123abcd", {"source": "scratch"}, "scratch", "auto", False, 0)
 POLICY, ME = Policy(TOY_STUDY, 0), describe_myself("cpu.0")
@@ -191,6 +192,23 @@ def test_scores_ends_and_attributes_are_kept_once(study: optuna.Study) -> None:
     for trial in trials:
         assert (trial.state, trial.value, trial.intermediate_values) == (TrialState.COMPLETE, 0.5, {1: 0.25, 2: 0.5})
         assert trial.user_attrs["seconds"] == 1.5
+
+
+def test_scores_that_a_worker_tells_in_turns_are_kept_whenever_the_connection_is_lost(study: optuna.Study) -> None:
+    def act() -> None:
+        trial = take(study)
+        for step in (1, 2, 3):
+            report(study, trial, step, step / 8, ME, lambda: None)
+        finish(study, trial, TrialState.COMPLETE, 0.375, ME)
+
+    assert at_every_statement(study, act) > 20
+    assert all(trial.intermediate_values == {1: 0.125, 2: 0.25, 3: 0.375} for trial in study.get_trials())
+
+
+def test_what_goes_wrong_while_files_take_their_places_is_told(study: optuna.Study) -> None:
+    storage = backend_of(study)
+    with pytest.raises(LostTurnError), holding(storage, "toy", lambda: None):
+        raise storage.lost(RuntimeError("a statement in between"))
 
 
 def test_what_optuna_asks_for_is_done_once_too(study: optuna.Study) -> None:
