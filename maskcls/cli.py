@@ -1,10 +1,11 @@
 """What every command shares: one line and exit status 2 for bad input, 130 after Ctrl-C, --help without torch."""
 
 import atexit
+import errno
 import gc
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import typer
@@ -14,6 +15,12 @@ from maskcls.paths import with_paths
 from maskcls.printable import encoding_of, printable
 from maskcls.redact import guard_tracebacks, redacted, redacted_words
 from maskcls.streams import mend
+
+NOBODY_READS = (errno.EPIPE, errno.EIO)
+"""Of a pipe whose reader is gone, and of a terminal that was closed."""
+
+_unsaid: list[OSError] = []
+"""Why a line could not be written, for another reason."""
 
 
 def run_command(command: Callable[..., Any]) -> NoReturn:
@@ -30,6 +37,7 @@ def run_command(command: Callable[..., Any]) -> NoReturn:
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
     app.command()(with_paths(command))
     try:
+        _check_no_value_is_empty(sys.argv[1:])
         status = app(standalone_mode=False)
     except UserError as error:
         fail(str(error))
@@ -47,7 +55,19 @@ def run_command(command: Callable[..., Any]) -> NoReturn:
             guard_tracebacks()  # Typer has put its own in their place, which shows all
             raise
         fail(redacted_words(" ".join(error.format_message().split())))
+    if _unsaid:
+        fail(f"The output could not be written: {_unsaid[0].strerror}.", status=1)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _check_no_value_is_empty(words: Sequence[str]) -> None:
+    """Raise UserError for an empty word, mostly a shell's variable that is not set: a path of it is this folder."""
+    before = ""
+    for word in words:
+        if not word or (word.startswith("--") and word.endswith("=")):
+            what = (word or before).rstrip("=") or "an argument"
+            raise UserError(f"The value of {what} is empty; give one, or leave it out.")
+        before = word
 
 
 def fail(message: str, status: int = 2) -> NoReturn:
@@ -62,8 +82,11 @@ def say(message: str = "") -> None:
 
     Nothing in it acts upon a terminal: names, questions and errors come out of databases that others write into.
     Nobody reading any more (a closed terminal, ``| head``) is no reason to lose the work: from then on it is silent.
+    Nor is a full disk, but then the command says so at its end, and its exit status is 1.
     """
     try:
         print(printable(message, encoding_of(sys.stdout)), flush=True)
-    except OSError:
+    except OSError as error:
+        if error.errno not in NOBODY_READS:
+            _unsaid.append(error)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes it again at its end

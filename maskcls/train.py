@@ -44,7 +44,11 @@ def main(
     """
     knobs, origin = load_config(config) if config else (TrainConfig(), {})
     knobs = make_config({**knobs.model_dump(), **dict(parse_assignment(text) for text in set_ or [])})
+    if not isinstance(origin.get("value", 0.0), int | float):
+        raise UserError(f"{config}: [origin] value must be a number, not {origin['value']!r}. Export the config again.")
     check_folder(out, "-o")
+    if any((folder / "study.json").exists() for folder in (out, out.parent)):
+        raise UserError(f"{out} lies in a study's folder, and would be deleted with it. Choose another -o.")
     check_folder(runs, "--runs")
     from maskcls.dataset import data_folder, load_dataset, read_table
 

@@ -168,7 +168,8 @@ def left_out_sentences(answer: Answer) -> Iterator[str]:
     """Which complete trials nothing rests on, and why."""
     missing = [number for number in answer.left_out if number not in answer.foreign]
     if missing:
-        yield f"Left out, as their stored predictions are missing or broken: trials {some(missing)}."
+        trials = "trial" if len(missing) == 1 else "trials"
+        yield f"Left out, as their stored predictions are missing or broken: {trials} {some(missing)}."
     if answer.foreign:
         yield (
             "Left out, as their stored predictions are not those that they were judged by (they score something else):"

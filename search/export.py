@@ -51,12 +51,15 @@ def main(
     _check_files(stored_study, best, runs)
     config = make_config(best.user_attrs["config"])
     origin = {**best.user_attrs["origin"], "value": best.value, "state": best.state.name.lower()}
+    if stored.weights.get("source") == "scratch":
+        origin["weights_option"] = "scratch"  # auto may find elsewhere what it did not find here
     split = origin.get("split", stored.split)
     facts, words = _confirmed(outcome)
     write_output_text(out, config_to_toml(config, {**origin, **facts}))
     with telling_beside(out):
         say(f"{out}: trial {best.number} of {study}, macro F1 {best.value!r}, seed {config.seed}, split {split}{words}")
-        _say_next(stored, out, runs)
+        if out.is_file():  # and no device, from which nothing can be read again
+            _say_next(stored, out, runs)
 
 
 def _say_next(stored: "Stored", out: Path, runs: Path) -> None:

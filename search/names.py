@@ -19,7 +19,10 @@ TAKEN_NAMES = ("cache", "artifacts", "studies.db", "synthetic")
 def checked_name(name: str) -> str:
     """The name for a new study. Raises UserError for one that no folder can have."""
     if not _has_folders_letters(name):
-        raise UserError(f"A study's name is made of {CHARACTERS}, not {name!r}. Use --name.")
+        raise UserError(
+            f"A study's name is made of {CHARACTERS}, and begins with no '-'; not {name!r}. Use --name. A stored study"
+            " of such a name is renamed in the dashboard, or goes on by --name NEW --from OLD."
+        )
     size = len(os.fsencode(name))
     if len(name) > LONGEST_NAME or size > LONGEST_BYTES or name.startswith(TAKEN_NAMES):
         raise UserError(
@@ -36,7 +39,8 @@ def is_name(name: str) -> bool:
 
 
 def _has_folders_letters(name: str) -> bool:
-    return bool(name.strip(".")) and all(letter.isalnum() or letter in "._-" for letter in name)
+    is_option = name.startswith("-")
+    return bool(name.strip(".")) and not is_option and all(letter.isalnum() or letter in "._-" for letter in name)
 
 
 def folder_in(runs: Path, name: str) -> Path:

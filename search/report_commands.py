@@ -56,8 +56,9 @@ def run_command_of(material: Material) -> str:
     is_by_itself = document is not None and (document.synthetic or name.endswith(PREVIEW))
     if not (stored.data == SYNTHETIC and is_by_itself):
         words.append(f"--data {quoted(stored.data)}")
-    if stored.weights_option != ("scratch" if stored.data == SYNTHETIC else "auto"):
-        words.append(f"--weights {quoted(stored.weights_option)}")
+    weights = "scratch" if stored.weights.get("source") == "scratch" else stored.weights_option  # as auto came to it
+    if weights != ("scratch" if stored.data == SYNTHETIC else "auto"):
+        words.append(f"--weights {quoted(weights)}")
     words += _settings(material, document)
     words += [f"--seed {stored.seed}"] if stored.seed else []
     if file != name.removesuffix(PREVIEW):

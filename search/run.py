@@ -167,7 +167,10 @@ def _run(
         table = read_table(
             data_folder(wanted.data, runs), wanted.config(dict(wanted.study.baseline)), wanted.label_fixes
         )
-        if _has_all(url, name, replace(wanted, split=table.hash), runs, storage_url, asked["limits"]["n_trials"]):
+        is_copy = asked["grown_from"] is not None  # which takes a look at the study it is a copy of
+        if not is_copy and _has_all(
+            url, name, replace(wanted, split=table.hash), runs, storage_url, asked["limits"]["n_trials"]
+        ):
             return 0
         runs.mkdir(parents=True, exist_ok=True)
         open_storage(url, create=True).engine.dispose()

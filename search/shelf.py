@@ -63,8 +63,16 @@ class Shelf:
             )
         if name:
             state = trial.state.name.lower()
+            if self.path_of(trial).exists():
+                return (
+                    f"The predictions of trial {trial.number} of {name} ({state}), {self.path_of(trial)}, are damaged"
+                )
             return f"Trial {trial.number} of {name} ({state}) has no predictions under {self.folder}"
         return f"The stored predictions of trial {trial.number} ({PREDICTIONS}) are not in {self.folder}"
+
+    def path_of(self, trial: FrozenTrial) -> Path:
+        """The file of a trial's predictions, whether it is there or not."""
+        return trial_folder(self.folder, trial.number) / PREDICTIONS
 
     def with_predictions(self, trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
         """Those whose predictions are there."""

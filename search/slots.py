@@ -76,22 +76,22 @@ def make_slots(device: str, workers: int | None, gpus: Sequence[Gpu], n_trials: 
     if workers is None:
         workers = cpu_workers(num_cores(), available_gib()) if places == [None] else len(places)
     else:
+        if not force and min(workers, n_trials) > 1:
+            _check_room(workers, min(workers, n_trials), num_cores(), available_gib())
         if workers > n_trials:
             say(f"--workers {workers} is more than there are trials: {n_trials} of them work.")
-        if not force and min(workers, n_trials) > 1:
-            _check_room(min(workers, n_trials), num_cores(), available_gib())
     count = min(workers, n_trials)
     cores = max(1, num_cores() // count)
     return [_slot(places[index % len(places)], index, cores) for index in range(count)]
 
 
-def _check_room(count: int, cores: int, gib: float) -> None:
-    """Raise UserError for more workers than this machine has room for."""
+def _check_room(asked: int, count: int, cores: int, gib: float) -> None:
+    """Raise UserError for more workers than this machine has room for: ``count``, of those that were ``asked`` for."""
     most = max(1, int(min(cores, gib / LEAST_GIB_A_WORKER)))
     if count > most:
         memory = f" and {gib:.1f} GiB of free memory ({LEAST_GIB_A_WORKER:g} for each)" if gib < math.inf else ""
         raise UserError(
-            f"--workers {count} is more than this machine carries: {cores} core{'s' if cores > 1 else ''} (one for"
+            f"--workers {asked} is more than this machine carries: {cores} core{'s' if cores > 1 else ''} (one for"
             f" each){memory}. Take --workers {most} or fewer; --force starts them all the same."
         )
 

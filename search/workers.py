@@ -103,7 +103,7 @@ class Supervisor:
             except KeyboardInterrupt:
                 if self.study is not None:
                     raise
-                say("Interrupted before the first trial; nothing was begun.")
+                say("Interrupted before a trial began; nothing has changed.")
                 return 130
             finally:
                 if self.shown is not None:

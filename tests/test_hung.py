@@ -241,7 +241,7 @@ def test_before_the_plan_the_first_signal_ends_it(
 ) -> None:
     supervisor = command(tmp_path / "runs", crews, "", first=f"os.kill(os.getppid(), {int(signal.SIGTERM)}); {HANGS}")
     assert supervisor.run() == 130
-    assert "nothing was begun" in capsys.readouterr().out
+    assert "nothing has changed" in capsys.readouterr().out
 
 
 def test_a_worker_that_closes_its_pipe_and_stays_keeps_nobody_busy(tmp_path: Path, crews: list[Crew]) -> None:
