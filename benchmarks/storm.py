@@ -96,9 +96,8 @@ def rage(command: list[str], log: Path, rng: random.Random, mean_seconds: float)
                 kills[alive[victim]] += 1
         text = log.read_text(encoding="utf-8")
         found_none = supervisor.returncode == 2 and "cannot be opened" in text.splitlines()[-1]
-        if (
-            supervisor.returncode != -signal.SIGKILL and not found_none
-        ):  # a command that begins while the server is down
+        # a command that begins while the server is down is refused, and given again
+        if supervisor.returncode != -signal.SIGKILL and not found_none:
             break
     assert supervisor.returncode == 0, log.read_text(encoding="utf-8")[-3000:]
     while processes(mark):  # orphans of killed supervisors end after their evaluation

@@ -36,6 +36,7 @@ def run_command(command: Callable[..., Any]) -> NoReturn:
     guard_tracebacks()
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
     app.command()(with_paths(command))
+    _unsaid.clear()
     try:
         _check_no_value_is_empty(sys.argv[1:])
         status = app(standalone_mode=False)

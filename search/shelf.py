@@ -37,7 +37,7 @@ class Shelf:
         """Of the evaluation that judges the trial; None when there are none, when they cannot be read, or when a
         finished trial's stored value is not what they score."""
         if trial.number not in self._predictions:
-            found = _load(trial_folder(self.folder, trial.number) / PREDICTIONS)
+            found = _load(self.path_of(trial))
             self._predictions[trial.number] = self._checked(trial, found)
         return self._predictions[trial.number]
 

@@ -1,5 +1,9 @@
 """What all commands share: exit status and the one line on stderr."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from conftest import TINY, run
@@ -17,6 +21,32 @@ def test_bad_input_ends_in_one_line_and_status_2(capsys: pytest.CaptureFixture[s
 
     assert run(command) == 2
     assert capsys.readouterr() == ("", "error: epochs must be at least 1, not 0.\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "what"), [(["--runs", ""], "--runs"), (["--runs="], "--runs"), ([""], "an argument")]
+)
+def test_an_empty_value_is_refused(words: list[str], what: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def command(runs: Path = Path("runs")) -> None:
+        raise AssertionError("not to be reached")
+
+    assert run(command, *words) == 2
+    assert capsys.readouterr().err == f"error: The value of {what} is empty; give one, or leave it out.\n"
+
+
+@pytest.mark.parametrize(
+    ("output", "status", "told"),
+    [
+        (">/dev/full", 1, "error: The output could not be written: No space left on device.\n"),
+        ("| true", 0, ""),  # nobody reads
+    ],
+)
+def test_output_that_is_lost_is_no_success(output: str, status: int, told: str) -> None:
+    command = "lambda: [say('x' * 100) for _ in range(2000)] and 0"
+    script = f"from maskcls.cli import run_command, say; run_command({command})"
+    words = ["bash", "-c", f'set -o pipefail; "$0" -c "$1" {output}', sys.executable, script]
+    ended = subprocess.run(words, capture_output=True, encoding="utf-8", check=False)
+    assert (ended.returncode, ended.stderr) == (status, told)
 
 
 def test_interrupted_command_ends_with_130(capsys: pytest.CaptureFixture[str]) -> None:

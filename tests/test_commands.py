@@ -143,11 +143,22 @@ def test_train_says_what_was_mended_and_which_classes_nobody_judges(
         (["--weights", "pretrained", "--set", "backbone=test_vit"], "Pretrained weights must be had and cannot"),
         (["--device", "cuda:99"], "There is no device cuda:99"),
         (["--label-fixes", "absent.csv"], "There is no file absent.csv"),
+        (["--config", "edited.toml"], "[origin] value must be a number, not 'high'"),
+        (["-o", "study/out"], "study/out lies in a study's folder"),
     ],
 )
 def test_train_refuses_in_one_line_before_it_begins(
-    synthetic_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], says: str
+    synthetic_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    options: list[str],
+    says: str,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_config(Path("edited.toml"), TINY, {"value": "high"})
+    Path("study").mkdir()
+    Path("study", "study.json").write_text("{}", encoding="utf-8")
     out = tmp_path / "out"
     assert run(train, "--data", synthetic_folder, "-o", out, "--runs", tmp_path, *options) == 2
     printed = capsys.readouterr().err

@@ -126,7 +126,7 @@ def test_a_name_that_no_folder_can_have_is_never_a_path(
     assert after == set(before)
 
 
-@pytest.mark.parametrize("name", BAD_NAMES, ids=lambda name: repr(name)[:20])
+@pytest.mark.parametrize("name", [*BAD_NAMES, "-x"], ids=lambda name: repr(name)[:20])
 def test_no_study_is_made_under_it(name: str) -> None:
     with pytest.raises(UserError, match=r"Use (another )?--name"):
         checked_name(name)

@@ -100,6 +100,9 @@ def test_workers_beyond_the_trials_are_left_out_and_that_is_said(
     assert capsys.readouterr().out == "--workers 1000 is more than there are trials: 3 of them work.\n"
     assert len(make_slots("cpu", 3, [], 3)) == 3
     assert capsys.readouterr().out == ""
+    with pytest.raises(UserError, match="--workers 1000 is more than this machine carries"):
+        make_slots("cpu", 1000, [], 9)
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize(
