@@ -171,9 +171,10 @@ def left_out_sentences(answer: Answer) -> Iterator[str]:
         trials = "trial" if len(missing) == 1 else "trials"
         yield f"Left out, as their stored predictions are missing or broken: {trials} {some(missing)}."
     if answer.foreign:
+        trials = "trial" if len(answer.foreign) == 1 else "trials"
         yield (
             "Left out, as their stored predictions are not those that they were judged by (they score something else):"
-            f" trials {some(answer.foreign)}."
+            f" {trials} {some(answer.foreign)}."
         )
 
 

@@ -79,7 +79,7 @@ def test_broken_predictions_are_left_out_and_named(tmp_path: Path, synthetic_fol
     path.write_bytes(path.read_bytes()[:100])
     found = answer(played)
     assert found.left_out == (4,)
-    assert any("missing or broken: trials 4." in caveat for caveat in found.caveats)
+    assert any("missing or broken: trial 4." in caveat for caveat in found.caveats)
     assert found.winner is not None
 
 
