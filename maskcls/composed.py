@@ -11,6 +11,7 @@ Paths are relative to the file; absolute ones written by hand serve as well.
 Shape suffixes: N photos, K classes of a task, M G A those of the three parts.
 """
 
+import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -68,7 +69,14 @@ def read_members(model: Path) -> tuple[Member, ...]:
             f"{model} is no composed model: it needs a table [compose] with mask, gender and age, as search.compose"
             " writes it. --model takes that, or the folder of a trained model."
         )
-    return tuple(_member(model.parent / str(table[part]), part) for part in PARTS)
+    return tuple(_member(_place_of(str(table[part]), model), part) for part in PARTS)
+
+
+def _place_of(folder: str, model: Path) -> Path:
+    """Where a member lies: beside the file itself; beside the link that names it, where it was once written."""
+    beside = _behind_links(model).parent / folder
+    by_link = model.parent / folder
+    return by_link if by_link.is_dir() and not beside.is_dir() else beside
 
 
 def _member(folder: Path, part: str | None) -> Member:
@@ -117,12 +125,15 @@ def within(log_prob_NK: np.ndarray, task: str, part: str) -> np.ndarray:
     return np.asarray(logsumexp(log_prob_NMGA, axis=others))
 
 
-def save_composed(path: Path, folders: Mapping[str, Path], origin: Mapping[str, Any]) -> None:
-    """Write the file and the folder beside it. ``folders``: part -> folder of a trained model.
+def save_composed(path: Path, folders: Mapping[str, Path], origin: Mapping[str, Any]) -> tuple[Path, Path]:
+    """Write the file and the folder beside it; returns both. ``folders``: part -> folder of a trained model.
+
+    Where ``path`` is a link, the file that it leads to is written, and the folder lies beside that.
 
     Whoever reads an older file of this name meanwhile sees the old models or the new: the file comes after its folders
     and before the old ones go.
     """
+    path = _behind_links(path)
     home = path.with_name(f"{path.stem}.parts")
     before = _folders_named_by(path)
     names = {part: cut(f"{part}-{folder.parent.name}-{folder.name}", LONGEST) for part, folder in folders.items()}
@@ -132,6 +143,12 @@ def save_composed(path: Path, folders: Mapping[str, Path], origin: Mapping[str, 
     write_output_text(path, tomli_w.dumps({"compose": table, "origin": dict(origin)}))
     for old in before - set(table.values()):
         _unlink_model(path.parent / old)
+    return path, home
+
+
+def _behind_links(path: Path) -> Path:
+    """The file itself; as it was written where it is no link."""
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
 def _folders_named_by(path: Path) -> set[str]:

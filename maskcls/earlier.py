@@ -6,13 +6,10 @@ from typing import Any
 
 from maskcls.checkpoint import load_state
 from maskcls.config import TrainConfig
-from maskcls.metrics import score
+from maskcls.metrics import SAME, score
 from maskcls.predictions import Predictions
 from maskcls.record import PREDICTIONS, STATE, WEIGHTS, DamagedError, Record, stamp_of
 from maskcls.result import Evaluation, Result
-
-SAME = 1e-9
-"""Two values of macro F1 this close are one: the last digits may be those of another processor."""
 
 
 def adopted(folder: Path, record: Record, config: TrainConfig, data: str, device: str, planned: int) -> Record:

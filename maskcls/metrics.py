@@ -7,6 +7,9 @@ import numpy as np
 
 from maskcls.labels import CLASS_NAMES, PARTS, part_table
 
+SAME = 1e-9
+"""Two values of macro F1 this close are one: the last digits may be those of another processor."""
+
 
 @dataclass(frozen=True)
 class Scores:

@@ -38,6 +38,15 @@ def check_output(out: Path) -> None:
         raise UserError(f"{out} cannot be written by this user; name another file by --out.")
 
 
+def check_stays(out: Path) -> None:
+    """Raise UserError for what is written once and read nowhere: a device, a pipe, the command's own output.
+
+    For a file that other files belong to, and that names them by where it lies.
+    """
+    if _own_descriptor(out) is not None or (out.exists() and not out.is_file()):
+        raise UserError(f"{out} is a device or a pipe, and other files are to lie beside it; name a file by --out.")
+
+
 def check_output_folder(out: Path) -> None:
     """The same for a folder to write files into, which is made where there is none."""
     check_folder(out, "--out")

@@ -1,6 +1,5 @@
 """Where a backbone's first weights come from: timm's hub, a folder, or nowhere; always resolved before training."""
 
-import hashlib
 import queue
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 
 from maskcls.backbones import check_backbones, pretrained_cfg
 from maskcls.errors import UserError, one_line, some
+from maskcls.record import sha256
 
 MATCHING_SHARE = 0.9
 """Of a backbone's tensors that a file must hold by name and shape; a resampled position embedding may differ."""
@@ -45,12 +45,6 @@ class Weights:
         """For the record: the source, and the first digits of each file's SHA-256."""
         digests = {name: sha256(path)[:12] for name, path in sorted(self.files.items())}
         return {"source": self.source, **digests}
-
-
-def sha256(path: Path) -> str:
-    """Hex digest of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def resolve_weights(source: str, backbones: Sequence[str], commits: Mapping[str, str] | None = None) -> Weights:

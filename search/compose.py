@@ -7,7 +7,7 @@ import typer
 
 from maskcls.cli import run_command
 from maskcls.errors import UserError
-from maskcls.outputs import check_output
+from maskcls.outputs import check_output, check_stays
 from search.address import StorageOption
 
 
@@ -44,6 +44,7 @@ def _check_out(out: Path) -> None:
     if out.suffix != ".toml":
         raise UserError(f"--out is a TOML file, for example best.toml, not {out}.")
     check_output(out)
+    check_stays(out)
 
 
 if __name__ == "__main__":

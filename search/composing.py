@@ -74,8 +74,8 @@ def compose(studies: Mapping[str, str], out: Path, against: str | None, storage:
         origin["single"] = _facts(singles[single.selected.index], "all")
         origin["gain"] = {"value": gain.fair.value, "low": gain.fair.low, "high": gain.fair.high}
         origin["gain"]["verdict"] = gain.fair.verdict
-    save_composed(out, {part: one.folder for part, one in trio.items()}, origin)
-    say(f"{out}: the three models lie in {out.with_name(out.stem)}.parts; keep both together")
+    written, home = save_composed(out, {part: one.folder for part, one in trio.items()}, origin)
+    say(f"{written}: the three models lie in {home}; keep both together")
     say(f"Next: python -m maskcls.predict --model {quoted(out)} --images DIR -o submission.csv")
 
 

@@ -28,7 +28,8 @@ class Ground:
         if gone:
             return f"{gone} while the study ran"
         marker = read_marker(self.place.folder)
-        if self.id is not None and (marker is None or marker.id != self.id):
+        # one that cannot be read says nothing: a network disk fails for a moment, and the folder is held as it was
+        if self.id is not None and (marker is None or marker.id not in ("", self.id)):
             return f"the study's folder {self.place.folder} was removed or moved while the study ran"
         return ""
 

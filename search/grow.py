@@ -13,6 +13,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from maskcls.errors import UserError
 from maskcls.files import link
+from maskcls.keeper import forget, remove_parts, settle, unsettled
+from maskcls.record import DamagedError, read_record
 from search.dashboard_notes import artifact_path, save_trial_note, trial_note
 from search.home import ID, home_of
 from search.keep import trial_folder
@@ -20,6 +22,9 @@ from search.space import distributions, is_larger, is_wider_range, params_of, va
 from search.stored import GROWN_FROM, Stored, check_same, read_stored
 from search.study import Choice, Knob, Study
 from search.trials import FILES_OF, WORKER
+
+MOST_COPIES = 5
+"""Tries at the folder of a running trial. Its files are changed for a moment at every evaluation."""
 
 
 def widened(stored: Stored, wanted: Stored) -> Stored:
@@ -79,7 +84,7 @@ def copy_trials(old: optuna.Study, new: optuna.Study, study: Study, runs: Path) 
         _copy_note(notes, old, new, trial._trial_id, trial_id)
         home = trial_folder(there, trial.number)
         if home.is_dir():
-            shutil.copytree(home, trial_folder(here, trial.number), copy_function=_link, dirs_exist_ok=True)
+            _copy_folder(home, trial_folder(here, trial.number), trial.state.is_finished())
 
 
 def _choices(space: Mapping[str, Knob]) -> dict[str, Knob]:
@@ -118,9 +123,37 @@ def _copy_note(notes: dict[str, Any], old: optuna.Study, new: optuna.Study, old_
         save_trial_note(new._storage, new._study_id, new_id, body)
 
 
+def _copy_folder(source: Path, target: Path, is_over: bool) -> None:
+    """A trial's folder, from which the copy goes on unless the trial is over.
+
+    It may be running, and its files take each other's places meanwhile: the copy has all of one evaluation, or none
+    and begins anew.
+    """
+    for _ in range(MOST_COPIES):
+        shutil.copytree(source, target, copy_function=_link, dirs_exist_ok=True)
+        if is_over or _is_whole(target):
+            break
+        forget(target)
+    remove_parts(target)
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether the files are those of the record; some may have had the names that they are written under."""
+    try:
+        record = read_record(folder)
+    except DamagedError:
+        return False
+    if record is None or record.is_earlier:
+        return True  # nothing is said of the files; the training begins anew, or looks at them itself
+    moves, why = unsettled(folder, record)
+    if not why:
+        settle(folder, record, moves)
+    return not why
+
+
 def _link(source: str, target: str) -> None:
-    """What is there stays."""
-    with contextlib.suppress(FileExistsError):
+    """What is there stays, and what has gone meanwhile is left out."""
+    with contextlib.suppress(FileExistsError, FileNotFoundError):
         link(Path(source), Path(target))
 
 

@@ -7,6 +7,7 @@ Studies from before there were ids have the folder of their name; the next comma
 """
 
 import json
+import os
 import secrets
 import sqlite3
 from contextlib import closing
@@ -22,7 +23,7 @@ from sqlalchemy.engine import URL
 from maskcls.cli import say
 from maskcls.errors import UserError
 from maskcls.files import write_text
-from search.names import folder_in
+from search.names import folder_in, is_name
 from search.storage import backend_of, default_url, has_study, is_there, open_to_read
 from search.stored import ID as ID
 from search.stored import is_made_here
@@ -35,7 +36,7 @@ class Marker:
     """What study.json says."""
 
     id: str
-    """Empty in a file that cannot be read."""
+    """Empty in a file that is damaged, or that the disk does not give now."""
     study: str
     """Its name at birth."""
     storage: str
@@ -44,18 +45,18 @@ class Marker:
 
 
 def read_marker(folder: Path) -> Marker | None:
-    """Whose folder it is; None when it does not say so."""
+    """Whose folder it is; None when it does not say so. Never raises: a disk may fail to answer for a while."""
     try:
         values = json.loads((folder / MARKER).read_text(encoding="utf-8"))
         return Marker(str(values["id"]), str(values["study"]), str(values["storage"]))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError):
         return Marker("", "", "")
 
 
 def home_of(study: optuna.Study, runs: Path) -> Path:
-    """The study's folder, or where it will be. Raises UserError when that is another study's."""
+    """The study's folder, or where it will be. Raises UserError when that is another study's, or may be."""
     found = _by_id(study, runs)
     if found is not None:
         return found
@@ -71,10 +72,11 @@ def _by_id(study: optuna.Study, runs: Path) -> Path | None:
     mine = study.user_attrs.get(ID)
     if mine is None:
         return None
-    near = runs / study.study_name
-    candidates = [near, *sorted(path.parent for path in runs.glob(f"*/{MARKER}"))]
+    # anybody may have changed the name: one that leads elsewhere, or is too long, is no folder's
+    near = [runs / study.study_name] if is_name(study.study_name) else []
+    candidates = [*near, *sorted(path.parent for path in runs.glob(f"*/{MARKER}"))]
     found = [folder for folder in candidates if (there := read_marker(folder)) is not None and there.id == mine]
-    if found and found[0] != near and len(found) > 1:
+    if found and found[:1] != near and len(found) > 1:
         both = " and ".join(map(str, found[:2]))
         raise UserError(f"Both {both} are folders of study {study.study_name!r}, copies it seems; move one away.")
     return found[0] if found else None
@@ -137,7 +139,7 @@ def is_in_the_way(name: str, storage: RDBStorage, runs: Path) -> bool:
             _check_is_nobodys(usual, name, storage, runs)
         return has_trials
     if not there.id:
-        raise UserError(f"{usual / MARKER}, which says whose folder it is, cannot be read; move the folder away.")
+        raise _taken(usual, there)
     for owner in owners(there.id, storage):
         raise UserError(f"{usual} is the folder of study {owner!r}. Give that name, or a new --name.")
     if there.storage != _place_of(storage, runs) and _may_be_stored(there, runs):
@@ -146,6 +148,8 @@ def is_in_the_way(name: str, storage: RDBStorage, runs: Path) -> bool:
 
 
 def _taken(usual: Path, there: Marker) -> UserError:
+    if not there.id:
+        return UserError(f"{usual / MARKER}, which says whose folder it is, cannot be read; move the folder away.")
     where = there.storage if "://" in there.storage else usual.parent / there.storage
     return UserError(
         f"{usual} is the folder of another study {there.study!r}, stored in {where}."
@@ -155,15 +159,30 @@ def _taken(usual: Path, there: Marker) -> UserError:
 
 def _check_is_nobodys(usual: Path, name: str, storage: RDBStorage, runs: Path) -> None:
     """Of a folder that does not say whose it is, only the database beside it can tell that it is nobody's."""
-    url = default_url(runs)
-    if _place_of(storage, runs) == "studies.db":
+    if _is_beside(storage, runs):
         return
-    if is_there(url) and has_study(open_to_read(url), name):
+    check_has_no_namesake(usual, name, storage, runs)
+    raise UserError(f"{usual} holds trials of an unknown study. Move it away, or give a new --name or another --runs.")
+
+
+def check_has_no_namesake(folder: Path, name: str, storage: RDBStorage, runs: Path) -> None:
+    """Raise UserError when a folder that does not say whose it is has the name of a study in the database beside it.
+
+    A study of that name in another ``storage`` has nothing to do with the folder then.
+    """
+    url = default_url(runs)
+    if not _is_beside(storage, runs) and is_there(url) and has_study(open_to_read(url), name):
         raise UserError(
-            f"{usual} is the folder of another study {name!r}, the one in {runs}/studies.db."
+            f"{folder} is the folder of another study {name!r}, the one in {runs}/studies.db."
             " Give the --runs folder that goes with this --storage."
         )
-    raise UserError(f"{usual} holds trials of an unknown study. Move it away, or give a new --name or another --runs.")
+
+
+def _is_beside(storage: RDBStorage, runs: Path) -> bool:
+    """Whether it is the database in the folder of the studies."""
+    url: URL = storage.engine.url
+    is_file = url.get_backend_name() == "sqlite" and url.database is not None
+    return is_file and Path(str(url.database)).resolve() == (runs / "studies.db").resolve()
 
 
 def _check_is_its(study: optuna.Study, folder: Path) -> None:
@@ -191,7 +210,7 @@ def owners(mine: str, storage: RDBStorage) -> list[str]:
 def _may_be_stored(there: Marker, runs: Path) -> bool:
     """Whether a study is in another database; also when that cannot be looked at."""
     path = runs / there.storage  # an absolute one stays what it is
-    if "://" in there.storage or not path.is_file():
+    if "://" in there.storage or not os.path.isfile(path):  # noqa: PTH113 - False too where the disk does not answer
         return True
     query = "SELECT 1 FROM study_user_attributes WHERE key = ? AND value_json = ?"
     try:

@@ -1,12 +1,18 @@
 """What optuna-dashboard shows beside its own plots: notes on the study and its trials, and their pictures."""
 
+import json
+import shutil
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
+from uuid import UUID, uuid5
 
 import optuna
-from optuna.artifacts import FileSystemArtifactStore, upload_artifact
+from optuna.artifacts import ArtifactMeta
 
+from maskcls.files import write_atomically
 from maskcls.result import Result
 from search.answer_text import confirmed_sentences
 from search.confirmation import read_confirmation
@@ -16,8 +22,11 @@ from search.live import describe_values
 from search.replicates import noise
 from search.report_text import markdown
 from search.space import values_of
-from search.stored import Stored
+from search.stored import ID, Stored
 from search.study import Knob, describe_knob
+
+PICTURES = UUID("6f0c7f0e-43f0-4d1c-9d55-6b2a0a5f5f3a")
+"""The name space of the pictures' ids: any number does that is no other program's."""
 
 
 def show_study(study: optuna.Study, stored: Stored, answer: str = "") -> None:
@@ -63,13 +72,27 @@ def _table(role: str, knobs: Mapping[str, Knob]) -> str:
     return f"{rows}\n" if rows else ""
 
 
-def show_trial(trial: optuna.Trial, result: Result, picture: Path, artifacts: Path) -> None:
-    """A trial's scores and its confusion matrix. Before the trial ends, since then it is frozen."""
+def _show_picture(trial: optuna.Trial, picture: Path, artifacts: Path) -> str:
+    """The id of the picture as an artifact of the trial.
+
+    As optuna.artifacts.upload_artifact stores it, but that makes another id and another file at every call.
+    """
+    study = trial.study
+    artifact = str(uuid5(PICTURES, f"{study.user_attrs.get(ID, study.study_name)} {trial.number}"))
+    facts = ArtifactMeta(artifact_id=artifact, filename=picture.name, mimetype="image/png", encoding=None)
+    # before the file, so that search.delete finds it
+    trial.storage.set_trial_system_attr(trial._trial_id, f"artifacts:{artifact}", json.dumps(asdict(facts)))
     artifacts.mkdir(parents=True, exist_ok=True)
-    store = FileSystemArtifactStore(artifacts)
-    artifact = upload_artifact(
-        artifact_store=store, file_path=str(picture), study_or_trial=trial, storage=trial.storage
-    )
+    write_atomically(artifacts / artifact, partial(shutil.copyfile, picture))
+    return artifact
+
+
+def show_trial(trial: optuna.Trial, result: Result, picture: Path, artifacts: Path) -> None:
+    """A trial's scores and its confusion matrix. Before the trial ends, since then it is frozen.
+
+    May be called again for the same trial: then it takes the place of what is there.
+    """
+    artifact = _show_picture(trial, picture, artifacts)
     scores = result.best.scores
     parts = "".join(f"| {part} macro F1 | {value:.4f} |\n" for part, value in scores.f1_per_part.items())
     study_id, trial_id = trial.study._study_id, trial._trial_id

@@ -1,6 +1,7 @@
 """Whether the study is still where it was: its database, its folder, its rows. All of them can go while it runs."""
 
 import os
+import weakref
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +30,10 @@ class Place:
     folder: Path
     """The study's; made by its first worker."""
     held: dict[Path, int] = field(default_factory=dict)
+    """Descriptors, closed once nobody has the place any more."""
+
+    def __post_init__(self) -> None:
+        weakref.finalize(self, _let_go, self.held)
 
     def what_is_gone(self) -> str:
         """The first that was removed or replaced since it was first seen, in words; else an empty string."""
@@ -51,11 +56,10 @@ class Place:
         except OSError:
             return True  # a network disk that does not answer is another matter
 
-    def close(self) -> None:
-        """Let go of them."""
-        for descriptor in self.held.values():
-            os.close(descriptor)
-        self.held.clear()
+
+def _let_go(held: dict[Path, int]) -> None:
+    for descriptor in held.values():
+        os.close(descriptor)
 
 
 def database_file(url: str) -> Path | None:

@@ -10,13 +10,12 @@ from typing import Any
 from uuid import uuid4
 
 import optuna
-from optuna.storages import RDBStorage
 
 from maskcls.errors import UserError
 from maskcls.files import MOST_BYTES, cut, write_text
-from search.home import home_of, read_marker
+from search.home import check_has_no_namesake, home_of, read_marker
 from search.names import is_name
-from search.storage import backend_of, default_url, has_study, is_there, load_study, open_to_read
+from search.storage import backend_of, load_study
 from search.stored import is_made_here
 
 TRASH = "~"
@@ -47,20 +46,8 @@ def folder_of(study: optuna.Study, runs: Path) -> Path | None:
         return None
     if read_marker(folder) is not None:
         return folder
-    default = default_url(runs)
-    is_other = not _is_default(backend_of(study), runs) and is_there(default)
-    if is_other and has_study(open_to_read(default), name):
-        raise UserError(
-            f"{folder} is the folder of another study {name!r}, the one in {runs}/studies.db."
-            " Give the --runs folder that goes with this --storage."
-        )
+    check_has_no_namesake(folder, name, backend_of(study), runs)
     return folder
-
-
-def _is_default(storage: RDBStorage, runs: Path) -> bool:
-    url = storage.engine.url
-    is_file = url.get_backend_name() == "sqlite" and url.database is not None
-    return is_file and Path(str(url.database)).resolve() == (runs / "studies.db").resolve()
 
 
 def pictures_of(study: optuna.Study, runs: Path) -> list[Path]:

@@ -8,16 +8,13 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from maskcls.counts import Counts, count
-from maskcls.metrics import score
+from maskcls.metrics import SAME, score
 from maskcls.predictions import Predictions
 from maskcls.record import PREDICTIONS
 from search.failures import DIVERGED
 from search.keep import trial_folder
 from search.limits import FINISHED
 from search.stored import read_stored
-
-SAME = 1e-9
-"""Two values of macro F1 this close are one: the last digits may be those of another processor."""
 
 
 @dataclass

@@ -90,8 +90,9 @@ def _place_of(folder: Path, storage: str | None, runs: Path) -> tuple[str, int] 
         return None
     opened = open_to_read(url)
     for name in optuna.get_all_study_names(opened):
-        study = load_study(opened, name)
-        with suppress(UserError):  # another's folder, or a name that none can have
+        # deleted meanwhile, another's folder, a name that none can have, a disk that does not answer
+        with suppress(UserError, OSError):
+            study = load_study(opened, name)
             if is_made_here(study) and home_of(study, runs).resolve() == home.parent:
                 return name, number
     return None

@@ -250,7 +250,8 @@ def has_study(storage: RDBStorage, name: str) -> bool:
 
 
 def create_study(storage: RDBStorage, name: str, attributes: dict[str, Any]) -> optuna.Study:
-    """A new study with its attributes; the document goes first, without which a study is nobody's."""
+    """A new study with its attributes. Its document (stored.KEY) comes last, once all else is stored: without it a
+    study counts as cut off, and is made anew."""
     study = optuna.create_study(study_name=name, storage=storage, direction="maximize", sampler=RandomSampler())
     for key, value in attributes.items():
         study.set_user_attr(key, value)

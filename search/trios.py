@@ -160,15 +160,18 @@ def find_singles(like: Candidate, names: Sequence[str], storage: RDBStorage, run
     """The complete trials with all 18 classes, of all searches stored, that the photos of ``like`` have judged."""
     found: list[Candidate] = []
     for name in names:
-        study = load_study(storage, name)
         try:
+            study = load_study(storage, name)
             stored = read_search(study)
-        except UserError:  # somebody else's, or a confirmation, whose trials other people judge
+            folder = home_of(study, runs)
+        except (UserError, OSError):
+            # deleted meanwhile, somebody else's, a confirmation, whose trials other people judge; or its folder is
+            # another's, or cannot be looked at
             continue
         if stored.split == like.stored.split and _task(stored) == "all":
             trials = study.get_trials(deepcopy=False)
             complete = sorted(best_trials(trials, len(trials)), key=lambda trial: trial.number)
-            shelf = Shelf(home_of(study, runs), _task(stored))
+            shelf = Shelf(folder, _task(stored))
             found += [one for one in _with_predictions(name, stored, complete, shelf) if same_photos(one, like)]
     return found
 

@@ -21,7 +21,7 @@ from maskcls.predictions import Predictions
 from search.compare import main as compare
 from search.keep import trial_folder
 from search.storage import create_study, default_url, open_storage
-from search.stored import KEY
+from search.stored import ID, KEY
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +154,19 @@ def test_the_folder_of_a_trial_is_the_trial(
     without = shown(capsys, played, folder, trial_folder(played.runs / "toy", 0), "--storage", absent)
     assert "(1 and 2 runs; the spread" in recipes(elsewhere)[0]
     assert "no setting has run twice" in without
+
+
+@pytest.mark.parametrize("name", ["../toy", "n" * 300])
+def test_a_study_with_a_name_that_is_no_folders_is_in_nobodys_way(
+    tmp_path: Path, synthetic_folder: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    # made first, so that it comes first in the list
+    create_study(open_storage(default_url(tmp_path), create=True), name, {KEY: {}, ID: "feed"})
+    mine = make_study(tmp_path, synthetic_folder)
+    config = mine.stored.config(dict(mine.stored.study.baseline))
+    folder = trial_folder(tmp_path / "toy", 1)
+    save_config(folder / "config.toml", config, {"study": "toy", "trial": 1})
+    assert shown(capsys, mine, folder, "toy:0") == shown(capsys, mine, "toy:1", "toy:0")
 
 
 def test_runs_of_a_study_and_its_copy_count_once(

@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import os
 import re
 import tomllib
 from collections.abc import Sequence
@@ -17,13 +18,13 @@ from sklearn.metrics import f1_score
 
 import search.compose
 import search.composing
-from maskcls.composed import within
+from maskcls.composed import read_members, within
 from maskcls.counts import count
 from maskcls.labels import CLASS_NAMES, NUM_CLASSES, PARTS, encode, part_of
 from maskcls.predictions import Predictions
 from search.space import distributions
 from search.storage import create_study, default_url, open_storage
-from search.stored import KEY, Stored
+from search.stored import ID, KEY, Stored
 from search.trios import Trios, candidates
 
 PEOPLE = 60
@@ -204,6 +205,63 @@ def test_without_a_single_model_it_says_how_to_make_one(runs: Path, capsys: pyte
     printed, written = compose(runs, capsys)
     assert "the gain is unknown. Make one: python -m search.run --study recipe" in printed
     assert "single" not in written["origin"]
+
+
+@pytest.mark.parametrize("name", ["../odd", "n" * 300, "taken"])
+def test_a_study_without_a_folder_of_its_own_is_in_nobodys_way(
+    runs: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    store(runs, "whole", "all", [LABEL])
+    store(runs, "other", "all", [LABEL])
+    storage = open_storage(default_url(runs), create=False)
+    attributes = storage.get_study_user_attrs(storage.get_study_id_from_name("other"))
+    odd = create_study(storage, name, {**attributes, ID: "feed"})
+    odd.add_trial(create_trial(value=1.0, params={}, distributions={}))
+    (runs / "taken").mkdir()
+    (runs / "taken" / "study.json").write_text('{"id": "beef", "study": "taken", "storage": "elsewhere.db"}')
+    printed, _ = compose(runs, capsys)
+    assert "single    trial 0 of whole: macro F1" in printed
+
+
+def test_behind_a_link_the_models_lie_beside_the_file_itself(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models, link = tmp_path / "models", tmp_path / "link.toml"
+    models.mkdir()
+    link.symlink_to("models/target.toml")
+    capsys.readouterr()
+    assert run(search.compose.main, *words(runs, out=str(link))) == 0
+    told = capsys.readouterr().out
+    assert f"{models}/target.toml: the three models lie in {models}/target.parts; keep both together" in told
+    assert {path.name for path in models.iterdir()} == {"target.toml", "target.parts"}
+    assert not (tmp_path / "link.parts").exists()
+    for name in (link, models / "target.toml"):
+        assert [member.part for member in read_members(name)] == list(PARTS)
+    assert run(search.compose.main, *words(runs, out=str(link))) == 0  # again, by the link
+    assert len(list((models / "target.parts").iterdir())) == 3
+
+
+def test_models_that_were_once_written_beside_the_link_are_found(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    compose(runs, capsys)
+    (tmp_path / "models").mkdir()
+    (tmp_path / "best.toml").rename(tmp_path / "models" / "target.toml")
+    (tmp_path / "best.toml").symlink_to("models/target.toml")
+    assert [member.folder.parent for member in read_members(tmp_path / "best.toml")] == [tmp_path / "best.parts"] * 3
+
+
+@pytest.mark.parametrize("leads_to", ["/dev/null", "/dev/stdout", "a pipe"])
+def test_models_do_not_lie_beside_a_device(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], leads_to: str
+) -> None:
+    out = tmp_path / "out.toml"
+    if leads_to == "a pipe":
+        os.mkfifo(out)
+    else:
+        out.symlink_to(leads_to)
+    told = complain(monkeypatch, capsys, search.compose.main, *words(runs, out=str(out)))
+    assert f"{out} is a device or a pipe, and other files are to lie beside it; name a file by --out." in told
 
 
 def test_a_better_trio_takes_the_place_of_the_old_one(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,6 @@
 """A study and its folder know each other by an id: renamed, deleted, made again, from another database, from before."""
 
+import errno
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -199,6 +200,49 @@ def test_a_name_that_no_folder_can_have_is_refused_as_one(tmp_path: Path, name: 
     study = create_study(open_storage(default_url(tmp_path), create=True), name, {KEY: {}})
     with pytest.raises(UserError, match="names its folder too"):
         home_of(study, tmp_path)
+
+
+def victim(tmp_path: Path, name: str) -> tuple[Path, Path]:
+    """(runs, a folder outside of it): a study with this name has the id that stands in the folder's marker."""
+    runs, outside = tmp_path / "runs", tmp_path / "victim"
+    for folder in (runs, outside):
+        folder.mkdir()
+    (outside / MARKER).write_text('{"id": "feed", "study": "victim", "storage": "studies.db"}')
+    create_study(open_storage(default_url(runs), create=True), name, {KEY: {}, ID: "feed"})
+    return runs, outside
+
+
+@pytest.mark.parametrize("name", ["../victim", "ABSOLUTE", "n" * 300, "ä" * 150, "nul\0in it"])
+def test_a_name_that_leads_elsewhere_is_no_path_and_its_study_can_be_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    name = name.replace("ABSOLUTE", str(tmp_path / "victim"))
+    runs, outside = victim(tmp_path, name)
+    with pytest.raises(UserError, match="names its folder too"):
+        home_of(load_study(open_storage(default_url(runs), create=False), name), runs)
+    assert run(search.delete.main, "--study", name, "--runs", runs, "--yes") == 0
+    assert (outside / MARKER).is_file()
+    assert optuna.get_all_study_names(open_storage(default_url(runs), create=False)) == []
+
+
+def test_a_marker_that_the_disk_does_not_give_is_nobodys_leave_either(
+    tmp_path: Path, synthetic_table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = find(tmp_path, synthetic_table)
+    real = Path.read_text
+
+    def read_text(path: Path, *given: str, **options: str) -> str:
+        if path.name == MARKER:
+            raise OSError(errno.EIO, "Input/output error")
+        return real(path, *given, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_text", read_text)
+        with pytest.raises(UserError, match=r"toy/study.json, which says whose folder it is, cannot be read"):
+            home_of(study, tmp_path)
+        with pytest.raises(UserError, match="cannot be read"):
+            find(tmp_path, synthetic_table)
+    assert home_of(study, tmp_path) == tmp_path / "toy"
 
 
 # --- what no answer may rest on --------------------------------------------------------------------------------------
