@@ -26,9 +26,10 @@ import maskcls.loop
 import search.objective
 from maskcls.dataset import data_folder, read_table
 from maskcls.weights import Weights
+from search.job import Job, Setup
 from search.limits import Limits
 from search.notes import show_study
-from search.objective import Job, Setup, run_trial
+from search.objective import run_trial
 from search.policy import Policy
 from search.processes import describe_myself
 from search.storage import create_study, default_url, load_study, open_storage

@@ -81,6 +81,11 @@ def write_output_text(path: Path, text: str) -> None:
     write_output(path, lambda part: part.write_text(text, encoding="utf-8"))
 
 
+def is_own_output(out: Path) -> bool:
+    """Whether it is an open file of this process (``-o /dev/stdout``), which nobody finds by that name later."""
+    return _own_descriptor(out) is not None
+
+
 @contextmanager
 def telling_beside(out: Path) -> Iterator[None]:
     """What is said goes to stderr while the output itself goes to stdout (``-o /dev/stdout``)."""

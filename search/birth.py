@@ -11,9 +11,9 @@ from search.changes import birth_facts, changes_since_birth, show_changes
 from search.earlier import check_revision
 from search.grow import check_grown, check_is_copy, copy_trials, widened
 from search.home import ID, claim, is_in_the_way, make_home
+from search.job import Setup
 from search.limits import count_finished
 from search.notes import show_study
-from search.objective import Setup
 from search.orders import Order
 from search.patient import PatientStorage
 from search.plan import check_sizes, show_estimate, show_plan

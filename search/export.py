@@ -9,7 +9,7 @@ import typer
 from maskcls.cli import run_command, say
 from maskcls.config import config_to_toml, make_config
 from maskcls.errors import UserError
-from maskcls.outputs import check_output, telling_beside, write_output_text
+from maskcls.outputs import check_output, is_own_output, telling_beside, write_output_text
 from search.address import StorageOption
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def main(
     write_output_text(out, config_to_toml(config, {**origin, **facts}))
     with telling_beside(out):
         say(f"{out}: trial {best.number} of {study}, macro F1 {best.value!r}, seed {config.seed}, split {split}{words}")
-        if out.is_file():  # and no device, from which nothing can be read again
+        if out.is_file() and not is_own_output(out):
             _say_next(stored, out, runs)
 
 

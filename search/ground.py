@@ -38,10 +38,14 @@ class Ground:
         lost = self.lost()
         if lost:
             return lost
+        storage = backend_of(self.study)
+        patience, storage.patience = storage.patience, 0  # whatever failed may have waited for the database itself
         try:
             return self._not_stored()
         except Exception:  # a database that cannot be asked is another matter
             return ""
+        finally:
+            storage.patience = patience
 
     def _not_stored(self) -> str:
         storage = backend_of(self.study)

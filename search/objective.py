@@ -3,9 +3,8 @@
 import contextlib
 import json
 import traceback
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -15,140 +14,29 @@ import torch
 from optuna.trial import TrialState
 
 from maskcls.cli import say
-from maskcls.config import TrainConfig, change
-from maskcls.dataset import Dataset, Table, in_round, load_dataset
+from maskcls.config import TrainConfig
 from maskcls.errors import UserError, one_line
 from maskcls.files import write_text
 from maskcls.keeper import forget
 from maskcls.loop import DivergedError, evaluation_stops
 from maskcls.metrics import Scores
-from maskcls.numerics import describe_device, resolve
-from maskcls.probe import choose
+from maskcls.numerics import describe_device
 from maskcls.provenance import commit, versions
 from maskcls.record import RECORD, WEIGHTS, read_record
 from maskcls.redact import redacted
 from maskcls.result import Result
 from maskcls.revision import REVISION
 from maskcls.run_folder import draw_best, train_into
-from maskcls.weights import Weights
 from search.earlier import REVISION_KEY
 from search.failures import CRASH, DIVERGED, MOST_TRIES, OUT_OF_MEMORY, UNREADABLE, cause_outside, crashes_of
-from search.ground import Ground
-from search.home import ID, home_of
-from search.keep import WEIGHTS_DIGEST, sweep, trial_folder
-from search.live import Watcher
+from search.home import ID
+from search.job import Job, StopStudyError
+from search.keep import WEIGHTS_DIGEST, sweep
 from search.notes import show_trial
-from search.policy import AnyPolicy
 from search.space import values_of
 from search.storage import backend_of
 from search.stored import Stored, check_photos
-from search.trials import FILES_OF, IN_VAIN, TakenOverError, check_mine, fail, finish, report, requeue
-from search.turns import holding
-
-
-@dataclass
-class StopRequest:
-    """True once somebody wants the worker to stop; trials look at it after every evaluation."""
-
-    reason: str = ""
-    """Who asked; empty while nobody did."""
-
-    def __bool__(self) -> bool:
-        return bool(self.reason)
-
-
-class StopStudyError(Exception):
-    """No other trial would do better: the disk is full, the photos cannot be read, the database is gone. Its text is
-    the cause."""
-
-
-@dataclass
-class Setup:
-    """All that a study's trials need but the study itself, which is stored only once this is known to work."""
-
-    name: str
-    """Under which the study is stored."""
-    stored: Stored
-    runs: Path
-    table: Table
-    """With the search's split."""
-    weights: Weights
-    device: torch.device
-    cores: int = 0
-    """CPU threads for a training whose config does not name a number; 0: all."""
-    home: Path | None = None
-    """The study's folder, once it is stored (home.home_of); None: the one of its name."""
-    _datasets: dict[tuple[Any, ...], Dataset] = field(default_factory=dict)
-
-    @property
-    def baseline(self) -> TrainConfig:
-        """The config of trial 0, numerics not resolved."""
-        return self.stored.config(dict(self.stored.study.baseline))
-
-    @property
-    def num_evaluations(self) -> int:
-        """Of a trial that nobody stops."""
-        return len(evaluation_stops(self.baseline, self.table.count("train")[1]))
-
-    @property
-    def folder(self) -> Path:
-        """The study's."""
-        return self.home or self.runs / self.name
-
-    def trial_folder(self, number: int) -> Path:
-        """Belongs to the trial of this number for good."""
-        return trial_folder(self.folder, number)
-
-    def resolve(self, config: TrainConfig) -> TrainConfig:
-        """The config with its numerics, as this worker computes."""
-        config = change(config, threads=config.threads or self.cores)
-        return resolve(choose(config, self.device, self.runs / "cache"), self.device)
-
-    def dataset(self, config: TrainConfig) -> Dataset:
-        """The decoded photos as ``config`` wants them; kept, since trials mostly want the same."""
-        key = (config.image_size, config.crop, config.old_from, config.judge_round)
-        if key not in self._datasets:
-            skip, table = self.stored.skip_unreadable, in_round(self.table, config)
-            self._datasets[key] = load_dataset(table, config, self.runs / "cache", skip)
-        return self._datasets[key]
-
-
-@dataclass
-class Job:
-    """A study and the process that works on it."""
-
-    setup: Setup
-    study: optuna.Study
-    policy: AnyPolicy
-    watcher: Watcher
-    worker: dict[str, Any]
-    """processes.describe_myself of this process."""
-    stop: StopRequest = field(default_factory=StopRequest)
-    keep: int = 5
-    """Trials whose best weights stay on the disk."""
-
-    @cached_property
-    def ground(self) -> Ground:
-        """Where its work goes."""
-        return Ground(self.study, home_of(self.study, self.setup.runs))
-
-    def mine(self, trial: optuna.Trial) -> AbstractContextManager[None]:
-        """Have the trial for the moment in which its files take their places: nobody can take it over meanwhile.
-
-        Raises TakenOverError when somebody has, and StopStudyError when there is nothing to write into any more.
-        """
-
-        def check() -> None:
-            self.check_ground()
-            check_mine(self.study, trial, self.worker)
-
-        return holding(backend_of(self.study), self.study.study_name, check)
-
-    def check_ground(self) -> None:
-        """Raise StopStudyError when there is nothing to write into any more."""
-        lost = self.ground.lost()
-        if lost:
-            raise StopStudyError(lost)
+from search.trials import FILES_OF, IN_VAIN, TakenOverError, fail, finish, report, requeue
 
 
 @dataclass
@@ -221,7 +109,8 @@ def _failed(job: Job, trial: optuna.Trial, error: Exception) -> TrialState:
     text = f"{type(error).__name__}: {error}"
     outside = cause_outside(error)
     if outside:
-        with contextlib.suppress(optuna.exceptions.StorageInternalError):  # the database is on the same disk
+        backend_of(job.study).patience = 0  # it has been waited for, if it is the database
+        with contextlib.suppress(optuna.exceptions.StorageInternalError):  # or it is on the same disk
             requeue(job.study, trial, job.worker)  # else its process is seen to be gone
         raise StopStudyError(outside) from error
     _keep_traceback(job.setup.trial_folder(trial.number))

@@ -15,9 +15,9 @@ from maskcls.model import check_builds
 from maskcls.numerics import describe_device
 from maskcls.speed import measure_speed
 from maskcls.split import missing_classes
+from search.job import Setup
 from search.limits import Limits
 from search.live import duration
-from search.objective import Setup
 from search.policy import Policy
 from search.stored import Stored
 from search.study import Choice, Float, Int, Study, describe_knob, probed

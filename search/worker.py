@@ -35,8 +35,9 @@ from search.earlier import check_revision
 from search.failures import cause_outside, reason_to_give_up
 from search.heart import Heart
 from search.home import home_of
+from search.job import Job, Setup, StopRequest, StopStudyError
 from search.limits import reached
-from search.objective import Job, Setup, StopRequest, StopStudyError, run_trial
+from search.objective import run_trial
 from search.orders import GAVE_UP, GO, NOTHING_LEFT, REFUSED, STOPPED, Order
 from search.plan import backbones_of
 from search.processes import describe_myself, is_gone

@@ -23,8 +23,8 @@ from maskcls.cli import run_command
 from maskcls.dataset import Table
 from maskcls.metrics import Scores
 from maskcls.weights import Weights
+from search.job import Job, Setup
 from search.limits import Limits
-from search.objective import Job, Setup
 from search.orders import Order
 from search.policy import Policy
 from search.processes import describe_myself

@@ -19,8 +19,9 @@ from maskcls.dataset import Table
 from maskcls.record import sha256
 from search.failures import crashes_of
 from search.home import claim
+from search.job import Job, StopRequest, StopStudyError
 from search.limits import count_finished
-from search.objective import Job, StopRequest, StopStudyError, Verdict, run_trial
+from search.objective import Verdict, run_trial
 from search.study import Int
 from search.trials import WORKER
 from search.worker import take_trials

@@ -15,8 +15,9 @@ from sklearn.metrics import f1_score
 
 from maskcls.config import load_config
 from maskcls.dataset import Table
+from search.job import Job
 from search.limits import count_finished
-from search.objective import Job, run_trial
+from search.objective import run_trial
 
 PARTS = ("mask", "gender", "age")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from search_fixtures import order_for
 
-from search.objective import StopRequest
+from search.job import StopRequest
 from search.orders import GO, STOPPED, Order
 from search.worker import _listen, _wait
 

@@ -21,9 +21,9 @@ from maskcls.errors import UserError
 from search.birth import find_or_make
 from search.dashboard_notes import save_trial_note
 from search.failures import CRASH, FIRST
+from search.job import Job
 from search.keep import trial_folder
 from search.limits import count_finished
-from search.objective import Job
 from search.orders import GAVE_UP, NOTHING_LEFT, STOPPED
 from search.policy import Policy
 from search.storage import default_url, has_study, load_study, open_storage
