@@ -209,7 +209,7 @@ def _has_all(url: str, name: str, wanted: "Stored", runs: Path, storage_url: str
     if not is_there(url):
         return False
     try:
-        storage = open_to_read(url, waits=True)
+        storage = open_to_read(url)
     except NoStudiesError:
         return False
     study = load_study(storage, name) if has_study(storage, name) else None
