@@ -220,7 +220,7 @@ def load_study(name: str) -> Study:
         _check_file(path)
     elif not path.is_file() or name.startswith("_"):
         known = known_studies()
-        if Path(name).exists():
+        if Path(name).is_file() or ("/" in name and Path(name).exists()):
             raise UserError(f"{name} is no study file: give the path of one that ends in .py.")
         raise UserError(f"No study named {name!r} in studies/.{nearest(name, known)} There are: {', '.join(known)}.")
     spec = importlib.util.spec_from_file_location(f"study_{path.stem}", path)
