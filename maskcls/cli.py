@@ -65,7 +65,7 @@ def _check_no_value_is_empty(words: Sequence[str]) -> None:
     """Raise UserError for an empty word, mostly a shell's variable that is not set: a path of it is this folder."""
     before = ""
     for word in words:
-        if not word or (word.startswith("--") and word.endswith("=")):
+        if not word or (word.startswith("--") and word.partition("=")[1:] == ("=", "")):
             what = (word or before).rstrip("=") or "an argument"
             raise UserError(f"The value of {what} is empty; give one, or leave it out.")
         before = word

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import typer
 from conftest import TINY, run
 
 from maskcls.config import change
@@ -21,6 +22,14 @@ def test_bad_input_ends_in_one_line_and_status_2(capsys: pytest.CaptureFixture[s
 
     assert run(command) == 2
     assert capsys.readouterr() == ("", "error: epochs must be at least 1, not 0.\n")
+
+
+def test_a_setting_may_be_empty() -> None:
+    def command(set_: str = typer.Option("", "--set")) -> int:
+        return 3 if set_ == "augment=" else 0
+
+    for words in (["--set", "augment="], ["--set=augment="]):
+        assert run(command, *words) == 3
 
 
 @pytest.mark.parametrize(
