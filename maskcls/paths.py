@@ -68,12 +68,12 @@ def as_kept(option: str) -> str:
 
 def check_text(name: str) -> None:
     """Raise UserError for a name that is not UTF-8: it goes into JSON, TOML, URLs and pages, which hold only text."""
-    if printable(name) != name:
+    if as_text(name) != name:
         raise UserError(
-            f"Names must be UTF-8, and {printable(name)} is not; rename it, or make a link to it with another name."
+            f"Names must be UTF-8, and {as_text(name)} is not; rename it, or make a link to it with another name."
         )
 
 
-def printable(name: str) -> str:
+def as_text(name: str) -> str:
     """The name as text, with ``\\xe9`` for a byte that is none."""
     return name.encode(errors="surrogateescape").decode(errors="backslashreplace")

@@ -18,7 +18,7 @@ from maskcls.csv_file import read_csv
 from maskcls.errors import UserError, one_line, some
 from maskcls.label_fixes import mend
 from maskcls.labels import GENDERS, OLDEST
-from maskcls.paths import printable
+from maskcls.paths import as_text
 from maskcls.picture_files import is_link_to_nothing, is_picture
 
 MASK_OF_STEM = {**{f"mask{i}": 0 for i in range(1, 6)}, "incorrect_mask": 1, "normal": 2}
@@ -100,10 +100,10 @@ def _list_people(folder: Path, left_out: LeftOut) -> dict[str, dict[str, str]]:
     strange = sorted(name for name, match in people.items() if match is None)
     if strange:
         inner = next((name for name in strange if _holds_people(images / name)), None)
-        hint = "" if inner is None else f" There are folders of people in {printable(inner)}; move those up."
+        hint = "" if inner is None else f" There are folders of people in {as_text(inner)}; move those up."
         raise UserError(
             f"Folders in {images} must be named <id>_<male|female>_<race>_<age>; {len(strange)} are not:"
-            f" {some(one_line(printable(name)) for name in strange)}. Rename or remove them.{hint}"
+            f" {some(one_line(as_text(name)) for name in strange)}. Rename or remove them.{hint}"
         )
     found = {name: match.groupdict() for name, match in people.items() if match}
     _check_names(found)
@@ -112,7 +112,7 @@ def _list_people(folder: Path, left_out: LeftOut) -> dict[str, dict[str, str]]:
 
 def _is_folder(entry: os.DirEntry[str], left_out: LeftOut) -> bool:
     """Whether it is a person's folder, by all but its name; raises UserError where one should be and is not."""
-    shown = f"images/{printable(entry.name)}"
+    shown = f"images/{as_text(entry.name)}"
     if entry.name.startswith(".") or entry.name in NOT_PEOPLE:
         return False
     if is_link_to_nothing(entry.path):
@@ -125,7 +125,7 @@ def _is_folder(entry: os.DirEntry[str], left_out: LeftOut) -> bool:
 
 def _check_names(people: dict[str, dict[str, str]]) -> None:
     """Names go into hashes, predictions and pages, so they must be text, one person must have one, and ages be ages."""
-    foreign = [printable(name) for name in sorted(people) if printable(name) != name]
+    foreign = [as_text(name) for name in sorted(people) if as_text(name) != name]
     if foreign:
         raise UserError(f"Names of folders must be UTF-8, and {some(foreign)} is not. Rename it in images/.")
     seen: dict[str, str] = {}
@@ -179,7 +179,7 @@ def _files_of(folder: Path, name: str, left_out: LeftOut) -> dict[str, os.DirEnt
     others: dict[str, str] = {}
     for entry in sorted(os.scandir(folder / "images" / name), key=lambda entry: entry.name):
         stem, ending = os.path.splitext(entry.name)  # noqa: PTH122 - faster; of ".name" the name itself: no photo's
-        shown = f"{name}/{printable(entry.name)}"
+        shown = f"{name}/{as_text(entry.name)}"
         if entry.name.startswith(".") or (stem not in MASK_OF_STEM and not ending):
             continue
         if is_link_to_nothing(entry.path):

@@ -7,7 +7,7 @@ from unicodedata import normalize
 
 from maskcls.csv_file import read_csv
 from maskcls.errors import UserError, count_of, one_line, some
-from maskcls.paths import printable
+from maskcls.paths import as_text
 from maskcls.picture_files import is_link_to_nothing, is_picture
 
 FORMULA = ("=", "+", "-", "@")
@@ -57,10 +57,10 @@ def _pictures(folder: Path) -> tuple[list[str], list[str]]:
         if entry.name.startswith("."):
             continue
         if is_link_to_nothing(entry.path) and is_picture(entry.path):
-            raise UserError(f"{printable(entry.path)} is a link to nothing; remove it, or bring the photo back.")
+            raise UserError(f"{as_text(entry.path)} is a link to nothing; remove it, or bring the photo back.")
         if entry.is_file():
             (pictures if is_picture(entry.path) else others).append(entry.name)
-    foreign = [printable(name) for name in pictures if printable(name) != name]
+    foreign = [as_text(name) for name in pictures if as_text(name) != name]
     if foreign:
         raise UserError(f"Names of photos must be UTF-8; {len(foreign)} are not: {some(foreign)}. Rename them.")
     return pictures, others
@@ -92,7 +92,7 @@ def _notes(names: list[str], left_out: list[str]) -> list[str]:
     notes = []
     if left_out:
         what = "1 file that is no picture" if len(left_out) == 1 else f"{len(left_out)} files that are no pictures"
-        notes.append(f"{what} left out: {some(map(printable, left_out), 3)}.")
+        notes.append(f"{what} left out: {some(map(as_text, left_out), 3)}.")
     if formulas:
         notes.append(
             f"CAUTION: {some(map(one_line, formulas), 3)} would be a formula in a spreadsheet; names are written to the"
