@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from maskcls.augment import BLUR_SIGMA, CONTRAST_FACTOR, NOISE_STD, augment, blur_kernel_size
 from maskcls.config import AUGMENTATIONS
+from maskcls.data.augment import BLUR_SIGMA, CONTRAST_FACTOR, NOISE_STD, augment, blur_kernel_size
 
 try:
     import kornia.augmentation as kornia
@@ -31,7 +31,7 @@ Arm = Callable[[Tensor], object]
 
 
 def ours(names: tuple[str, ...], device: torch.device) -> Arm:
-    """maskcls.augment."""
+    """maskcls.data.augment."""
     generator = torch.Generator(device).manual_seed(0)
     return lambda image_BCHW: augment(image_BCHW, torch.zeros(len(image_BCHW), 18, device=device), names, generator)
 

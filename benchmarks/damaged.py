@@ -25,7 +25,7 @@ from PIL import Image
 CHILD = """
 import resource, sys
 from pathlib import Path
-from maskcls.decode import decode_photo
+from maskcls.images.decode import decode_photo
 for name in sys.stdin.read().splitlines():
     print("at", name, flush=True)
     try:
@@ -258,8 +258,8 @@ def main() -> None:
 
 def _check_named(folder: Path, refused: set[str]) -> None:
     """decode_all must name the very same, each with a reason, and the gallery must go on without them."""
-    from maskcls.decode import decode_all
-    from search.report_gallery import thumbnail
+    from maskcls.images.decode import decode_all
+    from search.page.gallery import thumbnail
 
     names = sorted(path.name for path in folder.iterdir())
     unreadable = decode_all(folder, names, (64, 64), (1.0, 1.0), np.zeros((len(names), 3, 64, 64), np.uint8)).unreadable

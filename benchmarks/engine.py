@@ -30,10 +30,10 @@ from engine_arms import GLIBCS_OWN, Data, Ours, Script, TimmTrain
 from engine_study import LRS
 
 from maskcls.config import TrainConfig, make_config
-from maskcls.cores import available_gib, num_cores
-from maskcls.dataset import data_folder
-from maskcls.weights import resolve_weights
-from search.slots import cpu_workers
+from maskcls.data.dataset import data_folder
+from maskcls.model.weights import resolve_weights
+from maskcls.system.cores import available_gib, num_cores
+from search.supervisor.slots import cpu_workers
 
 OURS = "ours"
 ARMS: dict[str, Any] = {

@@ -11,10 +11,10 @@ import numpy as np
 from arms.job import Job
 from PIL import Image
 
-from maskcls.backbones import pixel_statistics
 from maskcls.config import TrainConfig
-from maskcls.cores import num_cores
-from maskcls.dataset import read_table
+from maskcls.data.dataset import read_table
+from maskcls.model.backbones import pixel_statistics
+from maskcls.system.cores import num_cores
 
 PHOTO_SIZE = (384, 512)
 """Columns and rows of a photo of the competition."""

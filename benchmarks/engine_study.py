@@ -3,7 +3,7 @@
 import json
 import os
 
-from search.study import Choice, Pruner, Study
+from search.study.study import Choice, Pruner, Study
 
 LRS = json.loads(os.environ.get("ENGINE_LRS", "[1e-3, 2e-3, 4e-3, 8e-3]"))
 

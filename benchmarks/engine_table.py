@@ -15,7 +15,7 @@ from engine_arms import Outcome
 from scipy.special import stdtrit
 
 from maskcls.config import TrainConfig
-from maskcls.provenance import commit
+from maskcls.system.provenance import commit
 
 FALSE_ALARMS = 0.01
 """Share of the checks of equal scores that fail by chance."""

@@ -1,4 +1,4 @@
-"""What the intervals and verdicts of maskcls.evidence are worth, on simulated people and on real retrainings.
+"""What the intervals and verdicts of maskcls.scoring.intervals are worth, on simulated people and on real retrainings.
 
     python benchmarks/evidence.py                          all of the simulation, about 25 minutes on one core
     python benchmarks/evidence.py --share 0.1              a tenth of the repetitions, for a look
@@ -19,10 +19,10 @@ import numpy as np
 from scipy.stats import t as student
 from simulated import Crowd, classify, counts_of, draw_crowd, truth
 
-from maskcls.counts import Counts, align, count, macro_f1
-from maskcls.evidence import Estimate, compare, compare_recipes, compare_repeats, interval, select
-from maskcls.predictions import Predictions
-from maskcls.resampling import Resamples, resample
+from maskcls.scoring.counts import Counts, align, count, macro_f1
+from maskcls.scoring.intervals import Estimate, compare, compare_recipes, compare_repeats, interval, select
+from maskcls.scoring.predictions import Predictions
+from maskcls.scoring.resampling import Resamples, resample
 
 SAME = "not distinguishable"
 PLANTED_SKILL = 1.1145

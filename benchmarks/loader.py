@@ -4,10 +4,11 @@
     python benchmarks/loader.py --backbone resnet18 --size 224 --device cuda
 
 "plain" and "tuned" are the loaders of arms/plain.py and arms/tuned.py, with their number of workers and nothing else
-running. "ours" is an epoch of maskcls.batches and maskcls.augment in the training process, from a cache that is there
-("first" makes it). The share is of a training step that is fed so: loading / (loading + step), where ours loads in the
-step's own thread. Workers of a DataLoader load beside the step, so theirs is what one would wait for: 1 - speed of the
-loader / speed of the step, where that is above 0, on an idle machine with cores to spare. Median of the rounds.
+running. "ours" is an epoch of maskcls.data.batches and maskcls.data.augment in the training process, from a cache that
+is there ("first" makes it). The share is of a training step that is fed so: loading / (loading + step), where ours
+loads in the step's own thread. Workers of a DataLoader load beside the step, so theirs is what one would wait for:
+1 - speed of the loader / speed of the step, where that is above 0, on an idle machine with cores to spare. Median of
+the rounds.
 """
 
 import argparse
@@ -24,14 +25,14 @@ import engine_data
 import torch
 from torch import Tensor
 
-from maskcls.augment import augment
-from maskcls.batches import Batches, Order
 from maskcls.config import TrainConfig, make_config
-from maskcls.dataset import Dataset, data_folder, for_task, load_dataset, read_table
-from maskcls.inference import autocast, to_input
-from maskcls.loop import Run
-from maskcls.numerics import pick_device, resolve
-from maskcls.probe import choose
+from maskcls.data.augment import augment
+from maskcls.data.batches import Batches, Order
+from maskcls.data.dataset import Dataset, data_folder, for_task, load_dataset, read_table
+from maskcls.model.inference import autocast, to_input
+from maskcls.training.autotune import choose
+from maskcls.training.loop import Run
+from maskcls.training.numerics import pick_device, resolve
 
 HERE = Path(__file__).parent
 PLAIN = """

@@ -25,10 +25,10 @@ from optuna.trial import TrialState
 from replay import NUM_TRIALS, MakePlayer, Outcome, Params, Service, Stock, Task, judge, replay
 from suites import TableTask, lcbench_tasks, our_task, taskset_tasks
 
-from search.space import distributions
-from search.study import Pruner, Sampler
-from search.warm import warm_settings
-from search.warm_starts import MOST_SHARE
+from search.policy.portfolio import warm_settings
+from search.policy.warm_starts import MOST_SHARE
+from search.study.space import distributions
+from search.study.study import Pruner, Sampler
 
 NUM_WARM = int(MOST_SHARE * NUM_TRIALS)
 EARLIER_SEED = 1000

@@ -14,16 +14,16 @@ from pathlib import Path
 import torch
 from scipy.stats import qmc
 
-from maskcls.cli import say
 from maskcls.config import TrainConfig, make_config
-from maskcls.dataset import Dataset, load_dataset, read_table
-from maskcls.loop import DivergedError, fit
-from maskcls.metrics import Scores
-from maskcls.numerics import resolve
-from maskcls.weights import resolve_weights
-from search.space import distributions, values_of
-from search.study import Choice, Float, Knob, Subset
-from search.tuning import value_at
+from maskcls.data.dataset import Dataset, load_dataset, read_table
+from maskcls.model.weights import resolve_weights
+from maskcls.scoring.metrics import Scores
+from maskcls.system.console import say
+from maskcls.training.loop import DivergedError, fit
+from maskcls.training.numerics import resolve
+from search.policy.samplers import value_at
+from search.study.space import distributions, values_of
+from search.study.study import Choice, Float, Knob, Subset
 
 SPACE: dict[str, Knob] = {
     "lr": Float(1e-4, 1e-2, log=True),

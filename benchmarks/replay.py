@@ -1,6 +1,6 @@
 """Replay one study on learning curves that are known: which trials a policy asks for, and how far it lets them go.
 
-The service's policy is search.policy.Policy itself, on the trials of an Optuna study as search.run has them.
+The service's policy is search.policy.policy.Policy itself, on the trials of an Optuna study as search.run has them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,9 +13,9 @@ from optuna.pruners import BasePruner
 from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.policy import REPLICATE_EVERY, Policy, is_replicate
-from search.space import distributions, values_of
-from search.study import Knob, Pruner, Sampler, Study
+from search.policy.policy import REPLICATE_EVERY, Policy, is_replicate
+from search.study.space import distributions, values_of
+from search.study.study import Knob, Pruner, Sampler, Study
 
 Params = Mapping[str, Any]
 Curve = Mapping[int, float]
@@ -93,9 +93,9 @@ class Service:
         self.study = optuna.create_study(direction="maximize")
 
     def ask(self) -> int:
-        """As search.trials._new_trial, but that a table has only some of all configurations."""
+        """As search.storage.queue._new_trial, but that a table has only some of all configurations."""
         trials = self.study.get_trials(deepcopy=False)
-        with patch("search.policy.REPLICATE_EVERY", self.replicate_every):
+        with patch("search.policy.policy.REPLICATE_EVERY", self.replicate_every):
             proposal = self.policy.propose(trials)
         params = proposal.params
         if proposal.attributes.get("role") != "replicate":
@@ -111,11 +111,11 @@ class Service:
         return len(trials)
 
     def goes_on(self, trial: FrozenTrial) -> bool:
-        """As search.objective asks."""
+        """As search.worker.objective asks."""
         return self.policy.goes_on(self.study, trial, self.task.num_evaluations)
 
     def tell(self, trial: FrozenTrial, state: TrialState, value: float | None) -> None:
-        """As search.trials.finish: a pruned trial keeps its best value."""
+        """As search.storage.queue.finish: a pruned trial keeps its best value."""
         self.study._storage.set_trial_state_values(trial._trial_id, state, None if value is None else [value])
 
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import torch
 
 from maskcls.config import TrainConfig, change, make_config, parse_assignment
-from maskcls.dataset import load_dataset, read_table
-from maskcls.loop import evaluation_stops
-from maskcls.numerics import resolve
-from maskcls.run_folder import finished_result, train_into
-from maskcls.weights import resolve_weights
+from maskcls.data.dataset import load_dataset, read_table
+from maskcls.model.weights import resolve_weights
+from maskcls.training.loop import evaluation_stops
+from maskcls.training.numerics import resolve
+from maskcls.training.run_folder import finished_result, train_into
 
 SMALL = TrainConfig(backbone="test_efficientnet", image_size=(64, 64), epochs=8, batch_size=32, lr=1e-2, keep="last")
 

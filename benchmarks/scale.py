@@ -20,12 +20,12 @@ from pathlib import Path
 
 import torch
 
-from maskcls.allocator import return_freed_memory
-from maskcls.augment import augment
-from maskcls.batches import Batches, Order
 from maskcls.config import TrainConfig
-from maskcls.dataset import Dataset, Table, for_task, load_dataset, read_table
-from maskcls.synthetic import STATES, draw_dataset
+from maskcls.data.augment import augment
+from maskcls.data.batches import Batches, Order
+from maskcls.data.dataset import Dataset, Table, for_task, load_dataset, read_table
+from maskcls.data.synthetic import STATES, draw_dataset
+from maskcls.system.allocator import return_freed_memory
 
 DRAWN = 60
 CONFIG = TrainConfig(image_size=(64, 64), augment=("flip", "contrast"), batch_size=64)

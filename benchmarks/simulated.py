@@ -13,8 +13,8 @@ from functools import cache
 
 import numpy as np
 
-from maskcls.counts import Counts, count, macro_f1
 from maskcls.labels import encode
+from maskcls.scoring.counts import Counts, count, macro_f1
 
 CELL_SHARES = np.array([549, 410, 83, 732, 817, 109]) / 2700
 """Of male under 30, 30 to 59, 60 and over, then female: the competition's."""

@@ -31,15 +31,15 @@ import torch
 from optuna.trial import FrozenTrial, TrialState
 
 from maskcls.config import load_config
-from maskcls.dataset import data_folder, load_dataset, read_table
-from maskcls.loop import fit
-from maskcls.metrics import Scores
-from search.keep import trial_folder
-from search.limits import count_finished
-from search.storage import default_url, load_study, open_storage
+from maskcls.data.dataset import data_folder, load_dataset, read_table
+from maskcls.scoring.metrics import Scores
+from maskcls.training.loop import fit
+from search.database.connect import default_url, load_study, open_storage
+from search.policy.stopping import count_finished
+from search.storage.retention import trial_folder
 
 STUDY = '''"""Does dropout help the toy?"""
-from search.study import Choice, Float, Study
+from search.study.study import Choice, Float, Study
 
 STUDY = Study(
     question="Does dropout help the toy?",
@@ -136,8 +136,8 @@ class Restarts:
         if not self.seconds:
             yield
             return
-        sys.path.append(str(Path(__file__).parents[1] / "tests"))
-        from postgres import server
+        sys.path.append(str(Path(__file__).parents[1]))
+        from tests.helpers.postgres import server
 
         with server() as self.server:
             self.url = self.server.url

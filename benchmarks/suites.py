@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from record_curves import SPACE as OUR_SPACE
 from replay import Curve, Params
 
-from search.space import distributions
-from search.study import Float, Int, Knob
-from search.tuning import value_at
-from search.warm import to_point
+from search.policy.portfolio import to_point
+from search.policy.samplers import value_at
+from search.study.space import distributions
+from search.study.study import Float, Int, Knob
 
 Floats = NDArray[np.float64]
 

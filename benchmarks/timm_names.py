@@ -20,11 +20,11 @@ import torch
 from timm.models import get_deprecated_models
 from torch import Tensor, nn
 
-from maskcls.backbones import check_backbones, pretrained_cfg
 from maskcls.config import TrainConfig
-from maskcls.dropout import answer_with_dropout
-from maskcls.errors import UserError
-from maskcls.model import Classifier, build_model, joint_log_prob
+from maskcls.model.backbones import check_backbones, pretrained_cfg
+from maskcls.model.classifier import Classifier, build_model, joint_log_prob
+from maskcls.model.dropout import answer_with_dropout
+from maskcls.system.errors import UserError
 
 DROP_RATE = 0.41
 """A number that no model of timm's has by itself."""

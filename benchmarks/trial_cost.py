@@ -22,20 +22,20 @@ import optuna
 import torch
 from optuna.trial import TrialState, create_trial
 
-import maskcls.loop
-import search.objective
-from maskcls.dataset import data_folder, read_table
-from maskcls.weights import Weights
-from search.job import Job, Setup
-from search.limits import Limits
-from search.notes import show_study
-from search.objective import run_trial
-from search.policy import Policy
-from search.processes import describe_myself
-from search.storage import create_study, default_url, load_study, open_storage
-from search.stored import KEY, Stored
-from search.study import Choice, Float, Study
-from search.trials import next_trial
+import maskcls.training.loop
+import search.worker.objective
+from maskcls.data.dataset import data_folder, read_table
+from maskcls.model.weights import Weights
+from search.answer.notes import show_study
+from search.database.connect import create_study, default_url, load_study, open_storage
+from search.policy.policy import Policy
+from search.policy.stopping import Limits
+from search.storage.queue import next_trial
+from search.study.record import KEY, Stored
+from search.study.study import Choice, Float, Study
+from search.system.processes import describe_myself
+from search.worker.job import Job, Setup
+from search.worker.objective import run_trial
 
 STUDY = Study(
     question="Does dropout help the toy?",
@@ -108,11 +108,11 @@ def apart(cost: list[float]) -> Iterator[None]:
 
         return call
 
-    run = maskcls.loop.Run
+    run = maskcls.training.loop.Run
     with (
         patch.object(run, "train_until", counted(run.train_until)),
         patch.object(run, "evaluate", counted(run.evaluate)),
-        patch.object(search.objective, "draw_best", counted(search.objective.draw_best)),
+        patch.object(search.worker.objective, "draw_best", counted(search.worker.objective.draw_best)),
     ):
         yield
 

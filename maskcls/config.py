@@ -8,11 +8,11 @@ from typing import Annotated, Any, Literal
 import tomli_w
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from maskcls.errors import UserError, nearest, one_line
-from maskcls.files import write_text
+from maskcls.system.errors import UserError, nearest, one_line
+from maskcls.system.files import write_text
 
 AUGMENTATIONS = ("flip", "gaussian", "blur", "sharpness", "contrast", "cutmix")
-"""In the order in which they are applied; ``maskcls.augment`` says what each does. (Here because it needs no torch.)"""
+"""In the order in which they are applied; ``maskcls.data.augment`` says what each does. Here: it needs no torch."""
 
 
 def _pair(value: Any) -> Any:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from maskcls.cli import run_command, say
-from maskcls.errors import UserError, some
-from maskcls.files import check_folder
-from maskcls.outputs import check_output_folder, write_output
+from maskcls.system.console import run_command, say
+from maskcls.system.errors import UserError, some
+from maskcls.system.files import check_folder
+from maskcls.system.outputs import check_output_folder, write_output
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from maskcls.composed import Member
     from maskcls.config import TrainConfig
-    from maskcls.dataset import Table
-    from maskcls.predictions import Predictions
+    from maskcls.data.dataset import Table
+    from maskcls.model.composite import Member
+    from maskcls.scoring.predictions import Predictions
 
 
 class People(StrEnum):
@@ -58,8 +58,8 @@ def main(
     """Score a trained model on labelled photos: macro F1, accuracy, loss, per class and per part of the label."""
     if out is not None:
         check_output_folder(out)
-    from maskcls.composed import read_members, task_of
-    from maskcls.dataset import data_folder
+    from maskcls.data.dataset import data_folder
+    from maskcls.model.composite import read_members, task_of
 
     check_folder(runs, "--runs")
     members = read_members(model)
@@ -85,8 +85,8 @@ def _table(
     folder: Path, config: "TrainConfig", split: str | None, label_fixes: str, people: People
 ) -> "tuple[Table, bool]":
     """The folder's photos, and whether they are, split by the config, those that the model was trained on."""
-    from maskcls.dataset import Table, read_table
-    from maskcls.photos import list_photos
+    from maskcls.data.dataset import Table, read_table
+    from maskcls.data.photos import list_photos
 
     try:
         table = read_table(folder, config, label_fixes)
@@ -102,7 +102,7 @@ def _table(
 
 def _shares_people(model: Path, table: "Table") -> bool:
     """Whether the folder shows people that the model's run knew, though it is not the very same dataset."""
-    from maskcls.predictions import Predictions
+    from maskcls.scoring.predictions import Predictions
 
     stored = model / "valid.npz"
     return stored.exists() and bool(set(Predictions.load(stored).person_N) & set(table.photos["person"]))
@@ -119,11 +119,11 @@ def _predict(
 ) -> "Predictions":
     import torch
 
-    from maskcls.composed import combine, task_of
-    from maskcls.cores import num_cores
-    from maskcls.dataset import for_task, load_photos, side_of
-    from maskcls.numerics import pick_device
-    from maskcls.predictions import Predictions
+    from maskcls.data.dataset import for_task, load_photos, side_of
+    from maskcls.model.composite import combine, task_of
+    from maskcls.scoring.predictions import Predictions
+    from maskcls.system.cores import num_cores
+    from maskcls.training.numerics import pick_device
 
     place = pick_device(device)
     torch.set_num_threads(num_cores())
@@ -143,10 +143,10 @@ def _log_probs(
     """log_prob_NK of the photos in these rows, over the classes of the member's own task."""
     import numpy as np
 
-    from maskcls.batches import Batches
-    from maskcls.inference import log_probs
-    from maskcls.numerics import resolve
-    from maskcls.run_folder import load_trained
+    from maskcls.data.batches import Batches
+    from maskcls.model.inference import log_probs
+    from maskcls.training.numerics import resolve
+    from maskcls.training.run_folder import load_trained
 
     network, config = load_trained(member.folder, device)
     batches = Batches(image_NCHW, row_N, np.zeros(len(row_N), np.int64), device).in_order(4 * config.micro_batch)
@@ -157,7 +157,7 @@ def _show(predictions: "Predictions", task: str) -> None:
     import numpy as np
 
     from maskcls.labels import CLASS_NAMES
-    from maskcls.metrics import score
+    from maskcls.scoring.metrics import score
 
     scores = score(predictions.log_prob_NK, predictions.label_N, task)
     count_K = np.bincount(predictions.label_N, minlength=len(CLASS_NAMES[task]))
@@ -179,8 +179,8 @@ def _show(predictions: "Predictions", task: str) -> None:
 
 def _write(out: Path, predictions: "Predictions", task: str) -> None:
     from maskcls.labels import CLASS_NAMES
-    from maskcls.metrics import confusion
-    from maskcls.plots import draw_confusion
+    from maskcls.scoring.metrics import confusion
+    from maskcls.scoring.plots import draw_confusion
 
     out.mkdir(parents=True, exist_ok=True)
     write_output(out / "predictions.npz", predictions.save)

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from maskcls.cli import run_command, say
-from maskcls.errors import UserError, count_of
-from maskcls.outputs import check_output, telling_beside, write_output
+from maskcls.system.console import run_command, say
+from maskcls.system.errors import UserError, count_of
+from maskcls.system.outputs import check_output, telling_beside, write_output
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from maskcls.composed import Member
+    from maskcls.model.composite import Member
 
 CHUNK = 256
 """Photos decoded at a time; a folder of any size passes through as much memory."""
@@ -39,13 +39,13 @@ def main(
 
     The rows are info.csv's, in its order; without one, the folder's photos by name.
     """
-    from maskcls.unlabelled import find_unlabelled
+    from maskcls.data.unlabelled import find_unlabelled
 
     photos = find_unlabelled(images)
     check_output(out)
     for note in photos.notes:
         say(note)
-    from maskcls.composed import read_members, task_of
+    from maskcls.model.composite import read_members, task_of
 
     members = read_members(model)
     if task_of(members) != "all":
@@ -53,8 +53,8 @@ def main(
     import pandas as pd
     import torch
 
-    from maskcls.cores import num_cores
-    from maskcls.numerics import pick_device
+    from maskcls.system.cores import num_cores
+    from maskcls.training.numerics import pick_device
 
     place = pick_device(device)
     torch.set_num_threads(num_cores())
@@ -71,10 +71,10 @@ def _log_probs(
     """log_prob_NK of all members together. Photos are decoded once for each size that one of them asks for."""
     import numpy as np
 
-    from maskcls.composed import combine
-    from maskcls.inference import log_probs
-    from maskcls.numerics import resolve
-    from maskcls.run_folder import load_trained
+    from maskcls.model.composite import combine
+    from maskcls.model.inference import log_probs
+    from maskcls.training.numerics import resolve
+    from maskcls.training.run_folder import load_trained
 
     networks = [load_trained(member.folder, device)[0] for member in members]
     found: list[list[np.ndarray]] = [[] for _ in members]
@@ -93,8 +93,8 @@ def _chunks(folder: Path, files: list[str], size: tuple[int, int], crop: tuple[f
     import numpy as np
     import torch
 
-    from maskcls.dataset import progress
-    from maskcls.decode import check_opened, decode_all, unreadable_error
+    from maskcls.data.dataset import progress
+    from maskcls.images.decode import check_opened, decode_all, unreadable_error
 
     with progress(f"{len(files)} photos", len(files)) as tick:
         for start in range(0, len(files), CHUNK):

@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from maskcls.cli import run_command, say
 from maskcls.config import TrainConfig, load_config, make_config, parse_assignment
-from maskcls.errors import UserError, some
-from maskcls.files import check_folder
-from maskcls.paths import as_kept
+from maskcls.system.console import run_command, say
+from maskcls.system.errors import UserError, some
+from maskcls.system.files import check_folder
+from maskcls.system.paths import as_kept
 
 if TYPE_CHECKING:
-    from maskcls.dataset import Table
-    from maskcls.metrics import Scores
-    from maskcls.reporter import Reporter
-    from maskcls.result import Result
-    from maskcls.weights import Weights
+    from maskcls.data.dataset import Table
+    from maskcls.model.weights import Weights
+    from maskcls.run.result import Result
+    from maskcls.scoring.metrics import Scores
+    from maskcls.training.reporter import Reporter
 
 
 def main(
@@ -50,22 +50,22 @@ def main(
     if any((folder / "study.json").exists() for folder in (out, out.parent)):
         raise UserError(f"{out} lies in a study's folder, and would be deleted with it. Choose another -o.")
     check_folder(runs, "--runs")
-    from maskcls.dataset import data_folder, load_dataset, read_table
+    from maskcls.data.dataset import data_folder, load_dataset, read_table
 
     table = read_table(data_folder(data, runs), knobs, label_fixes)
     _say_what_is_odd(table, knobs.task)
-    from maskcls.numerics import describe_device, pick_device, resolve
-    from maskcls.probe import choose
-    from maskcls.weights import resolve_weights
+    from maskcls.model.weights import resolve_weights
+    from maskcls.training.autotune import choose
+    from maskcls.training.numerics import describe_device, pick_device, resolve
 
     place = pick_device(device)
     source = as_kept(weights) if weights else _source(origin)
     found = resolve_weights(source, [knobs.backbone], origin.get("weights_commits"))
     import torch
 
-    from maskcls.loop import DivergedError, evaluation_stops
-    from maskcls.occupied import alone_in
-    from maskcls.run_folder import draw_best, finished_result, train_into
+    from maskcls.training.folder_lock import alone_in
+    from maskcls.training.loop import DivergedError, evaluation_stops
+    from maskcls.training.run_folder import draw_best, finished_result, train_into
 
     made_from = _origin(as_kept(data), table.hash, source, found)
     with alone_in(out):
@@ -105,7 +105,7 @@ def main(
 
 
 def _say_what_is_odd(table: "Table", task: str) -> None:
-    from maskcls.split import missing_classes
+    from maskcls.data.split import missing_classes
 
     for note in table.notes:
         say(note)
@@ -120,8 +120,8 @@ def _source(origin: dict[str, Any]) -> str:
 
 
 def _origin(data: str, split: str, option: str, weights: "Weights") -> dict[str, Any]:
-    from maskcls.provenance import commit, versions
-    from maskcls.revision import REVISION
+    from maskcls.system.provenance import commit, versions
+    from maskcls.training.revision import REVISION
 
     return {
         "made_by": "maskcls.train",
@@ -166,7 +166,7 @@ def _compare(result: "Result", knobs: TrainConfig, origin: dict[str, Any], split
     if (split, weights) != (origin.get("split"), origin.get("weights")):
         say("The config comes from a run on other data or weights; its score is no yardstick for this one.")
         return
-    from maskcls.revision import changed_since
+    from maskcls.training.revision import changed_since
 
     if changed := changed_since(origin.get("revision", 1), knobs):
         say(f"The config comes from a run of an earlier version, which {changed}; its score is no yardstick.")

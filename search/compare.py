@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from maskcls.cli import run_command
-from search.address import StorageOption
+from maskcls.system.console import run_command
+from search.system.storage_url import StorageOption
 
 
 def main(
@@ -22,8 +22,8 @@ def main(
     runs: Annotated[Path, typer.Option(help="Folder of the studies.")] = Path("runs"),
 ) -> None:
     """Compare two trained models by their stored predictions: is A better than B, and by how much?"""
-    from search.comparing import show_comparison
-    from search.sides import find_side
+    from search.answer.models import find_side
+    from search.terminal.comparison import show_comparison
 
     ours, theirs = (find_side(text, storage, runs) for text in (a, b))
     show_comparison(ours, theirs, prior)

@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from maskcls.cli import run_command
-from maskcls.errors import UserError
-from maskcls.outputs import check_output, check_stays
-from search.address import StorageOption
+from maskcls.system.console import run_command
+from maskcls.system.errors import UserError
+from maskcls.system.outputs import check_output, check_stays
+from search.system.storage_url import StorageOption
 
 
 def main(
@@ -33,8 +33,8 @@ def main(
     with the best single model on the same people.
     """
     _check_out(out)
-    from search.composing import compose
-    from search.storage import default_url, open_to_read
+    from search.database.connect import default_url, open_to_read
+    from search.terminal.composition import compose
 
     opened = open_to_read(storage or default_url(runs))
     compose({"mask": mask, "gender": gender, "age": age}, out, against, opened, runs)

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from maskcls.cli import run_command, say
-from maskcls.paths import as_kept
-from search.address import StorageOption
-from search.processes import LEAST_STALL, STALL_SECONDS
+from maskcls.system.console import run_command, say
+from maskcls.system.paths import as_kept
+from search.system.processes import LEAST_STALL, STALL_SECONDS
+from search.system.storage_url import StorageOption
 
 if TYPE_CHECKING:
-    from search.crew import Crew
-    from search.orders import Order
-    from search.stored import Stored
+    from search.study.record import Stored
+    from search.supervisor.pool import Crew
+    from search.worker.messages import Order
 
 KEEP = 5
 """Trials whose best weights stay on the disk, as in search.run."""
@@ -59,16 +59,16 @@ def main(
     Each repeat has a seed and judges of its own; the judges are training people of the search, who chose none of the
     finalists. The same command again goes on; more --repeats add to those there are.
     """
-    from search.confirm_birth import document, find
-    from search.confirm_text import summarise
-    from search.crew import Crew
-    from search.limits import count_finished
-    from search.names import folder_in
-    from search.rounds import Plan
-    from search.slots import find_gpus, make_slots
-    from search.storage import default_url, load_study, open_storage
-    from search.stored import read_search
-    from search.whereabouts import photos_now
+    from search.database.connect import default_url, load_study, open_storage
+    from search.policy.confirmation import Plan
+    from search.policy.stopping import count_finished
+    from search.study.locations import photos_now
+    from search.study.names import folder_in
+    from search.study.record import read_search
+    from search.supervisor.pool import Crew
+    from search.supervisor.slots import find_gpus, make_slots
+    from search.terminal.confirmation import summarise
+    from search.worker.create_confirmation import document, find
 
     url = storage or default_url(runs)
     opened = open_storage(url, create=False)
@@ -101,16 +101,16 @@ def _run(
     stall: float,
 ) -> int:
     """Check and show what will be done, store it, and have the crew do it; torch loads meanwhile."""
-    from maskcls.dataset import data_folder, read_table
-    from search.changes import changes_since_birth, show_changes
-    from search.confirm_birth import check_rounds, store
-    from search.confirm_text import show_plan, show_work, summarise
-    from search.limits import count_finished
-    from search.rounds import Plan
-    from search.storage import load_study, open_storage
-    from search.stored import read_stored
-    from search.times import uptime
-    from search.workers import Supervisor
+    from maskcls.data.dataset import data_folder, read_table
+    from search.database.connect import load_study, open_storage
+    from search.policy.confirmation import Plan
+    from search.policy.stopping import count_finished
+    from search.study.record import read_stored
+    from search.study.versions import changes_since_birth, show_changes
+    from search.supervisor.supervisor import Supervisor
+    from search.system.clock import uptime
+    from search.terminal.confirmation import show_plan, show_work, summarise
+    from search.worker.create_confirmation import check_rounds, store
 
     since = uptime()
     crew.start(crew.slots[0])
@@ -135,7 +135,7 @@ def _run(
 
 
 def _order(crew: "Crew", url: str, name: str, runs: Path, wanted: "Stored", n_trials: int, since: float) -> "Order":
-    from search.orders import Order
+    from search.worker.messages import Order
 
     slot = crew.slots[0]
     return Order(

@@ -10,9 +10,9 @@ from urllib.parse import quote
 
 import typer
 
-from maskcls.cli import run_command, say
-from maskcls.errors import UserError, one_line
-from search.address import StorageOption
+from maskcls.system.console import run_command, say
+from maskcls.system.errors import UserError, one_line
+from search.system.storage_url import StorageOption
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
@@ -56,10 +56,10 @@ def main(
     runs: Annotated[Path, typer.Option(help="Folder of the studies.")] = Path("runs"),
 ) -> None:
     """Serve optuna-dashboard for the studies until Ctrl-C, to whoever knows the token in the address it prints."""
-    from search.gate import Gate
-    from search.hosts import Hosts
-    from search.server import find_address, is_loopback, make_server
-    from search.storage import default_url, open_as_allowed
+    from search.database.connect import default_url, open_as_allowed
+    from search.web.gate import Gate
+    from search.web.hosts import Hosts
+    from search.web.server import find_address, is_loopback, make_server
 
     names = [*(allow_host or []), *([] if host in EVERYWHERE else [host])]
     wrong = next((name for name in allow_host or [] if not Hosts.is_name(name)), None)

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from maskcls.cli import run_command, say
-from maskcls.errors import UserError
-from maskcls.printable import one_printable_line
-from maskcls.streams import is_terminal
-from search.address import StorageOption, shown_url
+from maskcls.system.console import run_command, say
+from maskcls.system.errors import UserError
+from maskcls.system.printable import one_printable_line
+from maskcls.system.streams import is_terminal
+from search.system.storage_url import StorageOption, shown_url
 
 if TYPE_CHECKING:
     import optuna
@@ -25,8 +25,8 @@ def main(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> int:
     """Delete a study from the database, with its folder, its pictures and its confirmation. There is no way back."""
-    from search.pairs import confirmation_of
-    from search.storage import default_url, load_study, open_storage
+    from search.database.connect import default_url, load_study, open_storage
+    from search.storage.pairs import confirmation_of
 
     opened = open_storage(storage or default_url(runs), create=False)
     searched = load_study(opened, study)
@@ -50,8 +50,8 @@ def main(
 
 def _forget(study: "optuna.Study") -> None:
     """The verdict of a confirmation goes with it."""
-    from search.confirmation import store_confirmation
-    from search.pairs import search_of
+    from search.answer.confirmation import store_confirmation
+    from search.storage.pairs import search_of
 
     searched = search_of(study)
     if searched is not None:
@@ -60,9 +60,9 @@ def _forget(study: "optuna.Study") -> None:
 
 def _check_nobody_runs(study: "optuna.Study", runs: Path) -> None:
     """Raise UserError, naming the processes, while any run trials of the study, or are about to."""
-    from maskcls.lock import is_held
-    from search.remains import folder_of
-    from search.standing import runs_of
+    from maskcls.system.lock import is_held
+    from search.answer.status import runs_of
+    from search.storage.files import folder_of
 
     alive = [run for run in runs_of(study, study.get_trials(deepcopy=False)) if not run["gone"]]
     if alive:
@@ -76,9 +76,9 @@ def _check_nobody_runs(study: "optuna.Study", runs: Path) -> None:
 
 def _describe(study: "optuna.Study", runs: Path) -> None:
     """Say what will go."""
-    from search.remains import folder_of, pictures_of, size_of
-    from search.standing import overview_of
-    from search.storage import backend_of
+    from search.answer.status import overview_of
+    from search.database.connect import backend_of
+    from search.storage.files import folder_of, pictures_of, size_of
 
     found = overview_of(study)
     say(f"Study {found['name']}: {found['question'] or 'not made by search.run'}")
@@ -96,9 +96,9 @@ def _describe(study: "optuna.Study", runs: Path) -> None:
 def _delete(study: "optuna.Study", runs: Path) -> None:
     import optuna
 
-    from search.remains import empty_trash, folder_of, pictures_of, throw_away
-    from search.storage import backend_of, has_study, load_study
-    from search.turns import in_turn
+    from search.database.connect import backend_of, has_study, load_study
+    from search.database.study_lock import in_turn
+    from search.storage.files import empty_trash, folder_of, pictures_of, throw_away
 
     storage, name = backend_of(study), study.study_name
     tries = 0

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from maskcls.cli import run_command, say
 from maskcls.config import config_to_toml, make_config
-from maskcls.errors import UserError
-from maskcls.outputs import check_output, is_own_output, telling_beside, write_output_text
-from search.address import StorageOption
+from maskcls.system.console import run_command, say
+from maskcls.system.errors import UserError
+from maskcls.system.outputs import check_output, is_own_output, telling_beside, write_output_text
+from search.system.storage_url import StorageOption
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import optuna
     from optuna.trial import FrozenTrial
 
-    from search.answer import Confirmation
-    from search.stored import Stored
+    from search.answer.answer import Confirmation
+    from search.study.record import Stored
 
 
 def main(
@@ -34,9 +34,9 @@ def main(
     """Write a training config, and where it came from, to a file: of the confirmed winner, else of the best trial."""
     from optuna.trial import TrialState
 
-    from search.confirmation import read_confirmation
-    from search.storage import default_url, load_study, open_to_read
-    from search.stored import read_search, read_stored
+    from search.answer.confirmation import read_confirmation
+    from search.database.connect import default_url, load_study, open_to_read
+    from search.study.record import read_search, read_stored
 
     check_output(out)
     stored_study = load_study(open_to_read(storage or default_url(runs)), study)
@@ -64,7 +64,7 @@ def main(
 
 def _say_next(stored: "Stored", out: Path, runs: Path) -> None:
     """How the trial is trained again."""
-    from search.typed import quoted, runs_words
+    from search.system.shell import quoted, runs_words
 
     asked = f" --label-fixes {quoted(stored.label_fixes)}" if stored.label_fixes != "auto" else ""
     asked += (" --skip-unreadable" if stored.skip_unreadable else "") + runs_words(runs)
@@ -74,7 +74,7 @@ def _say_next(stored: "Stored", out: Path, runs: Path) -> None:
 
 def _best(trials: "Sequence[FrozenTrial]", outcome: "Confirmation | None") -> "FrozenTrial | None":
     """The best run of the confirmed winner's setting; without a confirmation the best trial."""
-    from search.keep import best_trials
+    from search.storage.retention import best_trials
 
     if outcome is None:
         return next(iter(best_trials(trials, 1)), None)
@@ -90,8 +90,8 @@ def _best(trials: "Sequence[FrozenTrial]", outcome: "Confirmation | None") -> "F
 
 def _check_files(study: "optuna.Study", best: "FrozenTrial", runs: Path) -> None:
     """Raise UserError when the trial's folder says another value than the database: one of them is not the trial's."""
-    from search.home import home_of
-    from search.shelf import shelf_of
+    from search.answer.predictions import shelf_of
+    from search.storage.folder import home_of
 
     shelf = shelf_of(study, home_of(study, runs))
     if shelf.predictions(best) is None and best.number in shelf.foreign:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from maskcls.cli import run_command, say
-from maskcls.errors import UserError
-from maskcls.outputs import check_output_folder
-from search.address import StorageOption
+from maskcls.system.console import run_command, say
+from maskcls.system.errors import UserError
+from maskcls.system.outputs import check_output_folder
+from search.system.storage_url import StorageOption
 
 if TYPE_CHECKING:
-    from search.report_blocks import Report
-    from search.report_data import Material
+    from search.page.blocks import Report
+    from search.page.data import Material
 
 
 def main(
@@ -36,12 +36,12 @@ def main(
     runs: Annotated[Path, typer.Option(help="Folder of the studies.")] = Path("runs"),
 ) -> None:
     """Write a study's report: report.html, which needs nothing else, and report.md with its drawings."""
-    from search.answering import answer_of
-    from search.report_data import Material, Options
-    from search.report_gallery import photo_folder
-    from search.report_making import make_report
-    from search.storage import default_url, load_study, open_to_read
-    from search.stored import read_search
+    from search.answer.evidence import answer_of
+    from search.database.connect import default_url, load_study, open_to_read
+    from search.page.build import make_report
+    from search.page.data import Material, Options
+    from search.page.gallery import photo_folder
+    from search.study.record import read_search
 
     if out is not None:
         check_output_folder(out)
@@ -64,9 +64,9 @@ def main(
 
 def _share(material: "Material", page: Path, twin: Path) -> None:
     """In the dashboard too, where that may be written to."""
-    from search.database_errors import DatabaseError
-    from search.report_share import share
-    from search.storage import default_url, load_study, open_storage
+    from search.database.connect import default_url, load_study, open_storage
+    from search.database.errors import DatabaseError
+    from search.page.share import share
 
     url = material.options.storage or default_url(material.options.runs)
     try:
@@ -79,8 +79,8 @@ def _share(material: "Material", page: Path, twin: Path) -> None:
 
 def _write(report: "Report", folder: Path) -> tuple[Path, Path]:
     """(page, twin)"""
-    from maskcls.outputs import write_output_text
-    from search.report_page import figures_of, to_html, to_markdown
+    from maskcls.system.outputs import write_output_text
+    from search.page.render import figures_of, to_html, to_markdown
 
     folder.mkdir(parents=True, exist_ok=True)
     page, twin = folder / "report.html", folder / "report.md"

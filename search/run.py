@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from maskcls.cli import run_command, say
 from maskcls.config import make_config, parse_assignment
-from maskcls.errors import UserError
-from maskcls.files import check_folder
-from maskcls.paths import as_kept, at_home
-from maskcls.streams import is_terminal
-from search.address import StorageOption, check_url
-from search.names import checked_name
-from search.processes import LEAST_STALL, STALL_SECONDS
-from search.slots import find_gpus, make_slots
+from maskcls.system.console import run_command, say
+from maskcls.system.errors import UserError
+from maskcls.system.files import check_folder
+from maskcls.system.paths import as_kept, at_home
+from maskcls.system.streams import is_terminal
+from search.study.names import checked_name
+from search.supervisor.slots import find_gpus, make_slots
+from search.system.processes import LEAST_STALL, STALL_SECONDS
+from search.system.storage_url import StorageOption, check_url
 
 if TYPE_CHECKING:
-    from search.slots import Slot
-    from search.stored import Stored
-    from search.study import Study
+    from search.study.record import Stored
+    from search.study.study import Study
+    from search.supervisor.slots import Slot
 
 
 def main(
@@ -91,7 +91,7 @@ def main(
     Ctrl-C once: the running trials finish their evaluation and go back into the queue; twice: at once. The same
     command again goes on from there; a second one beside it shares the work.
     """
-    from search.study import load_study
+    from search.study.loading import load_study
 
     document = load_study(study)
     data = data or None  # MASKCLS_DATA= in the environment means none
@@ -104,9 +104,9 @@ def main(
     stored_as = checked_name(name or Path(study).stem + ("-preview" if is_preview else ""))
     if from_ is not None and name is None:
         raise UserError("--from copies a study under a new name; give it by --name.")
-    from maskcls.dataset import SYNTHETIC
-    from search.stored import Stored
-    from search.typed import quoted
+    from maskcls.data.dataset import SYNTHETIC
+    from search.study.record import Stored
+    from search.system.shell import quoted
 
     source = as_kept(data or SYNTHETIC)
     option = as_kept(weights or ("scratch" if source == SYNTHETIC else "auto"))
@@ -123,8 +123,8 @@ def main(
 
 def _arrange(document: "Study", is_preview: bool, data: str | None, settings: list[str], people: int | None) -> "Study":
     """The study as this command asks for it."""
-    from maskcls.dataset import SYNTHETIC
-    from search.study import pin, preview_of
+    from maskcls.data.dataset import SYNTHETIC
+    from search.study.study import pin, preview_of
 
     if is_preview:
         document = preview_of(document)
@@ -138,7 +138,7 @@ def _arrange(document: "Study", is_preview: bool, data: str | None, settings: li
 
 def check_policy(wanted: "Stored") -> None:
     """Raise UserError for a sampler or pruner of the study's file that cannot be made."""
-    from search.policy import Policy
+    from search.policy.policy import Policy
 
     Policy(wanted.study, wanted.seed)
 
@@ -153,12 +153,12 @@ def _run(
     asked: dict[str, Any],
 ) -> int:
     """Have the crew work on the study; the first worker loads torch while the photos are listed here."""
-    from maskcls.dataset import data_folder, read_table
-    from search.crew import Crew
-    from search.orders import Order
-    from search.storage import default_url, open_storage
-    from search.times import uptime
-    from search.workers import Supervisor
+    from maskcls.data.dataset import data_folder, read_table
+    from search.database.connect import default_url, open_storage
+    from search.supervisor.pool import Crew
+    from search.supervisor.supervisor import Supervisor
+    from search.system.clock import uptime
+    from search.worker.messages import Order
 
     url = storage_url or default_url(runs)
     check_url(url)
@@ -199,12 +199,12 @@ def _has_all(url: str, name: str, wanted: "Stored", runs: Path, storage_url: str
 
     The weights are not looked at: finding those takes torch, which nothing else here does.
     """
-    from search.grow import widened
-    from search.limits import count_finished
-    from search.reading import NoStudiesError
-    from search.storage import has_study, is_there, load_study, open_to_read
-    from search.stored import check_same, is_whole, read_search
-    from search.summary import summarise
+    from search.database.connect import has_study, is_there, load_study, open_to_read
+    from search.database.read_only import NoStudiesError
+    from search.policy.stopping import count_finished
+    from search.storage.copying import widened
+    from search.study.record import check_same, is_whole, read_search
+    from search.terminal.summary import summarise
 
     if not is_there(url):
         return False

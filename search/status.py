@@ -32,8 +32,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from maskcls.cli import run_command, say
-from search.address import StorageOption, shown_url
+from maskcls.system.console import run_command, say
+from search.system.storage_url import StorageOption, shown_url
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
@@ -46,8 +46,8 @@ def main(
     json_: Annotated[bool, typer.Option("--json", help="One JSON document, for scripts.")] = False,
 ) -> None:
     """Show the studies, or one study: trials, best, noise, who runs what where, what failed."""
-    from search.status_text import show_overview, show_standing
-    from search.storage import default_url, open_to_read
+    from search.database.connect import default_url, open_to_read
+    from search.terminal.status import show_overview, show_standing
 
     opened = open_to_read(storage or default_url(runs))
     found = _overview(opened) if study is None else _standing(opened, study)
@@ -63,17 +63,17 @@ def _overview(storage: "RDBStorage") -> dict[str, Any]:
     """All studies, the one where something happened last at the end: that is where a terminal leaves the eye."""
     import optuna
 
-    from search.standing import overview_of
-    from search.storage import load_study
+    from search.answer.status import overview_of
+    from search.database.connect import load_study
 
     found = [overview_of(load_study(storage, name)) for name in optuna.get_all_study_names(storage)]
     return {"storage": shown_url(storage.url), "studies": sorted(found, key=lambda study: study["last_event"] or "")}
 
 
 def _standing(storage: "RDBStorage", name: str) -> dict[str, Any]:
-    from search.standing import standing_of
-    from search.storage import load_study
-    from search.stored import read_stored
+    from search.answer.status import standing_of
+    from search.database.connect import load_study
+    from search.study.record import read_stored
 
     study = load_study(storage, name)
     return {"storage": shown_url(storage.url), **standing_of(study, read_stored(study))}

@@ -2,7 +2,7 @@
 
 Run:   python -m search.run --study quickstart --n-trials 8
 Cost:  about a minute on 2 CPU cores.
-Found: it hurts; the photos are drawn so that gender shows on one side of the face (maskcls/synthetic.py).
+Found: it hurts; the photos are drawn so that gender shows on one side of the face (maskcls/data/synthetic.py).
 """
 
 from search.study import Choice, Float, Study

@@ -20,9 +20,9 @@ import search.export
 import search.report
 import search.run
 import search.status
-from maskcls.augment import AUGMENTATIONS, DESCRIPTIONS
 from maskcls.config import TrainConfig
-from search.study import STUDIES, known_studies, load_study
+from maskcls.data.augment import AUGMENTATIONS, DESCRIPTIONS
+from search.study.loading import STUDIES, known_studies, load_study
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -24,7 +24,7 @@ def text_calls(tree: ast.AST) -> Iterator[ast.Call]:
         modes = [word.value for word in words if isinstance(word, ast.Constant) and isinstance(word.value, str)]
         is_binary = any("b" in mode and len(mode) <= 3 for mode in modes)
         if name in ("read_text", "write_text"):
-            is_text = isinstance(node.func, ast.Attribute)  # maskcls.files has one of its own
+            is_text = isinstance(node.func, ast.Attribute)  # maskcls.system.files has one of its own
         elif name in ("open", "fdopen"):  # a Path's is given a mode at most; other libraries open other things
             is_ours = isinstance(node.func, ast.Name) or name == "fdopen" or len(modes) == len(words)
             is_text = is_ours and not is_binary
@@ -38,7 +38,7 @@ def test_every_text_file_and_pipe_says_its_encoding() -> None:
     found = [
         f"{path.relative_to(ROOT)}:{call.lineno}"
         for folder in ("maskcls", "search")
-        for path in sorted((ROOT / folder).glob("*.py"))
+        for path in sorted((ROOT / folder).rglob("*.py"))
         for call in text_calls(ast.parse(path.read_text(encoding="utf-8")))
     ]
     assert not found
@@ -48,7 +48,7 @@ SCRIPT = """
 import json, sys
 from pathlib import Path
 from maskcls.config import TrainConfig, load_config, save_config
-from maskcls.files import write_text
+from maskcls.system.files import write_text
 folder = Path(sys.argv[1])
 origin = {"study": "Gr\\u00f6\\u00dfe \\ud55c\\uad6d\\uc5b4"}
 save_config(folder / "config.toml", TrainConfig(), origin)

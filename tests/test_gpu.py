@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from maskcls.config import make_config
-from maskcls.dataset import load_dataset, read_table
-from maskcls.loop import fit
-from maskcls.numerics import resolve
-from maskcls.result import Result
-from maskcls.synthetic import draw_dataset
+from maskcls.data.dataset import load_dataset, read_table
+from maskcls.data.synthetic import draw_dataset
+from maskcls.run.result import Result
+from maskcls.training.loop import fit
+from maskcls.training.numerics import resolve
 
 pytestmark = pytest.mark.gpu
 
@@ -65,8 +65,8 @@ def test_a_resumed_run_on_the_gpu_goes_on(photos: Path, tmp_path: Path) -> None:
 
 
 def test_out_of_memory_is_found_and_halves_the_micro_batch(photos: Path, tmp_path: Path) -> None:
-    from maskcls.reporter import silent
-    from maskcls.run_folder import train_into
+    from maskcls.training.reporter import silent
+    from maskcls.training.run_folder import train_into
 
     device = torch.device("cuda")
     config = make_config({"backbone": "resnet18", "image_size": 224, "epochs": 1, "batch_size": 256})

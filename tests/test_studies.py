@@ -5,12 +5,13 @@ import re
 import shlex
 
 import pytest
-from conftest import one_line
-from search_fixtures import option_names
 
-from maskcls.errors import UserError
-from search.space import distributions, factors
-from search.study import STUDIES, Choice, known_studies, load_study, preview_of
+from maskcls.system.errors import UserError
+from search.study.loading import STUDIES, known_studies, load_study
+from search.study.space import distributions, factors
+from search.study.study import Choice, preview_of
+from tests.helpers.search import option_names
+from tests.helpers.training import one_line
 
 NAMES = known_studies()
 

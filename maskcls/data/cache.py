@@ -1,0 +1,159 @@
+"""Photos decoded and resized once per (photos, size, crop): uint8 on disk, memory-mapped by whoever trains on them.
+
+What it must cost at least: one decode a photo (about 0.8 ms of a core for 384 x 512) and N*3*H*W bytes of disk.
+
+A cache is two files: ``<key>.npy``, and ``<key>.json``, which is put in place last and says what the other must be.
+No lock is needed for either to be right: each is made under a name of its own and appears whole. The lock on the
+folder only spares a second process on the same machine the work.
+"""
+
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from maskcls.data.checksums import checksums, has_checksums
+from maskcls.images.decode import DECODER, Unreadable, check_opened, decode_all
+from maskcls.system.console import say
+from maskcls.system.errors import one_line
+from maskcls.system.large_files import Draft, photo_mode, sweep
+from maskcls.system.lock import hold
+
+
+@dataclass(frozen=True)
+class Cache:
+    """The photos of one dataset at one size."""
+
+    image_NCHW: np.ndarray
+    """uint8 [N, 3, rows, columns], memory-mapped: N photos cost a process no memory of its own."""
+    unreadable: tuple[Unreadable, ...]
+    """The photos that cannot be read; their rows are black."""
+    was_built: bool
+    """Whether this call decoded the photos (otherwise an earlier one had)."""
+    content: str
+    """Twelve hex digits that name the photos' bytes, every one of them."""
+    odd: dict[str, str]
+    """Decoded.odd: photos that are read, damaged as they may be inside."""
+    turned_anew: tuple[str, ...]
+    """Paths of the photos that upright.is_turned_anew says studies of older versions saw otherwise."""
+
+
+def load_cache(
+    folder: Path,
+    paths: Sequence[str],
+    size: tuple[int, int],
+    crop: tuple[float, float],
+    cache_dir: Path,
+    tick: Callable[[], None] = lambda: None,
+) -> Cache:
+    """The cache of ``folder / paths[i]``, made now if there is none; row i belongs to paths[i].
+
+    Processes that ask for the same one at the same time wait for the first of them to make it. One that was damaged
+    since is made anew, which is said. ``tick`` is called after every photo decoded.
+    Raises UserError for photos that cannot be opened now; then nothing is kept.
+    """
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    array = cache_dir / f"{cache_key(folder, paths, size, crop)}.npy"
+    shape = (len(paths), 3, *size)
+    found = _find(array, shape)
+    if isinstance(found, Cache):
+        return found
+    with hold(cache_dir):
+        found = _find(array, shape)  # somebody made it while we waited?
+        if isinstance(found, Cache):
+            return found
+        if found:
+            say(f"The photo cache {array} is damaged ({found}); the photos are decoded again.")
+        sweep(cache_dir)
+        return _build(folder, paths, size, crop, array, tick)
+
+
+def cache_key(folder: Path, paths: Sequence[str], size: tuple[int, int], crop: tuple[float, float]) -> str:
+    """Names what the cache was made of: every photo's path, bytes and times of change, size, crop, decoder.
+
+    The time of change of the file's own entry (ctime) tells of a photo that was put back with its old size and time.
+    """
+    digest = hashlib.sha256(f"{DECODER} {tuple(size)} {tuple(crop)}\n".encode())
+    for path in paths:
+        stat = os.stat(f"{folder}/{path}")  # noqa: PTH116 - a Path for each of 100,000 photos takes a second
+        line = f"{path} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}\n"
+        digest.update(line.encode(errors="surrogateescape"))
+    return f"{size[0]}x{size[1]}-{digest.hexdigest()[:16]}"
+
+
+def _find(array: Path, shape: tuple[int, ...]) -> Cache | str:
+    """The cache as it lies there; else what is wrong with it, or an empty string where there is none."""
+    facts = array.with_suffix(".json")
+    if not (array.exists() and facts.exists()):
+        return ""
+    try:
+        told = json.loads(facts.read_text(encoding="utf-8"))
+        if told.pop("sum") != _sum(told):
+            return f"a checksum of {facts.name} is wrong"
+        # "c", copy on write: torch wants a writable array, the file stays as it is and its pages stay shared
+        image_NCHW = np.load(array, mmap_mode="c")
+        if image_NCHW.shape != shape or image_NCHW.dtype != np.uint8 or not image_NCHW.flags.c_contiguous:
+            return "another shape"
+        if not has_checksums(array, image_NCHW, told["checksums"]):
+            return "a checksum is wrong"
+        return _cache(image_NCHW, told, was_built=False)
+    except OSError:  # not the file's fault, and no reason to decode all again
+        raise
+    except Exception as error:  # as many kinds as there are bytes that json and numpy do not expect
+        return one_line(error, 80)
+
+
+def _cache(image_NCHW: np.ndarray, told: dict[str, Any], was_built: bool) -> Cache:
+    unreadable = tuple(Unreadable(path, reason, is_damaged=True) for path, reason in told["unreadable"])
+    return Cache(image_NCHW, unreadable, was_built, told["content"], told["odd"], tuple(told["turned_anew"]))
+
+
+def _build(
+    folder: Path,
+    paths: Sequence[str],
+    size: tuple[int, int],
+    crop: tuple[float, float],
+    array: Path,
+    tick: Callable[[], None],
+) -> Cache:
+    mode = photo_mode(folder, paths)
+    with Draft(array, mode) as part, Draft(array.with_suffix(".json"), mode) as facts:
+        image_NCHW = np.lib.format.open_memmap(part.path, mode="w+", dtype=np.uint8, shape=(len(paths), 3, *size))
+        # a full disk says so here; a hole in a mapped file would end in a bus error
+        os.posix_fallocate(part.descriptor, 0, part.path.stat().st_size)
+        decoded = decode_all(folder, paths, size, crop, image_NCHW, tick)
+        check_opened(folder, decoded.unreadable)
+        image_NCHW.flush()
+        told = {
+            "folder": str(folder.resolve()),  # this and the next four are for people who wonder what the file is
+            "photos": len(paths),
+            "image_size": list(size),
+            "crop": list(crop),
+            "decoder": DECODER,
+            "unreadable": [[photo.path, photo.reason] for photo in decoded.unreadable],
+            "odd": decoded.odd,
+            "turned_anew": decoded.turned_anew,
+            "content": _content(paths, decoded.checksums),
+            "checksums": checksums(image_NCHW),
+        }
+        facts.path.write_text(json.dumps({**told, "sum": _sum(told)}, indent=1), encoding="utf-8")
+        part.put_in_place()
+        facts.put_in_place()
+    del image_NCHW
+    return _cache(np.load(array, mmap_mode="c"), told, was_built=True)
+
+
+def _sum(told: dict[str, Any]) -> int:
+    """Of the facts themselves."""
+    return zlib.crc32(json.dumps(told).encode())
+
+
+def _content(paths: Sequence[str], checksum_N: Sequence[int]) -> str:
+    lines = sorted(f"{path} {checksum:08x}\n" for path, checksum in zip(paths, checksum_N, strict=True))
+    return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()[:12]

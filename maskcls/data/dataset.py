@@ -1,0 +1,203 @@
+"""From a folder and a config to what training needs: the table with its split, and the decoded photos behind it."""
+
+import hashlib
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from maskcls.config import TrainConfig
+from maskcls.data.photos import list_photos
+from maskcls.data.split import check_split, choose_judges, split_by_person, split_hash, take_people
+from maskcls.labels import age_band, encode, part_of
+from maskcls.system.console import say
+from maskcls.system.errors import count_of
+from maskcls.system.liveness import beat
+from maskcls.system.streams import is_terminal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from maskcls.data.cache import Cache
+
+SYNTHETIC = "synthetic"
+"""``--data synthetic``: photos drawn by maskcls.data.synthetic, a folder of which is made where caches live."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A dataset before any photo is opened."""
+
+    folder: Path
+    photos: pd.DataFrame
+    """One row a photo: the columns of photos.list_photos, and "split"."""
+    hash: str
+    """split.split_hash of the table: names photos, labels and sides."""
+    notes: tuple[str, ...] = ()
+    """What the listing left out and what the label fixes did to the folder, in sentences for the user."""
+
+    def count(self, side: str) -> tuple[int, int]:
+        """(people, photos) on one side of the split."""
+        rows = self.photos[self.photos["split"] == side]
+        return rows["person"].nunique(), len(rows)
+
+
+@dataclass(frozen=True)
+class Side:
+    """The photos of one side of the split, as rows of the cache."""
+
+    row_N: np.ndarray
+    label_N: np.ndarray
+    """Class 0..17 (training: as ``old_from`` has it)."""
+    path_N: np.ndarray
+    person_N: np.ndarray
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What maskcls.train.fit learns from and is judged on."""
+
+    image_NCHW: np.ndarray
+    train: Side
+    valid: Side
+    hash: str
+    content: str = ""
+    """Cache.content."""
+    turned_anew: tuple[str, ...] = ()
+    """Cache.turned_anew."""
+
+    @property
+    def identity(self) -> str:
+        """Of what a run that was cut off must have begun with, down to which way is up."""
+        return f"{self.hash}-upright" if self.turned_anew else self.hash
+
+
+def data_folder(data: str, runs: Path) -> Path:
+    """The folder that ``--data`` means; draws the synthetic photos on first use."""
+    if data != SYNTHETIC:
+        return Path(data)
+    from maskcls.data.synthetic import draw_dataset
+
+    return draw_dataset(drawn_folder(runs))
+
+
+def drawn_folder(runs: Path) -> Path:
+    """Where the synthetic photos lie once they are drawn; named after what draws them, since others would differ."""
+    code = b"".join((Path(__file__).parent / name).read_bytes() for name in ("synthetic.py", "faces.py"))
+    return runs / f"synthetic-{hashlib.sha256(code).hexdigest()[:8]}"
+
+
+def read_table(folder: Path, config: TrainConfig, label_fixes: str = "auto") -> Table:
+    """List, subset and split the photos; raises UserError unless they can be trained on."""
+    notes: list[str] = []
+    photos = take_people(list_photos(folder, label_fixes, notes.append), config.people, config.split_seed)
+    photos = split_by_person(photos, config.valid_share, config.split_seed)
+    check_split(photos, config.task)
+    return in_round(Table(folder, photos, split_hash(photos), tuple(notes)), config)
+
+
+def in_round(table: Table, config: TrainConfig) -> Table:
+    """The table with the judges of the config's round; raises UserError when nobody can be trained or judged there."""
+    if config.judge_round == 0:
+        return table
+    photos = choose_judges(table.photos, config.judge_round, config.valid_share, config.split_seed)
+    check_split(photos, config.task)
+    return Table(table.folder, photos, split_hash(photos), table.notes)
+
+
+def load_dataset(table: Table, config: TrainConfig, cache_dir: Path, skip_unreadable: bool = False) -> Dataset:
+    """The table's photos at the config's size. Unreadable ones are an error, or are left out and counted."""
+    cache = _cache_of(table, config, cache_dir, skip_unreadable)
+    photos = _readable(table, cache)
+    check_split(photos, config.task)
+    train, valid = (photos[photos["split"] == side] for side in ("train", "valid"))
+    return Dataset(
+        cache.image_NCHW,
+        side_of(train, training_labels(train, config.old_from)),
+        side_of(valid, valid["label"].to_numpy()),
+        table.hash,
+        cache.content,
+        cache.turned_anew,
+    )
+
+
+def load_photos(
+    table: Table, config: TrainConfig, cache_dir: Path, skip_unreadable: bool
+) -> tuple[np.ndarray, pd.DataFrame]:
+    """(image_NCHW uint8, the table's readable photos with a column "row": where in it they are)."""
+    cache = _cache_of(table, config, cache_dir, skip_unreadable)
+    return cache.image_NCHW, _readable(table, cache)
+
+
+def _cache_of(table: Table, config: TrainConfig, cache_dir: Path, skip_unreadable: bool) -> "Cache":
+    from maskcls.data.cache import load_cache
+    from maskcls.images.decode import named, unreadable_error
+    from maskcls.system.errors import some
+
+    paths = table.photos["path"].tolist()
+    with progress(f"decoding {len(paths)} photos", len(paths)) as tick:
+        cache = load_cache(table.folder, paths, config.image_size, config.crop, cache_dir, tick)
+    if cache.unreadable and not skip_unreadable:
+        raise unreadable_error(table.folder, cache.unreadable, "Replace them, or leave them out: --skip-unreadable.")
+    if cache.unreadable:
+        photos = count_of(len(cache.unreadable), "photo")
+        say(f"Left out {photos} that cannot be read: {some(named(cache.unreadable), 3)}.")
+    if cache.odd:
+        told = some((f"{path} ({text})" for path, text in cache.odd.items()), 3)
+        say(f"{count_of(len(cache.odd), 'photo')} may be damaged inside, used as the decoder reads them: {told}.")
+    return cache
+
+
+def _readable(table: Table, cache: "Cache") -> pd.DataFrame:
+    photos = table.photos.assign(row=np.arange(len(table.photos)))
+    return photos[~photos["path"].isin([photo.path for photo in cache.unreadable])]
+
+
+def training_labels(photos: pd.DataFrame, old_from: int) -> np.ndarray:
+    """Class 0..17 with the old band beginning at ``old_from`` years. Scoring never uses these."""
+    age = age_band(photos["years"].to_numpy(), old_from)
+    return np.asarray(encode(photos["mask"].to_numpy(), photos["gender"].to_numpy(), age))
+
+
+def side_of(photos: pd.DataFrame, label_N: np.ndarray) -> Side:
+    """The photos with these labels (0..17) as one side."""
+    return Side(
+        photos["row"].to_numpy(),
+        label_N.astype(np.int64),
+        photos["path"].to_numpy(dtype=str),
+        photos["person"].to_numpy(dtype=str),
+    )
+
+
+def for_task(side: Side, task: str) -> np.ndarray:
+    """The side's labels within the task: int64 [N], 0..K-1."""
+    return np.asarray(part_of(side.label_N, task))
+
+
+@contextmanager
+def progress(text: str, total: int) -> "Iterator[Callable[[], None]]":
+    """A bar on a terminal; without one nothing. Yields the function to call after every item."""
+    if not is_terminal(sys.stderr):
+        yield beat
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    # a way of its own to the terminal: what libraries print meanwhile is kept back (maskcls.images.codec_messages)
+    with (
+        open(os.dup(sys.stderr.fileno()), "w", encoding="utf-8") as terminal,  # noqa: PTH123
+        Progress(console=Console(file=terminal), transient=True) as bar,
+    ):
+        task = bar.add_task(text, total=total)
+
+        def tick() -> None:
+            beat()
+            bar.advance(task)
+
+        yield tick

@@ -1,0 +1,183 @@
+"""An overlay that mends known label errors: the list that ships with the project, or one of the user's own.
+
+A row with a person alone changes that person's gender or age, one with a photo that photo's mask state.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from unicodedata import normalize
+
+import numpy as np
+import pandas as pd
+
+from maskcls.data.csv_file import read_csv
+from maskcls.labels import GENDERS, MASKS, OLDEST, age_band, encode
+from maskcls.system.errors import UserError, one_line, some
+
+COLUMNS = ("person", "photo", "gender", "age", "mask")
+SHIPPED = "the shipped list"
+
+
+@dataclass(frozen=True)
+class Fix:
+    """One row of a list, found in the table of photos."""
+
+    where: str
+    """The list and the line, for messages."""
+    row_N: np.ndarray
+    """bool: the photos it is about."""
+    values: dict[str, int]
+    """Column of the table (mask, gender, years) -> what it says."""
+
+
+def mend(photos: pd.DataFrame, label_fixes: str, note: Callable[[str], None]) -> pd.DataFrame:
+    """``photos`` with mask, gender and years as the fixes have them, and the columns age and label after that.
+
+    ``label_fixes``: a CSV, "none", or "auto", the shipped list. ``note`` hears what it changed, or why it was not
+    applied. Raises UserError for a list that does not fit these photos or contradicts itself.
+    """
+    if label_fixes == "none":
+        return _with_labels(photos)
+    if label_fixes == "auto":
+        return _mend_as_shipped(photos, note)
+    path = Path(label_fixes)
+    if not path.is_file():
+        raise UserError(f"There is no file {path}; --label-fixes takes a CSV with {', '.join(COLUMNS)}, or none.")
+    return _apply(photos, _find(photos, read_csv(path, COLUMNS), str(path)), str(path), note)
+
+
+def _mend_as_shipped(photos: pd.DataFrame, note: Callable[[str], None]) -> pd.DataFrame:
+    """Ids such as 000020 occur in other datasets too: only a folder with all of the list's is the one meant."""
+    with resources.as_file(resources.files("maskcls.data") / "label_fixes.csv") as path:
+        fixes = read_csv(path, COLUMNS)
+    why_not = _why_not(photos, list(dict.fromkeys(fixes["person"])))
+    if why_not:
+        note(f"Label fixes of {SHIPPED} not applied: {why_not}.")
+        return _with_labels(photos)
+    there = set(zip(photos["id"], photos["stem"], strict=True))
+    named = [(row["person"], row["photo"]) for row in fixes.to_dict("records")]
+    lacking = [f"{person} {photo}" for person, photo in named if photo and (person, photo) not in there]
+    is_here = [not photo or (person, photo) in there for person, photo in named]
+    return _apply(photos, _find(photos, fixes[is_here], SHIPPED), SHIPPED, note, lacking)
+
+
+def _why_not(photos: pd.DataFrame, people: Sequence[str]) -> str:
+    """Why the shipped list is none for these photos; empty when it is."""
+    known = set(photos["id"])
+    absent = [identity for identity in people if identity not in known]
+    if len(absent) == len(people):
+        return f"none of its {len(people)} people is here"
+    if absent:
+        what = "is" if len(absent) == 1 else "are"
+        return f"{some(absent, 3)} {what} not here. For a part of its people, give their rows by --label-fixes"
+    folders = photos.groupby("id")["person"].nunique()
+    repeated = [f"id {identity} is {folders[identity]} people" for identity in people if folders[identity] > 1]
+    return some(repeated)
+
+
+def _find(photos: pd.DataFrame, fixes: pd.DataFrame, source: str) -> list[Fix]:
+    person_N, id_N = (photos[column].map(lambda name: normalize("NFC", name)) for column in ("person", "id"))
+    found = []
+    for line, cells in zip(fixes.index, fixes.to_dict("records"), strict=True):
+        row = {column: cells[column].strip() for column in COLUMNS}
+        where = f"{source}, line {line}"
+        name, stem = normalize("NFC", row["person"]), row["photo"]
+        if not name:
+            raise UserError(f"{where} names no person; fill in an id or the name of a folder.")
+        of_person_N = ((id_N == name) | (person_N == name)).to_numpy()
+        folders = photos.loc[of_person_N, "person"].unique()
+        if len(folders) > 1:
+            raise UserError(f"{where}: id {name} is {len(folders)} people; name the folder: {some(folders)}.")
+        row_N = of_person_N & ((photos["stem"] == stem).to_numpy() | (stem == ""))
+        if not row_N.any():
+            what = one_line(f"{name} {stem}")
+            raise UserError(f"{where}: there is no photo {what} in this dataset.{_hint(photos, name, stem)}")
+        found.append(Fix(where, row_N, _values(row, where)))
+    return found
+
+
+def _hint(photos: pd.DataFrame, name: str, stem: str) -> str:
+    """What was probably meant by a photo that is not there."""
+    bare = os.path.splitext(stem)[0]  # noqa: PTH122 - of a name that is no path
+    if bare != stem and bare in set(photos["stem"]):
+        return f" Photos are named without their ending: {bare}."
+    same = sorted({known for known in photos["id"] if known != name and known.lstrip("0") == name})
+    return f" Ids have leading zeros, which spreadsheets drop: {some(same)}." if same else ""
+
+
+def _values(row: dict[str, str], where: str) -> dict[str, int]:
+    values = {}
+    for column, known in (("gender", GENDERS), ("mask", MASKS)):
+        if row[column]:
+            if row[column] not in known:
+                raise UserError(f"{where}: {column} must be {' or '.join(known)}, not {row[column]!r}.")
+            values[column] = known.index(row[column])
+    if row["age"]:
+        if not row["age"].isdecimal():
+            raise UserError(f"{where}: age must be a whole number of years, not {row['age']!r}.")
+        if float(row["age"]) > OLDEST:  # int refuses thousands of digits
+            raise UserError(f"{where}: age must be at most {OLDEST} years, not {one_line(row['age'], 20)}.")
+        values["years"] = int(row["age"])
+    if row["photo"] and values.keys() - {"mask"}:
+        raise UserError(f"{where}: gender and age belong to a person; leave photo empty for {row['person']}.")
+    if "mask" in values and not row["photo"]:
+        raise UserError(
+            f"{where}: a mask state belongs to one photo; name it (mask1, incorrect_mask, normal, ...) for"
+            f" {row['person']}."
+        )
+    return values
+
+
+def _apply(
+    photos: pd.DataFrame, fixes: Sequence[Fix], source: str, note: Callable[[str], None], lacking: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Every filled cell of a row overrules that person's, or that photo's, label."""
+    _check_consistent(photos, fixes)
+    mended = photos.copy()
+    for fix in fixes:
+        for column, value in fix.values.items():
+            mended.loc[fix.row_N, column] = value
+    before, after = _with_labels(photos), _with_labels(mended)
+    idle = sum(not _changes_any(photos, fix) for fix in fixes)
+    note(_told(before, after, source, idle, len(fixes), lacking))
+    return after
+
+
+def _check_consistent(photos: pd.DataFrame, fixes: Sequence[Fix]) -> None:
+    """Raise UserError when two rows say different things of one photo: neither may win by its place in the file."""
+    said: dict[tuple[int, str], tuple[int, str]] = {}
+    for fix in fixes:
+        for row in np.flatnonzero(fix.row_N).tolist():
+            for column, value in fix.values.items():
+                earlier, where = said.setdefault((row, column), (value, fix.where))
+                if earlier != value:
+                    what = "age" if column == "years" else column
+                    raise UserError(
+                        f"{fix.where} contradicts {where}: both give the {what} of {photos['path'].iloc[row]}, and not"
+                        " the same. Keep one of them."
+                    )
+
+
+def _changes_any(photos: pd.DataFrame, fix: Fix) -> bool:
+    return any(bool((photos.loc[fix.row_N, column] != value).any()) for column, value in fix.values.items())
+
+
+def _told(
+    before: pd.DataFrame, after: pd.DataFrame, source: str, idle: int, num_fixes: int, lacking: Sequence[str]
+) -> str:
+    labels = int((before["label"] != after["label"]).sum())
+    ages = int(((before["label"] == after["label"]) & (before["years"] != after["years"])).sum())
+    parts = [f"{labels} {'label' if labels == 1 else 'labels'} mended by {source}"]
+    parts += [f"the ages of {ages} more photos within their band"] if ages else []
+    parts += [f"{idle} of its {num_fixes} rows {'changes' if idle == 1 else 'change'} nothing"] if idle else []
+    parts += [f"{some(lacking)} {'is' if len(lacking) == 1 else 'are'} not here"] if lacking else []
+    return "; ".join(parts) + "."
+
+
+def _with_labels(photos: pd.DataFrame) -> pd.DataFrame:
+    age = age_band(photos["years"].to_numpy())
+    label = encode(photos["mask"].to_numpy(), photos["gender"].to_numpy(), age)
+    return photos.assign(age=age, label=label).reset_index(drop=True)

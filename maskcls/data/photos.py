@@ -1,0 +1,238 @@
+"""A dataset folder -> a table with one row a photo.
+
+Layout (the mask competition's): ``images/<id>_<gender>_<race>_<age>/{mask1..mask5,incorrect_mask,normal}.<ext>``,
+beside it optionally ``train.csv`` with the columns id, gender, race, age, path. A person is a *folder*: ids repeat.
+"""
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from unicodedata import normalize
+
+import pandas as pd
+
+from maskcls.data.csv_file import read_csv
+from maskcls.data.label_fixes import mend
+from maskcls.images.picture_files import is_link_to_nothing, is_picture
+from maskcls.labels import GENDERS, OLDEST
+from maskcls.system.errors import UserError, one_line, some
+from maskcls.system.paths import as_text
+
+MASK_OF_STEM = {**{f"mask{i}": 0 for i in range(1, 6)}, "incorrect_mask": 1, "normal": 2}
+"""File stem -> mask state. Other stems are no photos of the dataset."""
+
+PERSON = re.compile(r"(?P<id>[^_]+)_(?P<gender>male|female)_(?P<race>.+)_(?P<years>\d{1,3})")
+CSV_COLUMNS = ("id", "gender", "race", "age", "path")
+
+NOT_PEOPLE = frozenset(
+    {
+        *("__MACOSX", "@eaDir", "@Recycle", "#recycle", "#snapshot", "$RECYCLE.BIN", "lost+found"),
+        "System Volume Information",
+    }
+)
+"""Folders that archives and file servers leave in any folder."""
+
+
+@dataclass
+class LeftOut:
+    """What lies among the photos and is not taken for one, as ``<person>/<file>`` and person folders."""
+
+    pictures: list[str] = field(default_factory=list)
+    """Pictures with another name than a photo's."""
+    others: list[str] = field(default_factory=list)
+    """Files with a photo's name that are no pictures, and no photo has that name."""
+    people: list[str] = field(default_factory=list)
+    """Folders without a photo."""
+
+    def notes(self) -> list[str]:
+        """A sentence for each kind that there is."""
+        kinds = (
+            (self.pictures, "picture", "left out, as not named like a photo (mask1 to mask5, incorrect_mask, normal)"),
+            (self.others, "file", "named like a photo left out, without the ending of a picture"),
+            (self.people, "person", "left out, without a photo in the folder"),
+        )
+        plural = {"picture": "pictures", "file": "files", "person": "people"}
+        return [
+            f"{len(found)} {one if len(found) == 1 else plural[one]} {what}: {some(found, 3)}."
+            for found, one, what in kinds
+            if found
+        ]
+
+
+def list_photos(folder: Path, label_fixes: str = "auto", note: Callable[[str], None] = lambda _: None) -> pd.DataFrame:
+    """Table of the photos under ``folder``, sorted by path.
+
+    Columns: path (relative to ``folder``), bytes (the file's size), person, id, stem, mask, gender, age (class
+    numbers), years, label (0..17).
+    ``label_fixes``: a CSV with the columns person, photo, gender, age, mask; "none"; or "auto", the list that
+    ships with the project, applied when all of its ids occur in the folder. ``note`` hears, in sentences, what was
+    left out and what the fixes changed.
+    Raises UserError when the folder is not such a dataset, or train.csv and the folder names disagree.
+    """
+    left_out = LeftOut()
+    people = _list_people(folder, left_out)
+    _check_against_csv(folder / "train.csv", people)
+    rows = [row for name in sorted(people) for row in _photos_of(folder, name, people[name], left_out)]
+    if not rows:
+        stems = ", ".join(MASK_OF_STEM)
+        told = " ".join(["", *left_out.notes()])
+        raise UserError(f"There are no photos in {folder}/images: no file there has one of the names {stems}.{told}")
+    photos = pd.DataFrame(rows, columns=["path", "bytes", "person", "id", "stem", "mask", "gender", "years"])
+    for text in left_out.notes():
+        note(text)
+    return mend(photos, label_fixes, note)
+
+
+def _list_people(folder: Path, left_out: LeftOut) -> dict[str, dict[str, str]]:
+    """Person folder's name -> its parts (id, gender, race, years)."""
+    images = folder / "images"
+    if not images.is_dir():
+        missing = folder if not folder.is_dir() else images
+        raise UserError(
+            f"There is no folder {missing}; the data folder must hold images/<id>_<gender>_<race>_<age>/."
+            f"{_where_instead(folder)}"
+        )
+    names = [entry.name for entry in os.scandir(images) if _is_folder(entry, left_out)]
+    people = {name: PERSON.fullmatch(name) for name in names}
+    strange = sorted(name for name, match in people.items() if match is None)
+    if strange:
+        inner = next((name for name in strange if _holds_people(images / name)), None)
+        hint = "" if inner is None else f" There are folders of people in {as_text(inner)}; move those up."
+        raise UserError(
+            f"Folders in {images} must be named <id>_<male|female>_<race>_<age>; {len(strange)} are not:"
+            f" {some(one_line(as_text(name)) for name in strange)}. Rename or remove them.{hint}"
+        )
+    found = {name: match.groupdict() for name, match in people.items() if match}
+    _check_names(found)
+    return found
+
+
+def _is_folder(entry: os.DirEntry[str], left_out: LeftOut) -> bool:
+    """Whether it is a person's folder, by all but its name; raises UserError where one should be and is not."""
+    shown = f"images/{as_text(entry.name)}"
+    if entry.name.startswith(".") or entry.name in NOT_PEOPLE:
+        return False
+    if is_link_to_nothing(entry.path):
+        raise UserError(f"{shown} is a link to nothing; bring back what it leads to, or remove it.")
+    if not entry.is_dir() and PERSON.fullmatch(entry.name):
+        raise UserError(f"{shown} is a file, named like the folder of a person; bring the folder back.")
+    left_out.pictures += [shown] if entry.is_file() and is_picture(entry.path) else []
+    return entry.is_dir()
+
+
+def _check_names(people: dict[str, dict[str, str]]) -> None:
+    """Names go into hashes, predictions and pages, so they must be text, one person must have one, and ages be ages."""
+    foreign = [as_text(name) for name in sorted(people) if as_text(name) != name]
+    if foreign:
+        raise UserError(f"Names of folders must be UTF-8, and {some(foreign)} is not. Rename it in images/.")
+    seen: dict[str, str] = {}
+    for name in sorted(people):
+        other = seen.setdefault(normalize("NFC", name), name)
+        if other != name:
+            raise UserError(f"images/ holds {name} twice, in two spellings of Unicode; remove one of them.")
+    old = [name for name in sorted(people) if int(people[name]["years"]) > OLDEST]
+    if old:
+        raise UserError(f"An age is at most {OLDEST} years; {len(old)} folders say more: {some(old)}. Rename them.")
+
+
+def _where_instead(folder: Path) -> str:
+    """A hint at a folder that was probably meant: one level up, or one or two down; empty without one."""
+    if folder.name == "images" and folder.is_dir() and _holds_people(folder):
+        return f" The folder above it does: {folder.parent}."
+    if not folder.is_dir():
+        return ""
+    if _holds_people(folder):
+        return f" The folders of people lie in {folder} itself; move them into {folder / 'images'}."
+    below = sorted(path for depth in ("images", "*/images", "*/*/images") for path in folder.glob(depth))
+    inner = [path for path in below if path.is_dir() and not NOT_PEOPLE & set(path.parts) and _holds_people(path)]
+    return f" {inner[0].parent} does." if inner else ""
+
+
+def _holds_people(folder: Path) -> bool:
+    return any(PERSON.fullmatch(entry.name) for entry in os.scandir(folder))
+
+
+def _photos_of(folder: Path, name: str, parts: dict[str, str], left_out: LeftOut) -> list[tuple[Any, ...]]:
+    """The person's rows of the table, by file name."""
+    gender, years = GENDERS.index(parts["gender"]), int(parts["years"])
+    return [
+        (
+            f"images/{name}/{entry.name}",
+            entry.stat().st_size,
+            name,
+            parts["id"],
+            stem,
+            MASK_OF_STEM[stem],
+            gender,
+            years,
+        )
+        for stem, entry in _files_of(folder, name, left_out).items()
+    ]
+
+
+def _files_of(folder: Path, name: str, left_out: LeftOut) -> dict[str, os.DirEntry[str]]:
+    """Stem -> file, of the person's photos; raises UserError for two of one stem, and for one that is no file."""
+    found: dict[str, os.DirEntry[str]] = {}
+    others: dict[str, str] = {}
+    for entry in sorted(os.scandir(folder / "images" / name), key=lambda entry: entry.name):
+        stem, ending = os.path.splitext(entry.name)  # noqa: PTH122 - faster; of ".name" the name itself: no photo's
+        shown = f"{name}/{as_text(entry.name)}"
+        if entry.name.startswith(".") or (stem not in MASK_OF_STEM and not ending):
+            continue
+        if is_link_to_nothing(entry.path):
+            if stem in MASK_OF_STEM and is_picture(entry.path):
+                raise UserError(f"images/{shown} is a link to nothing; remove it, or bring the photo back.")
+        elif not entry.is_file():
+            if stem in MASK_OF_STEM and not entry.is_dir():
+                raise UserError(f"images/{shown} is no regular file; remove it, or bring the photo back.")
+        elif stem not in MASK_OF_STEM:
+            left_out.pictures += [shown] if is_picture(entry.path) else []
+        elif not is_picture(entry.path):
+            others.setdefault(stem, shown)  # notes of some tool, beside the photo
+        elif stem in found:
+            raise UserError(
+                f"images/{name} holds both {found[stem].name} and {entry.name}; a person has one photo of each name."
+            )
+        else:
+            found[stem] = entry
+    left_out.others += [shown for stem, shown in others.items() if stem not in found]
+    left_out.people += [] if found else [name]
+    return found
+
+
+def _check_against_csv(path: Path, people: dict[str, dict[str, str]]) -> None:
+    """train.csv is optional; where it is there, it must tell the same as the folders.
+
+    Names are compared in Unicode's composed form: those of folders that come from a Mac are decomposed.
+    """
+    if is_link_to_nothing(str(path)):
+        raise UserError(f"{path} is a link to nothing; bring it back, or remove it to go by the folder names.")
+    if not path.is_file():
+        return
+    table = read_csv(path, CSV_COLUMNS)
+    listed = table["path"].map(lambda name: normalize("NFC", name))
+    by_name = {normalize("NFC", name): parts for name, parts in people.items()}
+    differences = [f"{name} is not in train.csv" for name in sorted(by_name.keys() - set(listed))]
+    for name, row in zip(listed, table.to_dict("records"), strict=True):
+        parts = by_name.get(name)
+        if parts is None:
+            differences.append(f"images/{row['path']} does not exist")
+        elif row["gender"] != parts["gender"] or not _same_age(row["age"], parts["years"]):
+            differences.append(f"{row['path']} is {row['gender']} {row['age']} in train.csv")
+    differences += [f"{name} is listed twice" for name in listed[listed.duplicated()]]
+    if differences:
+        lines = (" ".join(text.splitlines()) for text in differences)  # a cell may hold several
+        raise UserError(
+            f"{path} and the folder names disagree in {len(differences)} places: {some(lines)}."
+            " Mend one of them, or move train.csv away to go by the folder names."
+        )
+
+
+def _same_age(text: str, years: str) -> bool:
+    try:
+        return float(text) == int(years)
+    except ValueError:
+        return False

@@ -1,0 +1,101 @@
+"""A folder of photos to be answered for: which files they are, under which names, in which order."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from unicodedata import normalize
+
+from maskcls.data.csv_file import read_csv
+from maskcls.images.picture_files import is_link_to_nothing, is_picture
+from maskcls.system.errors import UserError, count_of, one_line, some
+from maskcls.system.paths import as_text
+
+FORMULA = ("=", "+", "-", "@")
+"""What spreadsheets take for a formula when a cell begins with it."""
+
+
+@dataclass(frozen=True)
+class Unlabelled:
+    """The photos of a submission, in its order."""
+
+    folder: Path
+    names: list[str]
+    """ImageIDs, to the letter as info.csv has them; without one the names of the files."""
+    files: list[str]
+    """The file of each, relative to ``folder``."""
+    notes: tuple[str, ...]
+    """What was left out, and what to mind, in sentences for the user."""
+
+
+def find_unlabelled(images: Path) -> Unlabelled:
+    """The rows of info.csv in ``images`` or, for a folder named images, beside it; else the folder's pictures by name.
+
+    Raises UserError for what is not there, a name that leads out of the folder or that is not text.
+    """
+    if not images.is_dir():
+        raise UserError(
+            f"There is no folder {images}; --images takes a folder with info.csv and images/, or of photos."
+        )
+    info = next((path for path in (images / "info.csv", images.parent / "info.csv") if path.is_file()), None)
+    folder = images / "images" if (images / "images").is_dir() else images
+    if info is None or (info.parent != images and images.name != "images"):
+        names, left_out = _pictures(folder)
+        files = names
+    else:
+        names, left_out = read_csv(info, ("ImageID",))["ImageID"].tolist(), []
+        files = _files(info, folder, names)
+    if not names:
+        raise UserError(" ".join([f"There are no photos in {folder}.", *_notes(names, left_out)]))
+    return Unlabelled(folder, names, files, tuple(_notes(names, left_out)))
+
+
+def _pictures(folder: Path) -> tuple[list[str], list[str]]:
+    """(names of the pictures, names of other files), both sorted; hidden files are neither."""
+    pictures: list[str] = []
+    others: list[str] = []
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        if entry.name.startswith("."):
+            continue
+        if is_link_to_nothing(entry.path) and is_picture(entry.path):
+            raise UserError(f"{as_text(entry.path)} is a link to nothing; remove it, or bring the photo back.")
+        if entry.is_file():
+            (pictures if is_picture(entry.path) else others).append(entry.name)
+    foreign = [as_text(name) for name in pictures if as_text(name) != name]
+    if foreign:
+        raise UserError(f"Names of photos must be UTF-8; {len(foreign)} are not: {some(foreign)}. Rename them.")
+    return pictures, others
+
+
+def _files(info: Path, folder: Path, names: list[str]) -> list[str]:
+    """The file of every ImageID."""
+    outside = [name for name in names if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts]
+    if outside:
+        raise UserError(
+            f"{len(outside)} names in {info} lead out of {folder}: {some(map(one_line, outside))}."
+            " An ImageID is the name of a file in that folder."
+        )
+    # a Mac writes the names of files decomposed, and a table written elsewhere has them composed
+    spelled = {normalize("NFC", entry.name): entry.name for entry in os.scandir(folder)}
+    files = [name if _is_file(folder, name) else spelled.get(normalize("NFC", name), name) for name in names]
+    missing = [name or "(no name)" for name, file in zip(names, files, strict=True) if not _is_file(folder, file)]
+    if missing:
+        raise UserError(f"{count_of(len(missing), 'photo')} of {info} not in {folder}: {some(map(one_line, missing))}.")
+    return files
+
+
+def _is_file(folder: Path, name: str) -> bool:
+    return os.path.isfile(f"{folder}/{name}")  # noqa: PTH113 - Path's raises for a name that is too long
+
+
+def _notes(names: list[str], left_out: list[str]) -> list[str]:
+    formulas = [name for name in names if name.startswith(FORMULA)]
+    notes = []
+    if left_out:
+        what = "1 file that is no picture" if len(left_out) == 1 else f"{len(left_out)} files that are no pictures"
+        notes.append(f"{what} left out: {some(map(as_text, left_out), 3)}.")
+    if formulas:
+        notes.append(
+            f"CAUTION: {some(map(one_line, formulas), 3)} would be a formula in a spreadsheet; names are written to the"
+            " letter, so import the submission as text."
+        )
+    return notes

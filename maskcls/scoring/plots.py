@@ -1,0 +1,113 @@
+"""Pictures of a confusion matrix: as it is, and without its diagonal, where the mistakes show.
+
+Drawn with Pillow: the same with matplotlib takes a second a trial, in which a GPU has nothing to do.
+"""
+
+import math
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from maskcls.labels import CLASS_NAMES, GENDERS
+from maskcls.system.files import write_atomically
+
+SHORT = {"male": "M", "female": "F", "under 30": "<30", "30 to 59": "30-59", "60 and over": "60+"}
+
+BLUES = ["f7fbff", "deebf7", "c6dbef", "9ecae1", "6baed6", "4292c6", "2171b5", "08519c", "08306b"]
+"""ColorBrewer's, from nothing to the largest value, evenly spaced. https://colorbrewer2.org"""
+
+CELL_OF_18, CELL_OF_3 = 32, 100
+GAP = 10
+"""Pixels: the side of a cell, and the room between parts."""
+CELL_SIZE, NAME_SIZE, AXIS_SIZE, TITLE_SIZE = 11, 12, 13, 15
+"""Of the letters."""
+BORDERS = (6, 12)
+"""Cells before the lines between the mask states."""
+
+
+def draw_confusion(confusion_KK: np.ndarray, task: str, title: str, path: Path) -> None:
+    """PNG with two matrices: row shares with the diagonal; below it (dashboards are narrow) counts without it."""
+    size = len(confusion_KK)
+    share_KK = confusion_KK / np.maximum(confusion_KK.sum(1, keepdims=True), 1)
+    mistakes_KK = confusion_KK * (1 - np.eye(size, dtype=int))
+    parts = [
+        _text(title, _font(TITLE_SIZE)),
+        _draw(share_KK, np.round(100 * share_KK).astype(int), task, "Percent of each true class"),
+        _draw(mistakes_KK / max(1, mistakes_KK.max()), mistakes_KK, task, "Mistakes only, in photos"),
+    ]
+    width = max(part.width for part in parts) + 2 * GAP
+    sheet = Image.new("RGB", (width, sum(part.height + 2 * GAP for part in parts)), "white")
+    top = GAP
+    for part in parts:
+        sheet.paste(part, ((width - part.width) // 2, top))
+        top += part.height + 2 * GAP
+    write_atomically(path, lambda part: sheet.save(part))
+
+
+def _draw(share_KK: np.ndarray, text_KK: np.ndarray, task: str, title: str) -> Image.Image:
+    """One matrix with its title and names. ``share_KK``: how dark, in [0, 1]; ``text_KK``: what the cells say."""
+    names = [short_name(name) for name in CLASS_NAMES[task]]
+    labels = [_text(name, _font(NAME_SIZE)) for name in names]
+    upright = [label.rotate(90, expand=True) for label in labels] if len(names) > 3 else labels
+    across, down = _text("predicted", _font(AXIS_SIZE)), _text("true", _font(AXIS_SIZE)).rotate(90, expand=True)
+    heading, cells = _text(title, _font(TITLE_SIZE)), _cells(share_KK, text_KK)
+    left = down.width + max(label.width for label in labels) + 2 * GAP
+    upper = heading.height + GAP
+    lower = upper + cells.height + 2 * GAP + max(label.height for label in upright)
+    right = max(left + cells.width, left + (cells.width + heading.width) // 2 + 1)
+    sheet = Image.new("RGB", (right, lower + across.height), "white")
+    sheet.paste(heading, (left + (cells.width - heading.width) // 2, 0))
+    sheet.paste(cells, (left, upper))
+    sheet.paste(down, (0, upper + (cells.height - down.height) // 2))
+    sheet.paste(across, (left + (cells.width - across.width) // 2, lower))
+    side = cells.width // len(names)
+    for index, (beside, below) in enumerate(zip(labels, upright, strict=True)):
+        middle = index * side + side // 2
+        sheet.paste(beside, (left - GAP - beside.width, upper + middle - beside.height // 2))
+        sheet.paste(below, (left + middle - below.width // 2, upper + cells.height + GAP))
+    return sheet
+
+
+def _cells(share_KK: np.ndarray, text_KK: np.ndarray) -> Image.Image:
+    """The coloured squares with their numbers; a zero is left out."""
+    size = len(share_KK)
+    side = CELL_OF_18 if size > 3 else CELL_OF_3
+    stops = np.linspace(0, 1, len(BLUES))
+    channels = zip(*(bytes.fromhex(colour) for colour in BLUES), strict=True)
+    colour_KKC = np.stack([np.interp(share_KK, stops, channel) for channel in channels], axis=-1)
+    small = Image.fromarray(colour_KKC.round().astype(np.uint8))
+    image = small.resize((size * side, size * side), Image.Resampling.NEAREST)
+    draw, font = ImageDraw.Draw(image), _font(CELL_SIZE)
+    for row, column in zip(*np.nonzero(text_KK), strict=True):
+        middle = ((column + 0.5) * side, (row + 0.5) * side)
+        colour = "white" if share_KK[row, column] > 0.6 else "black"
+        draw.text(middle, str(text_KK[row, column]), colour, font, anchor="mm")
+    for border in BORDERS if size > 3 else ():
+        draw.line((border * side, 0, border * side, size * side), "#999999")
+        draw.line((0, border * side, size * side, border * side), "#999999")
+    draw.rectangle((0, 0, image.width - 1, image.height - 1), outline="black")
+    return image
+
+
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    """DejaVu, with letters of many languages, of matplotlib's package but without loading that."""
+    package = find_spec("matplotlib")
+    assert package is not None
+    assert package.origin is not None
+    return ImageFont.truetype(str(Path(package.origin).parent / "mpl-data/fonts/ttf/DejaVuSans.ttf"), size)
+
+
+def _text(text: str, font: ImageFont.FreeTypeFont) -> Image.Image:
+    """Black on white, as high as any text of the font, so that words side by side stand on one line."""
+    image = Image.new("RGB", (math.ceil(font.getlength(text)) + 1, sum(font.getmetrics())), "white")
+    ImageDraw.Draw(image).text((0, 0), text, "black", font)
+    return image
+
+
+def short_name(name: str) -> str:
+    """A class name as an axis has room for it: ``worn M <30``."""
+    return " ".join(SHORT.get(word, word) for word in name.split(", ")) if name not in GENDERS else name

@@ -1,0 +1,40 @@
+"""What a model said of a labelled set of photos, as it is stored. No torch: reports read it."""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from maskcls.system.files import write_atomically
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model said of a labelled set of photos; scores are computed from this."""
+
+    path_N: np.ndarray
+    person_N: np.ndarray
+    label_N: np.ndarray
+    """Classes 0..K-1 of the model's task."""
+    log_prob_NK: np.ndarray
+    """float32."""
+
+    def save(self, path: Path) -> None:
+        """Into a file, atomically."""
+        content = self.content()
+        write_atomically(path, lambda part: part.write_bytes(content))
+
+    def content(self) -> memoryview:
+        """As npz with the keys path, person, label_N, log_prob_NK."""
+        file = io.BytesIO()
+        np.savez_compressed(
+            file, path=self.path_N, person=self.person_N, label_N=self.label_N, log_prob_NK=self.log_prob_NK
+        )
+        return file.getbuffer()
+
+    @staticmethod
+    def load(path: Path) -> "Predictions":
+        """The inverse of save."""
+        with np.load(path) as file:
+            return Predictions(file["path"], file["person"], file["label_N"], file["log_prob_NK"])

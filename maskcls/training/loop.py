@@ -1,0 +1,227 @@
+"""The one training loop: ``fit``."""
+
+import math
+import resource
+import time
+from collections.abc import Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from timm.optim import param_groups_weight_decay
+from torch import Tensor
+
+from maskcls.config import TrainConfig
+from maskcls.data.augment import augment
+from maskcls.data.batches import Batches, Order, derive_seed
+from maskcls.data.dataset import Dataset, for_task
+from maskcls.labels import NUM_CLASSES
+from maskcls.model.classifier import build_model
+from maskcls.model.inference import autocast, log_probs, place, to_input
+from maskcls.model.losses import Targets
+from maskcls.run.checkpoint import load_state, state_content, weights_content
+from maskcls.run.keeper import Guard, Keeper
+from maskcls.run.legacy import adopted
+from maskcls.run.record import PREDICTIONS, STATE, WEIGHTS, Content
+from maskcls.run.result import Evaluation, Result
+from maskcls.scoring.metrics import score
+from maskcls.scoring.predictions import Predictions
+from maskcls.system.liveness import beat
+from maskcls.training.cuda_graphs import capture
+from maskcls.training.numerics import free_memory, num_parts, resolve
+from maskcls.training.reporter import Reporter, silent
+from maskcls.training.schedule import evaluation_steps, lr_factor
+
+DIVERGED_FACTOR = 10.0
+"""A training loss this many times that of guessing will not come back within a schedule this short."""
+
+
+class DivergedError(Exception):
+    """The loss is not a number, or beyond reason."""
+
+
+def evaluation_stops(config: TrainConfig, num_photos: int) -> list[int]:
+    """After how many steps each evaluation of a run on so many training photos takes place."""
+    num_steps = config.epochs * Order(num_photos, config.batch_size, config.seed).steps_per_epoch
+    return evaluation_steps(num_steps, config.epochs, config.evaluations_per_epoch)
+
+
+def fit(
+    config: TrainConfig,
+    data: Dataset,
+    report: Reporter = silent,
+    *,
+    device: torch.device,
+    weight_file: Path | None = None,
+    folder: Path | None = None,
+    guard: Guard = nullcontext,
+    made_from: Mapping[str, Any] | None = None,
+) -> Result:
+    """Train ``config`` (numerics resolved) on ``data`` until its end, or until ``report`` says no.
+
+    With a ``folder`` the best weights and predictions, the history and the state to resume from are kept there
+    after every evaluation, before ``report`` hears of it; found there, the run goes on from that state, and
+    ``report`` hears again of every evaluation made before. A run that ended removes the state; one that was
+    stopped leaves it. ``guard`` is entered whenever files take their place; what it raises ends the run.
+    ``made_from``: what the result depends on besides config, photos and device, as JSON has it; a state that was made
+    from something else is not gone on with.
+    Raises DivergedError, UserError (a model that cannot be built), torch.OutOfMemoryError.
+    """
+    torch.set_num_threads(config.threads)
+    run = Run(config, data, device, weight_file)
+    if folder is not None:
+        run.resume(Keeper(folder, guard, {**run.identity(), **(made_from or {})}, len(run.stops)))
+    for past in run.history:
+        if not report(past.step, past.scores):
+            return run.result()
+    while len(run.history) < len(run.stops):
+        run.train_until(run.stops[len(run.history)])
+        run.evaluate()
+        latest = run.history[-1]
+        if not report(latest.step, latest.scores):
+            return run.result()
+    return run.result()
+
+
+class Run:
+    """The state of one run between two evaluations."""
+
+    def __init__(self, config: TrainConfig, data: Dataset, device: torch.device, weight_file: Path | None) -> None:
+        assert resolve(config, device) == config  # numerics are the caller's to write down first
+        self.config, self.data, self.device = config, data, device
+        free_memory(device)
+        torch.manual_seed(config.seed)
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        self.model = place(build_model(config, weight_file), config, device)
+        if config.cuda_graphs == "on":
+            capture(self.model, config, min(config.batch_size, len(data.train.row_N)), device)
+        self.optimizer = torch.optim.AdamW(
+            param_groups_weight_decay(self.model, config.weight_decay), lr=config.lr, fused=True
+        )
+        self.scaler = torch.amp.GradScaler(device.type, enabled=config.dtype == "float16")
+        self.generator = torch.Generator(device).manual_seed(derive_seed(config.seed, NUM_CLASSES))
+        self.train = Batches(data.image_NCHW, data.train.row_N, for_task(data.train, config.task), device)
+        self.judged_N = for_task(data.valid, config.task)
+        self.valid = Batches(data.image_NCHW, data.valid.row_N, self.judged_N, device)
+        self.order = Order(len(self.train), config.batch_size, config.seed, self.train.index_device)
+        num_parts(self.order.batch_size, config.micro_batch)  # too few photos are found out now
+        self.stops = evaluation_stops(config, len(self.train))
+        self.targets = Targets(config, self.train.label_N)
+        self.history: list[Evaluation] = []
+        self.keeper: Keeper | None = None
+        self.steps_done = 0
+        self.seconds_before, self.started = 0.0, time.perf_counter()
+        self.stretch_loss, self.stretch_speed = math.nan, math.nan
+
+    def result(self) -> Result:
+        """What there is so far."""
+        return Result(tuple(self.history), len(self.stops), self.config.keep)
+
+    def train_until(self, stop: int) -> None:
+        """Optimizer steps up to ``stop``; the loss is read once, at the end."""
+        self.model.train()
+        begun, first = time.perf_counter(), self.steps_done
+        loss_sum = torch.zeros((), device=self.device)
+        while self.steps_done < stop:
+            loss_sum += self.step(self.steps_done)
+            self.steps_done += 1
+        self.stretch_loss = float(loss_sum) / (stop - first)
+        self.stretch_speed = (stop - first) * self.order.batch_size / (time.perf_counter() - begun)
+        if not self.stretch_loss <= DIVERGED_FACTOR * self.targets.chance_loss:
+            raise DivergedError(f"training loss {self.stretch_loss:.3g} after {stop} of {self.stops[-1]} steps")
+
+    def step(self, step: int) -> Tensor:
+        """One optimizer step, counted from 0; returns its loss, on the device."""
+        image_BCHW, label_B = self.train.take(self.order.batch(step))
+        image_BCHW, target_BK = augment(image_BCHW, self.targets.of(label_B), self.config.augment, self.generator)
+        input_BCHW = to_input(image_BCHW, self.config)
+        parts = num_parts(len(input_BCHW), self.config.micro_batch)
+        total = torch.zeros((), device=self.device)
+        for image, target in zip(input_BCHW.tensor_split(parts), target_BK.tensor_split(parts), strict=True):
+            with autocast(self.config, self.device):
+                log_prob_of_part = self.model(image)
+            loss = self.targets.loss(log_prob_of_part, target) * (len(image) / len(input_BCHW))
+            self.scaler.scale(loss).backward()
+            total += loss.detach()
+            beat()
+        factor = lr_factor(step, self.stops[-1], self.config.warmup_share)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.lr * factor
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        return total
+
+    def evaluate(self) -> None:
+        """Score the whole validation split, never augmented, and keep what belongs to the evaluation."""
+        batches = (image for image, _ in self.valid.in_order(4 * self.config.micro_batch))
+        log_prob_NK = log_probs(self.model, batches, self.config)
+        scores = score(log_prob_NK, self.judged_N, self.config.task)
+        if not math.isfinite(scores.loss):
+            raise DivergedError(f"validation loss {scores.loss} after {self.steps_done} of {self.stops[-1]} steps")
+        self.history.append(
+            Evaluation(
+                step=len(self.history) + 1,
+                scores=scores,
+                train_loss=self.stretch_loss,
+                photos_per_second=self.stretch_speed,
+                seconds=self.seconds_before + time.perf_counter() - self.started,
+                peak_gib=_peak_gib(self.device),
+            )
+        )
+        if self.keeper is not None:
+            judged = self.data.valid
+            self._keep(self.keeper, Predictions(judged.path_N, judged.person_N, self.judged_N, log_prob_NK))
+
+    def _keep(self, keeper: Keeper, predictions: Predictions) -> None:
+        contents: dict[str, Content] = {}
+        if self.result().best.step == self.history[-1].step:
+            contents = {WEIGHTS: weights_content(self.model.weights()), PREDICTIONS: predictions.content()}
+        if len(self.history) < len(self.stops):
+            contents[STATE] = state_content(self._state())
+        keeper.keep(self.history, contents)
+
+    def _state(self) -> dict[str, Any]:
+        """All that the rest of the run depends on; what Order and the schedule need is the step alone."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "generator": self.generator.get_state(),
+            "rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
+            "steps_done": self.steps_done,
+        }
+
+    def identity(self) -> dict[str, str]:
+        """What the run depends on, as far as it knows."""
+        return {"config": self.config.model_dump_json(), "data": self.data.identity, "device": self.device.type}
+
+    def resume(self, keeper: Keeper) -> None:
+        """Keep what follows by ``keeper``, and go on from what its folder holds, when that is of this very run."""
+        self.keeper = keeper
+        of = (self.data.identity, self.device.type, len(self.stops))
+        record = keeper.open(lambda found: adopted(keeper.folder, found, self.config, *of))
+        if record is None:
+            return
+        self.history = list(record.evaluations)
+        self.seconds_before = self.history[-1].seconds
+        if record.is_whole:
+            return
+        state = load_state(keeper.folder / STATE)
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.generator.set_state(state["generator"])
+        torch.set_rng_state(state["rng"])
+        if state["cuda_rng"] is not None:
+            torch.cuda.set_rng_state(state["cuda_rng"], self.device)
+        self.steps_done = state["steps_done"]
+
+
+def _peak_gib(device: torch.device) -> float:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # Linux counts it in KiB

@@ -1,0 +1,211 @@
+"""What search.compare is asked to compare: ``STUDY:TRIAL``, or the folder of a trained model."""
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from maskcls.config import load_config
+from maskcls.labels import CLASS_NAMES
+from maskcls.run.record import check_file
+from maskcls.scoring.counts import Counts, count
+from maskcls.scoring.predictions import Predictions
+from maskcls.scoring.resampling import Resamples
+from maskcls.system.errors import UserError, some
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+    from search.answer.predictions import Shelf
+    from search.policy.history import Setting
+
+STORED = ("valid.npz", "predictions.npz")
+"""What training leaves in its folder, and what maskcls.evaluate -o does."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One trained model with its predictions."""
+
+    name: str
+    task: str
+    predictions: Predictions
+    setting: str
+    """Names its knobs; two sides of one setting differ in the training seed at most."""
+    runs: Mapping[str, tuple[Predictions, ...]]
+    """Setting -> its complete runs, of the whole study where the model is a trial; they tell of the spread between
+    seeds. A model in a folder has itself alone."""
+    unfinished: str = ""
+    """Of a trial that is not complete, what became of it: ``was stopped after 8 of 12 evaluations``. It is no run."""
+    confirms: str | None = None
+    """Of a trial of a confirmation, the study that is confirmed."""
+
+    def counts(self, part: str | None = None) -> Counts:
+        """Person by person."""
+        return self.count(self.predictions, part)
+
+    def count(self, found: Predictions, part: str | None = None) -> Counts:
+        """Of any run of the same task."""
+        return count(found.person_N, found.label_N, found.log_prob_NK.argmax(1), self.task, part)
+
+
+def find_side(text: str, storage: str | None, runs: Path) -> Side:
+    """The model that ``text`` names. Raises UserError when there is none, or when it has no stored predictions."""
+    folder = Path(text)
+    if os.path.isdir(folder):  # noqa: PTH112 - False too for what is too long for a path
+        place = _place_of(folder, storage, runs)
+        return _of_folder(folder) if place is None else _of_trial(*place, storage, runs)
+    study, colon, number = text.rpartition(":")
+    if not colon or not number.isdecimal():
+        raise UserError(f"{text} is neither a folder nor STUDY:TRIAL, for example dropout:7.")
+    return _of_trial(study, int(number), storage, runs)
+
+
+def _place_of(folder: Path, storage: str | None, runs: Path) -> tuple[str, int] | None:
+    """(study, trial) whose folder this is; None for any other, and where its study is not in the database.
+
+    Named by where it lies: in the copy of a study (--from), [origin] tells of the study that was copied.
+    """
+    import optuna
+
+    from search.database.connect import default_url, is_there, load_study, open_to_read
+    from search.storage.folder import home_of
+    from search.storage.retention import trial_folder
+    from search.study.record import is_made_here
+
+    written, home, every = folder / "config.toml", folder.resolve(), runs.resolve()
+    if not written.is_file() or not (folder / STORED[0]).is_file() or every not in home.parents:
+        return None
+    origin = load_config(written)[1]
+    number = origin.get("trial")
+    if "study" not in origin or not isinstance(number, int) or trial_folder(home.parent, number) != home:
+        return None
+    url = storage or default_url(runs)
+    if not is_there(url):
+        return None
+    opened = open_to_read(url)
+    for name in optuna.get_all_study_names(opened):
+        # deleted meanwhile, another's folder, a name that none can have, a disk that does not answer
+        with suppress(UserError, OSError):
+            study = load_study(opened, name)
+            if is_made_here(study) and home_of(study, runs).resolve() == home.parent:
+                return name, number
+    return None
+
+
+def _of_folder(folder: Path) -> Side:
+    path = next((folder / name for name in STORED if (folder / name).is_file()), None)
+    if path is None:
+        raise UserError(
+            f"{folder} holds no predictions ({' or '.join(STORED)}); maskcls.train and evaluate write them."
+        )
+    check_file(folder, path.name)
+    found = _load(path)
+    written = folder / "config.toml"
+    if written.is_file():
+        task = load_config(written)[0].task
+    elif found.log_prob_NK.shape[1] == len(CLASS_NAMES["all"]):
+        task = "all"
+    else:
+        raise UserError(f"{folder} has no config.toml, which says of which task its predictions are.")
+    return Side(str(folder), task, found, str(folder), {str(folder): (found,)})
+
+
+def _load(path: Path) -> Predictions:
+    try:
+        return Predictions.load(path)
+    except Exception as error:  # numpy and zipfile each have their own for a broken file
+        raise UserError(
+            f"{path} does not hold predictions: {type(error).__name__}. Evaluate the model again."
+        ) from error
+
+
+def _of_trial(name: str, number: int, storage: str | None, runs: Path) -> Side:
+    from search.answer.predictions import Shelf
+    from search.database.connect import default_url, load_study, open_to_read
+    from search.policy.history import runs_by_setting, setting
+    from search.storage.folder import home_of
+    from search.study.record import read_stored
+    from search.study.space import values_of
+    from search.terminal.progress import describe_values
+
+    study = load_study(open_to_read(storage or default_url(runs)), name)
+    stored = read_stored(study)
+    task = stored.config(dict(stored.study.baseline)).task
+    trials = study.get_trials(deepcopy=False)
+    if number >= len(trials):
+        raise UserError(f"Study {name} has no trial {number}; its trials are 0 to {len(trials) - 1}.")
+    trial, shelf = trials[number], Shelf(home_of(study, runs), task)
+    found = shelf.predictions(trial)
+    if found is None:
+        raise UserError(f"{shelf.why_not(trial, name)}.")
+    values = describe_values(values_of(stored.study.space, trial.params))
+    title = f"{name} trial {number} ({trial.state.name.lower()})  {values}"
+    every = runs_by_setting(shelf.with_predictions(trials))
+    complete = {_key(name, params): _of_runs(shelf, group) for params, group in every.items()}
+    confirms = None if stored.confirmation is None else stored.confirmation["of"]
+    return Side(title, task, found, _key(name, setting(trial.params)), complete, _unfinished(trial), confirms)
+
+
+def _unfinished(trial: "FrozenTrial") -> str:
+    from optuna.trial import TrialState
+
+    if trial.state == TrialState.COMPLETE:
+        return ""
+    done, planned = (trial.user_attrs.get(fact) for fact in ("evaluations", "evaluations_planned"))
+    if trial.state != TrialState.PRUNED or done is None or planned is None:
+        return f"is not complete ({trial.state.name.lower()})"
+    return f"was stopped after {done} of {planned} evaluations"
+
+
+def _key(study: str, params: "Setting") -> str:
+    return f"{study} {params}"
+
+
+def _of_runs(shelf: "Shelf", runs: Sequence["FrozenTrial"]) -> tuple[Predictions, ...]:
+    return tuple(found for run in runs if (found := shelf.predictions(run)) is not None)
+
+
+def check_comparable(ours: Side, theirs: Side) -> None:
+    """Raise UserError unless they are two, judged on the same photos, by the same task."""
+    if ours.task != theirs.task:
+        raise UserError(f"A predicts {ours.task} and B {theirs.task}; compare models of one task.")
+    mine, other = (set(side.predictions.path_N.tolist()) for side in (ours, theirs))
+    if mine != other and (ours.confirms or theirs.confirms):
+        raise UserError(
+            "A and B were judged on different photos: in a confirmation every repeat has other judges. Compare two"
+            " trials of one repeat."
+        )
+    if mine != other:
+        only = sorted(mine ^ other)
+        raise UserError(
+            f"A and B were judged on different photos: {len(mine & other)} in common, {len(only)} not"
+            f" ({some(only, 2)}). Have maskcls.evaluate -o score both on one folder of people new to both."
+        )
+    if not np.array_equal(_by_path(ours), _by_path(theirs)):
+        raise UserError(
+            "A and B were judged by different labels of the same photos; use the same label fixes for both."
+        )
+    if digest(ours.predictions) == digest(theirs.predictions):
+        raise UserError("A and B are the same predictions; name two different ones.")
+
+
+def _by_path(side: Side) -> np.ndarray:
+    return side.predictions.label_N[np.argsort(side.predictions.path_N)]
+
+
+def digest(found: Predictions) -> str:
+    """Alike for the same predictions, in whatever order the photos are."""
+    order_N = np.argsort(found.path_N)
+    paths = "\n".join(found.path_N[order_N].tolist()).encode()
+    return hashlib.sha256(paths + found.log_prob_NK[order_N].tobytes()).hexdigest()
+
+
+def same_people(runs: Sequence[Predictions], resamples: Resamples) -> bool:
+    """Whether all runs were judged by the people who are resampled."""
+    return all(np.array_equal(np.unique(found.person_N), resamples.person_P) for found in runs)

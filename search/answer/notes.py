@@ -1,0 +1,107 @@
+"""What optuna-dashboard shows beside its own plots: notes on the study and its trials, and their pictures."""
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from uuid import UUID, uuid5
+
+import optuna
+from optuna.artifacts import ArtifactMeta
+
+from maskcls.run.result import Result
+from maskcls.system.files import write_atomically
+from search.answer.confirmation import read_confirmation
+from search.answer.markup import markdown
+from search.answer.wording import confirmed_sentences
+from search.policy.history import noise
+from search.storage.notes import artifact_path, save_study_note, save_trial_note
+from search.storage.retention import best_trials
+from search.study.record import ID, Stored
+from search.study.space import values_of
+from search.study.study import Knob, describe_knob
+from search.terminal.progress import describe_values
+
+PICTURES = UUID("6f0c7f0e-43f0-4d1c-9d55-6b2a0a5f5f3a")
+"""The name space of the pictures' ids: any number does that is no other program's."""
+
+
+def show_study(study: optuna.Study, stored: Stored, answer: str = "") -> None:
+    """The question, its answer so far where there is one (Markdown), how it is asked, and how far it is."""
+    asked = stored.study
+    label = "**Synthetic photos: says nothing about faces.**\n\n" if asked.synthetic else ""
+    told = f"{markdown(answer)}\n\n" if answer else ""
+    tables = _table("Compared", asked.scientific) + _table("Tuned", asked.nuisance)
+    fixed = describe_values({name: value for name, value in asked.fixed.items() if name not in asked.space})
+    save_study_note(
+        study,
+        f"## {markdown(asked.question)}\n\n{label}{told}{_so_far(study, stored)}{tables}"
+        f"Baseline{'' if stored.confirmation else ' (trial 0)'}: {markdown(describe_values(asked.baseline))}\n\n"
+        f"Fixed: {markdown(fixed)}\n\nData {markdown(stored.data)}, split {stored.split},"
+        f" weights: {markdown(stored.weights['source'])}.\n",
+    )
+
+
+def _so_far(study: optuna.Study, stored: Stored) -> str:
+    """How many trials, the best one, the baseline and the noise."""
+    trials = study.get_trials(deepcopy=False)
+    counts = Counter(trial.state.name.lower() for trial in trials)
+    lines = [f"Trials: {', '.join(f'{count} {state}' for state, count in counts.items()) or 'none yet'}"]
+    if stored.confirmation is not None:  # whose rounds have other judges each: no trial of it is the best
+        return f"- Confirmation of {markdown(stored.confirmation['of'])}\n- {lines[0]}\n\n"
+    outcome = read_confirmation(study)
+    if outcome is not None:
+        lines.append(confirmed_sentences(outcome)[0])
+    best = next(iter(best_trials(trials, 1)), None)
+    if best is not None:
+        values = describe_values(values_of(stored.study.space, best.params))
+        lines.append(f"Best so far: trial {best.number}, macro F1 {best.value:.4f}: {values}")
+    if trials and trials[0].value is not None:
+        lines.append(f"Baseline so far: macro F1 {trials[0].value:.4f}")
+    known = noise(trials)
+    if known is not None:
+        lines.append(f"Noise: {known.describe()}")
+    return "".join(f"- {markdown(line)}\n" for line in lines) + "\n"
+
+
+def _table(role: str, knobs: Mapping[str, Knob]) -> str:
+    rows = "".join(f"- {role.lower()}: `{name}` {describe_knob(name, knob)}\n" for name, knob in knobs.items())
+    return f"{rows}\n" if rows else ""
+
+
+def _show_picture(trial: optuna.Trial, picture: Path, artifacts: Path) -> str:
+    """The id of the picture as an artifact of the trial.
+
+    As optuna.artifacts.upload_artifact stores it, but that makes another id and another file at every call.
+    """
+    study = trial.study
+    artifact = str(uuid5(PICTURES, f"{study.user_attrs.get(ID, study.study_name)} {trial.number}"))
+    facts = ArtifactMeta(artifact_id=artifact, filename=picture.name, mimetype="image/png", encoding=None)
+    # before the file, so that search.delete finds it
+    trial.storage.set_trial_system_attr(trial._trial_id, f"artifacts:{artifact}", json.dumps(asdict(facts)))
+    artifacts.mkdir(parents=True, exist_ok=True)
+    write_atomically(artifacts / artifact, partial(shutil.copyfile, picture))
+    return artifact
+
+
+def show_trial(trial: optuna.Trial, result: Result, picture: Path, artifacts: Path) -> None:
+    """A trial's scores and its confusion matrix. Before the trial ends, since then it is frozen.
+
+    May be called again for the same trial: then it takes the place of what is there.
+    """
+    artifact = _show_picture(trial, picture, artifacts)
+    scores = result.best.scores
+    parts = "".join(f"| {part} macro F1 | {value:.4f} |\n" for part, value in scores.f1_per_part.items())
+    study_id, trial_id = trial.study._study_id, trial._trial_id
+    save_trial_note(
+        trial.storage,
+        study_id,
+        trial_id,
+        f"{result.keep.capitalize()} at evaluation {result.best.step} of {len(result.history)}"
+        f" ({result.num_planned} planned).\n\n"
+        f"| | |\n|---|---|\n| macro F1 | {scores.macro_f1:.4f} |\n{parts}| accuracy | {scores.accuracy:.4f} |\n"
+        f"| loss | {scores.loss:.4f} |\n\n![confusion matrix]({artifact_path(study_id, trial_id, artifact)})\n",
+    )

@@ -1,0 +1,194 @@
+"""The report's drawings, as SVG: dots with intervals, confusion matrices, learning curves, bars.
+
+Colours are Okabe and Ito's, which the colour-blind tell apart; shape or dashes say the same once more. A drawing of
+340 points can be shrunk to a telephone and still be read.
+
+Shape suffixes: K classes.
+"""
+
+import io
+import re
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure as Drawing
+from matplotlib.ticker import MaxNLocator
+
+from maskcls.labels import CLASS_NAMES
+from maskcls.scoring.intervals import Estimate
+from maskcls.scoring.plots import short_name
+from search.page.blocks import Figure, clipped
+
+BLUE, ORANGE, VERMILION, GREEN, GREY = "#0072B2", "#E69F00", "#D55E00", "#009E73", "#6b6b6b"
+COLOURS = {"better": GREEN, "worse": VERMILION}
+MARKERS = {"better": "^", "worse": "v"}
+WIDTH = 340 / 72
+"""Inches."""
+FONT = 9.5
+LONGEST_LABEL = 30
+"""Letters of a label on one line."""
+LOOK: dict[Any, Any] = {
+    "font.size": FONT,
+    "axes.labelsize": FONT,
+    "xtick.labelsize": FONT,
+    "ytick.labelsize": FONT,
+    "axes.linewidth": 0.8,
+}
+
+
+@dataclass(frozen=True)
+class Dot:
+    """One row: a value and its interval."""
+
+    text: str
+    estimate: Estimate
+    verdict: str = ""
+    """better and worse have a colour and a shape of their own."""
+    is_reference: bool = False
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A trial's scores over its evaluations."""
+
+    trial: int
+    value_by_step: dict[int, float]
+    kind: str
+    """best, baseline, complete or pruned."""
+
+
+@matplotlib.rc_context(LOOK)
+def draw_dots(name: str, dots: Sequence[Dot], axis: str, alt: str, caption: str = "", zero: bool = False) -> Figure:
+    """A dot and its interval a row, the first one on top; ``zero``: differences, with a line at 0; else scores."""
+    labels = [_wrapped(dot.text) for dot in dots]
+    lines = max(label.count("\n") for label in labels) + 1
+    drawing = _drawing(0.55 + (0.14 + 0.16 * lines) * len(dots))
+    axes = drawing.subplots()
+    if zero:
+        axes.axvline(0, color="#333333", linewidth=0.9)
+    for row, dot in enumerate(dots):
+        colour = COLOURS.get(dot.verdict, GREY if dot.is_reference else BLUE)
+        marker = MARKERS.get(dot.verdict, "D" if dot.is_reference else "o")
+        shown = clipped(dot.estimate, -1.0 if zero else 0.0)
+        axes.plot([shown.low, shown.high], [row, row], color=colour, linewidth=2.2, solid_capstyle="butt")
+        axes.plot([dot.estimate.value], [row], marker=marker, color=colour, markersize=7, markeredgecolor="white")
+    axes.set_yticks(range(len(dots)), labels)
+    axes.set_ylim(len(dots) - 0.4, -0.6)
+    axes.set_xlabel(axis)
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+    axes.grid(axis="x", color="#e4e4e4", linewidth=0.8)
+    axes.set_axisbelow(True)
+    _plain(axes)
+    return Figure(name, to_svg(drawing, name), alt, caption)
+
+
+def _wrapped(text: str) -> str:
+    """A label that leaves room for what it labels."""
+    if len(text) <= LONGEST_LABEL:
+        return text
+    return "\n".join(textwrap.wrap(text, LONGEST_LABEL))
+
+
+@matplotlib.rc_context(LOOK)
+def draw_matrix(
+    name: str, value_KK: np.ndarray, text_KK: np.ndarray, task: str, title: str, most: float, is_mistakes: bool
+) -> Figure:
+    """One confusion matrix: row true class, column predicted class; zeros stay empty."""
+    size = len(value_KK)
+    width = 5.6 if size > 3 else 3.4
+    drawing = _drawing(width, width)
+    axes = drawing.subplots()
+    colours = "Oranges" if is_mistakes else "Blues"
+    axes.pcolormesh(value_KK, cmap=colours, vmin=0, vmax=most, edgecolors="white", linewidth=0.5)
+    names = [short_name(found) for found in CLASS_NAMES[task]]
+    font = 7.5 if size > 3 else FONT
+    axes.set_xticks(np.arange(size) + 0.5, names, rotation=90 if size > 3 else 0, fontsize=font)
+    axes.set_yticks(np.arange(size) + 0.5, names, fontsize=font)
+    axes.set(xlabel="predicted", ylabel="true", aspect="equal")
+    axes.invert_yaxis()
+    for row, column in zip(*np.nonzero(text_KK), strict=True):
+        colour = "white" if value_KK[row, column] > 0.55 * most else "black"
+        place = (column + 0.5, row + 0.5)
+        axes.annotate(str(text_KK[row, column]), place, ha="center", va="center", fontsize=font - 0.5, color=colour)
+    if task == "all":
+        for border in (6, 12):  # between the mask states
+            axes.axhline(border, color="#555555", linewidth=0.9)
+            axes.axvline(border, color="#555555", linewidth=0.9)
+    _plain(axes)
+    return Figure(name, to_svg(drawing, name), f"Confusion matrix. {title}.", title, is_dense=size > 3)
+
+
+STYLES: dict[str, dict[str, Any]] = {
+    "pruned": {"color": ORANGE, "linewidth": 1.0, "linestyle": (0, (3, 1.5)), "zorder": 2},
+    "complete": {"color": BLUE, "linewidth": 1.0, "alpha": 0.65, "zorder": 3},
+    "baseline": {"color": "black", "linewidth": 1.8, "linestyle": (0, (1, 1)), "zorder": 4},
+    "best": {"color": BLUE, "linewidth": 2.6, "zorder": 5},
+}
+LEGEND = {"best": "best trial", "baseline": "baseline", "complete": "complete", "pruned": "pruned, at ×"}
+
+
+@matplotlib.rc_context(LOOK)
+def draw_curves(name: str, curves: Sequence[Curve], alt: str, caption: str) -> Figure:
+    """Scores over evaluations; where a pruned trial was stopped there is a cross."""
+    drawing = _drawing(3.4)
+    axes = drawing.subplots()
+    seen: set[str] = set()
+    for curve in sorted(curves, key=lambda curve: list(STYLES).index(curve.kind)):
+        steps = sorted(curve.value_by_step)
+        label = None if curve.kind in seen else LEGEND[curve.kind]
+        values = [curve.value_by_step[step] for step in steps]
+        axes.plot(steps, values, label=label, **STYLES[curve.kind])
+        seen.add(curve.kind)
+        if curve.kind == "pruned":
+            axes.plot(steps[-1:], values[-1:], marker="x", color=VERMILION, markersize=6, markeredgewidth=1.6, zorder=6)
+    axes.set(xlabel="evaluation", ylabel="macro F1")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(color="#e4e4e4", linewidth=0.8)
+    drawing.legend(loc="outside upper center", ncols=4, frameon=False, fontsize=FONT - 1, handlelength=1.8)
+    _plain(axes)
+    return Figure(name, to_svg(drawing, name), alt, caption)
+
+
+@matplotlib.rc_context(LOOK)
+def draw_bars(name: str, values: dict[str, float], alt: str, caption: str) -> Figure:
+    """A bar a name, with its share."""
+    drawing = _drawing(0.3 + 0.3 * len(values))
+    axes = drawing.subplots()
+    axes.barh(list(values), list(values.values()), color=BLUE, height=0.6)
+    for row, value in enumerate(values.values()):
+        axes.annotate(f" {value:.2f}", (value, row), va="center", fontsize=FONT)
+    axes.invert_yaxis()
+    axes.set_xlim(0, max(values.values(), default=1.0) * 1.15 or 1.0)
+    axes.set_xticks([])
+    _plain(axes)
+    axes.spines["bottom"].set_visible(False)
+    return Figure(name, to_svg(drawing, name), alt, caption)
+
+
+def _drawing(height: float, width: float = WIDTH) -> Drawing:
+    return Drawing(figsize=(width, height), layout="constrained")
+
+
+def _plain(axes: Axes) -> None:
+    axes.tick_params(length=0)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color("#bbbbbb")
+
+
+def to_svg(drawing: Drawing, name: str) -> str:
+    """The <svg> element alone; its ids begin with ``name``, so that many stand on one page. The same each time."""
+    written = io.StringIO()
+    FigureCanvasSVG(drawing)  # no pyplot, which keeps every figure
+    with matplotlib.rc_context({"svg.hashsalt": name}):
+        drawing.savefig(written, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    svg = written.getvalue().partition("<svg")[2]
+    svg = re.sub(r'\bid="', f'id="{name}-', svg)
+    svg = re.sub(r'href="#', f'href="#{name}-', svg)
+    return "<svg" + re.sub(r"url\(#", f"url(#{name}-", svg)

@@ -1,0 +1,133 @@
+"""Scores re-weighted to a stated prior (--prior): levels and trials, and which ranks change by it.
+
+Shape suffixes: P people.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from maskcls.scoring.counts import Counts, macro_f1
+from maskcls.scoring.intervals import Estimate, compare
+from maskcls.scoring.reweighting import KEYS, NAMES, effective_people, groups_of, parse_prior, targets
+from maskcls.system.errors import UserError
+from search.page.blocks import Block, Section, Table, Text, number, percent, signed, signed_spread, spread
+from search.page.data import Material
+from search.storage.retention import best_trials
+from search.terminal.progress import describe_values
+
+MOST_TRIALS = 10
+
+
+@dataclass(frozen=True)
+class Row:
+    """A level or a trial, scored as it is and under the prior."""
+
+    name: str
+    counts: tuple[Counts, ...]
+    """Of its runs."""
+    plain: float
+    weighted: Estimate
+    setting: str = ""
+
+
+def check_prior(material: Material) -> None:
+    """Raise UserError for a prior that this study's predictions cannot be weighted to."""
+    if material.options.prior is None:
+        return
+    parse_prior(material.options.prior)
+    if material.task != "all":
+        raise UserError(
+            f"--prior needs a study of all 18 classes; {material.study.study_name} predicts {material.task} alone."
+            " Leave it out."
+        )
+    _ = material.weight_P
+
+
+def prior_section(material: Material) -> Section | None:
+    """None without --prior."""
+    if material.options.prior is None:
+        return None
+    title = "Under another prior"
+    if material.weight_P is None:
+        return Section(title, (Text(material.missing()),))
+    blocks: list[Block] = [Text(_intro(material))]
+    for factor in material.answer.factors:
+        rows = [
+            _row(level.text, level.trials, material, describe_values(level.values))
+            for level in factor.levels
+            if level.trials
+        ]
+        if len(rows) > 1:
+            blocks += [Text(f"{factor.param}: {_ranking(rows, material)}"), _table("level", rows, rows)]
+    every = [
+        _row(f"trial {trial.number}", (trial.number,), material, describe_values(material.values(trial)))
+        for trial in material.shelf.with_predictions(best_trials(material.trials, len(material.trials)))
+    ]
+    if len(every) > 1:
+        shown = sorted(every, key=lambda row: min(_rank(row, every, False), _rank(row, every, True)))[:MOST_TRIALS]
+        blocks += [Text(f"Trials: {_ranking(every, material)}"), _table("trial", shown, every)]
+    return Section(title, tuple(blocks))
+
+
+def _intro(material: Material) -> str:
+    """What was asked for, and what it costs."""
+    assert material.weight_P is not None
+    assert material.after is not None
+    assert material.options.prior is not None
+    shares = parse_prior(material.options.prior)
+    gender_P, age_P = groups_of(material.after.predictions.person_N, material.after.predictions.label_N)
+    told = []
+    for part, class_P in (("gender", gender_P), ("age", age_P)):
+        target = targets(shares, part, class_P)
+        for index, name in enumerate(NAMES[part]):
+            told.append(f"{name} {percent(target[index])} (here {percent(float((class_P == index).mean()))})")
+    named = ", ".join(f"{name} = {shares[name]:g}" for name in KEYS if name in shares)
+    people = effective_people(material.weight_P)
+    return (
+        f"The validation people are weighted so that they look like the stated prior ({named}): {', '.join(told)}. What"
+        f" is not named keeps its proportions. The weights leave as much certainty as {people:.0f} of the"
+        f" {len(material.weight_P)} people would."
+    )
+
+
+def _row(name: str, trials: Sequence[int], material: Material, setting: str) -> Row:
+    counts = tuple(material.shelf.counts(material.trials[number]) for number in trials)
+    assert material.resamples is not None
+    plain = sum(float(macro_f1(*found.sums())) for found in counts) / len(counts)
+    weighted = compare(counts, (), material.resamples, weight_P=material.weight_P)
+    return Row(name, counts, plain, weighted, setting)
+
+
+def _rank(row: Row, rows: Sequence[Row], is_weighted: bool) -> int:
+    """From 1; equals share the better rank."""
+    mine = row.weighted.value if is_weighted else row.plain
+    return 1 + sum((other.weighted.value if is_weighted else other.plain) > mine for other in rows)
+
+
+def _ranking(rows: Sequence[Row], material: Material) -> str:
+    """Does the leader change, and is the lead more than noise?"""
+    first, second = sorted(rows, key=lambda row: -row.weighted.value)[:2]
+    leader = max(rows, key=lambda row: row.plain)
+    moved = [row.name for row in rows if _rank(row, rows, False) != _rank(row, rows, True)]
+    start = (
+        f"{first.name} still leads" if first.name == leader.name else f"{first.name} takes the lead from {leader.name}"
+    )
+    assert material.resamples is not None
+    found = compare(first.counts, second.counts, material.resamples, weight_P=material.weight_P)
+    verdict = "not distinguishable" if found.verdict == "not distinguishable" else "beyond noise"
+    ranks = f"the rank of {len(moved)} of {len(rows)} changes" if moved else "no rank changes"
+    return (
+        f"{start}; {ranks}. Its lead on {second.name} under the prior is {signed(found.value)}"
+        f" ({signed_spread(found)}), {verdict}, for these trained models."
+    )
+
+
+def _table(what: str, shown: Sequence[Row], rows: Sequence[Row]) -> Table:
+    titles = (what, "macro F1", "rank", "macro F1 under the prior", "95 % interval", "rank under the prior", "setting")
+    cells = []
+    for row in sorted(shown, key=lambda row: -row.weighted.value):
+        ranks = _rank(row, rows, False), _rank(row, rows, True)
+        moved = "" if ranks[0] == ranks[1] else (" ▲" if ranks[1] < ranks[0] else " ▼")
+        values = (number(row.plain), str(ranks[0]), number(row.weighted.value), spread(row.weighted))
+        cells.append((row.name, *values, f"{ranks[1]}{moved}", row.setting))
+    return Table(titles, tuple(cells), titles[1:6])

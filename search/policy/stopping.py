@@ -1,0 +1,60 @@
+"""When a study has had enough: trials, epochs, patience; all counted over the stored trials, so over every run."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from optuna.trial import FrozenTrial, TrialState
+
+from search.policy.history import noise
+from search.system.clock import ended_at
+
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a command of search.run asks for."""
+
+    n_trials: int
+    """Complete and pruned trials that the study should reach."""
+    max_epochs: float | None = None
+    """No trial begins once the study's trials have trained for so many epochs together."""
+    patience: int | None = None
+    """No trial begins once so many have ended without a best that is better by more than the noise."""
+
+
+def count_finished(trials: Sequence[FrozenTrial]) -> int:
+    """Complete and pruned trials: what --n-trials counts."""
+    return sum(trial.state in FINISHED for trial in trials)
+
+
+def epochs_spent(trials: Sequence[FrozenTrial], evaluations_per_epoch: int) -> float:
+    """Epochs that all trials trained for, those that failed or go on later included."""
+    return sum(max(trial.intermediate_values, default=0) for trial in trials) / evaluations_per_epoch
+
+
+def trials_since_best(trials: Sequence[FrozenTrial]) -> int:
+    """How many trials have ended since the last one that was better than all before by more than the noise.
+
+    Replicates do not count: they try nothing new.
+    """
+    known = noise(trials)
+    margin = known.deviation if known else 0.0
+    best, since = float("-inf"), 0
+    ended = [trial for trial in trials if trial.state in FINISHED and trial.user_attrs.get("role") != "replicate"]
+    for trial in sorted(ended, key=lambda trial: (ended_at(trial) or 0.0, trial.number)):
+        since += 1
+        if trial.state == TrialState.COMPLETE and trial.value is not None and trial.value > best + margin:
+            best, since = trial.value, 0
+    return since
+
+
+def reached(limits: Limits, trials: Sequence[FrozenTrial], evaluations_per_epoch: int) -> str:
+    """The option whose limit has been reached, in words; empty while the study should go on."""
+    if count_finished(trials) >= limits.n_trials:
+        return f"--n-trials {limits.n_trials}"
+    if limits.max_epochs is not None and epochs_spent(trials, evaluations_per_epoch) >= limits.max_epochs:
+        return f"--max-epochs {limits.max_epochs:g}"
+    if limits.patience is not None and trials_since_best(trials) >= limits.patience:
+        return f"--patience {limits.patience}"
+    return ""

@@ -1,0 +1,165 @@
+"""A stored study that is asked for with a larger space: a wider range goes on in place, another choice as a copy."""
+
+import contextlib
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from maskcls.run.keeper import forget, remove_parts, settle, unsettled
+from maskcls.run.record import DamagedError, read_record
+from maskcls.system.errors import UserError
+from maskcls.system.files import link
+from search.storage.folder import ID, home_of
+from search.storage.notes import artifact_path, save_trial_note, trial_note
+from search.storage.queue import FILES_OF, WORKER
+from search.storage.retention import trial_folder
+from search.study.record import GROWN_FROM, Stored, check_same, read_stored
+from search.study.space import distributions, is_larger, is_wider_range, params_of, values_of
+from search.study.study import Choice, Knob, Study
+
+MOST_COPIES = 5
+"""Tries at the folder of a running trial. Its files are changed for a moment at every evaluation."""
+
+
+def widened(stored: Stored, wanted: Stored) -> Stored:
+    """The stored study with the wider ranges of the wanted one, and with its sampler and pruner.
+
+    Its trials stay comparable: they lie within the wider range too.
+    """
+    there, here = stored.study, wanted.study
+    study = replace(
+        there,
+        scientific=_wider(there.scientific, here.scientific, _is_wider_range),
+        nuisance=_wider(there.nuisance, here.nuisance, _is_wider_range),
+        sampler=here.sampler,
+        pruner=here.pruner,
+        is_stored=True,
+    )
+    return replace(stored, study=study)
+
+
+def _is_wider_range(_: str, there: Knob, here: Knob) -> bool:
+    return is_wider_range(there, here)
+
+
+def _wider(
+    there: Mapping[str, Knob], here: Mapping[str, Knob], is_wider: Callable[[str, Knob, Knob], bool]
+) -> dict[str, Knob]:
+    """``there`` with the knobs of ``here`` that are wider; ``is_wider`` takes a knob's name and the two."""
+    return {
+        name: here[name] if name in here and is_wider(name, knob, here[name]) else knob for name, knob in there.items()
+    }
+
+
+def check_grown(old: Stored, wanted: Stored, name: str) -> None:
+    """Raise UserError unless the trials of ``old``, stored as ``name``, can be trials of ``wanted``."""
+    there, here = old.study, wanted.study
+    study = replace(
+        there,
+        scientific=_wider(there.scientific, here.scientific, is_larger),
+        nuisance=_wider(there.nuisance, here.nuisance, is_larger),
+        is_stored=True,
+    )
+    check_same(replace(old, study=study), wanted, name)
+
+
+def copy_trials(old: optuna.Study, new: optuna.Study, study: Study, runs: Path) -> None:
+    """All trials in their order, so that they keep their numbers, with their notes, artifacts and folders.
+
+    A trial that was running or waiting waits in the copy too.
+    """
+    space, choices = distributions(study.space), _choices(read_stored(old).study.space)
+    notes = old._storage.get_study_system_attrs(old._study_id)
+    begun_in, there, here = old.user_attrs.get(ID), home_of(old, runs), home_of(new, runs)
+    for trial in old.get_trials(deepcopy=False):
+        # in the copy's own words before anything refers to the trial: a note and a picture go by its id
+        params = _renamed(trial.params, choices, study.space)
+        trial_id = new._storage.create_new_trial(new._study_id, _in_space(trial, params, space, begun_in))
+        _copy_note(notes, old, new, trial._trial_id, trial_id)
+        home = trial_folder(there, trial.number)
+        if home.is_dir():
+            _copy_folder(home, trial_folder(here, trial.number), trial.state.is_finished())
+
+
+def _choices(space: Mapping[str, Knob]) -> dict[str, Knob]:
+    return {name: knob for name, knob in space.items() if isinstance(knob, Choice)}
+
+
+def _renamed(params: Mapping[str, Any], old: Mapping[str, Knob], new: Mapping[str, Knob]) -> dict[str, Any]:
+    """The parameters with options as the new study writes them: the database knows an option by how it is written."""
+    known = {name: knob for name, knob in old.items() if name in params}
+    return {**params, **params_of({name: new[name] for name in known}, values_of(known, params))}
+
+
+def _in_space(
+    trial: FrozenTrial, params: dict[str, Any], space: Mapping[str, BaseDistribution], begun_in: str | None
+) -> FrozenTrial:
+    is_over = trial.state.is_finished()
+    for name, found in space.items():  # a Subset's new member was off so far
+        if name not in params and trial.params and getattr(found, "choices", None) == (False, True):
+            params[name] = False
+    return create_trial(
+        state=trial.state if is_over else TrialState.WAITING,
+        values=trial.values if is_over else None,
+        params=params,
+        distributions={name: space[name] for name in params},
+        user_attrs={FILES_OF: begun_in, **trial.user_attrs, WORKER: None},
+        system_attrs=trial.system_attrs,
+        intermediate_values=trial.intermediate_values,
+    )
+
+
+def _copy_note(notes: dict[str, Any], old: optuna.Study, new: optuna.Study, old_id: int, new_id: int) -> None:
+    """The dashboard keeps a trial's note with the study, under the trial's id; pictures are named by ids too."""
+    body = trial_note(notes, old_id)
+    if body:
+        body = body.replace(artifact_path(old._study_id, old_id, ""), artifact_path(new._study_id, new_id, ""))
+        save_trial_note(new._storage, new._study_id, new_id, body)
+
+
+def _copy_folder(source: Path, target: Path, is_over: bool) -> None:
+    """A trial's folder, from which the copy goes on unless the trial is over.
+
+    It may be running, and its files take each other's places meanwhile: the copy has all of one evaluation, or none
+    and begins anew.
+    """
+    for _ in range(MOST_COPIES):
+        shutil.copytree(source, target, copy_function=_link, dirs_exist_ok=True)
+        if is_over or _is_whole(target):
+            break
+        forget(target)
+    remove_parts(target)
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether the files are those of the record; some may have had the names that they are written under."""
+    try:
+        record = read_record(folder)
+    except DamagedError:
+        return False
+    if record is None or record.is_earlier:
+        return True  # nothing is said of the files; the training begins anew, or looks at them itself
+    moves, why = unsettled(folder, record)
+    if not why:
+        settle(folder, record, moves)
+    return not why
+
+
+def _link(source: str, target: str) -> None:
+    """What is there stays, and what has gone meanwhile is left out."""
+    with contextlib.suppress(FileExistsError, FileNotFoundError):
+        link(Path(source), Path(target))
+
+
+def check_is_copy(study: optuna.Study, old: str) -> None:
+    """Raise UserError when --from would write into a study that did not begin as a copy of ``old``."""
+    if study.user_attrs.get(GROWN_FROM) != old:
+        raise UserError(
+            f"--from makes a new study, and {study.study_name!r} is stored already. Give another --name, or no --from."
+        )

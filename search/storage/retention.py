@@ -1,0 +1,38 @@
+"""Which large files of a study stay: the best weights of its best trials, and what running trials go on from."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from optuna.trial import FrozenTrial, TrialState
+
+from maskcls.run.keeper import remove_parts
+from maskcls.run.record import STATE, WEIGHTS
+
+WEIGHTS_DIGEST = "weights_digest"
+"""Trial attribute: SHA-256 of best.safetensors, by which it is seen whether a file is this trial's."""
+
+
+def sweep(trials: Sequence[FrozenTrial], folder: Path, keep: int) -> None:
+    """Remove what is large from the folders of finished trials, but the weights of the best ``keep`` complete ones.
+
+    Predictions, pictures and configs stay for all. Several workers may do it at once.
+    """
+    kept = {trial.number for trial in best_trials(trials, keep)}
+    for trial in trials:
+        if trial.state.is_finished():
+            home = trial_folder(folder, trial.number)
+            (home / STATE).unlink(missing_ok=True)
+            remove_parts(home)
+            if trial.number not in kept:
+                (home / WEIGHTS).unlink(missing_ok=True)
+
+
+def best_trials(trials: Sequence[FrozenTrial], count: int) -> list[FrozenTrial]:
+    """The complete trials with the highest values, the earliest among equals first."""
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE and trial.value is not None]
+    return sorted(complete, key=lambda trial: (-(trial.value or 0.0), trial.number))[:count]
+
+
+def trial_folder(folder: Path, number: int) -> Path:
+    """The folder of a trial in its study's folder; belongs to the number for good."""
+    return folder / f"trial-{number:04d}"

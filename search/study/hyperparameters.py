@@ -1,0 +1,224 @@
+"""The knobs of a study: what each may be, what it then can have, and how it is written down and shown."""
+
+import itertools
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from maskcls.config import KNOBS, canonical, canonical_or_same
+from maskcls.system.errors import UserError, nearest
+from search.study.values import plain
+
+PROBED = (0.5, 0.137, 0.871)
+"""Where in a range, beside its ends, values are tried out when a study is written; none of them is a round number."""
+
+STRETCHES = 4
+"""Levels that a scientific range is divided into."""
+
+
+@dataclass(frozen=True)
+class Float:
+    """Any number from low to high; ``log``: drawn on a logarithmic scale."""
+
+    low: float
+    high: float
+    log: bool = False
+
+
+@dataclass(frozen=True)
+class Int:
+    """Any whole number from low to high, both included."""
+
+    low: int
+    high: int
+    log: bool = False
+
+
+@dataclass(frozen=True, init=False)
+class Choice:
+    """One of the options."""
+
+    options: tuple[Any, ...]
+
+    def __init__(self, *options: Any) -> None:
+        object.__setattr__(self, "options", options)
+
+
+@dataclass(frozen=True, init=False)
+class Subset:
+    """Any subset of the names: each is on or off by itself."""
+
+    names: tuple[str, ...]
+
+    def __init__(self, *names: str) -> None:
+        object.__setattr__(self, "names", names)
+
+
+Knob = Float | Int | Choice | Subset
+
+
+def plain_knob(name: str, knob: Any) -> Any:
+    """A knob of plain values; a value of ``preview`` as itself."""
+    match knob:
+        case Float(low, high, log):
+            return Float(float(_end(name, knob, low)), float(_end(name, knob, high)), _flag(name, log))
+        case Int(low, high, log):
+            ends = (_end(name, knob, low), _end(name, knob, high))
+            if not all(math.isfinite(end) and end == round(end) for end in ends):
+                raise UserError(f"{name}: the ends of an Int are whole numbers, not {knob}.")
+            return Int(int(ends[0]), int(ends[1]), _flag(name, log))
+        case Choice(options) | Subset(options):
+            return type(knob)(*(plain(name, option) for option in options))
+        case _:
+            return plain(name, knob)
+
+
+def _end(name: str, knob: Float | Int, value: Any) -> float:
+    found = plain(name, value)
+    if isinstance(found, bool) or not isinstance(found, int | float):
+        raise UserError(f"{name}: a range goes from one number to another, not {knob}.")
+    return found
+
+
+def _flag(name: str, value: Any) -> bool:
+    found = plain(name, value)
+    if not isinstance(found, bool):
+        raise UserError(f"{name}: log is True or False, not {value!r}.")
+    return found
+
+
+def check_knob(name: str, knob: Knob) -> None:
+    """Raise UserError, naming the knob, for one that TrainConfig has not, or that holds what it cannot have."""
+    if name not in KNOBS:
+        raise UserError(f"No knob named {name!r}.{nearest(name, KNOBS)} There are: {', '.join(KNOBS)}.")
+    match knob:
+        case Float(low, high, log) | Int(low, high, log):
+            if not low < high or (log and low <= 0):
+                raise UserError(f"{name}: a range goes from a lower to a higher value (above 0 if log), not {knob}.")
+            _check_range(name, knob)
+        case Choice(options):
+            if not all(isinstance(option, str | int | float | bool | tuple | list) for option in options):
+                raise UserError(f"{name}: options are numbers, words or tuples of them, not {options!r}.")
+            if len(options) < 2 or len({encode(option) for option in options}) < len(options):
+                raise UserError(f"{name}: a Choice has at least two different options, not {options!r}.")
+            _check_options(name, options)
+        case Subset(names):
+            if not names or len(set(names)) < len(names):
+                raise UserError(f"{name}: a Subset names at least one member, all different, not {names!r}.")
+            canonical(name, names)
+        case _:
+            raise UserError(f"{name} must be a Float, Int, Choice or Subset, not {knob!r}.")
+
+
+def _check_range(name: str, knob: Float | Int) -> None:
+    """Every value of the range is one that the knob can have, by its ends and some in between."""
+    low, high, *between = probed(knob)
+    canonical(name, low)
+    canonical(name, high)
+    for value in between:
+        try:
+            canonical(name, value)
+        except UserError as error:
+            if canonical_or_same(name, round(value)) == round(value):
+                hint = f"{name} takes whole numbers only; write Int({low:g}, {high:g}), not {knob}."
+                raise UserError(hint) from None
+            raise UserError(f"{name} cannot have all values of {knob}: {error}") from None
+
+
+def _check_options(name: str, options: tuple[Any, ...]) -> None:
+    """No level stands there twice in two spellings: half of the trials would ask whether 16 is better than 16."""
+    seen: dict[Any, Any] = {}
+    for option in options:
+        value = canonical(name, option)
+        if value in seen:
+            raise UserError(f"{name}: a Choice has different options, and {seen[value]!r} is the same as {option!r}.")
+        seen[value] = option
+
+
+def probed(knob: Knob) -> list[Any]:
+    """Values to try out: every option, none and all of a Subset, of a range its ends and some in between."""
+    match knob:
+        case Float(low, high, log) | Int(low, high, log):
+            ends = (math.log(low), math.log(high)) if log else (low, high)
+            between = [ends[0] + share * (ends[1] - ends[0]) for share in PROBED]
+            drawn = [math.exp(value) if log else value for value in between]
+            whole = [low + 1, high - 1, *map(round, drawn)]
+            return [low, high, *(whole if isinstance(knob, Int) else drawn)]
+        case Choice(options):
+            return list(options)
+        case Subset(names):
+            return [(), names]
+
+
+def contains(name: str, knob: Knob, value: Any) -> bool:
+    """Whether the knob of this name can take this value, however that is written."""
+    found = canonical_or_same(name, value)
+    match knob:
+        case Float(low, high) | Int(low, high):
+            is_number = isinstance(found, int | float) and math.isfinite(found)
+            return is_number and low <= found <= high and (isinstance(knob, Float) or found == round(found))
+        case Choice(options):
+            return any(found == canonical_or_same(name, option) for option in options)
+        case Subset(names):
+            return isinstance(found, list | tuple) and set(found) <= set(names)
+
+
+def encode(option: Any) -> str | int | float | bool:
+    """An option as the databases and dashboards want it: numbers, booleans and words as they are, else as text."""
+    if isinstance(option, list | tuple):
+        return "+".join(str(item) for item in option) or "none"
+    assert isinstance(option, str | int | float | bool), option
+    return option
+
+
+def describe_option(name: str, option: Any) -> str:
+    """The option in its one form: ``32`` of an image size that is written as (32, 32)."""
+    return str(encode(canonical_or_same(name, option)))
+
+
+def describe_knob(name: str, knob: Knob) -> str:
+    """``1e-05 to 0.003 (log)``, ``0.0 | 0.7``, ``any of gaussian, cutmix``."""
+    match knob:
+        case Float(low, high, log):
+            return f"{low:g} to {high:g}{' (log)' if log else ''}"
+        case Int(low, high, log):
+            return f"{low} to {high}{' (log)' if log else ''}"
+        case Choice(options):
+            return " | ".join(describe_option(name, option) for option in options)
+        case Subset(names):
+            return f"any of {', '.join(names)}"
+
+
+def stretches(knob: Float | Int) -> list[tuple[float, float]]:
+    """The (low, high) of each level of a scientific range, equally long (on its own scale)."""
+    low, high = (math.log(knob.low), math.log(knob.high)) if knob.log else (knob.low, knob.high)
+    edges = [low + (high - low) * index / STRETCHES for index in range(STRETCHES + 1)]
+    if knob.log:
+        edges = [math.exp(edge) for edge in edges]
+    edges[0], edges[-1] = knob.low, knob.high  # not to lose them to rounding
+    if isinstance(knob, Float):
+        return list(itertools.pairwise(edges))
+    starts = sorted({knob.low, *(math.ceil(edge) for edge in edges[1:-1])})
+    return list(zip(starts, [*(start - 1 for start in starts[1:]), knob.high], strict=True))
+
+
+def knob_to_json(knob: Knob) -> dict[str, Any]:
+    """For the stored study."""
+    match knob:
+        case Float(low, high, log) | Int(low, high, log):
+            return {"kind": type(knob).__name__, "low": low, "high": high, "log": log}
+        case Choice(options) | Subset(options):
+            return {"kind": type(knob).__name__, "options": list(options)}
+
+
+def knob_from_json(values: dict[str, Any]) -> Knob:
+    """The inverse of knob_to_json."""
+    match values["kind"]:
+        case "Float":
+            return Float(values["low"], values["high"], values["log"])
+        case "Int":
+            return Int(values["low"], values["high"], values["log"])
+        case "Choice":
+            return Choice(*(tuple(option) if isinstance(option, list) else option for option in values["options"]))
+        case _:
+            return Subset(*values["options"])

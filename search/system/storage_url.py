@@ -1,0 +1,132 @@
+"""The storage's URL: its option, and how it is shown. A URL may hold a password; what is shown of it holds none."""
+
+import re
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import parse_qsl, unquote_plus
+
+import typer
+
+from maskcls.system.errors import UserError
+from maskcls.system.redact import MASK, hide
+
+if TYPE_CHECKING:
+    import sqlalchemy
+
+VARIABLE = "MASKCLS_STORAGE"
+
+EXAMPLE = "Example: sqlite:///runs/studies.db"
+
+StorageOption = Annotated[
+    str | None,
+    typer.Option(envvar=VARIABLE, help="Optuna storage URL. Default: studies.db in the --runs folder."),
+]
+"""Of every command. ``ps`` shows an option to everybody on the machine, and the environment to nobody else."""
+
+HINT = f"The URL is shown without its password: give it by {VARIABLE}, or the password by ~/.pgpass or PGPASSWORD."
+
+SHOWN_KEYS = frozenset(
+    {
+        *("application_name", "cache", "charset", "client_encoding", "connect_timeout", "database", "dbname"),
+        *("gssencmode", "host", "hostaddr", "immutable", "keepalives", "mode", "nolock", "port", "service", "ssl"),
+        *("sslmode", "sslrootcert", "target_session_attrs", "timeout", "unix_socket", "uri", "user"),
+    }
+)
+"""What may be seen of a URL's query. Every other key may hold a secret: password, sslpassword, options, token, ..."""
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9]*(?:\+[A-Za-z0-9_]+)?://)")
+_NAME = re.compile(r"[\w.+-]*")
+_HOST = re.compile(r"(?:[\w.-]|%2[Ff])*|[0-9A-Fa-f:.%]*")
+_VALUE = re.compile(r"[\w.,:/+~-]*")
+
+
+def shown_url(url: str) -> str:
+    """The URL with ``***`` in place of what may be secret; of one that is not quite clear, its scheme alone."""
+    found = _clear(url)
+    if found is None:
+        return f"{_scheme(url)}..."
+    return _with_query(found, [(key, value if _is_shown(key, value) else MASK) for key, value in _query(found)])
+
+
+def url_to_type(url: str) -> tuple[str, bool]:
+    """The URL for a command that is printed, without secrets, and whether it had any.
+
+    One without its password works where the database's own ways (``~/.pgpass``, ``PGPASSWORD``) bring it.
+    """
+    found = _clear(url)
+    if found is None:
+        return f"{_scheme(url) or 'postgresql+psycopg://'}USER@HOST/DATABASE", True
+    shown = [(key, value) for key, value in _query(found) if _is_shown(key, value)]
+    if found.password is None and len(shown) == len(_query(found)):
+        return url, False
+    return _with_query(found._replace(password=None), shown), True
+
+
+def hide_secrets(url: str) -> None:
+    """Let no error text have what is secret in the URL, also where it does not stand as its writer meant."""
+    rest = url.partition("://")[2] or url
+    for text in (rest, rest.partition("?")[0]):  # a password may hold a question mark itself, and a query an @
+        secret = text.rpartition("@")[0].partition(":")[2]
+        for part in (secret, *re.split(r"[@:/?#&=\s]+", secret)):
+            hide(part)
+    for pair in re.split("[?&;]", rest):
+        key, _, value = pair.partition("=")
+        if not _is_shown(key, unquote_plus(value)):
+            hide(value)
+            hide(unquote_plus(value))
+
+
+def check_url(url: str) -> None:
+    """Raise UserError for a URL that cannot be read, or whose password would be taken for the name of a machine."""
+    parsed = _parsed(url)
+    if parsed is not None and (_is_sqlite(parsed) or f"{parsed.host or ''}{parsed.database or ''}".count("@") == 0):
+        return
+    raise UserError(
+        f"The storage {shown_url(url)} cannot be opened: it is no URL of a database. In a user's name and a password"
+        f" each of @ : / ? # % has to be percent-encoded (@ is %40). {EXAMPLE}, or postgresql+psycopg://USER@HOST/DATABASE."
+    )
+
+
+def _scheme(url: str) -> str:
+    found = _SCHEME.match(url)
+    return found[1] if found else ""
+
+
+def _parsed(url: str) -> "sqlalchemy.URL | None":
+    import sqlalchemy
+
+    try:
+        return sqlalchemy.make_url(url)
+    except Exception:  # a port that is no number is a ValueError, and who knows what else
+        return None
+
+
+def _is_sqlite(parsed: "sqlalchemy.URL") -> bool:
+    return parsed.drivername.partition("+")[0] == "sqlite"
+
+
+def _clear(url: str) -> "sqlalchemy.URL | None":
+    """The parsed URL when each of its parts is what its place says; None on any doubt."""
+    parsed = _parsed(url)
+    if parsed is None or not _SCHEME.match(url) or not all(_NAME.fullmatch(key) for key in parsed.query):
+        return None
+    path = parsed.database or ""
+    if _is_sqlite(parsed):
+        is_clear = not parsed.username and not parsed.host and not re.search(":.*@", path) and path.isprintable()
+    else:
+        is_clear = bool(
+            _NAME.fullmatch(parsed.username or "") and _HOST.fullmatch(parsed.host or "") and _NAME.fullmatch(path)
+        )
+    return parsed if is_clear else None
+
+
+def _query(parsed: "sqlalchemy.URL") -> list[tuple[str, str]]:
+    return parse_qsl(parsed.render_as_string().partition("?")[2], keep_blank_values=True)
+
+
+def _is_shown(key: str, value: str) -> bool:
+    return key in SHOWN_KEYS and bool(_VALUE.fullmatch(value))
+
+
+def _with_query(parsed: "sqlalchemy.URL", query: list[tuple[str, str]]) -> str:
+    shown = "&".join(f"{key}={value}" for key, value in query)
+    return parsed.set(query={}).render_as_string() + (f"?{shown}" if shown else "")

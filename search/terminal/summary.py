@@ -1,0 +1,133 @@
+"""What a study came to so far: its levels, its best trial beside the baseline, the answer, what to type next."""
+
+from contextlib import suppress
+from pathlib import Path
+from statistics import fmean
+
+import optuna
+from optuna.trial import FrozenTrial
+
+from maskcls.scoring.intervals import Estimate
+from maskcls.system.console import say
+from search.answer.answer import Answer, FactorAnswer, Winner
+from search.answer.evidence import answer_of
+from search.answer.notes import show_study
+from search.answer.wording import chosen_from, decisive, difference, left_out_sentences, verdict_of
+from search.database.connect import default_url
+from search.policy.history import incumbent, values_of_runs
+from search.policy.savings import savings
+from search.policy.stopping import FINISHED
+from search.storage.retention import best_trials
+from search.study.record import Stored
+from search.study.space import values_of
+from search.system.shell import place_words, quoted, storage_words
+from search.system.storage_url import VARIABLE, url_to_type
+from search.terminal.progress import describe_values, duration
+
+
+def summarise(study: optuna.Study, stored: Stored, runs: Path, storage_url: str | None) -> None:
+    """Print it, and put the answer into the study's note in the dashboard."""
+    trials = study.get_trials(deepcopy=False, states=FINISHED)
+    best = next(iter(best_trials(trials, 1)), None)
+    if best is None:
+        say("No trial is complete yet.")
+        return
+    answer = answer_of(study, stored, runs)
+    for factor in answer.factors:
+        _show_factor(factor)
+    _show_trial("best", best, stored)
+    leading = incumbent(trials)
+    if len(leading) > 1:
+        values = describe_values(values_of(stored.study.space, leading[0].params))
+        mean = fmean(values_of_runs(leading))
+        say(f"leads     mean of {len(leading)} runs: macro F1 {mean:.4f}  {values}")
+    baseline = next((trial for trial in trials if trial.user_attrs.get("role") == "baseline"), None)
+    if baseline is not None and baseline.number != best.number:
+        _show_trial("baseline", baseline, stored)
+    if answer.noise is not None:
+        say(f"noise     {answer.noise.describe()}")
+    if answer.winner is not None:
+        _show_winner(answer, answer.winner)
+    for sentence in left_out_sentences(answer):
+        say(sentence)
+    _show_pruning(trials)
+    say()
+    for sentence in answer.sentences:
+        say(sentence)
+    say()
+    with suppress(optuna.exceptions.StorageInternalError):  # a full disk ended the study, and that is said elsewhere
+        show_study(study, stored, " ".join(answer.sentences))
+    _show_next(study.study_name, runs, storage_url)
+
+
+def _show_winner(answer: Answer, winner: Winner) -> None:
+    """What the best trial is worth, and how it stands to the baseline: never the answer to a question."""
+    say(
+        f"chosen    from {chosen_from(answer, winner)} by the people who judge it: macro F1"
+        f" {winner.corrected:.4f} is to be expected on others"
+    )
+    against = winner.against_baseline
+    if against is not None:
+        say(f"          against the baseline {difference(decisive(against))}: {verdict_of(against)}")
+
+
+def _show_factor(factor: FactorAnswer) -> None:
+    """Each level's share of the trials, its best, and the difference from the reference."""
+    reference = factor.levels[factor.reference]
+    say(f"{factor.param}: each level at its best, with 95 % intervals")
+    for level in factor.levels:
+        score = _score(level.score) if level.score is not None else "-" if level.best is None else f"{level.best:.4f}"
+        told = "the reference" if level is reference else ""
+        if level.against is not None:
+            told = f"{difference(decisive(level.against))}: {verdict_of(level.against)}"
+        elif level.left_out:
+            told = "not compared: its predictions are left out"
+        counts = f"{level.complete} complete, {level.pruned} pruned"
+        say(f"  {level.text:28s} {score:23s}  {counts:22s}  {told}".rstrip())
+
+
+def _score(found: Estimate) -> str:
+    return f"{found.value:.4f} ({max(0.0, found.low):.3f} to {min(1.0, found.high):.3f})"
+
+
+def _show_trial(role: str, trial: FrozenTrial, stored: Stored) -> None:
+    values = describe_values(values_of(stored.study.space, trial.params))
+    parts = "".join(
+        f"  {part} {trial.user_attrs[f'f1_{part}']:.4f}"
+        for part in ("mask", "gender", "age")
+        if f"f1_{part}" in trial.user_attrs
+    )
+    say(f"{role:9s} trial {trial.number}: macro F1 {_show(trial.value)}{parts}  {values}")
+
+
+def _show(value: float | None) -> str:
+    return "none, it diverged" if value is None else f"{value:.4f}"
+
+
+def _show_pruning(trials: list[FrozenTrial]) -> None:
+    """How much of the training that was planned did not have to be done, and what that would have taken."""
+    saved = savings(trials)
+    if saved.pruned:
+        say(
+            f"Pruning stopped {saved.pruned} of {saved.finished} trials and saved {saved.share:.0%} of the training,"
+            f" about {duration(saved.seconds)}."
+        )
+
+
+def _show_next(name: str, runs: Path, storage_url: str | None) -> None:
+    where, study = place_words(runs, storage_url), quoted(name)
+    say("Next:")
+    say(f"  python -m search.report --study {study}{where}")
+    say(f"  python -m search.confirm --study {study}{where}")
+    say(f"  python -m search.export --study {study} -o best.toml{where}")
+    say(f"  python -m search.dashboard{where}")
+    say(f"  optuna-dashboard {_url_word(runs, storage_url)} --artifact-dir {quoted(runs / 'artifacts')}")
+    if hint := storage_words(storage_url)[1]:
+        say(hint)
+
+
+def _url_word(runs: Path, storage_url: str | None) -> str:
+    """The URL as a word of a command; one from the environment stays there."""
+    if storage_url and not storage_words(storage_url)[0]:
+        return f'"${VARIABLE}"'
+    return quoted(url_to_type(storage_url or default_url(runs))[0])

@@ -1,0 +1,80 @@
+"""A worker's heart: it says, in the database and to the supervisor, that the training moves; not that it exists."""
+
+import faulthandler
+import os
+import threading
+import time
+from collections.abc import Callable
+
+from optuna.storages import RDBStorage
+
+from maskcls.system.console import say
+from maskcls.system.errors import one_line
+from maskcls.system.liveness import beats
+from search.database.connect import HEARTBEAT_SECONDS
+from search.worker.events import Teller
+
+WRITE_SECONDS = 1
+"""How long a heartbeat's way into the database is looked after."""
+
+
+class Heart(threading.Thread):
+    """Looks at the pulse from time to time.
+
+    While it moves the supervisor hears "moves". The database hears of the trial until the pulse has stood still for
+    ``stall`` seconds; from then on whoever looks may take the trial. A worker that hangs is ended by its supervisor,
+    and ends itself when that is gone, or stuck as well.
+    """
+
+    def __init__(self, teller: Teller, stall: float, is_alone: Callable[[], bool]) -> None:
+        super().__init__(daemon=True)
+        self.teller, self.stall, self.is_alone = teller, stall, is_alone
+        self.every = min(HEARTBEAT_SECONDS, stall / 4)
+        self.storage: RDBStorage | None = None
+        self.trial_id: int | None = None
+        self.writer: threading.Thread | None = None
+        self.seen, self.still = beats(), 0.0
+
+    def hold(self, trial_id: int | None) -> None:
+        """The trial that runs from now on."""
+        self.trial_id = trial_id
+
+    def run(self) -> None:
+        """Beat until the process ends."""
+        looked = time.monotonic()
+        while True:
+            time.sleep(self.every)
+            now = time.monotonic()
+            # a process that was stopped for hours has not stood still so long by its own doing
+            self.look(min(now - looked, 2 * self.every))
+            looked = now
+
+    def look(self, seconds: float) -> None:
+        """``seconds``: since the last look."""
+        seen = beats()
+        if seen != self.seen:
+            self.seen, self.still = seen, 0.0
+            self.teller.tell("moves")
+        else:
+            self.still += seconds
+        if self.still < self.stall:
+            self._beat()
+        elif self.is_alone() or self.still >= 2 * self.stall:
+            say(f"nothing has moved for {self.still:.0f} s, and no supervisor ends it: this process does")
+            faulthandler.dump_traceback()
+            os._exit(1)
+
+    def _beat(self) -> None:
+        """In a thread of its own: a database that is away may take minutes, and the supervisor hears meanwhile."""
+        trial_id = self.trial_id
+        if self.storage is None or trial_id is None or (self.writer is not None and self.writer.is_alive()):
+            return
+        self.writer = threading.Thread(target=self._record, args=(self.storage, trial_id), daemon=True)
+        self.writer.start()
+        self.writer.join(WRITE_SECONDS)
+
+    def _record(self, storage: RDBStorage, trial_id: int) -> None:
+        try:
+            storage.record_heartbeat(trial_id)
+        except Exception as error:  # a database that is out of reach for a while is no reason to end
+            say(f"no heartbeat: {one_line(error)}")

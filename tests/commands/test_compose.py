@@ -1,0 +1,356 @@
+"""search.compose on toy predictions: the best trio by scikit-learn's F1, what is told of noise, what is refused."""
+
+import hashlib
+import itertools
+import os
+import re
+import tomllib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from optuna.trial import create_trial
+from sklearn.metrics import f1_score
+
+import search.compose
+import search.terminal.composition
+from maskcls.labels import CLASS_NAMES, NUM_CLASSES, PARTS, encode, part_of
+from maskcls.model.composite import read_members, within
+from maskcls.scoring.counts import count
+from maskcls.scoring.predictions import Predictions
+from search.answer.combinations import Trios, candidates
+from search.database.connect import create_study, default_url, open_storage
+from search.study.record import ID, KEY, Stored
+from search.study.space import distributions
+from tests.helpers.search import TOY_STUDY, complain
+from tests.helpers.training import run
+
+PEOPLE = 60
+PERSON = np.repeat([f"{number:06d}_x_y_30" for number in range(PEOPLE)], 7)
+PATH = np.array([f"images/{person}/{photo % 7}.jpg" for photo, person in enumerate(PERSON)])
+LABEL = encode(
+    np.tile([0, 0, 0, 0, 0, 1, 2], PEOPLE),
+    np.repeat(np.arange(PEOPLE) % 2, 7),
+    np.repeat(np.arange(PEOPLE) // 2 % 3, 7),
+)
+
+
+def store(
+    runs: Path,
+    name: str,
+    task: str,
+    predicted: Sequence[np.ndarray],
+    split: str = "0123abcd",
+    photos: slice = slice(None),
+    digest: str = "",
+    **more: object,
+) -> None:
+    """A study whose trials, complete, have said these classes of the task, of all photos or some."""
+    study = replace(TOY_STUDY, fixed={**TOY_STUDY.fixed, "task": task})
+    stored = Stored(study, "synthetic", split, {"source": "scratch"}, "scratch", "auto", False, 0)
+    made = create_study(open_storage(default_url(runs), create=True), name, {KEY: {**stored.to_json(), **more}})
+    true_N = part_of(LABEL, task)[photos]
+    for number, said_N in enumerate(predicted):
+        predicted_N = said_N[photos]
+        value = float(f1_score(true_N, predicted_N, average="macro", zero_division=0))
+        params = {"drop_rate": 0.0, "lr": 1e-2}
+        facts = {"weights_digest": digest} if digest else {}
+        made.add_trial(
+            create_trial(value=value, params=params, distributions=distributions(study.space), user_attrs=facts)
+        )
+        folder = runs / name / f"trial-{number:04d}"
+        folder.mkdir(parents=True)
+        (folder / "config.toml").write_text(f'task = "{task}"\n')
+        (folder / "best.safetensors").write_bytes(b"weights")
+        log_prob_NK = np.log(np.eye(len(CLASS_NAMES[task]), dtype=np.float32)[predicted_N] + 0.01)
+        Predictions(PATH[photos], PERSON[photos], true_N, log_prob_NK).save(folder / "valid.npz")
+
+
+def wrong(task: str, share: float, seed: int) -> np.ndarray:
+    """The truth, but for a share of the photos."""
+    rng = np.random.default_rng(seed)
+    true_N, size = part_of(LABEL, task), len(CLASS_NAMES[task])
+    return np.where(rng.random(len(LABEL)) < share, rng.integers(size, size=len(LABEL)), true_N)
+
+
+SAID = {
+    "mask": [wrong("mask", share, seed) for seed, share in enumerate((0.1, 0.05, 0.2))],
+    "gender": [wrong("gender", share, 10 + seed) for seed, share in enumerate((0.1, 0.1))],
+    "age": [wrong("age", share, 20 + seed) for seed, share in enumerate((0.3, 0.2, 0.2, 0.4))],
+}
+
+
+@pytest.fixture(autouse=True)
+def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the correction; the tests need it roughly."""
+    monkeypatch.setattr(search.terminal.composition, "MOST_LOOKS", 0)
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    """Three studies of a part, and none of all 18 classes."""
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    for part, said in SAID.items():
+        store(folder, f"{part}s", part, said)
+    return folder
+
+
+def words(runs: Path, **changed: str) -> list[str]:
+    options = {"mask": "masks", "gender": "genders", "age": "ages", "out": f"{runs.parent}/best.toml", **changed}
+    return [word for name, value in options.items() for word in (f"--{name}", value)] + ["--runs", str(runs)]
+
+
+def compose(runs: Path, capsys: pytest.CaptureFixture[str], **changed: str) -> tuple[str, dict]:
+    """What is printed, and what is written."""
+    capsys.readouterr()
+    status = run(search.compose.main, *words(runs, **changed))
+    printed = capsys.readouterr()
+    assert status == 0, printed.err
+    return printed.out, tomllib.loads((runs.parent / "best.toml").read_text())
+
+
+def f1_of(trio: Sequence[int]) -> float:
+    """By scikit-learn, on the composed labels."""
+    parts = (SAID[part][number] for part, number in zip(PARTS, trio, strict=True))
+    predicted_N = encode(*parts)
+    return float(
+        f1_score(LABEL, predicted_N, labels=range(NUM_CLASSES), average="macro", zero_division=0)  # type: ignore[arg-type]
+    )
+
+
+def test_the_trio_is_the_best_of_all_by_scikit_learns_f1(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    every = list(itertools.product(range(3), range(2), range(4)))
+    best = max(every, key=f1_of)
+    printed, written = compose(runs, capsys)
+    assert [written["origin"][part]["trial"] for part in PARTS] == list(best)
+    assert written["origin"]["value"] == pytest.approx(f1_of(best), abs=1e-12)
+    assert f"macro F1 {f1_of(best):.4f} (95 % interval" in printed
+    assert "best of 24 trios (3 x 2 x 4), judged by 60 people, 420 photos (split 0123abcd)" in printed
+    for part, number in zip(PARTS, best, strict=True):
+        f1 = f1_score(part_of(LABEL, part), SAID[part][number], average="macro")
+        assert f"trial {number} of {part}s: macro F1 of {part} {f1:.4f}" in printed
+    assert written["origin"]["corrected"] < written["origin"]["value"]
+    assert f"{written['origin']['corrected']:.4f} once corrected for being the best of 24" in printed
+
+
+def test_among_equal_trios_the_earliest_trials_win(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    for part, said in SAID.items():
+        store(runs, f"{part}s", part, [said[0], said[1], said[1]])
+    _, written = compose(runs, capsys)
+    assert all(written["origin"][part]["trial"] < 2 for part in PARTS)
+
+
+def test_the_fast_counts_are_those_of_counts_count(runs: Path) -> None:
+    storage = open_storage(default_url(runs), create=False)
+    trios = Trios({part: candidates(storage, f"{part}s", part, runs) for part in PARTS})
+    assert np.array_equal(trios.label_N, LABEL)
+    for index, trio in enumerate(itertools.product(*(SAID[part] for part in PARTS))):
+        ours, theirs = trios[index], count(PERSON, LABEL, encode(*trio))
+        for name in ("person_P", "kind_P", "true_PK", "predicted_PK", "hit_PK"):
+            assert np.array_equal(getattr(ours, name), getattr(theirs, name))
+    assert len(list(trios)) == len(trios) == 24
+
+
+def test_a_model_of_all_classes_answers_with_the_most_likely_part(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prob_K = np.zeros(18)
+    prob_K[[0, 6, 9]] = 0.4, 0.3, 0.3  # the most likely class is worn, the most likely mask state incorrect
+    assert np.exp(within(np.log(prob_K[None] + 1e-9), "all", "mask"))[0] == pytest.approx([0.4, 0.6, 0], abs=1e-6)
+    store(runs, "whole", "all", [LABEL])
+    _, written = compose(runs, capsys, age="whole")
+    assert written["origin"]["age"] == {"study": "whole", "trial": 0, "macro_f1": 1.0}
+    assert written["compose"]["age"] == "best.parts/age-whole-trial-0000"
+
+
+def test_a_trio_that_is_much_better_is_called_better(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store(runs, "whole", "all", [wrong("all", 0.8, 1), wrong("all", 0.6, 2), wrong("all", 0.9, 3)])
+    printed, written = compose(runs, capsys)
+    single = next(line for line in printed.splitlines() if line.startswith("single"))
+    assert "trial 1 of whole: macro F1" in single
+    assert "best of 3" in single
+    measured, fair = (
+        [float(number) for number in re.findall(r"[-+]\d\.\d{3}", line)]
+        for line in printed.splitlines()
+        if line.endswith("as measured") or "once corrected: " in line
+    )
+    assert "once corrected: the trio is better" in printed
+    assert written["origin"]["gain"]["verdict"] == "better"
+    assert measured[0] == pytest.approx(written["origin"]["value"] - written["origin"]["single"]["macro_f1"], abs=6e-4)
+    assert 0 < fair[1] < fair[0] <= measured[0]
+    assert "would be seen four times in five" in printed
+    assert "the trio was chosen among 24 by the same people" in printed
+
+
+def test_a_difference_within_noise_is_not_distinguishable(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = [encode(*(SAID[part][number] for part in PARTS)) for number in (0, 1)]
+    store(runs, "whole", "all", said)
+    store(runs, "elsewhere", "all", [LABEL], split="ffff")
+    store(runs, "confirmed", "all", [LABEL], confirmation={"of": "whole"})
+    printed, written = compose(runs, capsys)
+    assert "trial 1 of whole" in printed  # not the perfect ones that others judged
+    assert "once corrected: not distinguishable" in printed
+    printed, written = compose(runs, capsys, against="whole:0")
+    assert written["origin"]["single"]["trial"] == 0
+    assert written["origin"]["single"]["macro_f1"] == pytest.approx(f1_of((0, 0, 0)))
+
+
+def test_without_a_single_model_it_says_how_to_make_one(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store(runs, "elsewhere", "all", [LABEL], split="ffff")
+    printed, written = compose(runs, capsys)
+    assert "the gain is unknown. Make one: python -m search.run --study recipe" in printed
+    assert "single" not in written["origin"]
+
+
+@pytest.mark.parametrize("name", ["../odd", "n" * 300, "taken"])
+def test_a_study_without_a_folder_of_its_own_is_in_nobodys_way(
+    runs: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    store(runs, "whole", "all", [LABEL])
+    store(runs, "other", "all", [LABEL])
+    storage = open_storage(default_url(runs), create=False)
+    attributes = storage.get_study_user_attrs(storage.get_study_id_from_name("other"))
+    odd = create_study(storage, name, {**attributes, ID: "feed"})
+    odd.add_trial(create_trial(value=1.0, params={}, distributions={}))
+    (runs / "taken").mkdir()
+    (runs / "taken" / "study.json").write_text('{"id": "beef", "study": "taken", "storage": "elsewhere.db"}')
+    printed, _ = compose(runs, capsys)
+    assert "single    trial 0 of whole: macro F1" in printed
+
+
+def test_behind_a_link_the_models_lie_beside_the_file_itself(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models, link = tmp_path / "models", tmp_path / "link.toml"
+    models.mkdir()
+    link.symlink_to("models/target.toml")
+    capsys.readouterr()
+    assert run(search.compose.main, *words(runs, out=str(link))) == 0
+    told = capsys.readouterr().out
+    assert f"{models}/target.toml: the three models lie in {models}/target.parts; keep both together" in told
+    assert {path.name for path in models.iterdir()} == {"target.toml", "target.parts"}
+    assert not (tmp_path / "link.parts").exists()
+    for name in (link, models / "target.toml"):
+        assert [member.part for member in read_members(name)] == list(PARTS)
+    assert run(search.compose.main, *words(runs, out=str(link))) == 0  # again, by the link
+    assert len(list((models / "target.parts").iterdir())) == 3
+
+
+def test_models_that_were_once_written_beside_the_link_are_found(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    compose(runs, capsys)
+    (tmp_path / "models").mkdir()
+    (tmp_path / "best.toml").rename(tmp_path / "models" / "target.toml")
+    (tmp_path / "best.toml").symlink_to("models/target.toml")
+    assert [member.folder.parent for member in read_members(tmp_path / "best.toml")] == [tmp_path / "best.parts"] * 3
+
+
+@pytest.mark.parametrize("leads_to", ["/dev/null", "/dev/stdout", "a pipe"])
+def test_models_do_not_lie_beside_a_device(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], leads_to: str
+) -> None:
+    out = tmp_path / "out.toml"
+    if leads_to == "a pipe":
+        os.mkfifo(out)
+    else:
+        out.symlink_to(leads_to)
+    told = complain(monkeypatch, capsys, search.compose.main, *words(runs, out=str(out)))
+    assert f"{out} is a device or a pipe, and other files are to lie beside it; name a file by --out." in told
+
+
+def test_a_better_trio_takes_the_place_of_the_old_one(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    compose(runs, capsys)
+    (runs.parent / "best.parts" / "mine.txt").write_text("mine")
+    store(runs, "better", "mask", [part_of(LABEL, "mask")])
+    _, written = compose(runs, capsys, mask="better")
+    assert written["compose"]["mask"] == "best.parts/mask-better-trial-0000"
+    names = {path.name for path in (runs.parent / "best.parts").iterdir()}
+    assert names == {*(value.split("/")[1] for value in written["compose"].values()), "mine.txt"}
+    for folder in written["compose"].values():
+        assert {path.name for path in (runs.parent / folder).iterdir()} == {
+            "config.toml",
+            "best.safetensors",
+            "valid.npz",
+        }
+
+
+@pytest.fixture(scope="module")
+def spoilt(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Those three studies, and others that cannot be joined with them."""
+    runs = tmp_path_factory.mktemp("spoilt") / "runs"
+    runs.mkdir()
+    for part, said in SAID.items():
+        store(runs, f"{part}s", part, said[:1])
+    age = SAID["age"][:1]
+    store(runs, "elsewhere", "age", age, split="ffff")
+    store(runs, "confirmed", "age", age, confirmation={"of": "ages"})
+    store(runs, "gone", "age", age)
+    store(runs, "fewer", "age", age, photos=slice(7, None))
+    store(runs, "empty", "age", [])
+    store(runs, "whole", "all", [LABEL])
+    store(runs, "other", "all", [LABEL], split="ffff")
+    (runs / "gone" / "trial-0000" / "best.safetensors").unlink()
+    return runs
+
+
+@pytest.mark.parametrize(
+    ("changed", "hint"),
+    [
+        ({"mask": "maskes"}, "No study named 'maskes' is stored. Nearest: masks"),
+        ({"mask": "genders"}, "--mask takes a study of mask or of all 18 classes; study 'genders' predicts gender."),
+        ({"age": "elsewhere"}, "study 'masks' has split 0123abcd and 'elsewhere' ffff"),
+        ({"age": "fewer"}, "trial 0 of masks (420 photos) and trial 0 of fewer (413 photos) differ"),
+        ({"age": "gone"}, "No complete trial of study 'gone' has its weights"),
+        ({"age": "empty"}, "Study 'empty' has no complete trial yet"),
+        ({"age": "confirmed"}, "'confirmed' is the confirmation of study 'ages'"),
+        ({"against": "ages:0"}, "--against takes a trial with all 18 classes; study 'ages' predicts age alone."),
+        ({"against": "whole"}, "--against takes STUDY:TRIAL, for example recipe:7, not 'whole'."),
+        ({"against": "whole:7"}, "Trial 7 of study 'whole' has no predictions"),
+        ({"against": "other:0"}, "study 'masks' has split 0123abcd and 'other' ffff"),
+        ({"out": "best.yaml"}, "--out is a TOML file, for example best.toml, not best.yaml."),
+        ({"out": "absent/best.toml"}, "There is no folder absent to write best.toml into."),
+    ],
+)
+def test_what_cannot_be_composed_is_one_line(
+    spoilt: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    changed: dict[str, str],
+    hint: str,
+) -> None:
+    assert hint in complain(monkeypatch, capsys, search.compose.main, *words(spoilt, **changed))
+    assert not (spoilt.parent / "best.toml").exists()
+    assert not (spoilt.parent / "best.parts").exists()
+
+
+def test_weights_that_a_trial_did_not_write_are_refused(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    right, other = (hashlib.sha256(content).hexdigest() for content in (b"weights", b"other"))
+    store(runs, "right", "age", SAID["age"][:1], digest=right)
+    store(runs, "other", "age", SAID["age"][:1], digest=other)
+    told = complain(monkeypatch, capsys, search.compose.main, *words(runs, age="other"))
+    assert "best.safetensors is not the file that trial 0 of other wrote" in told
+    assert run(search.compose.main, *words(runs, age="right")) == 0
+
+
+def test_predictions_of_another_trial_are_no_candidates(runs: Path) -> None:
+    first, second = (runs / "ages" / f"trial-000{number}" / "valid.npz" for number in (0, 1))
+    first.write_bytes(second.read_bytes())
+    storage = open_storage(default_url(runs), create=False)
+    assert [one.trial.number for one in candidates(storage, "ages", "age", runs)] == [1, 2, 3]
+
+
+def test_what_a_user_has_put_beside_the_models_stays(runs: Path) -> None:
+    own = runs.parent / "best.parts" / "mask-own"
+    own.mkdir(parents=True)
+    (own / "precious").touch()
+    assert run(search.compose.main, *words(runs)) == 0
+    assert run(search.compose.main, *words(runs)) == 0
+    assert (own / "precious").exists()

@@ -1,0 +1,185 @@
+"""The service as its users have it: processes that are interrupted, killed and started again."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from optuna.trial import FrozenTrial, TrialState
+
+import search.run
+from maskcls.config import load_config
+from maskcls.data.dataset import load_dataset, read_table
+from maskcls.scoring.metrics import Scores
+from maskcls.training.loop import fit
+from search.storage.retention import trial_folder
+from search.system.processes import is_gone
+from tests.helpers.processes import end, read_until, wait_for, worker_of
+from tests.helpers.search import MINE, Place, succeed
+from tests.helpers.training import heed_signals
+
+SLOW = MINE.replace('"epochs": 2', '"epochs": 20')
+"""Long enough to be interrupted: twenty evaluations."""
+
+
+@pytest.fixture
+def place(tmp_path: Path, synthetic_folder: Path) -> Place:
+    """With the slow study."""
+    (tmp_path / "mine.py").write_text(SLOW)
+    return Place(tmp_path, synthetic_folder)
+
+
+def undisturbed(place: Place, trial: FrozenTrial) -> dict[int, float]:
+    """The curve of a run of the trial's config that nobody interrupts."""
+    config, _ = load_config(trial_folder(place.folder / "runs" / "mine", trial.number) / "config.toml")
+    data = load_dataset(read_table(place.data, config), config, place.folder / "runs" / "cache")
+    curve: dict[int, float] = {}
+
+    def note(step: int, scores: Scores) -> bool:
+        curve[step] = scores.macro_f1
+        return step < max(trial.intermediate_values)
+
+    fit(config, data, note, device=torch.device("cpu"))
+    return curve
+
+
+def test_whoever_is_stopped_or_killed_the_trial_ends_where_it_would_have(place: Place) -> None:
+    # Ctrl-C: the evaluation is finished, the trial goes back into the queue
+    process = place.start("--n-trials", "1")
+    read_until(process, "evaluation 2 of 20")
+    process.send_signal(signal.SIGINT)
+    told, status = end(process)
+    assert status == 130
+    assert "Stopped by Ctrl-C at 0 of 1 trials. The same command goes on." in told
+    (trial,) = place.trials()
+    assert trial.state == TrialState.WAITING
+    asked_at = len(trial.intermediate_values)
+    assert 2 <= asked_at < 20
+
+    # kill -9 of the supervisor: its worker notices, and ends in the same way
+    process = place.start("--n-trials", "1")
+    read_until(process, f"evaluation {asked_at + 2} of 20")
+    worker = worker_of(place.trials()[0])
+    process.kill()
+    end(process)
+    wait_for(lambda: is_gone(worker) is True)
+    (trial,) = place.trials()
+    assert trial.state == TrialState.WAITING
+    known = dict(trial.intermediate_values)
+    assert asked_at + 2 <= len(known) < 20
+
+    # kill -9 of the worker: another one takes its place and goes on
+    process = place.start("--n-trials", "1")
+    read_until(process, f"evaluation {len(known) + 2} of 20")
+    os.kill(worker_of(place.trials()[0])["pid"], signal.SIGKILL)
+    told, status = end(process)
+    assert "its worker died (SIGKILL)" in told
+    assert status == 0
+
+    (trial,) = place.trials()
+    assert (trial.number, trial.state) == (0, TrialState.COMPLETE)
+    assert known.items() <= trial.intermediate_values.items()
+    assert trial.intermediate_values == undisturbed(place, trial)
+    assert trial.value == max(trial.intermediate_values.values())
+    assert trial.user_attrs["interruptions"] == 3
+    assert "failures" not in trial.user_attrs
+
+
+def test_killed_all_together_nothing_counts_as_running(place: Place, capfd: pytest.CaptureFixture[str]) -> None:
+    process = place.start("--n-trials", "1")
+    read_until(process, "evaluation 2 of 20")
+    os.kill(worker_of(place.trials()[0])["pid"], signal.SIGSTOP)  # so that it cannot end by itself
+    process.kill()
+    os.kill(worker_of(place.trials()[0])["pid"], signal.SIGKILL)
+    end(process)
+    assert place.trials()[0].state == TrialState.RUNNING
+    succeed(search.run.main, *place.command, "--n-trials", "1")
+    assert "Cut off earlier, and going on from the last evaluation: trial 0." in capfd.readouterr().out
+    assert place.trials()[0].state == TrialState.COMPLETE
+
+
+def ignoring(*numbers: int) -> Callable[[], None]:
+    """As ``nohup`` starts a command, or a shell one in the background."""
+
+    def ready() -> None:
+        heed_signals()
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
+
+    return ready
+
+
+def test_a_signal_that_was_ignored_before_stays_ignored(place: Place) -> None:
+    ignored = (signal.SIGHUP, signal.SIGINT)
+    process = place.start("--n-trials", "1", ready=ignoring(*ignored))
+    read_until(process, "evaluation 2 of 20")
+    for number in ignored:
+        process.send_signal(number)
+        os.kill(worker_of(place.trials()[0])["pid"], number)
+    told, status = end(process)
+    assert (status, place.trials()[0].state) == (0, TrialState.COMPLETE)
+    assert "Stopped" not in told
+
+
+@pytest.mark.parametrize("ignored", [(), (signal.SIGINT,)])
+def test_a_second_signal_stops_at_once(place: Place, ignored: tuple[int, ...]) -> None:
+    process = place.start("--n-trials", "1", ready=ignoring(*ignored))
+    read_until(process, "evaluation 1 of 20")
+    worker = worker_of(place.trials()[0])
+    os.kill(worker["pid"], signal.SIGSTOP)  # a worker that would not get to its next evaluation
+    process.send_signal(signal.SIGTERM)
+    read_until(process, "once more to stop at once")
+    process.send_signal(signal.SIGTERM)
+    os.kill(worker["pid"], signal.SIGCONT)
+    told, status = end(process)
+    assert status == 130
+    assert "Stopped by SIGTERM" in told
+    assert is_gone(worker)
+    assert place.trials()[0].state == TrialState.WAITING
+
+
+def test_two_commands_with_two_workers_each_share_the_work(tmp_path: Path, synthetic_folder: Path) -> None:
+    (tmp_path / "mine.py").write_text(MINE)
+    place = Place(tmp_path, synthetic_folder)
+    processes = [place.start("--n-trials", "7", "--workers", "2", "--force") for _ in range(2)]
+    ends = [end(process) for process in processes]
+    assert [status for _, status in ends] == [0, 0], ends
+    trials = place.trials()
+    assert [trial.number for trial in trials] == list(range(7))
+    assert all(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in trials)
+    slots = {(worker_of(trial)["pid"]) for trial in trials}
+    assert len(slots) >= 2
+    logs = (tmp_path / "runs" / "mine" / "logs").glob("*.log")
+    assert sorted(path.name for path in logs) == ["cpu.0.log", "cpu.1.log"]
+
+
+def test_a_time_limit_stops_it_and_the_same_command_goes_on(place: Place) -> None:
+    told, status = end(place.start("--n-trials", "1", "--timeout", "0"))
+    assert status == 0
+    assert "Stopped by --timeout at 0 of 1 trials. The same command goes on." in told
+    assert all(trial.state == TrialState.WAITING for trial in place.trials())
+    succeed(search.run.main, *place.command, "--n-trials", "1")
+    assert [trial.state for trial in place.trials()] == [TrialState.COMPLETE]
+
+
+def test_a_limit_of_epochs_is_counted_over_all_commands(tmp_path: Path, synthetic_folder: Path) -> None:
+    (tmp_path / "mine.py").write_text(MINE)
+    place = Place(tmp_path, synthetic_folder)
+    for limit, expected in (("3", 2), ("3", 2), ("5", 3)):
+        told, status = end(place.start("--n-trials", "9", "--max-epochs", limit))
+        assert status == 0
+        assert f"--max-epochs {limit} is reached" in told
+        assert len(place.trials()) == expected
+
+
+def test_the_supervisor_loads_neither_torch_nor_timm() -> None:
+    modules = "search.run, search.supervisor.supervisor, search.supervisor.slots, search.storage.copying"
+    script = f"import sys, {modules}; print(sorted(sys.modules))"
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert "'torch'" not in told
+    assert "'timm'" not in told
+    assert "'optuna'" in told

@@ -1,0 +1,240 @@
+"""maskcls.train and maskcls.evaluate from end to end, and --help of all three commands."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from maskcls.config import change, load_config, save_config
+from maskcls.data.dataset import Dataset, Table
+from maskcls.evaluate import _show
+from maskcls.evaluate import main as evaluate
+from maskcls.scoring.metrics import score
+from maskcls.scoring.predictions import Predictions
+from maskcls.train import main as train
+from maskcls.training.loop import DivergedError, Run, fit
+from tests.helpers.training import CPU, REAL_PHOTOS, TINY, make_folder, needs_real_photos, run
+
+
+def best_f1(trained: Path) -> float:
+    written = json.loads((trained / "history.json").read_text())
+    return max(entry["scores"]["macro_f1"] for entry in written["evaluations"])
+
+
+def printed_f1(text: str) -> float:
+    (found,) = re.findall(r"macro F1 (0\.\d+)  accuracy", text)
+    return float(found)
+
+
+def test_train_writes_what_fit_gives(trained: Path, synthetic_table: Table, synthetic_data: Dataset) -> None:
+    config, origin = load_config(trained / "config.toml")
+    assert config == TINY
+    assert (origin["split"], origin["weights"]) == (synthetic_table.hash, {"source": "scratch"})
+    assert best_f1(trained) == fit(TINY, synthetic_data, device=CPU).best.scores.macro_f1
+    names = {"config.toml", "best.safetensors", "valid.npz", "history.json", "confusion.png"}
+    assert {path.name for path in trained.iterdir()} == names
+
+
+def test_train_with_its_own_config_gives_the_same_again(
+    trained: Path, synthetic_folder: Path, synthetic_cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, origin = load_config(trained / "config.toml")
+    save_config(tmp_path / "exported.toml", config, {**origin, "value": best_f1(trained), "trial": 7, "study": "s"})
+    command = ["--config", tmp_path / "exported.toml", "--data", synthetic_folder, "-o", tmp_path / "again"]
+    command += ["--runs", synthetic_cache.parent]
+    assert run(train, *command) == 0
+    assert "Trial 7 of s had" in (printed := capsys.readouterr().out)
+    assert ": the same." in printed
+    assert (tmp_path / "again" / "best.safetensors").read_bytes() == (trained / "best.safetensors").read_bytes()
+    assert run(train, *command) == 0
+    assert "holds this run already." in (printed := capsys.readouterr().out)
+    assert ": the same." in printed
+    assert run(train, *command, "--set", "lr=0.02") == 2
+    assert "holds another run: lr is 0.01 there and 0.02 now" in capsys.readouterr().err
+
+
+def test_evaluate_reproduces_the_score_of_the_people_held_out(
+    trained: Path, synthetic_folder: Path, synthetic_cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["--model", trained, "--data", synthetic_folder, "--runs", synthetic_cache.parent, "-o", tmp_path]
+    assert run(evaluate, *command) == 0
+    printed = capsys.readouterr().out
+    assert "scoring the people held out" in printed
+    assert printed_f1(printed) == best_f1(trained)
+    ours, theirs = Predictions.load(tmp_path / "predictions.npz"), Predictions.load(trained / "valid.npz")
+    assert (ours.path_N == theirs.path_N).all()
+    assert np.abs(ours.log_prob_NK - theirs.log_prob_NK).max() < 1e-4
+    assert (tmp_path / "confusion.png").exists()
+
+
+def test_evaluate_scores_all_people_when_asked_or_when_they_are_others(
+    trained: Path, synthetic_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    others = tmp_path / "others"
+    shutil.copytree(synthetic_folder, others)
+    (others / "train.csv").unlink()
+    shutil.rmtree(sorted((others / "images").iterdir())[0])
+    for folder, options, photos in ((synthetic_folder, ["--people", "all"], 420), (others, [], 413)):
+        out = tmp_path / str(photos)
+        command = ["--model", trained, "--data", folder, "--runs", tmp_path / "runs", "-o", out, *options]
+        assert run(evaluate, *command) == 0
+        stored = Predictions.load(out / "predictions.npz")
+        assert len(stored.label_N) == photos
+        assert printed_f1(capsys.readouterr().out) == score(stored.log_prob_NK, stored.label_N, "all").macro_f1
+    assert run(evaluate, "--model", trained, "--data", others, "--people", "valid", "--runs", tmp_path / "runs") == 2
+    assert "nobody there was held out" in capsys.readouterr().err
+
+
+def test_evaluate_takes_a_folder_too_small_to_split(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make_folder(tmp_path / "one", ["000001_female_Asian_45"])
+    assert run(evaluate, "--model", trained, "--data", folder, "--runs", tmp_path) == 0
+    told = capsys.readouterr().out
+    assert "(7 photos of 1 people)" in told
+    assert "Label fixes of the shipped list not applied: none of its 12 people is here." in told
+    assert "NO PHOTO OF: worn, male, under 30; worn, male, 30 to 59" in told
+
+
+def test_the_mean_over_the_classes_that_are_here_stands_beside_macro_f1(capsys: pytest.CaptureFixture[str]) -> None:
+    label_N = np.array([0, 3, 12])
+    certain_NK = np.log(np.eye(18)[label_N] + 1e-9)
+    _show(Predictions(np.array(["a", "b", "c"]), np.array(["p", "q", "r"]), label_N, certain_NK), "all")
+    told = capsys.readouterr().out
+    assert "and 10 more. Their F1 counts 0; the mean over the 3 classes here is 1.0000." in told
+    assert f"macro F1 {3 / 18!r}"[:15] in told
+
+
+def test_train_says_what_was_mended_and_which_classes_nobody_judges(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cells = [f"{gender}_Asian_{age}" for gender in ("male", "female") for age in (20, 40, 60)] * 2
+    folder = make_folder(tmp_path / "few", [f"{number:06d}_{cell}" for number, cell in enumerate(cells[:-1])])
+    first = sorted(path.name for path in (folder / "images").iterdir())[0]
+    (tmp_path / "fixes.csv").write_text(f"person,photo,gender,age,mask\n{first},normal,,,worn\n")
+    save_config(tmp_path / "tiny.toml", change(TINY, epochs=1), {})
+    words = ("--config", tmp_path / "tiny.toml", "--data", folder, "-o", tmp_path / "my model", "--runs", tmp_path)
+    assert run(train, *words, "--weights", "scratch", "--label-fixes", tmp_path / "fixes.csv") == 0
+    told = capsys.readouterr().out
+    assert f"1 label mended by {tmp_path / 'fixes.csv'}." in told
+    (line,) = (line for line in told.splitlines() if line.startswith("NO VALIDATION PHOTO OF: "))
+    assert "incorrect, female, 60 and over" in line
+    assert f"python -m maskcls.predict --model '{tmp_path / 'my model'}' --images DIR" in told
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--set", "lr=fast"], "lr must be a valid number"),
+        (["--set", "drop_out=0.5"], "No knob named 'drop_out'. Nearest: drop_rate"),
+        (["--set", "people=3"], "Training needs photos of every class"),
+        (["--set", "backbone=test_effnet"], "timm has no backbone named 'test_effnet'"),
+        (["--set", "backbone=xception"], "Today it is legacy_xception: use that."),
+        (["--set", "backbone=local-dir:/models/x"], "one of timm's own names"),
+        (["--config", "absent.toml"], "There is no config file absent.toml"),
+        (["--data", "absent"], "There is no folder absent"),
+        (["--weights", "absent"], "there is no folder absent"),
+        (["--weights", "pretrained", "--set", "backbone=test_vit"], "Pretrained weights must be had and cannot"),
+        (["--device", "cuda:99"], "There is no device cuda:99"),
+        (["--label-fixes", "absent.csv"], "There is no file absent.csv"),
+        (["--config", "edited.toml"], "[origin] value must be a number, not 'high'"),
+        (["-o", "study/out"], "study/out lies in a study's folder"),
+    ],
+)
+def test_train_refuses_in_one_line_before_it_begins(
+    synthetic_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    options: list[str],
+    says: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_config(Path("edited.toml"), TINY, {"value": "high"})
+    Path("study").mkdir()
+    Path("study", "study.json").write_text("{}", encoding="utf-8")
+    out = tmp_path / "out"
+    assert run(train, "--data", synthetic_folder, "-o", out, "--runs", tmp_path, *options) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: ")
+    assert printed.count("\n") == 1
+    assert says in printed
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (
+            DivergedError("training loss nan after 3 of 9 steps"),
+            "diverged: training loss nan after 3 of 9 steps. Lower lr",
+        ),
+        (
+            torch.OutOfMemoryError("CUDA out of memory"),
+            "does not hold a training step of test_efficientnet in its smallest",
+        ),
+    ],
+)
+def test_a_training_that_cannot_end_well_ends_in_one_line(
+    error: Exception,
+    says: str,
+    synthetic_folder: Path,
+    synthetic_cache: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def step(self: Run, number: int) -> torch.Tensor:
+        if number == 5:  # in the second epoch
+            raise error
+        return self.targets.chance_loss * torch.ones(())
+
+    monkeypatch.setattr(Run, "step", step)
+    save_config(tmp_path / "tiny.toml", change(TINY, micro_batch=2, batch_size=100), {})
+    command = ["--config", tmp_path / "tiny.toml", "--data", synthetic_folder, "-o", tmp_path / "out"]
+    command += ["--weights", "scratch", "--runs", synthetic_cache.parent]
+    assert run(train, *command) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("error: ")
+    assert told.count("\n") == 1
+    assert says in told
+    assert run(train, *command) == 2  # nothing there looks finished
+    assert "holds this run already" not in capsys.readouterr().out
+
+
+HELP = """
+import runpy, sys, time
+sys.argv = ["command", "--help"]
+try:
+    runpy.run_module("MODULE", run_name="__main__")
+except SystemExit as end:
+    status = end.code
+heavy = [name for name in ("torch", "timm", "torchvision", "pandas", "sklearn", "matplotlib") if name in sys.modules]
+print("REPORT", status, time.process_time(), heavy)
+"""
+
+
+@pytest.mark.parametrize("module", ["maskcls.train", "maskcls.predict", "maskcls.evaluate"])
+def test_help_is_quick_and_imports_nothing_heavy(module: str) -> None:
+    program = HELP.replace("MODULE", module)
+    output = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert "--device" in output
+    _, status, seconds, heavy = output.splitlines()[-1].split(maxsplit=3)
+    assert (status, heavy) == ("0", "[]")
+    assert float(seconds) < 1
+
+
+@needs_real_photos
+def test_real_photos_train_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = change(TINY, people=90, epochs=1)
+    save_config(tmp_path / "tiny.toml", config, {})
+    options = ["--config", tmp_path / "tiny.toml", "--weights", "scratch", "--runs", tmp_path]
+    assert run(train, "--data", REAL_PHOTOS / "train", "-o", tmp_path / "out", *options) == 0
+    assert "photos of" in capsys.readouterr().out
+    assert 0 < best_f1(tmp_path / "out") < 1

@@ -1,0 +1,135 @@
+"""A study without training: hand-made trials whose predictions, on the drawn photos, are right as often as is said."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.trial import TrialState
+
+from maskcls.config import change
+from maskcls.data.dataset import Table, read_table
+from maskcls.scoring.metrics import score
+from maskcls.scoring.predictions import Predictions
+from search.answer.evidence import answer_of
+from search.database.connect import create_study, default_url, open_storage
+from search.page.data import Material, Options
+from search.storage.retention import trial_folder
+from search.study.record import KEY, Stored
+from search.study.space import distributions
+from tests.helpers.search import TOY_STUDY
+from tests.helpers.training import TINY
+
+VERSIONS = {"python": "3.11", "torch": "2.11"}
+
+
+@dataclass(frozen=True)
+class Played:
+    """A stored study, and where its things are."""
+
+    study: optuna.Study
+    stored: Stored
+    runs: Path
+    photos: Path
+
+    def material(self, **options: Any) -> Material:
+        """What the report is made from."""
+        answer = answer_of(self.study, self.stored, self.runs)
+        return Material(self.study, self.stored, answer, Options(self.runs, **options))
+
+
+def make_study(runs: Path, photos: Path, *, name: str = "toy", trials: bool = True) -> Played:
+    """A dozen complete trials, two pruned ones, one that diverged and one that runs."""
+    config = change(TINY, valid_share=0.4)
+    table = read_table(photos, config)
+    asked = replace(TOY_STUDY, fixed={**TOY_STUDY.fixed, "valid_share": 0.4})
+    stored = Stored(asked, str(photos), table.hash, {"source": "scratch"}, "scratch", "auto", False, 0)
+    facts = {"question": asked.question, "commit": "0123abcd", "versions": VERSIONS, KEY: stored.to_json()}
+    study = create_study(open_storage(default_url(runs), create=True), name, facts)
+    played = Played(study, stored, runs, photos)
+    if trials:
+        _play(played, table)
+    return played
+
+
+def _play(played: Played, table: Table) -> None:
+    complete(played, table, 0, 0.0, 1e-2, role="baseline", right=0.45)
+    complete(played, table, 1, 0.5, 1e-2, right=0.88)
+    pruned(played, table, 2, 0.0, 5e-2)
+    for number in range(3, 9):
+        complete(played, table, number, 0.5 * (number % 2), 1e-3 * number, right=0.25 + 0.02 * number)
+    complete(played, table, 9, 0.5, 1e-2, role="replicate", seed=9, right=0.72)
+    complete(played, table, 10, 0.0, 1e-2, role="replicate", seed=10, right=0.5)
+    pruned(played, table, 11, 0.5, 6e-2)
+    add(played, TrialState.PRUNED, None, 0.5, 9e-2, {}, {"failure_kind": "diverged", "error": "not finite"})
+    complete(played, table, 13, 0.0, 2e-3, right=0.3)
+    add(played, TrialState.RUNNING, None, 0.0, 3e-3, {1: 0.1}, {})
+
+
+def complete(
+    played: Played, table: Table, number: int, drop_rate: float, lr: float, *, right: float, **attributes: Any
+) -> None:
+    value = predict(played, table, number, right)
+    curve = {step: value * step / 4 for step in range(1, 5)}
+    facts = {**ended(number, evaluations=4), **value_facts(played, number), **attributes}
+    add(played, TrialState.COMPLETE, value, drop_rate, lr, curve, facts)
+
+
+def pruned(played: Played, table: Table, number: int, drop_rate: float, lr: float) -> None:
+    value = predict(played, table, number, 0.2)
+    add(played, TrialState.PRUNED, value, drop_rate, lr, {1: value / 2, 2: value}, ended(number, evaluations=2))
+
+
+def add(
+    played: Played,
+    state: TrialState,
+    value: float | None,
+    drop_rate: float,
+    lr: float,
+    curve: dict[int, float],
+    facts: dict[str, Any],
+) -> None:
+    played.study.add_trial(
+        optuna.trial.create_trial(
+            state=state,
+            value=value,
+            params={"drop_rate": drop_rate, "lr": lr},
+            distributions=distributions(played.stored.study.space),
+            intermediate_values=curve,
+            user_attrs=facts,
+        )
+    )
+
+
+def ended(number: int, evaluations: int) -> dict[str, Any]:
+    """What a trial writes down at its end."""
+    speed = {"photos_per_second": 100.0, "peak_gib": 1.5}
+    seconds = 10.0 * evaluations + number
+    return {"evaluations": evaluations, "evaluations_planned": 4, "seconds": seconds, "device": "cpu, 2 cores", **speed}
+
+
+def predict(played: Played, table: Table, number: int, right: float) -> float:
+    """Write the trial's valid.npz: each photo right with this probability, else of some other age; returns macro F1."""
+    rng = np.random.default_rng(number)
+    side = table.photos[table.photos["split"] == "valid"]
+    label_N = side["label"].to_numpy().astype(np.int64)
+    other_N = label_N - label_N % 3 + (label_N + rng.integers(1, 3, len(label_N))) % 3
+    other_N = np.where(rng.random(len(label_N)) < 0.3, rng.integers(18, size=len(label_N)), other_N)
+    called_N = np.where(rng.random(len(label_N)) < right, label_N, other_N)
+    sure_N = rng.uniform(0.4, 0.99, len(label_N))
+    prob_NK = np.repeat(((1 - sure_N) / 17)[:, None], 18, axis=1)
+    prob_NK[np.arange(len(label_N)), called_N] = sure_N
+    folder = trial_folder(played.runs / played.study.study_name, number)
+    folder.mkdir(parents=True, exist_ok=True)
+    names = (side[column].to_numpy(dtype=str) for column in ("path", "person"))
+    Predictions(*names, label_N, np.log(prob_NK).astype(np.float32)).save(folder / "valid.npz")
+    return score(np.log(prob_NK).astype(np.float32), label_N, "all").macro_f1
+
+
+def value_facts(played: Played, number: int) -> dict[str, Any]:
+    """The scores that a trial writes down."""
+    found = Predictions.load(trial_folder(played.runs / played.study.study_name, number) / "valid.npz")
+    scores = score(found.log_prob_NK, found.label_N, "all")
+    parts = {f"f1_{part}": value for part, value in scores.f1_per_part.items()}
+    return {**parts, "accuracy": scores.accuracy, "loss": scores.loss}

@@ -1,0 +1,337 @@
+"""The cache of decoded photos: right, made once, made anew when anything it was made of changes, never half."""
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from maskcls.config import change
+from maskcls.data.cache import Cache, load_cache
+from maskcls.data.checksums import checksums
+from maskcls.data.dataset import load_dataset, read_table
+from maskcls.data.photos import list_photos
+from maskcls.images.decode import decode_photo
+from maskcls.system.errors import UserError
+from tests.helpers.training import SIX_CELLS, TINY, make_folder
+
+SIZE, WHOLE = (20, 16), (1.0, 1.0)
+
+
+class Photos:
+    """A folder of 42 photos, and the cache of it."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.folder = make_folder(tmp_path / "photos")
+        self.paths = list_photos(self.folder)["path"].tolist()
+        self.cache_dir = tmp_path / "cache"
+        self.decoded = 0
+
+    def load(self, size: tuple[int, int] = SIZE, crop: tuple[float, float] = WHOLE) -> Cache:
+        return load_cache(self.folder, self.paths, size, crop, self.cache_dir, self._tick)
+
+    def _tick(self) -> None:
+        self.decoded += 1
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Photos:
+    return Photos(tmp_path)
+
+
+@pytest.mark.parametrize(("size", "crop"), [((20, 16), (1.0, 1.0)), ((16, 40), (0.8, 0.6))])
+def test_rows_equal_the_decoded_photos(photos: Photos, size: tuple[int, int], crop: tuple[float, float]) -> None:
+    image_NCHW = photos.load(size, crop).image_NCHW
+    assert image_NCHW.dtype == np.uint8
+    assert image_NCHW.shape == (42, 3, *size)
+    for path, image_CHW in zip(photos.paths, image_NCHW, strict=True):
+        assert (image_CHW == decode_photo(photos.folder / path, size, crop).numpy()).all()
+
+
+def test_photos_are_decoded_once(photos: Photos, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = photos.load()
+    monkeypatch.setattr("maskcls.images.decode.decode_photo", lambda *_: pytest.fail("decoded again"))
+    second = photos.load()
+    assert photos.decoded == 42
+    assert (first.was_built, second.was_built) == (True, False)
+    assert (first.image_NCHW == second.image_NCHW).all()
+
+
+def touch(photos: Photos) -> None:
+    path = photos.folder / photos.paths[7]
+    os.utime(path, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns + 1_000_000))
+
+
+def lengthen(photos: Photos) -> None:
+    path = photos.folder / photos.paths[7]
+    times = (path.stat().st_atime_ns, path.stat().st_mtime_ns)
+    path.write_bytes(path.read_bytes() + b"\0")
+    os.utime(path, ns=times)
+
+
+def put_another_back(photos: Photos) -> None:
+    """Another photo of the same size in bytes, under the old one's time, as ``rsync -a`` brings it back."""
+    path = photos.folder / photos.paths[7]
+    times = (path.stat().st_atime_ns, path.stat().st_mtime_ns)
+    path.write_bytes(path.read_bytes()[:-2] + b"\xff\xd9")
+    os.utime(path, ns=times)
+
+
+CHANGES: dict[str, Callable[[Photos], None]] = {
+    "time of change": touch,
+    "bytes": lengthen,
+    "neither size nor time": put_another_back,
+    "order": lambda photos: photos.paths.reverse(),
+    "one photo less": lambda photos: photos.paths.remove(photos.paths[3]),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_changed_photos_make_another_cache(photos: Photos, what: str) -> None:
+    photos.load()
+    CHANGES[what](photos)
+    assert photos.load().was_built
+
+
+def test_other_sizes_and_crops_are_other_caches(photos: Photos) -> None:
+    caches = [photos.load(), photos.load((16, 20)), photos.load(crop=(0.9, 1.0)), photos.load(crop=(1.0, 0.9))]
+    assert all(cache.was_built for cache in caches)
+    assert not photos.load().was_built  # the first is still there
+
+
+def test_other_decoder_makes_another_cache(photos: Photos, monkeypatch: pytest.MonkeyPatch) -> None:
+    photos.load()
+    monkeypatch.setattr("maskcls.data.cache.DECODER", "another")
+    assert photos.load().was_built
+
+
+def test_writing_to_the_photos_does_not_reach_the_file(photos: Photos) -> None:
+    before = photos.load().image_NCHW.copy()
+    photos.load().image_NCHW[:] = 0
+    assert (photos.load().image_NCHW == before).all()
+
+
+CHILD = """
+import sys, time
+from pathlib import Path
+from maskcls.data.cache import load_cache
+folder, cache_dir, paths_file, marker, seconds = sys.argv[1:]
+paths = Path(paths_file).read_text().split("\\n")
+def tick():
+    with open(marker, "a") as file:
+        file.write(".")
+    time.sleep(float(seconds))
+print(load_cache(Path(folder), paths, (20, 16), (1.0, 1.0), Path(cache_dir), tick).was_built)
+"""
+
+
+def start_child(photos: Photos, tmp_path: Path, seconds: float, marker: str = "marker") -> subprocess.Popen[str]:
+    """Another process that loads the cache, ``seconds`` a photo; ``marker`` grows by a byte with each of them."""
+    (tmp_path / "paths").write_text("\n".join(photos.paths))
+    arguments = [photos.folder, photos.cache_dir, tmp_path / "paths", tmp_path / marker, seconds]
+    return subprocess.Popen([sys.executable, "-c", CHILD, *map(str, arguments)], stdout=subprocess.PIPE, text=True)
+
+
+def wait_for(marker: Path, size: int) -> None:
+    deadline = time.monotonic() + 60
+    while not (marker.exists() and marker.stat().st_size >= size):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_killed_while_building_leaves_no_half_cache(photos: Photos, tmp_path: Path) -> None:
+    child = start_child(photos, tmp_path, seconds=1)
+    wait_for(tmp_path / "marker", 2)
+    child.send_signal(signal.SIGKILL)
+    child.communicate()
+    assert [path.suffix for path in photos.cache_dir.iterdir() if path.suffix in (".npy", ".json")] == []
+    cache = photos.load()
+    assert cache.was_built
+    assert (cache.image_NCHW[41] == decode_photo(photos.folder / photos.paths[41], SIZE).numpy()).all()
+    assert not list(photos.cache_dir.glob("*.part"))
+
+
+def test_who_asks_while_another_process_builds_waits_and_gets_the_same(photos: Photos, tmp_path: Path) -> None:
+    child = start_child(photos, tmp_path, seconds=0.03)
+    wait_for(tmp_path / "marker", 2)
+    cache = photos.load()
+    assert (tmp_path / "marker").stat().st_size == 42
+    assert photos.decoded == 0
+    assert not cache.was_built
+    assert child.communicate(timeout=60)[0].strip() == "True"
+    assert (cache.image_NCHW[41] == decode_photo(photos.folder / photos.paths[41], SIZE).numpy()).all()
+
+
+def test_unreadable_photos_are_an_error_or_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    people = [f"{number}{person}" for number in range(5) for person in SIX_CELLS]
+    folder = make_folder(tmp_path / "photos", people)
+    for number, name in enumerate(people[:25]):
+        path = folder / "images" / name / "mask1.jpg"
+        path.write_bytes(path.read_bytes()[:100] if number % 2 else b"")
+    broken = sorted(f"images/{name}/mask1.jpg" for name in people[:25])
+    config = change(TINY, image_size=16)
+    table = read_table(folder, config)
+    for _ in range(2):  # the second time from the cache
+        with pytest.raises(UserError) as caught:
+            load_dataset(table, config, tmp_path / "cache")
+        text = str(caught.value)
+        assert text.startswith("25 photos in ")
+        assert all(path in text for path in broken[:20])
+        assert f"{broken[19]} (" in text
+        assert " and 5 more." in text
+        assert "--skip-unreadable" in text
+    data = load_dataset(table, config, tmp_path / "cache", skip_unreadable=True)
+    assert "Left out 25 photos" in capsys.readouterr().out
+    kept = [*data.train.path_N, *data.valid.path_N]
+    assert sorted(kept) == sorted(set(table.photos["path"]) - set(broken))
+    for side in (data.train, data.valid):
+        for row, path in zip(side.row_N[:10], side.path_N[:10], strict=True):
+            assert (data.image_NCHW[row] == decode_photo(folder / path, (16, 16)).numpy()).all()
+
+
+def test_file_beside_the_cache_says_what_it_was_made_of(photos: Photos) -> None:
+    photos.load(crop=(0.5, 1.0))
+    (facts,) = photos.cache_dir.glob("*.json")
+    told = json.loads(facts.read_text())
+    assert (told["photos"], told["image_size"], told["crop"]) == (42, [20, 16], [0.5, 1.0])
+    assert told["folder"] == str(photos.folder)
+
+
+def cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) * 2 // 3] ^= 4
+    path.write_bytes(content)
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "empty": lambda path: path.write_bytes(b""),
+    "cut": cut,
+    "garbage": lambda path: path.write_bytes(b"\x93garbage" * 40),
+    "of another shape": lambda path: np.save(path.open("wb"), np.zeros((42, 3, 8, 8), np.uint8)),
+    "of another kind": lambda path: path.write_text("[1, 2]"),
+    "flipped": flip,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("ending", [".npy", ".json"])
+def test_damaged_cache_is_made_anew_and_that_is_said(
+    photos: Photos, ending: str, damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = photos.load().image_NCHW.copy()
+    (path,) = photos.cache_dir.glob(f"*{ending}")
+    content = path.read_bytes()
+    capsys.readouterr()
+    DAMAGES[damage](path)
+    mended = photos.load()
+    said = capsys.readouterr().out
+    assert mended.was_built
+    assert path.read_bytes() == content
+    assert (mended.image_NCHW == whole).all()
+    assert said.count("is damaged") == 1
+    assert said.count("\n") <= 1
+    assert not photos.load().was_built
+
+
+def test_one_file_without_the_other_is_no_cache(photos: Photos, capsys: pytest.CaptureFixture[str]) -> None:
+    for ending in (".npy", ".json"):
+        photos.load()
+        next(photos.cache_dir.glob(f"*{ending}")).unlink()
+        assert photos.load().was_built
+    assert capsys.readouterr().out == ""
+
+
+def test_all_of_a_cache_is_read_once_a_process(photos: Photos, monkeypatch: pytest.MonkeyPatch) -> None:
+    photos.load()
+    read: list[int] = []
+
+    def counted(image_NCHW: np.ndarray) -> list[int]:
+        read.append(1)
+        return checksums(image_NCHW)
+
+    monkeypatch.setattr("maskcls.data.checksums._seen", set())
+    monkeypatch.setattr("maskcls.data.checksums.checksums", counted)
+    photos.load()
+    photos.load()
+    assert len(read) == 1
+
+
+def test_two_machines_without_a_common_lock_each_see_whole_photos(
+    photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("maskcls.data.cache.hold", lambda _: contextlib.nullcontext())  # as flock of a folder is on NFS
+    child = start_child(photos, tmp_path, seconds=0.02)
+    wait_for(tmp_path / "marker", 2)
+    cache = photos.load()
+    assert cache.was_built
+    assert child.communicate(timeout=60)[0].strip() == "True"
+    for image_CHW, path in zip(cache.image_NCHW, photos.paths, strict=True):
+        assert (image_CHW == decode_photo(photos.folder / path, SIZE).numpy()).all()
+    assert not photos.load().was_built
+    assert not list(photos.cache_dir.glob("*.part"))
+
+
+def test_a_photo_that_cannot_be_opened_now_is_tried_again(photos: Photos, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = Path.read_bytes
+
+    def read_bytes(path: Path) -> bytes:
+        if path.name == "mask3.jpg":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    with pytest.raises(UserError, match=r"6 photos .* could not be opened: .*mask3.jpg \(Input/output error\)"):
+        photos.load()
+    assert [path.name for path in photos.cache_dir.iterdir()] == [".lock"]
+    monkeypatch.setattr(Path, "read_bytes", read)
+    assert photos.load().unreadable == ()
+
+
+def test_damage_is_remembered_with_its_reason(photos: Photos) -> None:
+    (photos.folder / photos.paths[5]).write_bytes(b"BM and more")
+    (first,) = photos.load().unreadable
+    again = photos.load()
+    assert again.unreadable == (first,)
+    assert not again.was_built
+    assert "BMP" in first.reason
+
+
+@pytest.mark.parametrize(("where", "mode"), [("", 0o700), ("images", 0o700), ("photo", 0o600), ("", 0o755)])
+def test_caches_are_as_private_as_their_photos(tmp_path: Path, where: str, mode: int) -> None:
+    mine = [path for path in (tmp_path, *tmp_path.parents) if path.name.startswith(("pytest-", "popen-", "test_"))]
+    for parent in mine:
+        parent.chmod(0o755)  # pytest makes them private
+    photos = Photos(tmp_path)
+    (photos.folder / (photos.paths[0] if where == "photo" else where)).chmod(mode)
+    before = os.umask(0o022)
+    try:
+        photos.load()
+    finally:
+        os.umask(before)
+    expected = 0o644 if mode == 0o755 else 0o600
+    kept = [path for path in photos.cache_dir.iterdir() if path.name != ".lock"]
+    assert {path.stat().st_mode & 0o777 for path in kept} == {expected}
+
+
+def test_content_is_of_the_bytes_and_not_of_the_place(photos: Photos, tmp_path: Path) -> None:
+    first = photos.load().content
+    shutil.copytree(photos.folder, tmp_path / "copied")
+    photos.folder = tmp_path / "copied"
+    assert photos.load().content == first
+    put_another_back(photos)
+    path = photos.folder / photos.paths[7]
+    path.write_bytes(path.read_bytes()[:-40] + bytes(40))
+    assert photos.load().content != first

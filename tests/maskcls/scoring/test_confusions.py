@@ -1,0 +1,116 @@
+"""What gets confused with what: counts, rates and directions on confusions made by hand."""
+
+import numpy as np
+import pytest
+
+from maskcls.labels import encode
+from maskcls.scoring.confusions import Slip, count_slip, difference, directions, is_real, rate_of
+from maskcls.scoring.counts import count
+from maskcls.scoring.intervals import Estimate
+from maskcls.scoring.predictions import Predictions
+from maskcls.scoring.resampling import resample
+
+WORN, NOT_WORN, MEN, WOMEN, YOUNG, MIDDLE, OLD = 0, 2, 0, 1, 0, 1, 2
+
+
+def predictions(rows: list[tuple[str, tuple[int, int, int], tuple[int, int, int]]]) -> Predictions:
+    """From (person, true, called), each (mask, gender, age)."""
+    label_N, called_N = (np.array([encode(*row[side]) for row in rows]) for side in (1, 2))
+    log_prob_NK = np.full((len(rows), 18), np.log(0.1 / 17), np.float32)
+    log_prob_NK[np.arange(len(rows)), called_N] = np.log(0.9)
+    path_N = np.array([f"{index}.jpg" for index in range(len(rows))])
+    return Predictions(path_N, np.array([row[0] for row in rows]), label_N, log_prob_NK)
+
+
+BY_HAND = predictions(
+    [
+        ("ann", (WORN, WOMEN, MIDDLE), (WORN, MEN, MIDDLE)),
+        ("ann", (WORN, WOMEN, MIDDLE), (WORN, MEN, YOUNG)),
+        ("ann", (NOT_WORN, WOMEN, MIDDLE), (NOT_WORN, WOMEN, MIDDLE)),
+        ("bea", (WORN, WOMEN, YOUNG), (WORN, WOMEN, OLD)),
+        ("bea", (NOT_WORN, WOMEN, YOUNG), (WORN, WOMEN, YOUNG)),
+        ("cid", (WORN, MEN, OLD), (WORN, MEN, YOUNG)),
+        ("cid", (WORN, MEN, OLD), (WORN, MEN, OLD)),
+        ("cid", (NOT_WORN, MEN, OLD), (NOT_WORN, WOMEN, OLD)),
+    ]
+)
+
+
+@pytest.mark.parametrize(
+    ("slip", "wrong", "photos", "affected", "people"),
+    [
+        (Slip("gender", WOMEN, MEN, WORN), 2, 3, 1, 2),
+        (Slip("gender", MEN, WOMEN, WORN), 0, 2, 0, 1),
+        (Slip("gender", MEN, WOMEN, NOT_WORN), 1, 1, 1, 1),
+        (Slip("gender", WOMEN, MEN), 2, 5, 1, 2),
+        (Slip("age", MIDDLE, YOUNG, WORN), 1, 2, 1, 1),
+        (Slip("age", YOUNG, MIDDLE, WORN), 0, 1, 0, 1),
+        (Slip("age", YOUNG, OLD, WORN), 1, 1, 1, 1),
+        (Slip("age", OLD, YOUNG, WORN), 1, 2, 1, 1),
+        (Slip("age", mask=WORN), 3, 5, 3, 3),
+        (Slip("age"), 3, 8, 3, 3),
+        (Slip("mask", NOT_WORN, WORN), 1, 3, 1, 3),
+        (Slip("mask"), 1, 8, 1, 3),
+    ],
+)
+def test_rates_and_directions_of_a_confusion_made_by_hand(
+    slip: Slip, wrong: int, photos: int, affected: int, people: int
+) -> None:
+    found = rate_of(slip, BY_HAND)
+    assert (found.wrong, found.photos, found.affected, found.people) == (wrong, photos, affected, people)
+    assert found.share == wrong / photos
+
+
+def test_every_direction_is_there_once_and_says_which_way() -> None:
+    assert [slip.text for slip in directions("gender")] == ["men taken for women", "women taken for men"]
+    texts = [slip.text for slip in directions("age", WORN)]
+    assert len(set(texts)) == 6
+    assert texts[2] == "30 to 59 taken for under 30"
+
+
+def test_the_directions_add_up_to_the_photos_that_are_wrong() -> None:
+    for part in ("mask", "gender", "age"):
+        wrong = sum(rate_of(slip, BY_HAND).wrong for slip in directions(part))
+        assert wrong == rate_of(Slip(part), BY_HAND).wrong
+
+
+def test_a_rate_that_nobody_is_at_risk_of_is_zero() -> None:
+    found = rate_of(Slip("gender", MEN, WOMEN, 1), BY_HAND)
+    assert (found.photos, found.share) == (0, 0.0)
+
+
+def crowd(seed: int, wrong_share: float, people: int = 60) -> Predictions:
+    """Women of 30 to 59 with five photos each, of whom a share is taken for men on all."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for person in range(people):
+        called = MEN if rng.random() < wrong_share else WOMEN
+        rows += [(f"p{person:03d}", (WORN, WOMEN, MIDDLE), (WORN, called, MIDDLE))] * 5
+    return predictions(rows)
+
+
+def compared(ours: Predictions, theirs: Predictions) -> tuple[Estimate, bool]:
+    slip = Slip("gender", WOMEN, MEN)
+    resamples = resample(count(ours.person_N, ours.label_N, ours.log_prob_NK.argmax(1)))
+    found = difference(count_slip(slip, ours), count_slip(slip, theirs), resamples, 1)
+    return found, is_real(found, rate_of(slip, ours), rate_of(slip, theirs))
+
+
+def test_a_large_difference_is_real_and_a_small_one_is_not() -> None:
+    found, real = compared(crowd(0, 0.6), crowd(1, 0.1))
+    assert real
+    assert found.value == pytest.approx(
+        rate_of(Slip("gender", WOMEN, MEN), crowd(0, 0.6)).share
+        - rate_of(Slip("gender", WOMEN, MEN), crowd(1, 0.1)).share
+    )
+    assert not compared(crowd(0, 0.3), crowd(1, 0.25))[1]
+
+
+def test_the_interval_is_of_people_and_not_of_photos() -> None:
+    found, _ = compared(crowd(0, 0.3), crowd(1, 0.0))
+    share = rate_of(Slip("gender", WOMEN, MEN), crowd(0, 0.3)).share
+    assert found.error == pytest.approx(np.sqrt(share * (1 - share) / 60), rel=0.1)  # 60 people, not 300 photos
+
+
+def test_nothing_is_real_of_a_handful_of_people() -> None:
+    assert not compared(crowd(0, 0.9, people=9), crowd(1, 0.0, people=9))[1]

@@ -1,0 +1,83 @@
+"""Predictions counted person by person: every score equals scikit-learn's on the photos."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import accuracy_score, f1_score
+
+from maskcls.labels import CLASS_NAMES, part_of
+from maskcls.scoring.counts import accuracy, align, count, f1, f1_of, macro_f1
+from maskcls.scoring.metrics import confusion, f1_per_class
+
+
+def draw(seed: int, people: int = 40, photos: int = 7, classes: int = 18) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(person_N, label_N, predicted_N), about half right, in mixed order."""
+    rng = np.random.default_rng(seed)
+    person_N = np.repeat([f"p{number:03d}" for number in range(people)], photos)
+    label_N = rng.integers(classes, size=people * photos)
+    predicted_N = np.where(rng.random(len(label_N)) < 0.5, label_N, rng.integers(classes, size=len(label_N)))
+    order = rng.permutation(len(label_N))
+    return person_N[order], label_N[order], predicted_N[order]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_scores_are_those_of_scikit_learn(seed: int) -> None:
+    person_N, label_N, predicted_N = draw(seed)
+    sums = count(person_N, label_N, predicted_N).sums()
+    wanted = f1_score(label_N, predicted_N, labels=range(18), average=None, zero_division=0)
+    assert f1(*sums) == pytest.approx(wanted, abs=1e-12)
+    assert macro_f1(*sums) == pytest.approx(wanted.mean(), abs=1e-12)
+    assert f1_of(4)(*sums) == pytest.approx(wanted[4], abs=1e-12)
+    assert accuracy(*sums) == pytest.approx(accuracy_score(label_N, predicted_N), abs=1e-12)
+
+
+@pytest.mark.parametrize("part", ["mask", "gender", "age"])
+def test_part_of_the_label_is_scored_alone(part: str) -> None:
+    person_N, label_N, predicted_N = draw(5)
+    sums = count(person_N, label_N, predicted_N, part=part).sums()
+    true, predicted = part_of(label_N, part), part_of(predicted_N, part)
+    assert macro_f1(*sums) == pytest.approx(f1_score(true, predicted, average="macro"), abs=1e-12)
+    single = count(person_N, np.asarray(true), np.asarray(predicted), task=part)
+    assert macro_f1(*single.sums()) == pytest.approx(float(macro_f1(*sums)), abs=1e-12)
+
+
+def test_class_that_is_neither_there_nor_predicted_counts_zero() -> None:
+    counts = count(np.array(["a", "b"]), np.array([0, 5]), np.array([0, 5]))
+    assert macro_f1(*counts.sums()) == pytest.approx(2 / 18)
+
+
+def test_weighted_people_are_people_seen_more_often() -> None:
+    person_N, label_N, predicted_N = draw(1)
+    counts = count(person_N, label_N, predicted_N)
+    weight_P = np.random.default_rng(0).integers(0, 4, size=len(counts.person_P))
+    times_N = weight_P[np.searchsorted(counts.person_P, person_N)]
+    repeated = confusion(np.repeat(label_N, times_N), np.repeat(predicted_N, times_N), 18)
+    assert f1(*counts.sums(weight_P[None].astype(float)))[0] == pytest.approx(f1_per_class(repeated), abs=1e-12)
+
+
+def test_nudging_a_person_is_weighting_them_more() -> None:
+    counts = count(*draw(2))
+    weight_P = np.random.default_rng(0).random(len(counts.person_P))
+    rows_PP = np.tile(weight_P, (len(weight_P), 1))
+    rows_PP[np.diag_indices(len(weight_P))] *= 1.01
+    for nudged, wanted in zip(counts.nudged(weight_P, 0.01), counts.sums(rows_PP), strict=True):
+        assert nudged == pytest.approx(wanted, abs=1e-12)
+
+
+def test_people_of_one_kind_show_the_same_labels() -> None:
+    person_N = np.repeat(["b", "a", "c"], 3)
+    label_N = np.array([0, 6, 12, 0, 6, 12, 5, 11, 17])
+    counts = count(person_N, label_N, label_N)
+    assert counts.person_P.tolist() == ["a", "b", "c"]
+    assert counts.kind_P[0] == counts.kind_P[1] != counts.kind_P[2]
+
+
+def test_runs_with_other_judges_are_put_side_by_side() -> None:
+    first = count(np.array(["a", "b"]), np.array([0, 1]), np.array([0, 0]))
+    second = count(np.array(["b", "c"]), np.array([1, 2]), np.array([1, 2]))
+    (one, two), first_P = align([first, second])
+    assert one.person_P.tolist() == two.person_P.tolist() == ["a", "b", "c"]
+    assert first_P.tolist() == [0, 0, 1]
+    assert [table.tolist() for table in one.sums()] == [table.tolist() for table in first.sums()]
+    assert [table.tolist() for table in two.sums()] == [table.tolist() for table in second.sums()]
+    assert len(set(one.kind_P)) == 3
+    assert len(CLASS_NAMES["all"]) == one.true_PK.shape[1]

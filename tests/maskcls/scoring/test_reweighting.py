@@ -1,0 +1,91 @@
+"""A stated prior: what is read from the option, and the weights that reach it."""
+
+import numpy as np
+import pytest
+
+from maskcls.labels import encode
+from maskcls.scoring.counts import count, macro_f1
+from maskcls.scoring.reweighting import effective_people, groups_of, parse_prior, targets, weights_of
+from maskcls.system.errors import UserError
+from tests.helpers.training import one_line
+
+GENDER_P = np.array([0, 0, 0, 0, 1, 1, 1, 1, 1, 1])
+AGE_P = np.array([0, 1, 1, 2, 0, 0, 1, 1, 1, 2])
+
+
+def test_names_and_shares_are_read() -> None:
+    assert parse_prior("male=0.6, old=0.25") == {"male": 0.6, "old": 0.25}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("male", "NAME=SHARE"),
+        ("", "NAME=SHARE"),
+        ("men=0.6", "knows no 'men'"),
+        ("male=0.6,male=0.5", "twice"),
+        ("male=1.5", "between 0 and 1"),
+        ("male=0", "between 0 and 1"),
+        ("male=many", "'many'"),
+        ("male=0.6,female=0.5", "must sum to 1"),
+        ("male=0.6,female=0.3", "male=0.6 + female=0.3 is 0.9"),
+        ("young=0.6,old=0.4", "leave room"),
+    ],
+)
+def test_what_cannot_be_meant_is_one_sentence(text: str, told: str) -> None:
+    with pytest.raises(UserError) as error:
+        parse_prior(text)
+    assert told in one_line(error.value)
+
+
+def test_the_sample_s_own_shares_change_nothing() -> None:
+    own = {"male": 0.4, "young": 0.3, "old": 0.2}
+    assert weights_of(own, GENDER_P, AGE_P) == pytest.approx(np.ones(10), abs=1e-9)
+    assert weights_of({}, GENDER_P, AGE_P) == pytest.approx(np.ones(10), abs=1e-9)
+
+
+def test_a_gender_by_itself_weighs_everybody_of_it_alike() -> None:
+    """Ages are spread alike over both genders here, so raking has nothing else to mend."""
+    gender_P, age_P = np.repeat([0, 1, 1], 3), np.tile([0, 1, 2], 3)
+    weight_P = weights_of({"male": 2 / 3}, gender_P, age_P)
+    assert weight_P == pytest.approx(np.where(gender_P == 0, 2.0, 0.5))
+
+
+def test_stated_shares_are_reached_and_the_others_keep_their_proportions() -> None:
+    weight_P = weights_of({"male": 0.6, "old": 0.4}, GENDER_P, AGE_P)
+    assert weight_P.mean() == pytest.approx(1)
+    assert weight_P[GENDER_P == 0].sum() / 10 == pytest.approx(0.6)
+    assert weight_P[AGE_P == 2].sum() / 10 == pytest.approx(0.4)
+    assert weight_P[AGE_P == 0].sum() / weight_P[AGE_P == 1].sum() == pytest.approx(3 / 5)
+
+
+def test_a_factor_that_is_not_named_keeps_its_shares() -> None:
+    weight_P = weights_of({"male": 0.7}, GENDER_P, AGE_P)
+    assert np.bincount(AGE_P, weight_P) / 10 == pytest.approx([0.3, 0.5, 0.2])
+
+
+def test_a_group_that_is_not_there_is_one_sentence() -> None:
+    with pytest.raises(UserError, match="nobody in the validation split is in: 60 and over"):
+        targets({"old": 0.2}, "age", np.array([0, 1, 1]))
+    with pytest.raises(UserError, match="no weights"):
+        weights_of({"male": 0.9, "young": 0.9}, np.array([0, 1]), np.array([1, 0]))
+
+
+def test_twice_the_weight_is_the_same_person_twice() -> None:
+    rng = np.random.default_rng(0)
+    person_N = np.repeat([f"p{index}" for index in range(9)], 4)
+    gender_N, age_N = np.repeat(np.repeat([0, 1, 1], 3), 4), np.repeat(np.tile([0, 1, 2], 3), 4)
+    label_N = np.asarray(encode(np.zeros(36, int), gender_N, age_N))
+    predicted_N = np.where(rng.random(36) < 0.6, label_N, rng.integers(18, size=36))
+    gender_P, age_P = groups_of(person_N, label_N)
+    weight_P = weights_of({"male": 0.5}, gender_P, age_P) * 4 / 3  # men are a third: 2 to 1
+    assert weight_P == pytest.approx(np.where(gender_P == 0, 2.0, 1.0))
+    weighted = macro_f1(*count(person_N, label_N, predicted_N).sums(weight_P[None]))[0]
+    twice = np.concatenate([np.arange(36), np.flatnonzero(gender_N == 0)])
+    repeated = count(person_N[twice], label_N[twice], predicted_N[twice])
+    assert weighted == pytest.approx(macro_f1(*repeated.sums()))
+
+
+def test_effective_people() -> None:
+    assert effective_people(np.ones(10)) == 10
+    assert effective_people(np.array([1.0, 0.0])) == 1

@@ -1,0 +1,154 @@
+"""The choice of how a GPU computes: what is tried, what is chosen, that it is remembered. Timed with fakes."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import maskcls.training.autotune
+from maskcls.config import TrainConfig, change
+from maskcls.system.lock import hold
+from maskcls.training.autotune import CLEARLY, choose, fastest, noise
+from maskcls.training.loop import Run
+from maskcls.training.numerics import resolve
+from tests.helpers.training import CPU
+
+GPU = torch.device("cuda:0")
+TINY = TrainConfig(backbone="test_efficientnet", image_size=(32, 32), batch_size=4, threads=1)
+
+
+@pytest.fixture
+def timed(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, str], float]:
+    """(memory_format, cuda_graphs) -> photos per second, to be filled; a way that is tried is taken out."""
+    speeds: dict[tuple[str, str], float] = {}
+    monkeypatch.setattr(
+        maskcls.training.autotune,
+        "_in_a_child",
+        lambda config, _: (speeds.pop((config.memory_format, config.cuda_graphs)), ""),
+    )
+    monkeypatch.setattr(maskcls.training.autotune, "_failed", {})
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: "a fake")
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
+    return speeds
+
+
+def speeds_of(first: float, others: float) -> dict[tuple[str, str], float]:
+    """The first way is this fast, the others are that fast."""
+    found = {(memory, graphs): others for memory in ("channels_last", "contiguous") for graphs in ("off", "on")}
+    return {**found, ("channels_last", "off"): first}
+
+
+def test_a_cpu_tries_nothing(tmp_path: Path) -> None:
+    assert choose(TINY, CPU, tmp_path) == TINY
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_fastest_way_is_chosen_and_remembered(
+    timed: dict[tuple[str, str], float], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    timed |= {**speeds_of(100, 300), ("contiguous", "on"): 310}
+    chosen = choose(TINY, GPU, tmp_path)
+    assert (chosen.memory_format, chosen.cuda_graphs) == ("contiguous", "on")
+    assert not timed  # each was tried, once
+    assert "trying out how test_efficientnet computes fastest" in capsys.readouterr().out
+    with hold(tmp_path):  # somebody decodes photos meanwhile
+        assert choose(change(TINY, lr=1e-2, drop_rate=0.5, seed=3), GPU, tmp_path).memory_format == "contiguous"
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    "other", [{"backbone": "test_vit"}, {"image_size": 48}, {"batch_size": 8}, {"heads": "three_heads"}]
+)
+def test_what_a_step_costs_otherwise_is_tried_anew(
+    other: dict[str, object], timed: dict[tuple[str, str], float], tmp_path: Path
+) -> None:
+    timed |= speeds_of(200, 100)
+    assert choose(TINY, GPU, tmp_path).cuda_graphs == "off"
+    timed |= {**speeds_of(100, 100), ("channels_last", "on"): 150}
+    assert choose(change(TINY, **other), GPU, tmp_path).cuda_graphs == "on"
+    assert choose(TINY, GPU, tmp_path).cuda_graphs == "off"
+
+
+def test_what_a_config_says_is_kept_and_the_rest_chosen(timed: dict[tuple[str, str], float], tmp_path: Path) -> None:
+    timed |= {("contiguous", "off"): 100, ("contiguous", "on"): 200}
+    chosen = choose(change(TINY, memory_format="contiguous"), GPU, tmp_path)
+    assert (chosen.memory_format, chosen.cuda_graphs) == ("contiguous", "on")
+    both = change(TINY, memory_format="contiguous", cuda_graphs="off")
+    assert choose(both, GPU, tmp_path) == both
+
+
+def test_a_step_in_parts_is_not_recorded(timed: dict[tuple[str, str], float], tmp_path: Path) -> None:
+    timed |= {("channels_last", "auto"): 100, ("contiguous", "auto"): 200}
+    chosen = choose(change(TINY, micro_batch=2), GPU, tmp_path)
+    assert chosen.memory_format == "contiguous"
+    assert resolve(change(chosen, cuda_graphs="on"), GPU).cuda_graphs == "off"
+    assert resolve(change(chosen, cuda_graphs="on", micro_batch=0), GPU).cuda_graphs == "on"
+
+
+def test_when_not_even_the_first_way_works_it_is_taken_and_nothing_is_remembered(
+    timed: dict[tuple[str, str], float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed |= speeds_of(0, 0)
+    for _ in range(2):  # tried once a process
+        assert choose(TINY, GPU, tmp_path).memory_format == "channels_last"
+    monkeypatch.setattr(maskcls.training.autotune, "_failed", {})
+    timed |= speeds_of(100, 200)
+    assert choose(TINY, GPU, tmp_path).cuda_graphs == "on"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"a": 1}', '{"a": [{"way": {}}]}'])
+def test_a_damaged_file_is_nothing_lost(timed: dict[tuple[str, str], float], tmp_path: Path, text: str) -> None:
+    (tmp_path / "numerics").mkdir()
+    (tmp_path / "numerics" / "found.json").write_text(text)
+    timed |= speeds_of(100, 200)
+    assert choose(TINY, GPU, tmp_path).cuda_graphs == "on"
+    assert choose(TINY, GPU, tmp_path).cuda_graphs == "on"
+
+
+def test_only_a_clearly_faster_way_displaces_the_first() -> None:
+    found = [{"way": {"cuda_graphs": graphs}, "photos_per_second": 100.0} for graphs in ("off", "on")]
+    assert fastest(found) == {"cuda_graphs": "off"}
+    found[1]["photos_per_second"] = 99 * CLEARLY
+    assert fastest(found) == {"cuda_graphs": "off"}
+    found[1]["photos_per_second"] = 101 * CLEARLY
+    assert fastest(found) == {"cuda_graphs": "on"}
+
+
+def test_the_child_takes_real_steps_and_a_broken_one_says_why() -> None:
+    speed, error = maskcls.training.autotune._in_a_child(TINY, CPU)
+    assert speed > 1
+    assert not error
+    speed, error = maskcls.training.autotune._in_a_child(change(TINY, backbone="test_vit", image_size=33), CPU)
+    assert speed == 0
+    assert "timm cannot build test_vit" in error
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(
+    "knobs",
+    [{}, {"drop_rate": 0.5}, {"heads": "three_heads"}, {"heads": "three_models"}, {"dtype": "bfloat16"}],
+    ids=lambda knobs: str(knobs),
+)
+def test_recorded_steps_leave_what_launched_ones_do(knobs: dict[str, object]) -> None:
+    weights = {}
+    for graphs in ("off", "on"):
+        config = change(TINY, dtype="float32", image_size=64, batch_size=8, lr=1e-3)
+        config = resolve(change(config, **{**knobs, "cuda_graphs": graphs}), GPU)
+        run = Run(config, noise(config), GPU, None)
+        run.model.train()
+        for step in range(4):
+            run.step(step)
+        weights[graphs] = {name: tensor.float().cpu() for name, tensor in run.model.state_dict().items()}
+    for name, tensor in weights["off"].items():  # batch norm's statistics are among them
+        torch.testing.assert_close(weights["on"][name], tensor, rtol=2e-2, atol=2e-3, msg=name)
+
+
+@pytest.mark.gpu
+def test_recorded_models_do_not_pile_up() -> None:
+    config = resolve(change(TINY, image_size=96, batch_size=32, cuda_graphs="on"), GPU)
+    data, held = noise(config), []
+    for _ in range(4):
+        run = Run(config, data, GPU, None)
+        held.append(torch.cuda.memory_reserved())
+        del run
+    assert max(held[1:]) <= held[0] + 2**25

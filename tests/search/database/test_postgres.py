@@ -1,0 +1,192 @@
+"""The studies on a real PostgreSQL server: one decision at a time, exact counts, and lost trials taken back."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import optuna
+import pytest
+import sqlalchemy
+from optuna.trial import TrialState
+
+import search.delete
+import search.run
+import search.status
+from search.database.connect import GRACE_SECONDS, backend_of, create_study, exclusive, load_study, open_storage
+from search.policy.policy import Policy
+from search.policy.stopping import FINISHED, Limits
+from search.storage.queue import WORKER, finish, next_trial, requeue_lost
+from search.study.record import KEY, Stored
+from search.system.processes import describe_myself
+from tests.helpers import postgres
+from tests.helpers.search import MINE, TOY_STUDY
+from tests.helpers.training import run
+
+STORED = Stored(TOY_STUDY, "synthetic", "0123abcd", {"source": "scratch"}, "scratch", "auto", False, 0)
+
+HOLDER = """
+import sys, time
+from search.database.connect import exclusive, open_storage
+with exclusive(open_storage(sys.argv[1], create=False), sys.argv[2]):
+    print("held", flush=True)
+    time.sleep(100)
+"""
+
+COUNTER = """
+import sys, time
+from pathlib import Path
+from search.database.connect import exclusive, open_storage
+storage, path = open_storage(sys.argv[1], create=False), Path(sys.argv[2])
+for _ in range(25):
+    with exclusive(storage, "s"):
+        count = int(path.read_text())
+        time.sleep(0.002)
+        path.write_text(str(count + 1))
+"""
+
+WORKING = """
+import sys, time
+from optuna.trial import TrialState
+from search.policy.stopping import Limits, count_finished
+from search.policy.policy import Policy
+from search.system.processes import describe_myself
+from search.database.connect import load_study, open_storage
+from search.study.record import read_stored
+from search.storage.queue import finish, next_trial
+study = load_study(open_storage(sys.argv[1], create=False), "toy")
+policy, limits, me = Policy(read_stored(study).study, 0), Limits(20), describe_myself("cpu.0")
+while count_finished(study.get_trials(deepcopy=False)) < 20:
+    trial = next_trial(study, policy, limits, 2, me)
+    if trial is None:
+        time.sleep(0.02)
+        continue
+    trial.report(0.5, 1)
+    finish(study, trial, TrialState.PRUNED if trial.number % 3 else TrialState.COMPLETE, 0.5)
+    print(trial.number, flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with postgres.serving() as url:
+        yield url
+
+
+@pytest.fixture
+def url(server: str) -> str:
+    """A database of the test's own on the server."""
+    engine = sqlalchemy.create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sqlalchemy.text("DROP DATABASE IF EXISTS one WITH (FORCE)"))
+        connection.execute(sqlalchemy.text("CREATE DATABASE one"))
+    engine.dispose()
+    return server.replace("/postgres?", "/one?")
+
+
+@pytest.fixture
+def study(url: str) -> optuna.Study:
+    return create_study(open_storage(url, create=True), "toy", {KEY: STORED.to_json()})
+
+
+def start(script: str, *words: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen([sys.executable, "-c", script, *words], stdout=subprocess.PIPE, text=True)
+
+
+def test_one_process_at_a_time_decides(url: str, tmp_path: Path) -> None:
+    open_storage(url, create=True)
+    count = tmp_path / "count"
+    count.write_text("0")
+    counters = [start(COUNTER, url, str(count)) for _ in range(4)]
+    assert [counter.wait(timeout=120) for counter in counters] == [0] * 4
+    assert count.read_text() == "100"
+
+
+def test_the_lock_of_a_killed_process_is_free(url: str) -> None:
+    storage = open_storage(url, create=True)
+    holder = start(HOLDER, url, "s")
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        waiter = start(HOLDER, url, "s")
+        with exclusive(storage, "another study"):  # does not wait for this one
+            pass
+        time.sleep(0.5)
+        with storage.engine.connect() as connection:
+            asked = "SELECT count(*) FILTER (WHERE granted), count(*) FROM pg_locks WHERE locktype = 'advisory'"
+            until = time.monotonic() + 60
+            while tuple(connection.execute(sqlalchemy.text(asked)).one()) != (1, 2):
+                assert time.monotonic() < until
+                time.sleep(0.1)
+    finally:
+        holder.send_signal(signal.SIGKILL)
+        holder.wait()
+    try:
+        assert waiter.stdout is not None
+        assert waiter.stdout.readline() == "held\n"
+    finally:
+        waiter.kill()
+        waiter.wait()
+    with exclusive(storage, "s"):
+        pass
+
+
+def test_four_processes_make_exactly_as_many_trials_as_asked_for(study: optuna.Study, url: str) -> None:
+    workers = [start(WORKING, url) for _ in range(4)]
+    told = [worker.communicate(timeout=120)[0].split() for worker in workers]
+    assert [worker.returncode for worker in workers] == [0] * 4
+    assert sorted(int(number) for numbers in told for number in numbers) == list(range(20))
+    trials = study.get_trials()
+    assert [trial.number for trial in trials] == list(range(20))
+    assert all(trial.state in FINISHED for trial in trials)
+
+
+def test_a_trial_of_a_silent_worker_on_another_machine_is_taken_back(study: optuna.Study) -> None:
+    policy, me = Policy(TOY_STUDY, 0), describe_myself("cpu.0")
+    far = {**me, "machine": "another", "host": "far"}
+    first, second = (next_trial(study, policy, Limits(3), 2, far) for _ in range(2))
+    assert first is not None
+    assert second is not None
+    first.report(0.4, 1)
+    age(study, first._trial_id, GRACE_SECONDS - 30)
+    assert requeue_lost(study) == []
+    age(study, first._trial_id, GRACE_SECONDS + 30)
+    assert requeue_lost(study) == [0]
+    assert study.get_trials()[0].state == TrialState.WAITING
+    assert study.get_trials()[0].user_attrs[WORKER] is None
+    again = next_trial(study, policy, Limits(3), 2, me)
+    assert again is not None
+    assert (again.number, again.params) == (0, first.params)
+    assert requeue_lost(study) == []  # its old heartbeat is forgotten
+    finish(study, again, TrialState.COMPLETE, 0.5)
+    assert study.get_trials()[0].intermediate_values == {1: 0.4}
+
+
+def age(study: optuna.Study, trial_id: int, seconds: int) -> None:
+    """The trial's last heartbeat was so long ago."""
+    statement = f"UPDATE trial_heartbeats SET heartbeat = now() - interval '{seconds} seconds' WHERE trial_id = :trial"
+    with backend_of(study).engine.begin() as connection:
+        connection.execute(sqlalchemy.text(statement), {"trial": trial_id})
+
+
+def test_a_study_runs_from_end_to_end(
+    url: str, tmp_path: Path, synthetic_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.py").write_text(MINE)
+    runs = tmp_path / "runs"
+    words = ["--study", tmp_path / "mine.py", "--data", synthetic_folder, "--runs", runs, "--storage", url]
+    assert run(search.run.main, *words, "--weights", "scratch", "--n-trials", 3, "--device", "cpu") == 0
+    trials = load_study(open_storage(url, create=False), "mine").get_trials()
+    assert [trial.number for trial in trials] == [0, 1, 2]
+    assert all(trial.state in FINISHED and trial.value is not None for trial in trials)
+    assert (runs / "mine" / "trial-0000" / "valid.npz").is_file()
+    assert not (runs / "studies.db").exists()
+    capsys.readouterr()
+    place = ("--study", "mine", "--runs", runs, "--storage", url)
+    assert run(search.status.main, *place) == 0
+    assert "Study mine: Does dropout help the toy?" in capsys.readouterr().out
+    assert run(search.delete.main, *place, "--yes") == 0
+    assert optuna.get_all_study_names(open_storage(url, create=False)) == []
+    assert not (runs / "mine").exists()

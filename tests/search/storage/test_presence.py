@@ -1,0 +1,66 @@
+"""Whether what a study's work goes into is still there; a disk that does not answer for a moment is another matter."""
+
+import errno
+import gc
+import os
+from pathlib import Path
+
+import pytest
+
+from search.database.connect import create_study, default_url, open_storage
+from search.storage.folder import ID, MARKER, make_home, read_marker
+from search.storage.ground import Ground
+from search.storage.presence import Place
+from search.study.record import KEY
+
+ERRORS = [errno.EACCES, errno.EIO, errno.ESTALE]
+
+
+@pytest.fixture
+def ground(tmp_path: Path) -> Ground:
+    storage = open_storage(default_url(tmp_path), create=True)
+    mine = make_home("toy", storage, tmp_path)
+    return Ground(create_study(storage, "toy", {ID: mine, KEY: {}}), tmp_path / "toy")
+
+
+def fail(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """Reading any marker does."""
+    real = Path.read_text
+
+    def read_text(path: Path, *given: str, **options: str) -> str:
+        if path.name == MARKER:
+            raise OSError(number, os.strerror(number), str(path))
+        return real(path, *given, **options)
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+
+
+@pytest.mark.parametrize("number", ERRORS)
+def test_a_marker_that_cannot_be_read_for_a_moment_is_no_loss(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    with monkeypatch.context() as patch:
+        fail(patch, number)
+        assert ground.lost() == ""
+        assert ground.why_failed() == ""
+    assert ground.lost() == ""
+
+
+def test_a_marker_that_is_gone_or_anothers_is_a_loss(ground: Ground, tmp_path: Path) -> None:
+    path = tmp_path / "toy" / MARKER
+    path.write_text(path.read_text().replace(str(ground.id), "f" * 32))
+    assert "was removed or moved while the study ran" in ground.lost()
+    path.unlink()
+    assert read_marker(tmp_path / "toy") is None
+    assert "was removed or moved while the study ran" in ground.lost()
+
+
+def test_files_are_let_go_of_with_the_place(tmp_path: Path) -> None:
+    place = Place(f"sqlite:///{tmp_path}/studies.db", tmp_path)
+    assert place.what_is_gone() == ""
+    (descriptor,) = place.held.values()
+    os.fstat(descriptor)
+    del place
+    gc.collect()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)

@@ -1,0 +1,92 @@
+"""What a study's trials cannot be built with is found out before the first of them; which weights they had is kept."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+from torch import nn
+
+import search.worker.worker
+from maskcls.data.dataset import Table
+from maskcls.model.weights import Weights
+from maskcls.system.errors import UserError
+from search.study.record import KEY, read_stored
+from search.study.study import Choice, Float, Knob, Study
+from search.worker.plan import show_estimate
+from tests.helpers.search import TOY_STUDY, make_job, make_setup, order_for
+from tests.helpers.training import one_line
+
+
+def study_of(nuisance: dict[str, Knob], baseline: dict[str, Any]) -> Study:
+    return Study(
+        question="Does it help?",
+        scientific={"label_smoothing": Choice(0.0, 0.1)},
+        nuisance=nuisance,
+        fixed={"epochs": 1, "threads": 1, **({} if "image_size" in nuisance else {"image_size": 32})},
+        baseline={"label_smoothing": 0.0, **baseline},
+        synthetic=True,
+    )
+
+
+def refusal(study: Study, runs: Path, table: Table) -> str:
+    setup = make_setup(runs, table, study)
+    with pytest.raises(UserError) as caught:
+        show_estimate(setup, setup.dataset(setup.baseline), 1, 1)
+    return one_line(caught.value)
+
+
+def test_a_size_that_one_of_the_backbones_cannot_take_is_found(tmp_path: Path, synthetic_table: Table) -> None:
+    sizes = Choice((32, 32), (50, 70))
+    knobs: dict[str, Knob] = {"backbone": Choice("test_efficientnet", "test_vit"), "image_size": sizes}
+    baseline = {"backbone": "test_efficientnet", "image_size": (32, 32)}
+    told = refusal(study_of(knobs, baseline), tmp_path, synthetic_table)
+    assert told.startswith("timm cannot build test_vit for 50 x 70 pixels")
+
+
+@pytest.mark.parametrize("knob", [Choice(0.0, 0.5, 0.2), Float(0.0, 0.5)])
+def test_dropout_that_would_do_nothing_is_found_though_the_baseline_has_none(
+    knob: Knob, tmp_path: Path, synthetic_table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = timm.create_model
+
+    def without(*words: Any, drop_rate: float, **options: Any) -> nn.Module:
+        net: nn.Module = real(*words, **options)
+        return net
+
+    monkeypatch.setattr(timm, "create_model", without)
+    study = study_of({"drop_rate": knob, "backbone": Choice("test_efficientnet", "test_vit")},
+                     {"drop_rate": 0.0, "backbone": "test_efficientnet"})  # fmt: skip
+    assert "drop_rate=0.5 would do nothing" in refusal(study, tmp_path, synthetic_table)
+
+
+@pytest.mark.parametrize("grown_from", [None, "toy"])
+def test_the_weights_of_a_stored_study_are_asked_for_by_its_commits(
+    grown_from: str | None, tmp_path: Path, synthetic_table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = make_job(tmp_path, synthetic_table)
+    commits = {"test_efficientnet": "a" * 40}
+    document = job.setup.stored.to_json()
+    job.study.set_user_attr(KEY, {**document, "weights_commits": commits})
+    asked: list[dict[str, str]] = []
+
+    def resolve(option: str, backbones: list[str], commits: dict[str, str]) -> Weights:
+        asked.append(commits)
+        return Weights("pretrained", {}, commits={"test_efficientnet": "b" * 40})
+
+    monkeypatch.setattr(search.worker.worker, "resolve_weights", resolve)
+    monkeypatch.setattr(search.worker.worker, "read_table", lambda *_: synthetic_table)
+    monkeypatch.setattr(search.worker.worker, "data_folder", lambda *_: tmp_path)
+    order = replace(order_for(tmp_path, 1, grown_from), wanted=document, name="copy" if grown_from else "toy")
+    assert search.worker.worker._set_up(order).stored.weights_commits == {"test_efficientnet": "b" * 40}
+    search.worker.worker._set_up(replace(order, name="another", grown_from=None))
+    assert asked == [commits, {}]
+
+
+def test_a_study_of_before_has_no_commits(tmp_path: Path, synthetic_table: Table) -> None:
+    job = make_job(tmp_path, synthetic_table, TOY_STUDY)
+    document = job.setup.stored.to_json()
+    del document["weights_commits"]
+    job.study.set_user_attr(KEY, document)
+    assert read_stored(job.study).weights_commits == {}
