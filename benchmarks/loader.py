@@ -27,10 +27,10 @@ from torch import Tensor
 
 from maskcls.config import TrainConfig, make_config
 from maskcls.data.augment import augment
-from maskcls.data.batches import Batches, Order
+from maskcls.data.batches import Batches, ShuffledOrder
 from maskcls.data.dataset import Dataset, data_folder, for_task, load_dataset, read_table
 from maskcls.model.inference import autocast, to_input
-from maskcls.training.autotune import choose
+from maskcls.training.autotune import choose_numerics
 from maskcls.training.loop import Run
 from maskcls.training.numerics import pick_device, resolve
 
@@ -69,7 +69,7 @@ def loader_speed(program: str, job: Path) -> float:
 def our_epoch(data: Dataset, config: TrainConfig, device: torch.device) -> float:
     """Photos per second of an epoch."""
     batches = Batches(data.image_NCHW, data.train.row_N, for_task(data.train, "all"), device)
-    order = Order(len(batches), config.batch_size, 0, batches.index_device)
+    order = ShuffledOrder(len(batches), config.batch_size, 0, batches.index_device)
     generator = torch.Generator(device).manual_seed(0)
     begun = time.perf_counter()
     for step in range(order.steps_per_epoch):
@@ -132,7 +132,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=asked.work) as home:
         job = Path(home) / "job.json"
         engine_data.make_job(folder, config, [1e-3], None, str(device)).save(job)
-        config = resolve(choose(config, device, Path(home) / "cache"), device)
+        config = resolve(choose_numerics(config, device, Path(home) / "cache"), device)
         table, rounds = read_table(folder, config), []
         begun = time.perf_counter()
         data = load_dataset(table, config, Path(home) / "cache")

@@ -29,7 +29,7 @@ from maskcls.model.weights import Weights
 from search.answer.notes import show_study
 from search.database.connect import create_study, default_url, load_study, open_storage
 from search.policy.policy import Policy
-from search.policy.stopping import Limits
+from search.policy.stopping import StoppingCriteria
 from search.storage.queue import next_trial
 from search.study.record import KEY, Stored
 from search.study.study import Choice, Float, Study
@@ -124,7 +124,7 @@ def measure(job: Job, repeats: int) -> tuple[float, float, float]:
         training: list[float] = []
         with apart(training):
             begun = time.process_time()
-            trial = next_trial(job.study, job.policy, Limits(10**6), 2, job.worker)
+            trial = next_trial(job.study, job.policy, StoppingCriteria(10**6), 2, job.worker)
             assert trial is not None
             run_trial(job, trial)
             seconds.append(time.process_time() - begun - sum(training))

@@ -55,7 +55,7 @@ def main(
     table = read_table(data_folder(data, runs), knobs, label_fixes)
     _say_what_is_odd(table, knobs.task)
     from maskcls.model.weights import resolve_weights
-    from maskcls.training.autotune import choose
+    from maskcls.training.autotune import choose_numerics
     from maskcls.training.numerics import describe_device, pick_device, resolve
 
     place = pick_device(device)
@@ -73,7 +73,7 @@ def main(
         if result is not None:
             say(f"{out} holds this run already.")
         else:
-            knobs = resolve(choose(knobs, place, runs / "cache"), place)
+            knobs = resolve(choose_numerics(knobs, place, runs / "cache"), place)
             people, photos = table.count("train")
             say(
                 f"Training on {photos} photos of {people} people, judged on {table.count('valid')[1]} of others"

@@ -13,8 +13,8 @@ from search.system.storage_url import StorageOption
 
 if TYPE_CHECKING:
     from search.study.record import Stored
-    from search.supervisor.pool import Crew
-    from search.worker.messages import Order
+    from search.supervisor.pool import WorkerPool
+    from search.worker.messages import WorkOrder
 
 KEEP = 5
 """Trials whose best weights stay on the disk, as in search.run."""
@@ -65,7 +65,7 @@ def main(
     from search.study.locations import photos_now
     from search.study.names import folder_in
     from search.study.record import read_search
-    from search.supervisor.pool import Crew
+    from search.supervisor.pool import WorkerPool
     from search.supervisor.slots import find_gpus, make_slots
     from search.terminal.confirmation import summarise
     from search.worker.create_confirmation import document, find
@@ -86,12 +86,12 @@ def main(
     had = "scratch" if stored.weights["source"] == "scratch" else stored.weights_option
     where = photos_now(stored, study, data)
     wanted = replace(wanted, data=where, weights_option=as_kept(weights) if weights else had)
-    with Crew(make_slots(device, workers, find_gpus(), n_trials, force)) as crew:
+    with WorkerPool(make_slots(device, workers, find_gpus(), n_trials, force)) as crew:
         return _run(crew, wanted, repeats, url, runs, timeout, storage, stall)
 
 
 def _run(
-    crew: "Crew",
+    crew: "WorkerPool",
     wanted: "Stored",
     repeats: int,
     url: str,
@@ -123,22 +123,24 @@ def _run(
     # another first command may have chosen the finalists
     wanted = replace(wanted, confirmation=read_stored(study).confirmation)
     plan = Plan.of_document(wanted)
-    order = replace(
-        _order(crew, url, study.study_name, runs, wanted, len(plan.finalists) * repeats, since), stall=stall
-    )
+    n_trials = len(plan.finalists) * repeats
+    order = replace(_order(crew, url, study.study_name, runs, wanted, n_trials, since), stall=stall)
     show_plan(plan, wanted, table, rounds)
     confirmed = load_study(opened, plan.of)
     show_changes(changes_since_birth(confirmed))
     searched = confirmed.get_trials(deepcopy=False)
-    show_work(plan, wanted, order, count_finished(study.get_trials(deepcopy=False)), searched)
+    finished = count_finished(study.get_trials(deepcopy=False))
+    show_work(plan, wanted, n_trials, len(crew.slots), finished, searched)
     return Supervisor(crew, order, timeout, storage_url, summary=summarise).run()
 
 
-def _order(crew: "Crew", url: str, name: str, runs: Path, wanted: "Stored", n_trials: int, since: float) -> "Order":
-    from search.worker.messages import Order
+def _order(
+    crew: "WorkerPool", url: str, name: str, runs: Path, wanted: "Stored", n_trials: int, since: float
+) -> "WorkOrder":
+    from search.worker.messages import WorkOrder
 
     slot = crew.slots[0]
-    return Order(
+    return WorkOrder(
         url,
         name,
         str(runs),

@@ -62,13 +62,13 @@ def _check_nobody_runs(study: "optuna.Study", runs: Path) -> None:
     """Raise UserError, naming the processes, while any run trials of the study, or are about to."""
     from maskcls.system.lock import is_held
     from search.answer.status import runs_of
-    from search.storage.files import folder_of
+    from search.storage.files import existing_folder
 
     alive = [run for run in runs_of(study, study.get_trials(deepcopy=False)) if not run["gone"]]
     if alive:
         who = "; ".join(f"trial {run['trial']} on {run['host']}, process {run['pid']} ({run['slot']})" for run in alive)
         raise UserError(f"Study {study.study_name!r} is running: {who}. Stop that first (Ctrl-C in its terminal).")
-    folder = folder_of(study, runs)
+    folder = existing_folder(study, runs)
     logs = None if folder is None else folder / "logs"  # which every worker holds, between its trials too
     if logs is not None and logs.is_dir() and is_held(logs):
         raise UserError(f"Workers of study {study.study_name!r} are up. Stop that first (Ctrl-C in its terminal).")
@@ -78,13 +78,13 @@ def _describe(study: "optuna.Study", runs: Path) -> None:
     """Say what will go."""
     from search.answer.status import overview_of
     from search.database.connect import backend_of
-    from search.storage.files import folder_of, pictures_of, size_of
+    from search.storage.files import existing_folder, pictures_of, size_of
 
     found = overview_of(study)
     say(f"Study {found['name']}: {found['question'] or 'not made by search.run'}")
     counts = ", ".join(f"{count} {state}" for state, count in found["trials"].items() if count) or "none"
     say(f"  trials    {counts}; in {shown_url(backend_of(study).url)}")
-    folder, pictures = folder_of(study, runs), pictures_of(study, runs)
+    folder, pictures = existing_folder(study, runs), pictures_of(study, runs)
     if folder is not None and folder.is_symlink():
         say(f"  folder    {folder}, the link only; {folder.resolve()} stays")
     elif folder is not None:
@@ -98,7 +98,7 @@ def _delete(study: "optuna.Study", runs: Path) -> None:
 
     from search.database.connect import backend_of, has_study, load_study
     from search.database.study_lock import in_turn
-    from search.storage.files import empty_trash, folder_of, pictures_of, throw_away
+    from search.storage.files import empty_trash, existing_folder, pictures_of, throw_away
 
     storage, name = backend_of(study), study.study_name
     tries = 0
@@ -110,7 +110,7 @@ def _delete(study: "optuna.Study", runs: Path) -> None:
             return  # it is gone, and the word of that was lost with the connection
         study = load_study(storage, name)  # it may have been deleted, or gone on, while we asked
         _check_nobody_runs(study, runs)
-        folder = folder_of(study, runs)
+        folder = existing_folder(study, runs)
         # the database last: cut off before, the study is still there, and the same command goes on
         for path in pictures_of(study, runs):
             path.unlink(missing_ok=True)

@@ -74,7 +74,7 @@ def _say_next(stored: "Stored", out: Path, runs: Path) -> None:
 
 def _best(trials: "Sequence[FrozenTrial]", outcome: "Confirmation | None") -> "FrozenTrial | None":
     """The best run of the confirmed winner's setting; without a confirmation the best trial."""
-    from search.storage.retention import best_trials
+    from search.policy.history import best_trials
 
     if outcome is None:
         return next(iter(best_trials(trials, 1)), None)
@@ -90,10 +90,10 @@ def _best(trials: "Sequence[FrozenTrial]", outcome: "Confirmation | None") -> "F
 
 def _check_files(study: "optuna.Study", best: "FrozenTrial", runs: Path) -> None:
     """Raise UserError when the trial's folder says another value than the database: one of them is not the trial's."""
-    from search.answer.predictions import shelf_of
-    from search.storage.folder import home_of
+    from search.storage.folder import study_folder
+    from search.storage.predictions import shelf_of
 
-    shelf = shelf_of(study, home_of(study, runs))
+    shelf = shelf_of(study, study_folder(study, runs))
     if shelf.predictions(best) is None and best.number in shelf.foreign:
         raise UserError(f"{shelf.why_not(best)}. Give the --runs folder where the study ran, or another --trial.")
 

@@ -66,11 +66,11 @@ def _share(material: "Material", page: Path, twin: Path) -> None:
     """In the dashboard too, where that may be written to."""
     from search.database.connect import default_url, load_study, open_storage
     from search.database.errors import DatabaseError
-    from search.page.share import share
+    from search.page.dashboard import show_in_dashboard
 
     url = material.options.storage or default_url(material.options.runs)
     try:
-        share(
+        show_in_dashboard(
             replace(material, study=load_study(open_storage(url, create=False), material.study.study_name)), page, twin
         )
     except (DatabaseError, UserError, OSError) as error:

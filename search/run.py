@@ -91,9 +91,9 @@ def main(
     Ctrl-C once: the running trials finish their evaluation and go back into the queue; twice: at once. The same
     command again goes on from there; a second one beside it shares the work.
     """
-    from search.study.loading import load_study
+    from search.study.loading import load_study_file
 
-    document = load_study(study)
+    document = load_study_file(study)
     data = data or None  # MASKCLS_DATA= in the environment means none
     if document.synthetic and data == at_home(os.environ.get("MASKCLS_DATA", "")):
         data = None  # the study brings its own photos; only an explicit --data means others
@@ -155,14 +155,14 @@ def _run(
     """Have the crew work on the study; the first worker loads torch while the photos are listed here."""
     from maskcls.data.dataset import data_folder, read_table
     from search.database.connect import default_url, open_storage
-    from search.supervisor.pool import Crew
+    from search.supervisor.pool import WorkerPool
     from search.supervisor.supervisor import Supervisor
     from search.system.clock import uptime
-    from search.worker.messages import Order
+    from search.worker.messages import WorkOrder
 
     url = storage_url or default_url(runs)
     check_url(url)
-    with Crew(slots) as crew:
+    with WorkerPool(slots) as crew:
         crew.start(slots[0])
         table = read_table(
             data_folder(wanted.data, runs), wanted.config(dict(wanted.study.baseline)), wanted.label_fixes
@@ -178,7 +178,7 @@ def _run(
         if is_terminal(sys.stderr):
             print("Loading torch and timm, which takes some seconds ...", file=sys.stderr)
         slot = slots[0]
-        order = Order(
+        order = WorkOrder(
             url,
             name,
             str(runs),

@@ -22,7 +22,7 @@ import search.run
 import search.status
 from maskcls.config import TrainConfig
 from maskcls.data.augment import AUGMENTATIONS, DESCRIPTIONS
-from search.study.loading import STUDIES, known_studies, load_study
+from search.study.loading import STUDIES, known_studies, load_study_file
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -107,7 +107,7 @@ def test_continuous_integration_runs_the_readmes_test_command() -> None:
 
 def test_every_study_is_in_the_readme_with_its_question() -> None:
     rows = dict(re.findall(r"^\| `(\w+)` \| (.+\?) \| \d+ \|$", README, flags=re.MULTILINE))
-    assert rows == {name: load_study(name).question for name in known_studies()}
+    assert rows == {name: load_study_file(name).question for name in known_studies()}
 
 
 def test_every_study_file_says_how_many_trials_the_readme_does() -> None:
@@ -131,7 +131,7 @@ def test_every_augmentation_is_in_the_readme_with_its_strength() -> None:
 
 def test_the_readmes_own_study_loads(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(blocks("python")[0])
-    assert load_study(str(tmp_path / "mine.py")).question == "Does label smoothing help?"
+    assert load_study_file(str(tmp_path / "mine.py")).question == "Does label smoothing help?"
 
 
 def test_the_file_tree_of_the_readme_matches_the_disk() -> None:

@@ -7,7 +7,7 @@ import shlex
 import pytest
 
 from maskcls.system.errors import UserError
-from search.study.loading import STUDIES, known_studies, load_study
+from search.study.loading import STUDIES, known_studies, load_study_file
 from search.study.space import distributions, factors
 from search.study.study import Choice, preview_of
 from tests.helpers.search import option_names
@@ -32,7 +32,7 @@ def test_the_six_questions_are_there() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_question_is_the_first_line_of_the_docstring(name: str) -> None:
-    question = load_study(name).question
+    question = load_study_file(name).question
     assert question == docstring(name).splitlines()[0]
     assert question.endswith("?")
 
@@ -69,46 +69,46 @@ def test_the_run_command_parses_and_names_this_study(name: str) -> None:
 
 
 def factors_of(name: str) -> list:
-    return factors(load_study(name).scientific)
+    return factors(load_study_file(name).scientific)
 
 
 def test_dropout_compares_what_the_learning_log_compared() -> None:
-    knob = load_study("dropout").scientific["drop_rate"]
+    knob = load_study_file("dropout").scientific["drop_rate"]
     assert isinstance(knob, Choice)
     assert {0.0, 0.7} <= set(knob.options)
-    assert load_study("dropout").fixed["backbone"] == "efficientnet_b3"
+    assert load_study_file("dropout").fixed["backbone"] == "efficientnet_b3"
 
 
 def test_backbone_has_the_eight() -> None:
-    knob = load_study("backbone").scientific["backbone"]
+    knob = load_study_file("backbone").scientific["backbone"]
     assert isinstance(knob, Choice)
     wanted = "efficientnet_b0 efficientnet_b3 densenet121 resnet18 resnet50 convnext_tiny vit_small_patch16_224"
     assert {*wanted.split(), "swin_tiny_patch4_window7_224"} <= set(knob.options)
-    assert "lr" in load_study("backbone").nuisance
+    assert "lr" in load_study_file("backbone").nuisance
 
 
 def test_timm_knows_every_backbone_of_every_study() -> None:
     import timm
 
     for name in NAMES:
-        for study in (load_study(name), preview_of(load_study(name))):
+        for study in (load_study_file(name), preview_of(load_study_file(name))):
             knob = study.space.get("backbone")
             known = [study.fixed["backbone"]] if knob is None else list(knob.options)  # type: ignore[union-attr]
             assert all(timm.is_model(backbone) for backbone in known)
 
 
 def test_heads_compares_one_model_three_heads_and_three_models() -> None:
-    assert load_study("heads").scientific == {"heads": Choice("joint", "three_heads", "three_models")}
+    assert load_study_file("heads").scientific == {"heads": Choice("joint", "three_heads", "three_models")}
 
 
 def test_recipe_compares_nothing() -> None:
     assert factors_of("recipe") == []
-    assert len(load_study("recipe").nuisance) > 5
+    assert len(load_study_file("recipe").nuisance) > 5
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if not load_study(name).synthetic])
+@pytest.mark.parametrize("name", [name for name in NAMES if not load_study_file(name).synthetic])
 def test_a_preview_asks_the_same_of_fewer_pixels(name: str) -> None:
-    study = load_study(name)
+    study = load_study_file(name)
     preview = preview_of(study)
     assert preview.synthetic
     assert preview.scientific.keys() == study.scientific.keys()
@@ -122,11 +122,11 @@ def test_a_preview_asks_the_same_of_fewer_pixels(name: str) -> None:
 
 def test_an_unknown_study_is_told_the_nearest_and_all_of_them() -> None:
     with pytest.raises(UserError, match=r"No study named 'drop_out' in studies/\. Nearest: dropout") as caught:
-        load_study("drop_out")
+        load_study_file("drop_out")
     assert all(name in one_line(caught.value) for name in NAMES)
 
 
 @pytest.mark.parametrize("name", ["__init__", "", "LOG", "."])
 def test_what_is_no_study_is_not_loaded(name: str) -> None:
     with pytest.raises(UserError, match="No study named"):
-        load_study(name)
+        load_study_file(name)

@@ -92,7 +92,7 @@ def _fits(image_XCHW: Tensor, count: int, device: torch.device) -> bool:
     return count * image_XCHW[0].numel() <= SPARE_SHARE * free
 
 
-class Order:
+class ShuffledOrder:
     """Which photos each training step sees: a fresh permutation every epoch, a function of (seed, step) alone.
 
     So a resumed run needs no state of it. An epoch is as many whole batches as there are; the photos left over

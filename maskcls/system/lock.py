@@ -102,7 +102,7 @@ def hold_file(file: Path, what: str, limit: float | None = STUCK_SECONDS) -> Ite
         os.close(descriptor)
 
 
-def share(folder: Path) -> None:
+def share_folder(folder: Path) -> None:
     """Hold the folder until this process ends, together with others who share it."""
     fcntl.flock(_open(folder / FILE), fcntl.LOCK_SH)
 

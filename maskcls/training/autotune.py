@@ -48,7 +48,7 @@ _failed: dict[str, Found] = {}
 """What was found when not even the first way worked: for this process only, since the next may have a freer GPU."""
 
 
-def choose(config: TrainConfig, device: torch.device, folder: Path) -> TrainConfig:
+def choose_numerics(config: TrainConfig, device: torch.device, folder: Path) -> TrainConfig:
     """``config`` with every knob of OPTIONS that is "auto" chosen for this GPU; on a CPU as it is.
 
     ``folder``: the cache's; what was found stays there, in ``numerics/found.json``.
@@ -161,7 +161,7 @@ def measure(config: TrainConfig, device: torch.device) -> float:
     """
     config = resolve(config, device)
     torch.set_num_threads(config.threads)
-    run = Run(config, noise(config), device, None)
+    run = Run(config, random_dataset(config), device, None)
     log_probs(run.model, (image for image, _ in run.valid.in_order(4 * config.micro_batch)), config)
     run.model.train()
     _seconds(run, WARM_UP_STEPS)
@@ -178,7 +178,7 @@ def _seconds(run: Run, steps: int) -> float:
     return time.perf_counter() - begun
 
 
-def noise(config: TrainConfig) -> Dataset:
+def random_dataset(config: TrainConfig) -> Dataset:
     """Two batches of random photos to learn, two to be judged by."""
     count, rng = 2 * config.batch_size, np.random.default_rng(0)
     image_NCHW = rng.integers(0, 256, (2 * count, 3, *config.image_size), dtype=np.uint8)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from maskcls.scoring.intervals import Estimate
+from search.policy.confirmation import LevelRole
 from search.policy.history import Noise
 
 
@@ -75,10 +76,6 @@ class Winner:
     """Trials that it was chosen from."""
     against_baseline: Comparison | None
     """Shown, but never the answer to the question: the winner was tuned and chosen, the baseline was not."""
-
-
-LevelRole = Literal["reference", "other", ""]
-"""What a finalist stands for: the best setting of the baseline's level, that of another level, or itself alone."""
 
 
 @dataclass(frozen=True)

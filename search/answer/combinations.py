@@ -20,10 +20,11 @@ from maskcls.scoring.counts import Counts, Floats, count
 from maskcls.scoring.metrics import confusion, f1_per_class
 from maskcls.scoring.predictions import Predictions
 from maskcls.system.errors import UserError
-from search.answer.predictions import Shelf
 from search.database.connect import load_study
-from search.storage.folder import home_of
-from search.storage.retention import WEIGHTS_DIGEST, best_trials, trial_folder
+from search.policy.history import best_trials
+from search.storage.folder import study_folder
+from search.storage.predictions import Shelf
+from search.storage.retention import WEIGHTS_DIGEST, trial_folder
 from search.study.record import Stored, read_search
 
 
@@ -83,7 +84,7 @@ def candidates(storage: RDBStorage, name: str, part: str, runs: Path) -> list[Ca
     complete = best_trials(trials, len(trials))
     if not complete:
         raise UserError(f"Study {name!r} has no complete trial yet; go on with it: python -m search.run.")
-    shelf = Shelf(home_of(study, runs), _task(stored))
+    shelf = Shelf(study_folder(study, runs), _task(stored))
     whole = [
         trial
         for trial in sorted(complete, key=lambda trial: trial.number)
@@ -146,7 +147,7 @@ def find_single(text: str, storage: RDBStorage, runs: Path) -> Candidate:
     if _task(stored) != "all":
         raise UserError(f"--against takes a trial with all 18 classes; study {name!r} predicts {_task(stored)} alone.")
     trials = [trial for trial in study.get_trials(deepcopy=False) if trial.number == int(number)]
-    shelf = Shelf(home_of(study, runs), _task(stored))
+    shelf = Shelf(study_folder(study, runs), _task(stored))
     found = _with_predictions(name, stored, trials, shelf)
     if not found:
         foreign = next((f"{shelf.why_not(trial)}. " for trial in trials), "") if shelf.foreign else ""
@@ -163,7 +164,7 @@ def find_singles(like: Candidate, names: Sequence[str], storage: RDBStorage, run
         try:
             study = load_study(storage, name)
             stored = read_search(study)
-            folder = home_of(study, runs)
+            folder = study_folder(study, runs)
         except (UserError, OSError):
             # deleted meanwhile, somebody else's, a confirmation, whose trials other people judge; or its folder is
             # another's, or cannot be looked at

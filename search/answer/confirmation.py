@@ -19,9 +19,9 @@ from maskcls.scoring.intervals import Estimate, compare_repeats
 from maskcls.scoring.resampling import resample
 from maskcls.system.errors import UserError
 from search.answer.answer import Confirmation, Finalist
-from search.answer.predictions import Shelf
 from search.policy.confirmation import Plan, place_of
-from search.storage.folder import home_of
+from search.storage.folder import study_folder
+from search.storage.predictions import Shelf
 from search.study.record import Stored
 from search.study.space import values_of
 
@@ -78,7 +78,7 @@ def outcome_of(study: optuna.Study, stored: Stored, runs: Path) -> Confirmation 
     whole = [repeat for repeat in range(1, last + 1) if judged and all((repeat, index) in done for index in judged)]
     if len(whole) < LEAST_REPEATS:
         return None
-    shelf = Shelf(home_of(study, runs), stored.config(dict(stored.study.baseline)).task)
+    shelf = Shelf(study_folder(study, runs), stored.config(dict(stored.study.baseline)).task)
     counts_CR = [[_counts(shelf, done[repeat, index]) for repeat in whole] for index in judged]
     judges = Judges(counts_CR)
     against = dict(zip(judged, judges.against(0) if judged[0] == 0 else [None] * len(judged), strict=True))

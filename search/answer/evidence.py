@@ -14,13 +14,12 @@ from maskcls.scoring.intervals import Estimate, compare, compare_recipes, interv
 from maskcls.scoring.resampling import Resamples, resample
 from search.answer.answer import Answer, Comparison, FactorAnswer, Level, Winner
 from search.answer.confirmation import read_confirmation
-from search.answer.predictions import Shelf
 from search.answer.wording import put_in_words
-from search.policy.history import noise, runs_by_setting, setting, values_of_runs
+from search.policy.history import best_trials, runs_by_setting, seed_noise, setting, values_of_runs
 from search.policy.policy import is_replicate
 from search.policy.stopping import FINISHED
-from search.storage.folder import home_of
-from search.storage.retention import best_trials
+from search.storage.folder import study_folder
+from search.storage.predictions import Shelf
 from search.study.record import Stored
 from search.study.space import Factor, factors, params_of, values_of
 
@@ -29,7 +28,7 @@ def answer_of(study: optuna.Study, stored: Stored, runs: Path) -> Answer:
     """What the study says so far; ``runs`` is the folder where its trials' predictions lie. Needs no GPU, no torch."""
     config = stored.config(dict(stored.study.baseline))
     trials = study.get_trials(deepcopy=False, states=FINISHED)
-    evidence = Evidence(stored, trials, Shelf(home_of(study, runs), config.task))
+    evidence = Evidence(stored, trials, Shelf(study_folder(study, runs), config.task))
     found = factors(stored.study.scientific)
     comparisons = sum(len(factor.levels) - 1 for factor in found)
     return put_in_words(
@@ -40,7 +39,7 @@ def answer_of(study: optuna.Study, stored: Stored, runs: Path) -> Answer:
             caveats=(),
             factors=tuple(evidence.levels_of(factor, comparisons) for factor in found),
             winner=evidence.winner(),
-            noise=noise(trials),
+            noise=seed_noise(trials),
             people=evidence.num_people,
             confirmation=read_confirmation(study),
             left_out=evidence.left_out,

@@ -21,15 +21,15 @@ from maskcls.system.errors import UserError, some
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
-    from search.answer.predictions import Shelf
     from search.policy.history import Setting
+    from search.storage.predictions import Shelf
 
 STORED = ("valid.npz", "predictions.npz")
 """What training leaves in its folder, and what maskcls.evaluate -o does."""
 
 
 @dataclass(frozen=True)
-class Side:
+class ComparedModel:
     """One trained model with its predictions."""
 
     name: str
@@ -54,7 +54,7 @@ class Side:
         return count(found.person_N, found.label_N, found.log_prob_NK.argmax(1), self.task, part)
 
 
-def find_side(text: str, storage: str | None, runs: Path) -> Side:
+def find_side(text: str, storage: str | None, runs: Path) -> ComparedModel:
     """The model that ``text`` names. Raises UserError when there is none, or when it has no stored predictions."""
     folder = Path(text)
     if os.path.isdir(folder):  # noqa: PTH112 - False too for what is too long for a path
@@ -74,7 +74,7 @@ def _place_of(folder: Path, storage: str | None, runs: Path) -> tuple[str, int] 
     import optuna
 
     from search.database.connect import default_url, is_there, load_study, open_to_read
-    from search.storage.folder import home_of
+    from search.storage.folder import study_folder
     from search.storage.retention import trial_folder
     from search.study.record import is_made_here
 
@@ -93,12 +93,12 @@ def _place_of(folder: Path, storage: str | None, runs: Path) -> tuple[str, int] 
         # deleted meanwhile, another's folder, a name that none can have, a disk that does not answer
         with suppress(UserError, OSError):
             study = load_study(opened, name)
-            if is_made_here(study) and home_of(study, runs).resolve() == home.parent:
+            if is_made_here(study) and study_folder(study, runs).resolve() == home.parent:
                 return name, number
     return None
 
 
-def _of_folder(folder: Path) -> Side:
+def _of_folder(folder: Path) -> ComparedModel:
     path = next((folder / name for name in STORED if (folder / name).is_file()), None)
     if path is None:
         raise UserError(
@@ -113,7 +113,7 @@ def _of_folder(folder: Path) -> Side:
         task = "all"
     else:
         raise UserError(f"{folder} has no config.toml, which says of which task its predictions are.")
-    return Side(str(folder), task, found, str(folder), {str(folder): (found,)})
+    return ComparedModel(str(folder), task, found, str(folder), {str(folder): (found,)})
 
 
 def _load(path: Path) -> Predictions:
@@ -125,14 +125,14 @@ def _load(path: Path) -> Predictions:
         ) from error
 
 
-def _of_trial(name: str, number: int, storage: str | None, runs: Path) -> Side:
-    from search.answer.predictions import Shelf
+def _of_trial(name: str, number: int, storage: str | None, runs: Path) -> ComparedModel:
+    from search.answer.format import describe_values
     from search.database.connect import default_url, load_study, open_to_read
     from search.policy.history import runs_by_setting, setting
-    from search.storage.folder import home_of
+    from search.storage.folder import study_folder
+    from search.storage.predictions import Shelf
     from search.study.record import read_stored
     from search.study.space import values_of
-    from search.terminal.progress import describe_values
 
     study = load_study(open_to_read(storage or default_url(runs)), name)
     stored = read_stored(study)
@@ -140,7 +140,7 @@ def _of_trial(name: str, number: int, storage: str | None, runs: Path) -> Side:
     trials = study.get_trials(deepcopy=False)
     if number >= len(trials):
         raise UserError(f"Study {name} has no trial {number}; its trials are 0 to {len(trials) - 1}.")
-    trial, shelf = trials[number], Shelf(home_of(study, runs), task)
+    trial, shelf = trials[number], Shelf(study_folder(study, runs), task)
     found = shelf.predictions(trial)
     if found is None:
         raise UserError(f"{shelf.why_not(trial, name)}.")
@@ -149,7 +149,7 @@ def _of_trial(name: str, number: int, storage: str | None, runs: Path) -> Side:
     every = runs_by_setting(shelf.with_predictions(trials))
     complete = {_key(name, params): _of_runs(shelf, group) for params, group in every.items()}
     confirms = None if stored.confirmation is None else stored.confirmation["of"]
-    return Side(title, task, found, _key(name, setting(trial.params)), complete, _unfinished(trial), confirms)
+    return ComparedModel(title, task, found, _key(name, setting(trial.params)), complete, _unfinished(trial), confirms)
 
 
 def _unfinished(trial: "FrozenTrial") -> str:
@@ -171,7 +171,7 @@ def _of_runs(shelf: "Shelf", runs: Sequence["FrozenTrial"]) -> tuple[Predictions
     return tuple(found for run in runs if (found := shelf.predictions(run)) is not None)
 
 
-def check_comparable(ours: Side, theirs: Side) -> None:
+def check_comparable(ours: ComparedModel, theirs: ComparedModel) -> None:
     """Raise UserError unless they are two, judged on the same photos, by the same task."""
     if ours.task != theirs.task:
         raise UserError(f"A predicts {ours.task} and B {theirs.task}; compare models of one task.")
@@ -195,7 +195,7 @@ def check_comparable(ours: Side, theirs: Side) -> None:
         raise UserError("A and B are the same predictions; name two different ones.")
 
 
-def _by_path(side: Side) -> np.ndarray:
+def _by_path(side: ComparedModel) -> np.ndarray:
     return side.predictions.label_N[np.argsort(side.predictions.path_N)]
 
 

@@ -15,15 +15,14 @@ from optuna.artifacts import ArtifactMeta
 from maskcls.run.result import Result
 from maskcls.system.files import write_atomically
 from search.answer.confirmation import read_confirmation
+from search.answer.format import describe_values
 from search.answer.markup import markdown
 from search.answer.wording import confirmed_sentences
-from search.policy.history import noise
+from search.policy.history import best_trials, seed_noise
 from search.storage.notes import artifact_path, save_study_note, save_trial_note
-from search.storage.retention import best_trials
 from search.study.record import ID, Stored
 from search.study.space import values_of
 from search.study.study import Knob, describe_knob
-from search.terminal.progress import describe_values
 
 PICTURES = UUID("6f0c7f0e-43f0-4d1c-9d55-6b2a0a5f5f3a")
 """The name space of the pictures' ids: any number does that is no other program's."""
@@ -61,7 +60,7 @@ def _so_far(study: optuna.Study, stored: Stored) -> str:
         lines.append(f"Best so far: trial {best.number}, macro F1 {best.value:.4f}: {values}")
     if trials and trials[0].value is not None:
         lines.append(f"Baseline so far: macro F1 {trials[0].value:.4f}")
-    known = noise(trials)
+    known = seed_noise(trials)
     if known is not None:
         lines.append(f"Noise: {known.describe()}")
     return "".join(f"- {markdown(line)}\n" for line in lines) + "\n"

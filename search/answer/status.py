@@ -16,11 +16,10 @@ from optuna.trial import FrozenTrial, TrialState
 from search.answer.confirmation import read_confirmation
 from search.answer.wording import confirmed_sentences
 from search.database.connect import backend_of
-from search.policy.history import incumbent, noise, runs_by_setting, setting, values_of_runs
+from search.policy.history import best_trials, incumbent, runs_by_setting, seed_noise, setting, values_of_runs
 from search.policy.stopping import epochs_spent, trials_since_best
 from search.storage.failures import DIVERGED, INTERRUPTIONS, failures_of
 from search.storage.queue import WORKER, is_lost
-from search.storage.retention import best_trials
 from search.study.record import Stored, confirms, document_in
 from search.study.space import values_of
 from search.study.study import encode
@@ -62,7 +61,7 @@ def standing_of(study: optuna.Study, stored: Stored) -> dict[str, Any]:
     trials = study.get_trials(deepcopy=False)
     is_search = stored.confirmation is None
     outcome = read_confirmation(study)
-    known = noise(trials) if is_search else None
+    known = seed_noise(trials) if is_search else None
     baseline = next((trial for trial in trials if trial.user_attrs.get("role") == "baseline"), None)
     best = _best(trials, is_search)
     leading = incumbent(trials) if is_search else []

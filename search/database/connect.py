@@ -22,8 +22,8 @@ from maskcls.system.lock import hold_file, warn
 from maskcls.system.printable import one_printable_line
 from search.database.errors import is_passing, reason
 from search.database.filesystem import check_local
-from search.database.read_only import check_readable, check_tables, is_writable, reader_of
-from search.database.reconnecting import PATIENCE_SECONDS, PatientStorage
+from search.database.read_only import check_readable, check_tables, is_writable, reader_of, tables_of
+from search.database.reconnecting import PATIENCE_SECONDS, ReconnectingStorage
 from search.database.study_lock import exclusive as exclusive
 from search.database.study_lock import lock_of
 from search.database.timeouts import connect_args, limit_lock_waits
@@ -50,7 +50,9 @@ def default_url(runs: Path) -> str:
     return sqlalchemy.URL.create("sqlite", database=str(runs / "studies.db")).render_as_string()
 
 
-def open_storage(url: str, create: bool, patience: float = PATIENCE_SECONDS, waits: bool = False) -> PatientStorage:
+def open_storage(
+    url: str, create: bool, patience: float = PATIENCE_SECONDS, waits: bool = False
+) -> ReconnectingStorage:
     """The database, to be written to; ``patience`` in seconds, for when it goes away later.
 
     ``waits``: somebody has just had it open, so a server that is away now is waited for as well.
@@ -59,7 +61,7 @@ def open_storage(url: str, create: bool, patience: float = PATIENCE_SECONDS, wai
     return _opened(lambda: _open_to_write(url, create, patience), patience if waits else 0)
 
 
-def _opened(open_: Callable[[], PatientStorage], patience: float) -> PatientStorage:
+def _opened(open_: Callable[[], ReconnectingStorage], patience: float) -> ReconnectingStorage:
     """What opens, tried again for so many seconds while what keeps it from it may pass."""
     began, is_said = time.monotonic(), False
     while True:
@@ -76,7 +78,7 @@ def _opened(open_: Callable[[], PatientStorage], patience: float) -> PatientStor
         time.sleep(OPEN_SECONDS)
 
 
-def _open_to_write(url: str, create: bool, patience: float) -> PatientStorage:
+def _open_to_write(url: str, create: bool, patience: float) -> ReconnectingStorage:
     with _said(url):
         path = _sqlite_path(url)
         if path is None:
@@ -84,7 +86,7 @@ def _open_to_write(url: str, create: bool, patience: float) -> PatientStorage:
         return _kept(_open_sqlite(url, path, create, patience))
 
 
-def open_to_read(url: str, patience: float = PATIENCE_SECONDS, waits: bool = False) -> PatientStorage:
+def open_to_read(url: str, patience: float = PATIENCE_SECONDS, waits: bool = False) -> ReconnectingStorage:
     """The same for a command that only reads: it makes nothing, takes no lock, and needs no right to write.
 
     Raises UserError when there is no study database.
@@ -92,7 +94,7 @@ def open_to_read(url: str, patience: float = PATIENCE_SECONDS, waits: bool = Fal
     return _opened(lambda: _open_to_read(url, patience), patience if waits else 0)
 
 
-def _open_to_read(url: str, patience: float) -> PatientStorage:
+def _open_to_read(url: str, patience: float) -> ReconnectingStorage:
     with _said(url):
         path = _sqlite_path(url)
         if path is None:
@@ -103,7 +105,7 @@ def _open_to_read(url: str, patience: float) -> PatientStorage:
         return _kept(_open(url, patience, skip_table_creation=True, engine_kwargs=options))
 
 
-def open_as_allowed(url: str, patience: float = PATIENCE_SECONDS) -> PatientStorage:
+def open_as_allowed(url: str, patience: float = PATIENCE_SECONDS) -> ReconnectingStorage:
     """To be written to where that is allowed, else to be read."""
     path = _sqlite_path(url) if is_url(url) else None
     if path is not None and path.exists() and not is_writable(path):
@@ -130,7 +132,7 @@ def _said(url: str) -> Iterator[None]:
         raise UserError(f"The storage {shown_url(url)} cannot be opened: {reason(error)}. {EXAMPLE}") from error
 
 
-def _kept(storage: PatientStorage) -> PatientStorage:
+def _kept(storage: ReconnectingStorage) -> ReconnectingStorage:
     _engines.add(storage.engine)
     return storage
 
@@ -146,10 +148,10 @@ def _close_all() -> None:
             engine.dispose()
 
 
-def _open(url: str, patience: float, **options: Any) -> PatientStorage:
+def _open(url: str, patience: float, **options: Any) -> ReconnectingStorage:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of heartbeats
-        return PatientStorage(
+        return ReconnectingStorage(
             url, patience, heartbeat_interval=HEARTBEAT_SECONDS, grace_period=GRACE_SECONDS, **options
         )
 
@@ -180,7 +182,7 @@ def _sqlite_path(url: str) -> Path | None:
     return path.resolve() if path.is_symlink() else path  # SQLite's log and our lock lie beside the file itself
 
 
-def _open_server(url: str, create: bool, patience: float) -> PatientStorage:
+def _open_server(url: str, create: bool, patience: float) -> ReconnectingStorage:
     """A server's database. Connections are tried before they are used, and one that answers no more is given up."""
     # a process mostly asks one thing at a time: only one connection stays open between two questions
     options = {"pool_pre_ping": True, "pool_size": 1, "max_overflow": 9, "connect_args": connect_args(url)}
@@ -198,7 +200,7 @@ def _open_server(url: str, create: bool, patience: float) -> PatientStorage:
     return storage
 
 
-def _open_sqlite(url: str, path: Path, create: bool, patience: float) -> PatientStorage:
+def _open_sqlite(url: str, path: Path, create: bool, patience: float) -> ReconnectingStorage:
     """One process at a time, since two that make the same tables disturb each other.
 
     Write-ahead logging, which stays with the file: readers (the dashboard) and writers do not wait for each other.
@@ -209,10 +211,11 @@ def _open_sqlite(url: str, path: Path, create: bool, patience: float) -> Patient
         raise UserError(f"There is no folder {path.parent} for the database {path.name}; make it. {EXAMPLE}")
     check_local(path)
     if path.exists():
-        check_readable(path, create)  # before anything is made in it
+        _check_before_writing(path, create)
     with hold_file(lock_of(path), f"the lock of {path}"):
         connection = sqlite3.connect(path, timeout=BUSY_SECONDS)
         try:
+            check_tables(tables_of(connection), str(path), create)
             connection.execute("PRAGMA journal_mode=WAL")
         finally:
             connection.close()
@@ -221,6 +224,16 @@ def _open_sqlite(url: str, path: Path, create: bool, patience: float) -> Patient
     sqlalchemy.event.listen(storage.engine, "connect", _tune_connection)
     storage.engine.dispose()  # those opened before
     return storage
+
+
+def _check_before_writing(path: Path, create: bool) -> None:
+    """Raise UserError for a file that is no study database, before a lock is made beside it."""
+    try:
+        check_readable(path, create)
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_READONLY or not is_writable(path):
+            raise
+        # a transaction that is under way, or was cut off: only a connection that may write can undo it
 
 
 def _check_file(path: Path) -> None:
@@ -261,9 +274,9 @@ def create_study(storage: RDBStorage, name: str, attributes: dict[str, Any]) -> 
     return study
 
 
-def backend_of(study: optuna.Study) -> PatientStorage:
+def backend_of(study: optuna.Study) -> ReconnectingStorage:
     """The study's database, without the cache that Optuna puts before it."""
     storage = study._storage
     backend = getattr(storage, "_backend", storage)
-    assert isinstance(backend, PatientStorage)
+    assert isinstance(backend, ReconnectingStorage)
     return backend

@@ -80,7 +80,7 @@ def _tables(path: Path) -> list[str]:
     try:
         connection = reader_of(path)()
         try:
-            return [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+            return tables_of(connection)
         finally:
             connection.close()
     except sqlite3.OperationalError as error:
@@ -90,6 +90,11 @@ def _tables(path: Path) -> list[str]:
                 f" {path.name} and {path.name}-wal to a folder of your own, and name it by --storage."
             ) from error
         raise
+
+
+def tables_of(connection: sqlite3.Connection) -> list[str]:
+    """The names of the tables."""
+    return [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
 
 
 def check_tables(tables: Iterable[str], shown: str, create: bool = False) -> None:

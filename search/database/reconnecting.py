@@ -54,7 +54,7 @@ class LostTurnError(DatabaseError):
 class Patience:
     """One thing that is tried until it goes well."""
 
-    def __init__(self, storage: "PatientStorage") -> None:
+    def __init__(self, storage: "ReconnectingStorage") -> None:
         self.storage, self.began, self.pause, self.is_long = storage, time.monotonic(), WAITS[0], False
 
     def wait(self, error: BaseException) -> None:
@@ -94,7 +94,7 @@ def _long(seconds: float) -> str:
     return f"{seconds / 60:.0f} minutes" if seconds >= 120 else f"{seconds:.0f} seconds"
 
 
-class PatientStorage(RDBStorage):
+class ReconnectingStorage(RDBStorage):
     """RDBStorage that waits."""
 
     def __init__(self, url: str, patience: float = PATIENCE_SECONDS, **options: Any) -> None:
@@ -269,7 +269,7 @@ class Tries:
 def _repeated(name: str) -> Callable[..., Any]:
     method = getattr(RDBStorage, name)
 
-    def call(self: PatientStorage, *args: Any, **options: Any) -> Any:
+    def call(self: ReconnectingStorage, *args: Any, **options: Any) -> Any:
         return self.patiently(lambda: method(self, *args, **options))
 
     call.__doc__ = method.__doc__
@@ -297,4 +297,4 @@ for _name in (
     "set_trial_system_attr",
     "record_heartbeat",
 ):
-    setattr(PatientStorage, _name, _repeated(_name))
+    setattr(ReconnectingStorage, _name, _repeated(_name))

@@ -17,7 +17,7 @@ import sqlalchemy.exc
 
 from maskcls.system.lock import Wait, hold_file
 from search.database.errors import is_passing, sqlstate
-from search.database.reconnecting import LostTurnError, Patience, PatientStorage
+from search.database.reconnecting import LostTurnError, Patience, ReconnectingStorage
 
 TRY_SECONDS = 2
 """How long the server waits for the lock before we look who has it."""
@@ -35,7 +35,9 @@ AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()
 """
 
 
-def in_turn(storage: PatientStorage, name: str, decide: Callable[[], T], undone: Callable[[], None] | None = None) -> T:
+def in_turn(
+    storage: ReconnectingStorage, name: str, decide: Callable[[], T], undone: Callable[[], None] | None = None
+) -> T:
     """What ``decide`` returns, called while nobody else decides about the study of this name.
 
     Called again, after ``undone``, when the connection to a server was lost meanwhile: whatever it had done is undone,
@@ -57,7 +59,7 @@ def in_turn(storage: PatientStorage, name: str, decide: Callable[[], T], undone:
 
 
 @contextmanager
-def exclusive(storage: PatientStorage, name: str) -> Iterator[None]:
+def exclusive(storage: ReconnectingStorage, name: str) -> Iterator[None]:
     """Wait until nobody else decides about the study of this name, and be the one who does. Not to be nested.
 
     Let go of when its holder dies: by the kernel on the lock file, by the server when the connection ends. Raises
@@ -82,7 +84,7 @@ def exclusive(storage: PatientStorage, name: str) -> Iterator[None]:
 
 
 @contextmanager
-def holding(storage: PatientStorage, name: str, check: Callable[[], None]) -> Iterator[None]:
+def holding(storage: ReconnectingStorage, name: str, check: Callable[[], None]) -> Iterator[None]:
     """Be the one who decides, as ``check`` finds things, while files take their places.
 
     Nothing may be written to the database in it: a connection that is lost at its end is taken to have undone nothing.

@@ -9,24 +9,11 @@ from optuna.trial import FrozenTrial
 from maskcls.scoring.intervals import Estimate
 from maskcls.system.errors import count_of
 from search.answer.answer import Answer, Comparison, Confirmation, FactorAnswer, Finalist, Level, Winner
+from search.answer.format import describe_values, listed, number, signed, signed_spread, spread, with_sign
 from search.answer.wording import chosen_from, verdict_of
-from search.page.blocks import (
-    Block,
-    Bullets,
-    Figure,
-    Section,
-    Table,
-    Text,
-    listed,
-    number,
-    signed,
-    signed_spread,
-    spread,
-    with_sign,
-)
+from search.page.blocks import Block, Bullets, Figure, Section, Table, Text
 from search.page.data import Material
 from search.page.figures import Dot, draw_dots
-from search.terminal.progress import describe_values
 
 
 def lead_of(answer: Answer) -> tuple[Block, ...]:

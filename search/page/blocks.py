@@ -1,9 +1,6 @@
 """What a report is made of, as plain values: the web page and its Markdown twin show the same ones."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-
-from maskcls.scoring.intervals import Estimate
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -116,54 +113,3 @@ class Report:
     """Right below the answer."""
     sections: tuple[Section, ...]
     footer: str
-
-
-def number(value: float | None) -> str:
-    """A score: four decimals."""
-    return "–" if value is None else f"{value:.4f}"
-
-
-def signed(value: float) -> str:
-    """A difference of scores."""
-    return f"{value:+.4f}"
-
-
-def clipped(found: Estimate, lowest: float) -> Estimate:
-    """The interval kept within [``lowest``, 1]: 0 for a score, -1 for a difference of two."""
-    return replace(found, low=max(lowest, found.low), high=min(1.0, found.high))
-
-
-def spread(found: Estimate) -> str:
-    """``0.5921 to 0.6611``: the interval of a score; a dash where all people agree and nothing tells of its width."""
-    if found.error == 0:
-        return "–"
-    shown = clipped(found, 0.0)
-    return f"{number(shown.low)} to {number(shown.high)}"
-
-
-def signed_spread(found: Estimate) -> str:
-    """``-0.0102 to +0.0348``: the interval of a difference; a dash as in ``spread``."""
-    if found.error == 0:
-        return "–"
-    shown = clipped(found, -1.0)
-    return f"{signed(shown.low)} to {signed(shown.high)}"
-
-
-def percent(share: float) -> str:
-    """``13.7 %``."""
-    return f"{100 * share:.1f} %"
-
-
-def listed(items: Sequence[object]) -> str:
-    """``3``, ``3 and 5``, ``3, 5 and 8``."""
-    words = [str(item) for item in items]
-    return " and ".join(part for part in (", ".join(words[:-1]), words[-1]) if part) if words else "none"
-
-
-VERDICTS = {"better": "▲", "worse": "▼", "not distinguishable": "≈"}
-"""Verdict -> the sign that goes with the word, so that nothing hangs on a colour."""
-
-
-def with_sign(verdict: str) -> str:
-    """``▲ better``; what a verdict adds in brackets stays."""
-    return f"{VERDICTS.get(verdict.partition(' (')[0], '…')} {verdict}"

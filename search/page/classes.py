@@ -12,19 +12,9 @@ from maskcls.scoring.counts import f1_of, macro_f1
 from maskcls.scoring.intervals import Estimate, compare
 from maskcls.scoring.metrics import f1_per_class, merge_confusion
 from maskcls.system.errors import count_of
-from search.page.blocks import (
-    Block,
-    Figure,
-    Figures,
-    Section,
-    Table,
-    Text,
-    number,
-    signed,
-    signed_spread,
-    with_sign,
-)
-from search.page.data import Material, Side
+from search.answer.format import number, signed, signed_spread, with_sign
+from search.page.blocks import Block, Figure, Figures, Section, Table, Text
+from search.page.data import Material, TrialPredictions
 from search.page.figures import Dot, draw_dots, draw_matrix
 
 TITLES = ("", "photos", "before", "after", "difference", "95 % interval", "verdict")
@@ -165,18 +155,18 @@ def confusion_section(material: Material) -> Section:
     return Section(title, (Text(text), Figures(tuple(figures))))
 
 
-def _mistakes(side: Side) -> np.ndarray:
+def _mistakes(side: TrialPredictions) -> np.ndarray:
     return side.confusion_KK * (1 - np.eye(len(side.confusion_KK), dtype=np.int64))
 
 
-def _with_diagonal(side: Side, place: str) -> Figure:
+def _with_diagonal(side: TrialPredictions, place: str) -> Figure:
     share_KK = side.confusion_KK / np.maximum(side.confusion_KK.sum(1, keepdims=True), 1)
     text_KK = np.round(100 * share_KK).astype(int)
     title = f"{_capital(side.name)}: percent of each true class"
     return draw_matrix(f"confusion-{place}", share_KK, text_KK, side.task, title, 1.0, is_mistakes=False)
 
 
-def _without_diagonal(side: Side, place: str, most: int) -> Figure:
+def _without_diagonal(side: TrialPredictions, place: str, most: int) -> Figure:
     mistakes_KK = _mistakes(side)
     title = f"{_capital(side.name)}: mistakes only, in photos"
     return draw_matrix(f"mistakes-{place}", mistakes_KK, mistakes_KK, side.task, title, max(1, most), is_mistakes=True)

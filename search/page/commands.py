@@ -8,7 +8,7 @@ from maskcls.system.errors import UserError
 from search.page.blocks import Block, Code, Facts, Section, Text
 from search.page.data import Material
 from search.policy.stopping import count_finished
-from search.study.loading import known_studies, load_study
+from search.study.loading import known_studies, load_study_file
 from search.study.study import Study, preview_of
 from search.system.shell import place_words, quoted, runs_words, storage_words
 
@@ -78,7 +78,7 @@ def _file_of(material: Material) -> tuple[str, Study | None]:
     first = name.removesuffix(PREVIEW)
     for file in sorted(known_studies(), key=lambda known: known != first):
         try:
-            study = load_study(file)
+            study = load_study_file(file)
         except UserError:
             continue
         if study.question == material.stored.study.question:

@@ -11,7 +11,8 @@ from maskcls.scoring.confusions import FEWEST_PEOPLE, Rate, Slip, count_slip, di
 from maskcls.scoring.predictions import Predictions
 from maskcls.scoring.resampling import Resamples
 from maskcls.system.errors import count_of
-from search.page.blocks import Facts, Section, Table, Text, clipped, percent
+from search.answer.format import clipped, percent
+from search.page.blocks import Facts, Section, Table, Text
 from search.page.data import Material
 
 WHERE = ("mask worn", "mask incorrect", "no mask")

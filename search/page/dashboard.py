@@ -1,17 +1,21 @@
-"""The report's figures for the dashboard, where one can point at a value: levels, learning curves, changes by class."""
+"""The report in optuna-dashboard: a note, figures in which one can point at a value, and the two files to download."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import optuna
 import plotly.graph_objects as go
+from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 
 from maskcls.scoring.intervals import Estimate
 from search.answer.answer import Answer, Confirmation
-from search.page.blocks import number, signed, signed_spread, spread
+from search.answer.format import number, signed, signed_spread, spread
+from search.answer.notes import show_study
 from search.page.classes import class_changes
 from search.page.data import Material
 from search.page.figures import BLUE, COLOURS, GREY, ORANGE
+from search.storage.files import ARTIFACTS, study_artifacts
 
 COLOUR_OF_STATE = {"COMPLETE": BLUE, "PRUNED": ORANGE}
 SYMBOLS = {"better": "triangle-up", "worse": "triangle-down"}
@@ -114,3 +118,24 @@ def _laid_out(figure: go.Figure, title: str, axis: str) -> go.Figure:
         xaxis={"title": axis, "gridcolor": "#e4e4e4"},
         yaxis={"autorange": "reversed", "automargin": True},
     )
+
+
+def show_in_dashboard(material: Material, *files: Path) -> None:
+    """Put it there, in place of what an older report has left."""
+    show_study(material.study, material.stored, " ".join(material.answer.sentences))
+    save_figures(material)
+    store = material.options.runs / ARTIFACTS
+    store.mkdir(parents=True, exist_ok=True)
+    for file in files:
+        _upload(material.study, store, file)
+
+
+def _upload(study: optuna.Study, folder: Path, file: Path) -> None:
+    """As an artifact of the study. One of this name is written anew: Optuna cannot take an artifact back."""
+    store = FileSystemArtifactStore(folder)
+    known = {name: found for found, name in study_artifacts(study).items()}.get(file.name)
+    if known is None:
+        upload_artifact(artifact_store=store, file_path=str(file), study_or_trial=study)
+        return
+    with file.open("rb") as content:
+        store.write(known, content)

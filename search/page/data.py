@@ -18,11 +18,10 @@ from maskcls.scoring.predictions import Predictions
 from maskcls.scoring.resampling import Resamples, resample
 from maskcls.scoring.reweighting import groups_of, parse_prior, weights_of
 from search.answer.answer import Answer
-from search.answer.predictions import Shelf
-from search.policy.history import setting
+from search.policy.history import best_trials, setting
 from search.policy.stopping import FINISHED
-from search.storage.folder import home_of
-from search.storage.retention import best_trials
+from search.storage.folder import study_folder
+from search.storage.predictions import Shelf
 from search.study.record import Stored
 from search.study.space import values_of
 
@@ -42,7 +41,7 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Side:
+class TrialPredictions:
     """One trained model, as its stored predictions show it."""
 
     trial: FrozenTrial
@@ -87,7 +86,7 @@ class Material:
     shelf: Shelf = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "shelf", Shelf(home_of(self.study, self.options.runs), self.task))
+        object.__setattr__(self, "shelf", Shelf(study_folder(self.study, self.options.runs), self.task))
 
     @cached_property
     def config(self) -> TrainConfig:
@@ -126,18 +125,18 @@ class Material:
         return values_of(self.stored.study.space, trial.params)
 
     @cached_property
-    def before(self) -> Side | None:
+    def before(self) -> TrialPredictions | None:
         """The baseline's model."""
         return self._side(self.baseline)
 
     @cached_property
-    def after(self) -> Side | None:
+    def after(self) -> TrialPredictions | None:
         """The best trial's model."""
         return self._side(self.best)
 
-    def _side(self, trial: FrozenTrial | None) -> Side | None:
+    def _side(self, trial: FrozenTrial | None) -> TrialPredictions | None:
         found = None if trial is None else self.shelf.predictions(trial)
-        return None if trial is None or found is None else Side(trial, found, self.task)
+        return None if trial is None or found is None else TrialPredictions(trial, found, self.task)
 
     def missing(self) -> str:
         """Why there is no before and after, in a sentence; empty when there is."""
@@ -156,7 +155,7 @@ class Material:
         return "" if same else "The two trials were judged by different photos."
 
     @cached_property
-    def pair(self) -> tuple[Side, Side] | None:
+    def pair(self) -> tuple[TrialPredictions, TrialPredictions] | None:
         """Before and after, judged by the same photos."""
         if self.missing() or self.before is None or self.after is None:
             return None

@@ -23,7 +23,8 @@ from matplotlib.ticker import MaxNLocator
 from maskcls.labels import CLASS_NAMES
 from maskcls.scoring.intervals import Estimate
 from maskcls.scoring.plots import short_name
-from search.page.blocks import Figure, clipped
+from search.answer.format import clipped
+from search.page.blocks import Figure
 
 BLUE, ORANGE, VERMILION, GREEN, GREY = "#0072B2", "#E69F00", "#D55E00", "#009E73", "#6b6b6b"
 COLOURS = {"better": GREEN, "worse": VERMILION}

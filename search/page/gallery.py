@@ -7,8 +7,9 @@ import numpy as np
 
 from maskcls.labels import CLASS_NAMES
 from maskcls.system.errors import one_line
-from search.page.blocks import Block, Gallery, Picture, Section, Text, percent
-from search.page.data import Material, Side
+from search.answer.format import percent
+from search.page.blocks import Block, Gallery, Picture, Section, Text
+from search.page.data import Material, TrialPredictions
 
 MOST = 12
 PIXELS = 160
@@ -31,7 +32,7 @@ def gallery_section(material: Material) -> Section:
     return Section(title, blocks)
 
 
-def confident_mistakes(side: Side, most: int = MOST) -> list[int]:
+def confident_mistakes(side: TrialPredictions, most: int = MOST) -> list[int]:
     """Rows of the predictions, the highest probability of a wrong class first; one of each person."""
     wrong = np.flatnonzero(side.predicted_N != side.predictions.label_N)
     sure = side.predictions.log_prob_NK.max(1)[wrong]
@@ -60,7 +61,7 @@ def photo_folder(material: Material) -> Path:
     return drawn_folder(material.options.runs) if material.stored.data == SYNTHETIC else Path(material.stored.data)
 
 
-def _picture(side: Side, row: int, folder: Path | None, is_named: bool) -> Picture:
+def _picture(side: TrialPredictions, row: int, folder: Path | None, is_named: bool) -> Picture:
     names = CLASS_NAMES[side.task]
     found = side.predictions
     true, called = names[found.label_N[row]], names[side.predicted_N[row]]

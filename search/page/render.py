@@ -7,21 +7,9 @@ from importlib import resources
 import jinja2
 from markupsafe import Markup
 
+from search.answer.format import with_sign
 from search.answer.markup import fenced, finalize, markdown
-from search.page.blocks import (
-    Block,
-    Bullets,
-    Code,
-    Facts,
-    Figure,
-    Figures,
-    Gallery,
-    Report,
-    Section,
-    Table,
-    Text,
-    with_sign,
-)
+from search.page.blocks import Block, Bullets, Code, Facts, Figure, Figures, Gallery, Report, Section, Table, Text
 
 TONES = {"better": "good", "worse": "bad", "not distinguishable": "same"}
 

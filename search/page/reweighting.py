@@ -10,10 +10,10 @@ from maskcls.scoring.counts import Counts, macro_f1
 from maskcls.scoring.intervals import Estimate, compare
 from maskcls.scoring.reweighting import KEYS, NAMES, effective_people, groups_of, parse_prior, targets
 from maskcls.system.errors import UserError
-from search.page.blocks import Block, Section, Table, Text, number, percent, signed, signed_spread, spread
+from search.answer.format import describe_values, number, percent, signed, signed_spread, spread
+from search.page.blocks import Block, Section, Table, Text
 from search.page.data import Material
-from search.storage.retention import best_trials
-from search.terminal.progress import describe_values
+from search.policy.history import best_trials
 
 MOST_TRIALS = 10
 

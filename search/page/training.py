@@ -8,13 +8,12 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from maskcls.system.errors import UserError, count_of, one_line
-from search.page.blocks import Block, Section, Table, Text, listed, number, percent
+from search.answer.format import describe_values, duration, listed, number, percent
+from search.page.blocks import Block, Section, Table, Text
 from search.page.data import Material
 from search.page.figures import Curve, draw_bars, draw_curves
-from search.policy.history import noise, runs_by_setting, values_of_runs
-from search.policy.savings import savings
+from search.policy.history import runs_by_setting, savings, seed_noise, values_of_runs
 from search.policy.stopping import epochs_spent
-from search.terminal.progress import describe_values, duration
 
 FEWEST_TRIALS = 10
 """Complete trials, below which an importance is guesswork."""
@@ -99,7 +98,7 @@ def _pruned_table(trials: Sequence[FrozenTrial]) -> Table:
 def noise_section(material: Material) -> Section:
     """How far apart runs of one recipe lie, and every recipe that has run more than once."""
     title = "Noise"
-    known = noise(material.trials)
+    known = seed_noise(material.trials)
     if known is None:
         text = "No setting has run twice to its end yet, so nothing is known of the spread from training seed to seed."
         return Section(title, (Text(text),))

@@ -9,13 +9,12 @@ import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from search.answer.answer import LevelRole
 from search.policy.policy import MOST_SEEDS, AnyPolicy, Policy, Proposal
 from search.study.record import Stored
 from search.study.space import distributions
@@ -27,8 +26,12 @@ SUFFIX = "-confirm"
 """A study and its confirmation: ``dropout`` and ``dropout-confirm``."""
 
 
+LevelRole = Literal["reference", "other", ""]
+"""What a finalist stands for: the best setting of the baseline's level, that of another level, or itself alone."""
+
+
 @dataclass(frozen=True)
-class Candidate:
+class PlannedFinalist:
     """A setting to be trained again."""
 
     name: str
@@ -46,7 +49,7 @@ class Plan:
 
     of: str
     """The study that is confirmed."""
-    finalists: tuple[Candidate, ...]
+    finalists: tuple[PlannedFinalist, ...]
     """The baseline first."""
     top: int
     """--top as given when they were chosen."""
@@ -64,7 +67,7 @@ class Plan:
         assert stored.confirmation is not None
         values = dict(stored.confirmation)
         found = values.pop("finalists")
-        finalists = (Candidate(**{**one, "trials": tuple(one["trials"])}) for one in found)
+        finalists = (PlannedFinalist(**{**one, "trials": tuple(one["trials"])}) for one in found)
         return Plan(finalists=tuple(finalists), **values)
 
 

@@ -7,8 +7,7 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from maskcls.system.errors import UserError
-from search.answer.answer import LevelRole
-from search.policy.confirmation import Candidate
+from search.policy.confirmation import LevelRole, PlannedFinalist
 from search.policy.history import runs_by_setting, setting, values_of_runs
 from search.study.record import Stored
 from search.study.space import distributions, factors, params_of, values_of
@@ -22,7 +21,7 @@ Runs = list[FrozenTrial]
 """The complete trials of one setting, the first one first."""
 
 
-def choose(trials: Sequence[FrozenTrial], stored: Stored, top: int, name: str) -> tuple[Candidate, ...]:
+def choose_finalists(trials: Sequence[FrozenTrial], stored: Stored, top: int, name: str) -> tuple[PlannedFinalist, ...]:
     """The baseline, the best setting of its level, and at most ``top`` others: by the mean of their complete runs.
 
     With scientific knobs the best setting of each level (of each combination of levels), the best levels first, then
@@ -44,7 +43,7 @@ def choose(trials: Sequence[FrozenTrial], stored: Stored, top: int, name: str) -
     known = runs.get(setting(base), [])
     names = (BASELINE, *_names(study, base, others))
     return tuple(
-        Candidate(name, params, _numbers(one), _role(study, params, base, one, leaders))
+        PlannedFinalist(name, params, _numbers(one), _role(study, params, base, one, leaders))
         for name, params, one in zip(
             names, (base, *(dict(one[0].params) for one in others)), (known, *others), strict=True
         )

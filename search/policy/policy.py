@@ -20,8 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.policy.history import incumbent, setting
 from search.policy.levels import Levels, deal, level_offsets
-from search.policy.pruners import make_pruner
-from search.policy.pruning import Pruning
+from search.policy.pruning import Pruning, make_pruner
 from search.policy.samplers import make_sampler, sobol, tune, value_at
 from search.study.space import Factor, distributions, factors, params_of
 from search.study.study import Study

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 from optuna.trial import FrozenTrial, TrialState
 
-from search.policy.history import noise
+from search.policy.history import seed_noise
 from search.system.clock import ended_at
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 @dataclass(frozen=True)
-class Limits:
+class StoppingCriteria:
     """What a command of search.run asks for."""
 
     n_trials: int
@@ -38,7 +38,7 @@ def trials_since_best(trials: Sequence[FrozenTrial]) -> int:
 
     Replicates do not count: they try nothing new.
     """
-    known = noise(trials)
+    known = seed_noise(trials)
     margin = known.deviation if known else 0.0
     best, since = float("-inf"), 0
     ended = [trial for trial in trials if trial.state in FINISHED and trial.user_attrs.get("role") != "replicate"]
@@ -49,7 +49,7 @@ def trials_since_best(trials: Sequence[FrozenTrial]) -> int:
     return since
 
 
-def reached(limits: Limits, trials: Sequence[FrozenTrial], evaluations_per_epoch: int) -> str:
+def reached(limits: StoppingCriteria, trials: Sequence[FrozenTrial], evaluations_per_epoch: int) -> str:
     """The option whose limit has been reached, in words; empty while the study should go on."""
     if count_finished(trials) >= limits.n_trials:
         return f"--n-trials {limits.n_trials}"

@@ -25,7 +25,7 @@ KNOWN: tuple[Mapping[str, Any], ...] = (
 smoothing), and what a small backbone at a small size needed in our own runs (studies/LOG.md)."""
 
 
-def choose(storage: RDBStorage, stored: Stored, n_trials: int) -> tuple[dict[str, Any], ...]:
+def choose_warm_starts(storage: RDBStorage, stored: Stored, n_trials: int) -> tuple[dict[str, Any], ...]:
     """Nuisance settings for policy.Policy, each {"params", "from"}; at most a quarter of the trials in all levels."""
     levels = max((len(factor.levels) for factor in factors(stored.study.scientific)), default=1)
     count = int(MOST_SHARE * n_trials) // levels

@@ -15,7 +15,7 @@ from maskcls.run.keeper import forget, remove_parts, settle, unsettled
 from maskcls.run.record import DamagedError, read_record
 from maskcls.system.errors import UserError
 from maskcls.system.files import link
-from search.storage.folder import ID, home_of
+from search.storage.folder import ID, study_folder
 from search.storage.notes import artifact_path, save_trial_note, trial_note
 from search.storage.queue import FILES_OF, WORKER
 from search.storage.retention import trial_folder
@@ -76,7 +76,7 @@ def copy_trials(old: optuna.Study, new: optuna.Study, study: Study, runs: Path) 
     """
     space, choices = distributions(study.space), _choices(read_stored(old).study.space)
     notes = old._storage.get_study_system_attrs(old._study_id)
-    begun_in, there, here = old.user_attrs.get(ID), home_of(old, runs), home_of(new, runs)
+    begun_in, there, here = old.user_attrs.get(ID), study_folder(old, runs), study_folder(new, runs)
     for trial in old.get_trials(deepcopy=False):
         # in the copy's own words before anything refers to the trial: a note and a picture go by its id
         params = _renamed(trial.params, choices, study.space)

@@ -14,7 +14,7 @@ import optuna
 from maskcls.system.errors import UserError
 from maskcls.system.files import MOST_BYTES, cut, write_text
 from search.database.connect import backend_of, load_study
-from search.storage.folder import check_has_no_namesake, home_of, read_marker
+from search.storage.folder import check_has_no_namesake, read_marker, study_folder
 from search.study.names import is_name
 from search.study.record import is_made_here
 
@@ -28,7 +28,7 @@ ARTIFACTS = "artifacts"
 ARTIFACT_FACTS = {"artifact_id", "filename"}
 
 
-def folder_of(study: optuna.Study, runs: Path) -> Path | None:
+def existing_folder(study: optuna.Study, runs: Path) -> Path | None:
     """The study's folder; None when it has none. A study of another making has none, whatever lies there.
 
     Raises UserError when a study of the same name in the folder's own database has the folder.
@@ -37,7 +37,7 @@ def folder_of(study: optuna.Study, runs: Path) -> Path | None:
         return None
     name = study.study_name
     try:
-        folder = home_of(study, runs)
+        folder = study_folder(study, runs)
     except UserError:
         if is_name(name):
             raise

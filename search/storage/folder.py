@@ -24,6 +24,7 @@ from maskcls.system.console import say
 from maskcls.system.errors import UserError
 from maskcls.system.files import write_text
 from search.database.connect import backend_of, default_url, has_study, is_there, open_to_read
+from search.storage.predictions import shelf_of
 from search.study.names import folder_in, is_name
 from search.study.record import ID as ID
 from search.study.record import is_made_here
@@ -55,7 +56,7 @@ def read_marker(folder: Path) -> Marker | None:
         return Marker("", "", "")
 
 
-def home_of(study: optuna.Study, runs: Path) -> Path:
+def study_folder(study: optuna.Study, runs: Path) -> Path:
     """The study's folder, or where it will be. Raises UserError when that is another study's, or may be."""
     found = _by_id(study, runs)
     if found is not None:
@@ -82,7 +83,7 @@ def _by_id(study: optuna.Study, runs: Path) -> Path | None:
     return found[0] if found else None
 
 
-def make_home(name: str, storage: RDBStorage, runs: Path) -> str:
+def make_folder(name: str, storage: RDBStorage, runs: Path) -> str:
     """A folder for a study that is about to be stored under this name; returns its id. Under the study's lock.
 
     What a study that is stored no more has left there is set aside. Raises UserError when the folder is another's.
@@ -187,8 +188,6 @@ def _is_beside(storage: RDBStorage, runs: Path) -> bool:
 
 def _check_is_its(study: optuna.Study, folder: Path) -> None:
     """Raise UserError when a folder without an id holds predictions that are not those of the study's trials."""
-    from search.answer.predictions import shelf_of
-
     shelf = shelf_of(study, folder)
     for trial in study.get_trials(deepcopy=False):
         if shelf.predictions(trial) is None and trial.number in shelf.foreign:

@@ -1,4 +1,4 @@
-"""Whether the study is still where it was: its database, its folder, its rows. All of them can go while it runs."""
+"""Whether a study is still where it was: its database, its folder, its rows. All of them can go while it runs."""
 
 import os
 import weakref
@@ -10,7 +10,9 @@ import sqlalchemy
 import sqlalchemy.exc
 
 from maskcls.system.errors import UserError
+from search.database.connect import backend_of
 from search.database.errors import DatabaseError
+from search.storage.folder import ID, owners, read_marker
 
 OUT_OF_REACH = (DatabaseError, optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError, KeyError)
 """What a question to the database ends in when it cannot be reached, or when the study is not in it any more."""
@@ -67,3 +69,50 @@ def database_file(url: str) -> Path | None:
     parsed = sqlalchemy.make_url(url)
     is_file = parsed.get_backend_name() == "sqlite" and parsed.database and not parsed.database.startswith("file:")
     return Path(str(parsed.database)) if is_file else None
+
+
+class StudyPresence:
+    """A study's database and folder as they were when the work began.
+
+    An SQLite file that was removed, moved or replaced can be written to on and on by who has it open, and all of that
+    is lost.
+    """
+
+    def __init__(self, study: optuna.Study, home: Path) -> None:
+        self.study = study
+        self.place = Place(backend_of(study).url, home)
+        self.place.what_is_gone()  # nothing yet: it takes hold of what is there
+        self.id = study.user_attrs.get(ID)
+
+    def lost(self) -> str:
+        """What is gone, in a sentence without its point; nothing while all is there."""
+        gone = self.place.what_is_gone()
+        if gone:
+            return f"{gone} while the study ran"
+        marker = read_marker(self.place.folder)
+        # one that cannot be read says nothing: a network disk fails for a moment, and the folder is held as it was
+        if self.id is not None and (marker is None or marker.id not in ("", self.id)):
+            return f"the study's folder {self.place.folder} was removed or moved while the study ran"
+        return ""
+
+    def why_failed(self) -> str:
+        """The same, once something has failed: then the study itself may be gone too."""
+        lost = self.lost()
+        if lost:
+            return lost
+        storage = backend_of(self.study)
+        patience, storage.patience = storage.patience, 0  # whatever failed may have waited for the database itself
+        try:
+            return self._not_stored()
+        except Exception:  # a database that cannot be asked is another matter
+            return ""
+        finally:
+            storage.patience = patience
+
+    def _not_stored(self) -> str:
+        storage = backend_of(self.study)
+        if any(found._study_id == self.study._study_id for found in storage.get_all_studies()):
+            return ""
+        for name in owners(self.id, storage) if self.id is not None else ():
+            return f"the study was renamed to {name!r} while it ran; the same command with --name {name} goes on"
+        return "the study was deleted while it ran"

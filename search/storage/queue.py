@@ -20,7 +20,7 @@ from maskcls.system.errors import some
 from search.database.connect import backend_of
 from search.database.study_lock import in_turn
 from search.policy.policy import AnyPolicy
-from search.policy.stopping import Limits, count_finished, reached
+from search.policy.stopping import StoppingCriteria, count_finished, reached
 from search.storage.failures import (
     CRASH,
     FAILURES,
@@ -57,7 +57,7 @@ class TakenOverError(Exception):
 
 
 def next_trial(
-    study: optuna.Study, policy: AnyPolicy, limits: Limits, evaluations_per_epoch: int, worker: dict[str, Any]
+    study: optuna.Study, policy: AnyPolicy, limits: StoppingCriteria, evaluations_per_epoch: int, worker: dict[str, Any]
 ) -> Trial | None:
     """A trial for this worker to run: one that waits, or a new one. None when there is none to be had now.
 
@@ -317,7 +317,9 @@ def _bury(study: optuna.Study, trial: FrozenTrial) -> None:
     _requeue(study, trial)
 
 
-def fail(study: optuna.Study, trial: FrozenTrial | Trial, kind: str, error: str, worker: dict[str, Any]) -> TrialState:
+def fail_trial(
+    study: optuna.Study, trial: FrozenTrial | Trial, kind: str, error: str, worker: dict[str, Any]
+) -> TrialState:
     """Note a failure, and requeue the trial or end it; returns which. Another worker's trial is left alone."""
 
     def decide() -> TrialState:

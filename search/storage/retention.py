@@ -3,16 +3,17 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from maskcls.run.keeper import remove_parts
 from maskcls.run.record import STATE, WEIGHTS
+from search.policy.history import best_trials
 
 WEIGHTS_DIGEST = "weights_digest"
 """Trial attribute: SHA-256 of best.safetensors, by which it is seen whether a file is this trial's."""
 
 
-def sweep(trials: Sequence[FrozenTrial], folder: Path, keep: int) -> None:
+def remove_large_files(trials: Sequence[FrozenTrial], folder: Path, keep: int) -> None:
     """Remove what is large from the folders of finished trials, but the weights of the best ``keep`` complete ones.
 
     Predictions, pictures and configs stay for all. Several workers may do it at once.
@@ -25,12 +26,6 @@ def sweep(trials: Sequence[FrozenTrial], folder: Path, keep: int) -> None:
             remove_parts(home)
             if trial.number not in kept:
                 (home / WEIGHTS).unlink(missing_ok=True)
-
-
-def best_trials(trials: Sequence[FrozenTrial], count: int) -> list[FrozenTrial]:
-    """The complete trials with the highest values, the earliest among equals first."""
-    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE and trial.value is not None]
-    return sorted(complete, key=lambda trial: (-(trial.value or 0.0), trial.number))[:count]
 
 
 def trial_folder(folder: Path, number: int) -> Path:

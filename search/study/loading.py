@@ -10,7 +10,7 @@ from search.study.study import Study
 STUDIES = Path(__file__).parents[2] / "studies"
 
 
-def load_study(name: str) -> Study:
+def load_study_file(name: str) -> Study:
     """STUDY of ``studies/<name>.py``, or of the file that ``name`` is the path of."""
     path = Path(name) if name.endswith(".py") else STUDIES / f"{name}.py"
     if name.endswith(".py"):

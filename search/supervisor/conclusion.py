@@ -12,12 +12,12 @@ from maskcls.system.errors import one_line
 from search.answer.notes import show_study
 from search.database.connect import GRACE_SECONDS
 from search.policy.stopping import count_finished
-from search.storage.folder import home_of
+from search.storage.folder import study_folder
 from search.storage.presence import DATABASE_ERRORS
 from search.storage.queue import requeue_lost
 from search.study.record import Stored, read_stored
 from search.supervisor.shutdown import STOP_SIGNALS
-from search.worker.messages import GAVE_UP, NOTHING_LEFT, Order
+from search.worker.messages import GAVE_UP, NOTHING_LEFT, WorkOrder
 
 Summary = Callable[[optuna.Study, Stored, Path, str | None], None]
 """Prints what a study came to; of search.run or of search.confirm."""
@@ -32,7 +32,7 @@ class End:
     cause: str
     reason: str
     """Why the workers were told to stop."""
-    order: Order
+    order: WorkOrder
     storage_url: str | None
     """As given, for what the summary tells to type."""
 
@@ -52,7 +52,8 @@ def conclude(study: optuna.Study, end: End, summary: Summary) -> int:
     summary(study, read_stored(study), Path(end.order.runs), end.storage_url)
     if end.outcome == GAVE_UP:
         say(f"Gave up at {done} of {asked} trials: {end.cause}")
-        say(f"Logs are in {home_of(study, Path(end.order.runs)) / 'logs'}; a crashed trial's folder has a crash.txt.")
+        logs = study_folder(study, Path(end.order.runs)) / "logs"
+        say(f"Logs are in {logs}; a crashed trial's folder has a crash.txt.")
         return 1
     return 130 if end.reason in STOP_SIGNALS.values() and done < asked else 0
 

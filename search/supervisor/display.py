@@ -12,10 +12,9 @@ from maskcls.scoring.metrics import Scores
 from maskcls.system.console import say
 from search.database.errors import reason
 from search.database.reconnecting import PATIENCE_SECONDS
+from search.policy.history import best_trials
 from search.policy.stopping import count_finished
-from search.storage.ground import Ground
-from search.storage.presence import DATABASE_ERRORS
-from search.storage.retention import best_trials
+from search.storage.presence import DATABASE_ERRORS, StudyPresence
 from search.supervisor.conclusion import no_answer, waits_for, write_note
 from search.terminal.progress import Screen
 
@@ -30,7 +29,7 @@ NOTE_SECONDS = 10
 class Shown:
     """What a person sees of a study while it runs. Its methods return why the study is to be given up, if it is."""
 
-    ground: Ground
+    ground: StudyPresence
     watcher: Screen
     noted: float = 0.0
     refreshed: float = 0.0
@@ -44,7 +43,7 @@ class Shown:
         return self.ground.study
 
     def tell(self, event: str, details: Sequence[Any]) -> str:
-        """Pass on an event of a worker; see teller.Teller."""
+        """Pass on an event of a worker; see teller.EventWriter."""
         number = details[0]
         if event == "trial_began":
             self.watcher.trial_began(number, details[1])

@@ -1,10 +1,10 @@
 """Workers that hang: found by what they say of their progress, and ended so that their trials go on elsewhere."""
 
 from maskcls.system.console import say
-from search.supervisor.pool import KILL_SECONDS, Crew, Member
+from search.answer.format import duration
+from search.supervisor.pool import KILL_SECONDS, WorkerHandle, WorkerPool
 from search.system.processes import STALL_SECONDS, is_held
 from search.system.signals import SHOW_STACK
-from search.terminal.progress import duration
 
 PLANS = 4
 """How many times as long the plan may stand still: it downloads weights."""
@@ -13,7 +13,7 @@ STACK_SECONDS = 1
 """How long a worker that hangs has to write down where."""
 
 
-def watch(crew: Crew, seconds: float, is_planned: bool) -> None:
+def watch(crew: WorkerPool, seconds: float, is_planned: bool) -> None:
     """End the workers that have told of no progress for too long, in seconds of the supervisor's own.
 
     ``seconds``: since the last look. A machine that was suspended is no reason: then neither side was running.
@@ -35,7 +35,7 @@ def watch(crew: Crew, seconds: float, is_planned: bool) -> None:
             crew.kill(member, is_over=member.silent >= limit + STACK_SECONDS + KILL_SECONDS)
 
 
-def _limit(member: Member, is_planned: bool) -> float:
+def _limit(member: WorkerHandle, is_planned: bool) -> float:
     """Seconds; torch and timm may lie on a slow disk, so a worker that still loads has long."""
     asked = STALL_SECONDS if member.order is None else member.order.stall
     if not member.has_spoken:
@@ -43,6 +43,6 @@ def _limit(member: Member, is_planned: bool) -> float:
     return asked if is_planned else PLANS * asked
 
 
-def _who(member: Member) -> str:
+def _who(member: WorkerHandle) -> str:
     trial = "" if member.trial is None else f", trial {member.trial}"
     return f"Worker {member.slot.name} (process {member.process.pid}{trial})"

@@ -11,24 +11,24 @@ from typing import Any
 
 from maskcls.system.console import say
 from search.supervisor.slots import Slot
-from search.worker.messages import Order
+from search.worker.messages import WorkOrder
 
 KILL_SECONDS = 10
 """How long a process may take to end once it was killed."""
 
 
 @dataclass
-class Crew:
+class WorkerPool:
     """The worker processes of one command."""
 
     slots: Sequence[Slot]
     words: Sequence[str] = ("-m", "search.worker.process")
     """What Python is to run; the descriptor for its events follows."""
-    members: list["Member"] = field(default_factory=list)
-    lost: list["Member"] = field(default_factory=list)
+    members: list["WorkerHandle"] = field(default_factory=list)
+    lost: list["WorkerHandle"] = field(default_factory=list)
     """Those that were killed and do not end, until somebody takes note."""
 
-    def __enter__(self) -> "Crew":
+    def __enter__(self) -> "WorkerPool":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -45,7 +45,7 @@ class Crew:
         for slot in self.slots[1:]:
             self.start(slot)
 
-    def start(self, slot: Slot) -> "Member":
+    def start(self, slot: Slot) -> "WorkerHandle":
         """A process that loads what it needs and then waits for its order."""
         theirs, ours = os.pipe()
         process = subprocess.Popen(
@@ -58,10 +58,10 @@ class Crew:
         )
         os.close(ours)
         os.set_blocking(theirs, False)
-        self.members.append(Member(slot, process, theirs))
+        self.members.append(WorkerHandle(slot, process, theirs))
         return self.members[-1]
 
-    def kill(self, member: "Member", is_over: bool) -> None:
+    def kill(self, member: "WorkerHandle", is_over: bool) -> None:
         """End a process; ``is_over``: one that has not ended by now never will, and is forgotten."""
         member.process.kill()
         if is_over and member.process.poll() is None:
@@ -69,21 +69,21 @@ class Crew:
             self.leave(member)
             self.lost.append(member)
 
-    def leave(self, member: "Member") -> None:
+    def leave(self, member: "WorkerHandle") -> None:
         """Forget a process that has ended."""
         member.close()
         self.members.remove(member)
 
 
 @dataclass
-class Member:
+class WorkerHandle:
     """One worker process."""
 
     slot: Slot
     process: "subprocess.Popen[bytes]"
     events: int
     """File descriptor that its events come from."""
-    order: Order | None = None
+    order: WorkOrder | None = None
     """The first that it hears; before it it does not understand anything else."""
     trial: int | None = None
     """The number of the trial that it runs."""
@@ -103,7 +103,7 @@ class Member:
     """Whether its end of the pipe is closed."""
     text: bytes = b""
 
-    def employ(self, order: Order) -> None:
+    def employ(self, order: WorkOrder) -> None:
         """Send it to work."""
         self.order = order
         self.tell(order.to_line())

@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass
 
 from maskcls.system.console import say
-from search.supervisor.pool import KILL_SECONDS, Crew, Member
+from search.supervisor.pool import KILL_SECONDS, WorkerHandle, WorkerPool
 from search.system.signals import AT_ONCE
 
 STOP_SIGNALS = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "SIGHUP"}
@@ -22,7 +22,7 @@ PATIENCE_SECONDS = 10
 class Stopping:
     """Whether and why a crew is to stop, and how far it has got."""
 
-    crew: Crew
+    crew: WorkerPool
     reason: str = ""
     """Why the workers were told to stop; empty while they are not."""
     signals: int = 0
@@ -35,7 +35,7 @@ class Stopping:
     kill: float | None = None
     """When those that still run are killed."""
 
-    def ask(self, reason: str, but: Member | None = None, now: bool = False) -> None:
+    def ask(self, reason: str, but: WorkerHandle | None = None, now: bool = False) -> None:
         """Have all of them stop after their evaluation, or ``now``; ``but`` one, which ends by itself."""
         self.reason, self.is_now = self.reason or reason, self.is_now or now
         self._at_once_by(time.monotonic() + (0 if now else GRACE_SECONDS))

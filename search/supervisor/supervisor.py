@@ -18,20 +18,19 @@ from maskcls.system.console import fail as refuse
 from maskcls.system.console import say
 from search.database.connect import backend_of, load_study, open_storage
 from search.storage.failures import CRASH
-from search.storage.folder import home_of
-from search.storage.ground import Ground
-from search.storage.presence import DATABASE_ERRORS, OUT_OF_REACH
-from search.storage.queue import WORKER, fail, requeue_lost
+from search.storage.folder import study_folder
+from search.storage.presence import DATABASE_ERRORS, OUT_OF_REACH, StudyPresence
+from search.storage.queue import WORKER, fail_trial, requeue_lost
 from search.supervisor.conclusion import End, Summary, conclude, no_answer
 from search.supervisor.display import Shown
 from search.supervisor.hung import watch
-from search.supervisor.pool import Crew, Member
+from search.supervisor.pool import WorkerHandle, WorkerPool
 from search.supervisor.shutdown import STOP_SIGNALS, Stopping
 from search.system.processes import is_gone
 from search.system.signals import handled
 from search.terminal.progress import LiveWatcher, PlainWatcher, Progress, is_terminal
 from search.terminal.summary import summarise
-from search.worker.messages import GAVE_UP, GO, REFUSED, STOPPED, Order
+from search.worker.messages import GAVE_UP, GO, REFUSED, STOPPED, WorkOrder
 
 OWN_FAULT = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
 """Signals that a process earns by what it does; any other was sent by somebody."""
@@ -58,8 +57,8 @@ ASK_SECONDS = 5
 class Supervisor:
     """One command's work on a study."""
 
-    crew: Crew
-    order: Order
+    crew: WorkerPool
+    order: WorkOrder
     """Of the first worker; the others' differ in the slot, and they do not plan."""
     timeout: float | None
     """Seconds from the plan on."""
@@ -69,7 +68,7 @@ class Supervisor:
     """Prints what the study came to, at the end."""
     study: optuna.Study | None = None
     """Once it is planned."""
-    ground: Ground | None = None
+    ground: StudyPresence | None = None
     """What it stands on, from then on."""
     shown: Shown | None = None
     outcome: str = ""
@@ -119,7 +118,7 @@ class Supervisor:
         for key, _ in ready:
             self._hear(key.data)
 
-    def _hear(self, member: Member) -> None:
+    def _hear(self, member: WorkerHandle) -> None:
         for event, *details in member.heard():
             if event == "planned":
                 self._planned()
@@ -131,7 +130,7 @@ class Supervisor:
             elif event != "moves" and self.shown is not None:
                 self._show(self.shown, member, event, details)
 
-    def _show(self, shown: Shown, member: Member, event: str, details: list[Any]) -> None:
+    def _show(self, shown: Shown, member: WorkerHandle, event: str, details: list[Any]) -> None:
         if event == "waits":
             shown.say_what_for(details[0], {other.process.pid for other in self.crew.members})
             return
@@ -148,7 +147,7 @@ class Supervisor:
             return
         try:
             self.study = load_study(open_storage(self.order.url, create=False, waits=True), self.order.name)
-            self.ground = Ground(self.study, home_of(self.study, Path(self.order.runs)))
+            self.ground = StudyPresence(self.study, study_folder(self.study, Path(self.order.runs)))
         except DATABASE_ERRORS as error:
             self._ends(GAVE_UP, no_answer(error))
             return
@@ -166,12 +165,12 @@ class Supervisor:
             if member.order is not None and member.order.waits:
                 member.tell(f"{GO}\n")
 
-    def _employ(self, member: Member, plans: bool) -> None:
+    def _employ(self, member: WorkerHandle, plans: bool) -> None:
         slot, waits = member.slot, self.study is None and not plans
         order = replace(self.order, slot=slot.name, device=slot.device, cores=slot.cores)
         member.employ(replace(order, plan=plans, waits=waits))
 
-    def _ends(self, why: str, cause: str, member: Member | None = None) -> None:
+    def _ends(self, why: str, cause: str, member: WorkerHandle | None = None) -> None:
         """A worker says that it is about to end; or, without one, no worker can work."""
         if self.outcome == GAVE_UP:
             return  # the first cause is the cause
@@ -180,7 +179,7 @@ class Supervisor:
         if why in (REFUSED, GAVE_UP):
             self._tell_all("another worker gave up", but=member)
 
-    def _tell_all(self, reason: str, but: Member | None = None) -> None:
+    def _tell_all(self, reason: str, but: WorkerHandle | None = None) -> None:
         if self.study is not None:
             self.stopping.ask(reason, but)
             return
@@ -212,7 +211,7 @@ class Supervisor:
             self.cause = f"{gone}. Once it is back in its place, the same command goes on"
             self.stopping.ask(gone, now=True)  # they would go on writing into files that nobody sees
 
-    def _has_ended(self, member: Member) -> None:
+    def _has_ended(self, member: WorkerHandle) -> None:
         """Take note of a process that is gone, and put another in its place when it did not mean to end."""
         self._hear(member)
         self.crew.leave(member)
@@ -238,20 +237,20 @@ class Supervisor:
         elif not self.stopping.reason:
             self._replace(member, plans=was_to_plan)
 
-    def _replace(self, member: Member, plans: bool) -> None:
+    def _replace(self, member: WorkerHandle, plans: bool) -> None:
         successor = self.crew.start(member.slot)
         self._employ(successor, plans)
         if self.stopping.reason:  # said in between, to those that there were
             successor.process.kill()
 
-    def _is_lost(self, member: Member) -> None:
+    def _is_lost(self, member: WorkerHandle) -> None:
         """One that cannot be ended: another takes its slot, and its trial once that has not been heard of for long."""
         if self.study is None:
             self._ends(GAVE_UP, f"the plan was not made: {member.hangs or 'its process does not end'}")
         elif not self.stopping.reason:
             self._replace(member, plans=False)
 
-    def _take_back(self, member: Member, number: int, how: str, is_own: bool) -> None:
+    def _take_back(self, member: WorkerHandle, number: int, how: str, is_own: bool) -> None:
         assert self.study is not None
         assert self.shown is not None
         begun = time.monotonic()
@@ -259,7 +258,7 @@ class Supervisor:
             trial = self.study.get_trials(deepcopy=False)[number]
             worker = trial.user_attrs.get(WORKER)
             if is_own and worker and worker["pid"] == member.process.pid and is_gone(worker) is not None:
-                fail(self.study, trial, CRASH, member.hangs or f"its process died of {how}", worker)
+                fail_trial(self.study, trial, CRASH, member.hangs or f"its process died of {how}", worker)
             requeue_lost(self.study)
         except DATABASE_ERRORS as error:  # else the next worker takes it back
             if why := self.shown.away(error, begun):

@@ -10,7 +10,7 @@ from maskcls.scoring.resampling import Resamples, resample
 from maskcls.system.console import say
 from maskcls.system.errors import UserError
 from search.answer import wording
-from search.answer.models import Side, check_comparable, digest, same_people
+from search.answer.models import ComparedModel, check_comparable, digest, same_people
 from search.answer.wording import SAME
 from search.system.shell import quoted
 
@@ -18,7 +18,7 @@ NO_ERROR = 1e-12
 """A standard error below it is none: nobody differs from anybody, and there is no interval."""
 
 
-def show_comparison(ours: Side, theirs: Side, prior: str | None) -> None:
+def show_comparison(ours: ComparedModel, theirs: ComparedModel, prior: str | None) -> None:
     """Print it. Raises UserError when the two cannot be compared."""
     check_comparable(ours, theirs)
     weight_P = None if prior is None else _weights(ours, prior)
@@ -30,7 +30,7 @@ def show_comparison(ours: Side, theirs: Side, prior: str | None) -> None:
     found = compare((ours.counts(),), (theirs.counts(),), resamples)
     people, photos = len(resamples.person_P), len(ours.predictions.label_N)
     say()
-    say(f"A - B  {difference(found)}, {people} people, {photos} photos")
+    say(f"A - B  {describe_difference(found)}, {people} people, {photos} photos")
     say(f"{_sentence(found)} These two trained models; the same {people} people judged both.")
     if found.error >= NO_ERROR:
         say(f"This many people would show a difference of {found.detectable:.3f} four times in five.")
@@ -41,7 +41,7 @@ def show_comparison(ours: Side, theirs: Side, prior: str | None) -> None:
         _show_prior(ours, theirs, resamples, prior, weight_P)
 
 
-def difference(found: Estimate) -> str:
+def describe_difference(found: Estimate) -> str:
     """With its interval, where there is one."""
     return f"{found.value:+.3f} (-)" if found.error < NO_ERROR else wording.difference(found)
 
@@ -55,7 +55,7 @@ def _sentence(found: Estimate) -> str:
     return "A and B are not distinguishable." if verdict(found) == SAME else f"A is {verdict(found)} than B."
 
 
-def _show_recipes(ours: Side, theirs: Side, resamples: Resamples, models: Estimate) -> None:
+def _show_recipes(ours: ComparedModel, theirs: ComparedModel, resamples: Resamples, models: Estimate) -> None:
     """Where the studies repeated a setting: the recipes, mean against mean. ``models``: what was said of the two."""
     unfinished = [f"{letter} {side.unfinished}" for letter, side in (("A", ours), ("B", theirs)) if side.unfinished]
     confirms = ours.confirms or theirs.confirms
@@ -83,10 +83,10 @@ def _show_recipes(ours: Side, theirs: Side, resamples: Resamples, models: Estima
     runs = f"{len(mine)} and {len(other)} runs{source}"
     chance = verdict(found) == SAME != verdict(models)
     why = " Other seeds alone could make such a difference between two trained models." if chance else ""
-    say(f"The recipes: {difference(found)}: {verdict(found)} ({runs}).{why}")
+    say(f"The recipes: {describe_difference(found)}: {verdict(found)} ({runs}).{why}")
 
 
-def _each_once(groups: list[tuple[Predictions, ...]], side: Side) -> Iterator[list[Counts]]:
+def _each_once(groups: list[tuple[Predictions, ...]], side: ComparedModel) -> Iterator[list[Counts]]:
     """The counts of every run, in the first group that has it: a study and its copy (--from) share theirs."""
     seen: set[str] = set()
     for runs in groups:
@@ -95,17 +95,17 @@ def _each_once(groups: list[tuple[Predictions, ...]], side: Side) -> Iterator[li
         yield [side.count(run) for run in fresh.values()]
 
 
-def _show_parts(ours: Side, theirs: Side, resamples: Resamples) -> None:
+def _show_parts(ours: ComparedModel, theirs: ComparedModel, resamples: Resamples) -> None:
     if ours.task != "all":
         return
     say()
     say(f"By part; the intervals are widened, so that all {len(PARTS)} hold at once in 95 of 100 studies:")
     for part in PARTS:
         found = compare((ours.counts(part),), (theirs.counts(part),), resamples, comparisons=len(PARTS))
-        say(f"  {part:32s} {difference(found)}  {verdict(found)}")
+        say(f"  {part:32s} {describe_difference(found)}  {verdict(found)}")
 
 
-def _show_classes(ours: Side, theirs: Side, resamples: Resamples) -> None:
+def _show_classes(ours: ComparedModel, theirs: ComparedModel, resamples: Resamples) -> None:
     """Those that differ beyond noise, all of them looked at together."""
     names = CLASS_NAMES[ours.task]
     mine, other = ours.counts(), theirs.counts()
@@ -117,7 +117,7 @@ def _show_classes(ours: Side, theirs: Side, resamples: Resamples) -> None:
     say(f"By class; the intervals are widened, so that all {len(names)} hold at once in 95 of 100 studies:")
     beyond = [(name, found) for name, found in every if verdict(found) != SAME]
     for name, found in sorted(beyond, key=lambda row: row[1].value):
-        say(f"  {name:32s} {difference(found)}  {verdict(found)}")
+        say(f"  {name:32s} {describe_difference(found)}  {verdict(found)}")
     rest = (
         "No class differs"
         if not beyond
@@ -126,7 +126,7 @@ def _show_classes(ours: Side, theirs: Side, resamples: Resamples) -> None:
     say(f"{rest} beyond noise.")
 
 
-def _weights(ours: Side, prior: str) -> Floats:
+def _weights(ours: ComparedModel, prior: str) -> Floats:
     """Of the people, by --prior; raises UserError for one that cannot be had."""
     from maskcls.scoring.reweighting import groups_of, parse_prior, weights_of
 
@@ -136,8 +136,8 @@ def _weights(ours: Side, prior: str) -> Floats:
     return weights_of(shares, *groups_of(ours.predictions.person_N, ours.predictions.label_N))
 
 
-def _show_prior(ours: Side, theirs: Side, resamples: Resamples, prior: str, weight_P: Floats) -> None:
+def _show_prior(ours: ComparedModel, theirs: ComparedModel, resamples: Resamples, prior: str, weight_P: Floats) -> None:
     found = compare((ours.counts(),), (theirs.counts(),), resamples, weight_P=weight_P)
     scores = [compare((side.counts(),), (), resamples, weight_P=weight_P).value for side in (ours, theirs)]
     say()
-    say(f"With {prior}: A {scores[0]:.4f}, B {scores[1]:.4f}, A - B {difference(found)}: {verdict(found)}.")
+    say(f"With {prior}: A {scores[0]:.4f}, B {scores[1]:.4f}, A - B {describe_difference(found)}: {verdict(found)}.")

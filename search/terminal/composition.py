@@ -24,11 +24,11 @@ from search.answer.combinations import (
     find_single,
     find_singles,
 )
+from search.answer.format import describe_values
 from search.answer.wording import difference
 from search.database.connect import default_url
 from search.study.space import values_of
 from search.system.shell import place_words, quoted
-from search.terminal.progress import describe_values
 
 MOST_LOOKS = 60_000
 """Trios times resamples for the correction, about ten seconds; beyond it the resamples get fewer, but at least:"""

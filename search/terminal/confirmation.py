@@ -15,6 +15,7 @@ from maskcls.system.errors import UserError, some
 from search.answer.answer import Confirmation, Finalist
 from search.answer.confirmation import LEAST_REPEATS, outcome_of, store_confirmation
 from search.answer.evidence import answer_of
+from search.answer.format import describe_values, duration
 from search.answer.notes import show_study
 from search.answer.wording import confirmed_sentences
 from search.policy.confirmation import Plan
@@ -22,9 +23,7 @@ from search.storage.pairs import search_of
 from search.study.record import Stored, read_stored
 from search.study.space import values_of
 from search.system.shell import place_words, quoted, storage_words
-from search.terminal.progress import describe_values, duration
 from search.terminal.tables import show_table
-from search.worker.messages import Order
 
 
 def show_plan(plan: Plan, stored: Stored, table: Table, rounds: Sequence[Table]) -> None:
@@ -52,9 +51,10 @@ def show_plan(plan: Plan, stored: Stored, table: Table, rounds: Sequence[Table])
         title = ""
 
 
-def show_work(plan: Plan, stored: Stored, order: Order, finished: int, search: Sequence[FrozenTrial]) -> None:
+def show_work(
+    plan: Plan, stored: Stored, n_trials: int, workers: int, finished: int, search: Sequence[FrozenTrial]
+) -> None:
     """How much there is to do, and how long that takes, by what the finalists' own trials took."""
-    n_trials = order.asked().n_trials
     each = n_trials // len(plan.finalists)
     epochs = stored.config(dict(stored.study.baseline)).epochs
     say(
@@ -67,7 +67,7 @@ def show_work(plan: Plan, stored: Stored, order: Order, finished: int, search: S
         if found.trials
     ]
     if any(seconds):
-        left = duration(fmean(seconds) * (n_trials - finished) / order.workers)
+        left = duration(fmean(seconds) * (n_trials - finished) / workers)
         say(f"  time      about {left}, by the search's trials")
     say()
 

@@ -17,7 +17,7 @@ from maskcls.scoring.metrics import Scores
 from maskcls.system import streams
 from maskcls.system.console import say
 from maskcls.system.printable import encoding_of, one_printable_line
-from search.study.study import encode
+from search.answer.format import describe_values, duration
 
 BARS, DOT = "▁▂▃▄▅▆▇█", "·"
 PLAIN_BARS, PLAIN_DOT = "_-~=+*%#", "."
@@ -50,22 +50,6 @@ class Screen(Watcher, Protocol):
     def __enter__(self) -> "Screen": ...
 
     def __exit__(self, *_: object) -> None: ...
-
-
-def describe_values(values: Mapping[str, Any]) -> str:
-    """``drop_rate=0.4 lr=0.00021 augment=gaussian+cutmix``."""
-    return " ".join(f"{name}={_short(value)}" for name, value in values.items())
-
-
-def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(encode(value))
-
-
-def duration(seconds: float) -> str:
-    """``12 s``, ``3 min``, ``2.5 h``."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 @dataclass

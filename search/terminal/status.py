@@ -9,8 +9,9 @@ from typing import Any
 from maskcls.system.console import say
 from maskcls.system.errors import one_line, some
 from maskcls.system.printable import one_printable_line
+from search.answer.format import describe_values, duration
 from search.answer.status import STATES
-from search.terminal.progress import describe_values, duration, is_terminal
+from search.terminal.progress import is_terminal
 from search.terminal.tables import show_table
 
 NUMBERS = ("trial", "trials", "times", "best F1", *STATES)

@@ -11,18 +11,16 @@ from maskcls.scoring.intervals import Estimate
 from maskcls.system.console import say
 from search.answer.answer import Answer, FactorAnswer, Winner
 from search.answer.evidence import answer_of
+from search.answer.format import describe_values, duration
 from search.answer.notes import show_study
 from search.answer.wording import chosen_from, decisive, difference, left_out_sentences, verdict_of
 from search.database.connect import default_url
-from search.policy.history import incumbent, values_of_runs
-from search.policy.savings import savings
+from search.policy.history import best_trials, incumbent, savings, values_of_runs
 from search.policy.stopping import FINISHED
-from search.storage.retention import best_trials
 from search.study.record import Stored
 from search.study.space import values_of
 from search.system.shell import place_words, quoted, storage_words
 from search.system.storage_url import VARIABLE, url_to_type
-from search.terminal.progress import describe_values, duration
 
 
 def summarise(study: optuna.Study, stored: Stored, runs: Path, storage_url: str | None) -> None:

@@ -8,22 +8,22 @@ from maskcls.images.decode import DECODER
 from maskcls.system.console import say
 from search.answer.notes import show_study
 from search.database.connect import create_study, has_study, load_study
-from search.database.reconnecting import PatientStorage
+from search.database.reconnecting import ReconnectingStorage
 from search.database.study_lock import in_turn
-from search.policy import warm_starts
 from search.policy.stopping import count_finished
+from search.policy.warm_starts import choose_warm_starts
 from search.storage.copying import check_grown, check_is_copy, copy_trials, widened
-from search.storage.folder import ID, claim, is_in_the_way, make_home
+from search.storage.folder import ID, claim, is_in_the_way, make_folder
 from search.storage.queue import requeue_lost
 from search.study.compatibility import check_revision
 from search.study.record import GROWN_FROM, KEY, Stored, check_photos, check_same, is_whole, read_search, read_stored
 from search.study.versions import birth_facts, changes_since_birth, show_changes
 from search.worker.job import Setup
-from search.worker.messages import Order
+from search.worker.messages import WorkOrder
 from search.worker.plan import check_sizes, show_estimate, show_plan
 
 
-def find_or_make(setup: Setup, storage: PatientStorage, order: Order) -> None:
+def find_or_make(setup: Setup, storage: ReconnectingStorage, order: WorkOrder) -> None:
     """Show what will be done, then store the study or what has changed of it. Raises UserError when they differ."""
     grown_from = _origin(setup, storage, order)
     study = load_study(storage, setup.name) if is_made(storage, setup.name) else grown_from
@@ -48,7 +48,7 @@ def find_or_make(setup: Setup, storage: PatientStorage, order: Order) -> None:
         say(f"Cut off earlier, and going on from the last evaluation: trial {', '.join(map(str, lost))}.")
 
 
-def _store(setup: Setup, storage: PatientStorage, grown_from: optuna.Study | None) -> None:
+def _store(setup: Setup, storage: ReconnectingStorage, grown_from: optuna.Study | None) -> None:
     if is_made(storage, setup.name):  # another first command may have got as far
         study = load_study(storage, setup.name)
         claim(study, setup.runs)
@@ -57,7 +57,7 @@ def _store(setup: Setup, storage: PatientStorage, grown_from: optuna.Study | Non
         _make(setup, storage, grown_from)
 
 
-def _origin(setup: Setup, storage: PatientStorage, order: Order) -> optuna.Study | None:
+def _origin(setup: Setup, storage: ReconnectingStorage, order: WorkOrder) -> optuna.Study | None:
     """The study to copy; None when none is asked for, or when its copy is made already by this very command."""
     if order.grown_from is None:
         return None
@@ -69,16 +69,17 @@ def _origin(setup: Setup, storage: PatientStorage, order: Order) -> optuna.Study
     return old
 
 
-def is_made(storage: PatientStorage, name: str) -> bool:
+def is_made(storage: ReconnectingStorage, name: str) -> bool:
     """Whether the study is there with its document; a process killed in between leaves one without."""
     return has_study(storage, name) and is_whole(load_study(storage, name))
 
 
-def _as_it_will_be(setup: Setup, storage: PatientStorage, study: optuna.Study | None, order: Order) -> Stored:
+def _as_it_will_be(setup: Setup, storage: ReconnectingStorage, study: optuna.Study | None, order: WorkOrder) -> Stored:
     """The document to store: with the warm starts, which are chosen once."""
     wanted = setup.stored
     if study is None:
-        return replace(wanted, warm=() if order.cold else warm_starts.choose(storage, wanted, order.asked().n_trials))
+        n_trials = order.asked().n_trials
+        return replace(wanted, warm=() if order.cold else choose_warm_starts(storage, wanted, n_trials))
     stored = read_stored(study)
     check_revision(study, stored)
     if order.cold and stored.warm:
@@ -99,12 +100,12 @@ def _keep_wider(study: optuna.Study, setup: Setup) -> None:
         say()
 
 
-def _make(setup: Setup, storage: PatientStorage, grown_from: optuna.Study | None) -> None:
+def _make(setup: Setup, storage: ReconnectingStorage, grown_from: optuna.Study | None) -> None:
     """A new study; its document last, so that one that was cut off is made anew."""
     if has_study(storage, setup.name):
         optuna.delete_study(study_name=setup.name, storage=storage)
     origin = {GROWN_FROM: grown_from.study_name if grown_from is not None else None}
-    mine = make_home(setup.name, storage, setup.runs)
+    mine = make_folder(setup.name, storage, setup.runs)
     facts = {ID: mine, "question": setup.stored.study.question, **birth_facts(decoder=DECODER), **origin}
     study = create_study(storage, setup.name, facts)
     if grown_from is not None:

@@ -17,11 +17,11 @@ from maskcls.system.files import MOST_BYTES
 from search.answer.notes import show_study
 from search.answer.status import runs_of
 from search.database.connect import create_study, has_study, load_study
-from search.database.reconnecting import PatientStorage
+from search.database.reconnecting import ReconnectingStorage
 from search.database.study_lock import in_turn
 from search.policy.confirmation import SUFFIX, Plan
-from search.policy.finalists import choose
-from search.storage.folder import ID, claim, make_home
+from search.policy.finalists import choose_finalists
+from search.storage.folder import ID, claim, make_folder
 from search.storage.pairs import CONFIRMS, confirmation_of
 from search.storage.queue import requeue_lost
 from search.study.record import KEY, Stored, is_whole, read_stored
@@ -29,7 +29,7 @@ from search.study.versions import birth_facts
 from search.system.shell import quoted
 
 
-def find(storage: PatientStorage, of: str) -> optuna.Study | None:
+def find(storage: ReconnectingStorage, of: str) -> optuna.Study | None:
     """The confirmation of a stored study; None while it has none. Raises UserError when its name is taken."""
     found = confirmation_of(load_study(storage, of))
     if found is not None:
@@ -53,7 +53,7 @@ def document(searched: optuna.Study, stored: Stored, there: optuna.Study | None,
     """What the confirmation's study is to have: as stored, once there is one; else with the finalists of now."""
     if there is None:
         _check_nobody_searches(searched)
-        finalists = choose(searched.get_trials(deepcopy=False), stored, top, searched.study_name)
+        finalists = choose_finalists(searched.get_trials(deepcopy=False), stored, top, searched.study_name)
         plan = Plan(searched.study_name, finalists, top, repeats)
         study = replace(stored.study, fixed={**stored.study.fixed, "keep": "last"}, is_stored=True)
         return replace(stored, study=study, warm=(), confirmation=plan.to_json())
@@ -115,7 +115,7 @@ def check_rounds(table: Table, stored: Stored, repeats: int) -> list[Table]:
     return rounds
 
 
-def store(storage: PatientStorage, wanted: Stored, runs: Path) -> optuna.Study:
+def store(storage: ReconnectingStorage, wanted: Stored, runs: Path) -> optuna.Study:
     """The confirmation's study, new or with what it is to have from now on; its lost trials back in the queue."""
     of = Plan.of_document(wanted).of
     there = find(storage, of)
@@ -146,10 +146,10 @@ def _update(study: optuna.Study, wanted: Stored) -> None:
         study.set_user_attr(KEY, replace(begun, confirmation=more).to_json())
 
 
-def _make(storage: PatientStorage, name: str, wanted: Stored, runs: Path) -> None:
+def _make(storage: ReconnectingStorage, name: str, wanted: Stored, runs: Path) -> None:
     if has_study(storage, name):  # cut off before it had its document
         optuna.delete_study(study_name=name, storage=storage)
-    mine = make_home(name, storage, runs)
+    mine = make_folder(name, storage, runs)
     facts = {ID: mine, "question": wanted.study.question, **birth_facts()}
     searched = load_study(storage, Plan.of_document(wanted).of).user_attrs.get(ID)
     study = create_study(storage, name, facts if searched is None else {**facts, CONFIRMS: searched})

@@ -16,7 +16,7 @@ LAST_SECONDS = 5
 """How long a worker that ends waits for its last words to be taken."""
 
 
-class Teller:
+class EventWriter:
     """The watcher that passes everything on to the supervisor.
 
     A thread writes, since the pipe may be full: a supervisor that was suspended (Ctrl-Z) reads nothing, and its

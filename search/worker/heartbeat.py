@@ -12,13 +12,13 @@ from maskcls.system.console import say
 from maskcls.system.errors import one_line
 from maskcls.system.liveness import beats
 from search.database.connect import HEARTBEAT_SECONDS
-from search.worker.events import Teller
+from search.worker.events import EventWriter
 
 WRITE_SECONDS = 1
 """How long a heartbeat's way into the database is looked after."""
 
 
-class Heart(threading.Thread):
+class HeartbeatThread(threading.Thread):
     """Looks at the pulse from time to time.
 
     While it moves the supervisor hears "moves". The database hears of the trial until the pulse has stood still for
@@ -26,7 +26,7 @@ class Heart(threading.Thread):
     and ends itself when that is gone, or stuck as well.
     """
 
-    def __init__(self, teller: Teller, stall: float, is_alone: Callable[[], bool]) -> None:
+    def __init__(self, teller: EventWriter, stall: float, is_alone: Callable[[], bool]) -> None:
         super().__init__(daemon=True)
         self.teller, self.stall, self.is_alone = teller, stall, is_alone
         self.every = min(HEARTBEAT_SECONDS, stall / 4)

@@ -12,14 +12,14 @@ import torch
 from maskcls.config import TrainConfig, change
 from maskcls.data.dataset import Dataset, Table, in_round, load_dataset
 from maskcls.model.weights import Weights
-from maskcls.training.autotune import choose
+from maskcls.training.autotune import choose_numerics
 from maskcls.training.loop import evaluation_stops
 from maskcls.training.numerics import resolve
 from search.database.connect import backend_of
 from search.database.study_lock import holding
 from search.policy.policy import AnyPolicy
-from search.storage.folder import home_of
-from search.storage.ground import Ground
+from search.storage.folder import study_folder
+from search.storage.presence import StudyPresence
 from search.storage.queue import check_mine
 from search.storage.retention import trial_folder
 from search.study.record import Stored
@@ -57,7 +57,7 @@ class Setup:
     cores: int = 0
     """CPU threads for a training whose config does not name a number; 0: all."""
     home: Path | None = None
-    """The study's folder, once it is stored (home.home_of); None: the one of its name."""
+    """The study's folder, once it is stored (folder.study_folder); None: the one of its name."""
     _datasets: dict[tuple[Any, ...], Dataset] = field(default_factory=dict)
 
     @property
@@ -82,7 +82,7 @@ class Setup:
     def resolve(self, config: TrainConfig) -> TrainConfig:
         """The config with its numerics, as this worker computes."""
         config = change(config, threads=config.threads or self.cores)
-        return resolve(choose(config, self.device, self.runs / "cache"), self.device)
+        return resolve(choose_numerics(config, self.device, self.runs / "cache"), self.device)
 
     def dataset(self, config: TrainConfig) -> Dataset:
         """The decoded photos as ``config`` wants them; kept, since trials mostly want the same."""
@@ -108,9 +108,9 @@ class Job:
     """Trials whose best weights stay on the disk."""
 
     @cached_property
-    def ground(self) -> Ground:
+    def ground(self) -> StudyPresence:
         """Where its work goes."""
-        return Ground(self.study, home_of(self.study, self.setup.runs))
+        return StudyPresence(self.study, study_folder(self.study, self.setup.runs))
 
     def mine(self, trial: optuna.Trial) -> AbstractContextManager[None]:
         """Have the trial for the moment in which its files take their places: nobody can take it over meanwhile.

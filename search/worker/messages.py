@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from search.policy.stopping import Limits
+from search.policy.stopping import StoppingCriteria
 from search.study.record import Stored
 from search.system.processes import STALL_SECONDS
 
@@ -16,7 +16,7 @@ GO = "go"
 
 
 @dataclass(frozen=True)
-class Order:
+class WorkOrder:
     """All that a worker is told: the storage, the study and its slot, and what this command wants of it."""
 
     url: str
@@ -48,14 +48,14 @@ class Order:
         return json.dumps(asdict(self)) + "\n"
 
     @staticmethod
-    def from_line(line: str) -> "Order":
+    def from_line(line: str) -> "WorkOrder":
         """The inverse."""
-        return Order(**json.loads(line))
+        return WorkOrder(**json.loads(line))
 
     def stored(self) -> Stored:
         """What the command asks for."""
         return Stored.from_json(self.wanted)
 
-    def asked(self) -> Limits:
+    def asked(self) -> StoppingCriteria:
         """The limits."""
-        return Limits(**self.limits)
+        return StoppingCriteria(**self.limits)

@@ -31,8 +31,8 @@ from search.answer.notes import show_trial
 from search.database.connect import backend_of
 from search.storage.failures import CRASH, DIVERGED, MOST_TRIES, OUT_OF_MEMORY, UNREADABLE, cause_outside, crashes_of
 from search.storage.folder import ID
-from search.storage.queue import FILES_OF, IN_VAIN, TakenOverError, fail, finish, report, requeue
-from search.storage.retention import WEIGHTS_DIGEST, sweep
+from search.storage.queue import FILES_OF, IN_VAIN, TakenOverError, fail_trial, finish, report, requeue
+from search.storage.retention import WEIGHTS_DIGEST, remove_large_files
 from search.study.compatibility import REVISION_KEY
 from search.study.record import Stored, check_photos
 from search.study.space import values_of
@@ -83,7 +83,7 @@ def run_trial(job: Job, trial: optuna.Trial) -> TrialState:
         return _failed(job, trial, error)
     if verdict.state != TrialState.WAITING:
         # only now: cut off before, the trial goes on from its files to the same verdict
-        sweep(job.study.get_trials(deepcopy=False), job.setup.folder, job.keep)
+        remove_large_files(job.study.get_trials(deepcopy=False), job.setup.folder, job.keep)
     job.watcher.trial_ended(trial.number, verdict.state, verdict.value)
     return verdict.state
 
@@ -115,10 +115,10 @@ def _failed(job: Job, trial: optuna.Trial, error: Exception) -> TrialState:
         raise StopStudyError(outside) from error
     _keep_traceback(job.setup.trial_folder(trial.number))
     if isinstance(error, UnreadableDataError):
-        fail(job.study, trial, UNREADABLE, str(error), job.worker)
+        fail_trial(job.study, trial, UNREADABLE, str(error), job.worker)
         raise StopStudyError(str(error)) from error
     kind = OUT_OF_MEMORY if isinstance(error, torch.OutOfMemoryError) else CRASH
-    state = fail(job.study, trial, kind, text, job.worker)
+    state = fail_trial(job.study, trial, kind, text, job.worker)
     job.watcher.trial_ended(trial.number, state, None, one_line(text))
     return state
 

@@ -15,11 +15,11 @@ from maskcls.system.console import say
 from maskcls.system.errors import UserError, some
 from maskcls.training.numerics import describe_device
 from maskcls.training.speed import measure_speed
+from search.answer.format import duration
 from search.policy.policy import Policy
-from search.policy.stopping import Limits
+from search.policy.stopping import StoppingCriteria
 from search.study.record import Stored
 from search.study.study import Choice, Float, Int, Study, describe_knob, probed
-from search.terminal.progress import duration
 from search.worker.job import Setup
 
 LONG_SECONDS = 6 * 3600
@@ -37,7 +37,7 @@ def backbones_of(study: Study) -> list[str]:
     return [str(study.fixed.get("backbone", TrainConfig().backbone))]
 
 
-def show_plan(setup: Setup, limits: Limits, finished: int, workers: int) -> None:
+def show_plan(setup: Setup, limits: StoppingCriteria, finished: int, workers: int) -> None:
     """Data, split, weights, device, warm starts and rungs, in a line each."""
     stored, study = setup.stored, setup.stored.study
     say(f"Study {setup.name}: {study.question}")
@@ -72,7 +72,7 @@ def show_plan(setup: Setup, limits: Limits, finished: int, workers: int) -> None
     say(f"  trials    {finished} of {limits.n_trials} done{_other_limits(limits)}")
 
 
-def _other_limits(limits: Limits) -> str:
+def _other_limits(limits: StoppingCriteria) -> str:
     epochs = f", at most {limits.max_epochs:g} epochs in all" if limits.max_epochs is not None else ""
     patience = f", at most {limits.patience} without a better one" if limits.patience is not None else ""
     return epochs + patience

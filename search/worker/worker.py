@@ -27,14 +27,14 @@ from maskcls.model.weights import resolve_weights
 from maskcls.system.console import say
 from maskcls.system.errors import UserError, one_line
 from maskcls.system.liveness import beat
-from maskcls.system.lock import share
+from maskcls.system.lock import share_folder
 from maskcls.training.numerics import pick_device
 from search.database.connect import backend_of, load_study, open_storage, open_to_read
 from search.policy.confirmation import policy_of
 from search.policy.stopping import reached
 from search.storage import retention
 from search.storage.failures import cause_outside, reason_to_give_up
-from search.storage.folder import home_of
+from search.storage.folder import study_folder
 from search.storage.queue import WORKER, next_trial
 from search.study.compatibility import check_revision
 from search.study.record import check_same, read_stored
@@ -42,10 +42,10 @@ from search.system.clock import moment_of
 from search.system.processes import describe_myself, is_gone
 from search.system.signals import AT_ONCE, SHOW_STACK, handle
 from search.worker.create import find_or_make, is_made
-from search.worker.events import Teller
-from search.worker.heartbeat import Heart
+from search.worker.events import EventWriter
+from search.worker.heartbeat import HeartbeatThread
 from search.worker.job import Job, Setup, StopRequest, StopStudyError
-from search.worker.messages import GAVE_UP, GO, NOTHING_LEFT, REFUSED, STOPPED, Order
+from search.worker.messages import GAVE_UP, GO, NOTHING_LEFT, REFUSED, STOPPED, WorkOrder
 from search.worker.objective import run_trial
 from search.worker.plan import backbones_of
 
@@ -55,23 +55,23 @@ POLL_SECONDS = 0.5
 
 def main() -> None:
     """Work until there is nothing left to do or the supervisor says stop; the exit status is for its eyes only."""
-    teller = Teller(int(sys.argv[1]))
+    teller = EventWriter(int(sys.argv[1]))
     try:
         _follow(teller)
     finally:
         teller.close()
 
 
-def _follow(teller: Teller) -> None:
+def _follow(teller: EventWriter) -> None:
     """Hear the order, carry it out, and tell how it ended."""
     lines = _lines(sys.stdin.fileno())
     line = next(lines, None)
     if line is None:  # the supervisor found out that there is nothing to do, or died
         return
-    order = Order.from_line(line)
+    order = WorkOrder.from_line(line)
     stop, go, alone = StopRequest(), threading.Event(), threading.Event()
     _listen(stop, go, alone, lines)
-    heart = Heart(teller, order.stall, alone.is_set)
+    heart = HeartbeatThread(teller, order.stall, alone.is_set)
     heart.start()
     teller.tell("moves")
     try:
@@ -126,7 +126,7 @@ def _heed_signals(stop: StopRequest) -> None:
     signal.signal(AT_ONCE, signal.default_int_handler)
 
 
-def _wait(order: Order, stop: StopRequest, go: threading.Event) -> bool:
+def _wait(order: WorkOrder, stop: StopRequest, go: threading.Event) -> bool:
     """Do what is slow the first time, then wait; True once the study is stored, False when told to stop before.
 
     What goes wrong here is nobody's business: the planner meets it too, or this worker does again. In particular the
@@ -142,12 +142,12 @@ def _wait(order: Order, stop: StopRequest, go: threading.Event) -> bool:
     return True
 
 
-def _home(order: Order) -> Path:
+def _home(order: WorkOrder) -> Path:
     """The folder of the study, which is stored."""
-    return home_of(load_study(open_to_read(order.url, waits=True), order.name), Path(order.runs))
+    return study_folder(load_study(open_to_read(order.url, waits=True), order.name), Path(order.runs))
 
 
-def _write_to_log(order: Order, home: Path) -> None:
+def _write_to_log(order: WorkOrder, home: Path) -> None:
     """Everything that this process writes, and the libraries in it, goes to its slot's log."""
     folder = home / "logs"
     folder.mkdir(parents=True, exist_ok=True)
@@ -157,11 +157,11 @@ def _write_to_log(order: Order, home: Path) -> None:
     os.dup2(log, 2)
     os.close(log)
     faulthandler.register(SHOW_STACK, file=2)
-    share(folder)  # so that nobody deletes the study between two trials
+    share_folder(folder)  # so that nobody deletes the study between two trials
     say(f"--- worker {os.getpid()}, {time.strftime('%Y-%m-%d %H:%M:%S')}")
 
 
-def _work(order: Order, teller: Teller, stop: StopRequest, heart: Heart) -> tuple[str, str]:
+def _work(order: WorkOrder, teller: EventWriter, stop: StopRequest, heart: HeartbeatThread) -> tuple[str, str]:
     """(why it ended, the cause)."""
     setup = _set_up(order)
     storage = open_storage(order.url, create=False, waits=True)
@@ -173,7 +173,7 @@ def _work(order: Order, teller: Teller, stop: StopRequest, heart: Heart) -> tupl
         _write_to_log(order, _home(order))
     study = load_study(storage, order.name)
     stored = read_stored(study)
-    setup.home = home_of(study, setup.runs)
+    setup.home = study_folder(study, setup.runs)
     check_same(stored, setup.stored, order.name)
     check_revision(study, stored)
     # the space as it is stored, the photos and weights as this command reaches them
@@ -187,12 +187,12 @@ def _work(order: Order, teller: Teller, stop: StopRequest, heart: Heart) -> tupl
         stop,
         order.keep,
     )
-    retention.sweep(study.get_trials(deepcopy=False), setup.folder, order.keep)
+    retention.remove_large_files(study.get_trials(deepcopy=False), setup.folder, order.keep)
     heart.storage = backend_of(study)
     return take_trials(job, order, heart.hold, partial(teller.tell, "waits"))
 
 
-def _set_up(order: Order) -> Setup:
+def _set_up(order: WorkOrder) -> Setup:
     """What the trials need, found on this machine. Raises UserError for what cannot be had."""
     wanted, runs = order.stored(), Path(order.runs)
     device = pick_device(order.device)
@@ -202,7 +202,7 @@ def _set_up(order: Order) -> Setup:
     return Setup(order.name, wanted, runs, table, weights, device, order.cores)
 
 
-def _commits(order: Order) -> dict[str, str]:
+def _commits(order: WorkOrder) -> dict[str, str]:
     """Of the hub's weights that the study, or the one that it is to be a copy of, has had so far."""
     storage = open_to_read(order.url, waits=True)
     for name in (order.name, order.grown_from):
@@ -211,14 +211,14 @@ def _commits(order: Order) -> dict[str, str]:
     return {}
 
 
-def _baseline(order: Order) -> TrainConfig:
+def _baseline(order: WorkOrder) -> TrainConfig:
     wanted = order.stored()
     return wanted.config(dict(wanted.study.baseline))
 
 
 def take_trials(
     job: Job,
-    order: Order,
+    order: WorkOrder,
     hold: Callable[[int | None], None] = lambda trial_id: None,
     tell: Callable[[list[list[Any]]], None] = lambda running: None,
 ) -> tuple[str, str]:
@@ -240,7 +240,7 @@ def take_trials(
 
 
 def _take_trials(
-    job: Job, order: Order, hold: Callable[[int | None], None], tell: Callable[[list[list[Any]]], None]
+    job: Job, order: WorkOrder, hold: Callable[[int | None], None], tell: Callable[[list[list[Any]]], None]
 ) -> tuple[str, str]:
     per_epoch, limits = job.setup.baseline.evaluations_per_epoch, order.asked()
     told: list[list[Any]] = []

@@ -24,7 +24,7 @@ from search.answer.wording import confirmed_sentences
 from search.database.connect import create_study, default_url, has_study, load_study, open_storage
 from search.policy import warm_starts
 from search.policy.confirmation import ConfirmPolicy, Plan, place_of, policy_of
-from search.policy.finalists import choose
+from search.policy.finalists import choose_finalists
 from search.storage.folder import claim
 from search.storage.pairs import search_of
 from search.storage.queue import WORKER
@@ -46,7 +46,7 @@ C, P, X, R = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState
 
 def chosen(study: Study, made: optuna.Study, top: int) -> dict[str, tuple[int, ...]]:
     """The finalists and their trials."""
-    return {found.name: found.trials for found in choose(made.get_trials(), stored_as(study), top, "toy")}
+    return {found.name: found.trials for found in choose_finalists(made.get_trials(), stored_as(study), top, "toy")}
 
 
 def test_the_best_setting_of_each_level_goes_first_then_the_next_best() -> None:
@@ -310,7 +310,7 @@ def test_deleting_the_study_deletes_its_confirmation_and_that_alone_leaves_the_s
 def test_a_new_study_takes_no_warm_start_from_it(tmp_path: Path) -> None:
     judged(tmp_path, {"baseline": 0.4, "good": 0.9}, repeats=2)
     storage = open_storage(default_url(tmp_path), create=False)
-    sources = {warm["from"] for warm in warm_starts.choose(storage, stored_as(TOY_STUDY), 100)}
+    sources = {warm["from"] for warm in warm_starts.choose_warm_starts(storage, stored_as(TOY_STUDY), 100)}
     assert sources == {"known to work", "the best of toy"}
 
 

@@ -16,23 +16,24 @@ import pytest
 from PIL import Image
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
-import search.answer.predictions
 import search.report
 import search.run
+import search.storage.predictions
 from maskcls.labels import CLASS_NAMES
 from maskcls.scoring.intervals import Estimate
 from maskcls.scoring.predictions import Predictions
 from search.answer.answer import Confirmation, Finalist
+from search.answer.format import signed_spread, spread
 from search.database.connect import load_study, open_storage
-from search.page.blocks import Gallery, Picture, Report, Table, Text, signed_spread, spread
+from search.page.blocks import Gallery, Picture, Report, Table, Text
 from search.page.build import make_report
 from search.page.classes import Change
 from search.page.commands import run_command_of
+from search.page.dashboard import show_in_dashboard
 from search.page.data import Material
 from search.page.gallery import confident_mistakes, gallery_section, thumbnail
 from search.page.render import to_html, to_markdown
 from search.page.reweighting import prior_section
-from search.page.share import share
 from search.storage.files import pictures_of, study_artifacts
 from search.study.loading import known_studies
 from search.study.loading import load_study as load_document
@@ -412,7 +413,7 @@ def test_where_all_people_agree_there_is_no_interval_and_no_verdict() -> None:
 def test_a_study_of_one_part_of_the_label(
     tmp_path: Path, synthetic_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search.answer.predictions, "SAME", 1.0)  # the stored values stay those of all 18 classes
+    monkeypatch.setattr(search.storage.predictions, "SAME", 1.0)  # the stored values stay those of all 18 classes
     played = make_study(tmp_path, synthetic_folder)
     asked = replace(played.stored.study, fixed={**played.stored.study.fixed, "task": "gender"})
     for path in (tmp_path / "toy").glob("*/valid.npz"):
@@ -489,12 +490,12 @@ def test_a_report_deleted_in_the_dashboard_comes_back(tmp_path: Path, synthetic_
     played = make_study(tmp_path, synthetic_folder)
     file = tmp_path / "report.md"
     file.write_text("once")
-    share(played.material(), file)
+    show_in_dashboard(played.material(), file)
     storage, number = played.study._storage, played.study._study_id
     for key in storage.get_study_system_attrs(number):
         if key.startswith("artifacts:"):
             storage.set_study_system_attr(number, key, json.dumps(None))
-    share(played.material(), file)
+    show_in_dashboard(played.material(), file)
     (again,) = study_artifacts(played.study)
     assert pictures_of(played.study, tmp_path) == [tmp_path / "artifacts" / again]  # what search.delete removes
 

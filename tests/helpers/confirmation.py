@@ -12,7 +12,7 @@ from optuna.trial import TrialState, create_trial
 from maskcls.scoring.metrics import score
 from maskcls.scoring.predictions import Predictions
 from search.database.connect import create_study, default_url, open_storage
-from search.policy.confirmation import Candidate, Plan
+from search.policy.confirmation import Plan, PlannedFinalist
 from search.storage.retention import trial_folder
 from search.study.record import KEY, Stored
 from search.study.space import distributions, params_of
@@ -49,7 +49,7 @@ def past(
 def confirming(names: Sequence[str] = ("baseline", "a", "b"), repeats: int = 5, study: Study = TOY_STUDY) -> Stored:
     """The document of a confirmation of ``toy``: finalist i has the baseline's lr times i + 1, and trial i."""
     base = params_of(study.space, study.baseline)
-    finalists = tuple(Candidate(name, {**base, "lr": 1e-2 * (i + 1)}, (i,)) for i, name in enumerate(names))
+    finalists = tuple(PlannedFinalist(name, {**base, "lr": 1e-2 * (i + 1)}, (i,)) for i, name in enumerate(names))
     stored = stored_as(replace(study, fixed={**study.fixed, "keep": "last"}))
     return replace(stored, confirmation=Plan("toy", finalists, len(names) - 1, repeats).to_json())
 

@@ -24,14 +24,14 @@ from maskcls.scoring.metrics import Scores
 from maskcls.system.console import run_command
 from search.database.connect import create_study, default_url, load_study, open_storage
 from search.policy.policy import Policy
-from search.policy.stopping import Limits
+from search.policy.stopping import StoppingCriteria
 from search.storage.queue import next_trial
 from search.study.record import KEY, Stored
 from search.study.space import distributions
 from search.study.study import Choice, Float, Int, Knob, Pruner, Sampler, Study, Subset
 from search.system.processes import describe_myself
 from search.worker.job import Job, Setup
-from search.worker.messages import Order
+from search.worker.messages import WorkOrder
 from tests.helpers.training import heed_signals
 
 LR = Float(1e-5, 1e-1, log=True)
@@ -187,7 +187,7 @@ def prune_at(job: Job, step: int) -> None:
 
 
 def ask(job: Job, n_trials: int = 10**6) -> optuna.Trial:
-    trial = next_trial(job.study, job.policy, Limits(n_trials), 1, job.worker)
+    trial = next_trial(job.study, job.policy, StoppingCriteria(n_trials), 1, job.worker)
     assert trial is not None
     return trial
 
@@ -268,8 +268,8 @@ def succeed(main: Callable[..., object], *words: str) -> None:
     assert ended.value.code == 0
 
 
-def order_for(runs: Path, n_trials: int, grown_from: str | None = None, cold: bool = True) -> Order:
-    return Order(
+def order_for(runs: Path, n_trials: int, grown_from: str | None = None, cold: bool = True) -> WorkOrder:
+    return WorkOrder(
         url=default_url(runs),
         name="toy",
         runs=str(runs),

@@ -12,7 +12,7 @@ import pytest
 
 import maskcls.system.lock
 from maskcls.system.errors import UserError
-from maskcls.system.lock import StuckError, hold, hold_file, is_held, share
+from maskcls.system.lock import StuckError, hold, hold_file, is_held, share_folder
 from search.database.connect import create_study, open_storage, open_to_read
 from search.database.study_lock import exclusive, lock_of
 
@@ -83,8 +83,8 @@ def test_processes_that_make_the_same_database_at_once_all_get_it(tmp_path: Path
 
 def test_sharers_do_not_wait_for_each_other_and_are_seen(tmp_path: Path) -> None:
     assert not is_held(tmp_path)
-    share(tmp_path)
-    share(tmp_path)
+    share_folder(tmp_path)
+    share_folder(tmp_path)
     assert is_held(tmp_path)
 
 

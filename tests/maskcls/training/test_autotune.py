@@ -8,7 +8,7 @@ import torch
 import maskcls.training.autotune
 from maskcls.config import TrainConfig, change
 from maskcls.system.lock import hold
-from maskcls.training.autotune import CLEARLY, choose, fastest, noise
+from maskcls.training.autotune import CLEARLY, choose_numerics, fastest, random_dataset
 from maskcls.training.loop import Run
 from maskcls.training.numerics import resolve
 from tests.helpers.training import CPU
@@ -39,7 +39,7 @@ def speeds_of(first: float, others: float) -> dict[tuple[str, str], float]:
 
 
 def test_a_cpu_tries_nothing(tmp_path: Path) -> None:
-    assert choose(TINY, CPU, tmp_path) == TINY
+    assert choose_numerics(TINY, CPU, tmp_path) == TINY
     assert not list(tmp_path.iterdir())
 
 
@@ -47,12 +47,14 @@ def test_the_fastest_way_is_chosen_and_remembered(
     timed: dict[tuple[str, str], float], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     timed |= {**speeds_of(100, 300), ("contiguous", "on"): 310}
-    chosen = choose(TINY, GPU, tmp_path)
+    chosen = choose_numerics(TINY, GPU, tmp_path)
     assert (chosen.memory_format, chosen.cuda_graphs) == ("contiguous", "on")
     assert not timed  # each was tried, once
     assert "trying out how test_efficientnet computes fastest" in capsys.readouterr().out
     with hold(tmp_path):  # somebody decodes photos meanwhile
-        assert choose(change(TINY, lr=1e-2, drop_rate=0.5, seed=3), GPU, tmp_path).memory_format == "contiguous"
+        assert (
+            choose_numerics(change(TINY, lr=1e-2, drop_rate=0.5, seed=3), GPU, tmp_path).memory_format == "contiguous"
+        )
     assert capsys.readouterr().out == ""
 
 
@@ -63,23 +65,23 @@ def test_what_a_step_costs_otherwise_is_tried_anew(
     other: dict[str, object], timed: dict[tuple[str, str], float], tmp_path: Path
 ) -> None:
     timed |= speeds_of(200, 100)
-    assert choose(TINY, GPU, tmp_path).cuda_graphs == "off"
+    assert choose_numerics(TINY, GPU, tmp_path).cuda_graphs == "off"
     timed |= {**speeds_of(100, 100), ("channels_last", "on"): 150}
-    assert choose(change(TINY, **other), GPU, tmp_path).cuda_graphs == "on"
-    assert choose(TINY, GPU, tmp_path).cuda_graphs == "off"
+    assert choose_numerics(change(TINY, **other), GPU, tmp_path).cuda_graphs == "on"
+    assert choose_numerics(TINY, GPU, tmp_path).cuda_graphs == "off"
 
 
 def test_what_a_config_says_is_kept_and_the_rest_chosen(timed: dict[tuple[str, str], float], tmp_path: Path) -> None:
     timed |= {("contiguous", "off"): 100, ("contiguous", "on"): 200}
-    chosen = choose(change(TINY, memory_format="contiguous"), GPU, tmp_path)
+    chosen = choose_numerics(change(TINY, memory_format="contiguous"), GPU, tmp_path)
     assert (chosen.memory_format, chosen.cuda_graphs) == ("contiguous", "on")
     both = change(TINY, memory_format="contiguous", cuda_graphs="off")
-    assert choose(both, GPU, tmp_path) == both
+    assert choose_numerics(both, GPU, tmp_path) == both
 
 
 def test_a_step_in_parts_is_not_recorded(timed: dict[tuple[str, str], float], tmp_path: Path) -> None:
     timed |= {("channels_last", "auto"): 100, ("contiguous", "auto"): 200}
-    chosen = choose(change(TINY, micro_batch=2), GPU, tmp_path)
+    chosen = choose_numerics(change(TINY, micro_batch=2), GPU, tmp_path)
     assert chosen.memory_format == "contiguous"
     assert resolve(change(chosen, cuda_graphs="on"), GPU).cuda_graphs == "off"
     assert resolve(change(chosen, cuda_graphs="on", micro_batch=0), GPU).cuda_graphs == "on"
@@ -90,10 +92,10 @@ def test_when_not_even_the_first_way_works_it_is_taken_and_nothing_is_remembered
 ) -> None:
     timed |= speeds_of(0, 0)
     for _ in range(2):  # tried once a process
-        assert choose(TINY, GPU, tmp_path).memory_format == "channels_last"
+        assert choose_numerics(TINY, GPU, tmp_path).memory_format == "channels_last"
     monkeypatch.setattr(maskcls.training.autotune, "_failed", {})
     timed |= speeds_of(100, 200)
-    assert choose(TINY, GPU, tmp_path).cuda_graphs == "on"
+    assert choose_numerics(TINY, GPU, tmp_path).cuda_graphs == "on"
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"a": 1}', '{"a": [{"way": {}}]}'])
@@ -101,8 +103,8 @@ def test_a_damaged_file_is_nothing_lost(timed: dict[tuple[str, str], float], tmp
     (tmp_path / "numerics").mkdir()
     (tmp_path / "numerics" / "found.json").write_text(text)
     timed |= speeds_of(100, 200)
-    assert choose(TINY, GPU, tmp_path).cuda_graphs == "on"
-    assert choose(TINY, GPU, tmp_path).cuda_graphs == "on"
+    assert choose_numerics(TINY, GPU, tmp_path).cuda_graphs == "on"
+    assert choose_numerics(TINY, GPU, tmp_path).cuda_graphs == "on"
 
 
 def test_only_a_clearly_faster_way_displaces_the_first() -> None:
@@ -134,7 +136,7 @@ def test_recorded_steps_leave_what_launched_ones_do(knobs: dict[str, object]) ->
     for graphs in ("off", "on"):
         config = change(TINY, dtype="float32", image_size=64, batch_size=8, lr=1e-3)
         config = resolve(change(config, **{**knobs, "cuda_graphs": graphs}), GPU)
-        run = Run(config, noise(config), GPU, None)
+        run = Run(config, random_dataset(config), GPU, None)
         run.model.train()
         for step in range(4):
             run.step(step)
@@ -146,7 +148,7 @@ def test_recorded_steps_leave_what_launched_ones_do(knobs: dict[str, object]) ->
 @pytest.mark.gpu
 def test_recorded_models_do_not_pile_up() -> None:
     config = resolve(change(TINY, image_size=96, batch_size=32, cuda_graphs="on"), GPU)
-    data, held = noise(config), []
+    data, held = random_dataset(config), []
     for _ in range(4):
         run = Run(config, data, GPU, None)
         held.append(torch.cuda.memory_reserved())

@@ -257,3 +257,30 @@ def test_a_disk_that_fails_is_no_fault_of_the_trials(code: str) -> None:
     assert cause_outside(beneath).startswith("the disk: ")
     assert cause_outside(RuntimeError(f"I/O error: {os.strerror(number)} (os error {number})")).startswith("the disk: ")
     assert cause_outside(RuntimeError("a bug of a library")) == ""
+
+
+@pytest.mark.parametrize("tables", [False, True])
+def test_what_a_killed_command_had_begun_to_make_is_undone_and_made_anew(
+    tmp_path: Path, url: str, tables: bool
+) -> None:
+    """Its rollback journal is there, which a connection that only reads cannot play back."""
+    made = tmp_path / "made.db"
+    if tables:
+        create_study(open_storage(f"sqlite:///{made}", create=True), "s", {}).ask()
+        search.database.connect._close_all()
+    connection = sqlite3.connect(made, isolation_level=None)
+    connection.execute("PRAGMA journal_mode=DELETE")
+    connection.execute("PRAGMA cache_size=1")  # pages of the unfinished transaction reach the file
+    if not tables:
+        connection.execute("CREATE TABLE alembic_version (version_num TEXT)")
+    connection.execute("BEGIN")
+    for number in range(100):
+        connection.execute("INSERT INTO alembic_version VALUES (?)", (f"{number}" * 1000,))
+    for end in ("", "-journal"):  # as a kill leaves them
+        (tmp_path / f"studies.db{end}").write_bytes((tmp_path / f"made.db{end}").read_bytes())
+    connection.close()
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        search.database.connect.check_readable(tmp_path / "studies.db", create=True)
+    storage = open_storage(url, create=True)
+    assert has_study(storage, "s") == tables
+    assert not (tmp_path / "studies.db-journal").exists()

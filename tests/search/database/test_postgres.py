@@ -17,7 +17,7 @@ import search.run
 import search.status
 from search.database.connect import GRACE_SECONDS, backend_of, create_study, exclusive, load_study, open_storage
 from search.policy.policy import Policy
-from search.policy.stopping import FINISHED, Limits
+from search.policy.stopping import FINISHED, StoppingCriteria
 from search.storage.queue import WORKER, finish, next_trial, requeue_lost
 from search.study.record import KEY, Stored
 from search.system.processes import describe_myself
@@ -146,7 +146,7 @@ def test_four_processes_make_exactly_as_many_trials_as_asked_for(study: optuna.S
 def test_a_trial_of_a_silent_worker_on_another_machine_is_taken_back(study: optuna.Study) -> None:
     policy, me = Policy(TOY_STUDY, 0), describe_myself("cpu.0")
     far = {**me, "machine": "another", "host": "far"}
-    first, second = (next_trial(study, policy, Limits(3), 2, far) for _ in range(2))
+    first, second = (next_trial(study, policy, StoppingCriteria(3), 2, far) for _ in range(2))
     assert first is not None
     assert second is not None
     first.report(0.4, 1)
@@ -156,7 +156,7 @@ def test_a_trial_of_a_silent_worker_on_another_machine_is_taken_back(study: optu
     assert requeue_lost(study) == [0]
     assert study.get_trials()[0].state == TrialState.WAITING
     assert study.get_trials()[0].user_attrs[WORKER] is None
-    again = next_trial(study, policy, Limits(3), 2, me)
+    again = next_trial(study, policy, StoppingCriteria(3), 2, me)
     assert again is not None
     assert (again.number, again.params) == (0, first.params)
     assert requeue_lost(study) == []  # its old heartbeat is forgotten

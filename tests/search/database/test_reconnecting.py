@@ -16,14 +16,14 @@ import maskcls.system.lock
 import search.database.reconnecting
 import search.database.study_lock
 from maskcls.system.errors import UserError
-from search.database.connect import PatientStorage, backend_of, create_study, load_study, open_storage
+from search.database.connect import ReconnectingStorage, backend_of, create_study, load_study, open_storage
 from search.database.errors import DatabaseError
 from search.database.reconnecting import LostTurnError
 from search.database.study_lock import exclusive, holding
 from search.policy.policy import Policy
-from search.policy.stopping import FINISHED, Limits
+from search.policy.stopping import FINISHED, StoppingCriteria
 from search.storage.failures import CRASH, INTERRUPTIONS, crashes_of
-from search.storage.queue import fail, finish, next_trial, report, requeue, requeue_lost
+from search.storage.queue import fail_trial, finish, next_trial, report, requeue, requeue_lost
 from search.study.record import KEY, Stored
 from search.system.processes import describe_myself
 from tests.helpers import postgres
@@ -81,7 +81,7 @@ def study(url: str, monkeypatch: pytest.MonkeyPatch) -> optuna.Study:
 class Cutter:
     """Loses the connection at one statement: before it is sent, or, of a commit, after it was done unheard."""
 
-    def __init__(self, storage: PatientStorage) -> None:
+    def __init__(self, storage: ReconnectingStorage) -> None:
         self.dialect, self.at, self.done = storage.engine.dialect, 0, True
         self.is_after_commit = False
         execute, commit = self.dialect.do_execute, self.dialect.do_commit
@@ -129,7 +129,7 @@ def at_every_statement(study: optuna.Study, act: Callable[[], None]) -> int:
 
 
 def take(study: optuna.Study, n_trials: int = 10**6) -> Trial:
-    trial = next_trial(study, POLICY, Limits(n_trials), 2, ME)
+    trial = next_trial(study, POLICY, StoppingCriteria(n_trials), 2, ME)
     assert trial is not None
     return trial
 
@@ -170,7 +170,7 @@ def test_an_interruption_and_a_failure_count_once(study: optuna.Study) -> None:
 
     def crash() -> None:
         other = take(study)
-        assert fail(study, other, CRASH, "cursed", ME) == TrialState.WAITING  # nothing ever succeeded
+        assert fail_trial(study, other, CRASH, "cursed", ME) == TrialState.WAITING  # nothing ever succeeded
         assert crashes_of(study.get_trials()[other.number]) == 1
         study._storage.set_trial_state_values(other._trial_id, TrialState.FAIL)
 

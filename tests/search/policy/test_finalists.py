@@ -11,7 +11,7 @@ from search.answer.confirmation import outcome_of, read_confirmation, store_conf
 from search.answer.wording import confirmed_pair, confirmed_sentences
 from search.database.connect import default_url, load_study, open_storage
 from search.policy.confirmation import Plan
-from search.policy.finalists import choose
+from search.policy.finalists import choose_finalists
 from search.terminal.confirmation import show
 from tests.helpers.confirmation import judged, past, stored_as
 from tests.helpers.search import DROPOUT, asking
@@ -21,7 +21,7 @@ LEVELS = (({"drop_rate": 0.5}, 0.8), ({"drop_rate": 0.7}, 0.7), ({"lr": 2e-4}, 0
 
 
 def roles(runs: tuple[tuple[dict[str, Any], float], ...], top: int) -> dict[str, str]:
-    found = choose(past(DROPOUT, *runs).get_trials(), stored_as(DROPOUT), top, "toy")
+    found = choose_finalists(past(DROPOUT, *runs).get_trials(), stored_as(DROPOUT), top, "toy")
     return {one.name: one.level for one in found}
 
 
@@ -47,7 +47,7 @@ def test_baseline_is_the_reference_where_it_leads_its_level_or_nothing_there_is_
 
 def test_without_levels_nobody_stands_for_one() -> None:
     study = asking()
-    found = choose(past(study, ({}, 0.5), ({"lr": 2e-4}, 0.6)).get_trials(), stored_as(study), 3, "toy")
+    found = choose_finalists(past(study, ({}, 0.5), ({"lr": 2e-4}, 0.6)).get_trials(), stored_as(study), 3, "toy")
     assert [one.level for one in found] == ["", ""]
 
 

@@ -21,7 +21,7 @@ from search.answer.evidence import answer_of
 from search.database.connect import create_study, default_url, load_study, open_storage
 from search.export import _check_files
 from search.storage.copying import copy_trials
-from search.storage.folder import ID, MARKER, claim, home_of, read_marker
+from search.storage.folder import ID, MARKER, claim, read_marker, study_folder
 from search.storage.retention import trial_folder
 from search.study.record import KEY
 from search.worker.create import find_or_make
@@ -85,7 +85,7 @@ def test_a_renamed_study_keeps_its_folder(
     claim(played.study, tmp_path)
     before = answer_of(played.study, played.stored, tmp_path)
     renamed = rename(played.study, "called otherwise")
-    assert home_of(renamed, tmp_path) == tmp_path / "toy"
+    assert study_folder(renamed, tmp_path) == tmp_path / "toy"
     assert answer_of(renamed, played.stored, tmp_path) == before
     words = ("--study", "called otherwise", "--runs", tmp_path)
     assert run(search.report.main, *words) == 0
@@ -102,7 +102,7 @@ def test_the_name_of_a_renamed_study_is_not_free(tmp_path: Path, synthetic_table
         find(tmp_path, synthetic_table)
     assert "toy is the folder of study 'renamed'. Give that name, or a new --name." in one_line(caught.value)
     assert kept.exists()
-    assert home_of(find(tmp_path, synthetic_table, name="renamed"), tmp_path) == tmp_path / "toy"
+    assert study_folder(find(tmp_path, synthetic_table, name="renamed"), tmp_path) == tmp_path / "toy"
 
 
 def test_what_a_deleted_study_left_is_set_aside(
@@ -118,7 +118,7 @@ def test_what_a_deleted_study_left_is_set_aside(
     (aside,) = tmp_path.glob("toy.set-aside-*")
     assert (trial_folder(aside, 0) / "resume.pt").read_bytes() == b"a state"
     assert not trial_folder(tmp_path / "toy", 0).exists()
-    assert home_of(again, tmp_path) == tmp_path / "toy"
+    assert study_folder(again, tmp_path) == tmp_path / "toy"
 
 
 def test_a_study_of_another_database_does_not_get_the_folder(tmp_path: Path, synthetic_table: Table) -> None:
@@ -142,7 +142,7 @@ def test_a_study_from_before_there_were_ids_gets_one_when_its_files_are_its_own(
     tmp_path: Path, synthetic_folder: Path
 ) -> None:
     played = make_study(tmp_path, synthetic_folder)
-    assert home_of(played.study, tmp_path) == tmp_path / "toy"  # reading does without
+    assert study_folder(played.study, tmp_path) == tmp_path / "toy"  # reading does without
     assert not (tmp_path / "toy" / MARKER).exists()
     assert claim(played.study, tmp_path) == tmp_path / "toy"
     marker = read_marker(tmp_path / "toy")
@@ -199,7 +199,7 @@ def test_a_copy_goes_on_from_the_states_of_the_study_it_was_copied_from(tmp_path
 def test_a_name_that_no_folder_can_have_is_refused_as_one(tmp_path: Path, name: str) -> None:
     study = create_study(open_storage(default_url(tmp_path), create=True), name, {KEY: {}})
     with pytest.raises(UserError, match="names its folder too"):
-        home_of(study, tmp_path)
+        study_folder(study, tmp_path)
 
 
 def victim(tmp_path: Path, name: str) -> tuple[Path, Path]:
@@ -219,7 +219,7 @@ def test_a_name_that_leads_elsewhere_is_no_path_and_its_study_can_be_deleted(
     name = name.replace("ABSOLUTE", str(tmp_path / "victim"))
     runs, outside = victim(tmp_path, name)
     with pytest.raises(UserError, match="names its folder too"):
-        home_of(load_study(open_storage(default_url(runs), create=False), name), runs)
+        study_folder(load_study(open_storage(default_url(runs), create=False), name), runs)
     assert run(search.delete.main, "--study", name, "--runs", runs, "--yes") == 0
     assert (outside / MARKER).is_file()
     assert optuna.get_all_study_names(open_storage(default_url(runs), create=False)) == []
@@ -239,10 +239,10 @@ def test_a_marker_that_the_disk_does_not_give_is_nobodys_leave_either(
     with monkeypatch.context() as patch:
         patch.setattr(Path, "read_text", read_text)
         with pytest.raises(UserError, match=r"toy/study.json, which says whose folder it is, cannot be read"):
-            home_of(study, tmp_path)
+            study_folder(study, tmp_path)
         with pytest.raises(UserError, match="cannot be read"):
             find(tmp_path, synthetic_table)
-    assert home_of(study, tmp_path) == tmp_path / "toy"
+    assert study_folder(study, tmp_path) == tmp_path / "toy"
 
 
 # --- what no answer may rest on --------------------------------------------------------------------------------------

@@ -8,19 +8,18 @@ from pathlib import Path
 import pytest
 
 from search.database.connect import create_study, default_url, open_storage
-from search.storage.folder import ID, MARKER, make_home, read_marker
-from search.storage.ground import Ground
-from search.storage.presence import Place
+from search.storage.folder import ID, MARKER, make_folder, read_marker
+from search.storage.presence import Place, StudyPresence
 from search.study.record import KEY
 
 ERRORS = [errno.EACCES, errno.EIO, errno.ESTALE]
 
 
 @pytest.fixture
-def ground(tmp_path: Path) -> Ground:
+def ground(tmp_path: Path) -> StudyPresence:
     storage = open_storage(default_url(tmp_path), create=True)
-    mine = make_home("toy", storage, tmp_path)
-    return Ground(create_study(storage, "toy", {ID: mine, KEY: {}}), tmp_path / "toy")
+    mine = make_folder("toy", storage, tmp_path)
+    return StudyPresence(create_study(storage, "toy", {ID: mine, KEY: {}}), tmp_path / "toy")
 
 
 def fail(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
@@ -37,7 +36,7 @@ def fail(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
 
 @pytest.mark.parametrize("number", ERRORS)
 def test_a_marker_that_cannot_be_read_for_a_moment_is_no_loss(
-    ground: Ground, monkeypatch: pytest.MonkeyPatch, number: int
+    ground: StudyPresence, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     with monkeypatch.context() as patch:
         fail(patch, number)
@@ -46,7 +45,7 @@ def test_a_marker_that_cannot_be_read_for_a_moment_is_no_loss(
     assert ground.lost() == ""
 
 
-def test_a_marker_that_is_gone_or_anothers_is_a_loss(ground: Ground, tmp_path: Path) -> None:
+def test_a_marker_that_is_gone_or_anothers_is_a_loss(ground: StudyPresence, tmp_path: Path) -> None:
     path = tmp_path / "toy" / MARKER
     path.write_text(path.read_text().replace(str(ground.id), "f" * 32))
     assert "was removed or moved while the study ran" in ground.lost()

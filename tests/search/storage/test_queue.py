@@ -18,9 +18,9 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from search.database.connect import GRACE_SECONDS, create_study, exclusive, load_study, open_storage
 from search.policy.policy import Policy
-from search.policy.stopping import Limits, count_finished, epochs_spent, trials_since_best
+from search.policy.stopping import StoppingCriteria, count_finished, epochs_spent, trials_since_best
 from search.storage.failures import CRASH, FIRST, LAST, MOST_DEATHS, OUT_OF_MEMORY, TOO_MANY, failure, reason_to_give_up
-from search.storage.queue import IN_VAIN, WORKER, TakenOverError, fail, finish, next_trial, requeue, requeue_lost
+from search.storage.queue import IN_VAIN, WORKER, TakenOverError, fail_trial, finish, next_trial, requeue, requeue_lost
 from search.system.processes import describe_myself
 from tests.helpers.search import DROPOUT
 
@@ -77,11 +77,11 @@ def study(url: str) -> optuna.Study:
     return load_study(storage, "s")
 
 
-def take(study: optuna.Study, limits: Limits | None = None, worker: dict[str, Any] = MYSELF) -> Trial | None:
-    return next_trial(study, POLICY, limits or Limits(100), 2, worker)
+def take(study: optuna.Study, limits: StoppingCriteria | None = None, worker: dict[str, Any] = MYSELF) -> Trial | None:
+    return next_trial(study, POLICY, limits or StoppingCriteria(100), 2, worker)
 
 
-def taken(study: optuna.Study, limits: Limits | None = None, worker: dict[str, Any] = MYSELF) -> Trial:
+def taken(study: optuna.Study, limits: StoppingCriteria | None = None, worker: dict[str, Any] = MYSELF) -> Trial:
     trial = take(study, limits, worker)
     assert trial is not None
     return trial
@@ -141,12 +141,12 @@ def test_a_trial_that_has_just_ended_stays_so(study: optuna.Study) -> None:
 
 
 def test_no_more_trials_begin_than_there_are_places(study: optuna.Study) -> None:
-    limits = Limits(3)
+    limits = StoppingCriteria(3)
     one, two = taken(study, limits), taken(study, limits)
     finish(study, one, TrialState.COMPLETE, 0.5)
     three = taken(study, limits)
     assert take(study, limits) is None
-    assert fail(study, two, OUT_OF_MEMORY, "no more", MYSELF) == TrialState.FAIL
+    assert fail_trial(study, two, OUT_OF_MEMORY, "no more", MYSELF) == TrialState.FAIL
     four = taken(study, limits)  # the failed one's place
     for trial in (three, four):
         finish(study, trial, TrialState.PRUNED, 0.1)
@@ -263,7 +263,7 @@ def test_a_trial_that_kills_its_process_again_and_again_is_not_run_for_ever(stud
     for _ in range(3 * MOST_DEATHS):
         if states(study)[-1] == "FAIL":
             break
-        taken(study, Limits(2), worker={**MYSELF, "started": 1})
+        taken(study, StoppingCriteria(2), worker={**MYSELF, "started": 1})
         requeue_lost(study)
     trial = study.get_trials()[1]
     assert trial.state == TrialState.FAIL
@@ -274,22 +274,22 @@ def test_whoever_lost_a_trial_does_not_touch_it_any_more(study: optuna.Study) ->
     trial = taken(study)
     study._storage.set_trial_user_attr(trial._trial_id, WORKER, {**MYSELF, "pid": 1})
     requeue(study, trial, MYSELF)
-    assert fail(study, trial, CRASH, "cursed", MYSELF) == TrialState.RUNNING
+    assert fail_trial(study, trial, CRASH, "cursed", MYSELF) == TrialState.RUNNING
     assert states(study) == ["RUNNING"]
     assert "failures" not in study.get_trials()[0].user_attrs
 
 
 def test_deaths_do_not_add_up_while_a_trial_gets_on(study: optuna.Study) -> None:
     for step in range(1, MOST_DEATHS + 3):
-        taken(study, Limits(1), worker={**MYSELF, "started": 1}).report(0.5, step)
+        taken(study, StoppingCriteria(1), worker={**MYSELF, "started": 1}).report(0.5, step)
         requeue_lost(study)
     assert "failures" not in study.get_trials()[0].user_attrs
     assert study.get_trials()[0].user_attrs["interruptions"] == MOST_DEATHS + 2
 
 
 def test_a_crashed_trial_waits_until_the_others_have_had_their_turn(study: optuna.Study) -> None:
-    limits = Limits(3)
-    assert fail(study, taken(study, limits), CRASH, "cursed", MYSELF) == TrialState.WAITING
+    limits = StoppingCriteria(3)
+    assert fail_trial(study, taken(study, limits), CRASH, "cursed", MYSELF) == TrialState.WAITING
     order = []
     for _ in range(3):
         trial = taken(study, limits)
@@ -337,8 +337,8 @@ def test_epochs_are_counted_over_all_trials_and_limit_new_ones(study: optuna.Stu
     interrupted = taken(study)
     interrupted.report(0.5, 1)
     assert epochs_spent(study.get_trials(), 2) == 2.5
-    assert take(study, Limits(100, max_epochs=2.5)) is None
-    assert take(study, Limits(100, max_epochs=2.6)) is not None
+    assert take(study, StoppingCriteria(100, max_epochs=2.5)) is None
+    assert take(study, StoppingCriteria(100, max_epochs=2.6)) is not None
 
 
 def test_patience_counts_trials_since_the_last_better_best() -> None:

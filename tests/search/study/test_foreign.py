@@ -15,7 +15,7 @@ import search.status
 from maskcls.system.errors import UserError
 from search.answer.status import overview_of
 from search.database.connect import create_study, default_url, load_study, open_storage
-from search.policy.warm_starts import choose
+from search.policy.warm_starts import choose_warm_starts
 from search.storage.files import pictures_of
 from search.study.names import checked_name
 from search.study.record import KEY, VERSION, Stored, document_in, is_whole, read_stored
@@ -63,7 +63,7 @@ def test_a_strange_study_stops_no_command(
     strange._storage.set_study_system_attr(strange._study_id, "artifacts:x", {"not": "json"})
     assert document_in(strange) is None
     assert overview_of(load_study(open_(runs), "strange"))["best"] is None
-    assert choose(open_(runs), STORED, 8) is not None
+    assert choose_warm_starts(open_(runs), STORED, 8) is not None
     assert pictures_of(load_study(open_(runs), "ours"), runs) == []
     assert run(search.status.main, "--runs", runs) == 0
     assert "strange" in capsys.readouterr().out

@@ -6,7 +6,7 @@ import pytest
 
 import search.run
 from maskcls.system.errors import UserError
-from search.study.loading import load_study
+from search.study.loading import load_study_file
 from search.study.names import checked_name
 from tests.helpers.search import MINE, complain
 from tests.helpers.training import one_line
@@ -21,20 +21,20 @@ class Size:
 
 def refused(name: str | Path) -> str:
     with pytest.raises(UserError) as caught:
-        load_study(str(name))
+        load_study_file(str(name))
     return one_line(caught.value)
 
 
 def test_a_file_whose_name_begins_with_an_underscore_is_loaded_by_its_path(tmp_path: Path) -> None:
     (tmp_path / "_mine.py").write_text(MINE, encoding="utf-8")
-    assert load_study(str(tmp_path / "_mine.py")).question == "Does dropout help the toy?"
+    assert load_study_file(str(tmp_path / "_mine.py")).question == "Does dropout help the toy?"
     assert "No study named '_mine' in studies/" in refused("_mine")
     assert "No study named '__init__' in studies/" in refused("__init__")
 
 
 def test_a_file_may_hold_a_dataclass(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(DATACLASS + MINE, encoding="utf-8")
-    assert load_study(str(tmp_path / "mine.py")).question == "Does dropout help the toy?"
+    assert load_study_file(str(tmp_path / "mine.py")).question == "Does dropout help the toy?"
 
 
 @pytest.mark.parametrize("status", ["", "0", "3", "'enough'"])

@@ -10,7 +10,7 @@ import pytest
 
 from maskcls.data.dataset import Dataset, Side
 from maskcls.system.errors import UserError
-from search.study.loading import known_studies, load_study
+from search.study.loading import known_studies, load_study_file
 from search.study.record import Stored, check_photos, check_same, read_stored
 from search.study.study import Choice, Float, Int, Study, Subset, pin, preview_of
 from tests.helpers.training import one_line
@@ -51,7 +51,7 @@ def test_a_study_survives_the_database() -> None:
 
 @pytest.mark.parametrize("name", known_studies())
 def test_every_study_of_the_project_survives_the_database(name: str) -> None:
-    for study in (load_study(name), preview_of(load_study(name))):
+    for study in (load_study_file(name), preview_of(load_study_file(name))):
         stored = replace(STORED, study=study)
         assert through_json(stored).study.space == study.space
         assert through_json(stored).config(dict(study.baseline)) == stored.config(dict(study.baseline))

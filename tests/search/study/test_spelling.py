@@ -13,13 +13,13 @@ import search.worker.create
 from maskcls.config import canonical
 from maskcls.data.dataset import Table
 from maskcls.system.errors import UserError
+from search.answer.format import describe_values
 from search.answer.status import standing_of
 from search.database.connect import create_study, default_url, load_study, open_storage
 from search.policy.policy import Policy
 from search.study.record import KEY, Stored, check_same, read_stored
 from search.study.space import distributions, factors, params_of, values_of
 from search.study.study import Choice, Float, Int, Knob, Study, Subset, describe_knob, pin, preview_of
-from search.terminal.progress import describe_values
 from search.worker.create import find_or_make
 from tests.helpers.search import make_setup, order_for
 from tests.helpers.training import one_line

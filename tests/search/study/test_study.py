@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from maskcls.system.errors import UserError
-from search.study.loading import load_study
+from search.study.loading import load_study_file
 from search.study.study import Choice, Float, Int, Study, Subset, contains, encode, pin, preview_of
 from tests.helpers.training import one_line
 
@@ -52,7 +52,7 @@ def tuning(name: str, knob: Any, value: Any) -> dict[str, Any]:
 def test_a_study_of_the_users_own_is_loaded_by_its_path(tmp_path: Path) -> None:
     path = tmp_path / "my study.py"
     path.write_text(MINE)
-    study = load_study(str(path))
+    study = load_study_file(str(path))
     assert study.question == "Does mine work?"
     assert study.space == {"drop_rate": Choice(0.0, 0.5), "lr": Float(1e-4, 1e-2, log=True)}
     assert study.baseline == {"drop_rate": 0.0, "lr": 1e-3}
@@ -60,7 +60,7 @@ def test_a_study_of_the_users_own_is_loaded_by_its_path(tmp_path: Path) -> None:
 
 def test_a_study_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no study file") as caught:
-        load_study(str(tmp_path / "nope.py"))
+        load_study_file(str(tmp_path / "nope.py"))
     assert str(tmp_path / "nope.py") in one_line(caught.value)
 
 
@@ -84,7 +84,7 @@ def test_a_fault_in_a_study_file_is_one_line_with_the_file(tmp_path: Path, text:
     path = tmp_path / "broken.py"
     path.write_text(text)
     with pytest.raises(UserError) as caught:
-        load_study(str(path))
+        load_study_file(str(path))
     assert hint in str(caught.value)
     assert "broken.py" in str(caught.value)
     assert "\n" not in str(caught.value)

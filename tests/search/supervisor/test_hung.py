@@ -20,11 +20,11 @@ import search.supervisor.supervisor
 from search.database.connect import GRACE_SECONDS, create_study, default_url, load_study, open_storage
 from search.storage.failures import failures_of
 from search.study.record import KEY, Stored
-from search.supervisor.pool import Crew
+from search.supervisor.pool import WorkerPool
 from search.supervisor.slots import Slot
 from search.supervisor.supervisor import Supervisor
 from search.terminal.progress import PlainWatcher
-from search.worker.messages import NOTHING_LEFT, STOPPED, Order
+from search.worker.messages import NOTHING_LEFT, STOPPED, WorkOrder
 from tests.helpers.search import TOY_STUDY
 
 TOY = """
@@ -82,26 +82,26 @@ def seen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def crews() -> Iterator[list[Crew]]:
+def crews() -> Iterator[list[WorkerPool]]:
     """Those that a test makes; nobody of them is left behind."""
-    made: list[Crew] = []
+    made: list[WorkerPool] = []
     yield made
     for crew in made:
         crew.__exit__()
 
 
 def command(
-    runs: Path, crews: list[Crew], then: str, first: str = "", stall: float = 600, n_trials: int = 1
+    runs: Path, crews: list[WorkerPool], then: str, first: str = "", stall: float = 600, n_trials: int = 1
 ) -> Supervisor:
     stored = Stored(TOY_STUDY, "synthetic", "hash", {"source": "scratch"}, "scratch", "auto", False, 0)
     runs.mkdir(exist_ok=True)
     create_study(open_storage(default_url(runs), create=True), "toy", {KEY: stored.to_json()})
     (runs / "toy").mkdir()
     slot = Slot("cpu.0", "cpu", "", 1)
-    crew = Crew([slot], words=("-c", TOY.format(first=first, then=then, nothing_left=NOTHING_LEFT)))
+    crew = WorkerPool([slot], words=("-c", TOY.format(first=first, then=then, nothing_left=NOTHING_LEFT)))
     crews.append(crew)
     crew.start(slot)
-    order = Order(
+    order = WorkOrder(
         url=default_url(runs),
         name="toy",
         runs=str(runs),
@@ -127,7 +127,7 @@ def trial_of(runs: Path) -> FrozenTrial:
 
 
 def test_a_worker_that_hangs_is_named_and_ended_and_its_trial_goes_on(
-    tmp_path: Path, crews: list[Crew], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, crews: list[WorkerPool], capsys: pytest.CaptureFixture[str]
 ) -> None:
     supervisor = command(tmp_path / "runs", crews, HANGS, stall=1.5)
     (first,) = supervisor.crew.members
@@ -143,7 +143,7 @@ def test_a_worker_that_hangs_is_named_and_ended_and_its_trial_goes_on(
 
 
 def test_a_worker_that_does_not_even_end_when_it_is_killed_is_replaced(
-    tmp_path: Path, crews: list[Crew], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, crews: list[WorkerPool], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(search.supervisor.hung, "KILL_SECONDS", 0.1)
     supervisor = command(
@@ -162,7 +162,7 @@ def test_a_worker_that_does_not_even_end_when_it_is_killed_is_replaced(
 
 
 def test_a_worker_that_somebody_stopped_is_killed_and_its_trial_is_not_to_blame(
-    tmp_path: Path, crews: list[Crew], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, crews: list[WorkerPool], capsys: pytest.CaptureFixture[str]
 ) -> None:
     supervisor = command(tmp_path / "runs", crews, IS_STOPPED, stall=1.5)
     (first,) = supervisor.crew.members
@@ -174,7 +174,7 @@ def test_a_worker_that_somebody_stopped_is_killed_and_its_trial_is_not_to_blame(
 
 
 def test_a_worker_that_is_slow_but_tells_of_progress_is_left_alone(
-    tmp_path: Path, crews: list[Crew], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, crews: list[WorkerPool], capsys: pytest.CaptureFixture[str]
 ) -> None:
     slow = "[(time.sleep(.1), tell('moves')) for _ in range(25)]"
     supervisor = command(tmp_path / "runs", crews, slow, stall=1.5)
@@ -183,7 +183,7 @@ def test_a_worker_that_is_slow_but_tells_of_progress_is_left_alone(
     assert failures_of(trial_of(tmp_path / "runs")) == []
 
 
-def test_what_the_supervisor_slept_is_nobodys_silence(tmp_path: Path, crews: list[Crew]) -> None:
+def test_what_the_supervisor_slept_is_nobodys_silence(tmp_path: Path, crews: list[WorkerPool]) -> None:
     supervisor = command(tmp_path / "runs", crews, "", stall=1.5)
     (member,) = supervisor.crew.members
     supervisor.looked = time.monotonic() - 10**6  # a laptop was closed
@@ -193,7 +193,7 @@ def test_what_the_supervisor_slept_is_nobodys_silence(tmp_path: Path, crews: lis
 
 
 def test_a_worker_that_somebody_stops_alone_is_replaced(
-    tmp_path: Path, crews: list[Crew], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, crews: list[WorkerPool], capsys: pytest.CaptureFixture[str]
 ) -> None:
     requeue = "study._storage.set_trial_state_values(trial_id, TrialState.WAITING)"
     requeue += "; tell('trial_ended', 0, 'WAITING', None)"
@@ -204,7 +204,7 @@ def test_a_worker_that_somebody_stops_alone_is_replaced(
 
 
 def test_a_plan_that_hangs_has_longer_and_then_ends_the_command(
-    tmp_path: Path, crews: list[Crew], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, crews: list[WorkerPool], capsys: pytest.CaptureFixture[str]
 ) -> None:
     supervisor = command(tmp_path / "runs", crews, "", first=f"tell('moves'); {HANGS}", stall=0.3)
     assert supervisor.run() == 1
@@ -214,7 +214,7 @@ def test_a_plan_that_hangs_has_longer_and_then_ends_the_command(
 
 @pytest.mark.parametrize("then", [HANGS, IS_STOPPED, f"signal.signal(signal.SIGUSR1, signal.SIG_IGN); {HANGS}"])
 def test_a_time_limit_ends_workers_that_do_not_get_to_their_evaluation(
-    tmp_path: Path, crews: list[Crew], then: str, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, crews: list[WorkerPool], then: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     supervisor = command(tmp_path / "runs", crews, then)
     supervisor.timeout = 1.0
@@ -227,7 +227,7 @@ def test_a_time_limit_ends_workers_that_do_not_get_to_their_evaluation(
     assert trial_of(tmp_path / "runs").state == TrialState.WAITING
 
 
-def test_a_third_signal_ends_the_supervisor_too(tmp_path: Path, crews: list[Crew]) -> None:
+def test_a_third_signal_ends_the_supervisor_too(tmp_path: Path, crews: list[WorkerPool]) -> None:
     supervisor = command(tmp_path / "runs", crews, IS_STOPPED)
     supervisor.study = load_study(open_storage(default_url(tmp_path / "runs"), create=False), "toy")
     supervisor.stopping.heed(signal.SIGTERM, is_planned=True)
@@ -237,14 +237,14 @@ def test_a_third_signal_ends_the_supervisor_too(tmp_path: Path, crews: list[Crew
 
 
 def test_before_the_plan_the_first_signal_ends_it(
-    tmp_path: Path, crews: list[Crew], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, crews: list[WorkerPool], capsys: pytest.CaptureFixture[str]
 ) -> None:
     supervisor = command(tmp_path / "runs", crews, "", first=f"os.kill(os.getppid(), {int(signal.SIGTERM)}); {HANGS}")
     assert supervisor.run() == 130
     assert "nothing has changed" in capsys.readouterr().out
 
 
-def test_a_worker_that_closes_its_pipe_and_stays_keeps_nobody_busy(tmp_path: Path, crews: list[Crew]) -> None:
+def test_a_worker_that_closes_its_pipe_and_stays_keeps_nobody_busy(tmp_path: Path, crews: list[WorkerPool]) -> None:
     supervisor = command(tmp_path / "runs", crews, f"events.close(); {HANGS}", stall=1.0)
     (member,) = supervisor.crew.members
     assert supervisor.run() == 0
@@ -267,7 +267,7 @@ VANISH = {
     ("what", "ends"), [*((what, False) for what in VANISH), ("runs removed", True), ("database replaced", True)]
 )
 def test_a_study_whose_files_vanish_is_given_up_with_a_sentence(
-    tmp_path: Path, crews: list[Crew], what: str, ends: bool, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, crews: list[WorkerPool], what: str, ends: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Whether its worker goes on or ends as if all were well."""
     last = f"tell('ended', {NOTHING_LEFT!r}, ''); sys.exit()" if ends else HANGS
@@ -285,7 +285,7 @@ def test_a_study_whose_files_vanish_is_given_up_with_a_sentence(
 
 @pytest.mark.parametrize("last", [HANGS, "sys.exit(1)", "os.kill(os.getpid(), signal.SIGKILL)", ""])
 def test_a_study_that_is_deleted_while_it_runs_is_given_up_with_a_sentence(
-    tmp_path: Path, crews: list[Crew], last: str, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, crews: list[WorkerPool], last: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     delete = "study._storage.delete_study(study._study_id)"
     if last == HANGS:  # as the real one, which meets the error
@@ -297,7 +297,7 @@ def test_a_study_that_is_deleted_while_it_runs_is_given_up_with_a_sentence(
 
 
 def test_a_database_that_stays_away_ends_it_with_a_sentence(
-    tmp_path: Path, crews: list[Crew], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, crews: list[WorkerPool], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(search.supervisor.display, "AWAY_SECONDS", 0)
     spoil = "c = __import__('sqlite3').connect(order['url'][10:]); c.execute('drop table trials'); c.commit()"
@@ -307,7 +307,7 @@ def test_a_database_that_stays_away_ends_it_with_a_sentence(
     assert "no answer from the database" in line
 
 
-def test_nobody_is_left_behind(tmp_path: Path, crews: list[Crew]) -> None:
+def test_nobody_is_left_behind(tmp_path: Path, crews: list[WorkerPool]) -> None:
     supervisor = command(tmp_path / "runs", crews, "")
     pid = supervisor.crew.members[0].process.pid
     os.kill(pid, signal.SIGSTOP)
@@ -318,7 +318,7 @@ def test_nobody_is_left_behind(tmp_path: Path, crews: list[Crew]) -> None:
 
 
 def test_what_a_worker_waits_for_is_said_once_unless_it_is_this_commands_own(
-    tmp_path: Path, crews: list[Crew], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, crews: list[WorkerPool], capsys: pytest.CaptureFixture[str]
 ) -> None:
     waits = (
         "[tell('waits', [[0, 'here', os.getpid(), False], [1, 'box', 7, True], [2, 'here', 8, False]]) for _ in 'ab']"

@@ -10,10 +10,10 @@ import pytest
 
 from search.database.connect import create_study, default_url, open_storage
 from search.study.record import KEY, Stored
-from search.supervisor.pool import Crew
+from search.supervisor.pool import WorkerPool
 from search.supervisor.slots import Slot
 from search.supervisor.supervisor import Supervisor
-from search.worker.messages import GO, NOTHING_LEFT, REFUSED, STOPPED, Order
+from search.worker.messages import GO, NOTHING_LEFT, REFUSED, STOPPED, WorkOrder
 from tests.helpers.search import TOY_STUDY
 
 TOY = """
@@ -46,16 +46,16 @@ ALL_HAVE_ORDERS = """import glob, time
 """Of a plan: wait until the others have read their orders."""
 
 
-def command(tmp_path: Path, planning: str, workers: int = 3) -> tuple[Supervisor, Crew]:
+def command(tmp_path: Path, planning: str, workers: int = 3) -> tuple[Supervisor, WorkerPool]:
     """A supervisor and its crew; ``planning`` is what the first worker does before it says that it has planned."""
     stored = Stored(TOY_STUDY, "synthetic", "hash", {"source": "scratch"}, "scratch", "auto", False, 0)
     create_study(open_storage(default_url(tmp_path), create=True), "toy", {KEY: stored.to_json()})
     slots = [Slot(f"cpu.{index}", "cpu", "", 1) for index in range(workers)]
     script = TOY.format(folder=str(tmp_path), planning=planning, go=GO, nothing_left=NOTHING_LEFT)
-    crew = Crew(slots, words=("-c", script))
+    crew = WorkerPool(slots, words=("-c", script))
     crew.start(slots[0])
     crew.start_others()
-    order = Order(
+    order = WorkOrder(
         url=default_url(tmp_path),
         name="toy",
         runs=str(tmp_path),

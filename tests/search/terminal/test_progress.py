@@ -8,16 +8,8 @@ from optuna.trial import TrialState
 from rich.console import Console
 
 from maskcls.scoring.metrics import Scores
-from search.terminal.progress import (
-    LiveWatcher,
-    PlainWatcher,
-    Progress,
-    Screen,
-    describe_values,
-    duration,
-    is_terminal,
-    sparkline,
-)
+from search.answer.format import describe_values, duration
+from search.terminal.progress import LiveWatcher, PlainWatcher, Progress, Screen, is_terminal, sparkline
 
 
 def scores(macro_f1: float) -> Scores:

@@ -17,8 +17,8 @@ from maskcls.system.liveness import beat, beats
 from maskcls.training.loop import fit
 from search.database.connect import backend_of
 from search.storage.queue import WORKER
-from search.worker.events import Teller
-from search.worker.heartbeat import Heart
+from search.worker.events import EventWriter
+from search.worker.heartbeat import HeartbeatThread
 from search.worker.messages import NOTHING_LEFT
 from search.worker.worker import take_trials
 from tests.helpers.search import make_job, order_for
@@ -39,8 +39,8 @@ class Heard:
         self.ids.append(trial_id)
 
 
-def heart_of(heard: Heard, is_alone: bool = False) -> Heart:
-    heart = Heart(heard, 100, lambda: is_alone)  # type: ignore[arg-type]
+def heart_of(heard: Heard, is_alone: bool = False) -> HeartbeatThread:
+    heart = HeartbeatThread(heard, 100, lambda: is_alone)  # type: ignore[arg-type]
     heart.storage = heard  # type: ignore[assignment]
     heart.hold(7)
     return heart
@@ -129,7 +129,7 @@ def pipe() -> tuple[int, int]:
 def test_a_supervisor_that_does_not_read_keeps_no_worker_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search.worker.events, "LAST_SECONDS", 0.05)
     theirs, ours = pipe()
-    teller = Teller(ours)
+    teller = EventWriter(ours)
     for number in range(100):
         teller.tell("evaluated", number, "x" * 1000)
     teller.close()
@@ -145,7 +145,7 @@ def test_a_supervisor_that_does_not_read_keeps_no_worker_waiting(monkeypatch: py
 def test_a_supervisor_that_is_gone_is_no_matter() -> None:
     theirs, ours = pipe()
     os.close(theirs)
-    teller = Teller(ours)
+    teller = EventWriter(ours)
     for _ in range(3):
         teller.tell("moves")
     teller.close()
@@ -155,7 +155,7 @@ def test_a_supervisor_that_is_gone_is_no_matter() -> None:
 
 def test_the_last_words_are_written_before_the_end() -> None:
     theirs, ours = pipe()
-    teller = Teller(ours)
+    teller = EventWriter(ours)
     teller.tell("ended", "why", "cause")
     teller.close()
     assert json.loads(os.read(theirs, 4096)) == ["ended", "why", "cause"]

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from search.worker.job import StopRequest
-from search.worker.messages import GO, STOPPED, Order
+from search.worker.messages import GO, STOPPED, WorkOrder
 from search.worker.worker import _listen, _wait
 from tests.helpers.search import order_for
 
 
-def waiting(tmp_path: Path) -> Order:
+def waiting(tmp_path: Path) -> WorkOrder:
     order = order_for(tmp_path, 3)
-    return Order(**{**vars(order), "plan": False, "waits": True})
+    return WorkOrder(**{**vars(order), "plan": False, "waits": True})
 
 
 def never_ending() -> Iterator[str]:

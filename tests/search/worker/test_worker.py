@@ -21,7 +21,7 @@ from search.policy.policy import Policy
 from search.policy.stopping import count_finished
 from search.storage.failures import CRASH, FIRST
 from search.storage.notes import save_trial_note
-from search.storage.queue import fail, finish
+from search.storage.queue import fail_trial, finish
 from search.storage.retention import trial_folder
 from search.study.record import read_stored
 from search.study.study import Choice, Float, Sampler, Study
@@ -43,7 +43,7 @@ def fates(monkeypatch: pytest.MonkeyPatch, of_trials: Sequence[str]) -> None:
     def end(job: Job, trial: optuna.Trial) -> TrialState:
         fate = next(left)
         if fate == X:
-            return fail(job.study, trial, CRASH, f"trial {trial.number} is cursed", job.worker)
+            return fail_trial(job.study, trial, CRASH, f"trial {trial.number} is cursed", job.worker)
         state = TrialState.COMPLETE if fate == C else TrialState.PRUNED
         if fate != D:
             facts = {"evaluations": 2 if fate == P else 4, "evaluations_planned": 4, "seconds": 10.0}
@@ -281,7 +281,7 @@ def test_a_warm_start_is_never_the_baseline_or_another_one_again(tmp_path: Path,
     job = make_job_of(first, tmp_path, synthetic_table)
     finish(first, ask(job), TrialState.COMPLETE, 0.9)  # the baseline, and the best there is
     stored = make_setup(tmp_path, synthetic_table).stored
-    settings = [warm["params"] for warm in search.policy.warm_starts.choose(storage, stored, 100)]
+    settings = [warm["params"] for warm in search.policy.warm_starts.choose_warm_starts(storage, stored, 100)]
     assert {"lr": 1e-2} not in settings
     assert len({setting["lr"] for setting in settings}) == len(settings)
 
