@@ -9,6 +9,15 @@ import typer
 from maskcls.system.console import run_command, say
 from maskcls.system.errors import UserError, some
 from maskcls.system.files import check_folder
+from maskcls.system.options import (
+    CacheOption,
+    DataOption,
+    DeviceOption,
+    FlipOption,
+    LabelFixesOption,
+    ModelOption,
+    SkipUnreadableOption,
+)
 from maskcls.system.outputs import check_output_folder, write_output
 
 if TYPE_CHECKING:
@@ -32,13 +41,8 @@ class People(StrEnum):
 
 
 def main(
-    model: Annotated[
-        Path,
-        typer.Option(
-            help="Folder of a trained model (the -o of maskcls.train, or a trial's), or search.compose's file."
-        ),
-    ],
-    data: Annotated[str, typer.Option(help="Folder with images/, or: synthetic.", envvar="MASKCLS_DATA")],
+    model: ModelOption,
+    data: DataOption,
     people: Annotated[
         People,
         typer.Option(
@@ -49,11 +53,11 @@ def main(
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="Folder for predictions.npz and confusion.png.")
     ] = None,
-    flip: Annotated[bool, typer.Option("--flip", help="Average each photo and its mirror image.")] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    label_fixes: Annotated[str, typer.Option(help="CSV of label fixes, auto (the shipped list), or none.")] = "auto",
-    skip_unreadable: Annotated[bool, typer.Option("--skip-unreadable", help="Leave out broken photos.")] = False,
-    runs: Annotated[Path, typer.Option(help="Folder for the cache of decoded photos.")] = Path("runs"),
+    flip: FlipOption = False,
+    device: DeviceOption = "auto",
+    label_fixes: LabelFixesOption = "auto",
+    skip_unreadable: SkipUnreadableOption = False,
+    runs: CacheOption = Path("runs"),
 ) -> None:
     """Score a trained model on labelled photos: macro F1, accuracy, loss, per class and per part of the label."""
     if out is not None:

@@ -8,6 +8,7 @@ import typer
 
 from maskcls.system.console import run_command, say
 from maskcls.system.errors import UserError, count_of
+from maskcls.system.options import DeviceOption, FlipOption, ModelOption
 from maskcls.system.outputs import check_output, telling_beside, write_output
 
 if TYPE_CHECKING:
@@ -24,16 +25,11 @@ CHUNK = 256
 
 
 def main(
-    model: Annotated[
-        Path,
-        typer.Option(
-            help="Folder of a trained model (the -o of maskcls.train, or a trial's), or search.compose's file."
-        ),
-    ],
+    model: ModelOption,
     images: Annotated[Path, typer.Option(help="Folder with info.csv and images/, or a folder of photos.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="CSV to write: ImageID,ans.")],
-    flip: Annotated[bool, typer.Option("--flip", help="Average each photo and its mirror image.")] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    flip: FlipOption = False,
+    device: DeviceOption = "auto",
 ) -> None:
     """Predict a class 0..17 for every photo and write a submission.
 

@@ -10,6 +10,7 @@ from maskcls.config import TrainConfig, load_config, make_config, parse_assignme
 from maskcls.system.console import run_command, say
 from maskcls.system.errors import UserError, some
 from maskcls.system.files import check_folder
+from maskcls.system.options import CacheOption, DataOption, DeviceOption, LabelFixesOption, SkipUnreadableOption
 from maskcls.system.paths import as_kept
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def main(
-    data: Annotated[str, typer.Option(help="Folder with images/, or: synthetic.", envvar="MASKCLS_DATA")],
+    data: DataOption,
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the trained model, as predict takes it.")],
     config: Annotated[Path | None, typer.Option(help="TOML file with the knobs; without it their defaults.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE: change a knob. May repeat.")] = None,
@@ -32,10 +33,10 @@ def main(
             " config file was trained from, else auto."
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    label_fixes: Annotated[str, typer.Option(help="CSV of label fixes, auto (the shipped list), or none.")] = "auto",
-    skip_unreadable: Annotated[bool, typer.Option("--skip-unreadable", help="Leave out broken photos.")] = False,
-    runs: Annotated[Path, typer.Option(help="Folder for the cache of decoded photos.")] = Path("runs"),
+    device: DeviceOption = "auto",
+    label_fixes: LabelFixesOption = "auto",
+    skip_unreadable: SkipUnreadableOption = False,
+    runs: CacheOption = Path("runs"),
 ) -> None:
     """Train one config on a folder of photos.
 

@@ -8,7 +8,7 @@ import typer
 from maskcls.system.console import run_command
 from maskcls.system.errors import UserError
 from maskcls.system.outputs import check_output, check_stays
-from search.system.storage_url import StorageOption
+from search.terminal.options import RUNS, RunsOption, StorageOption
 
 
 def main(
@@ -25,7 +25,7 @@ def main(
         ),
     ] = None,
     storage: StorageOption = None,
-    runs: Annotated[Path, typer.Option(help="Folder of the studies.")] = Path("runs"),
+    runs: RunsOption = RUNS,
 ) -> None:
     """Find the trio of trials with the best macro F1 over the 18 classes, and write it as one model.
 

@@ -27,13 +27,13 @@ With --study that study's document alone, with ``storage`` and all of these keys
 """
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from maskcls.system.console import run_command, say
-from search.system.storage_url import StorageOption, shown_url
+from search.system.storage_url import shown_url
+from search.terminal.options import RUNS, RunsOption, StorageOption
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 def main(
     study: Annotated[str | None, typer.Option(help="The study's stored name. Default: a table of all.")] = None,
     storage: StorageOption = None,
-    runs: Annotated[Path, typer.Option(help="Folder of the studies.")] = Path("runs"),
+    runs: RunsOption = RUNS,
     json_: Annotated[bool, typer.Option("--json", help="One JSON document, for scripts.")] = False,
 ) -> None:
     """Show the studies, or one study: trials, best, noise, who runs what where, what failed."""

@@ -1,0 +1,1 @@
+"""From stored predictions to scores: macro F1, confusions, and intervals over people."""

@@ -1,0 +1,1 @@
+"""The machine and the terminal: files, locks, cores, errors, and what every command shares."""

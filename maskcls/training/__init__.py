@@ -1,0 +1,1 @@
+"""The training loop, and what it settles before: numerics, schedule, the folder that it writes into."""

@@ -1,0 +1,1 @@
+"""The report: sections made of blocks, shown as a web page, as Markdown, and in the dashboard."""

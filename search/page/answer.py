@@ -16,7 +16,7 @@ from search.page.data import Material
 from search.page.figures import Dot, draw_dots
 
 
-def lead_of(answer: Answer) -> tuple[Block, ...]:
+def lead_blocks(answer: Answer) -> tuple[Block, ...]:
     """Below the two sentences: what they rest on, as a drawing, and the caveats."""
     figure = confirmation_figure(answer.confirmation) or levels_figure(answer)
     caveats = Bullets(answer.caveats) if answer.caveats else None
@@ -49,7 +49,7 @@ def _shown_verdict(level: Level) -> str:
 
 
 def levels_section(material: Material) -> Section:
-    """A table a factor."""
+    """Every level of what is compared, beside the reference: a table for each factor."""
     answer = material.answer
     if not answer.factors:
         return Section("Levels", (Text("This study compares no levels; it looks for the best recipe."),))
@@ -140,8 +140,11 @@ CONFIRM_TITLES = (
 )
 
 
-def confirmation_section(confirmation: Confirmation) -> Section:
-    """Finalists and baseline, trained again and judged by people who chose nobody."""
+def confirmation_section(material: Material) -> Section | None:
+    """Finalists and baseline, trained again and judged by people who chose nobody; None before a confirmation."""
+    confirmation = material.answer.confirmation
+    if confirmation is None:
+        return None
     rows = tuple(_finalist_row(finalist, index == 0) for index, finalist in enumerate(confirmation.finalists))
     text = Text(
         f"The baseline and {count_of(len(rows) - 1, 'finalist')} were trained again with seeds of their own,"

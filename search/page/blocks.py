@@ -1,4 +1,7 @@
-"""What a report is made of, as plain values: the web page and its Markdown twin show the same ones."""
+"""What a report is made of, as plain values: the web page and its Markdown twin show the same ones.
+
+To add a kind of block, add it here and to Block, and say how both show it: render.py and report.html.j2.
+"""
 
 from dataclasses import dataclass
 
@@ -44,7 +47,7 @@ class Figure:
     """A drawing."""
 
     name: str
-    """Of its file, and of it on the page; letters and dashes."""
+    """The name of its file, and of it on the page; letters and dashes."""
     svg: str
     alt: str
     """What one sees, for whoever does not."""
@@ -102,12 +105,13 @@ class Section:
 
 @dataclass(frozen=True)
 class Report:
-    """All of it."""
+    """The answer, what it rests on, and the sections below."""
 
     study: str
     """Stored name."""
     question: str
     verdict: str
+    """In two or three words; see wording.verdict_of."""
     sentences: tuple[str, ...]
     lead: tuple[Block, ...]
     """Right below the answer."""

@@ -1,18 +1,40 @@
-"""From a study to its report: the sections in their order."""
+"""From a study to its report: the sections in their order.
 
+To add a section, write a function that makes it from the Material, out of the blocks of blocks.py, and name it in
+SECTIONS.
+"""
+
+from collections.abc import Callable
 from datetime import datetime
 
 from maskcls.system.errors import count_of
 from maskcls.system.provenance import commit
-from search.page.answer import best_section, confirmation_section, lead_of, levels_section
+from search.page.answer import best_section, confirmation_section, lead_blocks, levels_section
 from search.page.blocks import Report, Section
-from search.page.classes import classes_section, confusion_section
+from search.page.classes import classes_section, matrices_section
 from search.page.commands import commands_section
-from search.page.confusions import confused_section
+from search.page.confusions import confusions_section
 from search.page.data import Material
 from search.page.gallery import gallery_section
 from search.page.reweighting import check_prior, prior_section
 from search.page.training import cost_section, curves_section, importance_section, noise_section
+
+SECTIONS: tuple[Callable[[Material], Section | None], ...] = (
+    confirmation_section,
+    levels_section,
+    best_section,
+    classes_section,
+    matrices_section,
+    confusions_section,
+    gallery_section,
+    importance_section,
+    curves_section,
+    noise_section,
+    cost_section,
+    prior_section,
+    commands_section,
+)
+"""As they follow each other on the page; one that returns None has no place there."""
 
 
 def make_report(material: Material) -> Report:
@@ -24,28 +46,9 @@ def make_report(material: Material) -> Report:
         question=answer.question,
         verdict=answer.verdict,
         sentences=answer.sentences,
-        lead=lead_of(answer),
-        sections=_sections(material),
+        lead=lead_blocks(answer),
+        sections=tuple(section for make in SECTIONS if (section := make(material)) is not None),
         footer=_footer(material),
-    )
-
-
-def _sections(material: Material) -> tuple[Section, ...]:
-    confirmation, prior = material.answer.confirmation, prior_section(material)
-    return (
-        *((confirmation_section(confirmation),) if confirmation else ()),
-        levels_section(material),
-        best_section(material),
-        classes_section(material),
-        confusion_section(material),
-        confused_section(material),
-        gallery_section(material),
-        importance_section(material),
-        curves_section(material),
-        noise_section(material),
-        cost_section(material),
-        *((prior,) if prior else ()),
-        commands_section(material),
     )
 
 

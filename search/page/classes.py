@@ -138,7 +138,7 @@ def _table(what: str, changes: list[Change], is_chance: bool) -> Table:
     return Table(titles, rows, TITLES[1:6], strong=() if is_chance else strong)
 
 
-def confusion_section(material: Material) -> Section:
+def matrices_section(material: Material) -> Section:
     """The matrices before and after, with and without the diagonal."""
     title = "Confusion matrices"
     sides = material.pair or ((material.after,) if material.after else ())

@@ -16,7 +16,7 @@ PREVIEW = "-preview"
 
 
 def commands_section(material: Material) -> Section:
-    """Commands, versions, commit."""
+    """How to make the study and its best model again: commands, versions, commit."""
     name, where = material.study.study_name, place_words(material.options.runs, material.options.storage)
     stored = material.stored
     runs = material.options.runs

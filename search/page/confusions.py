@@ -64,7 +64,7 @@ def points(share: float) -> str:
     return f"{100 * share:+.1f}"
 
 
-def confused_section(material: Material) -> Section:
+def confusions_section(material: Material) -> Section:
     """Sentences first, then the numbers that they were read from."""
     title = "What gets confused with what"
     if material.after is None or material.resamples is None:

@@ -1,6 +1,7 @@
 """The report in optuna-dashboard: a note, figures in which one can point at a value, and the two files to download."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,13 @@ import plotly.graph_objects as go
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 
 from maskcls.scoring.intervals import Estimate
+from maskcls.system.console import say
+from maskcls.system.errors import UserError
 from search.answer.answer import Answer, Confirmation
 from search.answer.format import number, signed, signed_spread, spread
 from search.answer.notes import show_study
+from search.database.connect import default_url, load_study, open_storage
+from search.database.errors import DatabaseError
 from search.page.classes import class_changes
 from search.page.data import Material
 from search.page.figures import BLUE, COLOURS, GREY, ORANGE
@@ -22,7 +27,7 @@ SYMBOLS = {"better": "triangle-up", "worse": "triangle-down"}
 
 
 def save_figures(material: Material) -> None:
-    """Show them with the study; those of an older report are replaced."""
+    """Show the figures with the study; those of an older report are replaced."""
     from optuna_dashboard import save_plotly_graph_object
 
     figures = {
@@ -120,8 +125,18 @@ def _laid_out(figure: go.Figure, title: str, axis: str) -> go.Figure:
     )
 
 
+def share(material: Material, *files: Path) -> None:
+    """Put the report's files into the dashboard too, or say why not: the database may be one that one only reads."""
+    storage = material.options.storage or default_url(material.options.runs)
+    try:
+        study = load_study(open_storage(storage, create=False), material.study.study_name)
+        show_in_dashboard(replace(material, study=study), *files)
+    except (DatabaseError, UserError, OSError) as error:
+        say(f"The dashboard's copy was left out: {str(error).rstrip('.')}.")
+
+
 def show_in_dashboard(material: Material, *files: Path) -> None:
-    """Put it there, in place of what an older report has left."""
+    """Put note, figures and files there, in place of what an older report has left."""
     show_study(material.study, material.stored, " ".join(material.answer.sentences))
     save_figures(material)
     store = material.options.runs / ARTIFACTS
@@ -131,7 +146,7 @@ def show_in_dashboard(material: Material, *files: Path) -> None:
 
 
 def _upload(study: optuna.Study, folder: Path, file: Path) -> None:
-    """As an artifact of the study. One of this name is written anew: Optuna cannot take an artifact back."""
+    """Store an artifact of the study. One of this name is written anew: Optuna cannot take an artifact back."""
     store = FileSystemArtifactStore(folder)
     known = {name: found for found, name in study_artifacts(study).items()}.get(file.name)
     if known is None:

@@ -1,4 +1,4 @@
-"""What a report is about, gathered once: the study, its answer, and the predictions before and after."""
+"""What a report is about, gathered once (Material): the study, its answer, and the predictions before and after."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,16 +18,17 @@ from maskcls.scoring.predictions import Predictions
 from maskcls.scoring.resampling import Resamples, resample
 from maskcls.scoring.reweighting import groups_of, parse_prior, weights_of
 from search.answer.answer import Answer
+from search.answer.evidence import answer_of
 from search.policy.history import best_trials, setting
 from search.policy.stopping import FINISHED
 from search.storage.folder import study_folder
 from search.storage.predictions import Shelf
-from search.study.record import Stored
+from search.study.record import Stored, read_search
 from search.study.space import values_of
 
 
 @dataclass(frozen=True)
-class Options:
+class ReportOptions:
     """What the command was asked for."""
 
     runs: Path = Path("runs")
@@ -36,6 +37,7 @@ class Options:
     data: Path | None = None
     """Folder of the photos, where it is another than the stored one."""
     photos: bool = True
+    """Whether to show photos and their names."""
     prior: str | None = None
     """``male=0.6,old=0.25``."""
 
@@ -70,19 +72,19 @@ class TrialPredictions:
         return np.unique(np.asarray(self.predictions.person_N, dtype=str))
 
     def counts(self, part: str | None = None) -> Counts:
-        """Person by person; of one part of all 18 classes, or of the task's own classes."""
+        """Counts person by person; of one part of all 18 classes, or of the task's own classes."""
         found = self.predictions
         return count(found.person_N, found.label_N, self.predicted_N, self.task, part)
 
 
 @dataclass(frozen=True)
 class Material:
-    """All that the sections are made from."""
+    """All that the sections are made from; what costs time is computed once, when a section asks for it."""
 
     study: optuna.Study
     stored: Stored
     answer: Answer
-    options: Options
+    options: ReportOptions
     shelf: Shelf = field(init=False)
 
     def __post_init__(self) -> None:
@@ -121,20 +123,20 @@ class Material:
         return next((trial for trial in of_role if trial.state == TrialState.COMPLETE), None)
 
     def values(self, trial: FrozenTrial) -> dict[str, Any]:
-        """Of a trial's knobs."""
+        """The values of a trial's knobs."""
         return values_of(self.stored.study.space, trial.params)
 
     @cached_property
     def before(self) -> TrialPredictions | None:
         """The baseline's model."""
-        return self._side(self.baseline)
+        return self._predictions_of(self.baseline)
 
     @cached_property
     def after(self) -> TrialPredictions | None:
         """The best trial's model."""
-        return self._side(self.best)
+        return self._predictions_of(self.best)
 
-    def _side(self, trial: FrozenTrial | None) -> TrialPredictions | None:
+    def _predictions_of(self, trial: FrozenTrial | None) -> TrialPredictions | None:
         found = None if trial is None else self.shelf.predictions(trial)
         return None if trial is None or found is None else TrialPredictions(trial, found, self.task)
 
@@ -175,15 +177,15 @@ class Material:
 
     @cached_property
     def resamples(self) -> Resamples | None:
-        """Of the people who judged the best trial."""
+        """Draws of the people who judged the best trial, for all intervals; None without its predictions."""
         return None if self.after is None else resample(self.after.counts())
 
     def interval(self, trial: FrozenTrial) -> Estimate | None:
-        """Of a trial's macro F1, over people; None without its predictions."""
-        side = self._side(trial)
-        if side is None or self.resamples is None or not np.array_equal(side.people, self.resamples.person_P):
+        """The interval of a trial's macro F1, over people; None without its predictions."""
+        judged = self._predictions_of(trial)
+        if judged is None or self.resamples is None or not np.array_equal(judged.people, self.resamples.person_P):
             return None
-        return interval(side.counts(), self.resamples)
+        return interval(judged.counts(), self.resamples)
 
     @cached_property
     def weight_P(self) -> Floats | None:
@@ -192,3 +194,9 @@ class Material:
             return None
         groups = groups_of(self.after.predictions.person_N, self.after.predictions.label_N)
         return weights_of(parse_prior(self.options.prior), *groups)
+
+
+def gather(study: optuna.Study, options: ReportOptions) -> Material:
+    """All that the report of a stored study is made from. Raises UserError for a study that is no search of ours."""
+    stored = read_search(study)
+    return Material(study, stored, answer_of(study, stored, options.runs), options)

@@ -17,7 +17,7 @@ PIXELS = 160
 
 
 def gallery_section(material: Material) -> Section:
-    """At most one mistake a person."""
+    """The mistakes that the best trial is most sure of, at most one a person."""
     title = "The most confident mistakes"
     side = material.after
     if side is None:

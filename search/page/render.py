@@ -3,10 +3,12 @@
 import base64
 import re
 from importlib import resources
+from pathlib import Path
 
 import jinja2
 from markupsafe import Markup
 
+from maskcls.system.outputs import write_output_text
 from search.answer.format import with_sign
 from search.answer.markup import fenced, finalize, markdown
 from search.page.blocks import Block, Bullets, Code, Facts, Figure, Figures, Gallery, Report, Section, Table, Text
@@ -14,8 +16,19 @@ from search.page.blocks import Block, Bullets, Code, Facts, Figure, Figures, Gal
 TONES = {"better": "good", "worse": "bad", "not distinguishable": "same"}
 
 
+def write_report(report: Report, folder: Path) -> tuple[Path, Path]:
+    """Write the page, and the Markdown with its drawings beside it; returns the paths of both."""
+    folder.mkdir(parents=True, exist_ok=True)
+    page, twin = folder / "report.html", folder / "report.md"
+    for figure in figures_of(report):
+        write_output_text(folder / f"{figure.name}.svg", figure.svg)
+    write_output_text(page, to_html(report))
+    write_output_text(twin, to_markdown(report))
+    return page, twin
+
+
 def to_html(report: Report) -> str:
-    """The page. No script, no network, every picture inside."""
+    """The report as a page. No script, no network, every picture inside."""
     template = resources.files("search.page").joinpath("report.html.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(
         autoescape=True, finalize=finalize, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
@@ -48,7 +61,7 @@ def _data_url(jpeg: bytes) -> str:
 
 
 def to_markdown(report: Report) -> str:
-    """The same in Markdown; drawings are linked, photos left out."""
+    """The report in Markdown; drawings are linked, photos left out."""
     said = markdown(" ".join(report.sentences))
     head = f"# {markdown(report.question)}\n\n**{markdown(with_sign(report.verdict))}**\n\n{said}\n"
     parts = [head, *map(_block, report.lead), *map(_section, report.sections), f"---\n\n{markdown(report.footer)}\n"]

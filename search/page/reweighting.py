@@ -44,7 +44,7 @@ def check_prior(material: Material) -> None:
 
 
 def prior_section(material: Material) -> Section | None:
-    """None without --prior."""
+    """Levels and trials under the stated prior; None without --prior."""
     if material.options.prior is None:
         return None
     title = "Under another prior"

@@ -20,7 +20,7 @@ FEWEST_TRIALS = 10
 
 
 def importance_section(material: Material) -> Section:
-    """Optuna's importances of all knobs."""
+    """Which knobs decided most, by Optuna's importances."""
     title = "Which knobs mattered"
     complete = [trial for trial in material.trials if trial.state == TrialState.COMPLETE]
     if len(complete) < FEWEST_TRIALS:

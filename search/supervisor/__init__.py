@@ -1,0 +1,1 @@
+"""The workers of one command: started, watched, replaced and ended."""

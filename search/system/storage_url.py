@@ -1,10 +1,8 @@
-"""The storage's URL: its option, and how it is shown. A URL may hold a password; what is shown of it holds none."""
+"""The storage's URL and how it is shown. A URL may hold a password; what is shown of it holds none."""
 
 import re
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote_plus
-
-import typer
 
 from maskcls.system.errors import UserError
 from maskcls.system.redact import MASK, hide
@@ -13,14 +11,9 @@ if TYPE_CHECKING:
     import sqlalchemy
 
 VARIABLE = "MASKCLS_STORAGE"
+"""Gives every command's --storage."""
 
 EXAMPLE = "Example: sqlite:///runs/studies.db"
-
-StorageOption = Annotated[
-    str | None,
-    typer.Option(envvar=VARIABLE, help="Optuna storage URL. Default: studies.db in the --runs folder."),
-]
-"""Of every command. ``ps`` shows an option to everybody on the machine, and the environment to nobody else."""
 
 HINT = f"The URL is shown without its password: give it by {VARIABLE}, or the password by ~/.pgpass or PGPASSWORD."
 

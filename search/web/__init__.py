@@ -1,0 +1,1 @@
+"""The dashboard's server: who is let in, by which names, with which headers."""

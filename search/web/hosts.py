@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 MOST_SHOWN = 80
 
 
-class Hosts:
-    """Addresses in digits, localhost, the machine's own names, and those that the user allows."""
+class AllowedHosts:
+    """Names that are answered to: addresses in digits, localhost, the machine's own, and those that the user allows."""
 
     def __init__(self, allowed: Iterable[str] = ()) -> None:
         self.allowed = {name for name in map(_name_of, allowed) if name is not None}
@@ -25,7 +25,7 @@ class Hosts:
         """Whether it can stand in a Host header."""
         return _name_of(name) is not None
 
-    def is_ours(self, host: str) -> bool:
+    def is_allowed(self, host: str) -> bool:
         """Whether a Host header (``localhost:8080``) names this server."""
         name = _name_of(host)
         if name is None:
@@ -33,7 +33,7 @@ class Hosts:
         known = {"localhost", *self.allowed, *self._own_names}
         return name in known or _is_address(name) or name in self._full_name
 
-    def is_same(self, origin: str, host: str) -> bool:
+    def is_same_origin(self, origin: str, host: str) -> bool:
         """Whether the page of an Origin header is the server's own.
 
         A proxy before it may ask by another name than the browser does; that one the user has allowed.
@@ -46,7 +46,7 @@ class Hosts:
         return found.netloc.lower() == host.lower() or (name in self.allowed and name != _name_of(host))
 
     def refusal(self, host: str) -> str:
-        """What to say to one that is not ours."""
+        """What to say to a host that is not allowed."""
         name = _name_of(host)
         shown = ascii(name if name is not None else host)[1:-1][:MOST_SHOWN]
         how = f"; search.dashboard --allow-host {shown} does so" if name else ""

@@ -36,10 +36,10 @@ class _Handler(WSGIRequestHandler):
     timeout = IDLE_SECONDS
 
     def parse_request(self) -> bool:
-        """The request's head has been read."""
+        """Read the request's head, and note that the client has said what it wants."""
         is_whole = super().parse_request()
         if is_whole and isinstance(self.server, _Server):
-            self.server.visits.has_asked(self.request)
+            self.server.connections.has_asked(self.request)
         return is_whole
 
     def log_message(self, format: str, *args: Any) -> None:
@@ -47,7 +47,7 @@ class _Handler(WSGIRequestHandler):
 
 
 @dataclass
-class _Visit:
+class _Connection:
     """An open connection."""
 
     since: float
@@ -55,42 +55,43 @@ class _Visit:
     has_asked: bool = False
 
 
-class _Visits:
-    """The open connections, the oldest first. Ended ones are closed by their own threads, which wake up for it."""
+class _Connections:
+    """The open connections, the oldest first, and at most so many. Ended ones are closed by their own threads, which
+    wake up for it."""
 
     def __init__(self, most: int) -> None:
         self.most = most
         self.lock = threading.Lock()
-        self.open: dict[socket.socket, _Visit] = {}
+        self.open: dict[socket.socket, _Connection] = {}
 
-    def begin(self, connection: socket.socket) -> bool:
-        """Whether there is room for another one, if need be by ending one that has asked for nothing yet."""
+    def admit(self, connection: socket.socket) -> bool:
+        """Take another one in, if need be by ending one that has asked for nothing yet; False when there is no room."""
         with self.lock:
             if len(self.open) >= self.most:
-                idle = next((known for known, visit in self.open.items() if not visit.has_asked), None)
+                idle = next((known for known, state in self.open.items() if not state.has_asked), None)
                 if idle is None:
                     return False
                 self._end(idle)
-            self.open[connection] = _Visit(time.monotonic())
+            self.open[connection] = _Connection(time.monotonic())
             return True
 
     def has_asked(self, connection: socket.socket) -> None:
-        """It has said what it wants."""
+        """Note that its client has said what it wants."""
         with self.lock:
             if connection in self.open:
                 self.open[connection].has_asked = True
 
     def forget(self, connection: socket.socket) -> None:
-        """It is closed."""
+        """Note that it is closed."""
         with self.lock:
             self.open.pop(connection, None)
 
     def end_overdue(self) -> None:
-        """Those that take too long."""
+        """End those that take too long."""
         now = time.monotonic()
         with self.lock:
-            for connection, visit in list(self.open.items()):
-                if now - visit.since > (REQUEST_SECONDS if visit.has_asked else HEADER_SECONDS):
+            for connection, state in list(self.open.items()):
+                if now - state.since > (REQUEST_SECONDS if state.has_asked else HEADER_SECONDS):
                     self._end(connection)
 
     def _end(self, connection: socket.socket) -> None:
@@ -106,7 +107,8 @@ class _Server(ThreadingMixIn, WSGIServer):
     def __init__(self, family: socket.AddressFamily, address: str, port: int) -> None:
         self.address_family = family
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        self.visits = _Visits(max(1, min(MOST_CONNECTIONS, files // 3)))  # the database and the pictures need some too
+        # the database and the pictures need some files too
+        self.connections = _Connections(max(1, min(MOST_CONNECTIONS, files // 3)))
         super().__init__((address, port), _Handler)
 
     def server_bind(self) -> None:
@@ -117,17 +119,17 @@ class _Server(ThreadingMixIn, WSGIServer):
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Whether there is room for it."""
-        return self.visits.begin(request)
+        return self.connections.admit(request)
 
     def shutdown_request(self, request: Any) -> None:
         """Close a connection."""
-        self.visits.forget(request)
+        self.connections.forget(request)
         super().shutdown_request(request)
 
     def service_actions(self) -> None:
-        """What is done twice a second."""
+        """End what takes too long; called twice a second."""
         super().service_actions()
-        self.visits.end_overdue()
+        self.connections.end_overdue()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A browser that goes away in the middle of an answer is no error."""

@@ -37,6 +37,7 @@ from search.page.reweighting import prior_section
 from search.storage.files import pictures_of, study_artifacts
 from search.study.loading import known_studies, load_study_file
 from search.study.record import Stored
+from search.study.request import apply_options
 from tests.helpers.report import Played, make_study
 from tests.helpers.search import complain
 from tests.helpers.training import run
@@ -532,7 +533,7 @@ def test_the_command_to_reproduce_asks_for_the_same_study(
 ) -> None:
     document = load_study_file(name)
     settings = [text for text in settings if text.partition("=")[0] not in document.scientific]
-    arranged = search.run._arrange(document, data is None, data, settings, 90)
+    arranged = apply_options(document, data is None, data, settings, 90)
     wanted = Stored(
         arranged, data or "synthetic", "", {}, "scratch" if data != "photos here" else "auto", "none", True, 3
     )
@@ -544,7 +545,7 @@ def test_the_command_to_reproduce_asks_for_the_same_study(
     assert ("--data" in words) == (data is not None)
     asked = [words[index + 1].strip("'") for index, word in enumerate(words) if word == "--set"]
     people = int(words[words.index("--people") + 1])
-    again = search.run._arrange(document, data is None, data, asked, people)
+    again = apply_options(document, data is None, data, asked, people)
     assert replace(wanted, study=again).to_json() == wanted.to_json()
     for option in ("--seed 3", "--label-fixes none", "--skip-unreadable"):
         assert option in " ".join(words)

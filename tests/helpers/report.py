@@ -14,7 +14,7 @@ from maskcls.scoring.metrics import score
 from maskcls.scoring.predictions import Predictions
 from search.answer.evidence import answer_of
 from search.database.connect import create_study, default_url, open_storage
-from search.page.data import Material, Options
+from search.page.data import Material, ReportOptions
 from search.storage.retention import trial_folder
 from search.study.record import KEY, Stored
 from search.study.space import distributions
@@ -36,7 +36,7 @@ class Played:
     def material(self, **options: Any) -> Material:
         """What the report is made from."""
         answer = answer_of(self.study, self.stored, self.runs)
-        return Material(self.study, self.stored, answer, Options(self.runs, **options))
+        return Material(self.study, self.stored, answer, ReportOptions(self.runs, **options))
 
 
 def make_study(runs: Path, photos: Path, *, name: str = "toy", trials: bool = True) -> Played:

@@ -16,6 +16,7 @@ import search.export
 import search.report
 import search.run
 import search.status
+import search.supervisor.start
 from maskcls.config import save_config
 from maskcls.evaluate import main as evaluate
 from maskcls.predict import main as predict
@@ -92,7 +93,9 @@ def test_a_study_of_drawn_photos_ignores_the_variable_however_it_is_written(
 ) -> None:
     """MASKCLS_DATA is for studies that need data; only --data means other photos."""
     heard: list[str] = []
-    monkeypatch.setattr(search.run, "_run", lambda name, wanted, *more: heard.append(wanted.data) or 0)
+    monkeypatch.setattr(
+        search.supervisor.start, "run_study", lambda request, *_: heard.append(request.to_stored().data) or 0
+    )
     monkeypatch.setenv("MASKCLS_DATA", "~/photos")
     (home / "photos").mkdir()
     assert run(search.run.main, "--study", "quickstart") == 0

@@ -18,8 +18,8 @@ import search.worker.create
 from maskcls.data.dataset import Table
 from maskcls.system.errors import UserError
 from search.answer.evidence import answer_of
+from search.answer.recipe import check_files
 from search.database.connect import create_study, default_url, load_study, open_storage
-from search.export import _check_files
 from search.storage.copying import copy_trials
 from search.storage.folder import ID, MARKER, claim, read_marker, study_folder
 from search.storage.retention import trial_folder
@@ -262,10 +262,10 @@ def test_a_trial_whose_files_say_another_value_is_neither_exported_nor_compared(
     tmp_path: Path, synthetic_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     played = make_study(tmp_path, synthetic_folder)
-    _check_files(played.study, played.study.get_trials()[1], tmp_path)
+    check_files(played.study, played.study.get_trials()[1], tmp_path)
     foreign(played, 1)
     with pytest.raises(UserError) as caught:
-        _check_files(played.study, played.study.get_trials()[1], tmp_path)
+        check_files(played.study, played.study.get_trials()[1], tmp_path)
     assert "trial 1 in" in one_line(caught.value)
     assert "are not those that it was judged by: they score" in str(caught.value)
     told = complain(monkeypatch, capsys, search.compare.main, "toy:1", "toy:0", "--runs", str(tmp_path))

@@ -1,4 +1,4 @@
-"""A gate before a web application: who does not know the token gets nothing, and no other site acts for who does."""
+"""The check before a web application: who does not know the token gets nothing, and no other site acts for who does."""
 
 import hashlib
 import hmac
@@ -8,15 +8,16 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, urlencode
 
-from search.web.headers import AnswerHeaders
-from search.web.hosts import Hosts
+from search.web.headers import SecurityHeaders
+from search.web.hosts import AllowedHosts
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 PARAMETER = "token"
+"""Of an address's query."""
 
-READING = ("GET", "HEAD")
+READ_METHODS = ("GET", "HEAD")
 """Methods by which nothing is changed."""
 
 MOST_BYTES = 32 * 2**20
@@ -39,15 +40,15 @@ TOO_MANY = "Other uploads are under way; try again."
 NO_LENGTH = "The request does not say how long it is (Content-Length)."
 
 
-class Gate:
-    """A WSGI application before another one.
+class AccessMiddleware:
+    """WSGI middleware (PEP 3333) that asks every request for the token, its host name, its origin and its size.
 
     ``?token=`` in an address sets a cookie and leads to the same address without it, so that the token stays out of
     bookmarks, of copied addresses and of what the browser tells other sites. From then on the cookie opens. Without a
     token whoever reaches the server is let in; the other checks stay.
     """
 
-    def __init__(self, application: "WSGIApplication", token: str | None, hosts: Hosts) -> None:
+    def __init__(self, application: "WSGIApplication", token: str | None, hosts: AllowedHosts) -> None:
         self.application = application
         self.hosts = hosts
         self.uploads = threading.BoundedSemaphore(MOST_UPLOADS)
@@ -55,18 +56,18 @@ class Gate:
         self.key = None if token is None else _digest(token)
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        """See PEP 3333."""
-        start = AnswerHeaders(environ.get("PATH_INFO", ""), start_response)
-        refusal = self._refusal(environ)
+        """The application's answer, or the reason why there is none; see PEP 3333."""
+        start = SecurityHeaders(environ.get("PATH_INFO", ""), start_response)
+        refusal = self._reason_to_refuse(environ)
         if refusal is not None:
             return _refuse(environ, start, *refusal)
         query = parse_qsl(environ.get("QUERY_STRING", ""), keep_blank_values=True)
         given = [value for name, value in query if name == PARAMETER]
-        if self.key is None or any(self._opens(_digest(value)) for value in given):
+        if self.key is None or any(self._is_key(_digest(value)) for value in given):
             if given:
                 rest = urlencode([(name, value) for name, value in query if name != PARAMETER])
-                return self._let_in(environ, rest, start)
-        elif not any(map(self._opens, _cookies(environ))):
+                return self._set_cookie(environ, rest, start)
+        elif not any(map(self._is_key, _cookies(environ))):
             return _refuse(environ, start, "403 Forbidden", NO_TOKEN)
         problem = _problem_of_body(environ)
         if problem is not None:
@@ -80,24 +81,25 @@ class Gate:
         finally:
             self.uploads.release()
 
-    def _refusal(self, environ: "WSGIEnvironment") -> tuple[str, str] | None:
+    def _reason_to_refuse(self, environ: "WSGIEnvironment") -> tuple[str, str] | None:
         """(status, why) for a request that comes by another site's name, or from its page."""
         host = environ.get("HTTP_HOST", "")
-        if not self.hosts.is_ours(host):
+        if not self.hosts.is_allowed(host):
             return "403 Forbidden", self.hosts.refusal(host)
-        if environ["REQUEST_METHOD"] in READING:
+        if environ["REQUEST_METHOD"] in READ_METHODS:
             return None
         origin = environ.get("HTTP_ORIGIN")
-        is_own = environ.get("HTTP_SEC_FETCH_SITE", "none") in ("same-origin", "none")
-        if not is_own or not (origin is None or self.hosts.is_same(origin, host)):
+        is_own_page = environ.get("HTTP_SEC_FETCH_SITE", "none") in ("same-origin", "none")
+        if not is_own_page or not (origin is None or self.hosts.is_same_origin(origin, host)):
             return "403 Forbidden", OTHER_SITE
         return None
 
-    def _opens(self, key: str) -> bool:
-        """In a time that says nothing about where the two differ."""
+    def _is_key(self, key: str) -> bool:
+        """Whether a digest is the token's, in a time that says nothing about where the two differ."""
         return self.key is not None and hmac.compare_digest(key.encode(), self.key.encode())
 
-    def _let_in(self, environ: "WSGIEnvironment", rest: str, start_response: Callable[..., Any]) -> list[bytes]:
+    def _set_cookie(self, environ: "WSGIEnvironment", rest: str, start_response: Callable[..., Any]) -> list[bytes]:
+        """Lead to the same address without the token; ``rest``: of its query."""
         # two slashes in front would lead to another machine
         path = "/" + quote(environ.get("PATH_INFO", "").encode("latin-1")).lstrip("/")
         headers = [("Location", f"{path}?{rest}" if rest else path)]
@@ -131,7 +133,7 @@ def _problem_of_body(environ: "WSGIEnvironment") -> tuple[str, str] | None:
 
 
 def _cookie_name(environ: "WSGIEnvironment") -> str:
-    """With the port: browsers keep one set of cookies for a machine, which may have several dashboards."""
+    """Has the port in it: browsers keep one set of cookies for a machine, which may have several dashboards."""
     return f"mask_search_{environ['SERVER_PORT']}"
 
 

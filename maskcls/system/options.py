@@ -1,0 +1,24 @@
+"""Options that several commands share, each declared once. A command imports them before --help: nothing heavy here."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+DataOption = Annotated[str, typer.Option(help="Folder with images/, or: synthetic.", envvar="MASKCLS_DATA")]
+
+ModelOption = Annotated[
+    Path,
+    typer.Option(help="Folder of a trained model (the -o of maskcls.train, or a trial's), or search.compose's file."),
+]
+
+FlipOption = Annotated[bool, typer.Option("--flip", help="Average each photo and its mirror image.")]
+
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+
+LabelFixesOption = Annotated[str, typer.Option(help="CSV of label fixes, auto (the shipped list), or none.")]
+
+SkipUnreadableOption = Annotated[bool, typer.Option("--skip-unreadable", help="Leave out broken photos.")]
+
+CacheOption = Annotated[Path, typer.Option(help="Folder for the cache of decoded photos.")]
+"""--runs of a command that keeps nothing else there."""

@@ -1,0 +1,118 @@
+"""The recipe to take out of a study: the confirmed winner's, else the best trial's, or that of a trial by number."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from maskcls.config import TrainConfig, config_to_toml, make_config
+from maskcls.system.errors import UserError
+from search.answer.answer import Confirmation
+from search.answer.confirmation import read_confirmation
+from search.policy.history import best_trials
+from search.storage.folder import study_folder
+from search.storage.predictions import shelf_of
+from search.study.record import Stored, read_search, read_stored
+from search.system.shell import quoted, runs_words
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A trial of a study, as a config and where it came from."""
+
+    study: str
+    """Stored name."""
+    stored: Stored
+    trial: FrozenTrial
+    confirmation: Confirmation | None
+    """That chose the trial; None: it is the best of the search, or was asked for by its number."""
+
+    @property
+    def config(self) -> TrainConfig:
+        """The trial's, numerics resolved."""
+        return make_config(self.trial.user_attrs["config"])
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """Plain values for the [origin] of the config's file: what made it, its value, and what confirmed it."""
+        origin = {**self.trial.user_attrs["origin"], "value": self.trial.value, "state": self.trial.state.name.lower()}
+        if self.stored.weights.get("source") == "scratch":
+            origin["weights_option"] = "scratch"  # auto may find elsewhere what it did not find here
+        if self.confirmation is not None:
+            origin["confirmed_by"] = self.confirmation.study
+            origin["confirmed_mean"] = fmean(self.confirmation.finalists[self.confirmation.winner].scores)
+            origin["confirmed_repeats"] = self.confirmation.repeats
+        return origin
+
+    def to_toml(self) -> str:
+        """For maskcls.train --config."""
+        return config_to_toml(self.config, self.origin)
+
+    def describe(self) -> str:
+        """``trial 12 of dropout, macro F1 0.8123, seed 0, split 0123abcd``, and what the confirmation says of it."""
+        split = self.origin.get("split", self.stored.split)
+        trial = f"trial {self.trial.number} of {self.study}, macro F1 {self.trial.value!r}"
+        return f"{trial}, seed {self.config.seed}, split {split}{_confirmed(self.confirmation)}"
+
+    def training_command(self, file: Path, runs: Path) -> str:
+        """What trains it again once it is written to ``file``."""
+        fixes = f" --label-fixes {quoted(self.stored.label_fixes)}" if self.stored.label_fixes != "auto" else ""
+        options = fixes + (" --skip-unreadable" if self.stored.skip_unreadable else "") + runs_words(runs)
+        place = f"--data {quoted(self.stored.data)} -o {quoted(runs / 'best')}"
+        return f"python -m maskcls.train --config {quoted(file)} {place}{options}"
+
+
+def _confirmed(confirmation: Confirmation | None) -> str:
+    """What a confirmation says of its winner, to follow what the search says; empty without one."""
+    if confirmation is None:
+        return ""
+    winner = confirmation.finalists[confirmation.winner]
+    verdict = winner.against.verdict if winner.against is not None else ""
+    versus = {"better": ", better than the baseline", "": ""}.get(verdict, f", {verdict} from the baseline")
+    is_baseline = confirmation.winner == 0
+    what = "the baseline, which no finalist beat" if is_baseline else f"{winner.name}, the best of the finalists"
+    repeats = f"over {confirmation.repeats} repeats of {confirmation.study}"
+    return f"; {what} {repeats}: mean F1 {fmean(winner.scores):.4f}{versus}"
+
+
+def find_recipe(study: optuna.Study, number: int | None, runs: Path) -> Recipe:
+    """The recipe of trial ``number``; None: of the confirmed winner, or of the best trial while nothing is confirmed.
+
+    Raises UserError when there is no such trial, when it has not finished, and when its files are not its own.
+    """
+    stored = read_search(study) if number is None else read_stored(study)
+    trials = study.get_trials(deepcopy=False)
+    confirmation = read_confirmation(study) if number is None else None
+    asked_for = next((trial for trial in trials if trial.number == number), None)
+    trial = _recommended(trials, confirmation) if number is None else asked_for
+    is_finished = trial is not None and trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
+    if trial is None or not is_finished or "config" not in trial.user_attrs:
+        which = "complete trial" if number is None else f"finished trial {number}"
+        raise UserError(f"Study {study.study_name} has no {which} to export.")
+    check_files(study, trial, runs)
+    return Recipe(study.study_name, stored, trial, confirmation)
+
+
+def _recommended(trials: Sequence[FrozenTrial], confirmation: Confirmation | None) -> FrozenTrial | None:
+    """The best run of the confirmed winner's setting; without a confirmation the best trial."""
+    if confirmation is None:
+        return next(iter(best_trials(trials, 1)), None)
+    winner = confirmation.finalists[confirmation.winner]
+    best = next(iter(best_trials([trial for trial in trials if trial.number in winner.trials], 1)), None)
+    if best is None:
+        raise UserError(
+            f"The confirmation's best mean is that of {winner.name}, which has no complete trial in the search to"
+            f" export; train a config.toml of its trials in {confirmation.study}, or name another by --trial."
+        )
+    return best
+
+
+def check_files(study: optuna.Study, trial: FrozenTrial, runs: Path) -> None:
+    """Raise UserError when the trial's folder says another value than the database: one of them is not the trial's."""
+    shelf = shelf_of(study, study_folder(study, runs))
+    if shelf.predictions(trial) is None and trial.number in shelf.foreign:
+        raise UserError(f"{shelf.why_not(trial)}. Give the --runs folder where the study ran, or another --trial.")

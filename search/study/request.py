@@ -1,0 +1,93 @@
+"""What a command of search.run asks for: a study's file, its photos, and what is fixed otherwise than in the file."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from maskcls.config import make_config, parse_assignment
+from maskcls.data.dataset import SYNTHETIC
+from maskcls.system.errors import UserError
+from maskcls.system.paths import as_kept, at_home
+from search.study.loading import load_study_file
+from search.study.names import checked_name
+from search.study.record import Stored
+from search.study.study import Study, pin, preview_of
+
+
+@dataclass(frozen=True)
+class StudyRequest:
+    """The options of search.run that say which study it is."""
+
+    file: str
+    """--study: a name of studies/, or a path."""
+    name: str | None = None
+    """--name as given; None: the file's."""
+    data: str | None = None
+    """A folder, "synthetic", or None and "" for none."""
+    weights: str | None = None
+    """None: by the data."""
+    label_fixes: str = "auto"
+    skip_unreadable: bool = False
+    seed: int = 0
+    settings: Sequence[str] = ()
+    """KEY=VALUE of each --set."""
+    people: int | None = None
+    """None: all."""
+    copy_of: str | None = None
+    """--from: the stored study to begin as a copy of."""
+
+    @cached_property
+    def document(self) -> Study:
+        """What the file says. Raises UserError when it cannot be loaded."""
+        return load_study_file(self.file)
+
+    @property
+    def source(self) -> str | None:
+        """Where the photos are, as this study is asked for; None when nothing is said of it.
+
+        A study that brings its own photos ignores the environment: only an explicit --data means others.
+        """
+        if not self.data:  # MASKCLS_DATA= in the environment means none
+            return None
+        is_overruled = self.document.synthetic and self.data == at_home(os.environ.get("MASKCLS_DATA", ""))
+        return None if is_overruled else self.data
+
+    @property
+    def is_preview(self) -> bool:
+        """Whether the study needs photos and has none, so that a small version of it runs on synthetic ones."""
+        return self.source is None and not self.document.synthetic
+
+    @property
+    def stored_name(self) -> str:
+        """The name to store it under. Raises UserError for one that no study can have, and for a copy without one."""
+        name = checked_name(self.name or Path(self.file).stem + ("-preview" if self.is_preview else ""))
+        if self.copy_of is not None and self.name is None:
+            raise UserError("--from copies a study under a new name; give it by --name.")
+        return name
+
+    def to_stored(self) -> Stored:
+        """The study to make, or to go on with; its split and weights are not known yet.
+
+        Raises UserError for a setting or a seed that cannot be.
+        """
+        study = apply_options(self.document, self.is_preview, self.source, self.settings, self.people)
+        make_config({"seed": self.seed})
+        data = as_kept(self.source or SYNTHETIC)
+        weights = as_kept(self.weights or ("scratch" if data == SYNTHETIC else "auto"))
+        return Stored(study, data, "", {}, weights, as_kept(self.label_fixes), self.skip_unreadable, self.seed)
+
+
+def apply_options(
+    study: Study, is_preview: bool, data: str | None, settings: Sequence[str], people: int | None
+) -> Study:
+    """The study of a file as a command asks for it. Raises UserError for a setting that cannot be."""
+    if is_preview:
+        study = preview_of(study)
+    elif data is not None:
+        study = replace(study, synthetic=data == SYNTHETIC)
+    assignments = dict(parse_assignment(text) for text in settings)
+    if people is not None:
+        assignments["people"] = people
+    return pin(study, assignments)

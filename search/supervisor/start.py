@@ -1,0 +1,79 @@
+"""What search.run does: workers start while the photos are listed, and go on until the study has what was asked for."""
+
+import sys
+from dataclasses import replace
+
+from maskcls.data.dataset import data_folder, read_table
+from maskcls.system.console import say
+from maskcls.system.files import check_folder
+from maskcls.system.streams import is_terminal
+from search.database.connect import has_study, is_there, load_study, open_storage, open_to_read
+from search.database.read_only import NoStudiesError
+from search.policy.policy import Policy
+from search.policy.stopping import StoppingCriteria, count_finished
+from search.storage.copying import widened
+from search.study.record import Stored, check_same, is_whole, read_search
+from search.study.request import StudyRequest
+from search.supervisor.launch import Launch
+from search.supervisor.supervisor import Supervisor
+from search.system.shell import quoted
+from search.system.storage_url import check_url
+from search.terminal.summary import summarise
+
+
+def run_study(request: StudyRequest, launch: Launch, limits: StoppingCriteria, keep: int, cold: bool) -> int:
+    """Have workers run trials of the study until a limit is reached; returns the exit status.
+
+    ``keep``: trials whose best weights stay on the disk. ``cold``: without warm starts. Raises UserError for options
+    that cannot be, before a worker starts wherever that can be seen without torch.
+    """
+    wanted = request.to_stored()
+    check_folder(launch.runs, "--runs")
+    name = request.stored_name
+    Policy(wanted.study, wanted.seed)  # raises UserError for a sampler or pruner that cannot be made
+    if request.is_preview:
+        say("PREVIEW, since no --data was given. The real study:")
+        say(f"  python -m search.run --study {quoted(request.file)} --n-trials {limits.n_trials} --data DIR")
+    pool = launch.make_pool(limits.n_trials)
+    check_url(launch.url)
+    with pool:
+        pool.start(pool.slots[0])  # it loads torch while the photos are listed here
+        config = wanted.config(dict(wanted.study.baseline))
+        table = read_table(data_folder(wanted.data, launch.runs), config, wanted.label_fixes)
+        # a copy is never just done: the first worker compares it with the study that it is a copy of
+        if request.copy_of is None and _is_done(name, replace(wanted, split=table.hash), launch, limits.n_trials):
+            return 0
+        launch.runs.mkdir(parents=True, exist_ok=True)
+        open_storage(launch.url, create=True).engine.dispose()
+        pool.start_others()
+        if is_terminal(sys.stderr):
+            print("Loading torch and timm, which takes some seconds ...", file=sys.stderr)
+        order = launch.make_order(
+            pool.slots, name, wanted, limits, plan=True, keep=keep, cold=cold, copy_of=request.copy_of
+        )
+        return Supervisor(pool, order, launch.timeout, launch.storage).run()
+
+
+def _is_done(name: str, wanted: Stored, launch: Launch, n_trials: int) -> bool:
+    """Whether the study has so many trials; then say so. Raises UserError when it is another one than is asked for.
+
+    The weights are not looked at: finding those takes torch, which nothing else here does.
+    """
+    if not is_there(launch.url):
+        return False
+    try:
+        storage = open_to_read(launch.url)
+    except NoStudiesError:
+        return False
+    study = load_study(storage, name) if has_study(storage, name) else None
+    if study is None or not is_whole(study):
+        storage.engine.dispose()
+        return False
+    stored = read_search(study)
+    check_same(widened(stored, wanted), replace(wanted, weights=stored.weights), name)
+    if count_finished(study.get_trials(deepcopy=False)) < n_trials:
+        storage.engine.dispose()
+        return False
+    say(f"Study {name} has its {n_trials} trials already.")
+    summarise(study, stored, launch.runs, launch.storage)
+    return True

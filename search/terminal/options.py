@@ -1,0 +1,52 @@
+"""Options that several commands share, each declared once. A command imports them before --help: nothing heavy here."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from search.system.processes import LEAST_STALL
+from search.system.storage_url import VARIABLE
+
+StudyOption = Annotated[str, typer.Option(help="The study's stored name.")]
+
+StorageOption = Annotated[
+    str | None,
+    typer.Option(envvar=VARIABLE, help="Optuna storage URL. Default: studies.db in the --runs folder."),
+]
+"""``ps`` shows an option to everybody on the machine, and the environment to nobody else."""
+
+RunsOption = Annotated[Path, typer.Option(help="Folder of the studies and of all that is kept for them.")]
+
+RUNS = Path("runs")
+"""Where --runs is by default."""
+
+PriorOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Re-weight scores as if people came in these shares: male=0.6,old=0.25 (male, female, young, middle, old)."
+    ),
+]
+
+DeviceOption = Annotated[
+    str, typer.Option(help="auto (every GPU that is not busy, else the CPU), cpu, cuda or cuda:N.")
+]
+
+WorkersOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        envvar="MASKCLS_WORKERS",
+        help="Processes that run trials. Default: one for each GPU; on a CPU one a core, up to 4.",
+    ),
+]
+
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="As many --workers as asked for, whatever cores and memory carry.")
+]
+
+TimeoutOption = Annotated[float | None, typer.Option(min=0, help="Seconds after which to stop; resumable.")]
+
+StallOption = Annotated[
+    float, typer.Option(min=LEAST_STALL, help="Seconds without progress after which a worker is taken for hung.")
+]

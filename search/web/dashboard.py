@@ -1,0 +1,63 @@
+"""optuna-dashboard behind its access check, on this machine's address, until Ctrl-C."""
+
+import contextlib
+import socket
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import optuna_dashboard
+from optuna.artifacts import FileSystemArtifactStore
+from optuna.storages import RDBStorage
+
+from maskcls.system.console import say
+from maskcls.system.errors import UserError
+from search.storage.files import ARTIFACTS
+from search.web.access import AccessMiddleware
+from search.web.hosts import AllowedHosts
+from search.web.server import find_address, is_loopback, make_server
+
+if TYPE_CHECKING:
+    from wsgiref.types import WSGIApplication
+
+ALL_INTERFACES = ("0.0.0.0", "::")
+
+
+def check_host_names(names: Iterable[str]) -> None:
+    """Raise UserError for a name of --allow-host that no browser asks by."""
+    for name in names:
+        if not AllowedHosts.is_name(name):
+            raise UserError(f"--allow-host takes the name of a machine, such as box.example.org, not {name!r}.")
+
+
+def serve_dashboard(
+    storage: RDBStorage, runs: Path, host: str, port: int, token: str | None, other_names: Iterable[str]
+) -> None:
+    """Print the address to open, and serve it until Ctrl-C to whoever knows the token; None: to all on this machine.
+
+    ``other_names``: by which browsers may ask for this machine besides its own. Raises UserError when ``host`` and
+    ``port`` cannot be listened on, and for no token where other machines can reach it.
+    """
+    family, address = find_address(host, port)
+    if token is None and not is_loopback(address):
+        raise UserError(f"--no-token would let in everybody who reaches {host}; it is for the loopback, 127.0.0.1.")
+    names = [*other_names, *([] if host in ALL_INTERFACES else [host])]
+    application = AccessMiddleware(_application(storage, runs / ARTIFACTS), token, AllowedHosts(names))
+    with make_server(family, address, port, application) as server:
+        say(f"{_url(host, port, token)} (Ctrl-C ends it)")
+        server.serve_forever()
+
+
+def _application(storage: RDBStorage, artifacts: Path) -> "WSGIApplication":
+    with contextlib.suppress(OSError):  # of somebody who may only read
+        artifacts.mkdir(parents=True, exist_ok=True)
+    return optuna_dashboard.wsgi(storage, artifact_store=FileSystemArtifactStore(artifacts))
+
+
+def _url(host: str, port: int, token: str | None) -> str:
+    """What to open in a browser; from elsewhere one needs this machine's name for 0.0.0.0."""
+    name = socket.gethostname() if host in ALL_INTERFACES else host
+    shown = f"[{name}]" if ":" in name else name
+    query = "" if token is None else f"?token={quote(token, safe='')}"
+    return f"http://{shown}:{port}/dashboard/{query}"
