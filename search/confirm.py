@@ -67,7 +67,7 @@ def main(
     from search.study.record import read_search
     from search.supervisor.pool import WorkerPool
     from search.supervisor.slots import find_gpus, make_slots
-    from search.terminal.confirmation import summarise
+    from search.terminal.confirmation import show_confirmation_summary
     from search.worker.create_confirmation import document, find
 
     url = storage or default_url(runs)
@@ -80,7 +80,7 @@ def main(
     n_trials = len(Plan.of_document(wanted).finalists) * repeats
     if there is not None and count_finished(there.get_trials(deepcopy=False)) >= n_trials:
         say(f"Study {there.study_name} has its {n_trials} trainings already.")
-        summarise(there, wanted, runs, storage)
+        show_confirmation_summary(there, wanted, runs, storage)
         return 0
     # auto may find today what it did not find then
     had = "scratch" if stored.weights["source"] == "scratch" else stored.weights_option
@@ -109,7 +109,7 @@ def _run(
     from search.study.versions import changes_since_birth, show_changes
     from search.supervisor.supervisor import Supervisor
     from search.system.clock import uptime
-    from search.terminal.confirmation import show_plan, show_work, summarise
+    from search.terminal.confirmation import show_confirmation_plan, show_confirmation_summary, show_confirmation_work
     from search.worker.create_confirmation import check_rounds, store
 
     since = uptime()
@@ -125,13 +125,13 @@ def _run(
     plan = Plan.of_document(wanted)
     n_trials = len(plan.finalists) * repeats
     order = replace(_order(crew, url, study.study_name, runs, wanted, n_trials, since), stall=stall)
-    show_plan(plan, wanted, table, rounds)
+    show_confirmation_plan(plan, wanted, table, rounds)
     confirmed = load_study(opened, plan.of)
     show_changes(changes_since_birth(confirmed))
     searched = confirmed.get_trials(deepcopy=False)
     finished = count_finished(study.get_trials(deepcopy=False))
-    show_work(plan, wanted, n_trials, len(crew.slots), finished, searched)
-    return Supervisor(crew, order, timeout, storage_url, summary=summarise).run()
+    show_confirmation_work(plan, wanted, n_trials, len(crew.slots), finished, searched)
+    return Supervisor(crew, order, timeout, storage_url, summary=show_confirmation_summary).run()
 
 
 def _order(

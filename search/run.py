@@ -204,7 +204,7 @@ def _has_all(url: str, name: str, wanted: "Stored", runs: Path, storage_url: str
     from search.policy.stopping import count_finished
     from search.storage.copying import widened
     from search.study.record import check_same, is_whole, read_search
-    from search.terminal.summary import summarise
+    from search.terminal.summary import show_search_summary
 
     if not is_there(url):
         return False
@@ -222,7 +222,7 @@ def _has_all(url: str, name: str, wanted: "Stored", runs: Path, storage_url: str
         storage.engine.dispose()
         return False
     say(f"Study {name} has its {n_trials} trials already.")
-    summarise(study, stored, runs, storage_url)
+    show_search_summary(study, stored, runs, storage_url)
     return True
 
 

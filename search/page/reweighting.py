@@ -10,7 +10,7 @@ from maskcls.scoring.counts import Counts, macro_f1
 from maskcls.scoring.intervals import Estimate, compare
 from maskcls.scoring.reweighting import KEYS, NAMES, effective_people, groups_of, parse_prior, targets
 from maskcls.system.errors import UserError
-from search.answer.format import describe_values, number, percent, signed, signed_spread, spread
+from search.answer.format import SAME, describe_values, difference_cell, number, percent, spread, verdict_on
 from search.page.blocks import Block, Section, Table, Text
 from search.page.data import Material
 from search.policy.history import best_trials
@@ -114,11 +114,11 @@ def _ranking(rows: Sequence[Row], material: Material) -> str:
     )
     assert material.resamples is not None
     found = compare(first.counts, second.counts, material.resamples, weight_P=material.weight_P)
-    verdict = "not distinguishable" if found.verdict == "not distinguishable" else "beyond noise"
+    noise = SAME if verdict_on(found) == SAME else "beyond noise"
     ranks = f"the rank of {len(moved)} of {len(rows)} changes" if moved else "no rank changes"
     return (
-        f"{start}; {ranks}. Its lead on {second.name} under the prior is {signed(found.value)}"
-        f" ({signed_spread(found)}), {verdict}, for these trained models."
+        f"{start}; {ranks}. Its lead on {second.name} under the prior is"
+        f" {difference_cell(found)}, {noise}, for these trained models."
     )
 
 
