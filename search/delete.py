@@ -1,6 +1,7 @@
 """python -m search.delete: remove a study, its folder and its pictures, after asking; nothing of any other study."""
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -64,9 +65,9 @@ def _check_nobody_runs(study: "optuna.Study", runs: Path) -> None:
     from search.answer.status import runs_of
     from search.storage.files import existing_folder
 
-    alive = [run for run in runs_of(study, study.get_trials(deepcopy=False)) if not run["gone"]]
+    alive = [run for run in runs_of(study, study.get_trials(deepcopy=False)) if not run.gone]
     if alive:
-        who = "; ".join(f"trial {run['trial']} on {run['host']}, process {run['pid']} ({run['slot']})" for run in alive)
+        who = "; ".join(f"trial {run.trial} on {run.host}, process {run.pid} ({run.slot})" for run in alive)
         raise UserError(f"Study {study.study_name!r} is running: {who}. Stop that first (Ctrl-C in its terminal).")
     folder = existing_folder(study, runs)
     logs = None if folder is None else folder / "logs"  # which every worker holds, between its trials too
@@ -81,8 +82,8 @@ def _describe(study: "optuna.Study", runs: Path) -> None:
     from search.storage.files import existing_folder, pictures_of, size_of
 
     found = overview_of(study)
-    say(f"Study {found['name']}: {found['question'] or 'not made by search.run'}")
-    counts = ", ".join(f"{count} {state}" for state, count in found["trials"].items() if count) or "none"
+    say(f"Study {found.name}: {found.question or 'not made by search.run'}")
+    counts = ", ".join(f"{count} {state}" for state, count in asdict(found.trials).items() if count) or "none"
     say(f"  trials    {counts}; in {shown_url(backend_of(study).url)}")
     folder, pictures = existing_folder(study, runs), pictures_of(study, runs)
     if folder is not None and folder.is_symlink():
