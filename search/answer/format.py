@@ -40,7 +40,7 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def number(value: float | None, none: str = NONE) -> str:
+def as_score(value: float | None, none: str = NONE) -> str:
     """``0.5921``: a score in a table; ``none`` where there is none."""
     return none if value is None else f"{value:.4f}"
 
@@ -52,7 +52,7 @@ def signed(value: float) -> str:
 
 def parts(f1_per_part: Mapping[str, float]) -> str:
     """``  mask 0.9134  gender 0.8120  age 0.7011``, to follow a macro F1; empty for a single task."""
-    return "".join(f"  {part} {number(value)}" for part, value in f1_per_part.items())
+    return "".join(f"  {part} {as_score(value)}" for part, value in f1_per_part.items())
 
 
 def has_interval(found: Estimate) -> bool:
@@ -81,7 +81,7 @@ def _limits(found: Estimate, spec: str, none: str) -> str:
 
 def score_cell(found: Estimate, digits: int = 4, none: str = NONE) -> str:
     """``0.6211 (0.5921 to 0.6611)``: a score and its interval in a table; ``digits`` of the interval's limits."""
-    return f"{number(found.value)} ({spread(found, digits, none)})"
+    return f"{as_score(found.value)} ({spread(found, digits, none)})"
 
 
 def difference_cell(found: Estimate) -> str:
@@ -91,7 +91,7 @@ def difference_cell(found: Estimate) -> str:
 
 def score_words(found: Estimate) -> str:
     """``0.6211 (95 % interval 0.592 to 0.661)``: a score and its interval in a sentence."""
-    return f"{number(found.value)} ({_interval_words(spread(found, 3, ''))})"
+    return f"{as_score(found.value)} ({_interval_words(spread(found, 3, ''))})"
 
 
 def difference_words(found: Estimate) -> str:

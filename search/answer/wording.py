@@ -37,9 +37,9 @@ def decisive(comparison: Comparison) -> Estimate:
 
 def verdict_of(comparison: Comparison) -> str:
     """About the recipes where anything is known of seeds, else about the models at hand, and it says so."""
-    found = decisive(comparison).verdict
+    verdict = decisive(comparison).verdict
     speaks_of_models = comparison.about == "models" and comparison.with_seeds is None
-    return f"{found} (these two trained models)" if speaks_of_models and found != SAME else found
+    return f"{verdict} (these two trained models)" if speaks_of_models and verdict != SAME else verdict
 
 
 def headline(factor: FactorAnswer) -> Level | None:
@@ -56,7 +56,7 @@ def _of_one_factor(factor: FactorAnswer, people: int) -> tuple[str, tuple[str, .
     first = (
         f"{capital(verdict)}: {level.text} at its best scores {level.score.value:.3f} and {reference.text} at its best"
         f" {reference.score.value:.3f}, a difference of {difference_words(decisive(compared))} on {people} validation"
-        f" people{_also(_levels_told(factor, level))}."
+        f" people{_also(_other_levels(factor, level))}."
     )
     return verdict, (first, _what_it_is_about(compared))
 
@@ -78,22 +78,27 @@ def _left_out_words(levels: Iterable[Level]) -> list[str]:
     return [f"{level.text} (its best: {trials_named(level.left_out)})" for level in levels if level.left_out]
 
 
-def _levels_told(factor: FactorAnswer, shown: Level) -> list[tuple[str, str]]:
-    """(level, verdict) of every other level that differs from the reference."""
+def _other_levels(factor: FactorAnswer, shown: Level) -> list[tuple[str, str]]:
+    """(level, verdict) of every level that differs from the reference, but for the one that is shown."""
     others = [
-        (one.text, verdict_of(one.against)) for one in factor.levels if one.against is not None and one is not shown
+        (level.text, verdict_of(level.against))
+        for level in factor.levels
+        if level.against is not None and level is not shown
     ]
     return [(text, verdict) for text, verdict in others if verdict != SAME]
 
 
-def _others_told(confirmation: Confirmation, shown: Finalist) -> list[tuple[str, str]]:
+def _other_finalists(confirmation: Confirmation, shown: Finalist) -> list[tuple[str, str]]:
     """The same of a confirmation's finalists."""
-    pairs = [(one, one.against_reference) for one in confirmation.finalists if one is not shown]
-    return [(one.name, found.verdict) for one, found in pairs if found is not None and found.verdict != SAME]
+    return [
+        (finalist.name, found.verdict)
+        for finalist in confirmation.finalists
+        if finalist is not shown and (found := finalist.against_reference) is not None and found.verdict != SAME
+    ]
 
 
-def _also(told: list[tuple[str, str]]) -> str:
-    return "".join(f"; {text} is {verdict}" for text, verdict in told)
+def _also(verdicts: list[tuple[str, str]]) -> str:
+    return "".join(f"; {text} is {verdict}" for text, verdict in verdicts)
 
 
 def _what_it_is_about(compared: Comparison) -> str:
@@ -178,7 +183,7 @@ def confirmed_sentences(confirmation: Confirmation) -> tuple[str, ...]:
     first = (
         f"{capital(found.verdict)}: over {confirmation.repeats} fresh trainings each, {ours.name} scores"
         f" {_mean(ours):.3f} and {_called(theirs)} {_mean(theirs):.3f}, a difference of {difference_words(found)}"
-        f"{_also(_others_told(confirmation, ours))}."
+        f"{_also(_other_finalists(confirmation, ours))}."
     )
     second = (
         f"The interval covers people and training seeds: {confirmation.judges} people judged, none of whom had chosen a"
@@ -188,7 +193,7 @@ def confirmed_sentences(confirmation: Confirmation) -> tuple[str, ...]:
 
 
 def _unconfirmed(confirmation: Confirmation) -> str:
-    diverged = [_called(one) for one in confirmation.finalists if one.diverged]
+    diverged = [_called(finalist) for finalist in confirmation.finalists if finalist.diverged]
     if diverged:
         return f"No verdict: the confirmation has nothing to compare, since trainings of {some(diverged)} diverged."
     return "No verdict: the confirmation's finalists are of one level, so no two levels are compared."
@@ -227,7 +232,7 @@ def _caveats(answer: Answer, stored: Stored) -> Iterator[str]:
     if stored.study.synthetic:
         yield "The photos are synthetic: nothing here says anything about faces."
     compared = [level.against for factor in answer.factors for level in factor.levels if level.against is not None]
-    if answer.confirmation is None and any(found.about == "models" for found in compared):
+    if answer.confirmation is None and any(comparison.about == "models" for comparison in compared):
         yield (
             "Where a side has run once, it is a trained model; what its recipe gives with other seeds is borrowed from"
             " the study's repeated runs, or not known. search.confirm trains the recipes again."

@@ -11,11 +11,11 @@ from maskcls.system.errors import count_of
 from search.answer.answer import Answer, Comparison, Confirmation, FactorAnswer, Finalist, Level, Winner
 from search.answer.format import (
     NONE,
+    as_score,
     bare,
     describe_values,
     difference_cell,
     listed,
-    number,
     score_cell,
     spread,
     with_sign,
@@ -162,7 +162,7 @@ def confirmation_section(confirmation: Confirmation) -> Section:
 
 def _finalist_row(finalist: Finalist, is_baseline: bool) -> tuple[str, ...]:
     scores = finalist.scores
-    mean = f"{number(fmean(scores))} ({number(min(scores))} to {number(max(scores))})" if scores else NONE
+    mean = f"{as_score(fmean(scores))} ({as_score(min(scores))} to {as_score(max(scores))})" if scores else NONE
     against = _compared(finalist.against, is_baseline)
     if finalist.diverged:
         against = (NONE, f"diverged in repeat {listed(finalist.diverged)}")
@@ -197,12 +197,12 @@ def _chosen(answer: Answer, winner: Winner) -> str:
     """From how many, and what that does to its score."""
     if winner.candidates == 1:
         return (
-            f"Trial {winner.trial} is the only complete one with predictions. It scores {number(winner.score.value)}."
+            f"Trial {winner.trial} is the only complete one with predictions. It scores {as_score(winner.score.value)}."
         )
     return (
         f"Trial {winner.trial} is the best of {chosen_from(answer, winner)}. It scores"
-        f" {number(winner.score.value)} on the people who chose it; on people who did not,"
-        f" {number(winner.corrected)} is to be expected."
+        f" {as_score(winner.score.value)} on the people who chose it; on people who did not,"
+        f" {as_score(winner.corrected)} is to be expected."
     )
 
 
@@ -226,7 +226,7 @@ def _mean_of(name: str, runs: int) -> str:
 
 def _trial_row(role: str, trial: FrozenTrial, material: Material) -> tuple[str, ...]:
     keys = ("f1_mask", "f1_gender", "f1_age", "accuracy", "loss")
-    scores = (number(trial.user_attrs.get(key)) for key in keys)
+    scores = (as_score(trial.user_attrs.get(key)) for key in keys)
     found = material.interval(trial)
     shown = NONE if found is None else spread(found)
-    return (role, str(trial.number), number(trial.value), shown, *scores, describe_values(material.values(trial)))
+    return (role, str(trial.number), as_score(trial.value), shown, *scores, describe_values(material.values(trial)))

@@ -12,7 +12,7 @@ from maskcls.scoring.counts import f1_of, macro_f1
 from maskcls.scoring.intervals import Estimate, compare
 from maskcls.scoring.metrics import f1_per_class, merge_confusion
 from maskcls.system.errors import count_of
-from search.answer.format import capital, number, signed, signed_spread, verdict_on, with_sign
+from search.answer.format import as_score, capital, signed, signed_spread, verdict_on, with_sign
 from search.page.blocks import Block, Figure, Figures, Section, Table, Text
 from search.page.data import Material, TrialPredictions
 from search.page.figures import Dot, draw_dots, draw_matrix
@@ -97,8 +97,8 @@ def _optimism(material: Material) -> str:
     if winner is None or winner.candidates < 2:
         return ""
     return (
-        f" Trial {winner.trial} was chosen by these people: its macro F1 is {number(winner.score.value)} on them and"
-        f" {number(winner.corrected)} corrected for the choice."
+        f" Trial {winner.trial} was chosen by these people: its macro F1 is {as_score(winner.score.value)} on them and"
+        f" {as_score(winner.corrected)} corrected for the choice."
     )
 
 
@@ -126,8 +126,8 @@ def _table(what: str, changes: list[Change], is_chance: bool) -> Table:
         (
             change.name,
             f"{change.photos:,}",
-            number(change.before),
-            number(change.after),
+            as_score(change.before),
+            as_score(change.after),
             signed(change.estimate.value),
             signed_spread(change.estimate),
             with_sign(change.verdict),

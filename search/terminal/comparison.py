@@ -11,10 +11,10 @@ from maskcls.system.console import say
 from maskcls.system.errors import UserError
 from search.answer.format import (
     SAME,
+    as_score,
     capital,
     difference_words,
     has_interval,
-    number,
     power_words,
     score_words,
     verdict_on,
@@ -138,4 +138,4 @@ def _show_prior(ours: ComparedModel, theirs: ComparedModel, resamples: Resamples
     scores = [compare((model.counts(),), (), resamples, weight_P=weight_P).value for model in (ours, theirs)]
     say()
     difference = f"{difference_words(found)}: {verdict_on(found)}"
-    say(f"With {prior}: A {number(scores[0])}, B {number(scores[1])}, A - B {difference}.")
+    say(f"With {prior}: A {as_score(scores[0])}, B {as_score(scores[1])}, A - B {difference}.")

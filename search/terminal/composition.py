@@ -27,10 +27,10 @@ from search.answer.combinations import (
 from search.answer.format import (
     SAME,
     SYNTHETIC,
+    as_score,
     capital,
     describe_values,
     difference_words,
-    number,
     power_words,
     score_words,
 )
@@ -130,7 +130,7 @@ def _headline(trios: Trios, resamples: Resamples) -> str:
 def _show_trio(trio: Mapping[str, Candidate], best: Best) -> None:
     for part, model in trio.items():
         values = describe_values(values_of(model.stored.study.space, model.trial.params))
-        say(f"  {part:8s}{model.name}: macro F1 of {part} {number(model.macro_f1(part))}  {values}")
+        say(f"  {part:8s}{model.name}: macro F1 of {part} {as_score(model.macro_f1(part))}  {values}")
     say(f"  all 18  {_score(best)}")
 
 
@@ -138,7 +138,7 @@ def _score(best: Best) -> str:
     text = f"macro F1 {score_words(best.score)}"
     if best.candidates == 1:
         return text
-    return f"{text}; {number(best.selected.corrected)} once corrected for being the best of {best.candidates}"
+    return f"{text}; {as_score(best.selected.corrected)} once corrected for being the best of {best.candidates}"
 
 
 def _show_gain(model: Candidate, single: Best, best: Best, gain: Gain) -> None:

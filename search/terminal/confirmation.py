@@ -15,7 +15,7 @@ from maskcls.system.errors import UserError, some
 from search.answer.answer import Confirmation, Finalist
 from search.answer.confirmation import LEAST_REPEATS, outcome_of, store_confirmation
 from search.answer.evidence import answer_of
-from search.answer.format import PLAIN_NONE, SYNTHETIC, describe_values, duration, number, signed, signed_spread
+from search.answer.format import PLAIN_NONE, SYNTHETIC, as_score, describe_values, duration, signed, signed_spread
 from search.answer.notes import show_study
 from search.answer.wording import confirmed_sentences
 from search.policy.confirmation import Plan
@@ -123,7 +123,9 @@ def _show_levels(outcome: Confirmation) -> None:
 
 def _finalist_cells(finalist: Finalist) -> tuple[str, ...]:
     scores = finalist.scores
-    mean = (number(fmean(scores)), f"{number(min(scores))} to {number(max(scores))}") if scores else (PLAIN_NONE,) * 2
+    mean = (PLAIN_NONE, PLAIN_NONE)
+    if scores:
+        mean = (as_score(fmean(scores)), f"{as_score(min(scores))} to {as_score(max(scores))}")
     if finalist.diverged:
         difference = (PLAIN_NONE, PLAIN_NONE, f"diverged in repeat {some(finalist.diverged)}")
     elif finalist.against is None:

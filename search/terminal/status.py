@@ -9,7 +9,7 @@ from datetime import datetime
 from maskcls.system.console import say
 from maskcls.system.errors import count_of, one_line, some
 from maskcls.system.printable import one_printable_line
-from search.answer.format import PLAIN_NONE, SYNTHETIC, describe_values, duration, number, trials_named
+from search.answer.format import PLAIN_NONE, SYNTHETIC, as_score, describe_values, duration, trials_named
 from search.answer.status import (
     STATES,
     ConfigurationStatus,
@@ -57,7 +57,7 @@ def _overview_cells(study: StudyOverview) -> tuple[str, ...]:
     return (
         one_printable_line(study.name),
         *(str(count) for count in asdict(study.trials).values()),
-        number(best.value if best else None, PLAIN_NONE),
+        as_score(best.value if best else None, PLAIN_NONE),
         str(best.trial) if best else PLAIN_NONE,
         "now" if alive else _ago(study.last_event),
         _question(study),
@@ -105,13 +105,13 @@ def _trial(trial: TrialStatus | ConfigurationStatus | None) -> str:
     if trial is None:
         return "none yet"
     state = "" if trial.state == "complete" else f" ({trial.state})"
-    return f"trial {trial.trial}{state}: macro F1 {number(trial.value, PLAIN_NONE)}  {describe_values(trial.values)}"
+    return f"trial {trial.trial}{state}: macro F1 {as_score(trial.value, PLAIN_NONE)}  {describe_values(trial.values)}"
 
 
 def _mean(baseline: ConfigurationStatus | None) -> str:
     if baseline is None or len(baseline.runs) < 2:
         return ""
-    return f"  (mean of {len(baseline.runs)} runs {number(baseline.mean, PLAIN_NONE)})"
+    return f"  (mean of {len(baseline.runs)} runs {as_score(baseline.mean, PLAIN_NONE)})"
 
 
 def _incumbent(incumbent: ConfigurationStatus | None) -> str:
@@ -120,7 +120,7 @@ def _incumbent(incumbent: ConfigurationStatus | None) -> str:
         return "none yet"
     runs = incumbent.runs
     mean = "one run" if len(runs) == 1 else f"mean of {len(runs)} runs"
-    score = f"macro F1 {number(incumbent.mean, PLAIN_NONE)}"
+    score = f"macro F1 {as_score(incumbent.mean, PLAIN_NONE)}"
     return f"{trials_named(runs)}, {mean}: {score}  {describe_values(incumbent.values)}"
 
 
@@ -153,7 +153,7 @@ def _running_cells(run: RunningTrial) -> tuple[str, ...]:
     return (
         str(run.trial),
         f"{run.evaluation} of {run.evaluations}",
-        number(run.value, PLAIN_NONE),
+        as_score(run.value, PLAIN_NONE),
         run.slot or PLAIN_NONE,
         run.host or PLAIN_NONE,
         str(run.pid or PLAIN_NONE),

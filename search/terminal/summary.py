@@ -11,7 +11,7 @@ from maskcls.labels import PARTS
 from maskcls.system.console import say
 from search.answer.answer import Answer, FactorAnswer, Winner
 from search.answer.evidence import answer_of
-from search.answer.format import PLAIN_NONE, describe_values, difference_words, duration, number, parts, score_cell
+from search.answer.format import PLAIN_NONE, as_score, describe_values, difference_words, duration, parts, score_cell
 from search.answer.notes import show_study
 from search.answer.wording import chosen_from, decisive, left_out_sentences, verdict_of
 from search.database.connect import default_url
@@ -38,7 +38,7 @@ def show_search_summary(study: optuna.Study, stored: Stored, runs: Path, storage
     if len(leading) > 1:
         values = describe_values(values_of(stored.study.space, leading[0].params))
         mean = fmean(values_of_runs(leading))
-        say(f"leads     mean of {len(leading)} runs: macro F1 {number(mean)}  {values}")
+        say(f"leads     mean of {len(leading)} runs: macro F1 {as_score(mean)}  {values}")
     baseline = next((trial for trial in trials if trial.user_attrs.get("role") == "baseline"), None)
     if baseline is not None and baseline.number != best.number:
         _show_trial("baseline", baseline, stored)
@@ -62,7 +62,7 @@ def _show_winner(answer: Answer, winner: Winner) -> None:
     """What the best trial is worth, and how it stands to the baseline: never the answer to a question."""
     say(
         f"chosen    from {chosen_from(answer, winner)} by the people who judge it: macro F1"
-        f" {number(winner.corrected)} is to be expected on others"
+        f" {as_score(winner.corrected)} is to be expected on others"
     )
     against = winner.against_baseline
     if against is not None:
@@ -74,7 +74,7 @@ def _show_factor(factor: FactorAnswer) -> None:
     reference = factor.levels[factor.reference]
     say(f"{factor.param}: each level at its best, with 95 % intervals")
     for level in factor.levels:
-        score = number(level.best, PLAIN_NONE) if level.score is None else score_cell(level.score, 3, PLAIN_NONE)
+        score = as_score(level.best, PLAIN_NONE) if level.score is None else score_cell(level.score, 3, PLAIN_NONE)
         difference = "the reference" if level is reference else ""
         if level.against is not None:
             difference = f"{difference_words(decisive(level.against))}: {verdict_of(level.against)}"
@@ -87,7 +87,7 @@ def _show_factor(factor: FactorAnswer) -> None:
 def _show_trial(role: str, trial: FrozenTrial, stored: Stored) -> None:
     values = describe_values(values_of(stored.study.space, trial.params))
     f1_per_part = {part: f1 for part in PARTS if (f1 := trial.user_attrs.get(f"f1_{part}")) is not None}
-    score = number(trial.value, "none, it diverged")
+    score = as_score(trial.value, "none, it diverged")
     say(f"{role:9s} trial {trial.number}: macro F1 {score}{parts(f1_per_part)}  {values}")
 
 
