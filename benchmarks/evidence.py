@@ -146,7 +146,7 @@ def power(share: float) -> None:
             pair = [counts_of(crowd, classify(rng, crowd, level)) for level in (skill, 1.0)]
             found = compare(pair[:1], pair[1:], resample(pair[0], seed=index))
             hits.append(found.verdict == "better")
-            stated.append(found.detectable)
+            stated.append(found.minimum_detectable_effect)
         detectable = stated
         row(f"{name}, {gap:.4f}: found", rate(hits))
         row(f"{name}: stated detectable difference", f"{np.mean(stated):.4f} (deviation {np.std(stated):.4f})")

@@ -38,7 +38,7 @@ class Estimate:
     """The interval reaches this many standard errors to each side."""
 
     @property
-    def detectable(self) -> float:
+    def minimum_detectable_effect(self) -> float:
         """The smallest true difference that four of five studies like this one would tell from none."""
         return float((self.critical + stdtrit(self.freedom, POWER)) * self.error)
 

@@ -6,7 +6,7 @@ Shape suffixes: C finalists, R repeats, P people.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -19,7 +19,7 @@ from maskcls.scoring.intervals import Estimate, compare_repeats
 from maskcls.scoring.resampling import resample
 from maskcls.system.errors import UserError
 from search.answer.answer import Confirmation, Finalist
-from search.policy.confirmation import Plan, place_of
+from search.policy.confirmation import Plan, PlannedFinalist, place_of
 from search.storage.folder import study_folder
 from search.storage.predictions import Shelf
 from search.study.record import Stored
@@ -27,6 +27,9 @@ from search.study.space import values_of
 
 KEY = "confirmation"
 """The attribute of the confirmed study that holds the outcome."""
+
+ESTIMATE = ("value", "low", "high", "error", "freedom", "critical")
+"""What the fields of an Estimate are called in the database, in their order."""
 
 LEAST_REPEATS = 2
 """One says nothing of the spread from repeat to repeat."""
@@ -39,27 +42,43 @@ def read_confirmation(study: optuna.Study) -> Confirmation | None:
         return None
     finalists = tuple(
         Finalist(
-            name=found["name"],
-            values=found["values"],
-            trials=tuple(found["trials"]),
-            scores=tuple(found["scores"]),
-            against=_estimate(found["against"]),
-            level=found["level"],
-            against_reference=_estimate(found["against_reference"]),
-            diverged=tuple(found["diverged"]),
+            name=finalist["name"],
+            values=finalist["values"],
+            trials=tuple(finalist["trials"]),
+            scores=tuple(finalist["scores"]),
+            against=_estimate(finalist["against"]),
+            level=finalist["level"],
+            against_reference=_estimate(finalist["against_reference"]),
+            diverged=tuple(finalist["diverged"]),
         )
-        for found in values["finalists"]
+        for finalist in values["finalists"]
     )
     return Confirmation(**{**values, "finalists": finalists})
 
 
 def _estimate(values: Mapping[str, float] | None) -> Estimate | None:
-    return None if values is None else Estimate(**values)
+    return None if values is None else Estimate(*(values[name] for name in ESTIMATE))
 
 
 def store_confirmation(study: optuna.Study, outcome: Confirmation | None) -> None:
     """Keep the outcome with the study that it confirms; None forgets it."""
-    study.set_user_attr(KEY, None if outcome is None else asdict(outcome))
+    study.set_user_attr(KEY, None if outcome is None else _to_json(outcome))
+
+
+def _to_json(outcome: Confirmation) -> dict[str, Any]:
+    finalists = [
+        {
+            **asdict(finalist),
+            "against": _estimate_to_json(finalist.against),
+            "against_reference": _estimate_to_json(finalist.against_reference),
+        }
+        for finalist in outcome.finalists
+    ]
+    return {**asdict(outcome), "finalists": finalists}
+
+
+def _estimate_to_json(found: Estimate | None) -> dict[str, float] | None:
+    return None if found is None else dict(zip(ESTIMATE, astuple(found), strict=True))
 
 
 def outcome_of(study: optuna.Study, stored: Stored, runs: Path) -> Confirmation | None:
@@ -70,45 +89,70 @@ def outcome_of(study: optuna.Study, stored: Stored, runs: Path) -> Confirmation 
     Raises UserError when a trial's predictions are not in ``runs``.
     """
     plan = Plan.of_document(stored)
-    trials = study.get_trials(deepcopy=False)
-    done = {place_of(trial): trial for trial in trials if trial.state == TrialState.COMPLETE}
-    diverged_C = [_diverged(trials, index) for index in range(len(plan.finalists))]
-    judged = [index for index, diverged in enumerate(diverged_C) if not diverged]
-    last = max((trial.user_attrs.get("repeat", 0) for trial in trials), default=0)
-    whole = [repeat for repeat in range(1, last + 1) if judged and all((repeat, index) in done for index in judged)]
-    if len(whole) < LEAST_REPEATS:
+    finalists = _trained_finalists(plan, study.get_trials(deepcopy=False))
+    judged = [finalist for finalist in finalists if not finalist.diverged]
+    repeats = _whole_repeats(judged)
+    if len(repeats) < LEAST_REPEATS:
         return None
     shelf = Shelf(study_folder(study, runs), stored.config(dict(stored.study.baseline)).task)
-    counts_CR = [[_counts(shelf, done[repeat, index]) for repeat in whole] for index in judged]
-    judges = Judges(counts_CR)
-    against = dict(zip(judged, judges.against(0) if judged[0] == 0 else [None] * len(judged), strict=True))
-    levels = _against_reference(judges, judged, plan)
-    finalists = tuple(
-        Finalist(
-            name=found.name,
-            values=_plain(values_of(stored.study.space, found.params)),
-            trials=found.trials,
-            scores=tuple(_value(done[repeat, index]) for repeat in whole if (repeat, index) in done),
-            against=against.get(index),
-            level=found.level,
-            against_reference=levels.get(index),
-            diverged=diverged_C[index],
-        )
-        for index, found in enumerate(plan.finalists)
+    judges = Judges({one: [_counts(shelf, one.trial_by_repeat[repeat]) for repeat in repeats] for one in judged})
+    reference = next((one for one in judged if one.planned.level == "reference"), None)
+    from_baseline = judges.differences(judged, finalists[0])
+    from_reference = judges.differences([one for one in judged if one.planned.level == "other"], reference)
+    return Confirmation(
+        study=study.study_name,
+        finalists=tuple(
+            Finalist(
+                name=one.planned.name,
+                values=_plain(values_of(stored.study.space, one.planned.params)),
+                trials=one.planned.trials,
+                scores=one.scores(repeats),
+                against=from_baseline.get(one),
+                level=one.planned.level,
+                against_reference=from_reference.get(one),
+                diverged=one.diverged,
+            )
+            for one in finalists
+        ),
+        repeats=len(repeats),
+        planned=plan.repeats,
+        judges=judges.number,
+        winner=finalists.index(max(judged, key=lambda one: fmean(one.scores(repeats)))),
     )
-    winner = max(judged, key=lambda index: fmean(finalists[index].scores))
-    return Confirmation(study.study_name, finalists, len(whole), plan.repeats, judges.number, winner)
 
 
-def _diverged(trials: Sequence[FrozenTrial], index: int) -> tuple[int, ...]:
-    """Repeats in which a finalist diverged: nothing else ends its trials early."""
-    places = [place_of(trial) for trial in trials if trial.state == TrialState.PRUNED]
-    return tuple(sorted(place[0] for place in places if place is not None and place[1] == index))
+@dataclass(frozen=True, eq=False)
+class TrainedFinalist:
+    """A finalist of the plan with its trainings so far; each is equal to itself alone."""
+
+    planned: PlannedFinalist
+    trial_by_repeat: Mapping[int, FrozenTrial]
+    """Complete ones."""
+    diverged: tuple[int, ...]
+    """Repeats in which its training diverged."""
+
+    def scores(self, repeats: Sequence[int]) -> tuple[float, ...]:
+        """Macro F1 in those of the repeats that it has finished."""
+        trials = [self.trial_by_repeat[repeat] for repeat in repeats if repeat in self.trial_by_repeat]
+        return tuple(trial.value for trial in trials if trial.value is not None)
 
 
-def _value(trial: FrozenTrial) -> float:
-    assert trial.value is not None
-    return trial.value
+def _trained_finalists(plan: Plan, trials: Sequence[FrozenTrial]) -> list[TrainedFinalist]:
+    """The finalists in the order of the plan, the baseline first."""
+    placed = [(*place, trial) for trial in trials if (place := place_of(trial)) is not None]
+    finalists = []
+    for number, planned in enumerate(plan.finalists):
+        own = [(repeat, trial) for repeat, finalist, trial in placed if finalist == number]
+        complete = {repeat: trial for repeat, trial in own if trial.state == TrialState.COMPLETE}
+        # nothing but divergence ends a trial of a confirmation early
+        diverged = sorted(repeat for repeat, trial in own if trial.state == TrialState.PRUNED)
+        finalists.append(TrainedFinalist(planned, complete, tuple(diverged)))
+    return finalists
+
+
+def _whole_repeats(finalists: Sequence[TrainedFinalist]) -> list[int]:
+    """The repeats that all of them have finished; none where there is no finalist."""
+    return sorted(set.intersection(*(set(one.trial_by_repeat) for one in finalists))) if finalists else []
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -123,31 +167,29 @@ def _counts(shelf: Shelf, trial: FrozenTrial) -> Counts:
 
 
 class Judges:
-    """Everybody who judged, and what each of C finalists got from them in R repeats."""
+    """Everybody who judged in any repeat, and what each finalist got from them."""
 
-    def __init__(self, counts_CR: Sequence[Sequence[Counts]]) -> None:
-        repeats = len(counts_CR[0])
+    def __init__(self, counts: Mapping[TrainedFinalist, Sequence[Counts]]) -> None:
+        """``counts``: those of each finalist's runs, repeat by repeat."""
+        repeats = len(next(iter(counts.values())))
         # one finalist after the other: the first run in which somebody judged is then that person's first repeat
-        aligned, first_P = align([counts for counts_R in counts_CR for counts in counts_R])
+        aligned, first_P = align([run for counts_R in counts.values() for run in counts_R])
+        self.finalists = list(counts)
         self.runs_CR = [aligned[start : start + repeats] for start in range(0, len(aligned), repeats)]
         self.number = len(first_P)
         self.resamples = resample(aligned[0], group_P=first_P)
 
-    def against(self, reference: int, only: Sequence[int] | None = None) -> list[Estimate | None]:
-        """Each one's difference from one of them, None for that one itself and for those not asked for."""
-        asked = [index for index in only or range(len(self.runs_CR)) if index != reference]
-        return [
-            compare_repeats(self.runs_CR, index, reference, self.resamples, macro_f1, len(asked))
-            if index in asked
-            else None
-            for index in range(len(self.runs_CR))
-        ]
-
-
-def _against_reference(judges: Judges, judged: Sequence[int], plan: Plan) -> dict[int, Estimate | None]:
-    """Every other level's difference from the reference; empty where nobody speaks for the baseline's level."""
-    roles = [plan.finalists[index].level for index in judged]
-    others = [place for place, role in enumerate(roles) if role == "other"]
-    if "reference" not in roles or not others:
-        return {}
-    return dict(zip(judged, judges.against(roles.index("reference"), others), strict=True))
+    def differences(
+        self, finalists: Sequence[TrainedFinalist], reference: TrainedFinalist | None
+    ) -> dict[TrainedFinalist, Estimate]:
+        """Each one's difference from the reference, which has none from itself; empty where that was not judged."""
+        if reference not in self.finalists:
+            return {}
+        compared = [finalist for finalist in finalists if finalist is not reference]
+        row = {finalist: number for number, finalist in enumerate(self.finalists)}
+        return {
+            finalist: compare_repeats(
+                self.runs_CR, row[finalist], row[reference], self.resamples, macro_f1, len(compared)
+            )
+            for finalist in compared
+        }

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from search.policy.history import Setting
     from search.storage.predictions import Shelf
 
-STORED = ("valid.npz", "predictions.npz")
+PREDICTION_FILES = ("valid.npz", "predictions.npz")
 """What training leaves in its folder, and what maskcls.evaluate -o does."""
 
 
@@ -46,27 +46,27 @@ class ComparedModel:
     """Of a trial of a confirmation, the study that is confirmed."""
 
     def counts(self, part: str | None = None) -> Counts:
-        """Person by person."""
-        return self.count(self.predictions, part)
+        """The model's counts, person by person; of a part of all 18 classes, or of its own task."""
+        return self.count_run(self.predictions, part)
 
-    def count(self, found: Predictions, part: str | None = None) -> Counts:
-        """Of any run of the same task."""
-        return count(found.person_N, found.label_N, found.log_prob_NK.argmax(1), self.task, part)
+    def count_run(self, run: Predictions, part: str | None = None) -> Counts:
+        """The same of any run of its task."""
+        return count(run.person_N, run.label_N, run.log_prob_NK.argmax(1), self.task, part)
 
 
-def find_side(text: str, storage: str | None, runs: Path) -> ComparedModel:
+def find_model(text: str, storage: str | None, runs: Path) -> ComparedModel:
     """The model that ``text`` names. Raises UserError when there is none, or when it has no stored predictions."""
     folder = Path(text)
     if os.path.isdir(folder):  # noqa: PTH112 - False too for what is too long for a path
-        place = _place_of(folder, storage, runs)
-        return _of_folder(folder) if place is None else _of_trial(*place, storage, runs)
+        trial = _trial_in(folder, storage, runs)
+        return _model_in(folder) if trial is None else _model_of_trial(*trial, storage, runs)
     study, colon, number = text.rpartition(":")
     if not colon or not number.isdecimal():
         raise UserError(f"{text} is neither a folder nor STUDY:TRIAL, for example dropout:7.")
-    return _of_trial(study, int(number), storage, runs)
+    return _model_of_trial(study, int(number), storage, runs)
 
 
-def _place_of(folder: Path, storage: str | None, runs: Path) -> tuple[str, int] | None:
+def _trial_in(folder: Path, storage: str | None, runs: Path) -> tuple[str, int] | None:
     """(study, trial) whose folder this is; None for any other, and where its study is not in the database.
 
     Named by where it lies: in the copy of a study (--from), [origin] tells of the study that was copied.
@@ -78,10 +78,10 @@ def _place_of(folder: Path, storage: str | None, runs: Path) -> tuple[str, int] 
     from search.storage.retention import trial_folder
     from search.study.record import is_made_here
 
-    written, home, every = folder / "config.toml", folder.resolve(), runs.resolve()
-    if not written.is_file() or not (folder / STORED[0]).is_file() or every not in home.parents:
+    config, home = folder / "config.toml", folder.resolve()
+    if not config.is_file() or not (folder / PREDICTION_FILES[0]).is_file() or runs.resolve() not in home.parents:
         return None
-    origin = load_config(written)[1]
+    origin = load_config(config)[1]
     number = origin.get("trial")
     if "study" not in origin or not isinstance(number, int) or trial_folder(home.parent, number) != home:
         return None
@@ -90,7 +90,7 @@ def _place_of(folder: Path, storage: str | None, runs: Path) -> tuple[str, int] 
         return None
     opened = open_to_read(url)
     for name in optuna.get_all_study_names(opened):
-        # deleted meanwhile, another's folder, a name that none can have, a disk that does not answer
+        # deleted meanwhile, another study's folder, a name that no folder can have, a disk that does not answer
         with suppress(UserError, OSError):
             study = load_study(opened, name)
             if is_made_here(study) and study_folder(study, runs).resolve() == home.parent:
@@ -98,22 +98,22 @@ def _place_of(folder: Path, storage: str | None, runs: Path) -> tuple[str, int] 
     return None
 
 
-def _of_folder(folder: Path) -> ComparedModel:
-    path = next((folder / name for name in STORED if (folder / name).is_file()), None)
+def _model_in(folder: Path) -> ComparedModel:
+    path = next((folder / name for name in PREDICTION_FILES if (folder / name).is_file()), None)
     if path is None:
         raise UserError(
-            f"{folder} holds no predictions ({' or '.join(STORED)}); maskcls.train and evaluate write them."
+            f"{folder} holds no predictions ({' or '.join(PREDICTION_FILES)}); maskcls.train and evaluate write them."
         )
     check_file(folder, path.name)
-    found = _load(path)
-    written = folder / "config.toml"
-    if written.is_file():
-        task = load_config(written)[0].task
-    elif found.log_prob_NK.shape[1] == len(CLASS_NAMES["all"]):
+    predictions = _load(path)
+    config = folder / "config.toml"
+    if config.is_file():
+        task = load_config(config)[0].task
+    elif predictions.log_prob_NK.shape[1] == len(CLASS_NAMES["all"]):
         task = "all"
     else:
         raise UserError(f"{folder} has no config.toml, which says of which task its predictions are.")
-    return ComparedModel(str(folder), task, found, str(folder), {str(folder): (found,)})
+    return ComparedModel(str(folder), task, predictions, str(folder), {str(folder): (predictions,)})
 
 
 def _load(path: Path) -> Predictions:
@@ -125,7 +125,7 @@ def _load(path: Path) -> Predictions:
         ) from error
 
 
-def _of_trial(name: str, number: int, storage: str | None, runs: Path) -> ComparedModel:
+def _model_of_trial(name: str, number: int, storage: str | None, runs: Path) -> ComparedModel:
     from search.answer.format import describe_values
     from search.database.connect import default_url, load_study, open_to_read
     from search.policy.history import runs_by_setting, setting
@@ -141,15 +141,17 @@ def _of_trial(name: str, number: int, storage: str | None, runs: Path) -> Compar
     if number >= len(trials):
         raise UserError(f"Study {name} has no trial {number}; its trials are 0 to {len(trials) - 1}.")
     trial, shelf = trials[number], Shelf(study_folder(study, runs), task)
-    found = shelf.predictions(trial)
-    if found is None:
+    predictions = shelf.predictions(trial)
+    if predictions is None:
         raise UserError(f"{shelf.why_not(trial, name)}.")
     values = describe_values(values_of(stored.study.space, trial.params))
     title = f"{name} trial {number} ({trial.state.name.lower()})  {values}"
     every = runs_by_setting(shelf.with_predictions(trials))
-    complete = {_key(name, params): _of_runs(shelf, group) for params, group in every.items()}
+    complete = {_key(name, params): _predictions_of(shelf, group) for params, group in every.items()}
     confirms = None if stored.confirmation is None else stored.confirmation["of"]
-    return ComparedModel(title, task, found, _key(name, setting(trial.params)), complete, _unfinished(trial), confirms)
+    return ComparedModel(
+        title, task, predictions, _key(name, setting(trial.params)), complete, _unfinished(trial), confirms
+    )
 
 
 def _unfinished(trial: "FrozenTrial") -> str:
@@ -167,27 +169,27 @@ def _key(study: str, params: "Setting") -> str:
     return f"{study} {params}"
 
 
-def _of_runs(shelf: "Shelf", runs: Sequence["FrozenTrial"]) -> tuple[Predictions, ...]:
-    return tuple(found for run in runs if (found := shelf.predictions(run)) is not None)
+def _predictions_of(shelf: "Shelf", runs: Sequence["FrozenTrial"]) -> tuple[Predictions, ...]:
+    return tuple(predictions for run in runs if (predictions := shelf.predictions(run)) is not None)
 
 
 def check_comparable(ours: ComparedModel, theirs: ComparedModel) -> None:
     """Raise UserError unless they are two, judged on the same photos, by the same task."""
     if ours.task != theirs.task:
         raise UserError(f"A predicts {ours.task} and B {theirs.task}; compare models of one task.")
-    mine, other = (set(side.predictions.path_N.tolist()) for side in (ours, theirs))
-    if mine != other and (ours.confirms or theirs.confirms):
+    our_paths, their_paths = (set(model.predictions.path_N.tolist()) for model in (ours, theirs))
+    if our_paths != their_paths and (ours.confirms or theirs.confirms):
         raise UserError(
             "A and B were judged on different photos: in a confirmation every repeat has other judges. Compare two"
             " trials of one repeat."
         )
-    if mine != other:
-        only = sorted(mine ^ other)
+    if our_paths != their_paths:
+        unshared = sorted(our_paths ^ their_paths)
         raise UserError(
-            f"A and B were judged on different photos: {len(mine & other)} in common, {len(only)} not"
-            f" ({some(only, 2)}). Have maskcls.evaluate -o score both on one folder of people new to both."
+            f"A and B were judged on different photos: {len(our_paths & their_paths)} in common, {len(unshared)} not"
+            f" ({some(unshared, 2)}). Have maskcls.evaluate -o score both on one folder of people new to both."
         )
-    if not np.array_equal(_by_path(ours), _by_path(theirs)):
+    if not np.array_equal(_labels_by_path(ours), _labels_by_path(theirs)):
         raise UserError(
             "A and B were judged by different labels of the same photos; use the same label fixes for both."
         )
@@ -195,17 +197,17 @@ def check_comparable(ours: ComparedModel, theirs: ComparedModel) -> None:
         raise UserError("A and B are the same predictions; name two different ones.")
 
 
-def _by_path(side: ComparedModel) -> np.ndarray:
-    return side.predictions.label_N[np.argsort(side.predictions.path_N)]
+def _labels_by_path(model: ComparedModel) -> np.ndarray:
+    return model.predictions.label_N[np.argsort(model.predictions.path_N)]
 
 
-def digest(found: Predictions) -> str:
+def digest(predictions: Predictions) -> str:
     """Alike for the same predictions, in whatever order the photos are."""
-    order_N = np.argsort(found.path_N)
-    paths = "\n".join(found.path_N[order_N].tolist()).encode()
-    return hashlib.sha256(paths + found.log_prob_NK[order_N].tobytes()).hexdigest()
+    order_N = np.argsort(predictions.path_N)
+    paths = "\n".join(predictions.path_N[order_N].tolist()).encode()
+    return hashlib.sha256(paths + predictions.log_prob_NK[order_N].tobytes()).hexdigest()
 
 
 def same_people(runs: Sequence[Predictions], resamples: Resamples) -> bool:
     """Whether all runs were judged by the people who are resampled."""
-    return all(np.array_equal(np.unique(found.person_N), resamples.person_P) for found in runs)
+    return all(np.array_equal(np.unique(run.person_N), resamples.person_P) for run in runs)

@@ -1,21 +1,24 @@
-"""Where a study stands, as plain values that JSON takes: what search.status shows and what scripts read.
+"""Where studies stand: what search.status shows, and, as JSON with these very names, what scripts read.
 
-Only reads: a ghost (a trial whose process is gone) is named here, and taken back by the next search.run.
+Times are ISO 8601 with their offset from UTC, values are macro F1, and None (null) stands for what there is none of.
+It only reads: a trial without a process is named here, and taken back by the next search.run.
 """
 
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from statistics import fmean
 from typing import Any
 
 import optuna
+from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from search.answer.confirmation import read_confirmation
 from search.answer.wording import confirmed_sentences
-from search.database.connect import backend_of
+from search.database.connect import backend_of, load_study
 from search.policy.history import best_trials, incumbent, runs_by_setting, seed_noise, setting, values_of_runs
 from search.policy.stopping import epochs_spent, trials_since_best
 from search.storage.failures import DIVERGED, INTERRUPTIONS, failures_of
@@ -24,6 +27,7 @@ from search.study.record import Stored, confirms, document_in
 from search.study.space import values_of
 from search.study.study import encode
 from search.system.clock import began_at, ended_at
+from search.system.storage_url import shown_url
 
 STATES = {
     "complete": TrialState.COMPLETE,
@@ -34,21 +38,217 @@ STATES = {
 }
 
 
-def overview_of(study: optuna.Study) -> dict[str, Any]:
-    """One study in a line; also of a study that was not made by search.run: it has no question, and no best, which
-    for another program may be the lowest, or one of several."""
+@dataclass(frozen=True)
+class TrialCounts:
+    """Trials of each state."""
+
+    complete: int
+    """Trained to their end."""
+    pruned: int
+    """Stopped early, diverged ones included."""
+    running: int
+    """Being trained; those without a process included."""
+    waiting: int
+    """In the queue: asked for, interrupted, or to be tried again."""
+    failed: int
+    """Given up after an error."""
+
+
+@dataclass(frozen=True)
+class BestTrial:
+    """The best complete trial, in short."""
+
+    trial: int
+    """Its number."""
+    value: float | None
+    """Its macro F1."""
+
+
+@dataclass(frozen=True)
+class StudyOverview:
+    """One study in a line."""
+
+    name: str
+    """The stored one, which every command takes."""
+    question: str | None
+    """None: not made by search.run."""
+    confirms: str | None
+    """The study that this one is the confirmation of (search.confirm); None for a search.
+
+    A confirmation has no best, baseline, incumbent or noise: each repeat has other judges.
+    """
+    trials: TrialCounts
+    """How many there are of each state."""
+    gone: int
+    """Running trials that have no process any more; the next search.run takes them up."""
+    best: BestTrial | None
+    """None too for another program's study, where the best may be the lowest, or one of several."""
+    last_event: str | None
+    """When a trial last began, ended or failed."""
+
+
+@dataclass(frozen=True)
+class DatabaseOverview:
+    """All studies of a database: the document without --study."""
+
+    storage: str
+    """Its URL, without a password."""
+    studies: tuple[StudyOverview, ...]
+    """The one where something happened last at the end."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class TrialStatus:
+    """A trial and its knobs."""
+
+    trial: int
+    """Its number."""
+    value: float | None
+    """Its macro F1."""
+    state: str
+    """complete, pruned, running, waiting or fail."""
+    values: dict[str, Any]
+    """Values of the knobs."""
+
+
+@dataclass(frozen=True)
+class ConfigurationStatus:
+    """A trial and its knobs, and all complete runs of the same setting."""
+
+    trial: int
+    """Its number."""
+    value: float | None
+    """Its own macro F1."""
+    state: str
+    """complete, pruned, running, waiting or fail."""
+    values: dict[str, Any]
+    """Values of the knobs."""
+    runs: tuple[int, ...]
+    """The complete trials of that setting."""
+    mean: float | None
+    """Mean value of those."""
+
+
+@dataclass(frozen=True)
+class NoiseStatus:
+    """The spread from training seed to training seed."""
+
+    deviation: float
+    """Standard deviation."""
+    repeated_runs: int
+    """Runs that it rests on: those beyond the first of each setting."""
+
+
+@dataclass(frozen=True)
+class RunningTrial:
+    """Who runs what where since when."""
+
+    trial: int
+    """Its number."""
+    host: str | None
+    """The machine's name; None here and below for a trial that no worker has claimed."""
+    pid: int | None
+    """The worker's process there."""
+    slot: str | None
+    """``cuda:1.0``: the device, and which of its workers."""
+    since: str | None
+    """When the trial began."""
+    worker_since: str | None
+    """When its worker began."""
+    evaluation: int
+    """The last one made; 0: none yet."""
+    evaluations: int | None
+    """Those planned."""
+    value: float | None
+    """Best so far."""
+    gone: bool
+    """It has no process any more."""
+
+
+@dataclass(frozen=True)
+class FailureStatus:
+    """All failures of one kind. A trial that failed and was tried again counts every time."""
+
+    kind: str
+    """``crash``, ``out of memory``, ``diverged`` ...: see search.storage.failures."""
+    count: int
+    """How often."""
+    trials: tuple[int, ...]
+    """In which trials."""
+    last_error: str
+    """The latest one's text."""
+    last_trial: int
+    """The trial that had it."""
+    last_when: str | None
+    """When that was."""
+
+
+@dataclass(frozen=True)
+class StudyStatus:
+    """All that is known of one study: the document with --study.
+
+    In JSON the overview's fields stand beside the others, and ``best`` is the one here.
+    """
+
+    storage: str
+    """The database's URL, without a password."""
+    overview: StudyOverview
+    """The study in a line."""
+    synthetic: bool
+    """Its photos are drawn."""
+    data: str
+    """The folder of the photos as given, or "synthetic"."""
+    noise: NoiseStatus | None
+    """None while no setting has run twice."""
+    best: TrialStatus | None
+    """The best complete trial."""
+    baseline: ConfigurationStatus | None
+    """The baseline's trial and its replicates."""
+    incumbent: ConfigurationStatus | None
+    """The setting with the best mean, by its first trial."""
+    confirmed: str | None
+    """The verdict of its confirmation, a sentence."""
+    trials_since_best: int
+    """Trials since the last one that was better by more than the noise."""
+    epochs: float
+    """Spent, over all trials."""
+    running: tuple[RunningTrial, ...]
+    """The running trials, by number."""
+    failures: tuple[FailureStatus, ...]
+    """One for each kind."""
+    interruptions: int
+    """How often processes were stopped or died."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        values = asdict(self)
+        return {"storage": values.pop("storage"), **values.pop("overview"), **values}
+
+
+def overview_of_all(storage: RDBStorage) -> DatabaseOverview:
+    """All studies of a database."""
+    studies = (overview_of(load_study(storage, name)) for name in optuna.get_all_study_names(storage))
+    return DatabaseOverview(shown_url(storage.url), tuple(sorted(studies, key=lambda study: study.last_event or "")))
+
+
+def overview_of(study: optuna.Study) -> StudyOverview:
+    """One study in a line, whoever made it."""
     trials = study.get_trials(deepcopy=False)
-    running = runs_of(study, trials)
     document, of = document_in(study), confirms(study)
-    return {
-        "name": study.study_name,
-        "question": None if document is None else document["question"],
-        "confirms": of,
-        "trials": _counts(trials),
-        "gone": sum(found["gone"] for found in running),
-        "best": _short(_best(trials, is_search=document is not None and of is None)),
-        "last_event": _last_event(trials),
-    }
+    best = _best(trials, is_search=document is not None and of is None)
+    return StudyOverview(
+        name=study.study_name,
+        question=None if document is None else document["question"],
+        confirms=of,
+        trials=_counts(trials),
+        gone=sum(run.gone for run in runs_of(study, trials)),
+        best=None if best is None else BestTrial(best.number, _value(best.value)),
+        last_event=_last_event(trials),
+    )
 
 
 def _best(trials: Sequence[FrozenTrial], is_search: bool) -> FrozenTrial | None:
@@ -56,31 +256,32 @@ def _best(trials: Sequence[FrozenTrial], is_search: bool) -> FrozenTrial | None:
     return next(iter(best_trials(trials, 1)), None) if is_search else None
 
 
-def standing_of(study: optuna.Study, stored: Stored) -> dict[str, Any]:
-    """All that is known of one study (search.status has the list of its keys)."""
+def status_of(study: optuna.Study, stored: Stored) -> StudyStatus:
+    """All that is known of one study."""
     trials = study.get_trials(deepcopy=False)
     is_search = stored.confirmation is None
     outcome = read_confirmation(study)
-    known = seed_noise(trials) if is_search else None
+    noise = seed_noise(trials) if is_search else None
     baseline = next((trial for trial in trials if trial.user_attrs.get("role") == "baseline"), None)
     best = _best(trials, is_search)
     leading = incumbent(trials) if is_search else []
     per_epoch = _fixed(stored, "evaluations_per_epoch")
-    return {
-        **overview_of(study),
-        "synthetic": stored.study.synthetic,
-        "data": stored.data,
-        "noise": {"deviation": known.deviation, "repeated_runs": known.freedom} if known else None,
-        "best": _long(best, stored),
-        "baseline": _with_runs(baseline, trials, stored),
-        "incumbent": _with_runs(next(iter(leading), None), trials, stored),
-        "confirmed": outcome and confirmed_sentences(outcome)[0],
-        "trials_since_best": trials_since_best(trials),
-        "epochs": epochs_spent(trials, per_epoch),
-        "running": runs_of(study, trials, _evaluations(trials, stored)),
-        "failures": _failures(trials),
-        "interruptions": sum(trial.user_attrs.get(INTERRUPTIONS, 0) for trial in trials),
-    }
+    return StudyStatus(
+        storage=shown_url(backend_of(study).url),
+        overview=overview_of(study),
+        synthetic=stored.study.synthetic,
+        data=stored.data,
+        noise=NoiseStatus(noise.deviation, noise.freedom) if noise else None,
+        best=None if best is None else TrialStatus(**_trial(best, stored)),
+        baseline=_with_runs(baseline, trials, stored),
+        incumbent=_with_runs(next(iter(leading), None), trials, stored),
+        confirmed=None if outcome is None else confirmed_sentences(outcome)[0],
+        trials_since_best=trials_since_best(trials),
+        epochs=epochs_spent(trials, per_epoch),
+        running=runs_of(study, trials, _evaluations(trials, stored)),
+        failures=_failures(trials),
+        interruptions=sum(trial.user_attrs.get(INTERRUPTIONS, 0) for trial in trials),
+    )
 
 
 def iso(when: float | None) -> str | None:
@@ -92,9 +293,9 @@ def _fixed(stored: Stored, name: str) -> int:
     return int(getattr(stored.config(dict(stored.study.baseline)), name))
 
 
-def _counts(trials: Sequence[FrozenTrial]) -> dict[str, int]:
+def _counts(trials: Sequence[FrozenTrial]) -> TrialCounts:
     counted = Counter(trial.state for trial in trials)
-    return {name: counted[state] for name, state in STATES.items()}
+    return TrialCounts(**{name: counted[state] for name, state in STATES.items()})
 
 
 def _value(value: float | None) -> float | None:
@@ -102,92 +303,101 @@ def _value(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def _short(trial: FrozenTrial | None) -> dict[str, Any] | None:
-    return None if trial is None else {"trial": trial.number, "value": _value(trial.value)}
-
-
-def _long(trial: FrozenTrial | None, stored: Stored) -> dict[str, Any] | None:
-    if trial is None:
-        return None
-    shown = {"trial": trial.number, "value": _value(trial.value), "state": trial.state.name.lower()}
-    return {**shown, "values": _values(trial, stored)}
+def _trial(trial: FrozenTrial, stored: Stored) -> dict[str, Any]:
+    """What TrialStatus and ConfigurationStatus both say of it."""
+    state = trial.state.name.lower()
+    return {"trial": trial.number, "value": _value(trial.value), "state": state, "values": _values(trial, stored)}
 
 
 def _values(trial: FrozenTrial, stored: Stored) -> dict[str, Any]:
-    """Of the knobs; the bare parameters of a trial that somebody wrote by hand and that lacks some."""
+    """Values of the knobs; the bare parameters of a trial that was added by hand and lacks some."""
     try:
         return {name: encode(value) for name, value in values_of(stored.study.space, trial.params).items()}
     except KeyError:
         return dict(trial.params)
 
 
-def _with_runs(trial: FrozenTrial | None, trials: Sequence[FrozenTrial], stored: Stored) -> dict[str, Any] | None:
+def _with_runs(trial: FrozenTrial | None, trials: Sequence[FrozenTrial], stored: Stored) -> ConfigurationStatus | None:
     """The trial, and all complete runs of its setting with their mean."""
-    found = _long(trial, stored)
-    if trial is None or found is None:
+    if trial is None:
         return None
     runs = runs_by_setting(trials).get(setting(trial.params), [])
     values = values_of_runs(runs)
-    return {**found, "runs": [run.number for run in runs], "mean": _value(fmean(values)) if values else None}
+    mean = _value(fmean(values)) if values else None
+    return ConfigurationStatus(**_trial(trial, stored), runs=tuple(run.number for run in runs), mean=mean)
 
 
 def _evaluations(trials: Iterable[FrozenTrial], stored: Stored) -> int:
-    """Of a trial that nobody stops, as one that has ended wrote it down; else as the config asks for."""
-    told = (trial.user_attrs["evaluations_planned"] for trial in trials if "evaluations_planned" in trial.user_attrs)
-    return int(next(told, _fixed(stored, "epochs") * _fixed(stored, "evaluations_per_epoch")))
+    """Evaluations of a trial that is not pruned, as one that has ended wrote them down, else by the config."""
+    planned = (trial.user_attrs["evaluations_planned"] for trial in trials if "evaluations_planned" in trial.user_attrs)
+    return int(next(planned, _fixed(stored, "epochs") * _fixed(stored, "evaluations_per_epoch")))
 
 
-def runs_of(study: optuna.Study, trials: Sequence[FrozenTrial], planned: int | None = None) -> list[dict[str, Any]]:
-    """Who runs what where since when. ``planned``: evaluations of a trial that nobody stops."""
+def runs_of(study: optuna.Study, trials: Sequence[FrozenTrial], planned: int | None = None) -> tuple[RunningTrial, ...]:
+    """The running trials. ``planned``: evaluations of a trial that is not pruned."""
     running = [trial for trial in trials if trial.state == TrialState.RUNNING]
     silent = set(backend_of(study)._get_stale_trial_ids(study._study_id)) if running else set()
-    return [_run(trial, is_lost(trial, trial._trial_id in silent), planned) for trial in running]
+    return tuple(_run(trial, is_lost(trial, trial._trial_id in silent), planned) for trial in running)
 
 
-def _run(trial: FrozenTrial, gone: bool, planned: int | None) -> dict[str, Any]:
+def _run(trial: FrozenTrial, gone: bool, planned: int | None) -> RunningTrial:
     worker = trial.user_attrs.get(WORKER) or {}
-    return {
-        "trial": trial.number,
-        "host": worker.get("host"),
-        "pid": worker.get("pid"),
-        "slot": worker.get("slot"),
-        "since": iso(began_at(trial)),
-        "worker_since": iso(worker.get("since")),
-        "evaluation": max(trial.intermediate_values, default=0),
-        "evaluations": planned,
-        "value": _value(max(trial.intermediate_values.values(), default=None)),
-        "gone": gone,
-    }
+    return RunningTrial(
+        trial=trial.number,
+        host=worker.get("host"),
+        pid=worker.get("pid"),
+        slot=worker.get("slot"),
+        since=iso(began_at(trial)),
+        worker_since=iso(worker.get("since")),
+        evaluation=max(trial.intermediate_values, default=0),
+        evaluations=planned,
+        value=_value(max(trial.intermediate_values.values(), default=None)),
+        gone=gone,
+    )
 
 
-def _failures(trials: Sequence[FrozenTrial]) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class _Failure:
+    """One failure of one trial."""
+
+    trial: int
+    kind: str
+    error: str
+    when: float
+    """Seconds of time.time."""
+
+
+def _failures(trials: Sequence[FrozenTrial]) -> tuple[FailureStatus, ...]:
     """A row a kind: how often, in which trials, and its latest error."""
-    events = [{**found, "trial": trial.number} for trial in trials for found in failures_of(trial)]
-    events += [_divergence(trial) for trial in trials if _has_diverged(trial)]
-    kinds = sorted({event["kind"] for event in events})
-    return [_failures_of_kind(kind, [event for event in events if event["kind"] == kind]) for kind in kinds]
+    failures = [
+        _Failure(trial.number, known["kind"], known["error"], known["when"])
+        for trial in trials
+        for known in failures_of(trial)
+    ]
+    # a divergence is a result, and stands with the trial itself
+    failures += [
+        _Failure(trial.number, DIVERGED, trial.user_attrs.get("error", ""), ended_at(trial) or 0.0)
+        for trial in trials
+        if _has_diverged(trial)
+    ]
+    kinds = sorted({failure.kind for failure in failures})
+    return tuple(_failures_of_kind([failure for failure in failures if failure.kind == kind]) for kind in kinds)
 
 
 def _has_diverged(trial: FrozenTrial) -> bool:
     return trial.state == TrialState.PRUNED and trial.user_attrs.get("failure_kind") == DIVERGED
 
 
-def _divergence(trial: FrozenTrial) -> dict[str, Any]:
-    """A divergence is a result and stands with the trial itself."""
-    when = ended_at(trial) or 0.0
-    return {"kind": DIVERGED, "error": trial.user_attrs.get("error", ""), "when": when, "trial": trial.number}
-
-
-def _failures_of_kind(kind: str, events: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    last = max(events, key=lambda event: event["when"])
-    return {
-        "kind": kind,
-        "count": len(events),
-        "trials": sorted({event["trial"] for event in events}),
-        "last_error": last["error"],
-        "last_trial": last["trial"],
-        "last_when": iso(last["when"]),
-    }
+def _failures_of_kind(failures: Sequence[_Failure]) -> FailureStatus:
+    last = max(failures, key=lambda failure: failure.when)
+    return FailureStatus(
+        kind=last.kind,
+        count=len(failures),
+        trials=tuple(sorted({failure.trial for failure in failures})),
+        last_error=last.error,
+        last_trial=last.trial,
+        last_when=iso(last.when),
+    )
 
 
 def _last_event(trials: Iterable[FrozenTrial]) -> str | None:

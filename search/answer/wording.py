@@ -8,9 +8,10 @@ from maskcls.config import canonical_or_same
 from maskcls.scoring.intervals import Estimate
 from maskcls.system.errors import some
 from search.answer.answer import Answer, Comparison, Confirmation, FactorAnswer, Finalist, Level, Winner
+from search.answer.format import SAME, capital, difference_words, power_words, signed_spread, trials_named
 from search.study.record import Stored
 
-OPEN, SAME = "no answer yet", "not distinguishable"
+OPEN = "no answer yet"
 
 
 def put_in_words(answer: Answer, stored: Stored) -> Answer:
@@ -29,16 +30,6 @@ def put_in_words(answer: Answer, stored: Stored) -> Answer:
     return replace(answer, verdict=verdict, sentences=sentences, caveats=tuple(_caveats(answer, stored)))
 
 
-def span(estimate: Estimate) -> str:
-    """``95 % interval -0.060 to +0.016`` of a difference of two scores, which none can be further apart than 1."""
-    return f"95 % interval {max(-1.0, estimate.low):+.3f} to {min(1.0, estimate.high):+.3f}"
-
-
-def difference(estimate: Estimate) -> str:
-    """``-0.022 (95 % interval -0.060 to +0.016)``."""
-    return f"{estimate.value:+.3f} ({span(estimate)})"
-
-
 def decisive(comparison: Comparison) -> Estimate:
     """What the verdict goes by: the recipes' interval where anything is known of seeds, else that of the models."""
     return comparison.estimate if comparison.with_seeds is None else comparison.with_seeds
@@ -46,9 +37,9 @@ def decisive(comparison: Comparison) -> Estimate:
 
 def verdict_of(comparison: Comparison) -> str:
     """About the recipes where anything is known of seeds, else about the models at hand, and it says so."""
-    found = decisive(comparison).verdict
+    verdict = decisive(comparison).verdict
     speaks_of_models = comparison.about == "models" and comparison.with_seeds is None
-    return f"{found} (these two trained models)" if speaks_of_models and found != SAME else found
+    return f"{verdict} (these two trained models)" if speaks_of_models and verdict != SAME else verdict
 
 
 def headline(factor: FactorAnswer) -> Level | None:
@@ -63,9 +54,9 @@ def _of_one_factor(factor: FactorAnswer, people: int) -> tuple[str, tuple[str, .
         return OPEN, _why_open(factor)
     verdict, compared = verdict_of(level.against), level.against
     first = (
-        f"{_capital(verdict)}: {level.text} at its best scores {level.score.value:.3f} and {reference.text} at its best"
-        f" {reference.score.value:.3f}, a difference of {difference(decisive(compared))} on {people} validation people"
-        f"{_also(_levels_told(factor, level))}."
+        f"{capital(verdict)}: {level.text} at its best scores {level.score.value:.3f} and {reference.text} at its best"
+        f" {reference.score.value:.3f}, a difference of {difference_words(decisive(compared))} on {people} validation"
+        f" people{_also(_other_levels(factor, level))}."
     )
     return verdict, (first, _what_it_is_about(compared))
 
@@ -84,44 +75,45 @@ def _why_open(factor: FactorAnswer) -> tuple[str, str]:
 
 def _left_out_words(levels: Iterable[Level]) -> list[str]:
     """``drop_rate = 0.5 (its best: trial 6)``, of levels whose best setting has no predictions."""
-    return [
-        f"{level.text} (its best: trial{'s' if len(level.left_out) > 1 else ''} {some(level.left_out)})"
-        for level in levels
-        if level.left_out
-    ]
+    return [f"{level.text} (its best: {trials_named(level.left_out)})" for level in levels if level.left_out]
 
 
-def _levels_told(factor: FactorAnswer, shown: Level) -> list[tuple[str, str]]:
-    """(level, verdict) of every other level that differs from the reference."""
+def _other_levels(factor: FactorAnswer, shown: Level) -> list[tuple[str, str]]:
+    """(level, verdict) of every level that differs from the reference, but for the one that is shown."""
     others = [
-        (one.text, verdict_of(one.against)) for one in factor.levels if one.against is not None and one is not shown
+        (level.text, verdict_of(level.against))
+        for level in factor.levels
+        if level.against is not None and level is not shown
     ]
     return [(text, verdict) for text, verdict in others if verdict != SAME]
 
 
-def _others_told(confirmation: Confirmation, shown: Finalist) -> list[tuple[str, str]]:
+def _other_finalists(confirmation: Confirmation, shown: Finalist) -> list[tuple[str, str]]:
     """The same of a confirmation's finalists."""
-    pairs = [(one, one.against_reference) for one in confirmation.finalists if one is not shown]
-    return [(one.name, found.verdict) for one, found in pairs if found is not None and found.verdict != SAME]
+    return [
+        (finalist.name, found.verdict)
+        for finalist in confirmation.finalists
+        if finalist is not shown and (found := finalist.against_reference) is not None and found.verdict != SAME
+    ]
 
 
-def _also(told: list[tuple[str, str]]) -> str:
-    return "".join(f"; {text} is {verdict}" for text, verdict in told)
+def _also(verdicts: list[tuple[str, str]]) -> str:
+    return "".join(f"; {text} is {verdict}" for text, verdict in verdicts)
 
 
 def _what_it_is_about(compared: Comparison) -> str:
     """Models or recipes, and what could have been seen."""
-    could = f"a difference of {decisive(compared).detectable:.3f} would be found four times in five"
+    could = power_words(decisive(compared).minimum_detectable_effect)
     ours, theirs = compared.runs
     if compared.about == "recipes":
         return f"The interval covers people and training seeds both ({ours} and {theirs} runs); {could}."
     runs = "one run each" if max(compared.runs) == 1 else f"{ours} and {theirs} runs"
     if compared.with_seeds is None:
-        return f"That is of these two trained models, {runs}; of the recipes it says nothing. {_capital(could)}."
+        return f"That is of these two trained models, {runs}; of the recipes it says nothing. {capital(could)}."
     models, these = compared.estimate, "these two" if max(compared.runs) == 1 else "these"
     return (
         f"The interval covers people and training seeds, whose spread the study's repeated runs show ({runs} here);"
-        f" of {these} trained models alone it is {models.low:+.3f} to {models.high:+.3f}. {_capital(could)}."
+        f" of {these} trained models alone it is {signed_spread(models, 3, 'none')}. {capital(could)}."
     )
 
 
@@ -135,13 +127,13 @@ def _of_many(answer: Answer) -> tuple[str, tuple[str, ...]]:
         if against is not None:
             groups.setdefault(verdict_of(against), []).append(f"{level.text} ({against.estimate.value:+.3f})")
     first = "; ".join(f"{verdict}: {', '.join(names)}" for verdict, names in groups.items())
-    widest = max(decisive(against).detectable for _, against in compared if against is not None)
+    largest = max(decisive(against).minimum_detectable_effect for _, against in compared if against is not None)
     second = (
-        f"Each is compared with the baseline's level, both at their best, on {answer.people} validation people; a"
-        f" difference of {widest:.3f} would be found four times in five."
+        f"Each is compared with the baseline's level, both at their best, on {answer.people} validation people;"
+        f" {power_words(largest)}."
     )
     verdict = next(iter(groups)) if len(groups) == 1 else "it depends"
-    return verdict, (f"{_capital(first)}.", second)
+    return verdict, (f"{capital(first)}.", second)
 
 
 def _best_found(answer: Answer) -> tuple[str, tuple[str, ...]]:
@@ -154,7 +146,7 @@ def _best_found(answer: Answer) -> tuple[str, tuple[str, ...]]:
     if winner.against_baseline is None:
         return "best found", (first, "It is the baseline's own setting.")
     against = winner.against_baseline
-    second = f"Against the baseline it is {verdict_of(against)}: {difference(decisive(against))}."
+    second = f"Against the baseline it is {verdict_of(against)}: {difference_words(decisive(against))}."
     return "best found", (first, second)
 
 
@@ -168,13 +160,11 @@ def left_out_sentences(answer: Answer) -> Iterator[str]:
     """Which complete trials nothing rests on, and why."""
     missing = [number for number in answer.left_out if number not in answer.foreign]
     if missing:
-        trials = "trial" if len(missing) == 1 else "trials"
-        yield f"Left out, as their stored predictions are missing or broken: {trials} {some(missing)}."
+        yield f"Left out, as their stored predictions are missing or broken: {trials_named(missing)}."
     if answer.foreign:
-        trials = "trial" if len(answer.foreign) == 1 else "trials"
         yield (
             "Left out, as their stored predictions are not those that they were judged by (they score something else):"
-            f" {trials} {some(answer.foreign)}."
+            f" {trials_named(answer.foreign)}."
         )
 
 
@@ -191,19 +181,19 @@ def confirmed_sentences(confirmation: Confirmation) -> tuple[str, ...]:
         return _unconfirmed(confirmation), "It answers nothing; more repeats do not change that."
     ours, theirs, found = pair
     first = (
-        f"{_capital(found.verdict)}: over {confirmation.repeats} fresh trainings each, {ours.name} scores"
-        f" {_mean(ours):.3f} and {_called(theirs)} {_mean(theirs):.3f}, a difference of {difference(found)}"
-        f"{_also(_others_told(confirmation, ours))}."
+        f"{capital(found.verdict)}: over {confirmation.repeats} fresh trainings each, {ours.name} scores"
+        f" {_mean(ours):.3f} and {_called(theirs)} {_mean(theirs):.3f}, a difference of {difference_words(found)}"
+        f"{_also(_other_finalists(confirmation, ours))}."
     )
     second = (
         f"The interval covers people and training seeds: {confirmation.judges} people judged, none of whom had chosen a"
-        f" finalist; a difference of {found.detectable:.3f} would be found four times in five."
+        f" finalist; {power_words(found.minimum_detectable_effect)}."
     )
     return first, second
 
 
 def _unconfirmed(confirmation: Confirmation) -> str:
-    diverged = [_called(one) for one in confirmation.finalists if one.diverged]
+    diverged = [_called(finalist) for finalist in confirmation.finalists if finalist.diverged]
     if diverged:
         return f"No verdict: the confirmation has nothing to compare, since trainings of {some(diverged)} diverged."
     return "No verdict: the confirmation's finalists are of one level, so no two levels are compared."
@@ -242,7 +232,7 @@ def _caveats(answer: Answer, stored: Stored) -> Iterator[str]:
     if stored.study.synthetic:
         yield "The photos are synthetic: nothing here says anything about faces."
     compared = [level.against for factor in answer.factors for level in factor.levels if level.against is not None]
-    if answer.confirmation is None and any(found.about == "models" for found in compared):
+    if answer.confirmation is None and any(comparison.about == "models" for comparison in compared):
         yield (
             "Where a side has run once, it is a trained model; what its recipe gives with other seeds is borrowed from"
             " the study's repeated runs, or not known. search.confirm trains the recipes again."
@@ -266,8 +256,8 @@ def _caveats(answer: Answer, stored: Stored) -> Iterator[str]:
         yield f"Not compared, since the predictions of their best are left out: {some(unread)}."
     if answer.winner is not None and answer.confirmation is None:
         yield (
-            "A trial's score is that of its best evaluation, chosen by the people who judge it; that flatters all"
-            " trials about alike."
+            "A trial's score is that of its best evaluation, chosen by the people who judge it; all are optimistic by"
+            " about as much."
         )
     if answer.noise is None and answer.winner is not None:
         yield "No setting has run twice yet, so nothing is known of the spread from training seed to training seed."
@@ -286,7 +276,3 @@ def _has_gone_on(answer: Answer, confirmation: Confirmation) -> bool:
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
     """However an earlier version has written a value into the database."""
     return {name: canonical_or_same(name, value) for name, value in values.items()}
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

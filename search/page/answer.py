@@ -9,7 +9,17 @@ from optuna.trial import FrozenTrial
 from maskcls.scoring.intervals import Estimate
 from maskcls.system.errors import count_of
 from search.answer.answer import Answer, Comparison, Confirmation, FactorAnswer, Finalist, Level, Winner
-from search.answer.format import describe_values, listed, number, signed, signed_spread, spread, with_sign
+from search.answer.format import (
+    NONE,
+    as_score,
+    bare,
+    describe_values,
+    difference_cell,
+    listed,
+    score_cell,
+    spread,
+    with_sign,
+)
 from search.answer.wording import chosen_from, verdict_of
 from search.page.blocks import Block, Bullets, Figure, Section, Table, Text
 from search.page.data import Material
@@ -33,7 +43,7 @@ def levels_figure(answer: Answer) -> Figure | None:
     ]
     if not dots:
         return None
-    seen = "; ".join(f"{dot.text} {number(dot.estimate.value)} ({spread(dot.estimate)})" for dot in dots)
+    seen = "; ".join(f"{dot.text} {score_cell(dot.estimate)}" for dot in dots)
     return draw_dots(
         "levels",
         dots,
@@ -45,7 +55,7 @@ def levels_figure(answer: Answer) -> Figure | None:
 
 
 def _shown_verdict(level: Level) -> str:
-    return "" if level.against is None else verdict_of(level.against).partition(" (")[0]
+    return "" if level.against is None else bare(verdict_of(level.against))
 
 
 def levels_section(material: Material) -> Section:
@@ -80,35 +90,31 @@ def _levels_table(factor: FactorAnswer) -> Table:
 
 def _level_row(level: Level, factor: FactorAnswer, index: int) -> tuple[str, ...]:
     values = {name: value for name, value in level.values.items() if name != factor.param}
-    score = "–" if level.score is None else f"{number(level.score.value)} ({spread(level.score)})"
+    score = NONE if level.score is None else score_cell(level.score)
     compared = comparison_cells(level.against)
     if level.left_out:
-        compared = ("–", "–", "… left out", "–")
+        compared = (NONE, NONE, "… left out", NONE)
     if index == factor.reference:
-        compared = ("–", "–", "reference", str(len(level.trials)))
+        compared = (NONE, NONE, "reference", str(len(level.trials)))
     return (level.text, str(level.complete), str(level.pruned), score, *compared, _setting(values, level.trials))
 
 
 def comparison_cells(compared: Comparison | None) -> tuple[str, str, str, str]:
     """Difference of these models, of the recipes, verdict, runs."""
     if compared is None:
-        return ("–", "–", "… no trial yet", "–")
+        return (NONE, NONE, "… no trial yet", NONE)
     if compared.about == "recipes":
-        models, recipes = "–", _difference(compared.estimate)
+        models, recipes = NONE, difference_cell(compared.estimate)
     else:
-        models = _difference(compared.estimate)
-        recipes = "–" if compared.with_seeds is None else _difference(compared.with_seeds)
+        models = difference_cell(compared.estimate)
+        recipes = NONE if compared.with_seeds is None else difference_cell(compared.with_seeds)
     ours, theirs = compared.runs
     return (models, recipes, with_sign(verdict_of(compared)), f"{ours}:{theirs}")
 
 
-def _difference(found: Estimate) -> str:
-    return f"{signed(found.value)} ({signed_spread(found)})"
-
-
 def _setting(values: Mapping[str, Any], trials: tuple[int, ...]) -> str:
     if not trials:
-        return "–"
+        return NONE
     which = f"trial {trials[0]}" if len(trials) == 1 else f"trials {listed(trials)}"
     return f"{describe_values(values)} ({which})".strip()
 
@@ -124,7 +130,7 @@ def confirmation_figure(confirmation: Confirmation | None) -> Figure | None:
     if not found:
         return None
     reference = next((one.name for one in finalists if levels and one.level == "reference"), "the baseline")
-    seen = "; ".join(f"{name} {_difference(estimate)}" for name, estimate in found.items())
+    seen = "; ".join(f"{name} {difference_cell(estimate)}" for name, estimate in found.items())
     alt = f"Difference of macro F1 from {reference}, with its 95 % interval: {seen}."
     caption = (
         f"Confirmed: less {reference}, trained again and judged by people who chose none of them, with 95 % intervals"
@@ -159,10 +165,10 @@ def confirmation_section(material: Material) -> Section | None:
 
 def _finalist_row(finalist: Finalist, is_baseline: bool) -> tuple[str, ...]:
     scores = finalist.scores
-    mean = f"{number(fmean(scores))} ({number(min(scores))} to {number(max(scores))})" if scores else "–"
+    mean = f"{as_score(fmean(scores))} ({as_score(min(scores))} to {as_score(max(scores))})" if scores else NONE
     against = _compared(finalist.against, is_baseline)
     if finalist.diverged:
-        against = ("–", f"diverged in repeat {listed(finalist.diverged)}")
+        against = (NONE, f"diverged in repeat {listed(finalist.diverged)}")
     levels = _compared(finalist.against_reference, finalist.level == "reference")
     return (finalist.name, mean, *against, *levels, describe_values(finalist.values))
 
@@ -170,8 +176,8 @@ def _finalist_row(finalist: Finalist, is_baseline: bool) -> tuple[str, ...]:
 def _compared(found: Estimate | None, is_reference: bool) -> tuple[str, str]:
     """Difference and verdict."""
     if found is None:
-        return ("–", "reference" if is_reference else "–")
-    return (_difference(found), with_sign(found.verdict))
+        return (NONE, "reference" if is_reference else NONE)
+    return (difference_cell(found), with_sign(found.verdict))
 
 
 BEST_TITLES = ("", "trial", "macro F1", "95 % interval", "mask", "gender", "age", "accuracy", "loss", "setting")
@@ -194,12 +200,12 @@ def _chosen(answer: Answer, winner: Winner) -> str:
     """From how many, and what that does to its score."""
     if winner.candidates == 1:
         return (
-            f"Trial {winner.trial} is the only complete one with predictions. It scores {number(winner.score.value)}."
+            f"Trial {winner.trial} is the only complete one with predictions. It scores {as_score(winner.score.value)}."
         )
     return (
         f"Trial {winner.trial} is the best of {chosen_from(answer, winner)}. It scores"
-        f" {number(winner.score.value)} on the people who chose it; on people who did not,"
-        f" {number(winner.corrected)} is to be expected."
+        f" {as_score(winner.score.value)} on the people who chose it; on people who did not,"
+        f" {as_score(winner.corrected)} is to be expected."
     )
 
 
@@ -223,7 +229,7 @@ def _mean_of(name: str, runs: int) -> str:
 
 def _trial_row(role: str, trial: FrozenTrial, material: Material) -> tuple[str, ...]:
     keys = ("f1_mask", "f1_gender", "f1_age", "accuracy", "loss")
-    scores = (number(trial.user_attrs.get(key)) for key in keys)
+    scores = (as_score(trial.user_attrs.get(key)) for key in keys)
     found = material.interval(trial)
-    shown = "–" if found is None else spread(found)
-    return (role, str(trial.number), number(trial.value), shown, *scores, describe_values(material.values(trial)))
+    shown = NONE if found is None else spread(found)
+    return (role, str(trial.number), as_score(trial.value), shown, *scores, describe_values(material.values(trial)))

@@ -12,7 +12,7 @@ from maskcls.scoring.counts import f1_of, macro_f1
 from maskcls.scoring.intervals import Estimate, compare
 from maskcls.scoring.metrics import f1_per_class, merge_confusion
 from maskcls.system.errors import count_of
-from search.answer.format import number, signed, signed_spread, with_sign
+from search.answer.format import as_score, capital, signed, signed_spread, verdict_on, with_sign
 from search.page.blocks import Block, Figure, Figures, Section, Table, Text
 from search.page.data import Material, TrialPredictions
 from search.page.figures import Dot, draw_dots, draw_matrix
@@ -33,7 +33,7 @@ class Change:
     @property
     def verdict(self) -> str:
         """Nothing is beyond noise where nothing tells of the noise: one person alone, or all alike."""
-        return self.estimate.verdict if self.estimate.error else "not distinguishable"
+        return verdict_on(self.estimate)
 
 
 def class_changes(material: Material) -> list[Change]:
@@ -80,7 +80,7 @@ def classes_section(material: Material) -> Section:
     people = count_of(len(material.resamples.person_P), "person", "people")
     intro = (
         f"From {before.name} to {after.name}, on the same {people}. The intervals are over people and so wide that all"
-        f" {len(changes)} hold at once.{_flattered(material)}"
+        f" {len(changes)} hold at once.{_optimism(material)}"
     )
     chance = material.same_setting
     blocks: list[Block] = [Text(intro), Text(chance or _beyond_noise(changes)), _figure(changes, bool(chance))]
@@ -91,23 +91,23 @@ def classes_section(material: Material) -> Section:
     return Section(title, tuple(blocks))
 
 
-def _flattered(material: Material) -> str:
-    """By how much the choice flatters the best trial."""
+def _optimism(material: Material) -> str:
+    """By how much the choice makes the best trial's score optimistic."""
     winner = material.answer.winner
     if winner is None or winner.candidates < 2:
         return ""
     return (
-        f" Trial {winner.trial} was chosen by these people: its macro F1 is {number(winner.score.value)} on them and"
-        f" {number(winner.corrected)} corrected for the choice."
+        f" Trial {winner.trial} was chosen by these people: its macro F1 is {as_score(winner.score.value)} on them and"
+        f" {as_score(winner.corrected)} corrected for the choice."
     )
 
 
 def _beyond_noise(changes: list[Change]) -> str:
     """The list that a reader wants first."""
     said = []
-    for verdict in ("better", "worse"):
-        names = [f"{c.name} ({signed(c.estimate.value)})" for c in changes if c.verdict == verdict]
-        said.append(f"{verdict.capitalize()} beyond noise: {'; '.join(names) or 'none'}.")
+    for word in ("better", "worse"):
+        names = [f"{c.name} ({signed(c.estimate.value)})" for c in changes if c.verdict == word]
+        said.append(f"{word.capitalize()} beyond noise: {'; '.join(names) or 'none'}.")
     return " ".join(said)
 
 
@@ -126,8 +126,8 @@ def _table(what: str, changes: list[Change], is_chance: bool) -> Table:
         (
             change.name,
             f"{change.photos:,}",
-            number(change.before),
-            number(change.after),
+            as_score(change.before),
+            as_score(change.after),
             signed(change.estimate.value),
             signed_spread(change.estimate),
             with_sign(change.verdict),
@@ -162,15 +162,11 @@ def _mistakes(side: TrialPredictions) -> np.ndarray:
 def _with_diagonal(side: TrialPredictions, place: str) -> Figure:
     share_KK = side.confusion_KK / np.maximum(side.confusion_KK.sum(1, keepdims=True), 1)
     text_KK = np.round(100 * share_KK).astype(int)
-    title = f"{_capital(side.name)}: percent of each true class"
+    title = f"{capital(side.name)}: percent of each true class"
     return draw_matrix(f"confusion-{place}", share_KK, text_KK, side.task, title, 1.0, is_mistakes=False)
 
 
 def _without_diagonal(side: TrialPredictions, place: str, most: int) -> Figure:
     mistakes_KK = _mistakes(side)
-    title = f"{_capital(side.name)}: mistakes only, in photos"
+    title = f"{capital(side.name)}: mistakes only, in photos"
     return draw_matrix(f"mistakes-{place}", mistakes_KK, mistakes_KK, side.task, title, max(1, most), is_mistakes=True)
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

@@ -11,7 +11,7 @@ from maskcls.scoring.confusions import FEWEST_PEOPLE, Rate, Slip, count_slip, di
 from maskcls.scoring.predictions import Predictions
 from maskcls.scoring.resampling import Resamples
 from maskcls.system.errors import count_of
-from search.answer.format import clipped, percent
+from search.answer.format import clipped, has_interval, percent
 from search.page.blocks import Facts, Section, Table, Text
 from search.page.data import Material
 
@@ -52,7 +52,7 @@ class Reader:
             return "Too few people to tell the two apart."
         counts = count_slip(ours, self.predictions), count_slip(theirs, other)
         found = clipped(difference(*counts, self.resamples, COMPARISONS), -1.0)
-        if found.error == 0:
+        if not has_interval(found):
             return "The two are not distinguishable."
         span = f"{points(found.value)} points, interval {points(found.low)} to {points(found.high)}"
         verdict = "A difference beyond noise" if is_real(found, *rates) else "Not distinguishable"

@@ -13,7 +13,7 @@ from maskcls.scoring.intervals import Estimate
 from maskcls.system.console import say
 from maskcls.system.errors import UserError
 from search.answer.answer import Answer, Confirmation
-from search.answer.format import number, signed, signed_spread, spread
+from search.answer.format import difference_cell, score_cell, verdict_on
 from search.answer.notes import show_study
 from search.database.connect import default_url, load_study, open_storage
 from search.database.errors import DatabaseError
@@ -46,9 +46,7 @@ def _levels(answer: Answer) -> go.Figure | None:
     if not levels:
         return None
     found = [level.score for level in levels if level.score is not None]
-    texts = [
-        f"{level.text}: {number(score.value)} ({spread(score)})" for level, score in zip(levels, found, strict=True)
-    ]
+    texts = [f"{level.text}: {score_cell(score)}" for level, score in zip(levels, found, strict=True)]
     figure = go.Figure(
         _dots([level.text for level in levels], found, texts, [BLUE] * len(levels), ["circle"] * len(levels))
     )
@@ -69,9 +67,9 @@ def _classes(material: Material) -> go.Figure | None:
 
 
 def _differences(found: Mapping[str, Estimate], title: str, axis: str) -> go.Figure:
-    texts = [f"{name}: {signed(one.value)} ({signed_spread(one)})" for name, one in found.items()]
-    colours = [COLOURS.get(one.verdict, GREY) for one in found.values()]
-    symbols = [SYMBOLS.get(one.verdict, "circle") for one in found.values()]
+    texts = [f"{name}: {difference_cell(one)}" for name, one in found.items()]
+    colours = [COLOURS.get(verdict_on(one), GREY) for one in found.values()]
+    symbols = [SYMBOLS.get(verdict_on(one), "circle") for one in found.values()]
     figure = go.Figure(_dots(list(found), list(found.values()), texts, colours, symbols))
     figure.add_vline(x=0, line_color="#333333", line_width=1)
     return _laid_out(figure, title, axis)

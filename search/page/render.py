@@ -9,11 +9,11 @@ import jinja2
 from markupsafe import Markup
 
 from maskcls.system.outputs import write_output_text
-from search.answer.format import with_sign
+from search.answer.format import SAME, bare, with_sign
 from search.answer.markup import fenced, finalize, markdown
 from search.page.blocks import Block, Bullets, Code, Facts, Figure, Figures, Gallery, Report, Section, Table, Text
 
-TONES = {"better": "good", "worse": "bad", "not distinguishable": "same"}
+TONES = {"better": "good", "worse": "bad", SAME: "same"}
 
 
 def write_report(report: Report, folder: Path) -> tuple[Path, Path]:
@@ -35,7 +35,7 @@ def to_html(report: Report) -> str:
     )
     environment.filters |= {"typeset": typeset, "cell": _cell, "inline": _inline, "jpeg": _data_url}
     environment.globals["kind"] = lambda block: type(block).__name__
-    tone = TONES.get(report.verdict.partition(" (")[0], "open")
+    tone = TONES.get(bare(report.verdict), "open")
     return environment.from_string(template).render(report=report, badge=with_sign(report.verdict), tone=tone)
 
 

@@ -10,7 +10,7 @@ from maskcls.scoring.counts import Counts, macro_f1
 from maskcls.scoring.intervals import Estimate, compare
 from maskcls.scoring.reweighting import KEYS, NAMES, effective_people, groups_of, parse_prior, targets
 from maskcls.system.errors import UserError
-from search.answer.format import describe_values, number, percent, signed, signed_spread, spread
+from search.answer.format import SAME, as_score, describe_values, difference_cell, percent, spread, verdict_on
 from search.page.blocks import Block, Section, Table, Text
 from search.page.data import Material
 from search.policy.history import best_trials
@@ -114,11 +114,11 @@ def _ranking(rows: Sequence[Row], material: Material) -> str:
     )
     assert material.resamples is not None
     found = compare(first.counts, second.counts, material.resamples, weight_P=material.weight_P)
-    verdict = "not distinguishable" if found.verdict == "not distinguishable" else "beyond noise"
+    noise = SAME if verdict_on(found) == SAME else "beyond noise"
     ranks = f"the rank of {len(moved)} of {len(rows)} changes" if moved else "no rank changes"
     return (
-        f"{start}; {ranks}. Its lead on {second.name} under the prior is {signed(found.value)}"
-        f" ({signed_spread(found)}), {verdict}, for these trained models."
+        f"{start}; {ranks}. Its lead on {second.name} under the prior is"
+        f" {difference_cell(found)}, {noise}, for these trained models."
     )
 
 
@@ -128,6 +128,6 @@ def _table(what: str, shown: Sequence[Row], rows: Sequence[Row]) -> Table:
     for row in sorted(shown, key=lambda row: -row.weighted.value):
         ranks = _rank(row, rows, False), _rank(row, rows, True)
         moved = "" if ranks[0] == ranks[1] else (" ▲" if ranks[1] < ranks[0] else " ▼")
-        values = (number(row.plain), str(ranks[0]), number(row.weighted.value), spread(row.weighted))
+        values = (as_score(row.plain), str(ranks[0]), as_score(row.weighted.value), spread(row.weighted))
         cells.append((row.name, *values, f"{ranks[1]}{moved}", row.setting))
     return Table(titles, tuple(cells), titles[1:6])

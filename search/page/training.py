@@ -8,7 +8,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from maskcls.system.errors import UserError, count_of, one_line
-from search.answer.format import describe_values, duration, listed, number, percent
+from search.answer.format import as_score, describe_values, duration, listed, percent
 from search.page.blocks import Block, Section, Table, Text
 from search.page.data import Material
 from search.page.figures import Curve, draw_bars, draw_curves
@@ -106,8 +106,10 @@ def noise_section(material: Material) -> Section:
     for runs in runs_by_setting(material.trials).values():
         if len(runs) > 1:
             values = values_of_runs(runs)
-            every = ", ".join(f"{number(value)} (trial {run.number})" for run, value in zip(runs, values, strict=True))
-            mean = number(sum(values) / len(values))
+            every = ", ".join(
+                f"{as_score(value)} (trial {run.number})" for run, value in zip(runs, values, strict=True)
+            )
+            mean = as_score(sum(values) / len(values))
             rows.append((describe_values(material.values(runs[0])), str(len(runs)), mean, every))
     text = (
         f"Macro F1 differs by {known.describe()}. So much lies between two trainings of one and the same recipe; a"

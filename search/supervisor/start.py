@@ -18,7 +18,7 @@ from search.supervisor.launch import Launch
 from search.supervisor.supervisor import Supervisor
 from search.system.shell import quoted
 from search.system.storage_url import check_url
-from search.terminal.summary import summarise
+from search.terminal.summary import show_search_summary
 
 
 def run_study(request: StudyRequest, launch: Launch, limits: StoppingCriteria, keep: int, cold: bool) -> int:
@@ -75,5 +75,5 @@ def _is_done(name: str, wanted: Stored, launch: Launch, n_trials: int) -> bool:
         storage.engine.dispose()
         return False
     say(f"Study {name} has its {n_trials} trials already.")
-    summarise(study, stored, launch.runs, launch.storage)
+    show_search_summary(study, stored, launch.runs, launch.storage)
     return True

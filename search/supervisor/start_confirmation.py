@@ -15,7 +15,7 @@ from search.study.versions import changes_since_birth, show_changes
 from search.supervisor.launch import Launch
 from search.supervisor.pool import WorkerPool
 from search.supervisor.supervisor import Supervisor
-from search.terminal.confirmation import show_plan, show_work, summarise
+from search.terminal.confirmation import show_confirmation_plan, show_confirmation_summary, show_confirmation_work
 from search.worker.create_confirmation import check_rounds, document, find, store
 
 
@@ -34,7 +34,7 @@ def confirm_study(name: str, top: int, repeats: int, data: str | None, weights: 
     n_trials = len(Plan.of_document(wanted).finalists) * repeats
     if existing is not None and count_finished(existing.get_trials(deepcopy=False)) >= n_trials:
         say(f"Study {existing.study_name} has its {n_trials} trainings already.")
-        summarise(existing, wanted, launch.runs, launch.storage)
+        show_confirmation_summary(existing, wanted, launch.runs, launch.storage)
         return 0
     # auto may find today what it did not find then
     had = "scratch" if stored.weights["source"] == "scratch" else stored.weights_option
@@ -56,11 +56,11 @@ def _train(pool: WorkerPool, wanted: Stored, repeats: int, launch: Launch) -> in
     wanted = replace(wanted, confirmation=read_stored(study).confirmation)
     plan = Plan.of_document(wanted)
     n_trials = len(plan.finalists) * repeats
-    show_plan(plan, wanted, table, rounds)
+    show_confirmation_plan(plan, wanted, table, rounds)
     searched = load_study(storage, plan.of)
     show_changes(changes_since_birth(searched))
     finished = count_finished(study.get_trials(deepcopy=False))
-    show_work(plan, wanted, n_trials, len(pool.slots), finished, searched.get_trials(deepcopy=False))
+    show_confirmation_work(plan, wanted, n_trials, len(pool.slots), finished, searched.get_trials(deepcopy=False))
     limits = StoppingCriteria(n_trials)
     order = launch.make_order(pool.slots, study.study_name, wanted, limits, plan=False, cold=True)
-    return Supervisor(pool, order, launch.timeout, launch.storage, summary=summarise).run()
+    return Supervisor(pool, order, launch.timeout, launch.storage, summary=show_confirmation_summary).run()

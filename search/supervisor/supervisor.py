@@ -29,7 +29,7 @@ from search.supervisor.shutdown import STOP_SIGNALS, Stopping
 from search.system.processes import is_gone
 from search.system.signals import handled
 from search.terminal.progress import LiveWatcher, PlainWatcher, Progress, is_terminal
-from search.terminal.summary import summarise
+from search.terminal.summary import show_search_summary
 from search.worker.messages import GAVE_UP, GO, REFUSED, STOPPED, WorkOrder
 
 OWN_FAULT = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
@@ -64,7 +64,7 @@ class Supervisor:
     """Seconds from the plan on."""
     storage_url: str | None
     """As given, for what the summary tells to type."""
-    summary: Summary = summarise
+    summary: Summary = show_search_summary
     """Prints what the study came to, at the end."""
     study: optuna.Study | None = None
     """Once it is planned."""

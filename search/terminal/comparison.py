@@ -9,31 +9,37 @@ from maskcls.scoring.predictions import Predictions
 from maskcls.scoring.resampling import Resamples, resample
 from maskcls.system.console import say
 from maskcls.system.errors import UserError
-from search.answer import wording
+from search.answer.format import (
+    SAME,
+    as_score,
+    capital,
+    difference_words,
+    has_interval,
+    power_words,
+    score_words,
+    verdict_on,
+)
 from search.answer.models import ComparedModel, check_comparable, digest, same_people
-from search.answer.wording import SAME
 from search.system.shell import quoted
-
-NO_ERROR = 1e-12
-"""A standard error below it is none: nobody differs from anybody, and there is no interval."""
 
 
 def show_comparison(ours: ComparedModel, theirs: ComparedModel, prior: str | None) -> None:
-    """Print it. Raises UserError when the two cannot be compared."""
+    """Scores, difference, verdict, and where it comes from. Raises UserError when the two cannot be compared.
+
+    ``prior``: shares of the people as --prior has them, for one more difference at the end.
+    """
     check_comparable(ours, theirs)
     weight_P = None if prior is None else _weights(ours, prior)
     resamples = resample(ours.counts())
-    for letter, side in (("A", ours), ("B", theirs)):
-        score = interval(side.counts(), resamples)
-        span = "-" if score.error < NO_ERROR else f"95 % interval {score.low:.3f} to {score.high:.3f}"
-        say(f"{letter}  macro F1 {score.value:.4f}  ({span})  {side.name}")
+    for letter, model in (("A", ours), ("B", theirs)):
+        say(f"{letter}  macro F1 {score_words(interval(model.counts(), resamples))}  {model.name}")
     found = compare((ours.counts(),), (theirs.counts(),), resamples)
     people, photos = len(resamples.person_P), len(ours.predictions.label_N)
     say()
-    say(f"A - B  {describe_difference(found)}, {people} people, {photos} photos")
-    say(f"{_sentence(found)} These two trained models; the same {people} people judged both.")
-    if found.error >= NO_ERROR:
-        say(f"This many people would show a difference of {found.detectable:.3f} four times in five.")
+    say(f"A - B  {difference_words(found)}, {people} people, {photos} photos")
+    say(f"{_verdict_sentence(found)} These two trained models; the same {people} people judged both.")
+    if has_interval(found):
+        say(f"{capital(power_words(found.minimum_detectable_effect))}.")
     _show_recipes(ours, theirs, resamples, found)
     _show_parts(ours, theirs, resamples)
     _show_classes(ours, theirs, resamples)
@@ -41,23 +47,13 @@ def show_comparison(ours: ComparedModel, theirs: ComparedModel, prior: str | Non
         _show_prior(ours, theirs, resamples, prior, weight_P)
 
 
-def describe_difference(found: Estimate) -> str:
-    """With its interval, where there is one."""
-    return f"{found.value:+.3f} (-)" if found.error < NO_ERROR else wording.difference(found)
-
-
-def verdict(found: Estimate) -> str:
-    """Of a difference; without an interval nothing can be told."""
-    return SAME if found.error < NO_ERROR else found.verdict
-
-
-def _sentence(found: Estimate) -> str:
-    return "A and B are not distinguishable." if verdict(found) == SAME else f"A is {verdict(found)} than B."
+def _verdict_sentence(found: Estimate) -> str:
+    return f"A and B are {SAME}." if verdict_on(found) == SAME else f"A is {verdict_on(found)} than B."
 
 
 def _show_recipes(ours: ComparedModel, theirs: ComparedModel, resamples: Resamples, models: Estimate) -> None:
     """Where the studies repeated a setting: the recipes, mean against mean. ``models``: what was said of the two."""
-    unfinished = [f"{letter} {side.unfinished}" for letter, side in (("A", ours), ("B", theirs)) if side.unfinished]
+    unfinished = [f"{letter} {model.unfinished}" for letter, model in (("A", ours), ("B", theirs)) if model.unfinished]
     confirms = ours.confirms or theirs.confirms
     if unfinished:
         say(f"{' and '.join(unfinished)}; of the recipes that says nothing.")
@@ -70,29 +66,30 @@ def _show_recipes(ours: ComparedModel, theirs: ComparedModel, resamples: Resampl
         return
     every = {**ours.runs, **theirs.runs}
     judged = {key: runs for key, runs in every.items() if same_people(runs, resamples)}
-    sides = [judged.pop(side.setting, (side.predictions,)) for side in (ours, theirs)]
+    sides = [judged.pop(model.setting, (model.predictions,)) for model in (ours, theirs)]
     if ours.setting == theirs.setting or not set(map(digest, sides[0])).isdisjoint(map(digest, sides[1])):
         say("Both are runs of one recipe: what lies between them is chance.")
         return
-    mine, other, *others = _each_once([*sides, *judged.values()], ours)
-    if max(map(len, [mine, other, *others])) < 2:
+    our_runs, their_runs, *others = _each_once([*sides, *judged.values()], ours)
+    if max(map(len, [our_runs, their_runs, *others])) < 2:
         say("Of the recipes, trained with other seeds, nothing is known: no setting has run twice (search.confirm).")
         return
-    found = compare_recipes(mine, other, resamples, others=[runs for runs in others if len(runs) > 1])
-    source = "" if min(len(mine), len(other)) > 1 else "; the spread between seeds from the study's repeated runs"
-    runs = f"{len(mine)} and {len(other)} runs{source}"
-    chance = verdict(found) == SAME != verdict(models)
+    found = compare_recipes(our_runs, their_runs, resamples, others=[runs for runs in others if len(runs) > 1])
+    runs = f"{len(our_runs)} and {len(their_runs)} runs"
+    if min(len(our_runs), len(their_runs)) == 1:
+        runs += "; the spread between seeds from the study's repeated runs"
+    chance = verdict_on(found) == SAME != verdict_on(models)
     why = " Other seeds alone could make such a difference between two trained models." if chance else ""
-    say(f"The recipes: {describe_difference(found)}: {verdict(found)} ({runs}).{why}")
+    say(f"The recipes: {difference_words(found)}: {verdict_on(found)} ({runs}).{why}")
 
 
-def _each_once(groups: list[tuple[Predictions, ...]], side: ComparedModel) -> Iterator[list[Counts]]:
+def _each_once(groups: list[tuple[Predictions, ...]], model: ComparedModel) -> Iterator[list[Counts]]:
     """The counts of every run, in the first group that has it: a study and its copy (--from) share theirs."""
     seen: set[str] = set()
     for runs in groups:
         fresh = {mark: run for run in runs if (mark := digest(run)) not in seen}
         seen |= fresh.keys()
-        yield [side.count(run) for run in fresh.values()]
+        yield [model.count_run(run) for run in fresh.values()]
 
 
 def _show_parts(ours: ComparedModel, theirs: ComparedModel, resamples: Resamples) -> None:
@@ -102,22 +99,22 @@ def _show_parts(ours: ComparedModel, theirs: ComparedModel, resamples: Resamples
     say(f"By part; the intervals are widened, so that all {len(PARTS)} hold at once in 95 of 100 studies:")
     for part in PARTS:
         found = compare((ours.counts(part),), (theirs.counts(part),), resamples, comparisons=len(PARTS))
-        say(f"  {part:32s} {describe_difference(found)}  {verdict(found)}")
+        say(f"  {part:32s} {difference_words(found)}  {verdict_on(found)}")
 
 
 def _show_classes(ours: ComparedModel, theirs: ComparedModel, resamples: Resamples) -> None:
     """Those that differ beyond noise, all of them looked at together."""
     names = CLASS_NAMES[ours.task]
-    mine, other = ours.counts(), theirs.counts()
+    our_counts, their_counts = (ours.counts(),), (theirs.counts(),)
     every = [
-        (name, compare((mine,), (other,), resamples, f1_of(number), comparisons=len(names)))
-        for number, name in enumerate(names)
+        (name, compare(our_counts, their_counts, resamples, f1_of(index), comparisons=len(names)))
+        for index, name in enumerate(names)
     ]
     say()
     say(f"By class; the intervals are widened, so that all {len(names)} hold at once in 95 of 100 studies:")
-    beyond = [(name, found) for name, found in every if verdict(found) != SAME]
+    beyond = [(name, found) for name, found in every if verdict_on(found) != SAME]
     for name, found in sorted(beyond, key=lambda row: row[1].value):
-        say(f"  {name:32s} {describe_difference(found)}  {verdict(found)}")
+        say(f"  {name:32s} {difference_words(found)}  {verdict_on(found)}")
     rest = (
         "No class differs"
         if not beyond
@@ -127,7 +124,7 @@ def _show_classes(ours: ComparedModel, theirs: ComparedModel, resamples: Resampl
 
 
 def _weights(ours: ComparedModel, prior: str) -> Floats:
-    """Of the people, by --prior; raises UserError for one that cannot be had."""
+    """Weights of the people, by --prior; raises UserError for one that cannot be had."""
     from maskcls.scoring.reweighting import groups_of, parse_prior, weights_of
 
     shares = parse_prior(prior)
@@ -138,6 +135,7 @@ def _weights(ours: ComparedModel, prior: str) -> Floats:
 
 def _show_prior(ours: ComparedModel, theirs: ComparedModel, resamples: Resamples, prior: str, weight_P: Floats) -> None:
     found = compare((ours.counts(),), (theirs.counts(),), resamples, weight_P=weight_P)
-    scores = [compare((side.counts(),), (), resamples, weight_P=weight_P).value for side in (ours, theirs)]
+    scores = [compare((model.counts(),), (), resamples, weight_P=weight_P).value for model in (ours, theirs)]
     say()
-    say(f"With {prior}: A {scores[0]:.4f}, B {scores[1]:.4f}, A - B {describe_difference(found)}: {verdict(found)}.")
+    difference = f"{difference_words(found)}: {verdict_on(found)}"
+    say(f"With {prior}: A {as_score(scores[0])}, B {as_score(scores[1])}, A - B {difference}.")

@@ -18,14 +18,22 @@ from maskcls.system.provenance import commit, versions
 from search.answer.combinations import (
     Candidate,
     Trios,
-    candidates,
     check_same_photos,
     check_weights,
+    find_candidates,
     find_single,
     find_singles,
 )
-from search.answer.format import describe_values
-from search.answer.wording import difference
+from search.answer.format import (
+    SAME,
+    SYNTHETIC,
+    as_score,
+    capital,
+    describe_values,
+    difference_words,
+    power_words,
+    score_words,
+)
 from search.database.connect import default_url
 from search.study.space import values_of
 from search.system.shell import place_words, quoted
@@ -37,14 +45,15 @@ FEWEST_RESAMPLES = 50
 
 
 @dataclass(frozen=True)
-class Found:
-    """The best of several models."""
+class Best:
+    """The best of several models, or of several trios of models."""
 
     counts: Counts
     selected: Selected
     score: Estimate
     """As measured, by the people who chose it."""
     candidates: int
+    """How many it was chosen from."""
 
 
 @dataclass(frozen=True)
@@ -52,101 +61,102 @@ class Gain:
     """The best trio less the best single model, on the same people."""
 
     measured: Estimate
-    fair: Estimate
+    corrected: Estimate
     """Less what the trio owes to having been chosen among more; the verdict rests on this."""
 
 
 def compose(studies: Mapping[str, str], out: Path, against: str | None, storage: RDBStorage, runs: Path) -> None:
     """Choose, compare, write, say. ``studies``: part -> stored name. Raises UserError before anything is written."""
-    trios = Trios({part: candidates(storage, studies[part], part, runs) for part in PARTS})
-    first = trios.members[PARTS[0]][0]
-    singles = _singles(first, against, storage, runs)
+    trios = Trios({part: find_candidates(storage, studies[part], part, runs) for part in PARTS})
+    like = trios.candidates[PARTS[0]][0]
+    singles = _singles(like, against, storage, runs)
     resamples = resample(trios[0])
     best = _best_of(trios, resamples)
     trio = trios.trio(best.selected.index)
-    for one in trio.values():
-        check_weights(one)
+    for model in trio.values():
+        check_weights(model)
     say(_headline(trios, resamples))
-    if any(one.stored.study.synthetic for one in trio.values()):
-        say("  SYNTHETIC PHOTOS: says nothing about faces.")
-    _show_members(trio, best)
-    single = _best_of([one.counts() for one in singles], resamples) if singles else None
+    if any(model.stored.study.synthetic for model in trio.values()):
+        say(f"  {SYNTHETIC}")
+    _show_trio(trio, best)
+    single = _best_of([model.counts() for model in singles], resamples) if singles else None
     gain = None
     if single is None:
-        _say_there_is_no_single(first, runs, storage.url if storage.url != default_url(runs) else None)
+        _show_no_single(like, runs, storage.url if storage.url != default_url(runs) else None)
     else:
         gain = _gain(best, single, resamples)
         _show_gain(singles[single.selected.index], single, best, gain)
     origin = _origin(trio, best)
     if single is not None and gain is not None:
         origin["single"] = _facts(singles[single.selected.index], "all")
-        origin["gain"] = {"value": gain.fair.value, "low": gain.fair.low, "high": gain.fair.high}
-        origin["gain"]["verdict"] = gain.fair.verdict
-    written, home = save_composed(out, {part: one.folder for part, one in trio.items()}, origin)
+        origin["gain"] = {"value": gain.corrected.value, "low": gain.corrected.low, "high": gain.corrected.high}
+        origin["gain"]["verdict"] = gain.corrected.verdict
+    written, home = save_composed(out, {part: model.folder for part, model in trio.items()}, origin)
     say(f"{written}: the three models lie in {home}; keep both together")
     say(f"Next: python -m maskcls.predict --model {quoted(out)} --images DIR -o submission.csv")
 
 
-def _singles(first: Candidate, against: str | None, storage: RDBStorage, runs: Path) -> list[Candidate]:
+def _singles(like: Candidate, against: str | None, storage: RDBStorage, runs: Path) -> list[Candidate]:
     if against is None:
-        return find_singles(first, optuna.get_all_study_names(storage), storage, runs)
+        return find_singles(like, optuna.get_all_study_names(storage), storage, runs)
     single = find_single(against, storage, runs)
-    check_same_photos(first, single)
+    check_same_photos(like, single)
     return [single]
 
 
-def _best_of(models: Sequence[Counts], resamples: Resamples) -> Found:
+def _best_of(models: Sequence[Counts], resamples: Resamples) -> Best:
     most = max(FEWEST_RESAMPLES, MOST_LOOKS // len(models))
     selected = select(models, resamples, most=min(500, most))
     counts = models[selected.index]
-    return Found(counts, selected, interval(counts, resamples), len(models))
+    return Best(counts, selected, interval(counts, resamples), len(models))
 
 
-def _gain(trio: Found, single: Found, resamples: Resamples) -> Gain:
-    """Both are flattered by having been chosen, the trio usually more: its surplus is taken off the difference."""
+def _gain(trio: Best, single: Best, resamples: Resamples) -> Gain:
+    """Both scores are optimistic, the trio's usually more: its surplus of optimism is taken off the difference."""
     measured = compare((trio.counts,), (single.counts,), resamples)
-    luck = [found.selected.raw - found.selected.corrected for found in (trio, single)]
-    surplus = max(0.0, luck[0] - luck[1])
-    low, value, high = (number - surplus for number in (measured.low, measured.value, measured.high))
+    optimism = [best.selected.raw - best.selected.corrected for best in (trio, single)]
+    surplus = max(0.0, optimism[0] - optimism[1])
+    low, value, high = (score - surplus for score in (measured.low, measured.value, measured.high))
     return Gain(measured, replace(measured, low=low, value=value, high=high))
 
 
 def _headline(trios: Trios, resamples: Resamples) -> str:
     sizes = " x ".join(map(str, trios.shape))
-    split = trios.members[PARTS[0]][0].stored.split
+    split = trios.candidates[PARTS[0]][0].stored.split
     people, photos = len(resamples.person_P), len(trios.label_N)
     return f"The best of {len(trios)} trios ({sizes}), judged by {people} people, {photos} photos (split {split}):"
 
 
-def _show_members(trio: Mapping[str, Candidate], best: Found) -> None:
-    for part, one in trio.items():
-        values = describe_values(values_of(one.stored.study.space, one.trial.params))
-        say(f"  {part:8s}{one.name}: macro F1 of {part} {one.macro_f1(part):.4f}  {values}")
+def _show_trio(trio: Mapping[str, Candidate], best: Best) -> None:
+    for part, model in trio.items():
+        values = describe_values(values_of(model.stored.study.space, model.trial.params))
+        say(f"  {part:8s}{model.name}: macro F1 of {part} {as_score(model.macro_f1(part))}  {values}")
     say(f"  all 18  {_score(best)}")
 
 
-def _score(found: Found) -> str:
-    score = found.score
-    text = f"macro F1 {score.value:.4f} (95 % interval {score.low:.3f} to {score.high:.3f})"
-    if found.candidates == 1:
+def _score(best: Best) -> str:
+    text = f"macro F1 {score_words(best.score)}"
+    if best.candidates == 1:
         return text
-    return f"{text}; {found.selected.corrected:.4f} once corrected for being the best of {found.candidates}"
+    return f"{text}; {as_score(best.selected.corrected)} once corrected for being the best of {best.candidates}"
 
 
-def _show_gain(one: Candidate, single: Found, best: Found, gain: Gain) -> None:
-    verdict = {"better": "the trio is better", "worse": "the trio is worse"}.get(gain.fair.verdict, gain.fair.verdict)
-    say(f"single    {one.name}: {_score(single)}")
-    say(f"gain      {difference(gain.measured)} as measured")
-    say(f"          {difference(gain.fair)} once corrected: {verdict}")
-    say(f"A difference of {gain.fair.detectable:.3f} would be seen four times in five; a smaller one easily is not.")
+def _show_gain(model: Candidate, single: Best, best: Best, gain: Gain) -> None:
+    """``model``: the best single one, whose score is ``single``; ``best``: the best trio."""
+    found = gain.corrected.verdict
+    verdict = found if found == SAME else f"the trio is {found}"
+    say(f"single    {model.name}: {_score(single)}")
+    say(f"gain      {difference_words(gain.measured)} as measured")
+    say(f"          {difference_words(gain.corrected)} once corrected: {verdict}")
+    say(f"{capital(power_words(gain.corrected.minimum_detectable_effect))}; a smaller one easily is not.")
     say(
         "Both are single trained models, not recipes, and the trio was chosen among"
         f" {best.candidates} by the same people who judge it here."
     )
 
 
-def _say_there_is_no_single(first: Candidate, runs: Path, storage_url: str | None) -> None:
-    stored = first.stored
+def _show_no_single(like: Candidate, runs: Path, storage_url: str | None) -> None:
+    stored = like.stored
     data = "" if stored.study.synthetic else f" --data {quoted(stored.data)}"
     data += f" --people {stored.study.fixed['people']}" if stored.study.fixed["people"] else ""
     say(
@@ -155,7 +165,7 @@ def _say_there_is_no_single(first: Candidate, runs: Path, storage_url: str | Non
     )
 
 
-def _origin(trio: Mapping[str, Candidate], best: Found) -> dict[str, Any]:
+def _origin(trio: Mapping[str, Candidate], best: Best) -> dict[str, Any]:
     stored = trio[PARTS[0]].stored
     return {
         "made_by": "search.compose",

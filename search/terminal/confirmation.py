@@ -15,7 +15,7 @@ from maskcls.system.errors import UserError, some
 from search.answer.answer import Confirmation, Finalist
 from search.answer.confirmation import LEAST_REPEATS, outcome_of, store_confirmation
 from search.answer.evidence import answer_of
-from search.answer.format import describe_values, duration
+from search.answer.format import PLAIN_NONE, SYNTHETIC, as_score, describe_values, duration, signed, signed_spread
 from search.answer.notes import show_study
 from search.answer.wording import confirmed_sentences
 from search.policy.confirmation import Plan
@@ -26,32 +26,32 @@ from search.system.shell import place_words, quoted, storage_words
 from search.terminal.tables import show_table
 
 
-def show_plan(plan: Plan, stored: Stored, table: Table, rounds: Sequence[Table]) -> None:
+def show_confirmation_plan(plan: Plan, stored: Stored, table: Table, rounds: Sequence[Table]) -> None:
     """Finalists, judges and data, in a line each."""
     say(f"Confirmation of {plan.of}: {stored.study.question}")
     if stored.study.synthetic:
-        say("  SYNTHETIC PHOTOS: says nothing about faces.")
+        say(f"  {SYNTHETIC}")
     (train, train_photos), (chose, chose_photos) = table.count("train"), table.count("valid")
     say(f"  data      {stored.data}: {train + chose} people, {train_photos + chose_photos} photos")
     for note in () if stored.study.synthetic else table.notes:  # no label of a drawn person is wrong
         say(f"            {note}")
-    sizes = sorted({found.count("valid")[0] for found in rounds})
+    sizes = sorted({round_.count("valid")[0] for round_ in rounds})
     say(
         f"  judges    {' or '.join(map(str, sizes))} people a repeat, of the search's {train} training people;"
         f" the {chose} who chose the finalists only train"
     )
     task = stored.config(dict(stored.study.baseline)).task
-    for number, found in enumerate(rounds, start=1):
-        missing = missing_classes(found.photos, "valid", task)
+    for repeat, round_ in enumerate(rounds, start=1):
+        missing = missing_classes(round_.photos, "valid", task)
         if missing:
-            say(f"            NO JUDGE OF REPEAT {number} SHOWS: {some(missing)}. Their F1 counts 0 there.")
+            say(f"            NO JUDGE OF REPEAT {repeat} SHOWS: {some(missing)}. Their F1 counts 0 there.")
     title = "finalists"
-    for one in plan.finalists:
-        say(f"  {title:9s} {one.name}: {describe_values(values_of(stored.study.space, one.params))}")
+    for finalist in plan.finalists:
+        say(f"  {title:9s} {finalist.name}: {describe_values(values_of(stored.study.space, finalist.params))}")
         title = ""
 
 
-def show_work(
+def show_confirmation_work(
     plan: Plan, stored: Stored, n_trials: int, workers: int, finished: int, search: Sequence[FrozenTrial]
 ) -> None:
     """How much there is to do, and how long that takes, by what the finalists' own trials took."""
@@ -62,9 +62,9 @@ def show_work(
         " pruning, judged at the last evaluation"
     )
     seconds = [
-        fmean(search[number].user_attrs.get("seconds", 0.0) for number in found.trials)
-        for found in plan.finalists
-        if found.trials
+        fmean(search[number].user_attrs.get("seconds", 0.0) for number in finalist.trials)
+        for finalist in plan.finalists
+        if finalist.trials
     ]
     if any(seconds):
         left = duration(fmean(seconds) * (n_trials - finished) / workers)
@@ -72,7 +72,7 @@ def show_work(
     say()
 
 
-def summarise(study: optuna.Study, stored: Stored, runs: Path, storage_url: str | None) -> None:
+def show_confirmation_summary(study: optuna.Study, stored: Stored, runs: Path, storage_url: str | None) -> None:
     """Print the outcome so far, and keep it with the study that is confirmed: in its attributes and its note."""
     try:
         outcome = outcome_of(study, stored, runs)
@@ -90,18 +90,18 @@ def summarise(study: optuna.Study, stored: Stored, runs: Path, storage_url: str 
     store_confirmation(confirmed, outcome)
     answer = answer_of(confirmed, read_stored(confirmed), runs)
     show_study(confirmed, read_stored(confirmed), " ".join(answer.sentences))
-    show(outcome, of)
+    show_outcome(outcome, of)
     say("Next:")
     say(f"  python -m search.export --study {quoted(of)} -o best.toml{place_words(runs, storage_url)}")
     if hint := storage_words(storage_url)[1]:
         say(hint)
 
 
-def show(outcome: Confirmation, of: str) -> None:
-    """The table, and what it says."""
+def show_outcome(outcome: Confirmation, of: str) -> None:
+    """The table of the finalists, that of the levels, and what they say. ``of``: the study that is confirmed."""
     say(f"Confirmation of {of}: {outcome.repeats} of {outcome.planned} repeats, {outcome.judges} judges")
     titles = ("finalist", "mean F1", "range", "from baseline", "95 % interval", "verdict")
-    show_table(titles, [_row(found) for found in outcome.finalists], ("mean F1", "from baseline"))
+    show_table(titles, [_finalist_cells(found) for found in outcome.finalists], ("mean F1", "from baseline"))
     _show_levels(outcome)
     say()
     for line in confirmed_sentences(outcome):
@@ -111,25 +111,30 @@ def show(outcome: Confirmation, of: str) -> None:
 
 def _show_levels(outcome: Confirmation) -> None:
     """What answers the study's question: every level at its best, less the best of the baseline's level."""
-    levels = [(one, one.against_reference) for one in outcome.finalists if one.against_reference is not None]
+    levels = [(finalist, found) for finalist in outcome.finalists if (found := finalist.against_reference) is not None]
     if not levels:
         return
-    reference = next(one.name for one in outcome.finalists if one.level == "reference")
+    reference = next(finalist.name for finalist in outcome.finalists if finalist.level == "reference")
     say()
-    rows = [(one.name, f"{found.value:+.4f}", _interval(found), found.verdict) for one, found in levels]
+    rows = [(finalist.name, *_difference_cells(found)) for finalist, found in levels]
     titles = ("level at its best", f"from {reference}", "95 % interval", "verdict")
     show_table(titles, rows, titles[1:2])
 
 
-def _row(found: Finalist) -> tuple[str, ...]:
-    scores = found.scores
-    known = (f"{fmean(scores):.4f}", f"{min(scores):.4f} to {max(scores):.4f}") if scores else ("-", "-")
-    if found.diverged:
-        return found.name, *known, "-", "-", f"diverged in repeat {some(found.diverged)}"
-    if found.against is None:
-        return found.name, *known, "-", "-", "-"
-    return found.name, *known, f"{found.against.value:+.4f}", _interval(found.against), found.against.verdict
+def _finalist_cells(finalist: Finalist) -> tuple[str, ...]:
+    scores = finalist.scores
+    mean = (PLAIN_NONE, PLAIN_NONE)
+    if scores:
+        mean = (as_score(fmean(scores)), f"{as_score(min(scores))} to {as_score(max(scores))}")
+    if finalist.diverged:
+        difference = (PLAIN_NONE, PLAIN_NONE, f"diverged in repeat {some(finalist.diverged)}")
+    elif finalist.against is None:
+        difference = (PLAIN_NONE,) * 3
+    else:
+        difference = _difference_cells(finalist.against)
+    return finalist.name, *mean, *difference
 
 
-def _interval(found: Estimate) -> str:
-    return f"{found.low:+.4f} to {found.high:+.4f}"
+def _difference_cells(found: Estimate) -> tuple[str, str, str]:
+    """Difference, interval, verdict."""
+    return signed(found.value), signed_spread(found, none=PLAIN_NONE), found.verdict

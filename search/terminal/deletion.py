@@ -1,6 +1,7 @@
 """What search.delete does: it looks for whoever runs the study, shows what will go, asks, and deletes."""
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import optuna
@@ -49,9 +50,9 @@ def delete(study: optuna.Study, runs: Path, asks: bool) -> bool:
 
 def _check_nobody_runs(study: optuna.Study, runs: Path) -> None:
     """Raise UserError, naming the processes, while any run trials of the study, or are about to."""
-    alive = [run for run in runs_of(study, study.get_trials(deepcopy=False)) if not run["gone"]]
+    alive = [run for run in runs_of(study, study.get_trials(deepcopy=False)) if not run.gone]
     if alive:
-        who = "; ".join(f"trial {run['trial']} on {run['host']}, process {run['pid']} ({run['slot']})" for run in alive)
+        who = "; ".join(f"trial {run.trial} on {run.host}, process {run.pid} ({run.slot})" for run in alive)
         raise UserError(f"Study {study.study_name!r} is running: {who}. Stop that first (Ctrl-C in its terminal).")
     folder = existing_folder(study, runs)
     logs = None if folder is None else folder / "logs"  # which every worker holds, between its trials too
@@ -62,8 +63,8 @@ def _check_nobody_runs(study: optuna.Study, runs: Path) -> None:
 def _describe(study: optuna.Study, runs: Path) -> None:
     """Say what will go."""
     overview = overview_of(study)
-    say(f"Study {overview['name']}: {overview['question'] or 'not made by search.run'}")
-    counts = ", ".join(f"{count} {state}" for state, count in overview["trials"].items() if count) or "none"
+    say(f"Study {overview.name}: {overview.question or 'not made by search.run'}")
+    counts = ", ".join(f"{count} {state}" for state, count in asdict(overview.trials).items() if count) or "none"
     say(f"  trials    {counts}; in {shown_url(backend_of(study).url)}")
     folder, pictures = existing_folder(study, runs), pictures_of(study, runs)
     if folder is not None and folder.is_symlink():

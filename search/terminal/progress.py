@@ -17,7 +17,7 @@ from maskcls.scoring.metrics import Scores
 from maskcls.system import streams
 from maskcls.system.console import say
 from maskcls.system.printable import encoding_of, one_printable_line
-from search.answer.format import describe_values, duration
+from search.answer.format import as_score, describe_values, duration, parts
 
 BARS, DOT = "▁▂▃▄▅▆▇█", "·"
 PLAIN_BARS, PLAIN_DOT = "_-~=+*%#", "."
@@ -53,18 +53,31 @@ class Screen(Watcher, Protocol):
 
 
 @dataclass
-class _Row:
+class TrialRow:
+    """One trial of this command, as far as it is."""
+
     values: str
+    """Of its knobs; what made it fail is added."""
     began: float
+    """Seconds of time.monotonic."""
     num_planned: int = 0
     curve: list[float] = field(default_factory=list)
+    """Macro F1 of every evaluation."""
     state: str = "running"
     seconds: float = 0.0
+    """How long it ran; 0 while it runs."""
     value: float | None = None
+    """The trial's value, once it has ended with one."""
 
     @property
     def best(self) -> float | None:
+        """Its value, or while it has none the best evaluation."""
         return max(self.curve, default=None) if self.value is None else self.value
+
+    @property
+    def best_text(self) -> str:
+        """For a cell; empty before the first evaluation."""
+        return as_score(self.best, "")
 
 
 @dataclass
@@ -79,11 +92,11 @@ class Progress:
     num_workers: int = 1
     compares: bool = True
     """Whether one trial can be better than another: not in a confirmation, whose rounds have other judges."""
-    rows: dict[int, _Row] = field(default_factory=dict)
+    rows: dict[int, TrialRow] = field(default_factory=dict)
 
-    def began(self, number: int, values: str) -> _Row:
+    def began(self, number: int, values: str) -> TrialRow:
         """Add the trial's row."""
-        self.rows[number] = _Row(one_printable_line(values, encoding_of(sys.stdout)), time.monotonic())
+        self.rows[number] = TrialRow(one_printable_line(values, encoding_of(sys.stdout)), time.monotonic())
         return self.rows[number]
 
     def evaluated(self, number: int, num_planned: int, scores: Scores) -> None:
@@ -91,7 +104,7 @@ class Progress:
         self.rows[number].num_planned = num_planned
         self.rows[number].curve.append(scores.macro_f1)
 
-    def ended(self, number: int, state: TrialState, value: float | None = None) -> _Row:
+    def ended(self, number: int, state: TrialState, value: float | None = None) -> TrialRow:
         """Close the trial's row."""
         row = self.rows[number]
         row.value = value
@@ -100,7 +113,7 @@ class Progress:
 
     def headline(self) -> str:
         """Where the study stands, in one line."""
-        best = f"best {self.best[0]:.4f} (trial {self.best[1]})" if self.best else "no trial complete yet"
+        best = f"best {as_score(self.best[0])} (trial {self.best[1]})" if self.best else "no trial complete yet"
         pruned = sum(row.state == "pruned" for row in self.rows.values())
         done = [row.seconds for row in self.rows.values() if row.state in ("complete", "pruned")]
         left = ""
@@ -135,13 +148,12 @@ class PlainWatcher:
             if step == 1:
                 say(f"trial {number}: goes on from its last evaluation")
             return
-        parts = "".join(f"  {part} {value:.4f}" for part, value in scores.f1_per_part.items())
-        say(f"trial {number}: evaluation {step} of {num_planned}  macro F1 {scores.macro_f1:.4f}{parts}")
+        say(f"trial {number}: evaluation {step} of {num_planned}  {_f1_text(scores)}")
 
     def trial_ended(self, number: int, state: TrialState, value: float | None, why: str = "") -> None:
         """See Watcher."""
         row = self.progress.ended(number, state, value)
-        best = "" if row.best is None else f", macro F1 {row.best:.4f}"
+        best = "" if row.best is None else f", macro F1 {row.best_text}"
         say(f"trial {number}: {row.state}{best}, {duration(row.seconds)}; {self.progress.headline()}")
         if why:
             say(f"trial {number}: {why}")
@@ -180,40 +192,43 @@ class LiveWatcher:
         rows = list(self.progress.rows.items())[-ROWS_SHOWN:]
         curves = max((max(len(row.curve), row.num_planned) for _, row in rows), default=0)
         is_narrow = self.console.width < FIXED_WIDTH + max(curves, len("evaluations")) + LEAST_KNOBS_WIDTH
-        shown = self._lines(rows) if is_narrow else [self._table(rows)]
+        shown = self._blocks(rows) if is_narrow else [self._table(rows)]
         return Group(*shown, Text(self.progress.headline()))
 
-    def _table(self, rows: Sequence[tuple[int, _Row]]) -> Table:
+    def _table(self, rows: Sequence[tuple[int, TrialRow]]) -> Table:
         table = Table(box=None, pad_edge=False, header_style="dim")
         for title, justify in (("trial", "right"), ("state", "left"), ("best F1", "right"), ("evaluations", "left")):
             table.add_column(title, justify=justify, no_wrap=True)  # type: ignore[arg-type]
         table.add_column("knobs", overflow="fold")
         top = max((row.best or 0.0 for row in self.progress.rows.values()), default=0.0) or 1.0
         for number, row in rows:
-            cells = (str(number), row.state, _best(row), sparkline(row.curve, row.num_planned, top), row.values)
+            curve = sparkline(row.curve, row.num_planned, top)
+            cells = (str(number), row.state, row.best_text, curve, row.values)
             # Text is not markup: errors and names of levels may have brackets
-            table.add_row(*(Text(plain(cell)) for cell in cells), style=self._style(number, row))
+            table.add_row(*(Text(without_controls(cell)) for cell in cells), style=self._style(number, row))
         return table
 
-    def _lines(self, rows: Sequence[tuple[int, _Row]]) -> list[Text]:
+    def _blocks(self, rows: Sequence[tuple[int, TrialRow]]) -> list[Text]:
         """The same where columns would be cut off: two lines a trial, as many trials as there is room for."""
         shown = []
         for number, row in rows[-max(1, (self.console.height - 2) // 3) :]:
-            facts = " ".join(filter(None, (_best(row), f"{len(row.curve)}/{row.num_planned}" if row.curve else "")))
-            text = f"{number} {row.state} {facts}".rstrip() + f"\n  {plain(row.values)}"
-            shown.append(Text(text, style=self._style(number, row), overflow="fold"))
+            evaluations = f"{len(row.curve)}/{row.num_planned}" if row.curve else ""
+            facts = " ".join(filter(None, (str(number), row.state, row.best_text, evaluations)))
+            shown.append(
+                Text(f"{facts}\n  {without_controls(row.values)}", style=self._style(number, row), overflow="fold")
+            )
         return shown
 
-    def _style(self, number: int, row: _Row) -> str:
+    def _style(self, number: int, row: TrialRow) -> str:
         is_best = self.progress.best is not None and self.progress.best[1] == number
         return "green" if is_best else STATE_STYLES.get(row.state, "")
 
 
-def _best(row: _Row) -> str:
-    return "" if row.best is None else f"{row.best:.4f}"
+def _f1_text(scores: Scores) -> str:
+    return f"macro F1 {as_score(scores.macro_f1)}{parts(scores.f1_per_part)}"
 
 
-def plain(text: str) -> str:
+def without_controls(text: str) -> str:
     """Without what would move the cursor or colour the rest: an error's text is shown, not obeyed."""
     return "".join(letter if letter.isprintable() else " " for letter in text)
 

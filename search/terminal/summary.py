@@ -7,13 +7,13 @@ from statistics import fmean
 import optuna
 from optuna.trial import FrozenTrial
 
-from maskcls.scoring.intervals import Estimate
+from maskcls.labels import PARTS
 from maskcls.system.console import say
 from search.answer.answer import Answer, FactorAnswer, Winner
 from search.answer.evidence import answer_of
-from search.answer.format import describe_values, duration
+from search.answer.format import PLAIN_NONE, as_score, describe_values, difference_words, duration, parts, score_cell
 from search.answer.notes import show_study
-from search.answer.wording import chosen_from, decisive, difference, left_out_sentences, verdict_of
+from search.answer.wording import chosen_from, decisive, left_out_sentences, verdict_of
 from search.database.connect import default_url
 from search.policy.history import best_trials, incumbent, savings, values_of_runs
 from search.policy.stopping import FINISHED
@@ -23,7 +23,7 @@ from search.system.shell import place_words, quoted, storage_words
 from search.system.storage_url import VARIABLE, url_to_type
 
 
-def summarise(study: optuna.Study, stored: Stored, runs: Path, storage_url: str | None) -> None:
+def show_search_summary(study: optuna.Study, stored: Stored, runs: Path, storage_url: str | None) -> None:
     """Print it, and put the answer into the study's note in the dashboard."""
     trials = study.get_trials(deepcopy=False, states=FINISHED)
     best = next(iter(best_trials(trials, 1)), None)
@@ -38,7 +38,7 @@ def summarise(study: optuna.Study, stored: Stored, runs: Path, storage_url: str 
     if len(leading) > 1:
         values = describe_values(values_of(stored.study.space, leading[0].params))
         mean = fmean(values_of_runs(leading))
-        say(f"leads     mean of {len(leading)} runs: macro F1 {mean:.4f}  {values}")
+        say(f"leads     mean of {len(leading)} runs: macro F1 {as_score(mean)}  {values}")
     baseline = next((trial for trial in trials if trial.user_attrs.get("role") == "baseline"), None)
     if baseline is not None and baseline.number != best.number:
         _show_trial("baseline", baseline, stored)
@@ -62,11 +62,11 @@ def _show_winner(answer: Answer, winner: Winner) -> None:
     """What the best trial is worth, and how it stands to the baseline: never the answer to a question."""
     say(
         f"chosen    from {chosen_from(answer, winner)} by the people who judge it: macro F1"
-        f" {winner.corrected:.4f} is to be expected on others"
+        f" {as_score(winner.corrected)} is to be expected on others"
     )
     against = winner.against_baseline
     if against is not None:
-        say(f"          against the baseline {difference(decisive(against))}: {verdict_of(against)}")
+        say(f"          against the baseline {difference_words(decisive(against))}: {verdict_of(against)}")
 
 
 def _show_factor(factor: FactorAnswer) -> None:
@@ -74,32 +74,21 @@ def _show_factor(factor: FactorAnswer) -> None:
     reference = factor.levels[factor.reference]
     say(f"{factor.param}: each level at its best, with 95 % intervals")
     for level in factor.levels:
-        score = _score(level.score) if level.score is not None else "-" if level.best is None else f"{level.best:.4f}"
-        told = "the reference" if level is reference else ""
+        score = as_score(level.best, PLAIN_NONE) if level.score is None else score_cell(level.score, 3, PLAIN_NONE)
+        difference = "the reference" if level is reference else ""
         if level.against is not None:
-            told = f"{difference(decisive(level.against))}: {verdict_of(level.against)}"
+            difference = f"{difference_words(decisive(level.against))}: {verdict_of(level.against)}"
         elif level.left_out:
-            told = "not compared: its predictions are left out"
+            difference = "not compared: its predictions are left out"
         counts = f"{level.complete} complete, {level.pruned} pruned"
-        say(f"  {level.text:28s} {score:23s}  {counts:22s}  {told}".rstrip())
-
-
-def _score(found: Estimate) -> str:
-    return f"{found.value:.4f} ({max(0.0, found.low):.3f} to {min(1.0, found.high):.3f})"
+        say(f"  {level.text:28s} {score:23s}  {counts:22s}  {difference}".rstrip())
 
 
 def _show_trial(role: str, trial: FrozenTrial, stored: Stored) -> None:
     values = describe_values(values_of(stored.study.space, trial.params))
-    parts = "".join(
-        f"  {part} {trial.user_attrs[f'f1_{part}']:.4f}"
-        for part in ("mask", "gender", "age")
-        if f"f1_{part}" in trial.user_attrs
-    )
-    say(f"{role:9s} trial {trial.number}: macro F1 {_show(trial.value)}{parts}  {values}")
-
-
-def _show(value: float | None) -> str:
-    return "none, it diverged" if value is None else f"{value:.4f}"
+    f1_per_part = {part: f1 for part in PARTS if (f1 := trial.user_attrs.get(f"f1_{part}")) is not None}
+    score = as_score(trial.value, "none, it diverged")
+    say(f"{role:9s} trial {trial.number}: macro F1 {score}{parts(f1_per_part)}  {values}")
 
 
 def _show_pruning(trials: list[FrozenTrial]) -> None:

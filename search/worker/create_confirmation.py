@@ -70,11 +70,11 @@ def document(searched: optuna.Study, stored: Stored, there: optuna.Study | None,
 
 
 def _check_nobody_searches(searched: optuna.Study) -> None:
-    alive = [run for run in runs_of(searched, searched.get_trials(deepcopy=False)) if not run["gone"]]
+    alive = [run for run in runs_of(searched, searched.get_trials(deepcopy=False)) if not run.gone]
     if alive:
         raise UserError(
-            f"Study {searched.study_name!r} is running (trial {alive[0]['trial']} on {alive[0]['host']}, process"
-            f" {alive[0]['pid']}), so its finalists are not known yet; let it end, or stop it by Ctrl-C."
+            f"Study {searched.study_name!r} is running (trial {alive[0].trial} on {alive[0].host}, process"
+            f" {alive[0].pid}), so its finalists are not known yet; let it end, or stop it by Ctrl-C."
         )
 
 

@@ -15,7 +15,7 @@ from maskcls.system.console import say
 from maskcls.system.errors import UserError, some
 from maskcls.training.numerics import describe_device
 from maskcls.training.speed import measure_speed
-from search.answer.format import duration
+from search.answer.format import SYNTHETIC, duration
 from search.policy.policy import Policy
 from search.policy.stopping import StoppingCriteria
 from search.study.record import Stored
@@ -42,7 +42,7 @@ def show_plan(setup: Setup, limits: StoppingCriteria, finished: int, workers: in
     stored, study = setup.stored, setup.stored.study
     say(f"Study {setup.name}: {study.question}")
     if study.synthetic:
-        say("  SYNTHETIC PHOTOS: says nothing about faces.")
+        say(f"  {SYNTHETIC}")
     (train_people, train_photos), (valid_people, valid_photos) = setup.table.count("train"), setup.table.count("valid")
     say(f"  data      {stored.data}: {train_people + valid_people} people, {train_photos + valid_photos} photos")
     for note in () if study.synthetic else setup.table.notes:  # no label of a drawn person is wrong

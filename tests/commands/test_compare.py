@@ -46,10 +46,10 @@ def test_scores_and_difference_are_those_of_the_stored_predictions(
     for letter, number in (("A", 1), ("B", 8)):
         found = stored(played, number)
         f1.append(f1_score(found.label_N, found.log_prob_NK.argmax(1), labels=range(18), average="macro"))
-        assert f"{letter}  macro F1 {f1[-1]:.4f}  (95 % interval" in text
+        assert f"{letter}  macro F1 {f1[-1]:.4f} (95 % interval" in text
     assert f"A - B  {f1[0] - f1[1]:+.3f} (95 % interval +" in text
     assert "A is better than B. These two trained models; the same 24 people judged both." in text
-    assert "would show a difference of" in text
+    assert "would be found four times in five" in text
 
 
 def test_order_turns_the_sign(played: Played, capsys: pytest.CaptureFixture[str]) -> None:
@@ -212,7 +212,7 @@ def test_without_error_there_is_no_interval(played: Played, tmp_path: Path, caps
         (tmp_path / name).mkdir()
         Predictions(found.path_N, found.person_N, found.label_N, np.log(prob_NK)).save(tmp_path / name / "valid.npz")
     text = shown(capsys, played, tmp_path / "sure", tmp_path / "surer")
-    assert "A  macro F1 1.0000  (-)" in text
+    assert "A  macro F1 1.0000 (-)" in text
     assert "A - B  +0.000 (-), 24 people" in text
     assert "A and B are not distinguishable." in text
     assert "interval " not in text

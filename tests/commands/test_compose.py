@@ -20,7 +20,7 @@ from maskcls.labels import CLASS_NAMES, NUM_CLASSES, PARTS, encode, part_of
 from maskcls.model.composite import read_members, within
 from maskcls.scoring.counts import count
 from maskcls.scoring.predictions import Predictions
-from search.answer.combinations import Trios, candidates
+from search.answer.combinations import Trios, find_candidates
 from search.database.connect import create_study, default_url, open_storage
 from search.study.record import ID, KEY, Stored
 from search.study.space import distributions
@@ -147,7 +147,7 @@ def test_among_equal_trios_the_earliest_trials_win(tmp_path: Path, capsys: pytes
 
 def test_the_fast_counts_are_those_of_counts_count(runs: Path) -> None:
     storage = open_storage(default_url(runs), create=False)
-    trios = Trios({part: candidates(storage, f"{part}s", part, runs) for part in PARTS})
+    trios = Trios({part: find_candidates(storage, f"{part}s", part, runs) for part in PARTS})
     assert np.array_equal(trios.label_N, LABEL)
     for index, trio in enumerate(itertools.product(*(SAID[part] for part in PARTS))):
         ours, theirs = trios[index], count(PERSON, LABEL, encode(*trio))
@@ -183,7 +183,7 @@ def test_a_trio_that_is_much_better_is_called_better(runs: Path, capsys: pytest.
     assert written["origin"]["gain"]["verdict"] == "better"
     assert measured[0] == pytest.approx(written["origin"]["value"] - written["origin"]["single"]["macro_f1"], abs=6e-4)
     assert 0 < fair[1] < fair[0] <= measured[0]
-    assert "would be seen four times in five" in printed
+    assert "would be found four times in five" in printed
     assert "the trio was chosen among 24 by the same people" in printed
 
 
@@ -344,7 +344,7 @@ def test_predictions_of_another_trial_are_no_candidates(runs: Path) -> None:
     first, second = (runs / "ages" / f"trial-000{number}" / "valid.npz" for number in (0, 1))
     first.write_bytes(second.read_bytes())
     storage = open_storage(default_url(runs), create=False)
-    assert [one.trial.number for one in candidates(storage, "ages", "age", runs)] == [1, 2, 3]
+    assert [one.trial.number for one in find_candidates(storage, "ages", "age", runs)] == [1, 2, 3]
 
 
 def test_what_a_user_has_put_beside_the_models_stays(runs: Path) -> None:

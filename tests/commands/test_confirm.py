@@ -32,7 +32,7 @@ from search.study.record import KEY, Stored, read_stored
 from search.study.space import distributions, params_of
 from search.study.study import Choice, Float, Study, Subset
 from search.system.processes import describe_myself
-from search.terminal.confirmation import summarise
+from search.terminal.confirmation import show_confirmation_summary
 from search.worker.create_confirmation import check_rounds, document, find, store
 from tests.helpers.confirmation import PEOPLE, confirming, judged, past, stored_as
 from tests.helpers.search import TOY_STUDY, asking, complain
@@ -176,7 +176,7 @@ def test_a_planted_difference_is_confirmed_and_comes_back_from_the_database(
     first, second = confirmed_sentences(outcome)
     assert first.startswith("Better: over 4 fresh trainings each, good scores 0.")
     assert "160 people judged, none of whom had chosen a finalist" in second
-    summarise(made, stored, tmp_path, None)
+    show_confirmation_summary(made, stored, tmp_path, None)
     told = capsys.readouterr().out
     assert f"{first}\n{second}\nThe best mean is that of good: search.export writes it." in told
     search_ = load_study(open_storage(default_url(tmp_path), create=False), "toy")
@@ -192,7 +192,7 @@ def test_equal_ones_are_not_told_apart_and_it_says_what_would_have_been_found(tm
     assert against is not None
     first, second = confirmed_sentences(outcome)
     assert first.startswith("Not distinguishable: over 3 fresh trainings each, alike scores")
-    assert f"a difference of {against.detectable:.3f} would be found four times in five" in second
+    assert f"a difference of {against.minimum_detectable_effect:.3f} would be found four times in five" in second
 
 
 def test_a_baseline_that_leads_is_not_beaten(tmp_path: Path) -> None:
@@ -237,7 +237,7 @@ def test_a_finalist_that_diverged_is_judged_no_further(tmp_path: Path, capsys: p
     assert (outcome.repeats, outcome.winner) == (3, 2)
     assert outcome.finalists[1].diverged == (2,)
     assert outcome.finalists[1].against is None
-    summarise(made, stored, tmp_path, None)
+    show_confirmation_summary(made, stored, tmp_path, None)
     assert "diverged in repeat 2" in capsys.readouterr().out
 
 
@@ -250,13 +250,13 @@ def test_without_a_baseline_there_is_no_verdict(tmp_path: Path) -> None:
 
 def test_predictions_that_are_elsewhere_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made, stored = judged(tmp_path, {"baseline": 0.5, "good": 0.7}, repeats=2)
-    summarise(made, stored, tmp_path / "elsewhere", None)
+    show_confirmation_summary(made, stored, tmp_path / "elsewhere", None)
     assert "No verdict: The stored predictions of trial 0 (valid.npz) are not in" in capsys.readouterr().out
 
 
 def test_export_prefers_the_confirmed_winner_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     skill = {"baseline": 0.4, "good": 0.9, "flattered": 0.5}  # the last one is the search's best trial
-    summarise(*judged(tmp_path, skill, repeats=3), tmp_path, None)
+    show_confirmation_summary(*judged(tmp_path, skill, repeats=3), tmp_path, None)
 
     def export(*words: object) -> str:
         capsys.readouterr()
@@ -275,7 +275,7 @@ def test_export_prefers_the_confirmed_winner_and_says_so(tmp_path: Path, capsys:
 
 
 def test_status_lists_it_and_shows_the_verdict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    summarise(*judged(tmp_path, {"baseline": 0.4, "good": 0.9}, repeats=4), tmp_path, None)
+    show_confirmation_summary(*judged(tmp_path, {"baseline": 0.4, "good": 0.9}, repeats=4), tmp_path, None)
 
     def status(*words: str) -> str:
         capsys.readouterr()
@@ -294,7 +294,7 @@ def test_status_lists_it_and_shows_the_verdict(tmp_path: Path, capsys: pytest.Ca
 def test_deleting_the_study_deletes_its_confirmation_and_that_alone_leaves_the_study(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    summarise(*judged(tmp_path, {"baseline": 0.4, "good": 0.9}, repeats=2), tmp_path, None)
+    show_confirmation_summary(*judged(tmp_path, {"baseline": 0.4, "good": 0.9}, repeats=2), tmp_path, None)
     storage = open_storage(default_url(tmp_path), create=False)
     assert run(search.delete.main, "--study", "toy-confirm", "--runs", tmp_path, "--yes") == 0
     assert not (tmp_path / "toy-confirm").exists()

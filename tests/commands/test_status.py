@@ -1,5 +1,8 @@
 """search.status: what a person reads, what a script reads, and ghosts told from the living."""
 
+import ast
+import inspect
+import itertools
 import json
 import os
 import socket
@@ -13,6 +16,7 @@ import pytest
 import sqlalchemy
 from optuna.trial import FrozenTrial, TrialState
 
+import search.answer.status
 import search.status
 from search.database.connect import GRACE_SECONDS, backend_of, create_study, default_url, open_storage
 from search.storage.failures import CRASH, DIVERGED, FAILURES, INTERRUPTIONS
@@ -121,16 +125,38 @@ def test_a_study_is_shown_from_its_question_to_its_failures(
     assert rows[1].endswith("The loss is not finite.")
 
 
-def test_the_json_document_has_the_keys_that_its_docstring_names(
+def explained_fields() -> dict[str, list[str]]:
+    """The fields of every class, each of which has a docstring below it."""
+    tree = ast.parse(inspect.getsource(search.answer.status))
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")]
+    found: dict[str, list[str]] = {}
+    for node in classes:
+        assert ast.get_docstring(node)
+        found[node.name] = []
+        for entry, below in itertools.pairwise(node.body):
+            if isinstance(entry, ast.AnnAssign):
+                name = ast.unparse(entry.target)
+                assert isinstance(below, ast.Expr), f"{node.name}.{name} is not explained"
+                found[node.name].append(name)
+    return found
+
+
+def test_every_key_of_the_json_document_is_explained(
     study: optuna.Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     play(study)
     add(study, TrialState.RUNNING, steps=3, **{WORKER: describe_myself("cpu.0")})
     found = document(capsys, tmp_path, "--study", "toy")
-    whole = search.status.__doc__ or ""
-    keys = {*found, *found["trials"], *found["best"], *found["baseline"], *found["noise"]}
-    keys |= {*found["running"][0], *found["failures"][0]}
-    assert {key for key in keys if f"``{key}``" not in whole and f'"{key}"' not in whole} == set()
+    explained = explained_fields()
+    assert list(found) == [
+        *("storage", *explained["StudyOverview"]),
+        *(name for name in explained["StudyStatus"] if name not in ("storage", "overview", "best")),
+    ]
+    for key, name in (("trials", "TrialCounts"), ("best", "TrialStatus"), ("noise", "NoiseStatus")):
+        assert list(found[key]) == explained[name]
+    assert list(found["baseline"]) == list(found["incumbent"]) == explained["ConfigurationStatus"]
+    assert list(found["running"][0]) == explained["RunningTrial"]
+    assert list(found["failures"][0]) == explained["FailureStatus"]
     assert found["trials"] == {"complete": 3, "pruned": 1, "running": 1, "waiting": 1, "failed": 1}
     assert found["best"] == {"trial": 2, "value": 0.6, "state": "complete", "values": {"drop_rate": 0.0, "lr": 0.05}}
     assert (found["baseline"]["runs"], found["baseline"]["mean"]) == ([0, 1], 0.52)
@@ -139,8 +165,10 @@ def test_the_json_document_has_the_keys_that_its_docstring_names(
     assert found["interruptions"] == 2
     assert [(kind["kind"], kind["count"]) for kind in found["failures"]] == [(CRASH, 3), (DIVERGED, 1)]
     everything = document(capsys, tmp_path)
+    assert list(everything) == explained["DatabaseOverview"]
     assert [one["name"] for one in everything["studies"]] == ["toy"]
-    assert everything["studies"][0].keys() <= found.keys()
+    assert list(everything["studies"][0]) == explained["StudyOverview"]
+    assert everything["studies"][0]["best"] == {"trial": 2, "value": 0.6}
     assert everything["storage"] == found["storage"] == f"sqlite:///{tmp_path}/studies.db"
 
 

@@ -81,7 +81,10 @@ def test_looking_at_many_differences_widens_each() -> None:
 def test_smallest_detectable_difference_is_found_four_times_in_five() -> None:
     known = estimate(0.0, [Variance(1e-4, 500)])
     rng = np.random.default_rng(0)
-    found = [estimate(known.detectable + 0.01 * rng.normal(), [Variance(1e-4, 500)]).verdict for _ in range(1500)]
+    found = [
+        estimate(known.minimum_detectable_effect + 0.01 * rng.normal(), [Variance(1e-4, 500)]).verdict
+        for _ in range(1500)
+    ]
     assert found.count("better") / len(found) == pytest.approx(0.8, abs=0.035)
 
 

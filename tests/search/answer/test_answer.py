@@ -13,7 +13,7 @@ from search.answer.answer import Answer, Comparison, Confirmation, FactorAnswer,
 from search.answer.evidence import answer_of
 from search.answer.wording import put_in_words, verdict_of
 from search.storage.retention import trial_folder
-from search.terminal.summary import summarise
+from search.terminal.summary import show_search_summary
 from tests.helpers.report import Played, make_study
 
 CLEAR, VAGUE = (estimate(0.05, [Variance(error**2, 100)]) for error in (0.01, 0.04))
@@ -137,7 +137,7 @@ def test_a_level_is_not_judged_by_a_lesser_setting_when_the_predictions_of_its_b
     told = " ".join((*found.sentences, *found.caveats))
     assert "predictions are left out: drop_rate = 0.5 (its best: trials 1, 9)." in told
     assert "No trial is complete" not in told
-    summarise(played.study, played.stored, played.runs, None)
+    show_search_summary(played.study, played.stored, played.runs, None)
     shown = capsys.readouterr().out
     assert "Left out, as their stored predictions are missing or broken: trials 1, 9." in shown
     assert "not compared: its predictions are left out" in shown

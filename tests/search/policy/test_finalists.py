@@ -12,7 +12,7 @@ from search.answer.wording import confirmed_pair, confirmed_sentences
 from search.database.connect import default_url, load_study, open_storage
 from search.policy.confirmation import Plan
 from search.policy.finalists import choose_finalists
-from search.terminal.confirmation import show
+from search.terminal.confirmation import show_outcome
 from tests.helpers.confirmation import judged, past, stored_as
 from tests.helpers.search import DROPOUT, asking
 
@@ -79,7 +79,7 @@ def test_levels_are_compared_with_the_reference_and_not_with_the_baseline(confir
 
 
 def test_levels_are_printed_with_the_answer(confirmed: Confirmation, capsys: pytest.CaptureFixture[str]) -> None:
-    show(confirmed, "toy")
+    show_outcome(confirmed, "toy")
     text = capsys.readouterr().out
     assert "from off" in text
     assert "Better: over 3 fresh trainings each, on scores" in text

@@ -62,7 +62,7 @@ def test_a_strange_study_stops_no_command(
     strange = add(runs, "strange", document, directions)
     strange._storage.set_study_system_attr(strange._study_id, "artifacts:x", {"not": "json"})
     assert document_in(strange) is None
-    assert overview_of(load_study(open_(runs), "strange"))["best"] is None
+    assert overview_of(load_study(open_(runs), "strange")).best is None
     assert choose_warm_starts(open_(runs), STORED, 8) is not None
     assert pictures_of(load_study(open_(runs), "ours"), runs) == []
     assert run(search.status.main, "--runs", runs) == 0

@@ -14,7 +14,7 @@ from maskcls.config import canonical
 from maskcls.data.dataset import Table
 from maskcls.system.errors import UserError
 from search.answer.format import describe_values
-from search.answer.status import standing_of
+from search.answer.status import status_of
 from search.database.connect import create_study, default_url, load_study, open_storage
 from search.policy.policy import Policy
 from search.study.record import KEY, Stored, check_same, read_stored
@@ -210,7 +210,9 @@ def test_a_document_of_an_earlier_version_keeps_its_parameters_and_shows_the_one
     found = read_stored(study)
     assert found.study.baseline == {"image_size": 32, "augment": ("flip",), "batch_size": 16}
     assert distributions(found.study.space)["image_size"].choices == ("32+32", 48)  # type: ignore[attr-defined]
-    assert standing_of(study, found)["best"]["values"] == {"image_size": 32, "augment": "flip+blur", "batch_size": 32}
+    best = status_of(study, found).best
+    assert best is not None
+    assert best.values == {"image_size": 32, "augment": "flip+blur", "batch_size": 32}
     assert Policy(found.study, 0).propose([]).params == {"image_size": "32+32", "augment": "flip", "batch_size": 16}
 
 

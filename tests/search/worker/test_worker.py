@@ -25,7 +25,7 @@ from search.storage.queue import fail_trial, finish
 from search.storage.retention import trial_folder
 from search.study.record import read_stored
 from search.study.study import Choice, Float, Sampler, Study
-from search.terminal.summary import summarise
+from search.terminal.summary import show_search_summary
 from search.worker.create import find_or_make
 from search.worker.job import Job
 from search.worker.messages import GAVE_UP, NOTHING_LEFT, STOPPED
@@ -83,7 +83,7 @@ def run_toy(monkeypatch: pytest.MonkeyPatch, runs: Path, table: Table, of_trials
     fates(monkeypatch, of_trials)
     job = make_job_of(study, runs, table)
     assert take_trials(job, order_for(runs, len(of_trials)))[0] == NOTHING_LEFT
-    summarise(study, read_stored(study), runs, None)
+    show_search_summary(study, read_stored(study), runs, None)
     return study
 
 
