@@ -26,11 +26,11 @@ from replay import NUM_TRIALS, MakePlayer, Outcome, Params, Service, Stock, Task
 from suites import TableTask, lcbench_tasks, our_task, taskset_tasks
 
 from search.policy.portfolio import warm_settings
-from search.policy.warm_starts import MOST_SHARE
+from search.policy.warm_starts import MAX_SHARE
 from search.study.space import distributions
 from search.study.study import Pruner, Sampler
 
-NUM_WARM = int(MOST_SHARE * NUM_TRIALS)
+NUM_WARM = int(MAX_SHARE * NUM_TRIALS)
 EARLIER_SEED = 1000
 """Earlier studies are other draws than the replays."""
 

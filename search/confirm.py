@@ -8,7 +8,7 @@ import typer
 
 from maskcls.system.console import run_command, say
 from maskcls.system.paths import as_kept
-from search.system.processes import LEAST_STALL, STALL_SECONDS
+from search.system.processes import MIN_STALL, STALL_SECONDS
 from search.system.storage_url import StorageOption
 
 if TYPE_CHECKING:
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 KEEP = 5
 """Trials whose best weights stay on the disk, as in search.run."""
 
-MOST_REPEATS = 100
+MAX_REPEATS = 100
 
 
 def main(
     study: Annotated[str, typer.Option(help="The study's stored name.")],
     top: Annotated[int, typer.Option(min=1, help="Finalists, besides the baseline and the best of its level.")] = 3,
     repeats: Annotated[
-        int, typer.Option(min=2, max=MOST_REPEATS, help="How often each is trained, with other judges and seeds.")
+        int, typer.Option(min=2, max=MAX_REPEATS, help="How often each is trained, with other judges and seeds.")
     ] = 5,
     data: Annotated[
         str | None, typer.Option(help="Where the study's photos are now. Default: where they were.")
@@ -48,7 +48,7 @@ def main(
     ] = False,
     stall: Annotated[
         float,
-        typer.Option(min=LEAST_STALL, help="Seconds without progress after which a worker is taken for hung."),
+        typer.Option(min=MIN_STALL, help="Seconds without progress after which a worker is taken for hung."),
     ] = STALL_SECONDS,
     timeout: Annotated[float | None, typer.Option(min=0, help="Seconds after which to stop; resumable.")] = None,
     storage: StorageOption = None,

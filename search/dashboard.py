@@ -28,7 +28,7 @@ PATIENCE_SECONDS = 30
 EVERYWHERE = ("0.0.0.0", "::")
 
 
-LEAST_TOKEN = 12
+MIN_TOKEN = 12
 """Characters of a token: whoever reaches the port may try as many as there is time for."""
 
 TOKEN_VARIABLE = "MASKCLS_TOKEN"
@@ -42,7 +42,7 @@ def main(
         str | None,
         typer.Option(
             envvar=TOKEN_VARIABLE,
-            help=f"What a browser has to know, at least {LEAST_TOKEN} characters. Default: a new one each time.",
+            help=f"What a browser has to know, at least {MIN_TOKEN} characters. Default: a new one each time.",
         ),
     ] = None,
     token_file: Annotated[Path | None, typer.Option(help="File whose first line is the token.")] = None,
@@ -88,10 +88,10 @@ def _token(given: str | None, file: Path | None, no_token: bool) -> str | None:
         given, where = _first_line(file), f"--token-file {file}"
     if given is None:
         return secrets.token_urlsafe()
-    if len(given.strip()) < LEAST_TOKEN:
+    if len(given.strip()) < MIN_TOKEN:
         raise UserError(
             f"The token of {where} has {len(given.strip())} characters, which is soon guessed; give at least"
-            f" {LEAST_TOKEN}, or none to have one made."
+            f" {MIN_TOKEN}, or none to have one made."
         )
     return given
 

@@ -16,7 +16,7 @@ from maskcls.system.paths import as_kept, at_home
 from maskcls.system.streams import is_terminal
 from search.study.names import checked_name
 from search.supervisor.slots import find_gpus, make_slots
-from search.system.processes import LEAST_STALL, STALL_SECONDS
+from search.system.processes import MIN_STALL, STALL_SECONDS
 from search.system.storage_url import StorageOption, check_url
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def main(
     timeout: Annotated[float | None, typer.Option(min=0, help="Seconds after which to stop; resumable.")] = None,
     stall: Annotated[
         float,
-        typer.Option(min=LEAST_STALL, help="Seconds without progress after which a worker is taken for hung."),
+        typer.Option(min=MIN_STALL, help="Seconds without progress after which a worker is taken for hung."),
     ] = STALL_SECONDS,
     max_epochs: Annotated[
         float | None, typer.Option(min=0, help="Begin no trial once all have trained for so many epochs together.")

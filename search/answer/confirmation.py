@@ -28,7 +28,7 @@ from search.study.space import values_of
 KEY = "confirmation"
 """The attribute of the confirmed study that holds the outcome."""
 
-LEAST_REPEATS = 2
+MIN_REPEATS = 2
 """One says nothing of the spread from repeat to repeat."""
 
 
@@ -76,7 +76,7 @@ def outcome_of(study: optuna.Study, stored: Stored, runs: Path) -> Confirmation 
     judged = [index for index, diverged in enumerate(diverged_C) if not diverged]
     last = max((trial.user_attrs.get("repeat", 0) for trial in trials), default=0)
     whole = [repeat for repeat in range(1, last + 1) if judged and all((repeat, index) in done for index in judged)]
-    if len(whole) < LEAST_REPEATS:
+    if len(whole) < MIN_REPEATS:
         return None
     shelf = Shelf(study_folder(study, runs), stored.config(dict(stored.study.baseline)).task)
     counts_CR = [[_counts(shelf, done[repeat, index]) for repeat in whole] for index in judged]

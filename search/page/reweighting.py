@@ -15,7 +15,7 @@ from search.page.blocks import Block, Section, Table, Text
 from search.page.data import Material
 from search.policy.history import best_trials
 
-MOST_TRIALS = 10
+MAX_TRIALS = 10
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def prior_section(material: Material) -> Section | None:
         for trial in material.shelf.with_predictions(best_trials(material.trials, len(material.trials)))
     ]
     if len(every) > 1:
-        shown = sorted(every, key=lambda row: min(_rank(row, every, False), _rank(row, every, True)))[:MOST_TRIALS]
+        shown = sorted(every, key=lambda row: min(_rank(row, every, False), _rank(row, every, True)))[:MAX_TRIALS]
         blocks += [Text(f"Trials: {_ranking(every, material)}"), _table("trial", shown, every)]
     return Section(title, tuple(blocks))
 

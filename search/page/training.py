@@ -15,7 +15,7 @@ from search.page.figures import Curve, draw_bars, draw_curves
 from search.policy.history import runs_by_setting, savings, seed_noise, values_of_runs
 from search.policy.stopping import epochs_spent
 
-FEWEST_TRIALS = 10
+MIN_TRIALS = 10
 """Complete trials, below which an importance is guesswork."""
 
 
@@ -23,9 +23,9 @@ def importance_section(material: Material) -> Section:
     """Optuna's importances of all knobs."""
     title = "Which knobs mattered"
     complete = [trial for trial in material.trials if trial.state == TrialState.COMPLETE]
-    if len(complete) < FEWEST_TRIALS:
+    if len(complete) < MIN_TRIALS:
         told = count_of(len(complete), "complete trial")
-        return Section(title, (Text(f"There are too few complete trials to tell: {told}, of {FEWEST_TRIALS} needed."),))
+        return Section(title, (Text(f"There are too few complete trials to tell: {told}, of {MIN_TRIALS} needed."),))
     try:
         values = importances(material.study)
     except Exception as error:  # what an evaluator raises for a study of its own kind is not written down anywhere

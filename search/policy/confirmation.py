@@ -15,7 +15,7 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from search.policy.policy import MOST_SEEDS, AnyPolicy, Policy, Proposal
+from search.policy.policy import NUM_SEEDS, AnyPolicy, Policy, Proposal
 from search.study.record import Stored
 from search.study.space import distributions
 
@@ -90,7 +90,7 @@ class ConfirmPolicy:
         taken = {place_of(trial) for trial in trials if trial.state != TrialState.FAIL}
         places = ((repeat, index) for repeat in itertools.count(1) for index in range(len(self.finalists)))
         repeat, index = next(place for place in places if place not in taken)
-        seed = int(np.random.SeedSequence([self.seed, repeat, index + 1]).generate_state(1)[0]) % MOST_SEEDS
+        seed = int(np.random.SeedSequence([self.seed, repeat, index + 1]).generate_state(1)[0]) % NUM_SEEDS
         attributes = {"role": ROLE, "finalist": index, "repeat": repeat, "seed": seed}
         return Proposal(dict(self.finalists[index].params), attributes)
 

@@ -31,7 +31,7 @@ STARTUP_TRIALS = 10
 REPLICATE_EVERY = 8
 """One trial in so many repeats a setting: the baseline and the incumbent in turn, three times each in 50 trials."""
 
-MOST_SEEDS = 2**31
+NUM_SEEDS = 2**31
 """A training seed is lower than this (maskcls.config)."""
 
 
@@ -108,7 +108,7 @@ class Policy:
 
     def _other_seed(self, number: int) -> int:
         """A training seed for this trial alone."""
-        return int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0]) % MOST_SEEDS
+        return int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0]) % NUM_SEEDS
 
     def _replicate(self, trials: Sequence[FrozenTrial]) -> Proposal:
         """The baseline again, or the best other setting, in turn; with a training seed that no trial has had."""

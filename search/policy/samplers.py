@@ -29,7 +29,7 @@ AUTO, FEW_TRIALS = "auto", 100
 """Up to so many trials a Gaussian process proposes: it finds better settings than TPE (benchmarks/policy.py), at a cost
 that grows with the trials. From then on TPE does."""
 
-MOST_MODELLED = 500
+MAX_MODELLED = 500
 """Trials that a sampler is shown at most, so that the thousandth trial costs no more to propose than the hundredth."""
 
 BEST_MODELLED = 50
@@ -77,7 +77,7 @@ def tune(
 
 def _shown(trials: Sequence[FrozenTrial], offsets: Sequence[float], rng: np.random.Generator) -> list[int]:
     """Which trials the sampler sees, in order: all, or the running, the best, and others at random."""
-    if len(trials) <= MOST_MODELLED:
+    if len(trials) <= MAX_MODELLED:
         return list(range(len(trials)))
     finished = [i for i, trial in enumerate(trials) if trial.state.is_finished()]
 
@@ -87,7 +87,7 @@ def _shown(trials: Sequence[FrozenTrial], offsets: Sequence[float], rng: np.rand
 
     ranked = sorted(finished, key=badness)
     kept = set(range(len(trials))) - set(finished) | set(ranked[:BEST_MODELLED])
-    others = rng.choice(ranked[BEST_MODELLED:], size=max(0, MOST_MODELLED - len(kept)), replace=False)
+    others = rng.choice(ranked[BEST_MODELLED:], size=max(0, MAX_MODELLED - len(kept)), replace=False)
     return sorted(kept | {int(i) for i in others})
 
 

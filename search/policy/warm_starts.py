@@ -13,7 +13,7 @@ from search.study.record import GROWN_FROM, Stored, confirms, document_in
 from search.study.space import distributions, factors, is_within, params_of
 from search.study.study import Knob, contains
 
-MOST_SHARE = 1 / 4
+MAX_SHARE = 1 / 4
 """Of the trials that warm starts may take."""
 
 KNOWN: tuple[Mapping[str, Any], ...] = (
@@ -28,7 +28,7 @@ smoothing), and what a small backbone at a small size needed in our own runs (st
 def choose_warm_starts(storage: RDBStorage, stored: Stored, n_trials: int) -> tuple[dict[str, Any], ...]:
     """Nuisance settings for policy.Policy, each {"params", "from"}; at most a quarter of the trials in all levels."""
     levels = max((len(factor.levels) for factor in factors(stored.study.scientific)), default=1)
-    count = int(MOST_SHARE * n_trials) // levels
+    count = int(MAX_SHARE * n_trials) // levels
     earlier = _from_earlier(storage, stored, count)
     known = _known(stored.study.nuisance)
     known = known[: count - min(len(earlier), count // 2)]

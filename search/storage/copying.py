@@ -23,7 +23,7 @@ from search.study.record import GROWN_FROM, Stored, check_same, read_stored
 from search.study.space import distributions, is_larger, is_wider_range, params_of, values_of
 from search.study.study import Choice, Knob, Study
 
-MOST_COPIES = 5
+MAX_COPIES = 5
 """Tries at the folder of a running trial. Its files are changed for a moment at every evaluation."""
 
 
@@ -129,7 +129,7 @@ def _copy_folder(source: Path, target: Path, is_over: bool) -> None:
     It may be running, and its files take each other's places meanwhile: the copy has all of one evaluation, or none
     and begins anew.
     """
-    for _ in range(MOST_COPIES):
+    for _ in range(MAX_COPIES):
         shutil.copytree(source, target, copy_function=_link, dirs_exist_ok=True)
         if is_over or _is_whole(target):
             break

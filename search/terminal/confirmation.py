@@ -13,7 +13,7 @@ from maskcls.scoring.intervals import Estimate
 from maskcls.system.console import say
 from maskcls.system.errors import UserError, some
 from search.answer.answer import Confirmation, Finalist
-from search.answer.confirmation import LEAST_REPEATS, outcome_of, store_confirmation
+from search.answer.confirmation import MIN_REPEATS, outcome_of, store_confirmation
 from search.answer.evidence import answer_of
 from search.answer.format import describe_values, duration
 from search.answer.notes import show_study
@@ -80,7 +80,7 @@ def summarise(study: optuna.Study, stored: Stored, runs: Path, storage_url: str 
         say(f"No verdict: {error}")
         return
     if outcome is None:
-        say(f"No verdict yet: it takes {LEAST_REPEATS} repeats that every finalist has finished.")
+        say(f"No verdict yet: it takes {MIN_REPEATS} repeats that every finalist has finished.")
         return
     confirmed = search_of(study)
     if confirmed is None:

@@ -13,7 +13,7 @@ from maskcls.config import change
 from maskcls.data.dataset import Table, in_round
 from maskcls.system.console import say
 from maskcls.system.errors import UserError
-from maskcls.system.files import MOST_BYTES
+from maskcls.system.files import MAX_BYTES
 from search.answer.notes import show_study
 from search.answer.status import runs_of
 from search.database.connect import create_study, has_study, load_study
@@ -36,10 +36,10 @@ def find(storage: ReconnectingStorage, of: str) -> optuna.Study | None:
         return found
     name = of + SUFFIX
     size = len(os.fsencode(name))
-    if size > MOST_BYTES:
+    if size > MAX_BYTES:
         raise UserError(
             f"The confirmation would be stored as {name!r}, and {size} bytes are too many for a folder's name (at most"
-            f" {MOST_BYTES}). Copy the study under a shorter name (search.run --name NEW --from OLD) and confirm that."
+            f" {MAX_BYTES}). Copy the study under a shorter name (search.run --name NEW --from OLD) and confirm that."
         )
     if not has_study(storage, name) or not is_whole(load_study(storage, name)):
         return None

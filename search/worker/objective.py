@@ -29,7 +29,7 @@ from maskcls.training.revision import REVISION
 from maskcls.training.run_folder import draw_best, train_into
 from search.answer.notes import show_trial
 from search.database.connect import backend_of
-from search.storage.failures import CRASH, DIVERGED, MOST_TRIES, OUT_OF_MEMORY, UNREADABLE, cause_outside, crashes_of
+from search.storage.failures import CRASH, DIVERGED, MAX_TRIES, OUT_OF_MEMORY, UNREADABLE, cause_outside, crashes_of
 from search.storage.folder import ID
 from search.storage.queue import FILES_OF, IN_VAIN, TakenOverError, fail_trial, finish, report, requeue
 from search.storage.retention import WEIGHTS_DIGEST, remove_large_files
@@ -179,7 +179,7 @@ def _asked(stored: Stored, trial: optuna.Trial, values: dict[str, Any]) -> Train
 
 def _make_ready(folder: Path, crashes: int) -> None:
     """The last try of a trial that crashes begins anew: the state that it goes on from may be what crashes it."""
-    if crashes >= MOST_TRIES - 1:
+    if crashes >= MAX_TRIES - 1:
         forget(folder)
 
 
