@@ -51,7 +51,7 @@ class Player(Protocol):
     def ask(self) -> int:
         """Begin a trial; returns its number."""
 
-    def goes_on(self, trial: FrozenTrial) -> bool:
+    def should_continue(self, trial: FrozenTrial) -> bool:
         """Whether a trial that has just reported goes on."""
 
     def tell(self, trial: FrozenTrial, state: TrialState, value: float | None) -> None:
@@ -110,9 +110,9 @@ class Service:
         )
         return len(trials)
 
-    def goes_on(self, trial: FrozenTrial) -> bool:
+    def should_continue(self, trial: FrozenTrial) -> bool:
         """As search.worker.objective asks."""
-        return self.policy.goes_on(self.study, trial, self.task.num_evaluations)
+        return self.policy.should_continue(self.study, trial, self.task.num_evaluations)
 
     def tell(self, trial: FrozenTrial, state: TrialState, value: float | None) -> None:
         """As search.storage.queue.finish: a pruned trial keeps its best value."""
@@ -138,7 +138,7 @@ class Stock:
             self.study._storage.set_trial_param(trial._trial_id, name, value, found)
         return trial.number
 
-    def goes_on(self, trial: FrozenTrial) -> bool:
+    def should_continue(self, trial: FrozenTrial) -> bool:
         """As optuna.Trial.should_prune."""
         return not self.study.pruner.prune(self.study, trial)
 
@@ -168,7 +168,7 @@ def _train(task: Task, player: Player, number: int) -> bool:
         study._storage.set_trial_intermediate_value(trial._trial_id, step, score)
         if step == task.num_evaluations:
             return True
-        if not player.goes_on(study.get_trials(deepcopy=False)[number]):
+        if not player.should_continue(study.get_trials(deepcopy=False)[number]):
             break
     return False
 

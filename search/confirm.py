@@ -106,7 +106,7 @@ def _run(
     from search.policy.confirmation import Plan
     from search.policy.stopping import count_finished
     from search.study.record import read_stored
-    from search.study.versions import changes_since_birth, show_changes
+    from search.study.versions import changes_since_creation, show_changes
     from search.supervisor.supervisor import Supervisor
     from search.system.clock import uptime
     from search.terminal.confirmation import show_plan, show_work, summarise
@@ -127,7 +127,7 @@ def _run(
     order = replace(_order(crew, url, study.study_name, runs, wanted, n_trials, since), stall=stall)
     show_plan(plan, wanted, table, rounds)
     confirmed = load_study(opened, plan.of)
-    show_changes(changes_since_birth(confirmed))
+    show_changes(changes_since_creation(confirmed))
     searched = confirmed.get_trials(deepcopy=False)
     finished = count_finished(study.get_trials(deepcopy=False))
     show_work(plan, wanted, n_trials, len(crew.slots), finished, searched)

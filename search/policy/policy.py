@@ -52,7 +52,7 @@ class AnyPolicy(Protocol):
     def propose(self, trials: Sequence[FrozenTrial]) -> Proposal:
         """The next trial of a study that has these so far, of any state."""
 
-    def goes_on(self, study: optuna.Study, trial: FrozenTrial, num_evaluations: int) -> bool:
+    def should_continue(self, study: optuna.Study, trial: FrozenTrial, num_evaluations: int) -> bool:
         """Whether a trial that has just reported should go on."""
 
 
@@ -153,14 +153,14 @@ class Policy:
         assert isinstance(whole, FloatDistribution | IntDistribution)
         return value_at(type(whole)(low, high, log=whole.log), rng.random())
 
-    def goes_on(self, study: optuna.Study, trial: FrozenTrial, num_evaluations: int) -> bool:
+    def should_continue(self, study: optuna.Study, trial: FrozenTrial, num_evaluations: int) -> bool:
         """Whether a trial that has just reported should go on.
 
         With scientific factors it is compared with the trials of its own level, and stops only when it is not good
         enough at any of its levels: whole levels are the answer's to judge. What is there for its own value, the
         baseline and every replicate, always goes on.
         """
-        if self.always_goes_on(trial):
+        if self.is_never_pruned(trial):
             return True
         if isinstance(self.pruner, BasePruner):
             return not self.pruner.prune(study, trial)
@@ -174,11 +174,13 @@ class Policy:
         ]
         pruner = self.pruner
         return any(
-            pruner.goes_on(trial.intermediate_values, [peer.intermediate_values for peer in peers], num_evaluations)
+            pruner.should_continue(
+                trial.intermediate_values, [peer.intermediate_values for peer in peers], num_evaluations
+            )
             for peers in self._peer_groups(trial, others)
         )
 
-    def always_goes_on(self, trial: FrozenTrial) -> bool:
+    def is_never_pruned(self, trial: FrozenTrial) -> bool:
         """Whether the trial is there for its own value: the noise is known from these."""
         return trial.user_attrs.get("role") in ("baseline", "replicate")
 

@@ -59,7 +59,7 @@ class Pruning:
         steps = {max(self.first, math.ceil(share * num_evaluations)) for share in self.shares}
         return tuple(sorted(step for step in steps if step < num_evaluations))
 
-    def goes_on(self, curve: Curve, peers: Sequence[Curve], num_evaluations: int) -> bool:
+    def should_continue(self, curve: Curve, peers: Sequence[Curve], num_evaluations: int) -> bool:
         """Whether a trial goes on after the latest evaluation of its curve.
 
         ``peers`` are the trials it may be compared with: finished, stopped (shorter curves) or still running.

@@ -25,7 +25,7 @@ from search.storage.folder import ID, claim, make_folder
 from search.storage.pairs import CONFIRMS, confirmation_of
 from search.storage.queue import requeue_lost
 from search.study.record import KEY, Stored, is_whole, read_stored
-from search.study.versions import birth_facts
+from search.study.versions import creation_facts
 from search.system.shell import quoted
 
 
@@ -150,7 +150,7 @@ def _make(storage: ReconnectingStorage, name: str, wanted: Stored, runs: Path) -
     if has_study(storage, name):  # cut off before it had its document
         optuna.delete_study(study_name=name, storage=storage)
     mine = make_folder(name, storage, runs)
-    facts = {ID: mine, "question": wanted.study.question, **birth_facts()}
+    facts = {ID: mine, "question": wanted.study.question, **creation_facts()}
     searched = load_study(storage, Plan.of_document(wanted).of).user_attrs.get(ID)
     study = create_study(storage, name, facts if searched is None else {**facts, CONFIRMS: searched})
     show_study(study, wanted)

@@ -214,7 +214,7 @@ class _TrialReporter:
         if step == self.num_planned:
             return True
         # the last step of an earlier sitting is judged again: its process may have died before it told the verdict
-        if step >= self.last_known and not self._goes_on():
+        if step >= self.last_known and not self._should_continue():
             self.verdict = TrialState.PRUNED
             return False
         if self.job.stop:
@@ -222,9 +222,9 @@ class _TrialReporter:
             return False
         return True
 
-    def _goes_on(self) -> bool:
+    def _should_continue(self) -> bool:
         stored = self.trial.storage.get_trial(self.trial._trial_id)
-        return self.job.policy.goes_on(self.job.study, stored, self.num_planned)
+        return self.job.policy.should_continue(self.job.study, stored, self.num_planned)
 
 
 def _origin(job: Job, trial: optuna.Trial, split: str) -> dict[str, Any]:

@@ -153,7 +153,7 @@ def test_a_training_that_failed_for_good_is_done_again_and_one_that_diverged_is_
 
 def test_nothing_stops_a_training_early() -> None:
     trial = propose(ConfirmPolicy(confirming()), [])
-    assert ConfirmPolicy(confirming()).goes_on(optuna.create_study(), trial, 4)
+    assert ConfirmPolicy(confirming()).should_continue(optuna.create_study(), trial, 4)
 
 
 def test_a_planted_difference_is_confirmed_and_comes_back_from_the_database(

@@ -183,7 +183,7 @@ class StopAt(BasePruner):
 def prune_at(job: Job, step: int) -> None:
     """From now on every trial is pruned at this evaluation, the baseline too."""
     job.policy.pruner = StopAt(step)
-    job.policy.always_goes_on = lambda trial: False  # type: ignore[method-assign]
+    job.policy.is_never_pruned = lambda trial: False  # type: ignore[method-assign]
 
 
 def ask(job: Job, n_trials: int = 10**6) -> optuna.Trial:
