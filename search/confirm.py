@@ -115,7 +115,7 @@ def _run(
     since = uptime()
     crew.start(crew.slots[0])
     crew.start_others()
-    config = wanted.config(dict(wanted.study.baseline))
+    config = wanted.baseline_config
     table = read_table(data_folder(wanted.data, runs), config, wanted.label_fixes)
     rounds = check_rounds(table, wanted, repeats)
     opened = open_storage(url, create=False, waits=True)

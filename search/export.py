@@ -74,12 +74,12 @@ def _say_next(stored: "Stored", out: Path, runs: Path) -> None:
 
 def _best(trials: "Sequence[FrozenTrial]", outcome: "Confirmation | None") -> "FrozenTrial | None":
     """The best run of the confirmed winner's setting; without a confirmation the best trial."""
-    from search.policy.history import best_trials
+    from search.policy.history import best_trial
 
     if outcome is None:
-        return next(iter(best_trials(trials, 1)), None)
+        return best_trial(trials)
     winner = outcome.finalists[outcome.winner]
-    best = next(iter(best_trials([trial for trial in trials if trial.number in winner.trials], 1)), None)
+    best = best_trial(trial for trial in trials if trial.number in winner.trials)
     if best is None:
         raise UserError(
             f"The confirmation's best mean is that of {winner.name}, which has no complete trial in the search to"

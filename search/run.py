@@ -164,9 +164,7 @@ def _run(
     check_url(url)
     with WorkerPool(slots) as crew:
         crew.start(slots[0])
-        table = read_table(
-            data_folder(wanted.data, runs), wanted.config(dict(wanted.study.baseline)), wanted.label_fixes
-        )
+        table = read_table(data_folder(wanted.data, runs), wanted.baseline_config, wanted.label_fixes)
         is_copy = asked["grown_from"] is not None  # which takes a look at the study it is a copy of
         if not is_copy and _has_all(
             url, name, replace(wanted, split=table.hash), runs, storage_url, asked["limits"]["n_trials"]

@@ -78,7 +78,7 @@ def outcome_of(study: optuna.Study, stored: Stored, runs: Path) -> Confirmation 
     whole = [repeat for repeat in range(1, last + 1) if judged and all((repeat, index) in done for index in judged)]
     if len(whole) < MIN_REPEATS:
         return None
-    shelf = Shelf(study_folder(study, runs), stored.config(dict(stored.study.baseline)).task)
+    shelf = Shelf(study_folder(study, runs), stored.baseline_config.task)
     counts_CR = [[_counts(shelf, done[repeat, index]) for repeat in whole] for index in judged]
     judges = Judges(counts_CR)
     against = dict(zip(judged, judges.against(0) if judged[0] == 0 else [None] * len(judged), strict=True))

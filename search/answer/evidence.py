@@ -15,7 +15,7 @@ from maskcls.scoring.resampling import Resamples, resample
 from search.answer.answer import Answer, Comparison, FactorAnswer, Level, Winner
 from search.answer.confirmation import read_confirmation
 from search.answer.wording import put_in_words
-from search.policy.history import best_trials, runs_by_setting, seed_noise, setting, values_of_runs
+from search.policy.history import best_trial, runs_by_setting, seed_noise, setting, values_of_runs
 from search.policy.policy import is_replicate
 from search.policy.stopping import FINISHED
 from search.storage.folder import study_folder
@@ -26,7 +26,7 @@ from search.study.space import Factor, factors, params_of, values_of
 
 def answer_of(study: optuna.Study, stored: Stored, runs: Path) -> Answer:
     """What the study says so far; ``runs`` is the folder where its trials' predictions lie. Needs no GPU, no torch."""
-    config = stored.config(dict(stored.study.baseline))
+    config = stored.baseline_config
     trials = study.get_trials(deepcopy=False, states=FINISHED)
     evidence = Evidence(stored, trials, Shelf(study_folder(study, runs), config.task))
     found = factors(stored.study.scientific)
@@ -159,7 +159,7 @@ class Evidence:
 
     def winner(self) -> Winner | None:
         """The best trial with its score corrected for being chosen; None while none is complete."""
-        best = next(iter(best_trials(self.complete, 1)), None)
+        best = best_trial(self.complete)
         if best is None:
             return None
         candidates = [self.shelf.counts(trial) for trial in self.complete]

@@ -136,7 +136,7 @@ def _of_trial(name: str, number: int, storage: str | None, runs: Path) -> Compar
 
     study = load_study(open_to_read(storage or default_url(runs)), name)
     stored = read_stored(study)
-    task = stored.config(dict(stored.study.baseline)).task
+    task = stored.baseline_config.task
     trials = study.get_trials(deepcopy=False)
     if number >= len(trials):
         raise UserError(f"Study {name} has no trial {number}; its trials are 0 to {len(trials) - 1}.")

@@ -18,7 +18,7 @@ from search.answer.confirmation import read_confirmation
 from search.answer.format import describe_values
 from search.answer.markup import markdown
 from search.answer.wording import confirmed_sentences
-from search.policy.history import best_trials, seed_noise
+from search.policy.history import best_trial, seed_noise
 from search.storage.notes import artifact_path, save_study_note, save_trial_note
 from search.study.record import ID, Stored
 from search.study.space import values_of
@@ -54,7 +54,7 @@ def _so_far(study: optuna.Study, stored: Stored) -> str:
     outcome = read_confirmation(study)
     if outcome is not None:
         lines.append(confirmed_sentences(outcome)[0])
-    best = next(iter(best_trials(trials, 1)), None)
+    best = best_trial(trials)
     if best is not None:
         values = describe_values(values_of(stored.study.space, best.params))
         lines.append(f"Best so far: trial {best.number}, macro F1 {best.value:.4f}: {values}")

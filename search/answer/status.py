@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.answer.confirmation import read_confirmation
 from search.answer.wording import confirmed_sentences
 from search.database.connect import backend_of
-from search.policy.history import best_trials, incumbent, runs_by_setting, seed_noise, setting, values_of_runs
+from search.policy.history import best_trial, incumbent, runs_by_setting, seed_noise, setting, values_of_runs
 from search.policy.stopping import epochs_spent, trials_since_best
 from search.storage.failures import DIVERGED, INTERRUPTIONS, failures_of
 from search.storage.queue import WORKER, is_lost
@@ -53,7 +53,7 @@ def overview_of(study: optuna.Study) -> dict[str, Any]:
 
 def _best(trials: Sequence[FrozenTrial], is_search: bool) -> FrozenTrial | None:
     """The best trial; there is none in a confirmation, whose rounds have other judges each."""
-    return next(iter(best_trials(trials, 1)), None) if is_search else None
+    return best_trial(trials) if is_search else None
 
 
 def standing_of(study: optuna.Study, stored: Stored) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def iso(when: float | None) -> str | None:
 
 
 def _fixed(stored: Stored, name: str) -> int:
-    return int(getattr(stored.config(dict(stored.study.baseline)), name))
+    return int(getattr(stored.baseline_config, name))
 
 
 def _counts(trials: Sequence[FrozenTrial]) -> dict[str, int]:

@@ -18,7 +18,7 @@ from maskcls.scoring.predictions import Predictions
 from maskcls.scoring.resampling import Resamples, resample
 from maskcls.scoring.reweighting import groups_of, parse_prior, weights_of
 from search.answer.answer import Answer
-from search.policy.history import best_trials, setting
+from search.policy.history import best_trial, setting
 from search.policy.stopping import FINISHED
 from search.storage.folder import study_folder
 from search.storage.predictions import Shelf
@@ -91,7 +91,7 @@ class Material:
     @cached_property
     def config(self) -> TrainConfig:
         """The baseline's, numerics not resolved."""
-        return self.stored.config(dict(self.stored.study.baseline))
+        return self.stored.baseline_config
 
     @property
     def task(self) -> str:
@@ -111,7 +111,7 @@ class Material:
     @cached_property
     def best(self) -> FrozenTrial | None:
         """The best complete trial; the answer's, where it names one."""
-        best = next(iter(best_trials(self.trials, 1)), None)
+        best = best_trial(self.trials)
         return self.trials[self.answer.winner.trial] if self.answer.winner else best
 
     @cached_property

@@ -13,7 +13,7 @@ from maskcls.system.errors import UserError
 from search.answer.format import describe_values, number, percent, signed, signed_spread, spread
 from search.page.blocks import Block, Section, Table, Text
 from search.page.data import Material
-from search.policy.history import best_trials
+from search.policy.history import best_first
 
 MAX_TRIALS = 10
 
@@ -61,7 +61,7 @@ def prior_section(material: Material) -> Section | None:
             blocks += [Text(f"{factor.param}: {_ranking(rows, material)}"), _table("level", rows, rows)]
     every = [
         _row(f"trial {trial.number}", (trial.number,), material, describe_values(material.values(trial)))
-        for trial in material.shelf.with_predictions(best_trials(material.trials, len(material.trials)))
+        for trial in material.shelf.with_predictions(best_first(material.trials))
     ]
     if len(every) > 1:
         shown = sorted(every, key=lambda row: min(_rank(row, every, False), _rank(row, every, True)))[:MAX_TRIALS]

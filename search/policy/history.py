@@ -94,7 +94,12 @@ def savings(trials: Iterable[FrozenTrial]) -> Savings:
     )
 
 
-def best_trials(trials: Sequence[FrozenTrial], count: int) -> list[FrozenTrial]:
-    """The complete trials with the highest values, the earliest among equals first."""
+def best_first(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+    """The complete trials, the highest value first, the earliest first among equals."""
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE and trial.value is not None]
-    return sorted(complete, key=lambda trial: (-(trial.value or 0.0), trial.number))[:count]
+    return sorted(complete, key=lambda trial: (-(trial.value or 0.0), trial.number))
+
+
+def best_trial(trials: Iterable[FrozenTrial]) -> FrozenTrial | None:
+    """The complete trial with the highest value, the earliest among equals; None while none is complete."""
+    return next(iter(best_first(trials)), None)

@@ -77,10 +77,15 @@ class Stored:
         """The config of the trial with these values of the searched knobs; a replicate brings a seed of its own."""
         return make_config({**self.study.fixed, **values, "seed": self.seed if seed is None else seed})
 
+    @property
+    def baseline_config(self) -> TrainConfig:
+        """The config of trial 0, numerics not resolved: also where to look up what all trials have in common."""
+        return self.config(dict(self.study.baseline))
+
     def to_json(self) -> dict[str, Any]:
         """Plain values. Fixed knobs are written out in full, so that a later default cannot change the study."""
         study = self.study
-        every = json.loads(self.config(dict(study.baseline)).model_dump_json())
+        every = json.loads(self.baseline_config.model_dump_json())
         return {
             "version": VERSION,
             "question": study.question,

@@ -40,7 +40,7 @@ def show_plan(plan: Plan, stored: Stored, table: Table, rounds: Sequence[Table])
         f"  judges    {' or '.join(map(str, sizes))} people a repeat, of the search's {train} training people;"
         f" the {chose} who chose the finalists only train"
     )
-    task = stored.config(dict(stored.study.baseline)).task
+    task = stored.baseline_config.task
     for number, found in enumerate(rounds, start=1):
         missing = missing_classes(found.photos, "valid", task)
         if missing:
@@ -56,7 +56,7 @@ def show_work(
 ) -> None:
     """How much there is to do, and how long that takes, by what the finalists' own trials took."""
     each = n_trials // len(plan.finalists)
-    epochs = stored.config(dict(stored.study.baseline)).epochs
+    epochs = stored.baseline_config.epochs
     say(
         f"  trainings {finished} of {n_trials} done: {each} of each, of {epochs} epochs without"
         " pruning, judged at the last evaluation"

@@ -95,7 +95,7 @@ def _check_same_search(begun: Stored, stored: Stored, name: str) -> None:
 
 def check_rounds(table: Table, stored: Stored, repeats: int) -> list[Table]:
     """The table of each round. Raises UserError for photos that are not the study's, or too few people to judge."""
-    config = stored.config(dict(stored.study.baseline))
+    config = stored.baseline_config
     if config.judge_round:
         raise UserError(
             f"The study was run with judge_round={config.judge_round}, so its validation people are the judges of a"

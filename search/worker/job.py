@@ -63,7 +63,7 @@ class Setup:
     @property
     def baseline(self) -> TrainConfig:
         """The config of trial 0, numerics not resolved."""
-        return self.stored.config(dict(self.stored.study.baseline))
+        return self.stored.baseline_config
 
     @property
     def num_evaluations(self) -> int:

@@ -378,7 +378,7 @@ def test_the_finalists_are_chosen_once_and_repeats_only_grow(
     assert "The finalists were chosen by the first command and stay (--top 2); to choose anew, `python -m" in told
     assert Plan.of_document(later) == replace(Plan.of_document(stored), repeats=5)
     assert Plan.of_document(begin(tmp_path, synthetic_table, 2, 2)).repeats == 5
-    config = stored.config(dict(TOY_STUDY.baseline))
+    config = stored.baseline_config
     assert (config.keep, config.judge_round, config.epochs) == ("last", 0, TOY_STUDY.fixed["epochs"])
 
 
@@ -414,7 +414,7 @@ def test_too_few_training_people_are_refused_before_anything_is_trained(syntheti
         check_rounds(table, stored_as(TOY_STUDY, table.hash), 5)
     assert "Repeat " in one_line(caught.value)
     with pytest.raises(UserError):
-        in_round(table, change(stored_as(TOY_STUDY).config(dict(TOY_STUDY.baseline)), judge_round=5))
+        in_round(table, change(stored_as(TOY_STUDY).baseline_config, judge_round=5))
 
 
 def test_what_cannot_be_confirmed_is_one_line(
