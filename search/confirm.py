@@ -110,14 +110,14 @@ def _run(
     from search.supervisor.supervisor import Supervisor
     from search.system.clock import uptime
     from search.terminal.confirmation import show_plan, show_work, summarise
-    from search.worker.create_confirmation import check_rounds, store
+    from search.worker.create_confirmation import check_repeats, store
 
     since = uptime()
     crew.start(crew.slots[0])
     crew.start_others()
     config = wanted.baseline_config
     table = read_table(data_folder(wanted.data, runs), config, wanted.label_fixes)
-    rounds = check_rounds(table, wanted, repeats)
+    tables = check_repeats(table, wanted, repeats)
     opened = open_storage(url, create=False, waits=True)
     study = store(opened, wanted, runs)
     # another first command may have chosen the finalists
@@ -125,7 +125,7 @@ def _run(
     plan = Plan.of_document(wanted)
     n_trials = len(plan.finalists) * repeats
     order = replace(_order(crew, url, study.study_name, runs, wanted, n_trials, since), stall=stall)
-    show_plan(plan, wanted, table, rounds)
+    show_plan(plan, wanted, table, tables)
     confirmed = load_study(opened, plan.of)
     show_changes(changes_since_creation(confirmed))
     searched = confirmed.get_trials(deepcopy=False)

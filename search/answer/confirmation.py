@@ -19,7 +19,7 @@ from maskcls.scoring.intervals import Estimate, compare_repeats
 from maskcls.scoring.resampling import resample
 from maskcls.system.errors import UserError
 from search.answer.answer import Confirmation, Finalist
-from search.policy.confirmation import Plan, place_of
+from search.policy.confirmation import Plan, training_of
 from search.storage.folder import study_folder
 from search.storage.predictions import Shelf
 from search.study.record import Stored
@@ -71,7 +71,9 @@ def outcome_of(study: optuna.Study, stored: Stored, runs: Path) -> Confirmation 
     """
     plan = Plan.of_document(stored)
     trials = study.get_trials(deepcopy=False)
-    done = {place_of(trial): trial for trial in trials if trial.state == TrialState.COMPLETE}
+    done: dict[tuple[int, int] | None, FrozenTrial] = {
+        training_of(trial): trial for trial in trials if trial.state == TrialState.COMPLETE
+    }
     diverged_C = [_diverged(trials, index) for index in range(len(plan.finalists))]
     judged = [index for index, diverged in enumerate(diverged_C) if not diverged]
     last = max((trial.user_attrs.get("repeat", 0) for trial in trials), default=0)
@@ -102,7 +104,7 @@ def outcome_of(study: optuna.Study, stored: Stored, runs: Path) -> Confirmation 
 
 def _diverged(trials: Sequence[FrozenTrial], index: int) -> tuple[int, ...]:
     """Repeats in which a finalist diverged: nothing else ends its trials early."""
-    places = [place_of(trial) for trial in trials if trial.state == TrialState.PRUNED]
+    places = [training_of(trial) for trial in trials if trial.state == TrialState.PRUNED]
     return tuple(sorted(place[0] for place in places if place is not None and place[1] == index))
 
 

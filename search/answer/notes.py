@@ -49,7 +49,7 @@ def _so_far(study: optuna.Study, stored: Stored) -> str:
     trials = study.get_trials(deepcopy=False)
     counts = Counter(trial.state.name.lower() for trial in trials)
     lines = [f"Trials: {', '.join(f'{count} {state}' for state, count in counts.items()) or 'none yet'}"]
-    if stored.confirmation is not None:  # whose rounds have other judges each: no trial of it is the best
+    if stored.confirmation is not None:  # whose repeats have other judges each: no trial of it is the best
         return f"- Confirmation of {markdown(stored.confirmation['of'])}\n- {lines[0]}\n\n"
     outcome = read_confirmation(study)
     if outcome is not None:

@@ -16,7 +16,14 @@ from optuna.trial import FrozenTrial, TrialState
 from search.answer.confirmation import read_confirmation
 from search.answer.wording import confirmed_sentences
 from search.database.connect import backend_of
-from search.policy.history import best_trial, incumbent, runs_by_setting, seed_noise, setting, values_of_runs
+from search.policy.history import (
+    best_trial,
+    configuration_of,
+    incumbent,
+    runs_by_configuration,
+    seed_noise,
+    values_of_runs,
+)
 from search.policy.stopping import epochs_spent, trials_since_best
 from search.storage.failures import DIVERGED, INTERRUPTIONS, failures_of
 from search.storage.queue import WORKER, is_lost
@@ -52,7 +59,7 @@ def overview_of(study: optuna.Study) -> dict[str, Any]:
 
 
 def _best(trials: Sequence[FrozenTrial], is_search: bool) -> FrozenTrial | None:
-    """The best trial; there is none in a confirmation, whose rounds have other judges each."""
+    """The best trial; there is none in a confirmation, whose repeats have other judges each."""
     return best_trial(trials) if is_search else None
 
 
@@ -70,7 +77,7 @@ def standing_of(study: optuna.Study, stored: Stored) -> dict[str, Any]:
         **overview_of(study),
         "synthetic": stored.study.synthetic,
         "data": stored.data,
-        "noise": {"deviation": known.deviation, "repeated_runs": known.freedom} if known else None,
+        "noise": {"deviation": known.deviation, "repeated_runs": known.dof} if known else None,
         "best": _long(best, stored),
         "baseline": _with_runs(baseline, trials, stored),
         "incumbent": _with_runs(next(iter(leading), None), trials, stored),
@@ -126,7 +133,7 @@ def _with_runs(trial: FrozenTrial | None, trials: Sequence[FrozenTrial], stored:
     found = _long(trial, stored)
     if trial is None or found is None:
         return None
-    runs = runs_by_setting(trials).get(setting(trial.params), [])
+    runs = runs_by_configuration(trials).get(configuration_of(trial.params), [])
     values = values_of_runs(runs)
     return {**found, "runs": [run.number for run in runs], "mean": _value(fmean(values)) if values else None}
 

@@ -74,7 +74,7 @@ def confused_section(material: Material) -> Section:
         return Section(title, (Text(text),))
     reader = Reader(material.after.predictions, material.resamples)
     before = material.pair[0].predictions if material.pair else None
-    chance = f" {material.same_setting}" if before and material.same_setting else ""
+    chance = f" {material.same_configuration}" if before and material.same_configuration else ""
     intro = Text(
         f"Read off the predictions of {material.after.name}. A difference counts as one only where an interval over"
         f" people leaves out 0; {COMPARISONS} are looked at together, and the intervals are widened for that."

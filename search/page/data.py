@@ -18,7 +18,7 @@ from maskcls.scoring.predictions import Predictions
 from maskcls.scoring.resampling import Resamples, resample
 from maskcls.scoring.reweighting import groups_of, parse_prior, weights_of
 from search.answer.answer import Answer
-from search.policy.history import best_trial, setting
+from search.policy.history import best_trial, configuration_of
 from search.policy.stopping import FINISHED
 from search.storage.folder import study_folder
 from search.storage.predictions import Shelf
@@ -162,11 +162,11 @@ class Material:
         return self.before, self.after
 
     @cached_property
-    def same_setting(self) -> str:
+    def same_configuration(self) -> str:
         """That before and after are trainings of one recipe, in a sentence; empty when they are not."""
         if self.best is None or self.baseline is None or self.best.number == self.baseline.number:
             return ""
-        if setting(self.best.params) != setting(self.baseline.params):
+        if configuration_of(self.best.params) != configuration_of(self.baseline.params):
             return ""
         return (
             f"Trial {self.best.number} is the baseline's own setting with another training seed: what differs is"

@@ -27,7 +27,7 @@ class Row:
     """Of its runs."""
     plain: float
     weighted: Estimate
-    setting: str = ""
+    configuration: str = ""
 
 
 def check_prior(material: Material) -> None:
@@ -90,12 +90,12 @@ def _intro(material: Material) -> str:
     )
 
 
-def _row(name: str, trials: Sequence[int], material: Material, setting: str) -> Row:
+def _row(name: str, trials: Sequence[int], material: Material, configuration: str) -> Row:
     counts = tuple(material.shelf.counts(material.trials[number]) for number in trials)
     assert material.resamples is not None
     plain = sum(float(macro_f1(*found.sums())) for found in counts) / len(counts)
     weighted = compare(counts, (), material.resamples, weight_P=material.weight_P)
-    return Row(name, counts, plain, weighted, setting)
+    return Row(name, counts, plain, weighted, configuration)
 
 
 def _rank(row: Row, rows: Sequence[Row], is_weighted: bool) -> int:
@@ -129,5 +129,5 @@ def _table(what: str, shown: Sequence[Row], rows: Sequence[Row]) -> Table:
         ranks = _rank(row, rows, False), _rank(row, rows, True)
         moved = "" if ranks[0] == ranks[1] else (" ▲" if ranks[1] < ranks[0] else " ▼")
         values = (number(row.plain), str(ranks[0]), number(row.weighted.value), spread(row.weighted))
-        cells.append((row.name, *values, f"{ranks[1]}{moved}", row.setting))
+        cells.append((row.name, *values, f"{ranks[1]}{moved}", row.configuration))
     return Table(titles, tuple(cells), titles[1:6])

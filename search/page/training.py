@@ -12,7 +12,7 @@ from search.answer.format import describe_values, duration, listed, number, perc
 from search.page.blocks import Block, Section, Table, Text
 from search.page.data import Material
 from search.page.figures import Curve, draw_bars, draw_curves
-from search.policy.history import runs_by_setting, savings, seed_noise, values_of_runs
+from search.policy.history import runs_by_configuration, savings, seed_noise, values_of_runs
 from search.policy.stopping import epochs_spent
 
 MIN_TRIALS = 10
@@ -103,7 +103,7 @@ def noise_section(material: Material) -> Section:
         text = "No setting has run twice to its end yet, so nothing is known of the spread from training seed to seed."
         return Section(title, (Text(text),))
     rows = []
-    for runs in runs_by_setting(material.trials).values():
+    for runs in runs_by_configuration(material.trials).values():
         if len(runs) > 1:
             values = values_of_runs(runs)
             every = ", ".join(f"{number(value)} (trial {run.number})" for run, value in zip(runs, values, strict=True))

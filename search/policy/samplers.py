@@ -1,4 +1,4 @@
-"""Where the next nuisance setting comes from: points that fill the space, or one of Optuna's samplers."""
+"""Where the next nuisance parameters come from: points that fill the space, or one of Optuna's samplers."""
 
 import math
 import warnings
@@ -26,7 +26,7 @@ OURS: dict[str, dict[str, Any]] = {
 }
 
 AUTO, FEW_TRIALS = "auto", 100
-"""Up to so many trials a Gaussian process proposes: it finds better settings than TPE (benchmarks/policy.py), at a cost
+"""Up to so many trials a Gaussian process proposes: it finds better ones than TPE (benchmarks/policy.py), at a cost
 that grows with the trials. From then on TPE does."""
 
 MAX_MODELLED = 500
@@ -115,7 +115,7 @@ def _shifted(
 
 
 def sobol(tuned: Mapping[str, BaseDistribution], index: int, seed: int) -> dict[str, Any]:
-    """The ``index``-th of a sequence of settings, from 0, that fill the space evenly."""
+    """The ``index``-th of a sequence of configurations, from 0, that fill the space evenly."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # balance is lost when not 2^n points are drawn; no matter
         from scipy.stats import qmc  # takes a second to load, and no study begins with it

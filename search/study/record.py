@@ -69,7 +69,7 @@ class Stored:
     photos: str = ""
     """Dataset.content when the study was made; empty in one from before that was written down."""
     confirmation: dict[str, Any] | None = None
-    """Of a study that search.confirm made, what it confirms and with what (rounds.Plan); None: a search."""
+    """Of a study that search.confirm made: policy.confirmation.Plan as JSON; None: a search."""
     weights_commits: dict[str, str] = field(default_factory=dict)
     """Weights.commits: which weights to ask the hub for again."""
 

@@ -26,7 +26,7 @@ from search.system.shell import place_words, quoted, storage_words
 from search.terminal.tables import show_table
 
 
-def show_plan(plan: Plan, stored: Stored, table: Table, rounds: Sequence[Table]) -> None:
+def show_plan(plan: Plan, stored: Stored, table: Table, repeats: Sequence[Table]) -> None:
     """Finalists, judges and data, in a line each."""
     say(f"Confirmation of {plan.of}: {stored.study.question}")
     if stored.study.synthetic:
@@ -35,13 +35,13 @@ def show_plan(plan: Plan, stored: Stored, table: Table, rounds: Sequence[Table])
     say(f"  data      {stored.data}: {train + chose} people, {train_photos + chose_photos} photos")
     for note in () if stored.study.synthetic else table.notes:  # no label of a drawn person is wrong
         say(f"            {note}")
-    sizes = sorted({found.count("valid")[0] for found in rounds})
+    sizes = sorted({found.count("valid")[0] for found in repeats})
     say(
         f"  judges    {' or '.join(map(str, sizes))} people a repeat, of the search's {train} training people;"
         f" the {chose} who chose the finalists only train"
     )
     task = stored.baseline_config.task
-    for number, found in enumerate(rounds, start=1):
+    for number, found in enumerate(repeats, start=1):
         missing = missing_classes(found.photos, "valid", task)
         if missing:
             say(f"            NO JUDGE OF REPEAT {number} SHOWS: {some(missing)}. Their F1 counts 0 there.")

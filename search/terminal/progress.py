@@ -78,7 +78,7 @@ class Progress:
     """(value, trial number) of the best complete trial of the study."""
     num_workers: int = 1
     compares: bool = True
-    """Whether one trial can be better than another: not in a confirmation, whose rounds have other judges."""
+    """Whether one trial can be better than another: not in a confirmation, whose repeats have other judges."""
     rows: dict[int, _Row] = field(default_factory=dict)
 
     def began(self, number: int, values: str) -> _Row:

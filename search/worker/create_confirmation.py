@@ -10,7 +10,7 @@ from pathlib import Path
 import optuna
 
 from maskcls.config import change
-from maskcls.data.dataset import Table, in_round
+from maskcls.data.dataset import Table, with_judges
 from maskcls.system.console import say
 from maskcls.system.errors import UserError
 from maskcls.system.files import MAX_BYTES
@@ -93,8 +93,8 @@ def _check_same_search(begun: Stored, stored: Stored, name: str) -> None:
         )
 
 
-def check_rounds(table: Table, stored: Stored, repeats: int) -> list[Table]:
-    """The table of each round. Raises UserError for photos that are not the study's, or too few people to judge."""
+def check_repeats(table: Table, stored: Stored, repeats: int) -> list[Table]:
+    """Each repeat's table. Raises UserError for photos that are not the study's, or too few people to judge."""
     config = stored.baseline_config
     if config.judge_round:
         raise UserError(
@@ -106,13 +106,13 @@ def check_rounds(table: Table, stored: Stored, repeats: int) -> list[Table]:
             f"The photos in {table.folder} are not those of the study: the split is {stored.split} there and"
             f" {table.hash} here. Say where they are by --data."
         )
-    rounds = []
+    tables = []
     for number in range(1, repeats + 1):
         try:
-            rounds.append(in_round(table, change(config, judge_round=number)))
+            tables.append(with_judges(table, change(config, judge_round=number)))
         except UserError as error:
             raise UserError(f"Repeat {number} cannot be judged by the search's training people: {error}") from None
-    return rounds
+    return tables
 
 
 def store(storage: ReconnectingStorage, wanted: Stored, runs: Path) -> optuna.Study:

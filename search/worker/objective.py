@@ -171,10 +171,10 @@ def _train(job: Job, trial: optuna.Trial, values: dict[str, Any]) -> Verdict:
 
 
 def _asked(stored: Stored, trial: optuna.Trial, values: dict[str, Any]) -> TrainConfig:
-    """The trial's config: a replicate brings a seed of its own, a trial of a confirmation its round too."""
+    """The trial's config: a replicate brings a seed of its own, one of a confirmation its repeat's judges too."""
     repeat = trial.user_attrs.get("repeat")
-    round_of = {} if repeat is None else {"judge_round": repeat}
-    return stored.config({**values, **round_of}, trial.user_attrs.get("seed"))
+    judges = {} if repeat is None else {"judge_round": repeat}
+    return stored.config({**values, **judges}, trial.user_attrs.get("seed"))
 
 
 def _make_ready(folder: Path, crashes: int) -> None:
