@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.policy.policy import REPLICATE_EVERY, Policy, is_replicate
 from search.study.space import distributions, values_of
-from search.study.study import Knob, Pruner, Sampler, Study
+from search.study.study import Domain, Pruner, Sampler, Study
 
 Params = Mapping[str, Any]
 Curve = Mapping[int, float]
@@ -28,7 +28,7 @@ class Task(Protocol):
     """Something to be searched, every learning curve of which is known."""
 
     name: str
-    space: Mapping[str, Knob]
+    space: Mapping[str, Domain]
     baseline: Params
     num_evaluations: int
     best: float
@@ -66,11 +66,11 @@ MakePlayer = Callable[[Task, int, Sequence[Params]], Player]
 class Searched:
     """What Policy asks of a Study. A Study itself admits only knobs of our own trainer, which LCBench has not."""
 
-    space: Mapping[str, Knob]
+    space: Mapping[str, Domain]
     baseline: Mapping[str, Any]
     sampler: Sampler = Study.sampler
     pruner: Pruner = Study.pruner
-    scientific: Mapping[str, Knob] = field(default_factory=dict)
+    scientific: Mapping[str, Domain] = field(default_factory=dict)
 
 
 class Service:

@@ -22,7 +22,7 @@ from search.policy.history import best_trial, seed_noise
 from search.storage.notes import artifact_path, save_study_note, save_trial_note
 from search.study.record import ID, Stored
 from search.study.space import values_of
-from search.study.study import Knob, describe_knob
+from search.study.study import Domain, describe_domain
 
 PICTURES = UUID("6f0c7f0e-43f0-4d1c-9d55-6b2a0a5f5f3a")
 """The name space of the pictures' ids: any number does that is no other program's."""
@@ -66,8 +66,8 @@ def _so_far(study: optuna.Study, stored: Stored) -> str:
     return "".join(f"- {markdown(line)}\n" for line in lines) + "\n"
 
 
-def _table(role: str, knobs: Mapping[str, Knob]) -> str:
-    rows = "".join(f"- {role.lower()}: `{name}` {describe_knob(name, knob)}\n" for name, knob in knobs.items())
+def _table(role: str, domains: Mapping[str, Domain]) -> str:
+    rows = "".join(f"- {role.lower()}: `{name}` {describe_domain(name, domain)}\n" for name, domain in domains.items())
     return f"{rows}\n" if rows else ""
 
 

@@ -1,4 +1,4 @@
-"""The levels of the scientific knobs: dealt out evenly, and taken off the values where the rest is tuned.
+"""The levels of the scientific hyperparameters: dealt out evenly, and taken off the values where the rest is tuned.
 
 Shapes: N trials, F factors, C candidate combinations of levels.
 """
@@ -42,7 +42,8 @@ def deal(taken: Sequence[Levels], sizes: Sequence[int], rng: np.random.Generator
 def level_offsets(levels: Sequence[Levels], trials: Sequence[FrozenTrial]) -> list[float]:
     """How much better or worse each trial's levels do than the study as a whole, by medians of complete trials.
 
-    Taken off the values, they leave what the nuisance knobs did: the good half of a losing level counts as good.
+    Taken off the values, they leave what the nuisance hyperparameters did: the good half of a losing level counts as
+    good.
     Several factors are taken off one after the other (Tukey's median polish, one sweep).
     """
     offset_N = np.zeros(len(trials))

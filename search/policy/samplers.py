@@ -62,10 +62,10 @@ def tune(
     offsets: Sequence[float],
     rng: np.random.Generator,
 ) -> dict[str, Any]:
-    """Values of the tuned knobs by ``sampler``, on copies of the trials whose values are lowered by their offsets.
+    """Values of the tuned parameters by ``sampler``, on copies of the trials whose values are lowered by their offsets.
 
     A copy, since Optuna's samplers write notes of their own into the study that they are asked for, and would go by
-    the scientific knobs too.
+    the scientific parameters too.
     """
     order = _shown(trials, offsets, rng)
     copy = optuna.create_study(direction="maximize", sampler=sampler)

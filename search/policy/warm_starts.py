@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 from search.policy.portfolio import warm_configurations
 from search.study.record import GROWN_FROM, Stored, confirms, document_in
 from search.study.space import distributions, factors, is_within, params_of
-from search.study.study import Knob, contains
+from search.study.study import Domain, contains
 
 MAX_SHARE = 1 / 4
 """Of the trials that warm starts may take."""
@@ -47,12 +47,12 @@ def _different(base: dict[str, Any], starts: Sequence[dict[str, Any]]) -> list[d
     return kept
 
 
-def _known(nuisance: Mapping[str, Knob]) -> list[dict[str, Any]]:
+def _known(nuisance: Mapping[str, Domain]) -> list[dict[str, Any]]:
     """The known configurations, as far as the study tunes their hyperparameters."""
     found: list[dict[str, Any]] = []
     for values in KNOWN:
         admitted = {
-            name: knob for name, knob in nuisance.items() if name in values and contains(name, knob, values[name])
+            name: domain for name, domain in nuisance.items() if name in values and contains(name, domain, values[name])
         }
         if admitted:
             found.append({"params": params_of(admitted, values), "from": "known to work"})

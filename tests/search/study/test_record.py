@@ -93,7 +93,7 @@ def test_another_range_another_role_and_another_knob_are_differences() -> None:
     more = {"drop_rate": Choice(0.0, 0.5, 0.7)}
     assert "0.7" in refused(study=replace(STUDY, scientific=more))
     lr = {"lr": STUDY.nuisance["lr"]}
-    tuned = {**{name: knob for name, knob in STUDY.nuisance.items() if name != "lr"}}
+    tuned = {**{name: domain for name, domain in STUDY.nuisance.items() if name != "lr"}}
     text = refused(study=replace(STUDY, scientific={**STUDY.scientific, **lr}, nuisance=tuned))
     assert "lr = tuned" in text
     assert "says compared" in text

@@ -327,7 +327,7 @@ def test_a_new_study_begins_with_what_is_known_and_with_the_best_of_earlier_ones
     assert read_stored(cold).warm == ()
 
 
-def test_warm_settings_come_after_the_baseline_in_every_level(tmp_path: Path, synthetic_table: Table) -> None:
+def test_warm_starts_come_after_the_baseline_in_every_level(tmp_path: Path, synthetic_table: Table) -> None:
     job = make_job(tmp_path, synthetic_table)
     job.policy = Policy(TOY_STUDY, 0, [{"params": {"lr": 0.07}, "from": "known to work"}])
     for _ in range(5):
