@@ -35,8 +35,7 @@ from search.page.gallery import confident_mistakes, gallery_section, thumbnail
 from search.page.render import to_html, to_markdown
 from search.page.reweighting import prior_section
 from search.storage.files import pictures_of, study_artifacts
-from search.study.loading import known_studies
-from search.study.loading import load_study_file as load_document
+from search.study.loading import known_studies, load_study_file
 from search.study.record import Stored
 from tests.helpers.report import Played, make_study
 from tests.helpers.search import complain
@@ -522,7 +521,7 @@ def test_it_imports_no_torch(played: Played, tmp_path: Path) -> None:
     assert ended.stdout.splitlines()[-1] == "[]"
 
 
-@pytest.mark.parametrize("name", [name for name in known_studies() if not load_document(name).synthetic])
+@pytest.mark.parametrize("name", [name for name in known_studies() if not load_study_file(name).synthetic])
 @pytest.mark.parametrize(
     ("data", "settings"),
     [(None, []), ("photos here", ["epochs=2", "image_size=64"]), ("synthetic", ["augment=", "epochs=3"])],
@@ -531,7 +530,7 @@ def test_it_imports_no_torch(played: Played, tmp_path: Path) -> None:
 def test_the_command_to_reproduce_asks_for_the_same_study(
     played: Played, name: str, data: str | None, settings: list[str]
 ) -> None:
-    document = load_document(name)
+    document = load_study_file(name)
     settings = [text for text in settings if text.partition("=")[0] not in document.scientific]
     arranged = search.run._arrange(document, data is None, data, settings, 90)
     wanted = Stored(
