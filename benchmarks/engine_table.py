@@ -20,7 +20,7 @@ from maskcls.system.provenance import commit
 FALSE_ALARMS = 0.01
 """Share of the checks of equal scores that fail by chance."""
 
-FEWEST_PAIRS = 4
+MIN_PAIRS = 4
 """Fewer differences are shown and not judged: after a few steps every model says one class, and two pairs can agree."""
 
 CEILINGS = {
@@ -99,7 +99,7 @@ def compare(score: str, rounds: Rounds, ours: Rounds) -> tuple[str, bool]:
     mean = statistics.mean(differences)
     error = statistics.stdev(differences) / math.sqrt(len(differences))
     allowed = stdtrit(len(differences) - 1, 1 - FALSE_ALARMS / 2)
-    is_judged = rounds is not ours and len(differences) >= FEWEST_PAIRS
+    is_judged = rounds is not ours and len(differences) >= MIN_PAIRS
     is_equal = not is_judged or bool(abs(mean) <= allowed * error)
     text = f"{statistics.mean(values):.3f}"
     differs = "" if is_equal else ", DIFFERS"

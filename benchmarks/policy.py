@@ -25,12 +25,12 @@ from optuna.trial import TrialState
 from replay import NUM_TRIALS, MakePlayer, Outcome, Params, Service, Stock, Task, judge, replay
 from suites import TableTask, lcbench_tasks, our_task, taskset_tasks
 
-from search.policy.portfolio import warm_settings
-from search.policy.warm_starts import MOST_SHARE
+from search.policy.portfolio import warm_configurations
+from search.policy.warm_starts import MAX_SHARE
 from search.study.space import distributions
 from search.study.study import Pruner, Sampler
 
-NUM_WARM = int(MOST_SHARE * NUM_TRIALS)
+NUM_WARM = int(MAX_SHARE * NUM_TRIALS)
 EARLIER_SEED = 1000
 """Earlier studies are other draws than the replays."""
 
@@ -107,7 +107,7 @@ class Suite:
     def warm(self, task: Task, seed: int) -> Sequence[Params]:
         """What the earlier studies of all other tasks say should be tried first."""
         others = [self.earlier(i, seed) for i, teacher in enumerate(self.teachers) if teacher.name != task.name]
-        return warm_settings(others, distributions(task.space), NUM_WARM) if others else _drawn(task, seed)
+        return warm_configurations(others, distributions(task.space), NUM_WARM) if others else _drawn(task, seed)
 
 
 def _drawn(task: Task, seed: int) -> Sequence[Params]:

@@ -23,9 +23,9 @@ from maskcls.training.loop import DivergedError, fit
 from maskcls.training.numerics import resolve
 from search.policy.samplers import value_at
 from search.study.space import distributions, values_of
-from search.study.study import Choice, Float, Knob, Subset
+from search.study.study import Choice, Domain, Float, Subset
 
-SPACE: dict[str, Knob] = {
+SPACE: dict[str, Domain] = {
     "lr": Float(1e-4, 1e-2, log=True),
     "drop_rate": Float(0.0, 0.7),
     "weight_decay": Float(1e-4, 1.0, log=True),

@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.policy.policy import REPLICATE_EVERY, Policy, is_replicate
 from search.study.space import distributions, values_of
-from search.study.study import Knob, Pruner, Sampler, Study
+from search.study.study import Domain, Pruner, Sampler, Study
 
 Params = Mapping[str, Any]
 Curve = Mapping[int, float]
@@ -28,7 +28,7 @@ class Task(Protocol):
     """Something to be searched, every learning curve of which is known."""
 
     name: str
-    space: Mapping[str, Knob]
+    space: Mapping[str, Domain]
     baseline: Params
     num_evaluations: int
     best: float
@@ -51,7 +51,7 @@ class Player(Protocol):
     def ask(self) -> int:
         """Begin a trial; returns its number."""
 
-    def goes_on(self, trial: FrozenTrial) -> bool:
+    def should_continue(self, trial: FrozenTrial) -> bool:
         """Whether a trial that has just reported goes on."""
 
     def tell(self, trial: FrozenTrial, state: TrialState, value: float | None) -> None:
@@ -66,11 +66,11 @@ MakePlayer = Callable[[Task, int, Sequence[Params]], Player]
 class Searched:
     """What Policy asks of a Study. A Study itself admits only knobs of our own trainer, which LCBench has not."""
 
-    space: Mapping[str, Knob]
+    space: Mapping[str, Domain]
     baseline: Mapping[str, Any]
     sampler: Sampler = Study.sampler
     pruner: Pruner = Study.pruner
-    scientific: Mapping[str, Knob] = field(default_factory=dict)
+    scientific: Mapping[str, Domain] = field(default_factory=dict)
 
 
 class Service:
@@ -110,9 +110,9 @@ class Service:
         )
         return len(trials)
 
-    def goes_on(self, trial: FrozenTrial) -> bool:
+    def should_continue(self, trial: FrozenTrial) -> bool:
         """As search.worker.objective asks."""
-        return self.policy.goes_on(self.study, trial, self.task.num_evaluations)
+        return self.policy.should_continue(self.study, trial, self.task.num_evaluations)
 
     def tell(self, trial: FrozenTrial, state: TrialState, value: float | None) -> None:
         """As search.storage.queue.finish: a pruned trial keeps its best value."""
@@ -138,7 +138,7 @@ class Stock:
             self.study._storage.set_trial_param(trial._trial_id, name, value, found)
         return trial.number
 
-    def goes_on(self, trial: FrozenTrial) -> bool:
+    def should_continue(self, trial: FrozenTrial) -> bool:
         """As optuna.Trial.should_prune."""
         return not self.study.pruner.prune(self.study, trial)
 
@@ -168,7 +168,7 @@ def _train(task: Task, player: Player, number: int) -> bool:
         study._storage.set_trial_intermediate_value(trial._trial_id, step, score)
         if step == task.num_evaluations:
             return True
-        if not player.goes_on(study.get_trials(deepcopy=False)[number]):
+        if not player.should_continue(study.get_trials(deepcopy=False)[number]):
             break
     return False
 

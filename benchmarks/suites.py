@@ -17,14 +17,14 @@ from replay import Curve, Params
 from search.policy.portfolio import to_point
 from search.policy.samplers import value_at
 from search.study.space import distributions
-from search.study.study import Float, Int, Knob
+from search.study.study import Domain, Float, Int
 
 Floats = NDArray[np.float64]
 
 ACCEPTANCE = ("3945", "7593", "126026", "167104", "167149", "168330", "168868", "189354", "189862", "189906")
 """LCBench tasks that are not looked at while rules are chosen, nor learnt from."""
 
-LCBENCH_SPACE: dict[str, Knob] = {
+LCBENCH_SPACE: dict[str, Domain] = {
     "batch_size": Int(16, 512, log=True),
     "learning_rate": Float(1e-4, 1e-1, log=True),
     "momentum": Float(0.1, 0.99),
@@ -76,7 +76,7 @@ class Surrogate:
 class LcbenchTask:
     """One task of LCBench; any configuration can be had."""
 
-    space: Mapping[str, Knob] = LCBENCH_SPACE
+    space: Mapping[str, Domain] = LCBENCH_SPACE
     num_evaluations = LCBENCH_EPOCHS
 
     def __init__(self, name: str, surrogate: Surrogate) -> None:
@@ -108,7 +108,7 @@ class TableTask:
     def __init__(
         self,
         name: str,
-        space: Mapping[str, Knob],
+        space: Mapping[str, Domain],
         params_N: Sequence[Params],
         score_NS: Floats,
         scale: float | None = None,
@@ -142,7 +142,7 @@ class TableTask:
         return to_point(params, self.distributions)
 
 
-def at(space: Mapping[str, Knob], share_D: Sequence[float]) -> dict[str, Any]:
+def at(space: Mapping[str, Domain], share_D: Sequence[float]) -> dict[str, Any]:
     """The parameters that lie at these shares of their ranges."""
     found = distributions(space)
     return {name: value_at(one, share) for (name, one), share in zip(found.items(), share_D, strict=True)}
@@ -179,7 +179,7 @@ def taskset_tasks(file: Path) -> list[TableTask]:
     names = [str(name) for name in archive["config_names"]]
     tasks = []
     for key in sorted(key for key in archive if key.endswith("/valid_loss")):
-        space: dict[str, Knob] = {}
+        space: dict[str, Domain] = {}
         columns: dict[str, list[float]] = {}
         for name, value_N in zip(names, archive[key.replace("valid_loss", "config")].astype(float).T, strict=True):
             is_beta = name.startswith("beta")  # drawn on the scale of their distance from 1

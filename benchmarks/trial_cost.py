@@ -56,9 +56,7 @@ class Nobody:
 
 def make_job(runs: Path) -> Job:
     """A study in ``runs`` and a worker for it."""
-    table = read_table(
-        data_folder("synthetic", runs), Stored(STUDY, "", "", {}, "", "", False, 0).config(dict(STUDY.baseline))
-    )
+    table = read_table(data_folder("synthetic", runs), Stored(STUDY, "", "", {}, "", "", False, 0).baseline_config)
     stored = Stored(STUDY, "synthetic", table.hash, {"source": "scratch"}, "scratch", "auto", False, 0)
     storage = open_storage(default_url(runs), create=True)
     create_study(storage, "cost", {KEY: stored.to_json()})

@@ -86,7 +86,7 @@ class TrainConfig(BaseModel):
     valid_share: float = Field(0.2, gt=0, lt=1)
     """Share of the people kept for validation, in (0, 1)."""
     judge_round: int = Field(0, ge=0, le=1000)
-    """Round of a confirmation: other people judge, taken from the split's training side; 0: its validation side."""
+    """Repeat of a confirmation: other people judge, taken from the split's training side; 0: its validation side."""
     people: int = Field(0, ge=0)
     """Use only this many people, every gender and age band by its share; 0: all."""
 

@@ -99,11 +99,11 @@ def read_table(folder: Path, config: TrainConfig, label_fixes: str = "auto") -> 
     photos = take_people(list_photos(folder, label_fixes, notes.append), config.people, config.split_seed)
     photos = split_by_person(photos, config.valid_share, config.split_seed)
     check_split(photos, config.task)
-    return in_round(Table(folder, photos, split_hash(photos), tuple(notes)), config)
+    return with_judges(Table(folder, photos, split_hash(photos), tuple(notes)), config)
 
 
-def in_round(table: Table, config: TrainConfig) -> Table:
-    """The table with the judges of the config's round; raises UserError when nobody can be trained or judged there."""
+def with_judges(table: Table, config: TrainConfig) -> Table:
+    """The table with the judges of the config's judge_round. Raises UserError when nobody is left to train or judge."""
     if config.judge_round == 0:
         return table
     photos = choose_judges(table.photos, config.judge_round, config.valid_share, config.split_seed)

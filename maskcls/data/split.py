@@ -32,8 +32,8 @@ def split_by_person(photos: pd.DataFrame, valid_share: float = 0.2, split_seed: 
 def choose_judges(photos: pd.DataFrame, judge_round: int, valid_share: float, split_seed: int) -> pd.DataFrame:
     """A split table with other validation people, all of them from its training side; everybody else trains.
 
-    The training side is dealt into about 1 / valid_share parts, every gender and age band by its share, and round
-    r = 1, 2, ... is judged by part r: nobody judges twice. Once all have judged, the next rounds deal anew.
+    The training side is dealt into about 1 / valid_share parts, every gender and age band by its share, and repeat
+    judge_round = 1, 2, ... is judged by its part: nobody judges twice. Once all have judged, they are dealt anew.
     """
     folds = max(2, round(1 / valid_share))
     deal, fold = divmod(judge_round - 1, folds)

@@ -20,7 +20,7 @@ from torchvision.transforms.v2 import functional as tv
 
 from maskcls.images.codec_messages import Overheard
 from maskcls.images.gif import read_gif, read_gif_header
-from maskcls.images.headers import GIF_SIGNATURES, MOST_PIXELS, PNG_SIGNATURE, DamagedError, Header, read_header
+from maskcls.images.headers import GIF_SIGNATURES, MAX_PIXELS, PNG_SIGNATURE, DamagedError, Header, read_header
 from maskcls.images.orientation import is_turned_anew, orientation, turn
 from maskcls.images.png import read_png, read_png_header
 from maskcls.system.errors import UserError, count_of, one_line, some
@@ -109,7 +109,7 @@ class _Room:
     """How many pixels may be decoded at once by all threads: as many as the largest photo that is read has."""
 
     def __init__(self) -> None:
-        self.free, self.changed = MOST_PIXELS, threading.Condition()
+        self.free, self.changed = MAX_PIXELS, threading.Condition()
 
     @contextmanager
     def taken(self, pixels: int) -> Iterator[None]:

@@ -11,7 +11,7 @@ READ = "JPEG, PNG, WebP and GIF are read"
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GIF_SIGNATURES = (b"GIF87a", b"GIF89a")
 
-MOST_PIXELS = 250_000_000
+MAX_PIXELS = 250_000_000
 """Of one photo: more than any phone takes (200 megapixels), and as much as a process of 3 GiB can hold decoded."""
 
 EXIF, XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
@@ -36,9 +36,9 @@ class Header:
     def __post_init__(self) -> None:
         if self.height * self.width == 0:
             raise DamagedError(f"its {self.format} header says {self.width} x {self.height} pixels")
-        if self.height * self.width > MOST_PIXELS:
+        if self.height * self.width > MAX_PIXELS:
             raise DamagedError(
-                f"{self.width} x {self.height} pixels, more than the {MOST_PIXELS // 10**6} million that are read"
+                f"{self.width} x {self.height} pixels, more than the {MAX_PIXELS // 10**6} million that are read"
             )
 
 

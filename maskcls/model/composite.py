@@ -27,13 +27,13 @@ from maskcls.config import TrainConfig, load_config
 from maskcls.labels import CLASS_NAMES, PARTS
 from maskcls.run.record import RECORD
 from maskcls.system.errors import UserError, one_line
-from maskcls.system.files import MOST_BYTES, cut, link, write_atomically
+from maskcls.system.files import MAX_BYTES, cut, link, write_atomically
 from maskcls.system.outputs import write_output_text
 
 FILES = ("config.toml", "best.safetensors", "valid.npz")
 """What a trained model is."""
 
-LONGEST = MOST_BYTES - 50
+LONGEST = MAX_BYTES - 50
 """Bytes of a member's folder's name, which is made of two folders' names and gets an ending while it is written."""
 
 

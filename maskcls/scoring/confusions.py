@@ -16,7 +16,7 @@ from maskcls.scoring.intervals import Estimate, compare
 from maskcls.scoring.predictions import Predictions
 from maskcls.scoring.resampling import Resamples
 
-FEWEST_PEOPLE = 10
+MIN_PEOPLE = 10
 """With fewer people on either side no difference of rates is called real."""
 
 PLURALS = {"male": "men", "female": "women"}
@@ -115,5 +115,5 @@ def difference(ours: Counts, theirs: Counts, resamples: Resamples, comparisons: 
 
 def is_real(found: Estimate, *sides: Rate) -> bool:
     """Whether the interval leaves out 0 and there are people enough for an interval to mean something."""
-    enough = min(side.people for side in sides) >= FEWEST_PEOPLE
+    enough = min(side.people for side in sides) >= MIN_PEOPLE
     return enough and found.error > 0 and found.verdict != "not distinguishable"

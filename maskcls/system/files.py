@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from maskcls.system.errors import UserError
 
-MOST_BYTES = 255
+MAX_BYTES = 255
 """Of a file's name on every usual file system; a letter is up to four."""
 
 

@@ -20,7 +20,7 @@ from maskcls.system.files import check_folder
 IN_PLACE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY, errno.EXDEV}
 """Why a file can be written into and not replaced: a folder of somebody else's, or a file that is mounted itself."""
 
-MOST_LINKS = 40
+MAX_LINKS = 40
 """As the kernel has it."""
 
 
@@ -139,7 +139,7 @@ def _own_descriptor(path: Path) -> int | None:
     opened for the output, and cannot be had of a socket.
     """
     ours = {f"/proc/{name}/fd" for name in ("self", "thread-self", str(os.getpid()))}
-    for _ in range(MOST_LINKS):
+    for _ in range(MAX_LINKS):
         folder = Path(os.path.realpath(path.parent))
         if str(folder) in ours and path.name.isdecimal():
             return int(path.name)

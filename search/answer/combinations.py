@@ -21,7 +21,7 @@ from maskcls.scoring.metrics import confusion, f1_per_class
 from maskcls.scoring.predictions import Predictions
 from maskcls.system.errors import UserError
 from search.database.connect import load_study
-from search.policy.history import best_trials
+from search.policy.history import best_first
 from search.storage.folder import study_folder
 from search.storage.predictions import Shelf
 from search.storage.retention import WEIGHTS_DIGEST, trial_folder
@@ -66,7 +66,7 @@ class Candidate:
 
 
 def _task(stored: Stored) -> str:
-    return stored.config(dict(stored.study.baseline)).task
+    return stored.baseline_config.task
 
 
 def find_candidates(storage: RDBStorage, name: str, part: str, runs: Path) -> list[Candidate]:
@@ -81,7 +81,7 @@ def find_candidates(storage: RDBStorage, name: str, part: str, runs: Path) -> li
             f"--{part} takes a study of {part} or of all 18 classes; study {name!r} predicts {_task(stored)}."
         )
     trials = study.get_trials(deepcopy=False)
-    complete = best_trials(trials, len(trials))
+    complete = best_first(trials)
     if not complete:
         raise UserError(f"Study {name!r} has no complete trial yet; go on with it: python -m search.run.")
     shelf = Shelf(study_folder(study, runs), _task(stored))
@@ -170,7 +170,7 @@ def find_singles(like: Candidate, names: Sequence[str], storage: RDBStorage, run
             continue
         if stored.split == like.stored.split and _task(stored) == "all":
             trials = study.get_trials(deepcopy=False)
-            complete = sorted(best_trials(trials, len(trials)), key=lambda trial: trial.number)
+            complete = sorted(best_first(trials), key=lambda trial: trial.number)
             shelf = Shelf(folder, _task(stored))
             singles += [model for model in _with_predictions(name, stored, complete, shelf) if same_photos(model, like)]
     return singles

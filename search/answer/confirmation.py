@@ -19,7 +19,7 @@ from maskcls.scoring.intervals import Estimate, compare_repeats
 from maskcls.scoring.resampling import resample
 from maskcls.system.errors import UserError
 from search.answer.answer import Confirmation, Finalist
-from search.policy.confirmation import Plan, PlannedFinalist, place_of
+from search.policy.confirmation import Plan, PlannedFinalist, training_of
 from search.storage.folder import study_folder
 from search.storage.predictions import Shelf
 from search.study.record import Stored
@@ -31,7 +31,7 @@ KEY = "confirmation"
 ESTIMATE = ("value", "low", "high", "error", "freedom", "critical")
 """What the fields of an Estimate are called in the database, in their order."""
 
-LEAST_REPEATS = 2
+MIN_REPEATS = 2
 """One says nothing of the spread from repeat to repeat."""
 
 
@@ -92,9 +92,9 @@ def outcome_of(study: optuna.Study, stored: Stored, runs: Path) -> Confirmation 
     finalists = _trained_finalists(plan, study.get_trials(deepcopy=False))
     judged = [finalist for finalist in finalists if not finalist.diverged]
     repeats = _whole_repeats(judged)
-    if len(repeats) < LEAST_REPEATS:
+    if len(repeats) < MIN_REPEATS:
         return None
-    shelf = Shelf(study_folder(study, runs), stored.config(dict(stored.study.baseline)).task)
+    shelf = Shelf(study_folder(study, runs), stored.baseline_config.task)
     judges = Judges({one: [_counts(shelf, one.trial_by_repeat[repeat]) for repeat in repeats] for one in judged})
     reference = next((one for one in judged if one.planned.level == "reference"), None)
     from_baseline = judges.differences(judged, finalists[0])
@@ -139,7 +139,7 @@ class TrainedFinalist:
 
 def _trained_finalists(plan: Plan, trials: Sequence[FrozenTrial]) -> list[TrainedFinalist]:
     """The finalists in the order of the plan, the baseline first."""
-    placed = [(*place, trial) for trial in trials if (place := place_of(trial)) is not None]
+    placed = [(*place, trial) for trial in trials if (place := training_of(trial)) is not None]
     finalists = []
     for number, planned in enumerate(plan.finalists):
         own = [(repeat, trial) for repeat, finalist, trial in placed if finalist == number]

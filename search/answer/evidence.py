@@ -15,7 +15,7 @@ from maskcls.scoring.resampling import Resamples, resample
 from search.answer.answer import Answer, Comparison, FactorAnswer, Level, Winner
 from search.answer.confirmation import read_confirmation
 from search.answer.wording import put_in_words
-from search.policy.history import best_trials, runs_by_setting, seed_noise, setting, values_of_runs
+from search.policy.history import best_trial, configuration_of, runs_by_configuration, seed_noise, values_of_runs
 from search.policy.policy import is_replicate
 from search.policy.stopping import FINISHED
 from search.storage.folder import study_folder
@@ -26,7 +26,7 @@ from search.study.space import Factor, factors, params_of, values_of
 
 def answer_of(study: optuna.Study, stored: Stored, runs: Path) -> Answer:
     """What the study says so far; ``runs`` is the folder where its trials' predictions lie. Needs no GPU, no torch."""
-    config = stored.config(dict(stored.study.baseline))
+    config = stored.baseline_config
     trials = study.get_trials(deepcopy=False, states=FINISHED)
     evidence = Evidence(stored, trials, Shelf(study_folder(study, runs), config.task))
     found = factors(stored.study.scientific)
@@ -84,9 +84,9 @@ class Evidence:
         return len(self.resamples.person_P) if self.complete else 0
 
     @cached_property
-    def settings(self) -> list[list[FrozenTrial]]:
+    def configurations(self) -> list[list[FrozenTrial]]:
         """The runs of each setting."""
-        return list(runs_by_setting(self.complete).values())
+        return list(runs_by_configuration(self.complete).values())
 
     def levels_of(self, factor: Factor, comparisons: int) -> FactorAnswer:
         """Every level at its best; ``comparisons``: how many the study makes, which widens each interval."""
@@ -108,7 +108,7 @@ class Evidence:
 
         Predictions or not: a level is never judged by a lesser setting because those of its best are missing.
         """
-        here = [runs for runs in runs_by_setting(self.known).values() if factor.level(runs[0].params) == index]
+        here = [runs for runs in runs_by_configuration(self.known).values() if factor.level(runs[0].params) == index]
         return max(here, key=lambda runs: (fmean(values_of_runs(runs)), -runs[0].number), default=[])
 
     def _level(self, factor: Factor, index: int, runs: list[FrozenTrial], against: Comparison | None) -> Level:
@@ -148,8 +148,8 @@ class Evidence:
         self, ours: Sequence[FrozenTrial], theirs: Sequence[FrozenTrial], comparisons: int
     ) -> Estimate | None:
         """The comparison of the recipes, the spread from seed to seed taken from every setting that ran twice."""
-        mine = {setting(ours[0].params), setting(theirs[0].params)}
-        others = [self._counts(runs) for runs in self.settings if setting(runs[0].params) not in mine]
+        mine = {configuration_of(ours[0].params), configuration_of(theirs[0].params)}
+        others = [self._counts(runs) for runs in self.configurations if configuration_of(runs[0].params) not in mine]
         repeated = [runs for runs in others if len(runs) > 1]
         if not repeated and max(len(ours), len(theirs)) < 2:
             return None
@@ -159,7 +159,7 @@ class Evidence:
 
     def winner(self) -> Winner | None:
         """The best trial with its score corrected for being chosen; None while none is complete."""
-        best = next(iter(best_trials(self.complete, 1)), None)
+        best = best_trial(self.complete)
         if best is None:
             return None
         candidates = [self.shelf.counts(trial) for trial in self.complete]
@@ -174,8 +174,8 @@ class Evidence:
 
     def _against_baseline(self, best: FrozenTrial) -> Comparison | None:
         baseline = next((trial for trial in self.complete if trial.user_attrs.get("role") == "baseline"), None)
-        if baseline is None or setting(baseline.params) == setting(best.params):
+        if baseline is None or configuration_of(baseline.params) == configuration_of(best.params):
             return None
-        runs = runs_by_setting(self.complete)
-        ours, theirs = runs[setting(best.params)], runs[setting(baseline.params)]
+        runs = runs_by_configuration(self.complete)
+        ours, theirs = runs[configuration_of(best.params)], runs[configuration_of(baseline.params)]
         return self.compare(ours, theirs, (f"trial {best.number}", "the baseline"))

@@ -21,7 +21,7 @@ from maskcls.system.errors import UserError, some
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
-    from search.policy.history import Setting
+    from search.policy.history import Configuration
     from search.storage.predictions import Shelf
 
 PREDICTION_FILES = ("valid.npz", "predictions.npz")
@@ -35,7 +35,7 @@ class ComparedModel:
     name: str
     task: str
     predictions: Predictions
-    setting: str
+    configuration: str
     """Names its knobs; two sides of one setting differ in the training seed at most."""
     runs: Mapping[str, tuple[Predictions, ...]]
     """Setting -> its complete runs, of the whole study where the model is a trial; they tell of the spread between
@@ -128,7 +128,7 @@ def _load(path: Path) -> Predictions:
 def _model_of_trial(name: str, number: int, storage: str | None, runs: Path) -> ComparedModel:
     from search.answer.format import describe_values
     from search.database.connect import default_url, load_study, open_to_read
-    from search.policy.history import runs_by_setting, setting
+    from search.policy.history import configuration_of, runs_by_configuration
     from search.storage.folder import study_folder
     from search.storage.predictions import Shelf
     from search.study.record import read_stored
@@ -136,7 +136,7 @@ def _model_of_trial(name: str, number: int, storage: str | None, runs: Path) -> 
 
     study = load_study(open_to_read(storage or default_url(runs)), name)
     stored = read_stored(study)
-    task = stored.config(dict(stored.study.baseline)).task
+    task = stored.baseline_config.task
     trials = study.get_trials(deepcopy=False)
     if number >= len(trials):
         raise UserError(f"Study {name} has no trial {number}; its trials are 0 to {len(trials) - 1}.")
@@ -146,11 +146,11 @@ def _model_of_trial(name: str, number: int, storage: str | None, runs: Path) -> 
         raise UserError(f"{shelf.why_not(trial, name)}.")
     values = describe_values(values_of(stored.study.space, trial.params))
     title = f"{name} trial {number} ({trial.state.name.lower()})  {values}"
-    every = runs_by_setting(shelf.with_predictions(trials))
+    every = runs_by_configuration(shelf.with_predictions(trials))
     complete = {_key(name, params): _predictions_of(shelf, group) for params, group in every.items()}
     confirms = None if stored.confirmation is None else stored.confirmation["of"]
     return ComparedModel(
-        title, task, predictions, _key(name, setting(trial.params)), complete, _unfinished(trial), confirms
+        title, task, predictions, _key(name, configuration_of(trial.params)), complete, _unfinished(trial), confirms
     )
 
 
@@ -165,7 +165,7 @@ def _unfinished(trial: "FrozenTrial") -> str:
     return f"was stopped after {done} of {planned} evaluations"
 
 
-def _key(study: str, params: "Setting") -> str:
+def _key(study: str, params: "Configuration") -> str:
     return f"{study} {params}"
 
 

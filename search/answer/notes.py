@@ -18,11 +18,11 @@ from search.answer.confirmation import read_confirmation
 from search.answer.format import describe_values
 from search.answer.markup import markdown
 from search.answer.wording import confirmed_sentences
-from search.policy.history import best_trials, seed_noise
+from search.policy.history import best_trial, seed_noise
 from search.storage.notes import artifact_path, save_study_note, save_trial_note
 from search.study.record import ID, Stored
 from search.study.space import values_of
-from search.study.study import Knob, describe_knob
+from search.study.study import Domain, describe_domain
 
 PICTURES = UUID("6f0c7f0e-43f0-4d1c-9d55-6b2a0a5f5f3a")
 """The name space of the pictures' ids: any number does that is no other program's."""
@@ -49,12 +49,12 @@ def _so_far(study: optuna.Study, stored: Stored) -> str:
     trials = study.get_trials(deepcopy=False)
     counts = Counter(trial.state.name.lower() for trial in trials)
     lines = [f"Trials: {', '.join(f'{count} {state}' for state, count in counts.items()) or 'none yet'}"]
-    if stored.confirmation is not None:  # whose rounds have other judges each: no trial of it is the best
+    if stored.confirmation is not None:  # whose repeats have other judges each: no trial of it is the best
         return f"- Confirmation of {markdown(stored.confirmation['of'])}\n- {lines[0]}\n\n"
     outcome = read_confirmation(study)
     if outcome is not None:
         lines.append(confirmed_sentences(outcome)[0])
-    best = next(iter(best_trials(trials, 1)), None)
+    best = best_trial(trials)
     if best is not None:
         values = describe_values(values_of(stored.study.space, best.params))
         lines.append(f"Best so far: trial {best.number}, macro F1 {best.value:.4f}: {values}")
@@ -66,8 +66,8 @@ def _so_far(study: optuna.Study, stored: Stored) -> str:
     return "".join(f"- {markdown(line)}\n" for line in lines) + "\n"
 
 
-def _table(role: str, knobs: Mapping[str, Knob]) -> str:
-    rows = "".join(f"- {role.lower()}: `{name}` {describe_knob(name, knob)}\n" for name, knob in knobs.items())
+def _table(role: str, domains: Mapping[str, Domain]) -> str:
+    rows = "".join(f"- {role.lower()}: `{name}` {describe_domain(name, domain)}\n" for name, domain in domains.items())
     return f"{rows}\n" if rows else ""
 
 

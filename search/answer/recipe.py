@@ -13,7 +13,7 @@ from maskcls.config import TrainConfig, config_to_toml, make_config
 from maskcls.system.errors import UserError
 from search.answer.answer import Confirmation
 from search.answer.confirmation import read_confirmation
-from search.policy.history import best_trials
+from search.policy.history import best_trial
 from search.storage.folder import study_folder
 from search.storage.predictions import shelf_of
 from search.study.record import Stored, read_search, read_stored
@@ -100,9 +100,9 @@ def find_recipe(study: optuna.Study, number: int | None, runs: Path) -> Recipe:
 def _recommended(trials: Sequence[FrozenTrial], confirmation: Confirmation | None) -> FrozenTrial | None:
     """The best run of the confirmed winner's setting; without a confirmation the best trial."""
     if confirmation is None:
-        return next(iter(best_trials(trials, 1)), None)
+        return best_trial(trials)
     winner = confirmation.finalists[confirmation.winner]
-    best = next(iter(best_trials([trial for trial in trials if trial.number in winner.trials], 1)), None)
+    best = best_trial(trial for trial in trials if trial.number in winner.trials)
     if best is None:
         raise UserError(
             f"The confirmation's best mean is that of {winner.name}, which has no complete trial in the search to"

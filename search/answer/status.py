@@ -19,7 +19,14 @@ from optuna.trial import FrozenTrial, TrialState
 from search.answer.confirmation import read_confirmation
 from search.answer.wording import confirmed_sentences
 from search.database.connect import backend_of, load_study
-from search.policy.history import best_trials, incumbent, runs_by_setting, seed_noise, setting, values_of_runs
+from search.policy.history import (
+    best_trial,
+    configuration_of,
+    incumbent,
+    runs_by_configuration,
+    seed_noise,
+    values_of_runs,
+)
 from search.policy.stopping import epochs_spent, trials_since_best
 from search.storage.failures import DIVERGED, INTERRUPTIONS, failures_of
 from search.storage.queue import WORKER, is_lost
@@ -252,8 +259,8 @@ def overview_of(study: optuna.Study) -> StudyOverview:
 
 
 def _best(trials: Sequence[FrozenTrial], is_search: bool) -> FrozenTrial | None:
-    """The best trial; there is none in a confirmation, whose rounds have other judges each."""
-    return next(iter(best_trials(trials, 1)), None) if is_search else None
+    """The best trial; there is none in a confirmation, whose repeats have other judges each."""
+    return best_trial(trials) if is_search else None
 
 
 def status_of(study: optuna.Study, stored: Stored) -> StudyStatus:
@@ -271,7 +278,7 @@ def status_of(study: optuna.Study, stored: Stored) -> StudyStatus:
         overview=overview_of(study),
         synthetic=stored.study.synthetic,
         data=stored.data,
-        noise=NoiseStatus(noise.deviation, noise.freedom) if noise else None,
+        noise=NoiseStatus(noise.deviation, noise.dof) if noise else None,
         best=None if best is None else TrialStatus(**_trial(best, stored)),
         baseline=_with_runs(baseline, trials, stored),
         incumbent=_with_runs(next(iter(leading), None), trials, stored),
@@ -290,7 +297,7 @@ def iso(when: float | None) -> str | None:
 
 
 def _fixed(stored: Stored, name: str) -> int:
-    return int(getattr(stored.config(dict(stored.study.baseline)), name))
+    return int(getattr(stored.baseline_config, name))
 
 
 def _counts(trials: Sequence[FrozenTrial]) -> TrialCounts:
@@ -321,7 +328,7 @@ def _with_runs(trial: FrozenTrial | None, trials: Sequence[FrozenTrial], stored:
     """The trial, and all complete runs of its setting with their mean."""
     if trial is None:
         return None
-    runs = runs_by_setting(trials).get(setting(trial.params), [])
+    runs = runs_by_configuration(trials).get(configuration_of(trial.params), [])
     values = values_of_runs(runs)
     mean = _value(fmean(values)) if values else None
     return ConfigurationStatus(**_trial(trial, stored), runs=tuple(run.number for run in runs), mean=mean)

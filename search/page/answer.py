@@ -191,7 +191,7 @@ def best_section(material: Material) -> Section:
     rows = [_trial_row("best trial", material.best, material)]
     if material.baseline is not None and material.baseline.number != winner.trial:
         rows.append(_trial_row("baseline", material.baseline, material))
-    text = f"{_chosen(material.answer, winner)} {material.same_setting}".strip()
+    text = f"{_chosen(material.answer, winner)} {material.same_configuration}".strip()
     table = Table(BEST_TITLES, tuple(rows), BEST_TITLES[1:9])
     return Section(title, (Text(text), table, *_against_baseline(winner.against_baseline)))
 

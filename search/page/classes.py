@@ -82,7 +82,7 @@ def classes_section(material: Material) -> Section:
         f"From {before.name} to {after.name}, on the same {people}. The intervals are over people and so wide that all"
         f" {len(changes)} hold at once.{_optimism(material)}"
     )
-    chance = material.same_setting
+    chance = material.same_configuration
     blocks: list[Block] = [Text(intro), Text(chance or _beyond_noise(changes)), _figure(changes, bool(chance))]
     blocks.append(_table("class", changes, bool(chance)))
     parts = part_changes(material)
@@ -147,8 +147,8 @@ def matrices_section(material: Material) -> Section:
     text = "Rows are the true class, columns the predicted one. Without the diagonal the mistakes show."
     if material.pair is None:
         text += f" {material.missing()}"
-    elif material.same_setting:
-        text += f" {material.same_setting}"
+    elif material.same_configuration:
+        text += f" {material.same_configuration}"
     most = max(_mistakes(side).max() for side in sides)
     figures = [_with_diagonal(side, place) for side, place in zip(sides, ("before", "after"), strict=False)]
     figures += [_without_diagonal(side, place, most) for side, place in zip(sides, ("before", "after"), strict=False)]

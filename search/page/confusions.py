@@ -7,7 +7,7 @@ over people leaves out 0; the intervals are so wide that all comparisons made he
 from dataclasses import dataclass, replace
 
 from maskcls.labels import MASKS, PARTS
-from maskcls.scoring.confusions import FEWEST_PEOPLE, Rate, Slip, count_slip, difference, directions, is_real, rate_of
+from maskcls.scoring.confusions import MIN_PEOPLE, Rate, Slip, count_slip, difference, directions, is_real, rate_of
 from maskcls.scoring.predictions import Predictions
 from maskcls.scoring.resampling import Resamples
 from maskcls.system.errors import count_of
@@ -48,7 +48,7 @@ class Reader:
         """Whether our rate differs from theirs (of the model before), as a sentence."""
         other = before or self.predictions
         rates = self.rate(ours), rate_of(theirs, other)
-        if min(rate.people for rate in rates) < FEWEST_PEOPLE:
+        if min(rate.people for rate in rates) < MIN_PEOPLE:
             return "Too few people to tell the two apart."
         counts = count_slip(ours, self.predictions), count_slip(theirs, other)
         found = clipped(difference(*counts, self.resamples, COMPARISONS), -1.0)
@@ -74,7 +74,7 @@ def confusions_section(material: Material) -> Section:
         return Section(title, (Text(text),))
     reader = Reader(material.after.predictions, material.resamples)
     before = material.pair[0].predictions if material.pair else None
-    chance = f" {material.same_setting}" if before and material.same_setting else ""
+    chance = f" {material.same_configuration}" if before and material.same_configuration else ""
     intro = Text(
         f"Read off the predictions of {material.after.name}. A difference counts as one only where an interval over"
         f" people leaves out 0; {COMPARISONS} are looked at together, and the intervals are widened for that."

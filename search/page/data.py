@@ -19,7 +19,7 @@ from maskcls.scoring.resampling import Resamples, resample
 from maskcls.scoring.reweighting import groups_of, parse_prior, weights_of
 from search.answer.answer import Answer
 from search.answer.evidence import answer_of
-from search.policy.history import best_trials, setting
+from search.policy.history import best_trial, configuration_of
 from search.policy.stopping import FINISHED
 from search.storage.folder import study_folder
 from search.storage.predictions import Shelf
@@ -93,7 +93,7 @@ class Material:
     @cached_property
     def config(self) -> TrainConfig:
         """The baseline's, numerics not resolved."""
-        return self.stored.config(dict(self.stored.study.baseline))
+        return self.stored.baseline_config
 
     @property
     def task(self) -> str:
@@ -113,7 +113,7 @@ class Material:
     @cached_property
     def best(self) -> FrozenTrial | None:
         """The best complete trial; the answer's, where it names one."""
-        best = next(iter(best_trials(self.trials, 1)), None)
+        best = best_trial(self.trials)
         return self.trials[self.answer.winner.trial] if self.answer.winner else best
 
     @cached_property
@@ -164,11 +164,11 @@ class Material:
         return self.before, self.after
 
     @cached_property
-    def same_setting(self) -> str:
+    def same_configuration(self) -> str:
         """That before and after are trainings of one recipe, in a sentence; empty when they are not."""
         if self.best is None or self.baseline is None or self.best.number == self.baseline.number:
             return ""
-        if setting(self.best.params) != setting(self.baseline.params):
+        if configuration_of(self.best.params) != configuration_of(self.baseline.params):
             return ""
         return (
             f"Trial {self.best.number} is the baseline's own setting with another training seed: what differs is"

@@ -13,9 +13,9 @@ from maskcls.system.errors import UserError
 from search.answer.format import SAME, as_score, describe_values, difference_cell, percent, spread, verdict_on
 from search.page.blocks import Block, Section, Table, Text
 from search.page.data import Material
-from search.policy.history import best_trials
+from search.policy.history import best_first
 
-MOST_TRIALS = 10
+MAX_TRIALS = 10
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Row:
     """Of its runs."""
     plain: float
     weighted: Estimate
-    setting: str = ""
+    configuration: str = ""
 
 
 def check_prior(material: Material) -> None:
@@ -61,10 +61,10 @@ def prior_section(material: Material) -> Section | None:
             blocks += [Text(f"{factor.param}: {_ranking(rows, material)}"), _table("level", rows, rows)]
     every = [
         _row(f"trial {trial.number}", (trial.number,), material, describe_values(material.values(trial)))
-        for trial in material.shelf.with_predictions(best_trials(material.trials, len(material.trials)))
+        for trial in material.shelf.with_predictions(best_first(material.trials))
     ]
     if len(every) > 1:
-        shown = sorted(every, key=lambda row: min(_rank(row, every, False), _rank(row, every, True)))[:MOST_TRIALS]
+        shown = sorted(every, key=lambda row: min(_rank(row, every, False), _rank(row, every, True)))[:MAX_TRIALS]
         blocks += [Text(f"Trials: {_ranking(every, material)}"), _table("trial", shown, every)]
     return Section(title, tuple(blocks))
 
@@ -90,12 +90,12 @@ def _intro(material: Material) -> str:
     )
 
 
-def _row(name: str, trials: Sequence[int], material: Material, setting: str) -> Row:
+def _row(name: str, trials: Sequence[int], material: Material, configuration: str) -> Row:
     counts = tuple(material.shelf.counts(material.trials[number]) for number in trials)
     assert material.resamples is not None
     plain = sum(float(macro_f1(*found.sums())) for found in counts) / len(counts)
     weighted = compare(counts, (), material.resamples, weight_P=material.weight_P)
-    return Row(name, counts, plain, weighted, setting)
+    return Row(name, counts, plain, weighted, configuration)
 
 
 def _rank(row: Row, rows: Sequence[Row], is_weighted: bool) -> int:
@@ -129,5 +129,5 @@ def _table(what: str, shown: Sequence[Row], rows: Sequence[Row]) -> Table:
         ranks = _rank(row, rows, False), _rank(row, rows, True)
         moved = "" if ranks[0] == ranks[1] else (" ▲" if ranks[1] < ranks[0] else " ▼")
         values = (as_score(row.plain), str(ranks[0]), as_score(row.weighted.value), spread(row.weighted))
-        cells.append((row.name, *values, f"{ranks[1]}{moved}", row.setting))
+        cells.append((row.name, *values, f"{ranks[1]}{moved}", row.configuration))
     return Table(titles, tuple(cells), titles[1:6])

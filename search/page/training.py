@@ -12,10 +12,10 @@ from search.answer.format import as_score, describe_values, duration, listed, pe
 from search.page.blocks import Block, Section, Table, Text
 from search.page.data import Material
 from search.page.figures import Curve, draw_bars, draw_curves
-from search.policy.history import runs_by_setting, savings, seed_noise, values_of_runs
+from search.policy.history import runs_by_configuration, savings, seed_noise, values_of_runs
 from search.policy.stopping import epochs_spent
 
-FEWEST_TRIALS = 10
+MIN_TRIALS = 10
 """Complete trials, below which an importance is guesswork."""
 
 
@@ -23,9 +23,9 @@ def importance_section(material: Material) -> Section:
     """Which knobs decided most, by Optuna's importances."""
     title = "Which knobs mattered"
     complete = [trial for trial in material.trials if trial.state == TrialState.COMPLETE]
-    if len(complete) < FEWEST_TRIALS:
+    if len(complete) < MIN_TRIALS:
         told = count_of(len(complete), "complete trial")
-        return Section(title, (Text(f"There are too few complete trials to tell: {told}, of {FEWEST_TRIALS} needed."),))
+        return Section(title, (Text(f"There are too few complete trials to tell: {told}, of {MIN_TRIALS} needed."),))
     try:
         values = importances(material.study)
     except Exception as error:  # what an evaluator raises for a study of its own kind is not written down anywhere
@@ -103,7 +103,7 @@ def noise_section(material: Material) -> Section:
         text = "No setting has run twice to its end yet, so nothing is known of the spread from training seed to seed."
         return Section(title, (Text(text),))
     rows = []
-    for runs in runs_by_setting(material.trials).values():
+    for runs in runs_by_configuration(material.trials).values():
         if len(runs) > 1:
             values = values_of_runs(runs)
             every = ", ".join(

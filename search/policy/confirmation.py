@@ -1,21 +1,21 @@
-"""The trials of a confirmation: which finalist is trained in which round, with a seed and judges of its own.
+"""The trials of a confirmation: which finalist is trained in which repeat, with a seed and judges of its own.
 
 A confirmation is a study of its own in the same database, so that workers, queue and resume are those of every study.
-Round after round all finalists are trained once: in a round all have the same judges (TrainConfig.judge_round), and
-what a round's people do to all of them alike cancels when they are compared. More rounds only add trials at the end.
+Every finalist is trained once a repeat, one repeat after the other. All of a repeat have the same judges
+(TrainConfig.judge_round is its number), and what these people do to all finalists alike cancels when they are
+compared. More repeats only add trials at the end.
 """
 
 import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from search.policy.policy import MOST_SEEDS, AnyPolicy, Policy, Proposal
+from search.policy.policy import AnyPolicy, Policy, Proposal, training_seed
 from search.study.record import Stored
 from search.study.space import distributions
 
@@ -27,12 +27,12 @@ SUFFIX = "-confirm"
 
 
 LevelRole = Literal["reference", "other", ""]
-"""What a finalist stands for: the best setting of the baseline's level, that of another level, or itself alone."""
+"""What a finalist stands for: the best configuration of the baseline's level or of another level, or itself alone."""
 
 
 @dataclass(frozen=True)
 class PlannedFinalist:
-    """A setting to be trained again."""
+    """A configuration to be trained again."""
 
     name: str
     """``baseline``, ``drop_rate = 0.7``, ``trial 12``."""
@@ -40,7 +40,7 @@ class PlannedFinalist:
     trials: tuple[int, ...]
     """Its complete trials in the search, one of each training seed."""
     level: LevelRole = ""
-    """Which level it speaks for, as the best setting found there: the baseline's (the reference), or another."""
+    """Which level it speaks for, as the best configuration found there: the baseline's (the reference), or another."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Plan:
     top: int
     """--top as given when they were chosen."""
     repeats: int
-    """Rounds."""
+    """How often each finalist is trained."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -65,21 +65,29 @@ class Plan:
     def of_document(stored: Stored) -> "Plan":
         """The plan of a confirmation's document."""
         assert stored.confirmation is not None
-        values = dict(stored.confirmation)
-        found = values.pop("finalists")
-        finalists = (PlannedFinalist(**{**one, "trials": tuple(one["trials"])}) for one in found)
-        return Plan(finalists=tuple(finalists), **values)
+        values = stored.confirmation
+        finalists = (PlannedFinalist(**{**found, "trials": tuple(found["trials"])}) for found in values["finalists"])
+        return Plan(**{**values, "finalists": tuple(finalists)})
 
 
-def place_of(trial: FrozenTrial) -> tuple[int, int] | None:
-    """(repeat, from 1; index of the finalist) of a trial; None for one that somebody added by hand."""
+class Training(NamedTuple):
+    """What a trial of a confirmation is: one finalist's training in one repeat."""
+
+    repeat: int
+    """From 1."""
+    finalist: int
+    """Index in Plan.finalists, from 0: the baseline."""
+
+
+def training_of(trial: FrozenTrial) -> Training | None:
+    """Which training a trial is; None for a trial that somebody added by hand."""
     if "repeat" not in trial.user_attrs or "finalist" not in trial.user_attrs:
         return None
-    return trial.user_attrs["repeat"], trial.user_attrs["finalist"]
+    return Training(trial.user_attrs["repeat"], trial.user_attrs["finalist"])
 
 
 class ConfirmPolicy:
-    """What Policy is to a search: every finalist once a round, to its end."""
+    """What Policy is to a search: every finalist once a repeat, to its end."""
 
     def __init__(self, stored: Stored) -> None:
         self.distributions = distributions(stored.study.space)
@@ -87,15 +95,15 @@ class ConfirmPolicy:
 
     def propose(self, trials: Sequence[FrozenTrial]) -> Proposal:
         """The first training that no trial does or has done; one that failed for good is done again."""
-        taken = {place_of(trial) for trial in trials if trial.state != TrialState.FAIL}
-        places = ((repeat, index) for repeat in itertools.count(1) for index in range(len(self.finalists)))
-        repeat, index = next(place for place in places if place not in taken)
-        seed = int(np.random.SeedSequence([self.seed, repeat, index + 1]).generate_state(1)[0]) % MOST_SEEDS
-        attributes = {"role": ROLE, "finalist": index, "repeat": repeat, "seed": seed}
-        return Proposal(dict(self.finalists[index].params), attributes)
+        begun = {training_of(trial) for trial in trials if trial.state != TrialState.FAIL}
+        order = (Training(repeat, index) for repeat in itertools.count(1) for index in range(len(self.finalists)))
+        repeat, finalist = next(training for training in order if training not in begun)
+        seed = training_seed(self.seed, repeat, finalist + 1)
+        attributes = {"role": ROLE, "finalist": finalist, "repeat": repeat, "seed": seed}
+        return Proposal(dict(self.finalists[finalist].params), attributes)
 
-    def goes_on(self, study: optuna.Study, trial: FrozenTrial, num_evaluations: int) -> bool:
-        """Always: who is stopped cannot be judged at the end."""
+    def should_continue(self, study: optuna.Study, trial: FrozenTrial, num_evaluations: int) -> bool:
+        """Always: a training that is stopped cannot be judged at the end."""
         return True
 
 

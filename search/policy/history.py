@@ -1,4 +1,4 @@
-"""Trials that ran one setting again with another training seed: what they say of noise, and which setting leads."""
+"""What the trials so far say: the noise between training seeds, the best trial, and which configuration leads."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,50 +8,54 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-Setting = tuple[tuple[str, Any], ...]
+Configuration = tuple[tuple[str, Any], ...]
+"""A trial's parameters by name, to compare and to count by."""
+
+Runs = list[FrozenTrial]
+"""The complete trials of one configuration, the earliest first, no two with the same training seed."""
 
 
 @dataclass(frozen=True)
 class Noise:
-    """How far apart the values of one setting lie from training seed to training seed."""
+    """How far apart the values of one configuration lie from training seed to training seed."""
 
     deviation: float
-    """Standard deviation, pooled over all settings that ran more than once."""
-    freedom: int
-    """Runs beyond the first of each setting: how many the deviation rests on."""
+    """Standard deviation, pooled over all configurations that ran more than once."""
+    dof: int
+    """Degrees of freedom that the deviation rests on: the runs beyond the first of each configuration."""
 
     def describe(self) -> str:
         """For people."""
-        runs = "1 repeated run" if self.freedom == 1 else f"{self.freedom} repeated runs"
+        runs = "1 repeated run" if self.dof == 1 else f"{self.dof} repeated runs"
         return f"{self.deviation:.4f} from training seed to training seed (standard deviation, {runs})"
 
 
-def setting(params: Mapping[str, Any]) -> Setting:
-    """The parameters as something to compare and to count by."""
+def configuration_of(params: Mapping[str, Any]) -> Configuration:
+    """The configuration that these parameters are."""
     return tuple(sorted(params.items()))
 
 
-def runs_by_setting(trials: Iterable[FrozenTrial]) -> dict[Setting, list[FrozenTrial]]:
-    """The complete trials of every setting, in the order of their numbers; one of each training seed.
+def runs_by_configuration(trials: Iterable[FrozenTrial]) -> dict[Configuration, Runs]:
+    """The runs of every configuration, in the order of the trials.
 
-    A setting that runs again with the same seed gives the same value, which says nothing of noise.
+    One that runs again with the same seed gives the same value, which says nothing of noise.
     """
-    found: dict[Setting, dict[Any, FrozenTrial]] = {}
+    found: dict[Configuration, dict[Any, FrozenTrial]] = {}
     for trial in trials:
         if trial.state == TrialState.COMPLETE:
-            found.setdefault(setting(trial.params), {}).setdefault(trial.user_attrs.get("seed"), trial)
-    return {params: list(runs.values()) for params, runs in found.items()}
+            found.setdefault(configuration_of(trial.params), {}).setdefault(trial.user_attrs.get("seed"), trial)
+    return {configuration: list(runs.values()) for configuration, runs in found.items()}
 
 
 def seed_noise(trials: Iterable[FrozenTrial]) -> Noise | None:
-    """What the study knows of its own noise; None while no setting ran twice to its end."""
-    squares, freedom = 0.0, 0
-    for runs in runs_by_setting(trials).values():
+    """What the study knows of its own noise; None while no configuration ran twice to its end."""
+    squares, dof = 0.0, 0
+    for runs in runs_by_configuration(trials).values():
         values = values_of_runs(runs)
         centre = fmean(values)
         squares += sum((value - centre) ** 2 for value in values)
-        freedom += len(values) - 1
-    return Noise(math.sqrt(squares / freedom), freedom) if freedom else None
+        dof += len(values) - 1
+    return Noise(math.sqrt(squares / dof), dof) if dof else None
 
 
 def values_of_runs(runs: Sequence[FrozenTrial]) -> list[float]:
@@ -59,10 +63,21 @@ def values_of_runs(runs: Sequence[FrozenTrial]) -> list[float]:
     return [run.value for run in runs if run.value is not None]
 
 
-def incumbent(trials: Iterable[FrozenTrial], apart: Setting | None = None) -> list[FrozenTrial]:
-    """The runs of the setting with the best mean, the earliest of equals; ``apart`` from one. Empty without any."""
-    candidates = [runs for found, runs in runs_by_setting(trials).items() if found != apart]
-    return max(candidates, key=lambda runs: (fmean(values_of_runs(runs)), -runs[0].number), default=[])
+def ranked_configurations(trials: Iterable[FrozenTrial]) -> dict[Configuration, Runs]:
+    """The runs of every configuration, the highest mean first, the earliest first among equals."""
+    runs = runs_by_configuration(trials)
+    order = sorted(runs, key=lambda configuration: _rank(runs[configuration]))
+    return {configuration: runs[configuration] for configuration in order}
+
+
+def _rank(runs: Runs) -> tuple[float, int]:
+    return -fmean(values_of_runs(runs)), runs[0].number
+
+
+def incumbent(trials: Iterable[FrozenTrial], other_than: Configuration | None = None) -> Runs:
+    """The runs of the leading configuration, or of the best ``other_than`` one. Empty while none is complete."""
+    ranked = ranked_configurations(trials)
+    return next((runs for configuration, runs in ranked.items() if configuration != other_than), [])
 
 
 @dataclass(frozen=True)
@@ -94,7 +109,12 @@ def savings(trials: Iterable[FrozenTrial]) -> Savings:
     )
 
 
-def best_trials(trials: Sequence[FrozenTrial], count: int) -> list[FrozenTrial]:
-    """The complete trials with the highest values, the earliest among equals first."""
+def best_first(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+    """The complete trials, the highest value first, the earliest first among equals."""
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE and trial.value is not None]
-    return sorted(complete, key=lambda trial: (-(trial.value or 0.0), trial.number))[:count]
+    return sorted(complete, key=lambda trial: (-(trial.value or 0.0), trial.number))
+
+
+def best_trial(trials: Iterable[FrozenTrial]) -> FrozenTrial | None:
+    """The complete trial with the highest value, the earliest among equals; None while none is complete."""
+    return next(iter(best_first(trials)), None)

@@ -1,4 +1,4 @@
-"""The levels of the scientific knobs: dealt out evenly, and taken off the values where the rest is tuned.
+"""The levels of the scientific hyperparameters: dealt out evenly, and taken off the values where the rest is tuned.
 
 Shapes: N trials, F factors, C candidate combinations of levels.
 """
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
-MOST_COMBINATIONS = 1024
+MAX_COMBINATIONS = 1024
 """More combinations of levels than this are sampled, not listed, when the next one is dealt."""
 
 Levels = tuple[int, ...]
@@ -22,10 +22,10 @@ def deal(taken: Sequence[Levels], sizes: Sequence[int], rng: np.random.Generator
     One of those that keep each factor's levels evenly used first, then each pair's of factors (or two factors could
     go hand in hand and never be told apart), else at random.
     """
-    if math.prod(sizes) <= MOST_COMBINATIONS:
+    if math.prod(sizes) <= MAX_COMBINATIONS:
         candidate_CF = np.array(list(itertools.product(*(range(size) for size in sizes))), dtype=int)
     else:
-        candidate_CF = np.stack([rng.integers(size, size=MOST_COMBINATIONS) for size in sizes], axis=1)
+        candidate_CF = np.stack([rng.integers(size, size=MAX_COMBINATIONS) for size in sizes], axis=1)
     candidate_CF = rng.permutation(candidate_CF)
     taken_NF = np.array(taken, dtype=int).reshape(len(taken), len(sizes))
     alone_C, paired_C = (np.zeros(len(candidate_CF), dtype=int) for _ in range(2))
@@ -42,7 +42,8 @@ def deal(taken: Sequence[Levels], sizes: Sequence[int], rng: np.random.Generator
 def level_offsets(levels: Sequence[Levels], trials: Sequence[FrozenTrial]) -> list[float]:
     """How much better or worse each trial's levels do than the study as a whole, by medians of complete trials.
 
-    Taken off the values, they leave what the nuisance knobs did: the good half of a losing level counts as good.
+    Taken off the values, they leave what the nuisance hyperparameters did: the good half of a losing level counts as
+    good.
     Several factors are taken off one after the other (Tukey's median polish, one sweep).
     """
     offset_N = np.zeros(len(trials))

@@ -1,11 +1,17 @@
-"""Which configuration comes next, and whether a trial goes on: functions of the study's trials so far.
+"""Which configuration comes next, and whether a trial should continue: functions of the study's trials so far.
 
-Plain TPE chases the best, so it visits a losing level of a scientific knob in a few trials of fifty only, and then
-what is compared is a tuned level with an untuned one. Here the levels are dealt out first, in about equal shares.
-Every level begins with the same nuisance settings: the baseline's, those known to work (warm starts), points that
-fill the space (Sobol). So levels are compared at equal settings before anything is known. Then the sampler tunes the
-nuisance knobs, from all trials, each measured against its own level. A trial is pruned against trials of its own
-levels only. One trial in eight repeats a setting with another training seed, so that the study knows its own noise.
+Plain TPE chases the best, so it visits a losing level of a scientific hyperparameter in a few trials of fifty only, and
+then what is compared is a tuned level with an untuned one. Here the levels are dealt out first, in about equal shares.
+Within its level a trial gets, in this order:
+
+1. the baseline's nuisance hyperparameters; the first trial of the study is the baseline itself;
+2. those known to work (warm starts);
+3. points that fill the space (Sobol), until STARTUP_TRIALS trials of the study have finished;
+4. what the sampler proposes, from all trials, each measured against its own level.
+
+So levels are compared at equal nuisance hyperparameters before anything is known. One trial in REPLICATE_EVERY is
+outside of this order: it repeats a configuration with another training seed, so that the study knows its own noise.
+A trial is pruned against trials of its own levels only.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +24,7 @@ from optuna.distributions import BaseDistribution, FloatDistribution, IntDistrib
 from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, TrialState
 
-from search.policy.history import incumbent, setting
+from search.policy.history import configuration_of, incumbent
 from search.policy.levels import Levels, deal, level_offsets
 from search.policy.pruning import Pruning, make_pruner
 from search.policy.samplers import make_sampler, sobol, tune, value_at
@@ -29,9 +35,9 @@ STARTUP_TRIALS = 10
 """Finished trials before the sampler has something to go by (the default of Optuna's TPE)."""
 
 REPLICATE_EVERY = 8
-"""One trial in so many repeats a setting: the baseline and the incumbent in turn, three times each in 50 trials."""
+"""One trial in so many is a replicate: of the baseline and of the incumbent in turn, three times each in 50 trials."""
 
-MOST_SEEDS = 2**31
+NUM_SEEDS = 2**31
 """A training seed is lower than this (maskcls.config)."""
 
 
@@ -41,7 +47,7 @@ class Proposal:
 
     params: dict[str, Any]
     attributes: dict[str, Any] = field(default_factory=dict)
-    """"role" (baseline, warm start, replicate); "of" and "seed" of a replicate, "from" of a warm start."""
+    """"role" (baseline, warm start, replicate, repeat); "of" and "seed" of the latter two, "from" of a warm start."""
 
 
 class AnyPolicy(Protocol):
@@ -52,8 +58,8 @@ class AnyPolicy(Protocol):
     def propose(self, trials: Sequence[FrozenTrial]) -> Proposal:
         """The next trial of a study that has these so far, of any state."""
 
-    def goes_on(self, study: optuna.Study, trial: FrozenTrial, num_evaluations: int) -> bool:
-        """Whether a trial that has just reported should go on."""
+    def should_continue(self, study: optuna.Study, trial: FrozenTrial, num_evaluations: int) -> bool:
+        """Whether a trial that has just reported should continue."""
 
 
 class Policy:
@@ -64,7 +70,7 @@ class Policy:
     """
 
     def __init__(self, study: Study, seed: int, warm: Sequence[Mapping[str, Any]] = ()) -> None:
-        """``warm``: settings to try after the baseline, each {"params": nuisance parameters, "from": its source}.
+        """``warm``: what to try after the baseline, each {"params": nuisance parameters, "from": its source}.
 
         Raises UserError for a sampler or pruner that cannot be made.
         """
@@ -73,9 +79,18 @@ class Policy:
         self.factors = factors(study.scientific)
         scientific = {factor.param for factor in self.factors}
         self.tuned = {name: found for name, found in self.distributions.items() if name not in scientific}
-        self.seed, self.warm, self.asked = seed, list(warm), study.sampler
+        self.starts = [Proposal(self._tuned_params({}))]
+        """The nuisance parameters that every level begins with: the baseline's, then the warm starts'."""
+        for start in warm:
+            attributes = {"role": "warm start", "from": start["from"]}
+            self.starts.append(Proposal(self._tuned_params(start["params"]), attributes))
+        self.seed, self.sampler = seed, study.sampler
         self.pruner: Pruning | BasePruner = make_pruner(study.pruner)
-        make_sampler(self.asked, seed, 0)  # what cannot be made is said now
+        make_sampler(self.sampler, seed, 0)  # what cannot be made is said now
+
+    def _tuned_params(self, known: Mapping[str, Any]) -> dict[str, Any]:
+        """All tuned parameters: the known ones, and the baseline's for the others."""
+        return {name: known.get(name, self.baseline[name]) for name in self.tuned}
 
     def propose(self, trials: Sequence[FrozenTrial]) -> Proposal:
         """The next trial of a study that has these so far, of any state."""
@@ -85,58 +100,67 @@ class Policy:
         if number % REPLICATE_EVERY == REPLICATE_EVERY - 1:
             return self._replicate(trials)
         rng = np.random.default_rng([self.seed, number])
-        begun = [trial for trial in trials if self._is_of_space(trial) and not is_replicate(trial)]
-        levels = deal(
-            [self._levels(trial) for trial in begun if trial.state != TrialState.FAIL],
-            [len(factor.levels) for factor in self.factors],
-            rng,
-        )
-        asked = {
-            factor.param: self._draw(factor, index, rng) for factor, index in zip(self.factors, levels, strict=True)
+        tried = [trial for trial in trials if self._is_of_space(trial) and not is_replicate(trial)]
+        levels = self._next_levels(tried, rng)
+        scientific = {
+            factor.param: self._draw(factor, level, rng) for factor, level in zip(self.factors, levels, strict=True)
         }
-        nuisance = self._nuisance(levels, begun, trials, rng) if self.tuned else Proposal({})
-        return self._or_repeat(Proposal({**asked, **nuisance.params}, nuisance.attributes), trials)
+        nuisance = self._nuisance(levels, tried, trials, rng)
+        return self._reseeded_if_known(Proposal({**scientific, **nuisance.params}, nuisance.attributes), trials)
 
-    def _or_repeat(self, proposal: Proposal, trials: Sequence[FrozenTrial]) -> Proposal:
-        """The proposal; when its very setting has run, with another training seed, as it would only end the same."""
+    def _next_levels(self, tried: Sequence[FrozenTrial], rng: np.random.Generator) -> Levels:
+        """The levels whose turn it is; a trial that failed gives its share back."""
+        taken = [self._levels(trial) for trial in tried if trial.state != TrialState.FAIL]
+        return deal(taken, [len(factor.levels) for factor in self.factors], rng)
+
+    def _draw(self, factor: Factor, level: int, rng: np.random.Generator) -> Any:
+        """The level's option, or a random value of its bin."""
+        if not factor.is_range:
+            return factor.levels[level]
+        low, high = factor.levels[level]
+        whole = self.distributions[factor.param]
+        assert isinstance(whole, FloatDistribution | IntDistribution)
+        return value_at(type(whole)(low, high, log=whole.log), rng.random())
+
+    def _nuisance(
+        self, levels: Levels, tried: Sequence[FrozenTrial], trials: Sequence[FrozenTrial], rng: np.random.Generator
+    ) -> Proposal:
+        """The nuisance parameters that go with these levels: the start whose turn it is, then points, then samples."""
+        if not self.tuned:
+            return Proposal({})
+        turn = self._turn(levels, tried)
+        if turn < len(self.starts):
+            return self.starts[turn]
+        known = [trial for trial in trials if trial.state != TrialState.FAIL and self._is_of_space(trial)]
+        if sum(trial.state.is_finished() for trial in known) < STARTUP_TRIALS:
+            return Proposal(sobol(self.tuned, turn - len(self.starts), self.seed))
+        offsets = level_offsets([self._levels(trial) for trial in known], known)
+        seed = int(np.random.SeedSequence([self.seed, len(trials)]).generate_state(1)[0])
+        return Proposal(tune(make_sampler(self.sampler, seed, len(known)), self.tuned, known, offsets, rng))
+
+    def _turn(self, levels: Levels, tried: Sequence[FrozenTrial]) -> int:
+        """How many trials the least tried of these levels has had; failed ones too, not to repeat what failed.
+
+        In a study that compares nothing: how many trials there are.
+        """
+        past = [self._levels(trial) for trial in tried]
+        return min((sum(found[i] == level for found in past) for i, level in enumerate(levels)), default=len(past))
+
+    def _reseeded_if_known(self, proposal: Proposal, trials: Sequence[FrozenTrial]) -> Proposal:
+        """The proposal; with another training seed where its very configuration has run: it would only end the same."""
         same = [trial for trial in trials if trial.params == proposal.params and trial.state != TrialState.FAIL]
         if not same:
             return proposal
-        return Proposal(
-            proposal.params, {"role": "repeat", "of": same[0].number, "seed": self._other_seed(len(trials))}
-        )
-
-    def _other_seed(self, number: int) -> int:
-        """A training seed for this trial alone."""
-        return int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0]) % MOST_SEEDS
+        seed = training_seed(self.seed, len(trials))
+        return Proposal(proposal.params, {"role": "repeat", "of": same[0].number, "seed": seed})
 
     def _replicate(self, trials: Sequence[FrozenTrial]) -> Proposal:
-        """The baseline again, or the best other setting, in turn; with a training seed that no trial has had."""
-        number, base = len(trials), setting(self.baseline)
-        of = trials[0]
+        """The baseline again, or the best other configuration, in turn; with a training seed that no trial has had."""
+        number, of = len(trials), trials[0]
         if number // REPLICATE_EVERY % 2 == 1:
-            of = next(iter(incumbent(trials, apart=base)), of)
-        return Proposal(dict(of.params), {"role": "replicate", "of": of.number, "seed": self._other_seed(number)})
-
-    def _nuisance(
-        self, levels: Levels, begun: Sequence[FrozenTrial], trials: Sequence[FrozenTrial], rng: np.random.Generator
-    ) -> Proposal:
-        """The nuisance setting that goes with these levels."""
-        # how many trials the least tried of the levels has had; failed ones too, not to repeat what failed
-        past = [self._levels(trial) for trial in begun]
-        place = min((sum(found[i] == level for found in past) for i, level in enumerate(levels)), default=len(past))
-        if place == 0:
-            return Proposal({name: self.baseline[name] for name in self.tuned})
-        if place <= len(self.warm):
-            warm = self.warm[place - 1]
-            params = {name: warm["params"].get(name, self.baseline[name]) for name in self.tuned}
-            return Proposal(params, {"role": "warm start", "from": warm["from"]})
-        others = [trial for trial in trials if trial.state != TrialState.FAIL and self._is_of_space(trial)]
-        if sum(trial.state.is_finished() for trial in others) < STARTUP_TRIALS:
-            return Proposal(sobol(self.tuned, place - 1 - len(self.warm), self.seed))
-        offsets = level_offsets([self._levels(trial) for trial in others], others)
-        seed = int(np.random.SeedSequence([self.seed, len(trials)]).generate_state(1)[0])
-        return Proposal(tune(make_sampler(self.asked, seed, len(others)), self.tuned, others, offsets, rng))
+            of = next(iter(incumbent(trials, other_than=configuration_of(self.baseline))), of)
+        seed = training_seed(self.seed, number)
+        return Proposal(dict(of.params), {"role": "replicate", "of": of.number, "seed": seed})
 
     def _is_of_space(self, trial: FrozenTrial) -> bool:
         return self.distributions.keys() <= trial.params.keys()
@@ -144,23 +168,14 @@ class Policy:
     def _levels(self, trial: FrozenTrial) -> Levels:
         return tuple(factor.level(trial.params) for factor in self.factors)
 
-    def _draw(self, factor: Factor, index: int, rng: np.random.Generator) -> Any:
-        """The level's option, or a random value of its stretch."""
-        if not factor.is_range:
-            return factor.levels[index]
-        low, high = factor.levels[index]
-        whole = self.distributions[factor.param]
-        assert isinstance(whole, FloatDistribution | IntDistribution)
-        return value_at(type(whole)(low, high, log=whole.log), rng.random())
-
-    def goes_on(self, study: optuna.Study, trial: FrozenTrial, num_evaluations: int) -> bool:
-        """Whether a trial that has just reported should go on.
+    def should_continue(self, study: optuna.Study, trial: FrozenTrial, num_evaluations: int) -> bool:
+        """Whether a trial that has just reported should continue.
 
         With scientific factors it is compared with the trials of its own level, and stops only when it is not good
         enough at any of its levels: whole levels are the answer's to judge. What is there for its own value, the
-        baseline and every replicate, always goes on.
+        baseline and every replicate, always continues.
         """
-        if self.always_goes_on(trial):
+        if self.is_never_pruned(trial):
             return True
         if isinstance(self.pruner, BasePruner):
             return not self.pruner.prune(study, trial)
@@ -172,13 +187,11 @@ class Policy:
             for other in trials
             if other.number != trial.number and other.intermediate_values and other.state != TrialState.FAIL
         ]
-        pruner = self.pruner
-        return any(
-            pruner.goes_on(trial.intermediate_values, [peer.intermediate_values for peer in peers], num_evaluations)
-            for peers in self._peer_groups(trial, others)
-        )
+        curve, pruner = trial.intermediate_values, self.pruner
+        curves = ([peer.intermediate_values for peer in peers] for peers in self._peer_groups(trial, others))
+        return any(pruner.should_continue(curve, peers, num_evaluations) for peers in curves)
 
-    def always_goes_on(self, trial: FrozenTrial) -> bool:
+    def is_never_pruned(self, trial: FrozenTrial) -> bool:
         """Whether the trial is there for its own value: the noise is known from these."""
         return trial.user_attrs.get("role") in ("baseline", "replicate")
 
@@ -194,10 +207,15 @@ class Policy:
         """One line for the plan."""
         if isinstance(self.pruner, BasePruner):
             return type(self.pruner).__name__
-        against = ", of its level" if self.factors and self.pruner.rungs(num_evaluations) else ""
+        against = ", within its level" if self.factors and self.pruner.rungs(num_evaluations) else ""
         return self.pruner.describe(num_evaluations) + against
 
 
 def is_replicate(trial: FrozenTrial) -> bool:
-    """Whether the trial repeats another's setting."""
+    """Whether the trial repeats another's configuration, to know the noise."""
     return trial.user_attrs.get("role") == "replicate"
+
+
+def training_seed(*entropy: int) -> int:
+    """A training seed that is a function of these numbers."""
+    return int(np.random.SeedSequence(entropy).generate_state(1)[0]) % NUM_SEEDS

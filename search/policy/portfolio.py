@@ -1,4 +1,4 @@
-"""Settings to try first, learnt from earlier studies: a portfolio of which one at least should do well.
+"""Configurations to try first, learnt from earlier studies: a portfolio of which one at least should do well.
 
 Configurations that won elsewhere are the largest lever that a search has (facts.md, section 5). The best ones of all
 studies would be much alike. The portfolio takes the one that does best on the mean of the studies, then the one that
@@ -25,19 +25,21 @@ NUM_NEIGHBOURS = 5
 NUM_CANDIDATES = 20
 """The best trials of each study that may be chosen. More cost time and change nothing."""
 NEAR = 0.1
-"""A setting nearer than this to a chosen one, in mean difference of parameters as shares of their ranges, is not
+"""A configuration nearer than this to a chosen one, in mean difference of parameters as shares of their ranges, is not
 worth a trial: a sampler's last proposals in a study are nearly copies of its best one."""
 UNKNOWN = 1 / 3
-"""The difference in a parameter that one of two settings lacks: the mean one of two random values. Where both lack it
-they agree: both get the caller's."""
+"""The difference in a parameter that one of two configurations lacks: the mean one of two random values. Where both
+lack it they agree: both get the caller's."""
 
 
-def warm_settings(earlier: Sequence[Sequence[tuple[Params, float]]], space: Space, count: int) -> list[dict[str, Any]]:
-    """At most ``count`` settings of ``space`` to try first, the most promising one first.
+def warm_configurations(
+    earlier: Sequence[Sequence[tuple[Params, float]]], space: Space, count: int
+) -> list[dict[str, Any]]:
+    """At most ``count`` configurations of ``space`` to try first, the most promising one first.
 
     ``earlier`` holds (parameters, value) of each study's trials, higher is better. Parameters that the space does not
-    know are left out. So are values outside of their range, with the whole trial: a setting that loses the value that
-    made it good is another setting. A setting may lack parameters of the space that its study did not search;
+    know are left out. So are values outside of their range, with the whole trial: a configuration that loses the value
+    that made it good is another one. A configuration may lack parameters of the space that its study did not search;
     the caller fills them in (with the baseline's). Deterministic: ties go to the earlier study and trial.
     """
     studies = [[(_shared(params, space), value) for params, value in trials] for trials in earlier]
@@ -51,12 +53,12 @@ def warm_settings(earlier: Sequence[Sequence[tuple[Params, float]]], space: Spac
     for trials, point_ND, value_N in zip(studies, point_TND, value_TN, strict=True):
         for index in np.argsort(-value_N, kind="stable")[:NUM_CANDIDATES]:
             found.setdefault(point_ND[index].tobytes(), (trials[index][0], point_ND[index]))
-    settings = [setting for setting, _ in found.values()]
+    configurations = [params for params, _ in found.values()]
     point_CD = np.array([point_D for _, point_D in found.values()])
     guess_TC = np.array(
         [guess(point_CD, point_ND, value_N) for point_ND, value_N in zip(point_TND, value_TN, strict=True)]
     )
-    return [settings[index] for index in portfolio(guess_TC, point_CD, count)]
+    return [configurations[index] for index in portfolio(guess_TC, point_CD, count)]
 
 
 def _shared(params: Params, space: Space) -> dict[str, Any]:
@@ -118,7 +120,7 @@ def distance(a_CD: Floats, b_ND: Floats) -> Floats:
 
 
 def to_point(params: Params, space: Space) -> list[float]:
-    """Coordinates of a setting, NaN for a parameter that it lacks."""
+    """Coordinates of a configuration, NaN for a parameter that it lacks."""
     return [to_unit(found, params[name]) if name in params else math.nan for name, found in space.items()]
 
 

@@ -1,6 +1,6 @@
-"""Whether a trial goes on: a decision on learning curves, free of Optuna.
+"""Whether a trial should continue: a decision on learning curves, free of Optuna.
 
-A trial is judged at a few evaluations, the rungs, by its best score so far. It goes on when it is good enough in
+A trial is judged at a few evaluations, the rungs, by its best score so far. It continues when it is good enough in
 either of two senses, as each alone stops winners that the other keeps:
 
 - it is in the best share of all trials that got to this rung: successive halving without waiting. Among many
@@ -40,7 +40,7 @@ class Pruning:
     first: int = 2
     """No rung is earlier than this evaluation: the order after the first one is a coin's."""
     factor: float = 3
-    """The best one in this many goes on."""
+    """The best one in this many continues."""
     num_best: int = 2
     """So many of the best finished trials are what a trial may be no worse than."""
 
@@ -59,8 +59,8 @@ class Pruning:
         steps = {max(self.first, math.ceil(share * num_evaluations)) for share in self.shares}
         return tuple(sorted(step for step in steps if step < num_evaluations))
 
-    def goes_on(self, curve: Curve, peers: Sequence[Curve], num_evaluations: int) -> bool:
-        """Whether a trial goes on after the latest evaluation of its curve.
+    def should_continue(self, curve: Curve, peers: Sequence[Curve], num_evaluations: int) -> bool:
+        """Whether a trial should continue after the latest evaluation of its curve.
 
         ``peers`` are the trials it may be compared with: finished, stopped (shorter curves) or still running.
         """
@@ -81,11 +81,9 @@ class Pruning:
         if not at:
             return f"none: {num_evaluations} evaluation{'s' if num_evaluations > 1 else ''} leave nothing to save"
         where = ", ".join(map(str, at))
-        best = f"the {self.num_best} best" if self.num_best > 1 else "the best"
-        return (
-            f"after evaluation {where} of {num_evaluations} the best 1 in {self.factor:g} goes on,"
-            f" and what is level with {best}"
-        )
+        best = f"one of the {self.num_best} best" if self.num_best > 1 else "the best"
+        kept = f"the best 1 in {self.factor:g}" + (f", and what is as good as {best}" if self.num_best else "")
+        return f"after evaluation {where} of {num_evaluations} keep {kept}"
 
 
 def best_until(curve: Curve, step: int) -> float:

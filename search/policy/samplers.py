@@ -1,4 +1,4 @@
-"""Where the next nuisance setting comes from: points that fill the space, or one of Optuna's samplers."""
+"""Where the next nuisance parameters come from: points that fill the space, or one of Optuna's samplers."""
 
 import math
 import warnings
@@ -26,10 +26,10 @@ OURS: dict[str, dict[str, Any]] = {
 }
 
 AUTO, FEW_TRIALS = "auto", 100
-"""Up to so many trials a Gaussian process proposes: it finds better settings than TPE (benchmarks/policy.py), at a cost
+"""Up to so many trials a Gaussian process proposes: it finds better ones than TPE (benchmarks/policy.py), at a cost
 that grows with the trials. From then on TPE does."""
 
-MOST_MODELLED = 500
+MAX_MODELLED = 500
 """Trials that a sampler is shown at most, so that the thousandth trial costs no more to propose than the hundredth."""
 
 BEST_MODELLED = 50
@@ -62,10 +62,10 @@ def tune(
     offsets: Sequence[float],
     rng: np.random.Generator,
 ) -> dict[str, Any]:
-    """Values of the tuned knobs by ``sampler``, on copies of the trials whose values are lowered by their offsets.
+    """Values of the tuned parameters by ``sampler``, on copies of the trials whose values are lowered by their offsets.
 
     A copy, since Optuna's samplers write notes of their own into the study that they are asked for, and would go by
-    the scientific knobs too.
+    the scientific parameters too.
     """
     order = _shown(trials, offsets, rng)
     copy = optuna.create_study(direction="maximize", sampler=sampler)
@@ -77,7 +77,7 @@ def tune(
 
 def _shown(trials: Sequence[FrozenTrial], offsets: Sequence[float], rng: np.random.Generator) -> list[int]:
     """Which trials the sampler sees, in order: all, or the running, the best, and others at random."""
-    if len(trials) <= MOST_MODELLED:
+    if len(trials) <= MAX_MODELLED:
         return list(range(len(trials)))
     finished = [i for i, trial in enumerate(trials) if trial.state.is_finished()]
 
@@ -87,7 +87,7 @@ def _shown(trials: Sequence[FrozenTrial], offsets: Sequence[float], rng: np.rand
 
     ranked = sorted(finished, key=badness)
     kept = set(range(len(trials))) - set(finished) | set(ranked[:BEST_MODELLED])
-    others = rng.choice(ranked[BEST_MODELLED:], size=max(0, MOST_MODELLED - len(kept)), replace=False)
+    others = rng.choice(ranked[BEST_MODELLED:], size=max(0, MAX_MODELLED - len(kept)), replace=False)
     return sorted(kept | {int(i) for i in others})
 
 
@@ -115,7 +115,7 @@ def _shifted(
 
 
 def sobol(tuned: Mapping[str, BaseDistribution], index: int, seed: int) -> dict[str, Any]:
-    """The ``index``-th of a sequence of settings, from 0, that fill the space evenly."""
+    """The ``index``-th of a sequence of configurations, from 0, that fill the space evenly."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # balance is lost when not 2^n points are drawn; no matter
         from scipy.stats import qmc  # takes a second to load, and no study begins with it

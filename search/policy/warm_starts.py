@@ -1,4 +1,4 @@
-"""Settings that a new study tries first: some known to work for fine-tuning, and the best of earlier studies."""
+"""What a new study tries first: configurations known to work for fine-tuning, and the best of earlier studies."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,12 +8,12 @@ from optuna.distributions import BaseDistribution
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
-from search.policy.portfolio import warm_settings
+from search.policy.portfolio import warm_configurations
 from search.study.record import GROWN_FROM, Stored, confirms, document_in
 from search.study.space import distributions, factors, is_within, params_of
-from search.study.study import Knob, contains
+from search.study.study import Domain, contains
 
-MOST_SHARE = 1 / 4
+MAX_SHARE = 1 / 4
 """Of the trials that warm starts may take."""
 
 KNOWN: tuple[Mapping[str, Any], ...] = (
@@ -26,9 +26,9 @@ smoothing), and what a small backbone at a small size needed in our own runs (st
 
 
 def choose_warm_starts(storage: RDBStorage, stored: Stored, n_trials: int) -> tuple[dict[str, Any], ...]:
-    """Nuisance settings for policy.Policy, each {"params", "from"}; at most a quarter of the trials in all levels."""
+    """Nuisance parameters for policy.Policy, each {"params", "from"}; at most a quarter of the trials in all levels."""
     levels = max((len(factor.levels) for factor in factors(stored.study.scientific)), default=1)
-    count = int(MOST_SHARE * n_trials) // levels
+    count = int(MAX_SHARE * n_trials) // levels
     earlier = _from_earlier(storage, stored, count)
     known = _known(stored.study.nuisance)
     known = known[: count - min(len(earlier), count // 2)]
@@ -36,23 +36,23 @@ def choose_warm_starts(storage: RDBStorage, stored: Stored, n_trials: int) -> tu
     return tuple(_different(base, known + earlier)[:count])
 
 
-def _different(base: dict[str, Any], settings: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Those that are neither the baseline's setting nor one before them."""
+def _different(base: dict[str, Any], starts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those that are neither the baseline's configuration nor one before them."""
     seen, kept = [base], []
-    for warm in settings:
-        whole = {**base, **warm["params"]}
+    for start in starts:
+        whole = {**base, **start["params"]}
         if whole not in seen:
             seen.append(whole)
-            kept.append(warm)
+            kept.append(start)
     return kept
 
 
-def _known(nuisance: Mapping[str, Knob]) -> list[dict[str, Any]]:
-    """The known settings as far as the study tunes their knobs."""
+def _known(nuisance: Mapping[str, Domain]) -> list[dict[str, Any]]:
+    """The known configurations, as far as the study tunes their hyperparameters."""
     found: list[dict[str, Any]] = []
     for values in KNOWN:
         admitted = {
-            name: knob for name, knob in nuisance.items() if name in values and contains(name, knob, values[name])
+            name: domain for name, domain in nuisance.items() if name in values and contains(name, domain, values[name])
         }
         if admitted:
             found.append({"params": params_of(admitted, values), "from": "known to work"})
@@ -67,7 +67,7 @@ def _from_earlier(storage: RDBStorage, stored: Stored, count: int) -> list[dict[
     copied = {study.user_attrs.get(GROWN_FROM) for study in summaries}  # whose trials their copy has too
     for study in summaries:
         document = document_in(study)
-        # a confirmation's values are other people's, and its settings are those of its study
+        # a confirmation's values are other people's, and its configurations are those of its study
         if document is None or document["split"] != stored.split or confirms(study) is not None:
             continue
         if study.study_name not in copied:
@@ -78,9 +78,8 @@ def _from_earlier(storage: RDBStorage, stored: Stored, count: int) -> list[dict[
     if not histories or count < 1:
         return []
     origin = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-    return [
-        {"params": dict(params), "from": f"the best of {origin}"} for params in warm_settings(histories, space, count)
-    ]
+    found = warm_configurations(histories, space, count)
+    return [{"params": dict(params), "from": f"the best of {origin}"} for params in found]
 
 
 def _history(study: optuna.Study, space: Mapping[str, BaseDistribution]) -> Sequence[tuple[dict[str, Any], float]]:

@@ -21,9 +21,9 @@ from search.storage.queue import FILES_OF, WORKER
 from search.storage.retention import trial_folder
 from search.study.record import GROWN_FROM, Stored, check_same, read_stored
 from search.study.space import distributions, is_larger, is_wider_range, params_of, values_of
-from search.study.study import Choice, Knob, Study
+from search.study.study import Choice, Domain, Study
 
-MOST_COPIES = 5
+MAX_COPIES = 5
 """Tries at the folder of a running trial. Its files are changed for a moment at every evaluation."""
 
 
@@ -44,16 +44,17 @@ def widened(stored: Stored, wanted: Stored) -> Stored:
     return replace(stored, study=study)
 
 
-def _is_wider_range(_: str, there: Knob, here: Knob) -> bool:
+def _is_wider_range(_: str, there: Domain, here: Domain) -> bool:
     return is_wider_range(there, here)
 
 
 def _wider(
-    there: Mapping[str, Knob], here: Mapping[str, Knob], is_wider: Callable[[str, Knob, Knob], bool]
-) -> dict[str, Knob]:
-    """``there`` with the knobs of ``here`` that are wider; ``is_wider`` takes a knob's name and the two."""
+    there: Mapping[str, Domain], here: Mapping[str, Domain], is_wider: Callable[[str, Domain, Domain], bool]
+) -> dict[str, Domain]:
+    """``there`` with the domains of ``here`` that are wider; ``is_wider`` takes a hyperparameter's name and its two."""
     return {
-        name: here[name] if name in here and is_wider(name, knob, here[name]) else knob for name, knob in there.items()
+        name: here[name] if name in here and is_wider(name, domain, here[name]) else domain
+        for name, domain in there.items()
     }
 
 
@@ -87,13 +88,13 @@ def copy_trials(old: optuna.Study, new: optuna.Study, study: Study, runs: Path) 
             _copy_folder(home, trial_folder(here, trial.number), trial.state.is_finished())
 
 
-def _choices(space: Mapping[str, Knob]) -> dict[str, Knob]:
-    return {name: knob for name, knob in space.items() if isinstance(knob, Choice)}
+def _choices(space: Mapping[str, Domain]) -> dict[str, Domain]:
+    return {name: domain for name, domain in space.items() if isinstance(domain, Choice)}
 
 
-def _renamed(params: Mapping[str, Any], old: Mapping[str, Knob], new: Mapping[str, Knob]) -> dict[str, Any]:
+def _renamed(params: Mapping[str, Any], old: Mapping[str, Domain], new: Mapping[str, Domain]) -> dict[str, Any]:
     """The parameters with options as the new study writes them: the database knows an option by how it is written."""
-    known = {name: knob for name, knob in old.items() if name in params}
+    known = {name: domain for name, domain in old.items() if name in params}
     return {**params, **params_of({name: new[name] for name in known}, values_of(known, params))}
 
 
@@ -129,7 +130,7 @@ def _copy_folder(source: Path, target: Path, is_over: bool) -> None:
     It may be running, and its files take each other's places meanwhile: the copy has all of one evaluation, or none
     and begins anew.
     """
-    for _ in range(MOST_COPIES):
+    for _ in range(MAX_COPIES):
         shutil.copytree(source, target, copy_function=_link, dirs_exist_ok=True)
         if is_over or _is_whole(target):
             break

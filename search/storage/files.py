@@ -12,7 +12,7 @@ from uuid import uuid4
 import optuna
 
 from maskcls.system.errors import UserError
-from maskcls.system.files import MOST_BYTES, cut, write_text
+from maskcls.system.files import MAX_BYTES, cut, write_text
 from search.database.connect import backend_of, load_study
 from search.storage.folder import check_has_no_namesake, read_marker, study_folder
 from search.study.names import is_name
@@ -112,7 +112,7 @@ def throw_away(folder: Path) -> None:
     token = uuid4().hex
     write_text(folder / DELETED, token)
     end = f"{TRASH}{token}"
-    folder.rename(folder.with_name(cut(f"{TRASH}{folder.name}", MOST_BYTES - len(end)) + end))
+    folder.rename(folder.with_name(cut(f"{TRASH}{folder.name}", MAX_BYTES - len(end)) + end))
 
 
 def empty_trash(runs: Path) -> None:

@@ -87,7 +87,7 @@ class Shelf:
 def shelf_of(study: optuna.Study, folder: Path) -> Shelf:
     """Of a stored study whose folder that is (folder.study_folder)."""
     stored = read_stored(study)
-    return Shelf(folder, stored.config(dict(stored.study.baseline)).task)
+    return Shelf(folder, stored.baseline_config.task)
 
 
 def _values(trial: FrozenTrial) -> list[float]:

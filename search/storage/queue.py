@@ -25,7 +25,7 @@ from search.storage.failures import (
     CRASH,
     FAILURES,
     INTERRUPTIONS,
-    MOST_DEATHS,
+    MAX_DEATHS,
     UNKNOWN_VALUES,
     crashes_of,
     failure,
@@ -311,7 +311,7 @@ def _bury(study: optuna.Study, trial: FrozenTrial) -> None:
     deaths = trial.user_attrs.get(DEATHS, {"evaluation": -1, "times": 0})
     times = deaths["times"] + 1 if deaths["evaluation"] == last else 1
     study._storage.set_trial_user_attr(trial._trial_id, DEATHS, {"evaluation": last, "times": times})
-    if times >= MOST_DEATHS:
+    if times >= MAX_DEATHS:
         _fail(study, trial, failure(CRASH, f"its process died {times} times without getting to another evaluation"))
         return
     _requeue(study, trial)

@@ -7,7 +7,7 @@ from optuna.trial import FrozenTrial
 
 from maskcls.run.keeper import remove_parts
 from maskcls.run.record import STATE, WEIGHTS
-from search.policy.history import best_trials
+from search.policy.history import best_first
 
 WEIGHTS_DIGEST = "weights_digest"
 """Trial attribute: SHA-256 of best.safetensors, by which it is seen whether a file is this trial's."""
@@ -18,7 +18,7 @@ def remove_large_files(trials: Sequence[FrozenTrial], folder: Path, keep: int) -
 
     Predictions, pictures and configs stay for all. Several workers may do it at once.
     """
-    kept = {trial.number for trial in best_trials(trials, keep)}
+    kept = {trial.number for trial in best_first(trials)[:keep]}
     for trial in trials:
         if trial.state.is_finished():
             home = trial_folder(folder, trial.number)

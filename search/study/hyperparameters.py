@@ -1,4 +1,4 @@
-"""The knobs of a study: what each may be, what it then can have, and how it is written down and shown."""
+"""The hyperparameters of a study: the values that each may take, and how these are written down and shown."""
 
 import itertools
 import math
@@ -12,8 +12,8 @@ from search.study.values import plain
 PROBED = (0.5, 0.137, 0.871)
 """Where in a range, beside its ends, values are tried out when a study is written; none of them is a round number."""
 
-STRETCHES = 4
-"""Levels that a scientific range is divided into."""
+NUM_BINS = 4
+"""Levels that a scientific range is divided into, where it holds as many values."""
 
 
 @dataclass(frozen=True)
@@ -54,29 +54,30 @@ class Subset:
         object.__setattr__(self, "names", names)
 
 
-Knob = Float | Int | Choice | Subset
+Domain = Float | Int | Choice | Subset
+"""The values that a searched hyperparameter may take."""
 
 
-def plain_knob(name: str, knob: Any) -> Any:
-    """A knob of plain values; a value of ``preview`` as itself."""
-    match knob:
+def plain_domain(name: str, domain: Any) -> Any:
+    """A domain of plain values; a value of ``preview`` as itself."""
+    match domain:
         case Float(low, high, log):
-            return Float(float(_end(name, knob, low)), float(_end(name, knob, high)), _flag(name, log))
+            return Float(float(_end(name, domain, low)), float(_end(name, domain, high)), _flag(name, log))
         case Int(low, high, log):
-            ends = (_end(name, knob, low), _end(name, knob, high))
+            ends = (_end(name, domain, low), _end(name, domain, high))
             if not all(math.isfinite(end) and end == round(end) for end in ends):
-                raise UserError(f"{name}: the ends of an Int are whole numbers, not {knob}.")
+                raise UserError(f"{name}: the ends of an Int are whole numbers, not {domain}.")
             return Int(int(ends[0]), int(ends[1]), _flag(name, log))
         case Choice(options) | Subset(options):
-            return type(knob)(*(plain(name, option) for option in options))
+            return type(domain)(*(plain(name, option) for option in options))
         case _:
-            return plain(name, knob)
+            return plain(name, domain)
 
 
-def _end(name: str, knob: Float | Int, value: Any) -> float:
+def _end(name: str, domain: Float | Int, value: Any) -> float:
     found = plain(name, value)
     if isinstance(found, bool) or not isinstance(found, int | float):
-        raise UserError(f"{name}: a range goes from one number to another, not {knob}.")
+        raise UserError(f"{name}: a range goes from one number to another, not {domain}.")
     return found
 
 
@@ -87,15 +88,15 @@ def _flag(name: str, value: Any) -> bool:
     return found
 
 
-def check_knob(name: str, knob: Knob) -> None:
-    """Raise UserError, naming the knob, for one that TrainConfig has not, or that holds what it cannot have."""
+def check_domain(name: str, domain: Domain) -> None:
+    """Raise UserError for a hyperparameter that TrainConfig has not, or a domain that holds what it cannot have."""
     if name not in KNOBS:
         raise UserError(f"No knob named {name!r}.{nearest(name, KNOBS)} There are: {', '.join(KNOBS)}.")
-    match knob:
+    match domain:
         case Float(low, high, log) | Int(low, high, log):
             if not low < high or (log and low <= 0):
-                raise UserError(f"{name}: a range goes from a lower to a higher value (above 0 if log), not {knob}.")
-            _check_range(name, knob)
+                raise UserError(f"{name}: a range goes from a lower to a higher value (above 0 if log), not {domain}.")
+            _check_range(name, domain)
         case Choice(options):
             if not all(isinstance(option, str | int | float | bool | tuple | list) for option in options):
                 raise UserError(f"{name}: options are numbers, words or tuples of them, not {options!r}.")
@@ -107,12 +108,12 @@ def check_knob(name: str, knob: Knob) -> None:
                 raise UserError(f"{name}: a Subset names at least one member, all different, not {names!r}.")
             canonical(name, names)
         case _:
-            raise UserError(f"{name} must be a Float, Int, Choice or Subset, not {knob!r}.")
+            raise UserError(f"{name} must be a Float, Int, Choice or Subset, not {domain!r}.")
 
 
-def _check_range(name: str, knob: Float | Int) -> None:
-    """Every value of the range is one that the knob can have, by its ends and some in between."""
-    low, high, *between = probed(knob)
+def _check_range(name: str, domain: Float | Int) -> None:
+    """Every value of the range is one that the hyperparameter can have, by its ends and some in between."""
+    low, high, *between = probed(domain)
     canonical(name, low)
     canonical(name, high)
     for value in between:
@@ -120,9 +121,9 @@ def _check_range(name: str, knob: Float | Int) -> None:
             canonical(name, value)
         except UserError as error:
             if canonical_or_same(name, round(value)) == round(value):
-                hint = f"{name} takes whole numbers only; write Int({low:g}, {high:g}), not {knob}."
+                hint = f"{name} takes whole numbers only; write Int({low:g}, {high:g}), not {domain}."
                 raise UserError(hint) from None
-            raise UserError(f"{name} cannot have all values of {knob}: {error}") from None
+            raise UserError(f"{name} cannot have all values of {domain}: {error}") from None
 
 
 def _check_options(name: str, options: tuple[Any, ...]) -> None:
@@ -135,28 +136,28 @@ def _check_options(name: str, options: tuple[Any, ...]) -> None:
         seen[value] = option
 
 
-def probed(knob: Knob) -> list[Any]:
+def probed(domain: Domain) -> list[Any]:
     """Values to try out: every option, none and all of a Subset, of a range its ends and some in between."""
-    match knob:
+    match domain:
         case Float(low, high, log) | Int(low, high, log):
             ends = (math.log(low), math.log(high)) if log else (low, high)
             between = [ends[0] + share * (ends[1] - ends[0]) for share in PROBED]
             drawn = [math.exp(value) if log else value for value in between]
             whole = [low + 1, high - 1, *map(round, drawn)]
-            return [low, high, *(whole if isinstance(knob, Int) else drawn)]
+            return [low, high, *(whole if isinstance(domain, Int) else drawn)]
         case Choice(options):
             return list(options)
         case Subset(names):
             return [(), names]
 
 
-def contains(name: str, knob: Knob, value: Any) -> bool:
-    """Whether the knob of this name can take this value, however that is written."""
+def contains(name: str, domain: Domain, value: Any) -> bool:
+    """Whether the domain of the hyperparameter ``name`` holds this value, however that is written."""
     found = canonical_or_same(name, value)
-    match knob:
+    match domain:
         case Float(low, high) | Int(low, high):
             is_number = isinstance(found, int | float) and math.isfinite(found)
-            return is_number and low <= found <= high and (isinstance(knob, Float) or found == round(found))
+            return is_number and low <= found <= high and (isinstance(domain, Float) or found == round(found))
         case Choice(options):
             return any(found == canonical_or_same(name, option) for option in options)
         case Subset(names):
@@ -176,9 +177,9 @@ def describe_option(name: str, option: Any) -> str:
     return str(encode(canonical_or_same(name, option)))
 
 
-def describe_knob(name: str, knob: Knob) -> str:
+def describe_domain(name: str, domain: Domain) -> str:
     """``1e-05 to 0.003 (log)``, ``0.0 | 0.7``, ``any of gaussian, cutmix``."""
-    match knob:
+    match domain:
         case Float(low, high, log):
             return f"{low:g} to {high:g}{' (log)' if log else ''}"
         case Int(low, high, log):
@@ -189,30 +190,30 @@ def describe_knob(name: str, knob: Knob) -> str:
             return f"any of {', '.join(names)}"
 
 
-def stretches(knob: Float | Int) -> list[tuple[float, float]]:
-    """The (low, high) of each level of a scientific range, equally long (on its own scale)."""
-    low, high = (math.log(knob.low), math.log(knob.high)) if knob.log else (knob.low, knob.high)
-    edges = [low + (high - low) * index / STRETCHES for index in range(STRETCHES + 1)]
-    if knob.log:
+def bins(domain: Float | Int) -> list[tuple[float, float]]:
+    """The (low, high) of each level of a scientific range, both included; equally wide on the range's own scale."""
+    low, high = (math.log(domain.low), math.log(domain.high)) if domain.log else (domain.low, domain.high)
+    edges = [low + (high - low) * index / NUM_BINS for index in range(NUM_BINS + 1)]
+    if domain.log:
         edges = [math.exp(edge) for edge in edges]
-    edges[0], edges[-1] = knob.low, knob.high  # not to lose them to rounding
-    if isinstance(knob, Float):
+    edges[0], edges[-1] = domain.low, domain.high  # not to lose them to rounding
+    if isinstance(domain, Float):
         return list(itertools.pairwise(edges))
-    starts = sorted({knob.low, *(math.ceil(edge) for edge in edges[1:-1])})
-    return list(zip(starts, [*(start - 1 for start in starts[1:]), knob.high], strict=True))
+    starts = sorted({domain.low, *(math.ceil(edge) for edge in edges[1:-1])})
+    return list(zip(starts, [*(start - 1 for start in starts[1:]), domain.high], strict=True))
 
 
-def knob_to_json(knob: Knob) -> dict[str, Any]:
+def domain_to_json(domain: Domain) -> dict[str, Any]:
     """For the stored study."""
-    match knob:
+    match domain:
         case Float(low, high, log) | Int(low, high, log):
-            return {"kind": type(knob).__name__, "low": low, "high": high, "log": log}
+            return {"kind": type(domain).__name__, "low": low, "high": high, "log": log}
         case Choice(options) | Subset(options):
-            return {"kind": type(knob).__name__, "options": list(options)}
+            return {"kind": type(domain).__name__, "options": list(options)}
 
 
-def knob_from_json(values: dict[str, Any]) -> Knob:
-    """The inverse of knob_to_json."""
+def domain_from_json(values: dict[str, Any]) -> Domain:
+    """The inverse of domain_to_json."""
     match values["kind"]:
         case "Float":
             return Float(values["low"], values["high"], values["log"])

@@ -4,12 +4,12 @@ import os
 from pathlib import Path
 
 from maskcls.system.errors import UserError
-from maskcls.system.files import MOST_BYTES
+from maskcls.system.files import MAX_BYTES
 
 CHARACTERS = "letters, digits, '.', '_' and '-'"
 LONGEST_NAME = 100
 LONGEST_BYTES = 180
-"""In UTF-8. A folder's name has files.MOST_BYTES at most, and what is made of a study's is longer: its confirmation's,
+"""In UTF-8. A folder's name has files.MAX_BYTES at most, and what is made of a study's is longer: its confirmation's,
 one that is being deleted."""
 
 TAKEN_NAMES = ("cache", "artifacts", "studies.db", "synthetic")
@@ -35,7 +35,7 @@ def checked_name(name: str) -> str:
 
 def is_name(name: str) -> bool:
     """Whether a folder can have it; a stored study may have been named before today's limits."""
-    return _has_folders_letters(name) and len(os.fsencode(name)) <= MOST_BYTES and not name.startswith(TAKEN_NAMES)
+    return _has_folders_letters(name) and len(os.fsencode(name)) <= MAX_BYTES and not name.startswith(TAKEN_NAMES)
 
 
 def _has_folders_letters(name: str) -> bool:

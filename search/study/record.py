@@ -1,4 +1,4 @@
-"""A study as it is stored: its question, the roles of its knobs, and all that its trials have in common.
+"""A study as it is stored: its question, the roles of its hyperparameters, and all that its trials have in common.
 
 Later commands need the stored name only, and no study file.
 """
@@ -15,7 +15,7 @@ from maskcls.config import TrainConfig, make_config
 from maskcls.system.errors import UserError, one_line, some
 from maskcls.system.printable import one_printable_line
 from search.study.space import is_larger, is_same
-from search.study.study import Int, Knob, Pruner, Sampler, Study, describe_knob, knob_from_json, knob_to_json
+from search.study.study import Domain, Int, Pruner, Sampler, Study, describe_domain, domain_from_json, domain_to_json
 from search.system.shell import quoted
 
 if TYPE_CHECKING:
@@ -69,23 +69,28 @@ class Stored:
     photos: str = ""
     """Dataset.content when the study was made; empty in one from before that was written down."""
     confirmation: dict[str, Any] | None = None
-    """Of a study that search.confirm made, what it confirms and with what (rounds.Plan); None: a search."""
+    """Of a study that search.confirm made: policy.confirmation.Plan as JSON; None: a search."""
     weights_commits: dict[str, str] = field(default_factory=dict)
     """Weights.commits: which weights to ask the hub for again."""
 
     def config(self, values: dict[str, Any], seed: int | None = None) -> TrainConfig:
-        """The config of the trial with these values of the searched knobs; a replicate brings a seed of its own."""
+        """The config of the trial with these values of what is searched; a replicate brings a seed of its own."""
         return make_config({**self.study.fixed, **values, "seed": self.seed if seed is None else seed})
 
+    @property
+    def baseline_config(self) -> TrainConfig:
+        """The config of trial 0, numerics not resolved: also where to look up what all trials have in common."""
+        return self.config(dict(self.study.baseline))
+
     def to_json(self) -> dict[str, Any]:
-        """Plain values. Fixed knobs are written out in full, so that a later default cannot change the study."""
+        """Plain values. What is fixed is written out in full, so that a later default cannot change the study."""
         study = self.study
-        every = json.loads(self.config(dict(study.baseline)).model_dump_json())
+        every = json.loads(self.baseline_config.model_dump_json())
         return {
             "version": VERSION,
             "question": study.question,
-            "scientific": {name: knob_to_json(knob) for name, knob in study.scientific.items()},
-            "nuisance": {name: knob_to_json(knob) for name, knob in study.nuisance.items()},
+            "scientific": {name: domain_to_json(domain) for name, domain in study.scientific.items()},
+            "nuisance": {name: domain_to_json(domain) for name, domain in study.nuisance.items()},
             "fixed": {name: value for name, value in every.items() if name not in study.space and name != "seed"},
             "baseline": {name: every[name] for name in study.baseline},
             "synthetic": study.synthetic,
@@ -109,8 +114,8 @@ class Stored:
         """The inverse of to_json."""
         study = Study(
             question=values["question"],
-            scientific={name: knob_from_json(knob) for name, knob in values["scientific"].items()},
-            nuisance={name: knob_from_json(knob) for name, knob in values["nuisance"].items()},
+            scientific={name: domain_from_json(domain) for name, domain in values["scientific"].items()},
+            nuisance={name: domain_from_json(domain) for name, domain in values["nuisance"].items()},
             fixed=values["fixed"],
             baseline=values["baseline"],
             synthetic=values["synthetic"],
@@ -126,7 +131,7 @@ class Stored:
             confirmation=values.get("confirmation"),
             weights_commits=values.get("weights_commits", {}),
         )
-        found.config(dict(study.baseline))  # what is fixed may be no knob's
+        found.config(dict(study.baseline))  # what is fixed may be no value of TrainConfig
         return found
 
 
@@ -249,25 +254,25 @@ def check_photos(stored: Stored, dataset: "Dataset", name: str) -> None:
         )
 
 
-def _facts(stored: Stored, written: Mapping[str, Knob]) -> dict[str, Any]:
+def _facts(stored: Stored, written: Mapping[str, Domain]) -> dict[str, Any]:
     """One flat table of what must agree. The photos count, not where they lie or how the weights were asked for.
 
-    ``written``: the stored study's knobs, which may be written otherwise than the same ones here.
+    ``written``: the stored study's domains, which may be written otherwise than the same ones here.
     """
     values = stored.to_json()
     facts = {name: values[name] for name in ("synthetic", "weights", "split", "seed")}
     facts |= values["fixed"]
     study = stored.study
-    for role, knobs in (("compared", study.scientific), ("tuned", study.nuisance)):
-        for name, knob in knobs.items():
-            is_the_same = name in written and is_same(name, written[name], knob)
-            whole = " (whole numbers)" if isinstance(knob, Int) else ""
-            facts[name] = f"{role}, {describe_knob(name, written[name] if is_the_same else knob)}{whole}"
+    for role, domains in (("compared", study.scientific), ("tuned", study.nuisance)):
+        for name, domain in domains.items():
+            is_the_same = name in written and is_same(name, written[name], domain)
+            whole = " (whole numbers)" if isinstance(domain, Int) else ""
+            facts[name] = f"{role}, {describe_domain(name, written[name] if is_the_same else domain)}{whole}"
     return facts
 
 
 def _is_searched(fact: str, stored: Stored, wanted: Stored) -> bool:
-    """Whether it is a knob that the command searches more widely: a copy of the study can go on (grow)."""
+    """Whether it is a hyperparameter that the command searches more widely: a copy of the study can go on (grow)."""
     there, here = stored.study.space, wanted.study.space
     if (fact in stored.study.scientific) != (fact in wanted.study.scientific):
         return False
@@ -275,7 +280,7 @@ def _is_searched(fact: str, stored: Stored, wanted: Stored) -> bool:
 
 
 def _importance(fact: str) -> tuple[bool, str]:
-    """Knobs first: another size or share of people is why a split or a weights file differs."""
+    """Hyperparameters first: another size or share of people is why a split or a weights file differs."""
     return fact in ("split", "weights"), fact
 
 

@@ -1,4 +1,4 @@
-"""A study's knobs as Optuna's parameters, and back; the levels of the scientific ones."""
+"""A study's hyperparameters as Optuna's parameters, and back; the levels of the scientific ones."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,14 +7,14 @@ from typing import Any
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from maskcls.config import canonical_or_same
-from search.study.study import Choice, Float, Int, Knob, Subset, describe_option, encode, stretches
+from search.study.study import Choice, Domain, Float, Int, Subset, bins, describe_option, encode
 
 
-def distributions(space: Mapping[str, Knob]) -> dict[str, BaseDistribution]:
+def distributions(space: Mapping[str, Domain]) -> dict[str, BaseDistribution]:
     """Parameter -> its distribution. A Subset is one on/off parameter a member, ``augment.cutmix``."""
     found: dict[str, BaseDistribution] = {}
-    for name, knob in space.items():
-        match knob:
+    for name, domain in space.items():
+        match domain:
             case Float(low, high, log):
                 found[name] = FloatDistribution(low, high, log=log)
             case Int(low, high, log):
@@ -26,11 +26,11 @@ def distributions(space: Mapping[str, Knob]) -> dict[str, BaseDistribution]:
     return found
 
 
-def values_of(space: Mapping[str, Knob], params: Mapping[str, Any]) -> dict[str, Any]:
-    """A trial's parameters -> values of the knobs in their one form, whatever the study's file calls its options."""
+def values_of(space: Mapping[str, Domain], params: Mapping[str, Any]) -> dict[str, Any]:
+    """A trial's parameters -> values of the hyperparameters in their one form, however the study's file writes them."""
     values: dict[str, Any] = {}
-    for name, knob in space.items():
-        match knob:
+    for name, domain in space.items():
+        match domain:
             case Choice(options):
                 option = {encode(option): option for option in options}[params[name]]
                 values[name] = canonical_or_same(name, option)
@@ -41,12 +41,12 @@ def values_of(space: Mapping[str, Knob], params: Mapping[str, Any]) -> dict[str,
     return values
 
 
-def params_of(space: Mapping[str, Knob], values: Mapping[str, Any]) -> dict[str, Any]:
+def params_of(space: Mapping[str, Domain], values: Mapping[str, Any]) -> dict[str, Any]:
     """The inverse of values_of; a value may be written in any way."""
     params: dict[str, Any] = {}
-    for name, knob in space.items():
+    for name, domain in space.items():
         value = canonical_or_same(name, values[name])
-        match knob:
+        match domain:
             case Choice(options):
                 same = (option for option in options if canonical_or_same(name, option) == value)
                 params[name] = encode(next(same, value))
@@ -65,7 +65,7 @@ def is_within(distribution: BaseDistribution, value: Any) -> bool:
         return False
 
 
-def is_wider_range(there: Knob, here: Knob) -> bool:
+def is_wider_range(there: Domain, here: Domain) -> bool:
     """Whether both are ranges of one kind and the first lies within the second."""
     if not isinstance(there, Float | Int) or type(there) is not type(here):
         return False
@@ -73,7 +73,7 @@ def is_wider_range(there: Knob, here: Knob) -> bool:
     return here.log == there.log and here.low <= there.low and here.high >= there.high
 
 
-def is_larger(name: str, there: Knob, here: Knob) -> bool:
+def is_larger(name: str, there: Domain, here: Domain) -> bool:
     """Whether all that the one takes the other takes too."""
     if isinstance(there, Choice) and isinstance(here, Choice):
         return _options(name, there) <= _options(name, here)
@@ -82,13 +82,13 @@ def is_larger(name: str, there: Knob, here: Knob) -> bool:
     return is_wider_range(there, here)
 
 
-def is_same(name: str, there: Knob, here: Knob) -> bool:
+def is_same(name: str, there: Domain, here: Domain) -> bool:
     """Whether both take the same values, however they are written and in whatever order."""
     return is_larger(name, there, here) and is_larger(name, here, there)
 
 
-def _options(name: str, knob: Choice) -> set[Any]:
-    return {_hashable(canonical_or_same(name, option)) for option in knob.options}
+def _options(name: str, domain: Choice) -> set[Any]:
+    return {_hashable(canonical_or_same(name, option)) for option in domain.options}
 
 
 def _hashable(value: Any) -> Any:
@@ -101,7 +101,7 @@ class Factor:
 
     param: str
     levels: tuple[Any, ...]
-    """Options of a categorical parameter, or the (low, high) of each stretch of a range."""
+    """Options of a categorical parameter, or the (low, high) of each bin of a range."""
     is_range: bool
     shown: tuple[str, ...] = ()
     """The options in their one form; of a range nothing."""
@@ -122,11 +122,11 @@ class Factor:
         return f"{self.param} = {self.shown[index]}"
 
 
-def factors(scientific: Mapping[str, Knob]) -> list[Factor]:
+def factors(scientific: Mapping[str, Domain]) -> list[Factor]:
     """The factors of a study: a Choice or a range is one, a Subset one a member (on or off)."""
     found = []
-    for name, knob in scientific.items():
-        match knob:
+    for name, domain in scientific.items():
+        match domain:
             case Choice(options):
                 levels = tuple(encode(option) for option in options)
                 shown = tuple(describe_option(name, option) for option in options)
@@ -135,5 +135,5 @@ def factors(scientific: Mapping[str, Knob]) -> list[Factor]:
                 shown = (str(False), str(True))
                 found += [Factor(f"{name}.{member}", (False, True), is_range=False, shown=shown) for member in names]
             case Float() | Int():
-                found.append(Factor(name, tuple(stretches(knob)), is_range=True))
+                found.append(Factor(name, tuple(bins(domain)), is_range=True))
     return found

@@ -1,7 +1,9 @@
 """The words in which a study is written. Studies import these and nothing else.
 
-A study asks a question. Its *scientific* knobs are what is asked; its *nuisance* knobs are tuned, so that the
-comparison is fair; its *fixed* knobs are the same in every trial. Without scientific knobs it looks for the best.
+A study asks a question. Its *scientific* hyperparameters are what is asked; its *nuisance* hyperparameters are tuned,
+so that the comparison is fair; its *fixed* ones are the same in every trial
+(https://github.com/google-research/tuning_playbook). Without scientific ones it looks for the best. What users read
+calls a hyperparameter a knob.
 """
 
 import itertools
@@ -12,28 +14,28 @@ from typing import Any
 from maskcls.config import canonical_or_same, make_config
 from maskcls.system.errors import UserError
 from search.study.hyperparameters import (  # the words of a study, and what is asked of them
-    STRETCHES,
+    NUM_BINS,
     Choice,
+    Domain,
     Float,
     Int,
-    Knob,
     Subset,
-    check_knob,
+    bins,
+    check_domain,
     contains,
-    describe_knob,
+    describe_domain,
     describe_option,
+    domain_from_json,
+    domain_to_json,
     encode,
-    knob_from_json,
-    knob_to_json,
-    plain_knob,
+    plain_domain,
     probed,
-    stretches,
 )
 from search.study.values import named, plain, plain_values
 
 __all__ = ["Choice", "Float", "Int", "Pruner", "Sampler", "Study", "Subset"]
-__all__ += ["STRETCHES", "Knob", "contains", "describe_knob", "describe_option", "encode", "probed", "stretches"]
-__all__ += ["knob_from_json", "knob_to_json", "pin", "preview_of"]
+__all__ += ["NUM_BINS", "Domain", "bins", "contains", "describe_domain", "describe_option", "encode", "probed"]
+__all__ += ["domain_from_json", "domain_to_json", "pin", "preview_of"]
 
 NEVER_SEARCHED = (
     *("task", "seed", "split_seed", "valid_share", "judge_round", "people"),
@@ -44,7 +46,7 @@ NEVER_SEARCHED = (
 
 @dataclass(frozen=True, init=False)
 class Sampler:
-    """What proposes the tuned knobs: ``Sampler("tpe", n_ei_candidates=48)``; Optuna's, with Optuna's arguments."""
+    """What proposes the nuisance values: ``Sampler("tpe", n_ei_candidates=48)``; Optuna's, with Optuna's arguments."""
 
     name: str
     arguments: dict[str, Any]
@@ -72,16 +74,16 @@ class Study:
 
     question: str
     """One sentence that ends with a question mark."""
-    nuisance: Mapping[str, Knob]
-    """Knobs that are tuned."""
+    nuisance: Mapping[str, Domain]
+    """What is tuned: hyperparameter -> the values that it may take."""
     fixed: Mapping[str, Any]
-    """Values of knobs that are the same in every trial; knobs named nowhere keep TrainConfig's defaults."""
+    """Values that are the same in every trial; what is named nowhere keeps TrainConfig's default."""
     baseline: Mapping[str, Any]
-    """A value for every scientific and nuisance knob: trial 0, a sound recipe."""
-    scientific: Mapping[str, Knob] = field(default_factory=dict)
-    """Knobs whose levels are compared; they share the trials about equally."""
+    """A value for every scientific and nuisance hyperparameter: trial 0, a sound recipe."""
+    scientific: Mapping[str, Domain] = field(default_factory=dict)
+    """What is compared: hyperparameter -> its levels, which share the trials about equally."""
     preview: Mapping[str, Any] = field(default_factory=dict)
-    """Other fixed values, or other Choices of a searched knob, when there is no data and the photos are synthetic."""
+    """Other fixed values, or other Choices of what is searched, when there is no data and the photos are synthetic."""
     synthetic: bool = False
     """Whether the study is about the synthetic photos; then it needs no data and has no preview."""
     sampler: Sampler = Sampler("auto")
@@ -98,8 +100,8 @@ class Study:
             object.__setattr__(self, part, {name: canonical_or_same(name, value) for name, value in values.items()})
 
     @property
-    def space(self) -> dict[str, Knob]:
-        """Every knob that differs between trials."""
+    def space(self) -> dict[str, Domain]:
+        """Every hyperparameter that differs between trials."""
         return {**self.scientific, **self.nuisance}
 
 
@@ -112,7 +114,7 @@ def _make_plain(study: Study) -> None:
         "synthetic": plain("synthetic", study.synthetic),
     }
     for role in ("scientific", "nuisance", "preview"):
-        found[role] = {name: plain_knob(name, knob) for name, knob in named(role, getattr(study, role)).items()}
+        found[role] = {name: plain_domain(name, domain) for name, domain in named(role, getattr(study, role)).items()}
     for word, kind in (("sampler", Sampler), ("pruner", Pruner)):
         tool = getattr(study, word)
         if not isinstance(tool, kind):
@@ -128,8 +130,8 @@ def _make_plain(study: Study) -> None:
 
 
 def _check(study: Study) -> None:
-    for name, knob in study.space.items():
-        check_knob(name, knob)
+    for name, domain in study.space.items():
+        check_domain(name, domain)
         if name in NEVER_SEARCHED:
             raise UserError(f"{name} is never searched: trials that differ in it cannot be compared. Make it fixed.")
     if "seed" in study.fixed:
@@ -140,9 +142,9 @@ def _check(study: Study) -> None:
     if study.baseline.keys() != study.space.keys():
         differing = ", ".join(sorted(study.baseline.keys() ^ study.space.keys()))
         raise UserError(f"The baseline names every scientific and nuisance knob and no other; see {differing}.")
-    for name, knob in study.space.items():
-        if not contains(name, knob, study.baseline[name]):
-            raise UserError(f"The baseline's {name}, {study.baseline[name]!r}, is outside of {knob}.")
+    for name, domain in study.space.items():
+        if not contains(name, domain, study.baseline[name]):
+            raise UserError(f"The baseline's {name}, {study.baseline[name]!r}, is outside of {domain}.")
     make_config({**study.fixed, **study.baseline})
     _check_together(study)
     if study.preview:
@@ -150,8 +152,8 @@ def _check(study: Study) -> None:
 
 
 def _check_together(study: Study) -> None:
-    """Any two knobs at any of their probed values: the rules of TrainConfig are about one knob or two."""
-    tried = {name: probed(knob) for name, knob in study.space.items()}
+    """Any two hyperparameters at any of their probed values: a rule of TrainConfig is about one or two."""
+    tried = {name: probed(domain) for name, domain in study.space.items()}
     for names in (*((name,) for name in tried), *itertools.combinations(tried, 2)):
         for values in itertools.product(*(tried[name] for name in names)):
             make_config({**study.fixed, **study.baseline, **dict(zip(names, values, strict=True))})
@@ -160,37 +162,38 @@ def _check_together(study: Study) -> None:
 def preview_of(study: Study) -> Study:
     """The study as it runs without data: what ``preview`` names takes the place of the real thing.
 
-    A searched knob takes another knob there, and the baseline its first option where it no longer lies within.
+    A searched hyperparameter takes another domain there, and the baseline its first option where it no longer lies
+    within.
     """
-    knobs = {name: value for name, value in study.preview.items() if isinstance(value, Knob)}
-    unknown = knobs.keys() - study.space.keys()
-    if unknown or study.preview.keys() - knobs.keys() & study.space.keys():
+    domains = {name: value for name, value in study.preview.items() if isinstance(value, Domain)}
+    unknown = domains.keys() - study.space.keys()
+    if unknown or study.preview.keys() - domains.keys() & study.space.keys():
         raise UserError("preview gives other knobs for searched knobs and other values for fixed ones.")
     baseline = {
-        name: value if contains(name, knobs.get(name, study.space[name]), value) else _first(knobs[name])
+        name: value if contains(name, domains.get(name, study.space[name]), value) else _first(domains[name])
         for name, value in study.baseline.items()
     }
     return replace(
         study,
-        scientific={name: knobs.get(name, knob) for name, knob in study.scientific.items()},
-        nuisance={name: knobs.get(name, knob) for name, knob in study.nuisance.items()},
-        fixed={**study.fixed, **{name: value for name, value in study.preview.items() if name not in knobs}},
+        scientific={name: domains.get(name, domain) for name, domain in study.scientific.items()},
+        nuisance={name: domains.get(name, domain) for name, domain in study.nuisance.items()},
+        fixed={**study.fixed, **{name: value for name, value in study.preview.items() if name not in domains}},
         baseline=baseline,
         preview={},
         synthetic=True,
     )
 
 
-def _first(knob: Knob) -> Any:
-    if not isinstance(knob, Choice):
+def _first(domain: Domain) -> Any:
+    if not isinstance(domain, Choice):
         raise UserError("preview gives a searched knob another Choice, or a range that holds the baseline.")
-    return knob.options[0]
+    return domain.options[0]
 
 
 def pin(study: Study, values: Mapping[str, Any]) -> Study:
-    """The study with fixed knobs set to ``values``; a nuisance knob among them is no longer tuned.
+    """The study with these values fixed; a nuisance hyperparameter among them is no longer tuned.
 
-    Raises UserError for a scientific knob: without it there is no question.
+    Raises UserError for a scientific one: without it there is no question.
     """
     for name in values:
         if name in study.scientific:
@@ -202,7 +205,7 @@ def pin(study: Study, values: Mapping[str, Any]) -> Study:
     make_config({**study.fixed, **study.baseline, **values})
     return replace(
         study,
-        nuisance={name: knob for name, knob in study.nuisance.items() if name not in values},
+        nuisance={name: domain for name, domain in study.nuisance.items() if name not in values},
         fixed={**study.fixed, **values},
         baseline={name: value for name, value in study.baseline.items() if name not in values},
     )

@@ -9,14 +9,14 @@ from maskcls.system.console import say
 from maskcls.system.provenance import commit, versions
 
 
-def birth_facts(**more: str) -> dict[str, Any]:
+def creation_facts(**more: str) -> dict[str, Any]:
     """What a study keeps of what it is made with; ``more`` is known only where torch is loaded (the decoder)."""
     return {"commit": commit(), "versions": versions(), **more}
 
 
-def changes_since_birth(study: optuna.Study, **more: str) -> str:
+def changes_since_creation(study: optuna.Study, **more: str) -> str:
     """``torch 2.13.0 -> 2.14.1, commit ab12 -> cd34``; empty when all is as it was, as far as that is known."""
-    there, here = (_flat(facts, more) for facts in (study.user_attrs, birth_facts(**more)))
+    there, here = (_flat(facts, more) for facts in (study.user_attrs, creation_facts(**more)))
     return ", ".join(
         f"{name} {there[name]} -> {found}" for name, found in here.items() if there.get(name, found) != found
     )

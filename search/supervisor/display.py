@@ -12,7 +12,7 @@ from maskcls.scoring.metrics import Scores
 from maskcls.system.console import say
 from search.database.errors import reason
 from search.database.reconnecting import PATIENCE_SECONDS
-from search.policy.history import best_trials
+from search.policy.history import best_trial
 from search.policy.stopping import count_finished
 from search.storage.presence import DATABASE_ERRORS, StudyPresence
 from search.supervisor.conclusion import no_answer, waits_for, write_note
@@ -68,7 +68,7 @@ class Shown:
         if self.away_since is not None:
             say("The database is back.")
         self.away_since = None
-        best = next(iter(best_trials(trials, 1)), None)
+        best = best_trial(trials)
         self.watcher.progress.finished = count_finished(trials)
         self.watcher.progress.best = (best.value, best.number) if best is not None and best.value is not None else None
         return ""

@@ -16,13 +16,13 @@ from maskcls.system.errors import UserError
 BUSY_SHARE = 0.1
 """A GPU with more of its memory taken than this is at somebody's work."""
 
-MOST_CPU_WORKERS = 4
+MAX_CPU_WORKERS = 4
 """Unless more are asked for: each proposes without knowing what the others are about to find."""
 
 GIB_A_WORKER = 3.0
 """Memory that must be free for each. One takes 1 GiB with a small model, several with a large one."""
 
-LEAST_GIB_A_WORKER = 1.0
+MIN_GIB_A_WORKER = 1.0
 """So much each takes before its model is loaded; with less they are killed one after another."""
 
 QUERY = "index,uuid,memory.used,memory.total"
@@ -87,9 +87,9 @@ def make_slots(device: str, workers: int | None, gpus: Sequence[Gpu], n_trials: 
 
 def _check_room(asked: int, count: int, cores: int, gib: float) -> None:
     """Raise UserError for more workers than this machine has room for: ``count``, of those that were ``asked`` for."""
-    most = max(1, int(min(cores, gib / LEAST_GIB_A_WORKER)))
+    most = max(1, int(min(cores, gib / MIN_GIB_A_WORKER)))
     if count > most:
-        memory = f" and {gib:.1f} GiB of free memory ({LEAST_GIB_A_WORKER:g} for each)" if gib < math.inf else ""
+        memory = f" and {gib:.1f} GiB of free memory ({MIN_GIB_A_WORKER:g} for each)" if gib < math.inf else ""
         raise UserError(
             f"--workers {asked} is more than this machine carries: {cores} core{'s' if cores > 1 else ''} (one for"
             f" each){memory}. Take --workers {most} or fewer; --force starts them all the same."
@@ -101,7 +101,7 @@ def cpu_workers(cores: int, gib: float) -> int:
 
     ``gib``: memory that is free for them.
     """
-    most = max(1, int(min(MOST_CPU_WORKERS, cores, gib / GIB_A_WORKER)))
+    most = max(1, int(min(MAX_CPU_WORKERS, cores, gib / GIB_A_WORKER)))
     counts = range(min(2, most), most + 1)
     return max(counts, key=lambda count: (cores // count * count, count))  # none of the cores idle
 

@@ -11,12 +11,12 @@ from search.policy.stopping import StoppingCriteria, count_finished
 from search.study.locations import photos_now
 from search.study.names import folder_in
 from search.study.record import Stored, read_search, read_stored
-from search.study.versions import changes_since_birth, show_changes
+from search.study.versions import changes_since_creation, show_changes
 from search.supervisor.launch import Launch
 from search.supervisor.pool import WorkerPool
 from search.supervisor.supervisor import Supervisor
 from search.terminal.confirmation import show_confirmation_plan, show_confirmation_summary, show_confirmation_work
-from search.worker.create_confirmation import check_rounds, document, find, store
+from search.worker.create_confirmation import check_repeats, document, find, store
 
 
 def confirm_study(name: str, top: int, repeats: int, data: str | None, weights: str | None, launch: Launch) -> int:
@@ -49,7 +49,7 @@ def _train(pool: WorkerPool, wanted: Stored, repeats: int, launch: Launch) -> in
     pool.start_others()
     config = wanted.config(dict(wanted.study.baseline))
     table = read_table(data_folder(wanted.data, launch.runs), config, wanted.label_fixes)
-    rounds = check_rounds(table, wanted, repeats)
+    rounds = check_repeats(table, wanted, repeats)
     storage = open_storage(launch.url, create=False, waits=True)
     study = store(storage, wanted, launch.runs)
     # another first command may have chosen the finalists
@@ -58,7 +58,7 @@ def _train(pool: WorkerPool, wanted: Stored, repeats: int, launch: Launch) -> in
     n_trials = len(plan.finalists) * repeats
     show_confirmation_plan(plan, wanted, table, rounds)
     searched = load_study(storage, plan.of)
-    show_changes(changes_since_birth(searched))
+    show_changes(changes_since_creation(searched))
     finished = count_finished(study.get_trials(deepcopy=False))
     show_confirmation_work(plan, wanted, n_trials, len(pool.slots), finished, searched.get_trials(deepcopy=False))
     limits = StoppingCriteria(n_trials)

@@ -35,7 +35,7 @@ from search.worker.messages import GAVE_UP, GO, REFUSED, STOPPED, WorkOrder
 OWN_FAULT = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
 """Signals that a process earns by what it does; any other was sent by somebody."""
 
-MOST_STILLBORN = 12
+MAX_STILLBORN = 12
 """Workers that die one after another before they begin a trial: then something is wrong with all of them. One that
 dies by itself counts as OWN_WEIGHT of those that somebody killed (the kernel, when memory is short)."""
 OWN_WEIGHT = 4
@@ -231,7 +231,7 @@ class Supervisor:
             self._take_back(member, member.trial, how, is_own)
         is_own = is_own or status > 0
         self.stillborn += 0 if member.began_one else OWN_WEIGHT if is_own else 1
-        if self.stillborn >= MOST_STILLBORN:
+        if self.stillborn >= MAX_STILLBORN:
             why = f": {member.last_words}" if member.last_words else f" ({how})"
             self._ends(GAVE_UP, f"one worker after another ended before it began a trial{why}")
         elif not self.stopping.reason:

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-STALL_SECONDS, LEAST_STALL = 1800.0, 10.0
+STALL_SECONDS, MIN_STALL = 1800.0, 10.0
 """A process whose training makes no progress for so long hangs. The slowest forward pass that is known to be meant (a
 large model on one core, a whole batch at once) takes a few minutes."""
 

@@ -66,8 +66,8 @@ def _show_recipes(ours: ComparedModel, theirs: ComparedModel, resamples: Resampl
         return
     every = {**ours.runs, **theirs.runs}
     judged = {key: runs for key, runs in every.items() if same_people(runs, resamples)}
-    sides = [judged.pop(model.setting, (model.predictions,)) for model in (ours, theirs)]
-    if ours.setting == theirs.setting or not set(map(digest, sides[0])).isdisjoint(map(digest, sides[1])):
+    sides = [judged.pop(model.configuration, (model.predictions,)) for model in (ours, theirs)]
+    if ours.configuration == theirs.configuration or not set(map(digest, sides[0])).isdisjoint(map(digest, sides[1])):
         say("Both are runs of one recipe: what lies between them is chance.")
         return
     our_runs, their_runs, *others = _each_once([*sides, *judged.values()], ours)

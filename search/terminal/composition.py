@@ -38,10 +38,10 @@ from search.database.connect import default_url
 from search.study.space import values_of
 from search.system.shell import place_words, quoted
 
-MOST_LOOKS = 60_000
+MAX_LOOKS = 60_000
 """Trios times resamples for the correction, about ten seconds; beyond it the resamples get fewer, but at least:"""
 
-FEWEST_RESAMPLES = 50
+MIN_RESAMPLES = 50
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def _singles(like: Candidate, against: str | None, storage: RDBStorage, runs: Pa
 
 
 def _best_of(models: Sequence[Counts], resamples: Resamples) -> Best:
-    most = max(FEWEST_RESAMPLES, MOST_LOOKS // len(models))
+    most = max(MIN_RESAMPLES, MAX_LOOKS // len(models))
     selected = select(models, resamples, most=min(500, most))
     counts = models[selected.index]
     return Best(counts, selected, interval(counts, resamples), len(models))

@@ -13,7 +13,7 @@ from maskcls.scoring.intervals import Estimate
 from maskcls.system.console import say
 from maskcls.system.errors import UserError, some
 from search.answer.answer import Confirmation, Finalist
-from search.answer.confirmation import LEAST_REPEATS, outcome_of, store_confirmation
+from search.answer.confirmation import MIN_REPEATS, outcome_of, store_confirmation
 from search.answer.evidence import answer_of
 from search.answer.format import PLAIN_NONE, SYNTHETIC, as_score, describe_values, duration, signed, signed_spread
 from search.answer.notes import show_study
@@ -40,7 +40,7 @@ def show_confirmation_plan(plan: Plan, stored: Stored, table: Table, rounds: Seq
         f"  judges    {' or '.join(map(str, sizes))} people a repeat, of the search's {train} training people;"
         f" the {chose} who chose the finalists only train"
     )
-    task = stored.config(dict(stored.study.baseline)).task
+    task = stored.baseline_config.task
     for repeat, round_ in enumerate(rounds, start=1):
         missing = missing_classes(round_.photos, "valid", task)
         if missing:
@@ -56,7 +56,7 @@ def show_confirmation_work(
 ) -> None:
     """How much there is to do, and how long that takes, by what the finalists' own trials took."""
     each = n_trials // len(plan.finalists)
-    epochs = stored.config(dict(stored.study.baseline)).epochs
+    epochs = stored.baseline_config.epochs
     say(
         f"  trainings {finished} of {n_trials} done: {each} of each, of {epochs} epochs without"
         " pruning, judged at the last evaluation"
@@ -80,7 +80,7 @@ def show_confirmation_summary(study: optuna.Study, stored: Stored, runs: Path, s
         say(f"No verdict: {error}")
         return
     if outcome is None:
-        say(f"No verdict yet: it takes {LEAST_REPEATS} repeats that every finalist has finished.")
+        say(f"No verdict yet: it takes {MIN_REPEATS} repeats that every finalist has finished.")
         return
     confirmed = search_of(study)
     if confirmed is None:

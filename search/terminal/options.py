@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from search.system.processes import LEAST_STALL
+from search.system.processes import MIN_STALL
 from search.system.storage_url import VARIABLE
 
 StudyOption = Annotated[str, typer.Option(help="The study's stored name.")]
@@ -48,5 +48,5 @@ ForceOption = Annotated[
 TimeoutOption = Annotated[float | None, typer.Option(min=0, help="Seconds after which to stop; resumable.")]
 
 StallOption = Annotated[
-    float, typer.Option(min=LEAST_STALL, help="Seconds without progress after which a worker is taken for hung.")
+    float, typer.Option(min=MIN_STALL, help="Seconds without progress after which a worker is taken for hung.")
 ]

@@ -23,7 +23,7 @@ BARS, DOT = "▁▂▃▄▅▆▇█", "·"
 PLAIN_BARS, PLAIN_DOT = "_-~=+*%#", "."
 """Where the terminal's encoding has no others."""
 ROWS_SHOWN = 12
-FIXED_WIDTH, LEAST_KNOBS_WIDTH = 28, 20
+FIXED_WIDTH, MIN_KNOBS_WIDTH = 28, 20
 """Letters that the live table's first three columns take with their gaps, and that its last one should have."""
 STATE_NAMES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 STATE_STYLES = {"running": "bold", "pruned": "dim", "failed": "red", "interrupted": "yellow"}
@@ -191,7 +191,7 @@ class LiveWatcher:
     def _render(self) -> Group:
         rows = list(self.progress.rows.items())[-ROWS_SHOWN:]
         curves = max((max(len(row.curve), row.num_planned) for _, row in rows), default=0)
-        is_narrow = self.console.width < FIXED_WIDTH + max(curves, len("evaluations")) + LEAST_KNOBS_WIDTH
+        is_narrow = self.console.width < FIXED_WIDTH + max(curves, len("evaluations")) + MIN_KNOBS_WIDTH
         shown = self._blocks(rows) if is_narrow else [self._table(rows)]
         return Group(*shown, Text(self.progress.headline()))
 

@@ -15,7 +15,7 @@ from search.answer.format import PLAIN_NONE, as_score, describe_values, differen
 from search.answer.notes import show_study
 from search.answer.wording import chosen_from, decisive, left_out_sentences, verdict_of
 from search.database.connect import default_url
-from search.policy.history import best_trials, incumbent, savings, values_of_runs
+from search.policy.history import best_trial, incumbent, savings, values_of_runs
 from search.policy.stopping import FINISHED
 from search.study.record import Stored
 from search.study.space import values_of
@@ -26,7 +26,7 @@ from search.system.storage_url import VARIABLE, url_to_type
 def show_search_summary(study: optuna.Study, stored: Stored, runs: Path, storage_url: str | None) -> None:
     """Print it, and put the answer into the study's note in the dashboard."""
     trials = study.get_trials(deepcopy=False, states=FINISHED)
-    best = next(iter(best_trials(trials, 1)), None)
+    best = best_trial(trials)
     if best is None:
         say("No trial is complete yet.")
         return

@@ -20,22 +20,22 @@ PARAMETER = "token"
 READ_METHODS = ("GET", "HEAD")
 """Methods by which nothing is changed."""
 
-MOST_BYTES = 32 * 2**20
+MAX_BYTES = 32 * 2**20
 """Of a request's body. The dashboard holds an upload in memory about eight times, as text and decoded."""
 
-MOST_DIGITS = 15
+MAX_DIGITS = 15
 """Of a length; Python itself refuses to read a number of very many."""
 
 LARGE_BYTES = 2**20
 """A body of more is an upload."""
 
-MOST_UPLOADS = 2
+MAX_UPLOADS = 2
 UPLOAD_SECONDS = 30
 """So many uploads at once, and how long another one waits for its turn."""
 
 NO_TOKEN = "This dashboard opens only with its token: use the address that search.dashboard has printed."
 OTHER_SITE = "Another site's page has sent this request; the dashboard is changed by its own pages only."
-TOO_LARGE = f"A file for the dashboard has at most {MOST_BYTES * 3 // 4 // 2**20} MiB; put a larger one on a disk."
+TOO_LARGE = f"A file for the dashboard has at most {MAX_BYTES * 3 // 4 // 2**20} MiB; put a larger one on a disk."
 TOO_MANY = "Other uploads are under way; try again."
 NO_LENGTH = "The request does not say how long it is (Content-Length)."
 
@@ -51,7 +51,7 @@ class AccessMiddleware:
     def __init__(self, application: "WSGIApplication", token: str | None, hosts: AllowedHosts) -> None:
         self.application = application
         self.hosts = hosts
-        self.uploads = threading.BoundedSemaphore(MOST_UPLOADS)
+        self.uploads = threading.BoundedSemaphore(MAX_UPLOADS)
         # a digest has no characters that a cookie cannot hold, and does not give the token away
         self.key = None if token is None else _digest(token)
 
@@ -128,7 +128,7 @@ def _problem_of_body(environ: "WSGIEnvironment") -> tuple[str, str] | None:
     length = environ.get("CONTENT_LENGTH") or "0"
     if not (length.isascii() and length.isdecimal()):
         return "400 Bad Request", NO_LENGTH
-    is_too_large = len(length) > MOST_DIGITS or int(length) > MOST_BYTES
+    is_too_large = len(length) > MAX_DIGITS or int(length) > MAX_BYTES
     return ("413 Content Too Large", TOO_LARGE) if is_too_large else None
 
 

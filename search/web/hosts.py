@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from functools import cached_property
 from urllib.parse import urlsplit
 
-MOST_SHOWN = 80
+MAX_SHOWN = 80
 
 
 class AllowedHosts:
@@ -48,7 +48,7 @@ class AllowedHosts:
     def refusal(self, host: str) -> str:
         """What to say to a host that is not allowed."""
         name = _name_of(host)
-        shown = ascii(name if name is not None else host)[1:-1][:MOST_SHOWN]
+        shown = ascii(name if name is not None else host)[1:-1][:MAX_SHOWN]
         how = f"; search.dashboard --allow-host {shown} does so" if name else ""
         return f"This dashboard does not answer to the name '{shown}'{how}."
 

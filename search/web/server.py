@@ -27,7 +27,7 @@ HEADER_SECONDS = 15
 REQUEST_SECONDS = 900
 """How long a request may take altogether: an upload or a download over a slow line."""
 
-MOST_CONNECTIONS = 100
+MAX_CONNECTIONS = 100
 """At once, each of which has a thread and a file. Beyond it who has not said yet what it wants goes first, the longest
 silent one before the others: they may be somebody's who only wants to keep others out."""
 
@@ -108,7 +108,7 @@ class _Server(ThreadingMixIn, WSGIServer):
         self.address_family = family
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         # the database and the pictures need some files too
-        self.connections = _Connections(max(1, min(MOST_CONNECTIONS, files // 3)))
+        self.connections = _Connections(max(1, min(MAX_CONNECTIONS, files // 3)))
         super().__init__((address, port), _Handler)
 
     def server_bind(self) -> None:

@@ -17,7 +17,7 @@ from search.storage.folder import ID, claim, is_in_the_way, make_folder
 from search.storage.queue import requeue_lost
 from search.study.compatibility import check_revision
 from search.study.record import GROWN_FROM, KEY, Stored, check_photos, check_same, is_whole, read_search, read_stored
-from search.study.versions import birth_facts, changes_since_birth, show_changes
+from search.study.versions import changes_since_creation, creation_facts, show_changes
 from search.worker.job import Setup
 from search.worker.messages import WorkOrder
 from search.worker.plan import check_sizes, show_estimate, show_plan
@@ -33,7 +33,7 @@ def find_or_make(setup: Setup, storage: ReconnectingStorage, order: WorkOrder) -
     setup.stored = _as_it_will_be(setup, storage, study, order)
     limits = order.asked()
     show_plan(setup, limits, finished, order.workers)
-    show_changes(changes_since_birth(study, decoder=DECODER) if study is not None else "")
+    show_changes(changes_since_creation(study, decoder=DECODER) if study is not None else "")
     check_sizes(setup)
     dataset = setup.dataset(setup.baseline)
     if study is None:
@@ -106,7 +106,7 @@ def _make(setup: Setup, storage: ReconnectingStorage, grown_from: optuna.Study |
         optuna.delete_study(study_name=setup.name, storage=storage)
     origin = {GROWN_FROM: grown_from.study_name if grown_from is not None else None}
     mine = make_folder(setup.name, storage, setup.runs)
-    facts = {ID: mine, "question": setup.stored.study.question, **birth_facts(decoder=DECODER), **origin}
+    facts = {ID: mine, "question": setup.stored.study.question, **creation_facts(decoder=DECODER), **origin}
     study = create_study(storage, setup.name, facts)
     if grown_from is not None:
         copy_trials(grown_from, study, setup.stored.study, setup.runs)

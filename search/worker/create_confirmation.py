@@ -10,10 +10,10 @@ from pathlib import Path
 import optuna
 
 from maskcls.config import change
-from maskcls.data.dataset import Table, in_round
+from maskcls.data.dataset import Table, with_judges
 from maskcls.system.console import say
 from maskcls.system.errors import UserError
-from maskcls.system.files import MOST_BYTES
+from maskcls.system.files import MAX_BYTES
 from search.answer.notes import show_study
 from search.answer.status import runs_of
 from search.database.connect import create_study, has_study, load_study
@@ -25,7 +25,7 @@ from search.storage.folder import ID, claim, make_folder
 from search.storage.pairs import CONFIRMS, confirmation_of
 from search.storage.queue import requeue_lost
 from search.study.record import KEY, Stored, is_whole, read_stored
-from search.study.versions import birth_facts
+from search.study.versions import creation_facts
 from search.system.shell import quoted
 
 
@@ -36,10 +36,10 @@ def find(storage: ReconnectingStorage, of: str) -> optuna.Study | None:
         return found
     name = of + SUFFIX
     size = len(os.fsencode(name))
-    if size > MOST_BYTES:
+    if size > MAX_BYTES:
         raise UserError(
             f"The confirmation would be stored as {name!r}, and {size} bytes are too many for a folder's name (at most"
-            f" {MOST_BYTES}). Copy the study under a shorter name (search.run --name NEW --from OLD) and confirm that."
+            f" {MAX_BYTES}). Copy the study under a shorter name (search.run --name NEW --from OLD) and confirm that."
         )
     if not has_study(storage, name) or not is_whole(load_study(storage, name)):
         return None
@@ -93,9 +93,9 @@ def _check_same_search(begun: Stored, stored: Stored, name: str) -> None:
         )
 
 
-def check_rounds(table: Table, stored: Stored, repeats: int) -> list[Table]:
-    """The table of each round. Raises UserError for photos that are not the study's, or too few people to judge."""
-    config = stored.config(dict(stored.study.baseline))
+def check_repeats(table: Table, stored: Stored, repeats: int) -> list[Table]:
+    """Each repeat's table. Raises UserError for photos that are not the study's, or too few people to judge."""
+    config = stored.baseline_config
     if config.judge_round:
         raise UserError(
             f"The study was run with judge_round={config.judge_round}, so its validation people are the judges of a"
@@ -106,13 +106,13 @@ def check_rounds(table: Table, stored: Stored, repeats: int) -> list[Table]:
             f"The photos in {table.folder} are not those of the study: the split is {stored.split} there and"
             f" {table.hash} here. Say where they are by --data."
         )
-    rounds = []
+    tables = []
     for number in range(1, repeats + 1):
         try:
-            rounds.append(in_round(table, change(config, judge_round=number)))
+            tables.append(with_judges(table, change(config, judge_round=number)))
         except UserError as error:
             raise UserError(f"Repeat {number} cannot be judged by the search's training people: {error}") from None
-    return rounds
+    return tables
 
 
 def store(storage: ReconnectingStorage, wanted: Stored, runs: Path) -> optuna.Study:
@@ -150,7 +150,7 @@ def _make(storage: ReconnectingStorage, name: str, wanted: Stored, runs: Path) -
     if has_study(storage, name):  # cut off before it had its document
         optuna.delete_study(study_name=name, storage=storage)
     mine = make_folder(name, storage, runs)
-    facts = {ID: mine, "question": wanted.study.question, **birth_facts()}
+    facts = {ID: mine, "question": wanted.study.question, **creation_facts()}
     searched = load_study(storage, Plan.of_document(wanted).of).user_attrs.get(ID)
     study = create_study(storage, name, facts if searched is None else {**facts, CONFIRMS: searched})
     show_study(study, wanted)

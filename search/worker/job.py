@@ -10,7 +10,7 @@ import optuna
 import torch
 
 from maskcls.config import TrainConfig, change
-from maskcls.data.dataset import Dataset, Table, in_round, load_dataset
+from maskcls.data.dataset import Dataset, Table, load_dataset, with_judges
 from maskcls.model.weights import Weights
 from maskcls.training.autotune import choose_numerics
 from maskcls.training.loop import evaluation_stops
@@ -63,7 +63,7 @@ class Setup:
     @property
     def baseline(self) -> TrainConfig:
         """The config of trial 0, numerics not resolved."""
-        return self.stored.config(dict(self.stored.study.baseline))
+        return self.stored.baseline_config
 
     @property
     def num_evaluations(self) -> int:
@@ -88,7 +88,7 @@ class Setup:
         """The decoded photos as ``config`` wants them; kept, since trials mostly want the same."""
         key = (config.image_size, config.crop, config.old_from, config.judge_round)
         if key not in self._datasets:
-            skip, table = self.stored.skip_unreadable, in_round(self.table, config)
+            skip, table = self.stored.skip_unreadable, with_judges(self.table, config)
             self._datasets[key] = load_dataset(table, config, self.runs / "cache", skip)
         return self._datasets[key]
 

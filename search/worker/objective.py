@@ -29,7 +29,7 @@ from maskcls.training.revision import REVISION
 from maskcls.training.run_folder import draw_best, train_into
 from search.answer.notes import show_trial
 from search.database.connect import backend_of
-from search.storage.failures import CRASH, DIVERGED, MOST_TRIES, OUT_OF_MEMORY, UNREADABLE, cause_outside, crashes_of
+from search.storage.failures import CRASH, DIVERGED, MAX_TRIES, OUT_OF_MEMORY, UNREADABLE, cause_outside, crashes_of
 from search.storage.folder import ID
 from search.storage.queue import FILES_OF, IN_VAIN, TakenOverError, fail_trial, finish, report, requeue
 from search.storage.retention import WEIGHTS_DIGEST, remove_large_files
@@ -171,15 +171,15 @@ def _train(job: Job, trial: optuna.Trial, values: dict[str, Any]) -> Verdict:
 
 
 def _asked(stored: Stored, trial: optuna.Trial, values: dict[str, Any]) -> TrainConfig:
-    """The trial's config: a replicate brings a seed of its own, a trial of a confirmation its round too."""
+    """The trial's config: a replicate brings a seed of its own, one of a confirmation its repeat's judges too."""
     repeat = trial.user_attrs.get("repeat")
-    round_of = {} if repeat is None else {"judge_round": repeat}
-    return stored.config({**values, **round_of}, trial.user_attrs.get("seed"))
+    judges = {} if repeat is None else {"judge_round": repeat}
+    return stored.config({**values, **judges}, trial.user_attrs.get("seed"))
 
 
 def _make_ready(folder: Path, crashes: int) -> None:
     """The last try of a trial that crashes begins anew: the state that it goes on from may be what crashes it."""
-    if crashes >= MOST_TRIES - 1:
+    if crashes >= MAX_TRIES - 1:
         forget(folder)
 
 
@@ -214,7 +214,7 @@ class _TrialReporter:
         if step == self.num_planned:
             return True
         # the last step of an earlier sitting is judged again: its process may have died before it told the verdict
-        if step >= self.last_known and not self._goes_on():
+        if step >= self.last_known and not self._should_continue():
             self.verdict = TrialState.PRUNED
             return False
         if self.job.stop:
@@ -222,9 +222,9 @@ class _TrialReporter:
             return False
         return True
 
-    def _goes_on(self) -> bool:
+    def _should_continue(self) -> bool:
         stored = self.trial.storage.get_trial(self.trial._trial_id)
-        return self.job.policy.goes_on(self.job.study, stored, self.num_planned)
+        return self.job.policy.should_continue(self.job.study, stored, self.num_planned)
 
 
 def _origin(job: Job, trial: optuna.Trial, split: str) -> dict[str, Any]:

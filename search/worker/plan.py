@@ -19,7 +19,7 @@ from search.answer.format import SYNTHETIC, duration
 from search.policy.policy import Policy
 from search.policy.stopping import StoppingCriteria
 from search.study.record import Stored
-from search.study.study import Choice, Float, Int, Study, describe_knob, probed
+from search.study.study import Choice, Float, Int, Study, describe_domain, probed
 from search.worker.job import Setup
 
 LONG_SECONDS = 6 * 3600
@@ -31,9 +31,9 @@ STRUCTURAL = ("backbone", "heads", "image_size")
 
 def backbones_of(study: Study) -> list[str]:
     """Every backbone that a trial may ask for."""
-    knob = study.space.get("backbone")
-    if isinstance(knob, Choice):
-        return [str(option) for option in knob.options]
+    domain = study.space.get("backbone")
+    if isinstance(domain, Choice):
+        return [str(option) for option in domain.options]
     return [str(study.fixed.get("backbone", TrainConfig().backbone))]
 
 
@@ -62,9 +62,10 @@ def show_plan(setup: Setup, limits: StoppingCriteria, finished: int, workers: in
         say(f"            NOT PRETRAINED: {setup.weights.note}.")
     at_once = f", {workers} workers" if workers > 1 else ""
     say(f"  device    {describe_device(setup.device)}{at_once}")
-    for role, knobs in (("compared", study.scientific), ("tuned", study.nuisance)):
-        if knobs:
-            say(f"  {role:9s} {'; '.join(f'{name} {describe_knob(name, knob)}' for name, knob in knobs.items())}")
+    for role, domains in (("compared", study.scientific), ("tuned", study.nuisance)):
+        if domains:
+            texts = (f"{name} {describe_domain(name, domain)}" for name, domain in domains.items())
+            say(f"  {role:9s} {'; '.join(texts)}")
     say(f"  pruning   {_pruning(setup)}")
     if stored.warm:
         sources = Counter(warm["from"] for warm in stored.warm)
@@ -85,11 +86,11 @@ def _pruning(setup: Setup) -> str:
 
 def check_sizes(setup: Setup) -> None:
     """Raise UserError where a range of image_size has sizes that a backbone cannot take; nothing is computed."""
-    knob = setup.stored.study.space.get("image_size")
-    if not isinstance(knob, Float | Int):
+    domain = setup.stored.study.space.get("image_size")
+    if not isinstance(domain, Float | Int):
         return  # the sizes of a Choice are all built for the estimate
     for config in _variants(setup.stored):
-        for size in probed(knob):
+        for size in probed(domain):
             try:
                 check_builds(change(config, image_size=size))
             except UserError as error:
@@ -115,7 +116,7 @@ def _variants(stored: Stored) -> Iterator[TrainConfig]:
     """The baseline, with dropout if any trial has it, with every combination of the structural knobs' options."""
     study = stored.study
     base = {**study.baseline, **_most_dropout(study)}
-    searched = {name: knob.options for name in STRUCTURAL if isinstance(knob := study.space.get(name), Choice)}
+    searched = {name: domain.options for name in STRUCTURAL if isinstance(domain := study.space.get(name), Choice)}
     for values in itertools.product(*searched.values()):
         yield stored.config({**base, **dict(zip(searched, values, strict=True))})
 

@@ -143,7 +143,7 @@ def test_a_running_trial_says_nothing_of_its_own_recipe(played: Played, capsys: 
 def test_the_folder_of_a_trial_is_the_trial(
     played: Played, twin: Played, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = played.stored.config(dict(played.stored.study.baseline))
+    config = played.stored.baseline_config
     for name in ("toy", "second"):  # a copy's files say where the original is from
         folder = trial_folder(played.runs / name, 1)
         save_config(folder / "config.toml", config, {"study": "toy", "trial": 1})
@@ -163,7 +163,7 @@ def test_a_study_with_a_name_that_is_no_folders_is_in_nobodys_way(
     # made first, so that it comes first in the list
     create_study(open_storage(default_url(tmp_path), create=True), name, {KEY: {}, ID: "feed"})
     mine = make_study(tmp_path, synthetic_folder)
-    config = mine.stored.config(dict(mine.stored.study.baseline))
+    config = mine.stored.baseline_config
     folder = trial_folder(tmp_path / "toy", 1)
     save_config(folder / "config.toml", config, {"study": "toy", "trial": 1})
     assert shown(capsys, mine, folder, "toy:0") == shown(capsys, mine, "toy:1", "toy:0")

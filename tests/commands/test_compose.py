@@ -85,7 +85,7 @@ SAID = {
 @pytest.fixture(autouse=True)
 def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
     """For the correction; the tests need it roughly."""
-    monkeypatch.setattr(search.terminal.composition, "MOST_LOOKS", 0)
+    monkeypatch.setattr(search.terminal.composition, "MAX_LOOKS", 0)
 
 
 @pytest.fixture

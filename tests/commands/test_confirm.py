@@ -17,13 +17,13 @@ import search.export
 import search.run
 import search.status
 from maskcls.config import change
-from maskcls.data.dataset import Table, in_round
+from maskcls.data.dataset import Table, with_judges
 from maskcls.system.errors import UserError
 from search.answer.confirmation import outcome_of, read_confirmation
 from search.answer.wording import confirmed_sentences
 from search.database.connect import create_study, default_url, has_study, load_study, open_storage
 from search.policy import warm_starts
-from search.policy.confirmation import ConfirmPolicy, Plan, place_of, policy_of
+from search.policy.confirmation import ConfirmPolicy, Plan, policy_of, training_of
 from search.policy.finalists import choose_finalists
 from search.storage.folder import claim
 from search.storage.pairs import search_of
@@ -33,7 +33,7 @@ from search.study.space import distributions, params_of
 from search.study.study import Choice, Float, Study, Subset
 from search.system.processes import describe_myself
 from search.terminal.confirmation import show_confirmation_summary
-from search.worker.create_confirmation import check_rounds, document, find, store
+from search.worker.create_confirmation import check_repeats, document, find, store
 from tests.helpers.confirmation import PEOPLE, confirming, judged, past, stored_as
 from tests.helpers.search import TOY_STUDY, asking, complain
 from tests.helpers.training import one_line, run
@@ -127,33 +127,33 @@ def propose(policy: ConfirmPolicy, made: list[FrozenTrial], state: TrialState = 
     return trial
 
 
-def test_round_after_round_every_finalist_is_trained_once() -> None:
+def test_every_finalist_is_trained_once_a_repeat() -> None:
     policy = policy_of(confirming())
     assert isinstance(policy, ConfirmPolicy)
     made: list[FrozenTrial] = []
     for _ in range(9):
         propose(policy, made)
-    assert [place_of(trial) for trial in made] == [(repeat, index) for repeat in (1, 2, 3) for index in (0, 1, 2)]
+    assert [training_of(trial) for trial in made] == [(repeat, index) for repeat in (1, 2, 3) for index in (0, 1, 2)]
     assert [trial.params["lr"] for trial in made] == pytest.approx([0.01, 0.02, 0.03] * 3)
     assert len({trial.user_attrs["seed"] for trial in made}) == 9
     again: list[FrozenTrial] = []
     for _ in range(12):  # whoever asks for more repeats gets these and others after them
         propose(ConfirmPolicy(confirming(repeats=9)), again)
     assert [trial.user_attrs for trial in again[:9]] == [trial.user_attrs for trial in made]
-    assert place_of(again[11]) == (4, 2)
+    assert training_of(again[11]) == (4, 2)
 
 
 def test_a_training_that_failed_for_good_is_done_again_and_one_that_diverged_is_not() -> None:
     policy, made = ConfirmPolicy(confirming()), list[FrozenTrial]()
     for state in (C, X, P, R):
         propose(policy, made, state)
-    assert [place_of(trial) for trial in made] == [(1, 0), (1, 1), (1, 1), (1, 2)]
+    assert [training_of(trial) for trial in made] == [(1, 0), (1, 1), (1, 1), (1, 2)]
     assert made[1].user_attrs["seed"] == made[2].user_attrs["seed"]
 
 
 def test_nothing_stops_a_training_early() -> None:
     trial = propose(ConfirmPolicy(confirming()), [])
-    assert ConfirmPolicy(confirming()).goes_on(optuna.create_study(), trial, 4)
+    assert ConfirmPolicy(confirming()).should_continue(optuna.create_study(), trial, 4)
 
 
 def test_a_planted_difference_is_confirmed_and_comes_back_from_the_database(
@@ -378,15 +378,15 @@ def test_the_finalists_are_chosen_once_and_repeats_only_grow(
     assert "The finalists were chosen by the first command and stay (--top 2); to choose anew, `python -m" in told
     assert Plan.of_document(later) == replace(Plan.of_document(stored), repeats=5)
     assert Plan.of_document(begin(tmp_path, synthetic_table, 2, 2)).repeats == 5
-    config = stored.config(dict(TOY_STUDY.baseline))
+    config = stored.baseline_config
     assert (config.keep, config.judge_round, config.epochs) == ("last", 0, TOY_STUDY.fixed["epochs"])
 
 
 def test_nobody_who_chose_is_among_the_judges(tmp_path: Path, synthetic_table: Table) -> None:
-    rounds = check_rounds(synthetic_table, begin(tmp_path, synthetic_table, 2, 3), 5)
+    tables = check_repeats(synthetic_table, begin(tmp_path, synthetic_table, 2, 3), 5)
     photos = synthetic_table.photos
     chose = set(photos.loc[photos["split"] == "valid", "person"])
-    judges = [set(found.photos.loc[found.photos["split"] == "valid", "person"]) for found in rounds]
+    judges = [set(found.photos.loc[found.photos["split"] == "valid", "person"]) for found in tables]
     assert set.union(*judges) == set(photos["person"]) - chose
     assert sum(map(len, judges)) == len(set.union(*judges))
 
@@ -402,7 +402,7 @@ def test_what_cannot_be_judged_is_refused(synthetic_table: Table, change_of: dic
     stored = stored_as(TOY_STUDY, change_of.get("split", synthetic_table.hash))
     study = replace(TOY_STUDY, fixed={**TOY_STUDY.fixed, **change_of.get("fixed", {})})
     with pytest.raises(UserError) as caught:
-        check_rounds(synthetic_table, replace(stored, study=study), 2)
+        check_repeats(synthetic_table, replace(stored, study=study), 2)
     assert hint in one_line(caught.value)
 
 
@@ -411,10 +411,10 @@ def test_too_few_training_people_are_refused_before_anything_is_trained(syntheti
     few = photos[(photos["gender"] == 1) | (photos["split"] == "valid")].drop_duplicates("label")
     table = replace(synthetic_table, photos=few.assign(split=["train", *["valid"] * (len(few) - 1)]))
     with pytest.raises(UserError) as caught:
-        check_rounds(table, stored_as(TOY_STUDY, table.hash), 5)
+        check_repeats(table, stored_as(TOY_STUDY, table.hash), 5)
     assert "Repeat " in one_line(caught.value)
     with pytest.raises(UserError):
-        in_round(table, change(stored_as(TOY_STUDY).config(dict(TOY_STUDY.baseline)), judge_round=5))
+        with_judges(table, change(stored_as(TOY_STUDY).baseline_config, judge_round=5))
 
 
 def test_what_cannot_be_confirmed_is_one_line(

@@ -28,7 +28,7 @@ from search.policy.stopping import StoppingCriteria
 from search.storage.queue import next_trial
 from search.study.record import KEY, Stored
 from search.study.space import distributions
-from search.study.study import Choice, Float, Int, Knob, Pruner, Sampler, Study, Subset
+from search.study.study import Choice, Domain, Float, Int, Pruner, Sampler, Study, Subset
 from search.system.processes import describe_myself
 from search.worker.job import Job, Setup
 from search.worker.messages import WorkOrder
@@ -39,9 +39,9 @@ BEST_LR, BEST_DECAY = 10**-2.6, 1e-2
 LEVEL_VALUES = {0.0: 0.6, 0.5: 0.3, 0.7: 0.0}
 
 
-def asking(**scientific: Knob) -> Study:
+def asking(**scientific: Domain) -> Study:
     """A study that compares these knobs and tunes lr and weight decay."""
-    first = {Choice: lambda knob: knob.options[0], Subset: lambda knob: (), Float: lambda knob: knob.low}
+    first = {Choice: lambda domain: domain.options[0], Subset: lambda domain: (), Float: lambda domain: domain.low}
     first[Int] = first[Float]
     return Study(
         question="Does it help?",
@@ -49,7 +49,7 @@ def asking(**scientific: Knob) -> Study:
         nuisance={"lr": LR, "weight_decay": Float(1e-4, 1, log=True)},
         fixed={},
         baseline={
-            **{name: first[type(knob)](knob) for name, knob in scientific.items()},
+            **{name: first[type(domain)](domain) for name, domain in scientific.items()},
             "lr": 1e-4,
             "weight_decay": 0.1,
         },
@@ -183,7 +183,7 @@ class StopAt(BasePruner):
 def prune_at(job: Job, step: int) -> None:
     """From now on every trial is pruned at this evaluation, the baseline too."""
     job.policy.pruner = StopAt(step)
-    job.policy.always_goes_on = lambda trial: False  # type: ignore[method-assign]
+    job.policy.is_never_pruned = lambda trial: False  # type: ignore[method-assign]
 
 
 def ask(job: Job, n_trials: int = 10**6) -> optuna.Trial:

@@ -18,7 +18,7 @@ from damaged import decode_in_children, write_damaged
 
 from maskcls.images import decode
 from maskcls.images.decode import decode_all, decode_whole
-from maskcls.images.headers import MOST_PIXELS, DamagedError
+from maskcls.images.headers import MAX_PIXELS, DamagedError
 
 RGB = np.random.default_rng(0).integers(0, 256, (30, 20, 3), dtype=np.uint8)
 
@@ -173,7 +173,7 @@ def test_large_photos_wait_for_each_other() -> None:
     order: list[str] = []
 
     def second() -> None:
-        with room.taken(MOST_PIXELS):
+        with room.taken(MAX_PIXELS):
             order.append("second")
 
     thread = threading.Thread(target=second)
@@ -183,4 +183,4 @@ def test_large_photos_wait_for_each_other() -> None:
         order.append("first")
     thread.join()
     assert order == ["first", "second"]
-    assert room.free == MOST_PIXELS
+    assert room.free == MAX_PIXELS

@@ -32,7 +32,7 @@ def played(tmp_path_factory: pytest.TempPathFactory, synthetic_folder: Path) -> 
     """The best trial knows its config, as one that was run does."""
     played = make_study(tmp_path_factory.mktemp("runs"), synthetic_folder)
     best = played.study.best_trial
-    config = played.stored.config(dict(played.stored.study.baseline)).model_dump(mode="json")
+    config = played.stored.baseline_config.model_dump(mode="json")
     for key, value in {"config": config, "origin": {"study": "toy", "trial": best.number}}.items():
         _write_attribute(played, best._trial_id, key, value)
     return played

@@ -31,7 +31,7 @@ from tests.helpers.search import TOY_STUDY
 
 STORED = Stored(TOY_STUDY, "synthetic", "0123abcd", {"source": "scratch"}, "scratch", "auto", False, 0)
 POLICY, ME = Policy(TOY_STUDY, 0), describe_myself("cpu.0")
-MOST_STATEMENTS = 300
+MAX_STATEMENTS = 300
 EVERY = 3
 
 WORKING = """
@@ -119,7 +119,7 @@ def at_every_statement(study: optuna.Study, act: Callable[[], None]) -> int:
     cutter = Cutter(backend_of(study))
     statements = 0
     for is_after_commit in (False, True):
-        for number in range(1, MOST_STATEMENTS, 1 if is_after_commit else EVERY):
+        for number in range(1, MAX_STATEMENTS, 1 if is_after_commit else EVERY):
             cutter.arm(number, is_after_commit)
             act()
             if not cutter.done:

@@ -15,9 +15,9 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from maskcls.system.errors import UserError
 from search.policy.levels import deal
 from search.policy.policy import Policy
-from search.policy.samplers import BEST_MODELLED, FEW_TRIALS, MOST_MODELLED, _shown, make_sampler
+from search.policy.samplers import BEST_MODELLED, FEW_TRIALS, MAX_MODELLED, _shown, make_sampler
 from search.study.space import distributions, factors
-from search.study.study import Choice, Float, Int, Knob, Pruner, Sampler, Study, Subset
+from search.study.study import Choice, Domain, Float, Int, Pruner, Sampler, Study, Subset
 from tests.helpers.search import DROPOUT, asking, begin, play, toy, tried
 from tests.helpers.training import one_line
 
@@ -31,27 +31,27 @@ def shares(study: Study, trials: list[FrozenTrial]) -> list[list[int]]:
 
 
 @pytest.mark.parametrize("trials", [3, 7, 50])
-@pytest.mark.parametrize("knob", [Choice(0.0, 0.2, 0.4, 0.7), Float(0.0, 0.7)], ids=str)
-def test_levels_get_equal_shares_whatever_they_score(knob: Knob, trials: int) -> None:
-    study = asking(drop_rate=knob)
+@pytest.mark.parametrize("domain", [Choice(0.0, 0.2, 0.4, 0.7), Float(0.0, 0.7)], ids=str)
+def test_levels_get_equal_shares_whatever_they_score(domain: Domain, trials: int) -> None:
+    study = asking(drop_rate=domain)
     (counts,) = shares(study, tried(play(study, trials, toy)))
     assert max(counts) - min(counts) <= 1
     assert sum(counts) == trials - (trials // 8)
 
 
-@pytest.mark.parametrize("knob", [Int(57, 60), Int(8, 512, log=True)], ids=str)
-def test_stretches_of_whole_numbers_get_equal_shares(knob: Int) -> None:
-    name = "old_from" if knob.low == 57 else "batch_size"
-    study = asking(**{name: knob})
+@pytest.mark.parametrize("domain", [Int(57, 60), Int(8, 512, log=True)], ids=str)
+def test_bins_of_whole_numbers_get_equal_shares(domain: Int) -> None:
+    name = "old_from" if domain.low == 57 else "batch_size"
+    study = asking(**{name: domain})
     (counts,) = shares(study, tried(play(study, 29, toy)))
     assert sorted(counts) == [6, 6, 7, 7]
 
 
-def test_values_are_drawn_all_over_a_stretch() -> None:
+def test_values_are_drawn_all_over_a_bin() -> None:
     study = asking(drop_rate=Float(0.0, 0.8))
     values = [trial.params["drop_rate"] for trial in tried(play(study, 91, toy))]
     assert len(set(values)) == 80
-    places = Counter(int(value / 0.1) for value in values)  # two in each stretch of .2
+    places = Counter(int(value / 0.1) for value in values)  # two in each bin of .2
     assert min(places[place] for place in range(8)) >= 4
 
 
@@ -174,10 +174,10 @@ def test_a_sampler_or_pruner_that_cannot_be_made_is_one_sentence(tool: Sampler |
 def test_only_so_many_trials_are_shown_to_the_sampler_and_the_best_of_all_are_among_them() -> None:
     space = distributions({"lr": Float(1e-5, 1e-1, log=True)})
     rng = np.random.default_rng(0)
-    values = rng.permutation(MOST_MODELLED * 2) / 1000
+    values = rng.permutation(MAX_MODELLED * 2) / 1000
     trials = [create_trial(value=float(value), params={"lr": 1e-3}, distributions=space) for value in values]
     trials.append(create_trial(state=TrialState.RUNNING, params={"lr": 1e-3}, distributions=space))
     shown = _shown(trials, [0.0] * len(trials), rng)
-    assert len(shown) == MOST_MODELLED
+    assert len(shown) == MAX_MODELLED
     assert shown == sorted(set(shown))
     assert {*np.argsort(-values)[:BEST_MODELLED].tolist(), len(trials) - 1} <= set(shown)

@@ -44,7 +44,7 @@ def prunes(
     """Whether a running trial with this curve stops after its last evaluation."""
     history = optuna.create_study(direction="maximize")
     history.add_trials([*peers, recorded(curve, TrialState.RUNNING, **params)])
-    return not Policy(study, 0).goes_on(history, history.get_trials()[-1], evaluations)
+    return not Policy(study, 0).should_continue(history, history.get_trials()[-1], evaluations)
 
 
 def complete(*curve: float, **params: Any) -> FrozenTrial:
@@ -70,9 +70,9 @@ def test_the_baseline_and_replicates_run_to_their_end(role: str) -> None:
     history = optuna.create_study(direction="maximize")
     history.add_trials([complete(*[0.9] * 6, drop_rate=0.0)] * 5)
     poor = recorded([0.1, 0.1], TrialState.RUNNING, drop_rate=0.0)
-    assert not Policy(COMPARING, 0).goes_on(history, poor, 6)
+    assert not Policy(COMPARING, 0).should_continue(history, poor, 6)
     poor.set_user_attr("role", role)
-    assert Policy(COMPARING, 0).goes_on(history, poor, 6)
+    assert Policy(COMPARING, 0).should_continue(history, poor, 6)
 
 
 def test_what_is_level_with_the_second_best_goes_on_in_a_crowd_of_good_ones() -> None:
@@ -116,11 +116,11 @@ def test_a_losing_levels_best_goes_on() -> None:
 @pytest.mark.parametrize("number", [1, 2, 3, 5, 9, 10])
 def test_the_best_third_of_those_that_got_there_goes_on(number: int) -> None:
     peers = [recorded([0.0, 0.5 + i / 100], TrialState.PRUNED, drop_rate=0.0) for i in range(number)]
-    goes_on = sum(
+    continuing = sum(
         not prunes(COMPARING, peers, [0.0, 0.5 + place / 100 - 0.005], drop_rate=0.0) for place in range(number + 1)
     )
     # of the number + 1 places that a new one can take
-    assert goes_on == math.ceil((number + 1) / 3)
+    assert continuing == math.ceil((number + 1) / 3)
 
 
 def test_the_best_so_far_counts_and_not_the_last() -> None:
@@ -150,7 +150,7 @@ def test_running_and_interrupted_trials_count_too(state: TrialState) -> None:
     if state == TrialState.WAITING:
         for trial in history.get_trials()[:-1]:
             history._storage.set_trial_state_values(trial._trial_id, state)
-    assert not Policy(COMPARING, 0).goes_on(history, history.get_trials()[-1], 6)
+    assert not Policy(COMPARING, 0).should_continue(history, history.get_trials()[-1], 6)
 
 
 def test_crashed_trials_do_not_count() -> None:
@@ -188,7 +188,7 @@ def test_with_several_factors_a_trial_goes_on_that_is_good_at_one_of_its_levels(
         history = optuna.create_study(direction="maximize")
         history.add_trials([*[of(0.8, False, False)] * 4, *[of(0.4, True, True)] * 4])
         history.add_trial(of(value, flip, blur, TrialState.RUNNING))
-        return not Policy(study, 0).goes_on(history, history.get_trials()[-1], 6)
+        return not Policy(study, 0).should_continue(history, history.get_trials()[-1], 6)
 
     assert not stops(0.5, flip=True, blur=False)  # poor without blur, good with flip
     assert stops(0.5, flip=False, blur=False)

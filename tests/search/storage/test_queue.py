@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 from search.database.connect import GRACE_SECONDS, create_study, exclusive, load_study, open_storage
 from search.policy.policy import Policy
 from search.policy.stopping import StoppingCriteria, count_finished, epochs_spent, trials_since_best
-from search.storage.failures import CRASH, FIRST, LAST, MOST_DEATHS, OUT_OF_MEMORY, TOO_MANY, failure, reason_to_give_up
+from search.storage.failures import CRASH, FIRST, LAST, MAX_DEATHS, OUT_OF_MEMORY, TOO_MANY, failure, reason_to_give_up
 from search.storage.queue import IN_VAIN, WORKER, TakenOverError, fail_trial, finish, next_trial, requeue, requeue_lost
 from search.system.processes import describe_myself
 from tests.helpers.search import DROPOUT
@@ -260,7 +260,7 @@ def test_a_trial_of_ours_is_ended_by_its_own_worker_only(study: optuna.Study) ->
 
 def test_a_trial_that_kills_its_process_again_and_again_is_not_run_for_ever(study: optuna.Study) -> None:
     complete(study)
-    for _ in range(3 * MOST_DEATHS):
+    for _ in range(3 * MAX_DEATHS):
         if states(study)[-1] == "FAIL":
             break
         taken(study, StoppingCriteria(2), worker={**MYSELF, "started": 1})
@@ -280,11 +280,11 @@ def test_whoever_lost_a_trial_does_not_touch_it_any_more(study: optuna.Study) ->
 
 
 def test_deaths_do_not_add_up_while_a_trial_gets_on(study: optuna.Study) -> None:
-    for step in range(1, MOST_DEATHS + 3):
+    for step in range(1, MAX_DEATHS + 3):
         taken(study, StoppingCriteria(1), worker={**MYSELF, "started": 1}).report(0.5, step)
         requeue_lost(study)
     assert "failures" not in study.get_trials()[0].user_attrs
-    assert study.get_trials()[0].user_attrs["interruptions"] == MOST_DEATHS + 2
+    assert study.get_trials()[0].user_attrs["interruptions"] == MAX_DEATHS + 2
 
 
 def test_a_crashed_trial_waits_until_the_others_have_had_their_turn(study: optuna.Study) -> None:

@@ -45,7 +45,7 @@ def test_a_study_survives_the_database() -> None:
     assert back.study.scientific.keys() == {"drop_rate"}
     values = {"drop_rate": 0.5, "lr": 2e-3, "augment": ("blur",), "old_from": 58}
     assert back.config(values) == STORED.config(values)
-    assert back.config(dict(back.study.baseline)) == STORED.config(dict(STUDY.baseline))
+    assert back.baseline_config == STORED.baseline_config
     check_same(back, STORED, "dropout")
 
 
@@ -54,11 +54,11 @@ def test_every_study_of_the_project_survives_the_database(name: str) -> None:
     for study in (load_study_file(name), preview_of(load_study_file(name))):
         stored = replace(STORED, study=study)
         assert through_json(stored).study.space == study.space
-        assert through_json(stored).config(dict(study.baseline)) == stored.config(dict(study.baseline))
+        assert through_json(stored).baseline_config == stored.baseline_config
 
 
 def test_every_trial_trains_with_the_studys_seed() -> None:
-    assert STORED.config(dict(STUDY.baseline)).seed == 3
+    assert STORED.baseline_config.seed == 3
     assert "seed" not in STORED.to_json()["fixed"]
 
 
@@ -93,7 +93,7 @@ def test_another_range_another_role_and_another_knob_are_differences() -> None:
     more = {"drop_rate": Choice(0.0, 0.5, 0.7)}
     assert "0.7" in refused(study=replace(STUDY, scientific=more))
     lr = {"lr": STUDY.nuisance["lr"]}
-    tuned = {**{name: knob for name, knob in STUDY.nuisance.items() if name != "lr"}}
+    tuned = {**{name: domain for name, domain in STUDY.nuisance.items() if name != "lr"}}
     text = refused(study=replace(STUDY, scientific={**STUDY.scientific, **lr}, nuisance=tuned))
     assert "lr = tuned" in text
     assert "says compared" in text

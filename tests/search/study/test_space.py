@@ -1,4 +1,4 @@
-"""Knobs as Optuna's parameters and back, and the levels of the scientific ones."""
+"""Hyperparameters as Optuna's parameters and back, and the levels of the scientific ones."""
 
 import itertools
 import math
@@ -10,9 +10,9 @@ import pytest
 
 from maskcls.config import canonical
 from search.study.space import distributions, factors, params_of, values_of
-from search.study.study import STRETCHES, Choice, Float, Int, Knob, Subset, knob_from_json, knob_to_json, stretches
+from search.study.study import NUM_BINS, Choice, Domain, Float, Int, Subset, bins, domain_from_json, domain_to_json
 
-SPACE: dict[str, Knob] = {
+SPACE: dict[str, Domain] = {
     "lr": Float(1e-5, 3e-3, log=True),
     "drop_rate": Float(0.0, 0.7),
     "old_from": Int(57, 60),
@@ -35,8 +35,8 @@ RANGES = [
 ]
 
 
-def draw(knob: Knob, rng: np.random.Generator) -> Any:
-    match knob:
+def draw(domain: Domain, rng: np.random.Generator) -> Any:
+    match domain:
         case Float(low, high):
             return float(rng.uniform(low, high))
         case Int(low, high):
@@ -51,7 +51,7 @@ def test_values_survive_the_trip_through_parameters() -> None:
     rng = np.random.default_rng(0)
     found = distributions(SPACE)
     for _ in range(200):
-        values = {name: draw(knob, rng) for name, knob in SPACE.items()}
+        values = {name: draw(domain, rng) for name, domain in SPACE.items()}
         params = params_of(SPACE, values)
         assert params.keys() == found.keys()
         assert all(found[name]._contains(found[name].to_internal_repr(value)) for name, value in params.items())
@@ -66,11 +66,11 @@ def test_parameters_survive_the_trip_through_values() -> None:
         assert params_of(SPACE, values_of(SPACE, params)) == params
 
 
-def test_a_knob_survives_the_trip_through_json() -> None:
+def test_a_domain_survives_the_trip_through_json() -> None:
     import json
 
-    for knob in [*SPACE.values(), *RANGES, Choice((), ("flip", "blur")), Choice(True, False)]:
-        assert knob_from_json(json.loads(json.dumps(knob_to_json(knob)))) == knob
+    for domain in [*SPACE.values(), *RANGES, Choice((), ("flip", "blur")), Choice(True, False)]:
+        assert domain_from_json(json.loads(json.dumps(domain_to_json(domain)))) == domain
 
 
 def test_each_member_of_a_subset_is_on_or_off_by_itself() -> None:
@@ -92,9 +92,9 @@ def test_ranges_keep_their_ends_and_their_scale() -> None:
 
 
 def test_every_option_is_a_level_of_its_own() -> None:
-    knob = Choice((), ("flip",), ("flip", "blur"))
-    (factor,) = factors({"augment": knob})
-    params = [params_of({"augment": knob}, {"augment": option}) for option in knob.options]
+    domain = Choice((), ("flip",), ("flip", "blur"))
+    (factor,) = factors({"augment": domain})
+    params = [params_of({"augment": domain}, {"augment": option}) for option in domain.options]
     assert [factor.level(one) for one in params] == [0, 1, 2]
     assert [factor.describe(level) for level in range(3)] == [
         "augment = none",
@@ -111,42 +111,42 @@ def test_every_member_of_a_subset_is_a_factor_of_its_own() -> None:
     assert [factor.level(params) for factor in found] == [1, 0, 0]
 
 
-@pytest.mark.parametrize("knob", RANGES, ids=str)
-def test_stretches_tile_the_range(knob: Float | Int) -> None:
-    found = stretches(knob)
-    assert found[0][0] == knob.low
-    assert found[-1][1] == knob.high
-    step = 0 if isinstance(knob, Float) else 1
+@pytest.mark.parametrize("domain", RANGES, ids=str)
+def test_bins_tile_the_range(domain: Float | Int) -> None:
+    found = bins(domain)
+    assert found[0][0] == domain.low
+    assert found[-1][1] == domain.high
+    step = 0 if isinstance(domain, Float) else 1
     assert all(before[1] + step == after[0] for before, after in itertools.pairwise(found))
-    assert all(low < high if isinstance(knob, Float) else low <= high for low, high in found)
+    assert all(low < high if isinstance(domain, Float) else low <= high for low, high in found)
 
 
-@pytest.mark.parametrize("knob", [knob for knob in RANGES if isinstance(knob, Float)], ids=str)
-def test_stretches_are_equally_long_on_their_own_scale(knob: Float) -> None:
-    lengths = [math.log(high / low) if knob.log else high - low for low, high in stretches(knob)]
-    assert len(lengths) == STRETCHES
-    assert lengths == pytest.approx([sum(lengths) / STRETCHES] * STRETCHES)
+@pytest.mark.parametrize("domain", [domain for domain in RANGES if isinstance(domain, Float)], ids=str)
+def test_bins_are_equally_wide_on_their_own_scale(domain: Float) -> None:
+    lengths = [math.log(high / low) if domain.log else high - low for low, high in bins(domain)]
+    assert len(lengths) == NUM_BINS
+    assert lengths == pytest.approx([sum(lengths) / NUM_BINS] * NUM_BINS)
 
 
-def test_stretches_of_whole_numbers_hold_about_as_many() -> None:
-    assert stretches(Int(57, 60)) == [(57, 57), (58, 58), (59, 59), (60, 60)]
-    assert stretches(Int(1, 2)) == [(1, 1), (2, 2)]
+def test_bins_of_whole_numbers_hold_about_as_many() -> None:
+    assert bins(Int(57, 60)) == [(57, 57), (58, 58), (59, 59), (60, 60)]
+    assert bins(Int(1, 2)) == [(1, 1), (2, 2)]
     for high in range(4, 30):
-        sizes = [last - first + 1 for first, last in stretches(Int(1, high))]
-        assert len(sizes) == STRETCHES
+        sizes = [last - first + 1 for first, last in bins(Int(1, high))]
+        assert len(sizes) == NUM_BINS
         assert max(sizes) - min(sizes) <= 1, (high, sizes)
 
 
-@pytest.mark.parametrize("knob", RANGES, ids=str)
-def test_every_value_of_a_range_has_the_level_whose_stretch_holds_it(knob: Float | Int) -> None:
-    (factor,) = factors({"x": knob})
+@pytest.mark.parametrize("domain", RANGES, ids=str)
+def test_every_value_of_a_range_has_the_level_whose_bin_holds_it(domain: Float | Int) -> None:
+    (factor,) = factors({"x": domain})
     rng = np.random.default_rng(0)
     levels = set()
-    for value in [knob.low, knob.high, *(draw(knob, rng) for _ in range(300))]:
+    for value in [domain.low, domain.high, *(draw(domain, rng) for _ in range(300))]:
         level = factor.level({"x": value})
         low, high = factor.levels[level]
         assert low <= value <= high
         levels.add(level)
     assert levels == set(range(len(factor.levels)))
-    assert factor.level({"x": knob.low}) == 0
-    assert factor.level({"x": knob.high}) == len(factor.levels) - 1
+    assert factor.level({"x": domain.low}) == 0
+    assert factor.level({"x": domain.high}) == len(factor.levels) - 1

@@ -19,15 +19,15 @@ from search.database.connect import create_study, default_url, load_study, open_
 from search.policy.policy import Policy
 from search.study.record import KEY, Stored, check_same, read_stored
 from search.study.space import distributions, factors, params_of, values_of
-from search.study.study import Choice, Float, Int, Knob, Study, Subset, describe_knob, pin, preview_of
+from search.study.study import Choice, Domain, Float, Int, Study, Subset, describe_domain, pin, preview_of
 from search.worker.create import find_or_make
 from tests.helpers.search import make_setup, order_for
 from tests.helpers.training import one_line
 
 
-def study(name: str, knob: Knob, baseline: Any, **more: Any) -> Study:
+def study(name: str, domain: Domain, baseline: Any, **more: Any) -> Study:
     """A study that compares the values of one knob."""
-    given = {"question": "Which?", "nuisance": {}, "fixed": {"epochs": 1}, "scientific": {name: knob}}
+    given = {"question": "Which?", "nuisance": {}, "fixed": {"epochs": 1}, "scientific": {name: domain}}
     return Study(**{**given, "baseline": {name: baseline}, **more})
 
 
@@ -56,12 +56,12 @@ SPELLINGS = [
     ("lr", Choice("1e-3", 0.01), [0.001, "0.001", "1e-2"]),
     ("lr", Float(1e-3, 1e-1, log=True), ["1e-2", 0.1]),
 ]
-CASES = [(name, knob, value) for name, knob, values in SPELLINGS for value in values]
+CASES = [(name, domain, value) for name, domain, values in SPELLINGS for value in values]
 
 
-@pytest.mark.parametrize(("name", "knob", "value"), CASES, ids=str)
-def test_a_baseline_may_be_spelled_otherwise_than_its_knob(name: str, knob: Knob, value: Any) -> None:
-    made = study(name, knob, value)
+@pytest.mark.parametrize(("name", "domain", "value"), CASES, ids=str)
+def test_a_baseline_may_be_spelled_otherwise_than_its_knob(name: str, domain: Domain, value: Any) -> None:
+    made = study(name, domain, value)
     assert made.baseline == {name: canonical(name, value)}
     back = Stored.from_json(json.loads(json.dumps(stored(made).to_json()))).study
     assert (back.baseline, back.space) == (made.baseline, made.space)
@@ -93,7 +93,7 @@ def test_one_level_in_two_spellings_is_refused(name: str, options: tuple[Any, ..
 
 
 @pytest.mark.parametrize(
-    ("name", "knob", "value", "hint"),
+    ("name", "domain", "value", "hint"),
     [
         ("batch_size", Float(8, 64), 32, "batch_size takes whole numbers only; write Int(8, 64)"),
         ("batch_size", Float(8, 64, log=True), 32, "batch_size takes whole numbers only"),
@@ -109,8 +109,8 @@ def test_one_level_in_two_spellings_is_refused(name: str, options: tuple[Any, ..
         ("augment", Float(0, 1), 0, "augment must be"),
     ],
 )
-def test_a_range_holds_only_what_the_knob_can_have(name: str, knob: Knob, value: Any, hint: str) -> None:
-    assert hint in refused(name, knob, value)
+def test_a_range_holds_only_what_the_knob_can_have(name: str, domain: Domain, value: Any, hint: str) -> None:
+    assert hint in refused(name, domain, value)
 
 
 def test_a_range_may_go_beyond_what_suits_the_other_knobs_defaults() -> None:
@@ -118,21 +118,21 @@ def test_a_range_may_go_beyond_what_suits_the_other_knobs_defaults() -> None:
 
 
 def test_two_knobs_that_cannot_be_together_are_refused_also_as_ranges() -> None:
-    knobs = {"micro_batch": Int(0, 64), "batch_size": Int(32, 128)}
+    domains = {"micro_batch": Int(0, 64), "batch_size": Int(32, 128)}
     with pytest.raises(UserError, match=r"micro_batch \(64\) must not exceed batch_size \(32\)"):
-        Study("Which?", nuisance=knobs, fixed={}, baseline={"micro_batch": 0, "batch_size": 64})
+        Study("Which?", nuisance=domains, fixed={}, baseline={"micro_batch": 0, "batch_size": 64})
 
 
 def test_levels_and_values_are_shown_in_one_form() -> None:
-    knob = Choice((32, 32), "48x48", (32, 48))
-    (factor,) = factors({"image_size": knob})
+    domain = Choice((32, 32), "48x48", (32, 48))
+    (factor,) = factors({"image_size": domain})
     assert [factor.describe(level) for level in range(3)] == [
         "image_size = 32",
         "image_size = 48",
         "image_size = 32+48",
     ]
-    assert describe_knob("image_size", knob) == "32 | 48 | 32+48"
-    shown = [describe_values(values_of({"image_size": knob}, {"image_size": level})) for level in factor.levels]
+    assert describe_domain("image_size", domain) == "32 | 48 | 32+48"
+    shown = [describe_values(values_of({"image_size": domain}, {"image_size": level})) for level in factor.levels]
     assert shown == ["image_size=32", "image_size=48", "image_size=32+48"]
 
 
@@ -146,7 +146,7 @@ def test_levels_and_values_are_shown_in_one_form() -> None:
         ("lr", Float(0.01, 1), Float(1e-2, 1.0)),
     ],
 )
-def test_a_study_goes_on_when_its_file_spells_the_same_values_otherwise(name: str, there: Knob, here: Knob) -> None:
+def test_a_study_goes_on_when_its_file_spells_the_same_values_otherwise(name: str, there: Domain, here: Domain) -> None:
     values = {"augment": "flip", "lr": 0.1, "image_size": 32, "batch_size": 16}
     old, new = stored(study(name, there, values[name])), stored(study(name, here, values[name]))
     check_same(old, new, "toy")

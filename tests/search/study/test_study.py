@@ -41,10 +41,10 @@ def refused(**changes: Any) -> str:
     return one_line(caught.value)
 
 
-def tuning(name: str, knob: Any, value: Any) -> dict[str, Any]:
+def tuning(name: str, domain: Any, value: Any) -> dict[str, Any]:
     """Changes to a_study: one more nuisance knob."""
     return {
-        "nuisance": {"lr": Float(1e-4, 1e-2), name: knob},
+        "nuisance": {"lr": Float(1e-4, 1e-2), name: domain},
         "baseline": {"drop_rate": 0.0, "lr": 1e-3, name: value},
     }
 
@@ -105,7 +105,7 @@ def test_a_knob_has_one_role() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "knob", "value"),
+    ("name", "domain", "value"),
     [
         ("seed", Int(0, 9), 0),
         ("split_seed", Choice(0, 1), 0),
@@ -115,10 +115,10 @@ def test_a_knob_has_one_role() -> None:
         ("evaluations_per_epoch", Choice(1, 2), 1),
     ],
 )
-def test_what_makes_trials_incomparable_is_never_searched(name: str, knob: Any, value: Any) -> None:
-    assert f"{name} is never searched" in refused(fixed={}, **tuning(name, knob, value))
+def test_what_makes_trials_incomparable_is_never_searched(name: str, domain: Any, value: Any) -> None:
+    assert f"{name} is never searched" in refused(fixed={}, **tuning(name, domain, value))
     # nor may a preview search it
-    assert refused(fixed={"epochs": 3}, preview={name: knob})
+    assert refused(fixed={"epochs": 3}, preview={name: domain})
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_the_baseline_is_complete_and_within(baseline: dict[str, Any], hint: str
 
 
 @pytest.mark.parametrize(
-    ("name", "knob", "value", "hint"),
+    ("name", "domain", "value", "hint"),
     [
         ("weight_decay", Float(0.1, 0.1), 0.1, "from a lower to a higher"),
         ("weight_decay", Float(0.2, 0.1), 0.1, "from a lower to a higher"),
@@ -166,8 +166,8 @@ def test_the_baseline_is_complete_and_within(baseline: dict[str, Any], hint: str
         ("lr", Int(0, 1), 1, "lr"),
     ],
 )
-def test_a_knob_is_checked_when_the_study_is_written(name: str, knob: Any, value: Any, hint: str) -> None:
-    assert hint in refused(**tuning(name, knob, value))
+def test_a_knob_is_checked_when_the_study_is_written(name: str, domain: Any, value: Any, hint: str) -> None:
+    assert hint in refused(**tuning(name, domain, value))
 
 
 def test_fixed_and_baseline_are_checked_together() -> None:
@@ -232,7 +232,7 @@ def test_a_value_may_be_pinned_outside_of_the_searched_range() -> None:
     assert pin(a_study(), {"lr": 0.5}).fixed["lr"] == 0.5
 
 
-def test_a_knob_contains_its_ends_and_its_options() -> None:
+def test_a_domain_contains_its_ends_and_its_options() -> None:
     assert contains("drop_rate", Float(0, 1), 0)
     assert contains("old_from", Int(57, 60), 60)
     assert not contains("old_from", Int(57, 60), 61)
@@ -251,6 +251,6 @@ def test_options_are_told_apart_in_the_database() -> None:
 
 
 def test_choices_that_cannot_be_together_are_refused_before_any_trial() -> None:
-    knobs = {"batch_size": Choice(32, 16), "drop_rate": Choice(0.0, 0.5)}
+    domains = {"batch_size": Choice(32, 16), "drop_rate": Choice(0.0, 0.5)}
     with pytest.raises(UserError, match=r"micro_batch \(32\) must not exceed batch_size \(16\)"):
-        Study("Which?", nuisance=knobs, fixed={"micro_batch": 32}, baseline={"batch_size": 32, "drop_rate": 0.0})
+        Study("Which?", nuisance=domains, fixed={"micro_batch": 32}, baseline={"batch_size": 32, "drop_rate": 0.0})

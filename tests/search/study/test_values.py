@@ -28,9 +28,11 @@ class Loss(Enum):
     FOCAL = "focal"
 
 
-def study(name: str, knob: Any, baseline: Any, **more: Any) -> Study:
+def study(name: str, domain: Any, baseline: Any, **more: Any) -> Study:
     """A study that tunes one knob."""
-    return Study(**{"question": "Which?", "nuisance": {name: knob}, "fixed": {}, "baseline": {name: baseline}, **more})
+    return Study(
+        **{"question": "Which?", "nuisance": {name: domain}, "fixed": {}, "baseline": {name: baseline}, **more}
+    )
 
 
 def refused(*words: Any, **more: Any) -> str:
@@ -86,7 +88,7 @@ def test_what_has_no_plain_value_is_refused_by_the_name_of_its_knob(value: Any) 
 
 
 @pytest.mark.parametrize(
-    ("name", "knob", "baseline"),
+    ("name", "domain", "baseline"),
     [
         ("batch_size", Int(*np.array([8, 64])), 32),
         ("batch_size", Int(8, 64), np.int64(32)),
@@ -103,9 +105,9 @@ def test_what_has_no_plain_value_is_refused_by_the_name_of_its_knob(value: Any) 
     ids=str,
 )
 def test_a_study_of_such_values_is_stored_and_proposes_as_one_of_plain_values(
-    name: str, knob: Any, baseline: Any
+    name: str, domain: Any, baseline: Any
 ) -> None:
-    made = study(name, knob, baseline)
+    made = study(name, domain, baseline)
     assert (through_json(made).space, through_json(made).baseline) == (made.space, made.baseline)
     assert Policy(made, 0).propose([]).params == Policy(through_json(made), 0).propose([]).params
 
@@ -141,7 +143,7 @@ def test_a_study_that_is_made_otherwise_is_refused_in_one_sentence(changes: dict
 
 
 @pytest.mark.parametrize(
-    ("knob", "hint"),
+    ("domain", "hint"),
     [
         (Float("0.1", 0.2), "lr: a range goes from one number to another"),  # type: ignore[arg-type]
         (Float(False, 0.2), "lr: a range goes from one number to another"),
@@ -152,5 +154,5 @@ def test_a_study_that_is_made_otherwise_is_refused_in_one_sentence(changes: dict
         (Float(0.1, float("nan")), "from a lower to a higher"),
     ],
 )
-def test_the_ends_of_a_range_are_numbers(knob: Any, hint: str) -> None:
-    assert hint in refused("lr", knob, 0.1)
+def test_the_ends_of_a_range_are_numbers(domain: Any, hint: str) -> None:
+    assert hint in refused("lr", domain, 0.1)

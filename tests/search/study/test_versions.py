@@ -11,25 +11,25 @@ from maskcls.data.dataset import Table
 from maskcls.images.decode import DECODER
 from maskcls.system.provenance import commit, versions
 from search.database.connect import default_url, load_study, open_storage
-from search.study.versions import birth_facts, changes_since_birth
+from search.study.versions import changes_since_creation, creation_facts
 from search.worker.create import find_or_make
 from tests.helpers.search import make_setup, order_for
 
 
 def begun(**facts: Any) -> optuna.Study:
     study = optuna.create_study()
-    for name, value in {**birth_facts(decoder=DECODER), **facts}.items():
+    for name, value in {**creation_facts(decoder=DECODER), **facts}.items():
         study.set_user_attr(name, value)
     return study
 
 
 def test_nothing_is_said_while_all_is_as_it_was() -> None:
-    assert changes_since_birth(begun(), decoder=DECODER) == ""
+    assert changes_since_creation(begun(), decoder=DECODER) == ""
 
 
 def test_versions_commit_and_decoder_that_differ_are_named_with_both() -> None:
     study = begun(versions={**versions(), "torch": "2.13.0", "pillow": "12.0"}, commit="abc", decoder="older")
-    told = changes_since_birth(study, decoder=DECODER)
+    told = changes_since_creation(study, decoder=DECODER)
     for change in (
         f"torch 2.13.0 -> {versions()['torch']}",
         f"pillow 12.0 -> {versions()['pillow']}",
@@ -42,7 +42,7 @@ def test_versions_commit_and_decoder_that_differ_are_named_with_both() -> None:
 
 @pytest.mark.parametrize("facts", [{"commit": "unknown"}, {"versions": None}, {"versions": {}}, {"decoder": None}])
 def test_what_was_not_written_down_has_not_changed(facts: dict[str, Any]) -> None:
-    assert changes_since_birth(begun(**facts), decoder=DECODER) == ""
+    assert changes_since_creation(begun(**facts), decoder=DECODER) == ""
 
 
 def test_the_plan_says_it_and_a_new_study_has_nothing_to_say(

@@ -13,13 +13,13 @@ from maskcls.data.dataset import Table
 from maskcls.model.weights import Weights
 from maskcls.system.errors import UserError
 from search.study.record import KEY, read_stored
-from search.study.study import Choice, Float, Knob, Study
+from search.study.study import Choice, Domain, Float, Study
 from search.worker.plan import show_estimate
 from tests.helpers.search import TOY_STUDY, make_job, make_setup, order_for
 from tests.helpers.training import one_line
 
 
-def study_of(nuisance: dict[str, Knob], baseline: dict[str, Any]) -> Study:
+def study_of(nuisance: dict[str, Domain], baseline: dict[str, Any]) -> Study:
     return Study(
         question="Does it help?",
         scientific={"label_smoothing": Choice(0.0, 0.1)},
@@ -39,15 +39,15 @@ def refusal(study: Study, runs: Path, table: Table) -> str:
 
 def test_a_size_that_one_of_the_backbones_cannot_take_is_found(tmp_path: Path, synthetic_table: Table) -> None:
     sizes = Choice((32, 32), (50, 70))
-    knobs: dict[str, Knob] = {"backbone": Choice("test_efficientnet", "test_vit"), "image_size": sizes}
+    domains: dict[str, Domain] = {"backbone": Choice("test_efficientnet", "test_vit"), "image_size": sizes}
     baseline = {"backbone": "test_efficientnet", "image_size": (32, 32)}
-    told = refusal(study_of(knobs, baseline), tmp_path, synthetic_table)
+    told = refusal(study_of(domains, baseline), tmp_path, synthetic_table)
     assert told.startswith("timm cannot build test_vit for 50 x 70 pixels")
 
 
-@pytest.mark.parametrize("knob", [Choice(0.0, 0.5, 0.2), Float(0.0, 0.5)])
+@pytest.mark.parametrize("domain", [Choice(0.0, 0.5, 0.2), Float(0.0, 0.5)])
 def test_dropout_that_would_do_nothing_is_found_though_the_baseline_has_none(
-    knob: Knob, tmp_path: Path, synthetic_table: Table, monkeypatch: pytest.MonkeyPatch
+    domain: Domain, tmp_path: Path, synthetic_table: Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = timm.create_model
 
@@ -56,7 +56,7 @@ def test_dropout_that_would_do_nothing_is_found_though_the_baseline_has_none(
         return net
 
     monkeypatch.setattr(timm, "create_model", without)
-    study = study_of({"drop_rate": knob, "backbone": Choice("test_efficientnet", "test_vit")},
+    study = study_of({"drop_rate": domain, "backbone": Choice("test_efficientnet", "test_vit")},
                      {"drop_rate": 0.0, "backbone": "test_efficientnet"})  # fmt: skip
     assert "drop_rate=0.5 would do nothing" in refusal(study, tmp_path, synthetic_table)
 

@@ -7,15 +7,15 @@ import pytest
 
 from maskcls.data.dataset import Table
 from maskcls.system.errors import UserError
-from search.study.study import Choice, Int, Knob, Study
+from search.study.study import Choice, Domain, Int, Study
 from search.worker.plan import check_sizes, show_estimate
 from tests.helpers.search import make_setup
 from tests.helpers.training import one_line
 
 
-def asking(knob: Knob, backbone: str = "test_efficientnet") -> Study:
+def asking(domain: Domain, backbone: str = "test_efficientnet") -> Study:
     fixed = {"backbone": backbone, "epochs": 1, "threads": 1, "memory_format": "contiguous"}
-    return Study("Which size?", {"image_size": knob}, fixed, {"image_size": "32x32"}, synthetic=True)
+    return Study("Which size?", {"image_size": domain}, fixed, {"image_size": "32x32"}, synthetic=True)
 
 
 def test_a_range_with_sizes_that_the_backbone_cannot_take_is_refused(tmp_path: Path, synthetic_table: Table) -> None:

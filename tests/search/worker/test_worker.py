@@ -137,7 +137,7 @@ def test_the_baseline_is_trial_0_and_the_document_is_stored(
     assert study.direction == optuna.study.StudyDirection.MAXIMIZE
     told = capsys.readouterr().out
     assert "SYNTHETIC PHOTOS: says nothing about faces" in told
-    assert "after evaluation 2, 3 of 4 the best 1 in 3 goes on" in told
+    assert "after evaluation 2, 3 of 4 keep the best 1 in 3" in told
     assert "Pruning stopped 1 of 3 trials and saved 17% of the training, about 10 s." in told
     assert "best      trial 2: macro F1 0.5200" in told
     assert "baseline  trial 0: macro F1 0.5000" in told
@@ -327,7 +327,7 @@ def test_a_new_study_begins_with_what_is_known_and_with_the_best_of_earlier_ones
     assert read_stored(cold).warm == ()
 
 
-def test_warm_settings_come_after_the_baseline_in_every_level(tmp_path: Path, synthetic_table: Table) -> None:
+def test_warm_starts_come_after_the_baseline_in_every_level(tmp_path: Path, synthetic_table: Table) -> None:
     job = make_job(tmp_path, synthetic_table)
     job.policy = Policy(TOY_STUDY, 0, [{"params": {"lr": 0.07}, "from": "known to work"}])
     for _ in range(5):
