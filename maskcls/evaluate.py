@@ -179,12 +179,12 @@ def _show(predictions: "Predictions", task: str) -> None:
 
 def _write(out: Path, predictions: "Predictions", task: str) -> None:
     from maskcls.labels import CLASS_NAMES
-    from maskcls.scoring.metrics import confusion
+    from maskcls.scoring.metrics import confusion_matrix
     from maskcls.scoring.plots import draw_confusion
 
     out.mkdir(parents=True, exist_ok=True)
     write_output(out / "predictions.npz", predictions.save)
-    matrix_KK = confusion(predictions.label_N, predictions.log_prob_NK.argmax(1), len(CLASS_NAMES[task]))
+    matrix_KK = confusion_matrix(predictions.label_N, predictions.log_prob_NK.argmax(1), len(CLASS_NAMES[task]))
     write_output(out / "confusion.png", lambda part: draw_confusion(matrix_KK, task, str(out), part))
     say(f"{out}: predictions.npz, confusion.png")
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskcls.labels import CLASS_NAMES, part_of
+from maskcls.scoring.metrics import f1
 
 Floats = NDArray[np.float64]
 
@@ -106,12 +107,6 @@ def align(runs: Sequence[Counts]) -> tuple[list[Counts], NDArray[np.int64]]:
         aligned.append((spread(counts.true_PK), spread(counts.predicted_PK), spread(counts.hit_PK)))
     kinds = kind_P.astype(str)
     return [Counts(everybody, kinds, *tables) for tables in aligned], first_P
-
-
-def f1(true_XK: Floats, predicted_XK: Floats, hit_XK: Floats) -> Floats:
-    """F1 [..., K]: 2 hits / (true + predicted), and 0 where that is 0 / 0, as metrics.f1_per_class has it."""
-    total_XK = true_XK + predicted_XK
-    return np.divide(2 * hit_XK, total_XK, out=np.zeros_like(total_XK), where=total_XK > 0)
 
 
 def macro_f1(true_XK: Floats, predicted_XK: Floats, hit_XK: Floats) -> Floats:

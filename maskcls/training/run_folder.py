@@ -15,7 +15,7 @@ from maskcls.run.checkpoint import load_weights
 from maskcls.run.keeper import Guard, differing, forget, settle, unsettled
 from maskcls.run.record import PREDICTIONS, RECORD, STATE, WEIGHTS, DamagedError, check_file, read_record
 from maskcls.run.result import Result
-from maskcls.scoring.metrics import confusion
+from maskcls.scoring.metrics import confusion_matrix
 from maskcls.scoring.plots import draw_confusion
 from maskcls.scoring.predictions import Predictions
 from maskcls.system.console import say
@@ -115,7 +115,7 @@ def _differing(written: TrainConfig, config: TrainConfig) -> list[str]:
 def draw_best(folder: Path, config: TrainConfig, title: str, picture: Path) -> None:
     """A picture (confusion.png) of the stored predictions."""
     stored = Predictions.load(folder / PREDICTIONS)
-    matrix_KK = confusion(stored.label_N, stored.log_prob_NK.argmax(1), len(CLASS_NAMES[config.task]))
+    matrix_KK = confusion_matrix(stored.label_N, stored.log_prob_NK.argmax(1), len(CLASS_NAMES[config.task]))
     draw_confusion(matrix_KK, config.task, title, picture)
 
 

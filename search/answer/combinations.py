@@ -17,7 +17,7 @@ from maskcls.labels import CLASS_NAMES, NUM_CLASSES, PARTS, encode, part_of
 from maskcls.model.composite import FILES, within
 from maskcls.run.record import WEIGHTS, sha256
 from maskcls.scoring.counts import Counts, Floats, count
-from maskcls.scoring.metrics import confusion, f1_per_class
+from maskcls.scoring.metrics import confusion_matrix, f1_per_class
 from maskcls.scoring.predictions import Predictions
 from maskcls.system.errors import UserError
 from search.database.connect import load_study
@@ -57,7 +57,7 @@ class Candidate:
 
     def macro_f1(self, part: str) -> float:
         """Of the part alone."""
-        return float(f1_per_class(confusion(*self.classes(part), len(CLASS_NAMES[part]))).mean())
+        return float(f1_per_class(confusion_matrix(*self.classes(part), len(CLASS_NAMES[part]))).mean())
 
     def counts(self) -> Counts:
         """Of its own task, person by person."""

@@ -5,8 +5,8 @@ import pytest
 from sklearn.metrics import accuracy_score, f1_score
 
 from maskcls.labels import CLASS_NAMES, part_of
-from maskcls.scoring.counts import accuracy, align, count, f1, f1_of, macro_f1
-from maskcls.scoring.metrics import confusion, f1_per_class
+from maskcls.scoring.counts import accuracy, align, count, f1_of, macro_f1
+from maskcls.scoring.metrics import confusion_matrix, f1, f1_per_class
 
 
 def draw(seed: int, people: int = 40, photos: int = 7, classes: int = 18) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -50,7 +50,7 @@ def test_weighted_people_are_people_seen_more_often() -> None:
     counts = count(person_N, label_N, predicted_N)
     weight_P = np.random.default_rng(0).integers(0, 4, size=len(counts.person_P))
     times_N = weight_P[np.searchsorted(counts.person_P, person_N)]
-    repeated = confusion(np.repeat(label_N, times_N), np.repeat(predicted_N, times_N), 18)
+    repeated = confusion_matrix(np.repeat(label_N, times_N), np.repeat(predicted_N, times_N), 18)
     assert f1(*counts.sums(weight_P[None].astype(float)))[0] == pytest.approx(f1_per_class(repeated), abs=1e-12)
 
 
