@@ -238,7 +238,7 @@ class Trios(Sequence[Counts]):
         return replace(
             self._truth,
             predicted_PK=self._table(self._place_N + predicted_N),
-            hit_PK=self._table((self._place_N + predicted_N)[right_N]),
+            true_positive_PK=self._table((self._place_N + predicted_N)[right_N]),
         )
 
     def _table(self, place_N: np.ndarray) -> Floats:

@@ -111,7 +111,7 @@ def _also(told: list[tuple[str, str]]) -> str:
 
 def _what_it_is_about(compared: Comparison) -> str:
     """Models or recipes, and what could have been seen."""
-    could = f"a difference of {decisive(compared).detectable:.3f} would be found four times in five"
+    could = f"a difference of {decisive(compared).minimum_detectable_effect:.3f} would be found four times in five"
     ours, theirs = compared.runs
     if compared.about == "recipes":
         return f"The interval covers people and training seeds both ({ours} and {theirs} runs); {could}."
@@ -135,7 +135,7 @@ def _of_many(answer: Answer) -> tuple[str, tuple[str, ...]]:
         if against is not None:
             groups.setdefault(verdict_of(against), []).append(f"{level.text} ({against.estimate.value:+.3f})")
     first = "; ".join(f"{verdict}: {', '.join(names)}" for verdict, names in groups.items())
-    widest = max(decisive(against).detectable for _, against in compared if against is not None)
+    widest = max(decisive(against).minimum_detectable_effect for _, against in compared if against is not None)
     second = (
         f"Each is compared with the baseline's level, both at their best, on {answer.people} validation people; a"
         f" difference of {widest:.3f} would be found four times in five."
@@ -197,7 +197,7 @@ def confirmed_sentences(confirmation: Confirmation) -> tuple[str, ...]:
     )
     second = (
         f"The interval covers people and training seeds: {confirmation.judges} people judged, none of whom had chosen a"
-        f" finalist; a difference of {found.detectable:.3f} would be found four times in five."
+        f" finalist; a difference of {found.minimum_detectable_effect:.3f} would be found four times in five."
     )
     return first, second
 

@@ -33,7 +33,7 @@ def show_comparison(ours: ComparedModel, theirs: ComparedModel, prior: str | Non
     say(f"A - B  {describe_difference(found)}, {people} people, {photos} photos")
     say(f"{_sentence(found)} These two trained models; the same {people} people judged both.")
     if found.error >= NO_ERROR:
-        say(f"This many people would show a difference of {found.detectable:.3f} four times in five.")
+        say(f"This many people would show a difference of {found.minimum_detectable_effect:.3f} four times in five.")
     _show_recipes(ours, theirs, resamples, found)
     _show_parts(ours, theirs, resamples)
     _show_classes(ours, theirs, resamples)

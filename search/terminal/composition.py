@@ -97,7 +97,7 @@ def _singles(first: Candidate, against: str | None, storage: RDBStorage, runs: P
 
 def _best_of(models: Sequence[Counts], resamples: Resamples) -> Found:
     most = max(FEWEST_RESAMPLES, MOST_LOOKS // len(models))
-    selected = select(models, resamples, most=min(500, most))
+    selected = select(models, resamples, max_resamples=min(500, most))
     counts = models[selected.index]
     return Found(counts, selected, interval(counts, resamples), len(models))
 
@@ -138,7 +138,8 @@ def _show_gain(one: Candidate, single: Found, best: Found, gain: Gain) -> None:
     say(f"single    {one.name}: {_score(single)}")
     say(f"gain      {difference(gain.measured)} as measured")
     say(f"          {difference(gain.fair)} once corrected: {verdict}")
-    say(f"A difference of {gain.fair.detectable:.3f} would be seen four times in five; a smaller one easily is not.")
+    effect = gain.fair.minimum_detectable_effect
+    say(f"A difference of {effect:.3f} would be seen four times in five; a smaller one easily is not.")
     say(
         "Both are single trained models, not recipes, and the trio was chosen among"
         f" {best.candidates} by the same people who judge it here."

@@ -192,7 +192,7 @@ def test_equal_ones_are_not_told_apart_and_it_says_what_would_have_been_found(tm
     assert against is not None
     first, second = confirmed_sentences(outcome)
     assert first.startswith("Not distinguishable: over 3 fresh trainings each, alike scores")
-    assert f"a difference of {against.detectable:.3f} would be found four times in five" in second
+    assert f"a difference of {against.minimum_detectable_effect:.3f} would be found four times in five" in second
 
 
 def test_a_baseline_that_leads_is_not_beaten(tmp_path: Path) -> None:

@@ -63,12 +63,12 @@ def test_nudging_a_person_is_weighting_them_more() -> None:
         assert nudged == pytest.approx(wanted, abs=1e-12)
 
 
-def test_people_of_one_kind_show_the_same_labels() -> None:
+def test_people_of_one_stratum_show_the_same_labels() -> None:
     person_N = np.repeat(["b", "a", "c"], 3)
     label_N = np.array([0, 6, 12, 0, 6, 12, 5, 11, 17])
     counts = count(person_N, label_N, label_N)
     assert counts.person_P.tolist() == ["a", "b", "c"]
-    assert counts.kind_P[0] == counts.kind_P[1] != counts.kind_P[2]
+    assert counts.stratum_P[0] == counts.stratum_P[1] != counts.stratum_P[2]
 
 
 def test_runs_with_other_judges_are_put_side_by_side() -> None:
@@ -79,5 +79,5 @@ def test_runs_with_other_judges_are_put_side_by_side() -> None:
     assert first_P.tolist() == [0, 0, 1]
     assert [table.tolist() for table in one.sums()] == [table.tolist() for table in first.sums()]
     assert [table.tolist() for table in two.sums()] == [table.tolist() for table in second.sums()]
-    assert len(set(one.kind_P)) == 3
+    assert len(set(one.stratum_P)) == 3
     assert len(CLASS_NAMES["all"]) == one.true_PK.shape[1]
