@@ -41,7 +41,7 @@ class Scores:
 
 
 def confusion_matrix(label_N: np.ndarray, predicted_N: np.ndarray, num_classes: int) -> np.ndarray:
-    """int64 [K, K]: row true class, column predicted class."""
+    """Photos by class, int64 [K, K]: row true class, column predicted class."""
     flat = np.bincount(label_N * num_classes + predicted_N, minlength=num_classes**2)
     return flat.reshape(num_classes, num_classes)
 
@@ -61,7 +61,7 @@ def f1_per_class(confusion_KK: np.ndarray) -> NDArray[np.float64]:
 
 
 def merge_confusion(confusion_KK: np.ndarray, part: str) -> np.ndarray:
-    """The 18-way confusion matrix seen by mask, gender or age alone."""
+    """The 18-way confusion matrix by mask, gender or age alone: int64, as many rows and columns as the part's classes."""
     member_KP = np.eye(len(CLASS_NAMES[part]), dtype=np.int64)[part_table(part)]
     return member_KP.T @ confusion_KK @ member_KP
 

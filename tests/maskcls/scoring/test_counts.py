@@ -6,7 +6,7 @@ from sklearn.metrics import accuracy_score, f1_score
 
 from maskcls.labels import CLASS_NAMES, part_of
 from maskcls.scoring.counts import accuracy, align, count, f1_of, macro_f1
-from maskcls.scoring.metrics import confusion_matrix, f1, f1_per_class
+from maskcls.scoring.metrics import confusion_matrix, f1, f1_per_class, score
 
 
 def draw(seed: int, people: int = 40, photos: int = 7, classes: int = 18) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -38,6 +38,13 @@ def test_part_of_the_label_is_scored_alone(part: str) -> None:
     assert macro_f1(*sums) == pytest.approx(f1_score(true, predicted, average="macro"), abs=1e-12)
     single = count(person_N, np.asarray(true), np.asarray(predicted), task=part)
     assert macro_f1(*single.sums()) == pytest.approx(float(macro_f1(*sums)), abs=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_macro_f1_of_counts_is_that_of_the_judge_to_the_last_bit(seed: int) -> None:
+    person_N, label_N, predicted_N = draw(seed)
+    judged = score(np.eye(18, dtype=np.float32)[predicted_N], label_N, "all")
+    assert float(macro_f1(*count(person_N, label_N, predicted_N).sums())) == judged.macro_f1
 
 
 def test_class_that_is_neither_there_nor_predicted_counts_zero() -> None:
