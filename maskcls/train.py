@@ -136,11 +136,11 @@ def _origin(data: str, split: str, option: str, weights: "Weights") -> dict[str,
     }
 
 
-def _printer(num_planned: int) -> "Reporter":
+def _printer(planned_evaluations: int) -> "Reporter":
     def report(step: int, scores: "Scores") -> bool:
         parts = "".join(f"  {part} {value:.4f}" for part, value in scores.f1_per_part.items())
         say(
-            f"evaluation {step:2d} of {num_planned}  macro F1 {scores.macro_f1:.4f}"
+            f"evaluation {step:2d} of {planned_evaluations}  macro F1 {scores.macro_f1:.4f}"
             f"  accuracy {scores.accuracy:.4f}  loss {scores.loss:.4f}{parts}"
         )
         return True

@@ -104,8 +104,9 @@ def _sync(folder: Path) -> None:
 class Keeper:
     """Keeps the evaluations of one attempt at a run in its folder."""
 
-    def __init__(self, folder: Path, guard: Guard, identity: Mapping[str, Any], planned: int) -> None:
-        self.folder, self.guard, self.identity, self.planned = folder, guard, identity, planned
+    def __init__(self, folder: Path, guard: Guard, identity: Mapping[str, Any], planned_evaluations: int) -> None:
+        self.folder, self.guard, self.identity = folder, guard, identity
+        self.planned_evaluations = planned_evaluations
         self.attempt = uuid4().hex
         self.files: dict[str, Stamp] = {}
 
@@ -148,7 +149,7 @@ class Keeper:
         step = evaluations[-1].step
         files = {name: stamp for name, stamp in self.files.items() if name != STATE}
         files |= {name: stamp_of(content, step) for name, content in contents.items()}
-        record = Record(self.planned, self.attempt, self.identity, evaluations, files)
+        record = Record(self.planned_evaluations, self.attempt, self.identity, evaluations, files)
         texts: dict[str, Content] = {**contents, RECORD: record.to_json().encode()}
         staged = {name: _staged(self.folder, self.attempt, name) for name in texts}
         is_mine = False

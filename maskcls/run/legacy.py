@@ -12,8 +12,10 @@ from maskcls.scoring.metrics import SAME, score
 from maskcls.scoring.predictions import Predictions
 
 
-def adopted(folder: Path, record: Record, config: TrainConfig, data: str, device: str, planned: int) -> Record:
-    """The record with what newer ones have. ``data``: the dataset's hash; ``planned``: evaluations of the whole run.
+def adopted(
+    folder: Path, record: Record, config: TrainConfig, data: str, device: str, planned_evaluations: int
+) -> Record:
+    """The record with what newer ones have. ``data``: the dataset's hash.
 
     Raises DamagedError when the files are not all of one evaluation of this very run: its process was killed while it
     wrote them.
@@ -21,15 +23,15 @@ def adopted(folder: Path, record: Record, config: TrainConfig, data: str, device
     evaluations, files = record.evaluations, [WEIGHTS, PREDICTIONS]
     if (folder / STATE).exists():
         evaluations, files = _of_state(folder, config, data, device), [*files, STATE]
-    elif len(evaluations) != planned:
+    elif len(evaluations) != planned_evaluations:
         raise DamagedError(f"its {STATE} is not there")
-    best = Result(evaluations, planned, config.keep).best
+    best = Result(evaluations, planned_evaluations, config.keep).best
     _check_predictions(folder / PREDICTIONS, best, config.task)
     try:
         stamps = {name: stamp_of((folder / name).read_bytes(), best.step) for name in files}
     except FileNotFoundError:
         raise DamagedError(f"its {WEIGHTS} is not there") from None
-    return replace(record, planned=planned, evaluations=evaluations, files=stamps)
+    return replace(record, planned_evaluations=planned_evaluations, evaluations=evaluations, files=stamps)
 
 
 def _of_state(folder: Path, config: TrainConfig, data: str, device: str) -> tuple[Evaluation, ...]:

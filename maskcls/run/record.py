@@ -35,7 +35,7 @@ class Stamp:
 class Record:
     """What a run has come to."""
 
-    planned: int
+    planned_evaluations: int
     """Evaluations of the whole run; 0 in a record from before there were stamps (``is_earlier``)."""
     attempt: str
     """Token of the attempt that wrote it: its files may still have the names that begin with it."""
@@ -47,18 +47,23 @@ class Record:
     @property
     def is_whole(self) -> bool:
         """Whether the run has come to its end."""
-        return len(self.evaluations) == self.planned
+        return len(self.evaluations) == self.planned_evaluations
 
     @property
     def is_earlier(self) -> bool:
         """Whether it is a plain list of evaluations, from before files had stamps (maskcls.run.legacy)."""
-        return self.planned == 0
+        return self.planned_evaluations == 0
 
     def to_json(self) -> str:
         """The file's text."""
         evaluations = [evaluation.to_dict() for evaluation in self.evaluations]
         files = {name: asdict(stamp) for name, stamp in self.files.items()}
-        values = {"planned": self.planned, "attempt": self.attempt, "identity": self.identity, "files": files}
+        values = {
+            "planned": self.planned_evaluations,
+            "attempt": self.attempt,
+            "identity": self.identity,
+            "files": files,
+        }
         return json.dumps({**values, "evaluations": evaluations}, indent=1)
 
 
@@ -73,7 +78,7 @@ def read_record(folder: Path) -> Record | None:
         if isinstance(values, list):
             return Record(0, "", {}, tuple(map(Evaluation.from_dict, values)), {})
         return Record(
-            planned=int(values["planned"]),
+            planned_evaluations=int(values["planned"]),
             attempt=str(values["attempt"]),
             identity=dict(values["identity"]),
             evaluations=tuple(map(Evaluation.from_dict, values["evaluations"])),

@@ -37,7 +37,7 @@ class Result:
     """What a run came to."""
 
     history: tuple[Evaluation, ...]
-    num_planned: int
+    planned_evaluations: int
     """Evaluations that the run would have had, had nobody stopped it."""
     keep: str = "best"
     """TrainConfig.keep."""

@@ -61,7 +61,7 @@ def f1_per_class(confusion_KK: np.ndarray) -> NDArray[np.float64]:
 
 
 def merge_confusion(confusion_KK: np.ndarray, part: str) -> np.ndarray:
-    """The 18-way confusion matrix by mask, gender or age alone: int64, as many rows and columns as the part's classes."""
+    """The 18-way confusion matrix by mask, gender or age alone: int64, a row and a column a class."""
     member_KP = np.eye(len(CLASS_NAMES[part]), dtype=np.int64)[part_table(part)]
     return member_KP.T @ confusion_KK @ member_KP
 

@@ -119,10 +119,12 @@ def draw_best(folder: Path, config: TrainConfig, title: str, picture: Path) -> N
     draw_confusion(matrix_KK, config.task, title, picture)
 
 
-def finished_result(folder: Path, config: TrainConfig, origin: dict[str, Any], planned: int) -> Result | None:
+def finished_result(
+    folder: Path, config: TrainConfig, origin: dict[str, Any], planned_evaluations: int
+) -> Result | None:
     """The result of a run that ended in this folder; None when there is none, or when it is not over.
 
-    ``planned``: evaluations of the whole run, for a record that does not say it.
+    ``planned_evaluations``: evaluations of the whole run, for a record that does not say it.
     Raises UserError when the folder holds a run of another config, on other photos or from other weights, or is a
     trial's.
     """
@@ -144,10 +146,10 @@ def finished_result(folder: Path, config: TrainConfig, origin: dict[str, Any], p
         raise UserError(f"{folder} holds another run: {name} is {before} there and {now} now. Choose another -o.")
     if changed := changed_since(there.get("revision", 1), written):
         raise UserError(f"{folder} holds a run of an earlier version, which {changed}. Choose another -o.")
-    return _ended(folder, config, planned)
+    return _ended(folder, config, planned_evaluations)
 
 
-def _ended(folder: Path, config: TrainConfig, planned: int) -> Result | None:
+def _ended(folder: Path, config: TrainConfig, planned_evaluations: int) -> Result | None:
     """The result when the record says that the run is over and its files are there; fit sees to all else."""
     try:
         record = read_record(folder)
@@ -156,14 +158,14 @@ def _ended(folder: Path, config: TrainConfig, planned: int) -> Result | None:
     if record is None:
         return None
     if record.is_earlier:
-        is_over = len(record.evaluations) == planned and not (folder / STATE).exists()
+        is_over = len(record.evaluations) == planned_evaluations and not (folder / STATE).exists()
         is_over &= all((folder / name).exists() for name in (WEIGHTS, PREDICTIONS))
-        return Result(record.evaluations, planned, config.keep) if is_over else None
+        return Result(record.evaluations, planned_evaluations, config.keep) if is_over else None
     moves, why = unsettled(folder, record)
     if why or not record.is_whole:
         return None
     settle(folder, record, moves)
-    return Result(record.evaluations, record.planned, config.keep)
+    return Result(record.evaluations, record.planned_evaluations, config.keep)
 
 
 def load_trained(folder: Path, device: torch.device) -> tuple[Classifier, TrainConfig]:

@@ -77,7 +77,7 @@ def standing_of(study: optuna.Study, stored: Stored) -> dict[str, Any]:
         "confirmed": outcome and confirmed_sentences(outcome)[0],
         "trials_since_best": trials_since_best(trials),
         "epochs": epochs_spent(trials, per_epoch),
-        "running": runs_of(study, trials, _evaluations(trials, stored)),
+        "running": runs_of(study, trials, _planned_evaluations(trials, stored)),
         "failures": _failures(trials),
         "interruptions": sum(trial.user_attrs.get(INTERRUPTIONS, 0) for trial in trials),
     }
@@ -131,20 +131,22 @@ def _with_runs(trial: FrozenTrial | None, trials: Sequence[FrozenTrial], stored:
     return {**found, "runs": [run.number for run in runs], "mean": _value(fmean(values)) if values else None}
 
 
-def _evaluations(trials: Iterable[FrozenTrial], stored: Stored) -> int:
+def _planned_evaluations(trials: Iterable[FrozenTrial], stored: Stored) -> int:
     """Of a trial that nobody stops, as one that has ended wrote it down; else as the config asks for."""
     told = (trial.user_attrs["evaluations_planned"] for trial in trials if "evaluations_planned" in trial.user_attrs)
     return int(next(told, _fixed(stored, "epochs") * _fixed(stored, "evaluations_per_epoch")))
 
 
-def runs_of(study: optuna.Study, trials: Sequence[FrozenTrial], planned: int | None = None) -> list[dict[str, Any]]:
-    """Who runs what where since when. ``planned``: evaluations of a trial that nobody stops."""
+def runs_of(
+    study: optuna.Study, trials: Sequence[FrozenTrial], planned_evaluations: int | None = None
+) -> list[dict[str, Any]]:
+    """Who runs what where since when. ``planned_evaluations``: evaluations of a trial that nobody stops."""
     running = [trial for trial in trials if trial.state == TrialState.RUNNING]
     silent = set(backend_of(study)._get_stale_trial_ids(study._study_id)) if running else set()
-    return [_run(trial, is_lost(trial, trial._trial_id in silent), planned) for trial in running]
+    return [_run(trial, is_lost(trial, trial._trial_id in silent), planned_evaluations) for trial in running]
 
 
-def _run(trial: FrozenTrial, gone: bool, planned: int | None) -> dict[str, Any]:
+def _run(trial: FrozenTrial, gone: bool, planned_evaluations: int | None) -> dict[str, Any]:
     worker = trial.user_attrs.get(WORKER) or {}
     return {
         "trial": trial.number,
@@ -154,7 +156,7 @@ def _run(trial: FrozenTrial, gone: bool, planned: int | None) -> dict[str, Any]:
         "since": iso(began_at(trial)),
         "worker_since": iso(worker.get("since")),
         "evaluation": max(trial.intermediate_values, default=0),
-        "evaluations": planned,
+        "evaluations": planned_evaluations,
         "value": _value(max(trial.intermediate_values.values(), default=None)),
         "gone": gone,
     }

@@ -94,7 +94,7 @@ class ConfirmPolicy:
         attributes = {"role": ROLE, "finalist": index, "repeat": repeat, "seed": seed}
         return Proposal(dict(self.finalists[index].params), attributes)
 
-    def goes_on(self, study: optuna.Study, trial: FrozenTrial, num_evaluations: int) -> bool:
+    def goes_on(self, study: optuna.Study, trial: FrozenTrial, planned_evaluations: int) -> bool:
         """Always: who is stopped cannot be judged at the end."""
         return True
 

@@ -52,7 +52,7 @@ class AnyPolicy(Protocol):
     def propose(self, trials: Sequence[FrozenTrial]) -> Proposal:
         """The next trial of a study that has these so far, of any state."""
 
-    def goes_on(self, study: optuna.Study, trial: FrozenTrial, num_evaluations: int) -> bool:
+    def goes_on(self, study: optuna.Study, trial: FrozenTrial, planned_evaluations: int) -> bool:
         """Whether a trial that has just reported should go on."""
 
 
@@ -153,7 +153,7 @@ class Policy:
         assert isinstance(whole, FloatDistribution | IntDistribution)
         return value_at(type(whole)(low, high, log=whole.log), rng.random())
 
-    def goes_on(self, study: optuna.Study, trial: FrozenTrial, num_evaluations: int) -> bool:
+    def goes_on(self, study: optuna.Study, trial: FrozenTrial, planned_evaluations: int) -> bool:
         """Whether a trial that has just reported should go on.
 
         With scientific factors it is compared with the trials of its own level, and stops only when it is not good
@@ -164,7 +164,7 @@ class Policy:
             return True
         if isinstance(self.pruner, BasePruner):
             return not self.pruner.prune(study, trial)
-        if trial.last_step not in self.pruner.rungs(num_evaluations):
+        if trial.last_step not in self.pruner.rungs(planned_evaluations):
             return True
         trials = study.get_trials(deepcopy=False)
         others = [
@@ -174,7 +174,7 @@ class Policy:
         ]
         pruner = self.pruner
         return any(
-            pruner.goes_on(trial.intermediate_values, [peer.intermediate_values for peer in peers], num_evaluations)
+            pruner.goes_on(trial.intermediate_values, [peer.intermediate_values for peer in peers], planned_evaluations)
             for peers in self._peer_groups(trial, others)
         )
 
@@ -190,12 +190,12 @@ class Policy:
             for factor in self.factors
         ]
 
-    def describe_pruning(self, num_evaluations: int) -> str:
+    def describe_pruning(self, planned_evaluations: int) -> str:
         """One line for the plan."""
         if isinstance(self.pruner, BasePruner):
             return type(self.pruner).__name__
-        against = ", of its level" if self.factors and self.pruner.rungs(num_evaluations) else ""
-        return self.pruner.describe(num_evaluations) + against
+        against = ", of its level" if self.factors and self.pruner.rungs(planned_evaluations) else ""
+        return self.pruner.describe(planned_evaluations) + against
 
 
 def is_replicate(trial: FrozenTrial) -> bool:

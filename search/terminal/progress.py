@@ -35,8 +35,8 @@ class Watcher(Protocol):
     def trial_began(self, number: int, values: Mapping[str, Any]) -> None:
         """A trial starts, or goes on after an interruption."""
 
-    def evaluated(self, number: int, step: int, num_planned: int, scores: Scores, is_news: bool = True) -> None:
-        """Evaluation ``step`` of ``num_planned`` of the running trial; no news: made before an interruption."""
+    def evaluated(self, number: int, step: int, planned_evaluations: int, scores: Scores, is_news: bool = True) -> None:
+        """Evaluation ``step`` of ``planned_evaluations`` of the running trial; no news: made before an interruption."""
 
     def trial_ended(self, number: int, state: TrialState, value: float | None, why: str = "") -> None:
         """The verdict, and what made a trial fail; WAITING for an interrupted trial."""
@@ -56,7 +56,7 @@ class Screen(Watcher, Protocol):
 class _Row:
     values: str
     began: float
-    num_planned: int = 0
+    planned_evaluations: int = 0
     curve: list[float] = field(default_factory=list)
     state: str = "running"
     seconds: float = 0.0
@@ -86,9 +86,9 @@ class Progress:
         self.rows[number] = _Row(one_printable_line(values, encoding_of(sys.stdout)), time.monotonic())
         return self.rows[number]
 
-    def evaluated(self, number: int, num_planned: int, scores: Scores) -> None:
+    def evaluated(self, number: int, planned_evaluations: int, scores: Scores) -> None:
         """Add a point to the trial's curve."""
-        self.rows[number].num_planned = num_planned
+        self.rows[number].planned_evaluations = planned_evaluations
         self.rows[number].curve.append(scores.macro_f1)
 
     def ended(self, number: int, state: TrialState, value: float | None = None) -> _Row:
@@ -128,15 +128,15 @@ class PlainWatcher:
         self.progress.began(number, describe_values(values))
         say(f"trial {number}: {describe_values(values)}")
 
-    def evaluated(self, number: int, step: int, num_planned: int, scores: Scores, is_news: bool = True) -> None:
+    def evaluated(self, number: int, step: int, planned_evaluations: int, scores: Scores, is_news: bool = True) -> None:
         """See Watcher."""
-        self.progress.evaluated(number, num_planned, scores)
+        self.progress.evaluated(number, planned_evaluations, scores)
         if not is_news:
             if step == 1:
                 say(f"trial {number}: goes on from its last evaluation")
             return
         parts = "".join(f"  {part} {value:.4f}" for part, value in scores.f1_per_part.items())
-        say(f"trial {number}: evaluation {step} of {num_planned}  macro F1 {scores.macro_f1:.4f}{parts}")
+        say(f"trial {number}: evaluation {step} of {planned_evaluations}  macro F1 {scores.macro_f1:.4f}{parts}")
 
     def trial_ended(self, number: int, state: TrialState, value: float | None, why: str = "") -> None:
         """See Watcher."""
@@ -167,9 +167,9 @@ class LiveWatcher:
         """See Watcher."""
         self.progress.began(number, describe_values(values))
 
-    def evaluated(self, number: int, step: int, num_planned: int, scores: Scores, is_news: bool = True) -> None:
+    def evaluated(self, number: int, step: int, planned_evaluations: int, scores: Scores, is_news: bool = True) -> None:
         """See Watcher."""
-        self.progress.evaluated(number, num_planned, scores)
+        self.progress.evaluated(number, planned_evaluations, scores)
 
     def trial_ended(self, number: int, state: TrialState, value: float | None, why: str = "") -> None:
         """See Watcher."""
@@ -178,7 +178,7 @@ class LiveWatcher:
 
     def _render(self) -> Group:
         rows = list(self.progress.rows.items())[-ROWS_SHOWN:]
-        curves = max((max(len(row.curve), row.num_planned) for _, row in rows), default=0)
+        curves = max((max(len(row.curve), row.planned_evaluations) for _, row in rows), default=0)
         is_narrow = self.console.width < FIXED_WIDTH + max(curves, len("evaluations")) + LEAST_KNOBS_WIDTH
         shown = self._lines(rows) if is_narrow else [self._table(rows)]
         return Group(*shown, Text(self.progress.headline()))
@@ -190,7 +190,7 @@ class LiveWatcher:
         table.add_column("knobs", overflow="fold")
         top = max((row.best or 0.0 for row in self.progress.rows.values()), default=0.0) or 1.0
         for number, row in rows:
-            cells = (str(number), row.state, _best(row), sparkline(row.curve, row.num_planned, top), row.values)
+            cells = (str(number), row.state, _best(row), sparkline(row.curve, row.planned_evaluations, top), row.values)
             # Text is not markup: errors and names of levels may have brackets
             table.add_row(*(Text(plain(cell)) for cell in cells), style=self._style(number, row))
         return table
@@ -199,7 +199,9 @@ class LiveWatcher:
         """The same where columns would be cut off: two lines a trial, as many trials as there is room for."""
         shown = []
         for number, row in rows[-max(1, (self.console.height - 2) // 3) :]:
-            facts = " ".join(filter(None, (_best(row), f"{len(row.curve)}/{row.num_planned}" if row.curve else "")))
+            facts = " ".join(
+                filter(None, (_best(row), f"{len(row.curve)}/{row.planned_evaluations}" if row.curve else ""))
+            )
             text = f"{number} {row.state} {facts}".rstrip() + f"\n  {plain(row.values)}"
             shown.append(Text(text, style=self._style(number, row), overflow="fold"))
         return shown
