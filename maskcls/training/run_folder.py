@@ -12,8 +12,8 @@ from maskcls.labels import CLASS_NAMES
 from maskcls.model.classifier import Classifier, build_model
 from maskcls.model.inference import place
 from maskcls.run.checkpoint import load_weights
-from maskcls.run.keeper import Guard, differing, forget, settle, unsettled
-from maskcls.run.record import PREDICTIONS, RECORD, STATE, WEIGHTS, DamagedError, check_file, read_record
+from maskcls.run.commit import Guard, changed_facts, delete_run_files, finish_commit, pending_renames
+from maskcls.run.record import PREDICTIONS, RECORD, STATE, WEIGHTS, UnusableRunError, check_file, read_record
 from maskcls.run.result import Result
 from maskcls.scoring.metrics import confusion_matrix
 from maskcls.scoring.plots import draw_confusion
@@ -73,7 +73,7 @@ def train_into(
                 raise
         # outside the except clause, whose traceback would keep the tensors alive
         with guard():
-            forget(folder)
+            delete_run_files(folder)
         half = max(SMALLEST_MICRO_BATCH, config.micro_batch // 2)
         config = resolve(change(config, micro_batch=half), device)
     return config, result
@@ -89,21 +89,21 @@ def _as_written(folder: Path, config: TrainConfig, made_from: dict[str, Any], gu
     try:
         written, there = load_config(folder / "config.toml")
         record = read_record(folder)
-    except (UserError, DamagedError):
+    except (UserError, UnusableRunError):
         return config
     if _differing(written, config) or record is None:
         return config
     why = changed_since(there.get("revision", 1), written)
     if why:
         why = f"it was begun by an earlier version, which {why}"
-    other = differing(there, {name: fact for name, fact in made_from.items() if name in there})
-    if record.is_earlier and other:
+    other = changed_facts(there, {name: fact for name, fact in made_from.items() if name in there})
+    if record.is_legacy and other:
         why = f"it is of another run (other {', '.join(other)})"
     if not why:
         return written
     say(f"{folder}: {why}; the run starts again.")
     with guard():
-        forget(folder)
+        delete_run_files(folder)
     return config
 
 
@@ -153,18 +153,21 @@ def _ended(folder: Path, config: TrainConfig, planned_evaluations: int) -> Resul
     """The result when the record says that the run is over and its files are there; fit sees to all else."""
     try:
         record = read_record(folder)
-    except DamagedError:
+    except UnusableRunError:
         return None
     if record is None:
         return None
-    if record.is_earlier:
+    if record.is_legacy:
         is_over = len(record.evaluations) == planned_evaluations and not (folder / STATE).exists()
         is_over &= all((folder / name).exists() for name in (WEIGHTS, PREDICTIONS))
         return Result(record.evaluations, planned_evaluations, config.keep) if is_over else None
-    moves, why = unsettled(folder, record)
-    if why or not record.is_whole:
+    try:
+        renames = pending_renames(folder, record)
+    except UnusableRunError:
         return None
-    settle(folder, record, moves)
+    if not record.is_complete:
+        return None
+    finish_commit(folder, record, renames)
     return Result(record.evaluations, record.planned_evaluations, config.keep)
 
 

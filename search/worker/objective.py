@@ -14,7 +14,7 @@ import torch
 from optuna.trial import TrialState
 
 from maskcls.config import TrainConfig
-from maskcls.run.keeper import forget
+from maskcls.run.commit import delete_run_files
 from maskcls.run.record import RECORD, WEIGHTS, read_record
 from maskcls.run.result import Result
 from maskcls.scoring.metrics import Scores
@@ -180,7 +180,7 @@ def _asked(stored: Stored, trial: optuna.Trial, values: dict[str, Any]) -> Train
 def _make_ready(folder: Path, crashes: int) -> None:
     """The last try of a trial that crashes begins anew: the state that it goes on from may be what crashes it."""
     if crashes >= MOST_TRIES - 1:
-        forget(folder)
+        delete_run_files(folder)
 
 
 class UnreadableDataError(Exception):
