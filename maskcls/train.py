@@ -50,9 +50,9 @@ def main(
     if any((folder / "study.json").exists() for folder in (out, out.parent)):
         raise UserError(f"{out} lies in a study's folder, and would be deleted with it. Choose another -o.")
     check_folder(runs, "--runs")
-    from maskcls.data.dataset import data_folder, load_dataset, read_table
+    from maskcls.data.dataset import load_dataset, prepare_data_folder, read_table
 
-    table = read_table(data_folder(data, runs), knobs, label_fixes)
+    table = read_table(prepare_data_folder(data, runs), knobs, label_fixes)
     _say_what_is_odd(table, knobs.task)
     from maskcls.model.weights import resolve_weights
     from maskcls.training.autotune import choose_numerics

@@ -101,7 +101,7 @@ def _run(
     stall: float,
 ) -> int:
     """Check and show what will be done, store it, and have the crew do it; torch loads meanwhile."""
-    from maskcls.data.dataset import data_folder, read_table
+    from maskcls.data.dataset import prepare_data_folder, read_table
     from search.database.connect import load_study, open_storage
     from search.policy.confirmation import Plan
     from search.policy.stopping import count_finished
@@ -116,7 +116,7 @@ def _run(
     crew.start(crew.slots[0])
     crew.start_others()
     config = wanted.config(dict(wanted.study.baseline))
-    table = read_table(data_folder(wanted.data, runs), config, wanted.label_fixes)
+    table = read_table(prepare_data_folder(wanted.data, runs), config, wanted.label_fixes)
     rounds = check_rounds(table, wanted, repeats)
     opened = open_storage(url, create=False, waits=True)
     study = store(opened, wanted, runs)

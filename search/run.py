@@ -153,7 +153,7 @@ def _run(
     asked: dict[str, Any],
 ) -> int:
     """Have the crew work on the study; the first worker loads torch while the photos are listed here."""
-    from maskcls.data.dataset import data_folder, read_table
+    from maskcls.data.dataset import prepare_data_folder, read_table
     from search.database.connect import default_url, open_storage
     from search.supervisor.pool import WorkerPool
     from search.supervisor.supervisor import Supervisor
@@ -165,7 +165,7 @@ def _run(
     with WorkerPool(slots) as crew:
         crew.start(slots[0])
         table = read_table(
-            data_folder(wanted.data, runs), wanted.config(dict(wanted.study.baseline)), wanted.label_fixes
+            prepare_data_folder(wanted.data, runs), wanted.config(dict(wanted.study.baseline)), wanted.label_fixes
         )
         is_copy = asked["grown_from"] is not None  # which takes a look at the study it is a copy of
         if not is_copy and _has_all(

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from maskcls.config import TrainConfig
 from maskcls.data.augment import augment
-from maskcls.data.batches import Batches, ShuffledOrder, derive_seed
-from maskcls.data.dataset import Dataset, for_task
+from maskcls.data.batches import Batches, BatchSampler, derive_seed
+from maskcls.data.dataset import Dataset
 from maskcls.labels import NUM_CLASSES
 from maskcls.model.classifier import build_model
 from maskcls.model.inference import autocast, log_probs, place, to_input
@@ -43,7 +43,7 @@ class DivergedError(Exception):
 
 def evaluation_stops(config: TrainConfig, num_photos: int) -> list[int]:
     """After how many steps each evaluation of a run on so many training photos takes place."""
-    num_steps = config.epochs * ShuffledOrder(num_photos, config.batch_size, config.seed).steps_per_epoch
+    num_steps = config.epochs * BatchSampler(num_photos, config.batch_size, config.seed).steps_per_epoch
     return evaluation_steps(num_steps, config.epochs, config.evaluations_per_epoch)
 
 
@@ -102,10 +102,10 @@ class Run:
         )
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.dtype == "float16")
         self.generator = torch.Generator(device).manual_seed(derive_seed(config.seed, NUM_CLASSES))
-        self.train = Batches(data.image_NCHW, data.train.row_N, for_task(data.train, config.task), device)
-        self.judged_N = for_task(data.valid, config.task)
+        self.train = Batches(data.image_NCHW, data.train.row_N, data.train.labels(config.task), device)
+        self.judged_N = data.valid.labels(config.task)
         self.valid = Batches(data.image_NCHW, data.valid.row_N, self.judged_N, device)
-        self.order = ShuffledOrder(len(self.train), config.batch_size, config.seed, self.train.index_device)
+        self.order = BatchSampler(len(self.train), config.batch_size, config.seed, self.train.index_device)
         num_parts(self.order.batch_size, config.micro_batch)  # too few photos are found out now
         self.stops = evaluation_stops(config, len(self.train))
         self.targets = Targets(config, self.train.label_N)
