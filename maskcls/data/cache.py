@@ -61,7 +61,7 @@ class CacheFacts:
     content: str
     """Each of the last three as in ``Cache``."""
     checksums: list[int]
-    """Of the array, block by block (maskcls.data.checksums)."""
+    """CRC-32 of the array, block by block (maskcls.data.checksums)."""
 
     def to_json(self) -> str:
         """The file's text."""

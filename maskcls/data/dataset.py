@@ -103,7 +103,7 @@ def synthetic_folder(runs: Path) -> Path:
 
 
 def read_table(folder: Path, config: TrainConfig, label_fixes: str = "auto") -> Table:
-    """List, subset and split the photos; raises UserError unless they can be trained on."""
+    """List, subset and split the photos. Raises UserError unless they can be trained on."""
     notes: list[str] = []
     photos = take_people(list_photos(folder, label_fixes, notes.append), config.people, config.split_seed)
     photos = split_by_person(photos, config.valid_share, config.split_seed)
@@ -112,7 +112,7 @@ def read_table(folder: Path, config: TrainConfig, label_fixes: str = "auto") -> 
 
 
 def in_round(table: Table, config: TrainConfig) -> Table:
-    """The table with the judges of the config's round; raises UserError when nobody can be trained or judged there."""
+    """The table with the judges of the config's round. Raises UserError unless both its sides can be used."""
     if config.judge_round == 0:
         return table
     photos = choose_judges(table.photos, config.judge_round, config.valid_share, config.split_seed)
@@ -121,7 +121,7 @@ def in_round(table: Table, config: TrainConfig) -> Table:
 
 
 def load_dataset(table: Table, config: TrainConfig, cache_dir: Path, skip_unreadable: bool = False) -> Dataset:
-    """The table's photos at the config's size. Unreadable ones are an error, or are left out and counted."""
+    """The table's photos at the config's size. Raises UserError for unreadable ones unless they are skipped."""
     cache = _cache_of(table, config, cache_dir, skip_unreadable)
     photos = _readable(table, cache)
     check_split(photos, config.task)
@@ -139,7 +139,10 @@ def load_dataset(table: Table, config: TrainConfig, cache_dir: Path, skip_unread
 def load_photos(
     table: Table, config: TrainConfig, cache_dir: Path, skip_unreadable: bool
 ) -> tuple[np.ndarray, pd.DataFrame]:
-    """(image_NCHW uint8, the table's readable photos with a column "row": where in it they are)."""
+    """(image_NCHW uint8, the table's readable photos with a column "row": where in it they are).
+
+    Raises UserError for unreadable ones unless they are skipped.
+    """
     cache = _cache_of(table, config, cache_dir, skip_unreadable)
     return cache.image_NCHW, _readable(table, cache)
 

@@ -90,23 +90,24 @@ def align(runs: Sequence[Counts]) -> tuple[list[Counts], NDArray[np.int64]]:
 
     A person who did not judge a run has no photos in it.
     """
-    everybody = np.unique(np.concatenate([counts.person_P for counts in runs]))
-    stratum_P = np.empty(len(everybody), dtype=object)
-    first_P = np.full(len(everybody), -1)
+    person_P = np.unique(np.concatenate([counts.person_P for counts in runs]))
+    stratum_P = np.empty(len(person_P), dtype=object)
+    first_P = np.full(len(person_P), -1)
     aligned = []
     for number, counts in enumerate(runs):
-        place = np.searchsorted(everybody, counts.person_P)
+        place = np.searchsorted(person_P, counts.person_P)
         stratum_P[place] = counts.stratum_P
         first_P[place] = np.where(first_P[place] < 0, number, first_P[place])
 
         def spread(table_PK: Floats, place: np.ndarray = place) -> Floats:
-            whole_PK = np.zeros((len(everybody), table_PK.shape[1]))
+            """The table's rows among those of all people; 0 for the others."""
+            whole_PK = np.zeros((len(person_P), table_PK.shape[1]))
             whole_PK[place] = table_PK
             return whole_PK
 
         aligned.append((spread(counts.true_PK), spread(counts.predicted_PK), spread(counts.true_positive_PK)))
     strata = stratum_P.astype(str)
-    return [Counts(everybody, strata, *tables) for tables in aligned], first_P
+    return [Counts(person_P, strata, *tables) for tables in aligned], first_P
 
 
 def macro_f1(true_XK: Floats, predicted_XK: Floats, true_positive_XK: Floats) -> Floats:

@@ -47,7 +47,7 @@ class Estimate:
 
     @property
     def verdict(self) -> str:
-        """Of a difference: better, worse or not distinguishable."""
+        """What the interval of a difference says: better, worse or not distinguishable."""
         if self.low > 0:
             return "better"
         return "worse" if self.high < 0 else "not distinguishable"
@@ -148,7 +148,7 @@ def compare_repeats(
 
     About the recipes, over people and training seeds both. Within a repeat all are judged by the same people, so
     what a split does to all of them cancels; the spread is what is left once each recipe's and each repeat's mean is
-    taken off. ``resamples`` are of everybody who judges in any repeat (``align``).
+    taken off. ``resamples`` are of all people who judge in any repeat (``align``).
     Raises ValueError for fewer than two recipes or repeats.
     """
     repeats = len(runs_CR[0])
@@ -234,7 +234,7 @@ def _seed_variance(observed: float, of_people_S: Floats, dof: int, factor: float
 
 
 def _scores_and_errors(runs: Sequence[Counts], resamples: Resamples, score: Score) -> tuple[Floats, Floats]:
-    """(the runs' scores on everybody [R, 1], how far off they are in each resample [R, S])."""
+    """(the runs' scores on all people [R, 1], how far off they are in each resample [R, S])."""
     value_R1 = np.stack(_scores(runs, np.ones((1, len(resamples.person_P))), score))
     drawn_RS = np.stack(_scores(runs, resamples.weight_SP, score))
     return value_R1, drawn_RS - value_R1
