@@ -30,7 +30,7 @@ from engine_arms import GLIBCS_OWN, Data, Ours, Script, TimmTrain
 from engine_study import LRS
 
 from maskcls.config import TrainConfig, make_config
-from maskcls.data.dataset import data_folder
+from maskcls.data.dataset import prepare_data_folder
 from maskcls.model.weights import resolve_weights
 from maskcls.system.cores import available_gib, num_cores
 from search.supervisor.slots import cpu_workers
@@ -159,7 +159,7 @@ def main() -> int:
     parser.add_argument("-o", "--out", type=Path, help="JSON with every number")
     asked = parser.parse_args()
     asked.work.mkdir(parents=True, exist_ok=True)
-    source = data_folder(asked.data, asked.work)
+    source = prepare_data_folder(asked.data, asked.work)
     folder = engine_data.enlarge_all(source, asked.work / f"photos-{source.resolve().parent.name}-{source.name}")
     arms = {name: arm for name, arm in ARMS.items() if name in asked.arms or name == OURS}
     if asked.timm:

@@ -48,7 +48,7 @@ def verdicts(share: float) -> None:
     """A/A: two classifiers that are equally good, judged by the same people. Any verdict is false."""
     print("A/A, two equally good models: false verdicts (wanted: at most 5.5 %)")
     for people, number in ((540, 2000), (120, 1000)):
-        found: dict[str, list[bool]] = {"ours": [], "percentiles": [], "people regardless of kind": [], "photos": []}
+        found: dict[str, list[bool]] = {"ours": [], "percentiles": [], "people regardless of stratum": [], "photos": []}
         for index in range(max(20, int(number * share))):
             rng = np.random.default_rng([1, people, index])
             crowd = draw_crowd(rng, people)
@@ -59,8 +59,8 @@ def verdicts(share: float) -> None:
             drawn_S = difference_of(pair, resamples)
             found["percentiles"].append(bool(np.quantile(drawn_S, 0.025) > 0 or np.quantile(drawn_S, 0.975) < 0))
             if index % 5 == 0:
-                plain = [one_kind(counts) for counts in pair]
-                found["people regardless of kind"].append(
+                plain = [one_stratum(counts) for counts in pair]
+                found["people regardless of stratum"].append(
                     differs(compare(plain[:1], plain[1:], resample(plain[0], seed=index)))
                 )
                 photos = [by_photo(crowd, predicted_N) for predicted_N in predicted]
@@ -78,9 +78,9 @@ def difference_of(pair: Sequence[Counts], resamples: Resamples) -> np.ndarray:
     return ours - theirs
 
 
-def one_kind(counts: Counts) -> Counts:
+def one_stratum(counts: Counts) -> Counts:
     """As if all people were alike: the resamples' shares of ages and genders then vary, which the split's do not."""
-    return replace(counts, kind_P=np.full(len(counts.kind_P), "anybody"))
+    return replace(counts, stratum_P=np.full(len(counts.stratum_P), "anybody"))
 
 
 def by_photo(crowd: Crowd, predicted_N: np.ndarray) -> Counts:
@@ -98,7 +98,7 @@ def coverage(share: float) -> None:
     for people, number in ((540, 1000), (240, 500), (120, 1000)):
         known = truth(1.0, people)
         found: dict[str, list[bool]] = {
-            name: [] for name in ("ours", "normal", "percentiles", "people regardless of kind", "photos")
+            name: [] for name in ("ours", "normal", "percentiles", "people regardless of stratum", "photos")
         }
         errors = []
         for index in range(max(20, int(number * share))):
@@ -114,8 +114,8 @@ def coverage(share: float) -> None:
             low, high = np.quantile(macro_f1(*counts.sums(resamples.weight_SP)), [0.025, 0.975])
             found["percentiles"].append(bool(low <= known <= high))
             if index % 5 == 0:
-                plain, photos = one_kind(counts), by_photo(crowd, predicted_N)
-                found["people regardless of kind"].append(holds(interval(plain, resample(plain, index)), known))
+                plain, photos = one_stratum(counts), by_photo(crowd, predicted_N)
+                found["people regardless of stratum"].append(holds(interval(plain, resample(plain, index)), known))
                 found["photos"].append(holds(interval(photos, resample(photos, index, 500)), known))
         for name, hits in found.items():
             row(f"{people} people, {name}", rate(hits))

@@ -27,8 +27,8 @@ from torch import Tensor
 
 from maskcls.config import TrainConfig, make_config
 from maskcls.data.augment import augment
-from maskcls.data.batches import Batches, ShuffledOrder
-from maskcls.data.dataset import Dataset, data_folder, for_task, load_dataset, read_table
+from maskcls.data.batches import Batches, BatchSampler
+from maskcls.data.dataset import Dataset, load_dataset, prepare_data_folder, read_table
 from maskcls.model.inference import autocast, to_input
 from maskcls.training.autotune import choose_numerics
 from maskcls.training.loop import Run
@@ -68,8 +68,8 @@ def loader_speed(program: str, job: Path) -> float:
 
 def our_epoch(data: Dataset, config: TrainConfig, device: torch.device) -> float:
     """Photos per second of an epoch."""
-    batches = Batches(data.image_NCHW, data.train.row_N, for_task(data.train, "all"), device)
-    order = ShuffledOrder(len(batches), config.batch_size, 0, batches.index_device)
+    batches = Batches(data.image_NCHW, data.train.row_N, data.train.labels("all"), device)
+    order = BatchSampler(len(batches), config.batch_size, 0, batches.index_device)
     generator = torch.Generator(device).manual_seed(0)
     begun = time.perf_counter()
     for step in range(order.steps_per_epoch):
@@ -123,7 +123,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/engine"))
     asked = parser.parse_args()
     asked.work.mkdir(parents=True, exist_ok=True)
-    source = data_folder(asked.data, asked.work)
+    source = prepare_data_folder(asked.data, asked.work)
     folder = engine_data.enlarge_all(source, asked.work / f"photos-{source.resolve().parent.name}-{source.name}")
     device = pick_device(asked.device)
     knobs = {"backbone": asked.backbone, "image_size": asked.size, "batch_size": asked.batch, "people": asked.people}

@@ -30,7 +30,7 @@ class Task(Protocol):
     name: str
     space: Mapping[str, Domain]
     baseline: Params
-    num_evaluations: int
+    planned_evaluations: int
     best: float
     """The best value known."""
     scale: float
@@ -112,7 +112,7 @@ class Service:
 
     def should_continue(self, trial: FrozenTrial) -> bool:
         """As search.worker.objective asks."""
-        return self.policy.should_continue(self.study, trial, self.task.num_evaluations)
+        return self.policy.should_continue(self.study, trial, self.task.planned_evaluations)
 
     def tell(self, trial: FrozenTrial, state: TrialState, value: float | None) -> None:
         """As search.storage.queue.finish: a pruned trial keeps its best value."""
@@ -166,7 +166,7 @@ def _train(task: Task, player: Player, number: int) -> bool:
     for step, score in curve.items():
         trial = study.get_trials(deepcopy=False)[number]
         study._storage.set_trial_intermediate_value(trial._trial_id, step, score)
-        if step == task.num_evaluations:
+        if step == task.planned_evaluations:
             return True
         if not player.should_continue(study.get_trials(deepcopy=False)[number]):
             break
@@ -191,7 +191,7 @@ def judge(task: Task, trials: Sequence[FrozenTrial]) -> Outcome:
     """Regret, cost and what pruning lost. Only trials that came to their end count as found."""
     found = max(trial.value for trial in trials if trial.state == TrialState.COMPLETE and trial.value is not None)
     curves = [task.curve(trial.params) for trial in trials]
-    would_be = max(max(curve.values()) for curve in curves if len(curve) == task.num_evaluations)
+    would_be = max(max(curve.values()) for curve in curves if len(curve) == task.planned_evaluations)
     return Outcome(
         regret=(task.best - found) / task.scale,
         share=_share(task, trials),
@@ -201,4 +201,4 @@ def judge(task: Task, trials: Sequence[FrozenTrial]) -> Outcome:
 
 
 def _share(task: Task, trials: Sequence[FrozenTrial]) -> float:
-    return sum(len(trial.intermediate_values) for trial in trials) / (len(trials) * task.num_evaluations)
+    return sum(len(trial.intermediate_values) for trial in trials) / (len(trials) * task.planned_evaluations)

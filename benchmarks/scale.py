@@ -22,8 +22,8 @@ import torch
 
 from maskcls.config import TrainConfig
 from maskcls.data.augment import augment
-from maskcls.data.batches import Batches, ShuffledOrder
-from maskcls.data.dataset import Dataset, Table, for_task, load_dataset, read_table
+from maskcls.data.batches import Batches, BatchSampler
+from maskcls.data.dataset import Dataset, Table, load_dataset, read_table
 from maskcls.data.synthetic import STATES, draw_dataset
 from maskcls.system.allocator import return_freed_memory
 
@@ -62,8 +62,8 @@ def anonymous_mib() -> float:
 def epoch(data: Dataset) -> None:
     """Every training photo once, augmented."""
     cpu = torch.device("cpu")
-    batches = Batches(data.image_NCHW, data.train.row_N, for_task(data.train, "all"), cpu)
-    order = ShuffledOrder(len(batches), CONFIG.batch_size, 0)
+    batches = Batches(data.image_NCHW, data.train.row_N, data.train.labels("all"), cpu)
+    order = BatchSampler(len(batches), CONFIG.batch_size, 0)
     generator = torch.Generator().manual_seed(0)
     for step in range(order.steps_per_epoch):
         image_BCHW, label_B = batches.take(order.batch(step))

@@ -31,7 +31,7 @@ import torch
 from optuna.trial import FrozenTrial, TrialState
 
 from maskcls.config import load_config
-from maskcls.data.dataset import data_folder, load_dataset, read_table
+from maskcls.data.dataset import load_dataset, prepare_data_folder, read_table
 from maskcls.scoring.metrics import Scores
 from maskcls.training.loop import fit
 from search.database.connect import default_url, load_study, open_storage
@@ -147,7 +147,7 @@ class Restarts:
 def differing(trial: FrozenTrial, runs: Path) -> str:
     """What an undisturbed run of the trial's config says that the trial does not; empty when they are equal."""
     config, _ = load_config(trial_folder(runs / "toy", trial.number) / "config.toml")
-    data = load_dataset(read_table(data_folder("synthetic", runs), config), config, runs / "cache")
+    data = load_dataset(read_table(prepare_data_folder("synthetic", runs), config), config, runs / "cache")
     curve: dict[int, float] = {}
 
     def note(step: int, scores: Scores) -> bool:

@@ -77,7 +77,7 @@ class LcbenchTask:
     """One task of LCBench; any configuration can be had."""
 
     space: Mapping[str, Domain] = LCBENCH_SPACE
-    num_evaluations = LCBENCH_EPOCHS
+    planned_evaluations = LCBENCH_EPOCHS
 
     def __init__(self, name: str, surrogate: Surrogate) -> None:
         self.name, self.surrogate = name, surrogate
@@ -116,7 +116,7 @@ class TableTask:
         """``scale``: what a regret of 1 is; by default the median configuration's."""
         self.name, self.space, self.params_N = name, space, params_N
         self.distributions = distributions(space)
-        self.num_evaluations = score_NS.shape[1]
+        self.planned_evaluations = score_NS.shape[1]
         self.curves = [_until_nan(score_S) for score_S in score_NS]
         self.value_N = np.where(np.isnan(score_NS).any(1), np.nan, np.fmax.reduce(score_NS, axis=1))
         self.best = float(np.nanmax(self.value_N))

@@ -24,7 +24,7 @@ from optuna.trial import TrialState, create_trial
 
 import maskcls.training.loop
 import search.worker.objective
-from maskcls.data.dataset import data_folder, read_table
+from maskcls.data.dataset import prepare_data_folder, read_table
 from maskcls.model.weights import Weights
 from search.answer.notes import show_study
 from search.database.connect import create_study, default_url, load_study, open_storage
@@ -56,7 +56,9 @@ class Nobody:
 
 def make_job(runs: Path) -> Job:
     """A study in ``runs`` and a worker for it."""
-    table = read_table(data_folder("synthetic", runs), Stored(STUDY, "", "", {}, "", "", False, 0).baseline_config)
+    table = read_table(
+        prepare_data_folder("synthetic", runs), Stored(STUDY, "", "", {}, "", "", False, 0).baseline_config
+    )
     stored = Stored(STUDY, "synthetic", table.hash, {"source": "scratch"}, "scratch", "auto", False, 0)
     storage = open_storage(default_url(runs), create=True)
     create_study(storage, "cost", {KEY: stored.to_json()})

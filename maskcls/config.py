@@ -80,9 +80,9 @@ class TrainConfig(BaseModel):
     """Age in years from which *training* labels say "60 and over"; scoring always uses 60."""
 
     seed: int = Field(0, ge=0, lt=2**31)
-    """Of the training run: head initialisation, order of photos, augmentation, dropout."""
+    """Seed of the training run: head initialisation, order of photos, augmentation, dropout."""
     split_seed: int = Field(0, ge=0, lt=2**31)
-    """Of the split into training and validation people."""
+    """Seed of the split into training and validation people."""
     valid_share: float = Field(0.2, gt=0, lt=1)
     """Share of the people kept for validation, in (0, 1)."""
     judge_round: int = Field(0, ge=0, le=1000)
@@ -91,9 +91,9 @@ class TrainConfig(BaseModel):
     """Use only this many people, every gender and age band by its share; 0: all."""
 
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Of autocast. auto: float32 on a CPU; on a GPU bfloat16 where it has it, else float16 with a loss scaler."""
+    """Type of autocast. auto: float32 on a CPU; on a GPU bfloat16 where it has it, else float16 with a loss scaler."""
     memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
-    """Of weights and batches. auto: on a GPU what a few steps show to be faster, else channels_last, except for
+    """Layout of weights and batches. auto: on a GPU what a few steps show to be faster, else channels_last, except for
     backbones it is known to slow down."""
     cuda_graphs: Literal["auto", "on", "off"] = "auto"
     """Launch a training step's kernels as one. auto: on a GPU where a few steps show it to be faster. CPU: off."""
@@ -151,7 +151,7 @@ def make_config(values: dict[str, Any]) -> TrainConfig:
 
 
 def change(config: TrainConfig, **values: Any) -> TrainConfig:
-    """``config`` with other values, checked again (pydantic's own copy does not check)."""
+    """``config`` with other values, checked again (pydantic's own copy does not check). Raises UserError."""
     return make_config({**config.model_dump(), **values})
 
 
@@ -165,8 +165,8 @@ def _sentence(error: ValidationError) -> str:
     return f"{name} {must}, not {first['input']!r}."
 
 
-ROOM = {"batch_size": 4096}
-"""What leaves every other knob its whole range."""
+MIN_RESTRICTIVE = {"batch_size": 4096}
+"""Values that leave every other knob its whole range."""
 
 
 def canonical(name: str, value: Any) -> Any:
@@ -174,13 +174,13 @@ def canonical(name: str, value: Any) -> Any:
 
     Raises UserError for a value that the knob cannot have, whatever the others are.
     """
-    found = getattr(make_config({**ROOM, name: value}), name)
-    is_square = isinstance(found, tuple) and len(found) == 2 and found[0] == found[1]
-    return found[0] if is_square else found
+    checked = getattr(make_config({**MIN_RESTRICTIVE, name: value}), name)
+    is_square = isinstance(checked, tuple) and len(checked) == 2 and checked[0] == checked[1]
+    return checked[0] if is_square else checked
 
 
 def canonical_or_same(name: str, value: Any) -> Any:
-    """The same of a value that came out of a database; one that is no longer allowed stays as it is."""
+    """``canonical`` of a value that came out of a database; one that is no longer allowed stays as it is."""
     try:
         return canonical(name, value)
     except UserError:
@@ -188,7 +188,10 @@ def canonical_or_same(name: str, value: Any) -> Any:
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:
-    """``lr=1e-3`` -> ("lr", 0.001). The value is read as TOML where it is TOML, else as a plain word."""
+    """``lr=1e-3`` -> ("lr", 0.001). The value is read as TOML where it is TOML, else as a plain word.
+
+    Raises UserError for a text without name or equals sign.
+    """
     name, equals, value = text.partition("=")
     if not equals or not name.strip():
         raise UserError(f"--set takes KEY=VALUE, for example --set lr=1e-3, not {text!r}.")
@@ -207,7 +210,7 @@ def _parse_value(text: str) -> Any:
 
 
 def load_config(path: Path) -> tuple[TrainConfig, dict[str, Any]]:
-    """A config file -> (config, its ``[origin]`` table, empty when a person wrote the file)."""
+    """A config file -> (config, its ``[origin]`` table, empty when a person wrote the file). Raises UserError."""
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:

@@ -62,14 +62,14 @@ def main(
     """Score a trained model on labelled photos: macro F1, accuracy, loss, per class and per part of the label."""
     if out is not None:
         check_output_folder(out)
-    from maskcls.data.dataset import data_folder
+    from maskcls.data.dataset import prepare_data_folder
     from maskcls.model.composite import read_members, task_of
 
     check_folder(runs, "--runs")
     members = read_members(model)
     splits = {member.origin.get("split") for member in members}
     split = splits.pop() if len(splits) == 1 else None
-    table, is_own = _table(data_folder(data, runs), members[0].config, split, label_fixes, people)
+    table, is_own = _table(prepare_data_folder(data, runs), members[0].config, split, label_fixes, people)
     if people == People.VALID and not is_own:
         raise UserError(f"{data} is not what {model} was trained on (its split differs), so nobody there was held out.")
     for note in table.notes:
@@ -123,7 +123,7 @@ def _predict(
 ) -> "Predictions":
     import torch
 
-    from maskcls.data.dataset import for_task, load_photos, side_of
+    from maskcls.data.dataset import labelled_photos, load_photos
     from maskcls.model.composite import combine, task_of
     from maskcls.scoring.predictions import Predictions
     from maskcls.system.cores import num_cores
@@ -137,8 +137,8 @@ def _predict(
         if held_out_only:
             photos = photos[photos["split"] == "valid"]
         said.append(_log_probs(member, image_NCHW, photos["row"].to_numpy(), place, flip))
-    side = side_of(photos, photos["label"].to_numpy())
-    return Predictions(side.path_N, side.person_N, for_task(side, task_of(members)), combine(members, said))
+    judged = labelled_photos(photos, photos["label"].to_numpy())
+    return Predictions(judged.path_N, judged.person_N, judged.labels(task_of(members)), combine(members, said))
 
 
 def _log_probs(
@@ -183,12 +183,12 @@ def _show(predictions: "Predictions", task: str) -> None:
 
 def _write(out: Path, predictions: "Predictions", task: str) -> None:
     from maskcls.labels import CLASS_NAMES
-    from maskcls.scoring.metrics import confusion
+    from maskcls.scoring.metrics import confusion_matrix
     from maskcls.scoring.plots import draw_confusion
 
     out.mkdir(parents=True, exist_ok=True)
     write_output(out / "predictions.npz", predictions.save)
-    matrix_KK = confusion(predictions.label_N, predictions.log_prob_NK.argmax(1), len(CLASS_NAMES[task]))
+    matrix_KK = confusion_matrix(predictions.label_N, predictions.log_prob_NK.argmax(1), len(CLASS_NAMES[task]))
     write_output(out / "confusion.png", lambda part: draw_confusion(matrix_KK, task, str(out), part))
     say(f"{out}: predictions.npz, confusion.png")
 

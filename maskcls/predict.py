@@ -89,10 +89,10 @@ def _chunks(folder: Path, files: list[str], size: tuple[int, int], crop: tuple[f
     import numpy as np
     import torch
 
-    from maskcls.data.dataset import progress
+    from maskcls.data.dataset import progress_bar
     from maskcls.images.decode import check_opened, decode_all, unreadable_error
 
-    with progress(f"{len(files)} photos", len(files)) as tick:
+    with progress_bar(f"{len(files)} photos", len(files)) as tick:
         for start in range(0, len(files), CHUNK):
             chunk = files[start : start + CHUNK]
             image_NCHW = np.zeros((len(chunk), 3, *size), np.uint8)

@@ -51,9 +51,9 @@ def main(
     if any((folder / "study.json").exists() for folder in (out, out.parent)):
         raise UserError(f"{out} lies in a study's folder, and would be deleted with it. Choose another -o.")
     check_folder(runs, "--runs")
-    from maskcls.data.dataset import data_folder, load_dataset, read_table
+    from maskcls.data.dataset import load_dataset, prepare_data_folder, read_table
 
-    table = read_table(data_folder(data, runs), knobs, label_fixes)
+    table = read_table(prepare_data_folder(data, runs), knobs, label_fixes)
     _say_what_is_odd(table, knobs.task)
     from maskcls.model.weights import resolve_weights
     from maskcls.training.autotune import choose_numerics
@@ -137,11 +137,11 @@ def _origin(data: str, split: str, option: str, weights: "Weights") -> dict[str,
     }
 
 
-def _printer(num_planned: int) -> "Reporter":
+def _printer(planned_evaluations: int) -> "Reporter":
     def report(step: int, scores: "Scores") -> bool:
         parts = "".join(f"  {part} {value:.4f}" for part, value in scores.f1_per_part.items())
         say(
-            f"evaluation {step:2d} of {num_planned}  macro F1 {scores.macro_f1:.4f}"
+            f"evaluation {step:2d} of {planned_evaluations}  macro F1 {scores.macro_f1:.4f}"
             f"  accuracy {scores.accuracy:.4f}  loss {scores.loss:.4f}{parts}"
         )
         return True

@@ -199,7 +199,7 @@ def _on_half(
 ) -> Tensor:
     """``kernel(image_BCHW, strength_B)`` with drawn strengths; on a CPU, of the chosen samples alone, and in place.
 
-    On a GPU of all of them: there only the device knows which ones are chosen, and nobody waits for it.
+    On a GPU of all of them: there only the device knows which ones are chosen, and the CPU does not wait for it.
     """
     strength_B = _strength(image_BCHW, low_high, unchanged, generator)
     if image_BCHW.device.type != "cpu":

@@ -15,7 +15,7 @@ SPARE_SHARE = 0.5
 
 
 class Batches:
-    """One side's photos and labels, ready to be indexed on the device."""
+    """Photos and labels of one side of the split, ready to be indexed on the device."""
 
     def __init__(self, image_NCHW: np.ndarray, row_N: np.ndarray, label_N: np.ndarray, device: torch.device) -> None:
         """``image_NCHW`` uint8, all photos; ``row_N`` those of this side; ``label_N`` their classes, int64."""
@@ -40,7 +40,7 @@ class Batches:
     def take(self, index_B: Tensor) -> tuple[Tensor, Tensor]:
         """(uint8 image_BCHW, int64 label_B) on the device, for positions on this side.
 
-        An index on ``index_device`` makes nobody wait for the GPU.
+        With an index on ``index_device`` the CPU does not wait for the GPU.
         """
         index_B = index_B.to(self.index_device)
         row_B = self.row_N[index_B]
@@ -77,13 +77,13 @@ def _move(image_NCHW: np.ndarray, row_N: np.ndarray, device: torch.device) -> Te
     global _moved
     if _moved is None or _moved.source() is not image_NCHW or _moved.device != device:
         _moved = _Moved(weakref.ref(image_NCHW), device)
-    there, key = _moved.images_of_rows, row_N.tobytes()
-    if key not in there:
+    images_of_rows, key = _moved.images_of_rows, row_N.tobytes()
+    if key not in images_of_rows:
         image_XCHW = torch.from_numpy(image_NCHW)
         if not _fits(image_XCHW, len(row_N), device):
             return None
-        there[key] = image_XCHW[torch.from_numpy(row_N)].to(device)
-    return there[key]
+        images_of_rows[key] = image_XCHW[torch.from_numpy(row_N)].to(device)
+    return images_of_rows[key]
 
 
 def _fits(image_XCHW: Tensor, count: int, device: torch.device) -> bool:
@@ -92,8 +92,8 @@ def _fits(image_XCHW: Tensor, count: int, device: torch.device) -> bool:
     return count * image_XCHW[0].numel() <= SPARE_SHARE * free
 
 
-class ShuffledOrder:
-    """Which photos each training step sees: a fresh permutation every epoch, a function of (seed, step) alone.
+class BatchSampler:
+    """Samples the photos of each training step: a fresh permutation every epoch, a function of (seed, step) alone.
 
     So a resumed run needs no state of it. An epoch is as many whole batches as there are; the photos left over
     (fewer than a batch, others every epoch) wait, since a last batch of one photo would upset batch norm.

@@ -11,8 +11,8 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +39,40 @@ class Cache:
     content: str
     """Twelve hex digits that name the photos' bytes, every one of them."""
     odd: dict[str, str]
-    """Decoded.odd: photos that are read, damaged as they may be inside."""
+    """Path -> what the decoder said about a photo that it read all the same (Decoded.odd)."""
     turned_anew: tuple[str, ...]
-    """Paths of the photos that upright.is_turned_anew says studies of older versions saw otherwise."""
+    """Paths of the photos that orientation.is_turned_anew says studies of older versions saw otherwise."""
+
+
+@dataclass(frozen=True)
+class CacheFacts:
+    """What ``<key>.json`` says of ``<key>.npy``, beside the checksum of these facts."""
+
+    folder: str
+    """Like the next four fields for people who wonder what the file is."""
+    photos: int
+    image_size: tuple[int, int]
+    crop: tuple[float, float]
+    decoder: str
+    unreadable: list[tuple[str, str]]
+    """(path, reason) of every photo that cannot be read."""
+    odd: dict[str, str]
+    turned_anew: list[str]
+    content: str
+    """Each of the last three as in ``Cache``."""
+    checksums: list[int]
+    """CRC-32 of the array, block by block (maskcls.data.checksums)."""
+
+    def to_json(self) -> str:
+        """The file's text."""
+        values = asdict(self)
+        return json.dumps({**values, "sum": _sum(values)}, indent=1)
+
+    @staticmethod
+    def read(path: Path) -> "CacheFacts | None":
+        """The inverse of to_json, from a file; None where its checksum is wrong. Raises what a damaged file does."""
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return CacheFacts(**values) if values.pop("sum") == _sum(values) else None
 
 
 def load_cache(
@@ -61,15 +92,15 @@ def load_cache(
     cache_dir.mkdir(parents=True, exist_ok=True)
     array = cache_dir / f"{cache_key(folder, paths, size, crop)}.npy"
     shape = (len(paths), 3, *size)
-    found = _find(array, shape)
-    if isinstance(found, Cache):
-        return found
+    existing = _read_existing(array, shape)
+    if isinstance(existing, Cache):
+        return existing
     with hold(cache_dir):
-        found = _find(array, shape)  # somebody made it while we waited?
-        if isinstance(found, Cache):
-            return found
-        if found:
-            say(f"The photo cache {array} is damaged ({found}); the photos are decoded again.")
+        existing = _read_existing(array, shape)  # another process may have made it while this one waited
+        if isinstance(existing, Cache):
+            return existing
+        if existing:
+            say(f"The photo cache {array} is damaged ({existing}); the photos are decoded again.")
         sweep(cache_dir)
         return _build(folder, paths, size, crop, array, tick)
 
@@ -87,31 +118,31 @@ def cache_key(folder: Path, paths: Sequence[str], size: tuple[int, int], crop: t
     return f"{size[0]}x{size[1]}-{digest.hexdigest()[:16]}"
 
 
-def _find(array: Path, shape: tuple[int, ...]) -> Cache | str:
+def _read_existing(array: Path, shape: tuple[int, ...]) -> Cache | str:
     """The cache as it lies there; else what is wrong with it, or an empty string where there is none."""
-    facts = array.with_suffix(".json")
-    if not (array.exists() and facts.exists()):
+    facts_path = array.with_suffix(".json")
+    if not (array.exists() and facts_path.exists()):
         return ""
     try:
-        told = json.loads(facts.read_text(encoding="utf-8"))
-        if told.pop("sum") != _sum(told):
-            return f"a checksum of {facts.name} is wrong"
+        facts = CacheFacts.read(facts_path)
+        if facts is None:
+            return f"a checksum of {facts_path.name} is wrong"
         # "c", copy on write: torch wants a writable array, the file stays as it is and its pages stay shared
         image_NCHW = np.load(array, mmap_mode="c")
         if image_NCHW.shape != shape or image_NCHW.dtype != np.uint8 or not image_NCHW.flags.c_contiguous:
             return "another shape"
-        if not has_checksums(array, image_NCHW, told["checksums"]):
+        if not has_checksums(array, image_NCHW, facts.checksums):
             return "a checksum is wrong"
-        return _cache(image_NCHW, told, was_built=False)
+        return _cache(image_NCHW, facts, was_built=False)
     except OSError:  # not the file's fault, and no reason to decode all again
         raise
     except Exception as error:  # as many kinds as there are bytes that json and numpy do not expect
         return one_line(error, 80)
 
 
-def _cache(image_NCHW: np.ndarray, told: dict[str, Any], was_built: bool) -> Cache:
-    unreadable = tuple(Unreadable(path, reason, is_damaged=True) for path, reason in told["unreadable"])
-    return Cache(image_NCHW, unreadable, was_built, told["content"], told["odd"], tuple(told["turned_anew"]))
+def _cache(image_NCHW: np.ndarray, facts: CacheFacts, was_built: bool) -> Cache:
+    unreadable = tuple(Unreadable(path, reason, is_damaged=True) for path, reason in facts.unreadable)
+    return Cache(image_NCHW, unreadable, was_built, facts.content, facts.odd, tuple(facts.turned_anew))
 
 
 def _build(
@@ -122,38 +153,40 @@ def _build(
     array: Path,
     tick: Callable[[], None],
 ) -> Cache:
+    """Decode all photos into a new cache, which appears whole or not at all."""
     mode = photo_mode(folder, paths)
-    with Draft(array, mode) as part, Draft(array.with_suffix(".json"), mode) as facts:
+    with Draft(array, mode) as part, Draft(array.with_suffix(".json"), mode) as facts_part:
         image_NCHW = np.lib.format.open_memmap(part.path, mode="w+", dtype=np.uint8, shape=(len(paths), 3, *size))
         # a full disk says so here; a hole in a mapped file would end in a bus error
         os.posix_fallocate(part.descriptor, 0, part.path.stat().st_size)
         decoded = decode_all(folder, paths, size, crop, image_NCHW, tick)
         check_opened(folder, decoded.unreadable)
         image_NCHW.flush()
-        told = {
-            "folder": str(folder.resolve()),  # this and the next four are for people who wonder what the file is
-            "photos": len(paths),
-            "image_size": list(size),
-            "crop": list(crop),
-            "decoder": DECODER,
-            "unreadable": [[photo.path, photo.reason] for photo in decoded.unreadable],
-            "odd": decoded.odd,
-            "turned_anew": decoded.turned_anew,
-            "content": _content(paths, decoded.checksums),
-            "checksums": checksums(image_NCHW),
-        }
-        facts.path.write_text(json.dumps({**told, "sum": _sum(told)}, indent=1), encoding="utf-8")
+        facts = CacheFacts(
+            folder=str(folder.resolve()),
+            photos=len(paths),
+            image_size=size,
+            crop=crop,
+            decoder=DECODER,
+            unreadable=[(photo.path, photo.reason) for photo in decoded.unreadable],
+            odd=decoded.odd,
+            turned_anew=decoded.turned_anew,
+            content=_content(paths, decoded.checksums),
+            checksums=checksums(image_NCHW),
+        )
+        facts_part.path.write_text(facts.to_json(), encoding="utf-8")
         part.put_in_place()
-        facts.put_in_place()
+        facts_part.put_in_place()
     del image_NCHW
-    return _cache(np.load(array, mmap_mode="c"), told, was_built=True)
+    return _cache(np.load(array, mmap_mode="c"), facts, was_built=True)
 
 
-def _sum(told: dict[str, Any]) -> int:
-    """Of the facts themselves."""
-    return zlib.crc32(json.dumps(told).encode())
+def _sum(values: Mapping[str, Any]) -> int:
+    """CRC-32 of the facts themselves, by their names."""
+    return zlib.crc32(json.dumps(values).encode())
 
 
 def _content(paths: Sequence[str], checksum_N: Sequence[int]) -> str:
+    """``Cache.content`` of photos with these CRC-32 of their files."""
     lines = sorted(f"{path} {checksum:08x}\n" for path, checksum in zip(paths, checksum_N, strict=True))
     return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()[:12]

@@ -49,24 +49,33 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Side:
-    """The photos of one side of the split, as rows of the cache."""
+class LabelledPhotos:
+    """Photos with their labels, of one side of the split mostly."""
 
     row_N: np.ndarray
+    """Where in image_NCHW each lies."""
     label_N: np.ndarray
-    """Class 0..17 (training: as ``old_from`` has it)."""
+    """Class 0..17, int64 (training: as ``old_from`` has it)."""
     path_N: np.ndarray
+    """Relative to the dataset's folder, as text."""
     person_N: np.ndarray
+    """Names, as text."""
+
+    def labels(self, task: str) -> np.ndarray:
+        """The labels within the task: int64 [N], 0..K-1."""
+        return np.asarray(part_of(self.label_N, task))
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """What maskcls.train.fit learns from and is judged on."""
+    """What loop.fit learns from and is judged on."""
 
     image_NCHW: np.ndarray
-    train: Side
-    valid: Side
+    """uint8, the photos of both sides."""
+    train: LabelledPhotos
+    valid: LabelledPhotos
     hash: str
+    """Table.hash."""
     content: str = ""
     """Cache.content."""
     turned_anew: tuple[str, ...] = ()
@@ -74,27 +83,27 @@ class Dataset:
 
     @property
     def identity(self) -> str:
-        """Of what a run that was cut off must have begun with, down to which way is up."""
+        """Names the data that a run began with and must go on with, down to which way is up."""
         return f"{self.hash}-upright" if self.turned_anew else self.hash
 
 
-def data_folder(data: str, runs: Path) -> Path:
-    """The folder that ``--data`` means; draws the synthetic photos on first use."""
+def prepare_data_folder(data: str, runs: Path) -> Path:
+    """The folder that ``--data`` means, drawn now where it is ``synthetic`` and not there yet."""
     if data != SYNTHETIC:
         return Path(data)
     from maskcls.data.synthetic import draw_dataset
 
-    return draw_dataset(drawn_folder(runs))
+    return draw_dataset(synthetic_folder(runs))
 
 
-def drawn_folder(runs: Path) -> Path:
-    """Where the synthetic photos lie once they are drawn; named after what draws them, since others would differ."""
+def synthetic_folder(runs: Path) -> Path:
+    """Where the synthetic photos lie once drawn; named after the code that draws them: other code draws others."""
     code = b"".join((Path(__file__).parent / name).read_bytes() for name in ("synthetic.py", "faces.py"))
     return runs / f"synthetic-{hashlib.sha256(code).hexdigest()[:8]}"
 
 
 def read_table(folder: Path, config: TrainConfig, label_fixes: str = "auto") -> Table:
-    """List, subset and split the photos; raises UserError unless they can be trained on."""
+    """List, subset and split the photos. Raises UserError unless they can be trained on."""
     notes: list[str] = []
     photos = take_people(list_photos(folder, label_fixes, notes.append), config.people, config.split_seed)
     photos = split_by_person(photos, config.valid_share, config.split_seed)
@@ -103,7 +112,7 @@ def read_table(folder: Path, config: TrainConfig, label_fixes: str = "auto") -> 
 
 
 def with_judges(table: Table, config: TrainConfig) -> Table:
-    """The table with the judges of the config's judge_round. Raises UserError when nobody is left to train or judge."""
+    """The table with the judges of the config's round. Raises UserError unless both its sides can be used."""
     if config.judge_round == 0:
         return table
     photos = choose_judges(table.photos, config.judge_round, config.valid_share, config.split_seed)
@@ -112,15 +121,15 @@ def with_judges(table: Table, config: TrainConfig) -> Table:
 
 
 def load_dataset(table: Table, config: TrainConfig, cache_dir: Path, skip_unreadable: bool = False) -> Dataset:
-    """The table's photos at the config's size. Unreadable ones are an error, or are left out and counted."""
+    """The table's photos at the config's size. Raises UserError for unreadable ones unless they are skipped."""
     cache = _cache_of(table, config, cache_dir, skip_unreadable)
     photos = _readable(table, cache)
     check_split(photos, config.task)
     train, valid = (photos[photos["split"] == side] for side in ("train", "valid"))
     return Dataset(
         cache.image_NCHW,
-        side_of(train, training_labels(train, config.old_from)),
-        side_of(valid, valid["label"].to_numpy()),
+        labelled_photos(train, training_labels(train, config.old_from)),
+        labelled_photos(valid, valid["label"].to_numpy()),
         table.hash,
         cache.content,
         cache.turned_anew,
@@ -130,27 +139,30 @@ def load_dataset(table: Table, config: TrainConfig, cache_dir: Path, skip_unread
 def load_photos(
     table: Table, config: TrainConfig, cache_dir: Path, skip_unreadable: bool
 ) -> tuple[np.ndarray, pd.DataFrame]:
-    """(image_NCHW uint8, the table's readable photos with a column "row": where in it they are)."""
+    """(image_NCHW uint8, the table's readable photos with a column "row": where in it they are).
+
+    Raises UserError for unreadable ones unless they are skipped.
+    """
     cache = _cache_of(table, config, cache_dir, skip_unreadable)
     return cache.image_NCHW, _readable(table, cache)
 
 
 def _cache_of(table: Table, config: TrainConfig, cache_dir: Path, skip_unreadable: bool) -> "Cache":
     from maskcls.data.cache import load_cache
-    from maskcls.images.decode import named, unreadable_error
+    from maskcls.images.decode import unreadable_error, with_reasons
     from maskcls.system.errors import some
 
     paths = table.photos["path"].tolist()
-    with progress(f"decoding {len(paths)} photos", len(paths)) as tick:
+    with progress_bar(f"decoding {len(paths)} photos", len(paths)) as tick:
         cache = load_cache(table.folder, paths, config.image_size, config.crop, cache_dir, tick)
     if cache.unreadable and not skip_unreadable:
         raise unreadable_error(table.folder, cache.unreadable, "Replace them, or leave them out: --skip-unreadable.")
     if cache.unreadable:
         photos = count_of(len(cache.unreadable), "photo")
-        say(f"Left out {photos} that cannot be read: {some(named(cache.unreadable), 3)}.")
+        say(f"Left out {photos} that cannot be read: {some(with_reasons(cache.unreadable), 3)}.")
     if cache.odd:
-        told = some((f"{path} ({text})" for path, text in cache.odd.items()), 3)
-        say(f"{count_of(len(cache.odd), 'photo')} may be damaged inside, used as the decoder reads them: {told}.")
+        odd = some((f"{path} ({text})" for path, text in cache.odd.items()), 3)
+        say(f"{count_of(len(cache.odd), 'photo')} may be damaged inside, used as the decoder reads them: {odd}.")
     return cache
 
 
@@ -165,9 +177,9 @@ def training_labels(photos: pd.DataFrame, old_from: int) -> np.ndarray:
     return np.asarray(encode(photos["mask"].to_numpy(), photos["gender"].to_numpy(), age))
 
 
-def side_of(photos: pd.DataFrame, label_N: np.ndarray) -> Side:
-    """The photos with these labels (0..17) as one side."""
-    return Side(
+def labelled_photos(photos: pd.DataFrame, label_N: np.ndarray) -> LabelledPhotos:
+    """Rows of a table with a column "row", with these labels (0..17)."""
+    return LabelledPhotos(
         photos["row"].to_numpy(),
         label_N.astype(np.int64),
         photos["path"].to_numpy(dtype=str),
@@ -175,14 +187,9 @@ def side_of(photos: pd.DataFrame, label_N: np.ndarray) -> Side:
     )
 
 
-def for_task(side: Side, task: str) -> np.ndarray:
-    """The side's labels within the task: int64 [N], 0..K-1."""
-    return np.asarray(part_of(side.label_N, task))
-
-
 @contextmanager
-def progress(text: str, total: int) -> "Iterator[Callable[[], None]]":
-    """A bar on a terminal; without one nothing. Yields the function to call after every item."""
+def progress_bar(text: str, total: int) -> "Iterator[Callable[[], None]]":
+    """A progress bar on a terminal; without one nothing. Yields the function to call after every item."""
     if not is_terminal(sys.stderr):
         yield beat
         return

@@ -36,8 +36,8 @@ class Fix:
 def mend(photos: pd.DataFrame, label_fixes: str, note: Callable[[str], None]) -> pd.DataFrame:
     """``photos`` with mask, gender and years as the fixes have them, and the columns age and label after that.
 
-    ``label_fixes``: a CSV, "none", or "auto", the shipped list. ``note`` hears what it changed, or why it was not
-    applied. Raises UserError for a list that does not fit these photos or contradicts itself.
+    ``label_fixes``: a CSV, "none", or "auto", the shipped list. ``note`` is called with what it changed, or why it
+    was not applied. Raises UserError for a list that does not fit these photos or contradicts itself.
     """
     if label_fixes == "none":
         return _with_labels(photos)
@@ -53,18 +53,18 @@ def _mend_as_shipped(photos: pd.DataFrame, note: Callable[[str], None]) -> pd.Da
     """Ids such as 000020 occur in other datasets too: only a folder with all of the list's is the one meant."""
     with resources.as_file(resources.files("maskcls.data") / "label_fixes.csv") as path:
         fixes = read_csv(path, COLUMNS)
-    why_not = _why_not(photos, list(dict.fromkeys(fixes["person"])))
-    if why_not:
-        note(f"Label fixes of {SHIPPED} not applied: {why_not}.")
+    misfit = _misfit(photos, list(dict.fromkeys(fixes["person"])))
+    if misfit:
+        note(f"Label fixes of {SHIPPED} not applied: {misfit}.")
         return _with_labels(photos)
-    there = set(zip(photos["id"], photos["stem"], strict=True))
-    named = [(row["person"], row["photo"]) for row in fixes.to_dict("records")]
-    lacking = [f"{person} {photo}" for person, photo in named if photo and (person, photo) not in there]
-    is_here = [not photo or (person, photo) in there for person, photo in named]
-    return _apply(photos, _find(photos, fixes[is_here], SHIPPED), SHIPPED, note, lacking)
+    present = set(zip(photos["id"], photos["stem"], strict=True))
+    listed = [(row["person"], row["photo"]) for row in fixes.to_dict("records")]
+    absent = [f"{person} {photo}" for person, photo in listed if photo and (person, photo) not in present]
+    is_present = [not photo or (person, photo) in present for person, photo in listed]
+    return _apply(photos, _find(photos, fixes[is_present], SHIPPED), SHIPPED, note, absent)
 
 
-def _why_not(photos: pd.DataFrame, people: Sequence[str]) -> str:
+def _misfit(photos: pd.DataFrame, people: Sequence[str]) -> str:
     """Why the shipped list is none for these photos; empty when it is."""
     known = set(photos["id"])
     absent = [identity for identity in people if identity not in known]
@@ -79,8 +79,9 @@ def _why_not(photos: pd.DataFrame, people: Sequence[str]) -> str:
 
 
 def _find(photos: pd.DataFrame, fixes: pd.DataFrame, source: str) -> list[Fix]:
+    """The fixes with the photos that they are about. Raises UserError for one that is about none, or says nonsense."""
     person_N, id_N = (photos[column].map(lambda name: normalize("NFC", name)) for column in ("person", "id"))
-    found = []
+    located = []
     for line, cells in zip(fixes.index, fixes.to_dict("records"), strict=True):
         row = {column: cells[column].strip() for column in COLUMNS}
         where = f"{source}, line {line}"
@@ -95,8 +96,8 @@ def _find(photos: pd.DataFrame, fixes: pd.DataFrame, source: str) -> list[Fix]:
         if not row_N.any():
             what = one_line(f"{name} {stem}")
             raise UserError(f"{where}: there is no photo {what} in this dataset.{_hint(photos, name, stem)}")
-        found.append(Fix(where, row_N, _values(row, where)))
-    return found
+        located.append(Fix(where, row_N, _values(row, where)))
+    return located
 
 
 def _hint(photos: pd.DataFrame, name: str, stem: str) -> str:
@@ -132,7 +133,7 @@ def _values(row: dict[str, str], where: str) -> dict[str, int]:
 
 
 def _apply(
-    photos: pd.DataFrame, fixes: Sequence[Fix], source: str, note: Callable[[str], None], lacking: Sequence[str] = ()
+    photos: pd.DataFrame, fixes: Sequence[Fix], source: str, note: Callable[[str], None], absent: Sequence[str] = ()
 ) -> pd.DataFrame:
     """Every filled cell of a row overrules that person's, or that photo's, label."""
     _check_consistent(photos, fixes)
@@ -142,17 +143,17 @@ def _apply(
             mended.loc[fix.row_N, column] = value
     before, after = _with_labels(photos), _with_labels(mended)
     idle = sum(not _changes_any(photos, fix) for fix in fixes)
-    note(_told(before, after, source, idle, len(fixes), lacking))
+    note(_summary(before, after, source, idle, len(fixes), absent))
     return after
 
 
 def _check_consistent(photos: pd.DataFrame, fixes: Sequence[Fix]) -> None:
     """Raise UserError when two rows say different things of one photo: neither may win by its place in the file."""
-    said: dict[tuple[int, str], tuple[int, str]] = {}
+    stated: dict[tuple[int, str], tuple[int, str]] = {}
     for fix in fixes:
         for row in np.flatnonzero(fix.row_N).tolist():
             for column, value in fix.values.items():
-                earlier, where = said.setdefault((row, column), (value, fix.where))
+                earlier, where = stated.setdefault((row, column), (value, fix.where))
                 if earlier != value:
                     what = "age" if column == "years" else column
                     raise UserError(
@@ -165,15 +166,16 @@ def _changes_any(photos: pd.DataFrame, fix: Fix) -> bool:
     return any(bool((photos.loc[fix.row_N, column] != value).any()) for column, value in fix.values.items())
 
 
-def _told(
-    before: pd.DataFrame, after: pd.DataFrame, source: str, idle: int, num_fixes: int, lacking: Sequence[str]
+def _summary(
+    before: pd.DataFrame, after: pd.DataFrame, source: str, idle: int, num_fixes: int, absent: Sequence[str]
 ) -> str:
+    """What the fixes changed. ``idle``: number of rows that change nothing; ``absent``: photos that are not there."""
     labels = int((before["label"] != after["label"]).sum())
     ages = int(((before["label"] == after["label"]) & (before["years"] != after["years"])).sum())
     parts = [f"{labels} {'label' if labels == 1 else 'labels'} mended by {source}"]
     parts += [f"the ages of {ages} more photos within their band"] if ages else []
     parts += [f"{idle} of its {num_fixes} rows {'changes' if idle == 1 else 'change'} nothing"] if idle else []
-    parts += [f"{some(lacking)} {'is' if len(lacking) == 1 else 'are'} not here"] if lacking else []
+    parts += [f"{some(absent)} {'is' if len(absent) == 1 else 'are'} not here"] if absent else []
     return "; ".join(parts) + "."
 
 

@@ -33,7 +33,7 @@ NOT_PEOPLE = frozenset(
         "System Volume Information",
     }
 )
-"""Folders that archives and file servers leave in any folder."""
+"""Names of folders that archives and file servers leave in any folder."""
 
 
 @dataclass
@@ -56,9 +56,9 @@ class LeftOut:
         )
         plural = {"picture": "pictures", "file": "files", "person": "people"}
         return [
-            f"{len(found)} {one if len(found) == 1 else plural[one]} {what}: {some(found, 3)}."
-            for found, one, what in kinds
-            if found
+            f"{len(names)} {singular if len(names) == 1 else plural[singular]} {what}: {some(names, 3)}."
+            for names, singular, what in kinds
+            if names
         ]
 
 
@@ -68,8 +68,8 @@ def list_photos(folder: Path, label_fixes: str = "auto", note: Callable[[str], N
     Columns: path (relative to ``folder``), bytes (the file's size), person, id, stem, mask, gender, age (class
     numbers), years, label (0..17).
     ``label_fixes``: a CSV with the columns person, photo, gender, age, mask; "none"; or "auto", the list that
-    ships with the project, applied when all of its ids occur in the folder. ``note`` hears, in sentences, what was
-    left out and what the fixes changed.
+    ships with the project, applied when all of its ids occur in the folder. ``note`` is called with sentences on what
+    was left out and what the fixes changed.
     Raises UserError when the folder is not such a dataset, or train.csv and the folder names disagree.
     """
     left_out = LeftOut()
@@ -78,8 +78,8 @@ def list_photos(folder: Path, label_fixes: str = "auto", note: Callable[[str], N
     rows = [row for name in sorted(people) for row in _photos_of(folder, name, people[name], left_out)]
     if not rows:
         stems = ", ".join(MASK_OF_STEM)
-        told = " ".join(["", *left_out.notes()])
-        raise UserError(f"There are no photos in {folder}/images: no file there has one of the names {stems}.{told}")
+        notes = " ".join(["", *left_out.notes()])
+        raise UserError(f"There are no photos in {folder}/images: no file there has one of the names {stems}.{notes}")
     photos = pd.DataFrame(rows, columns=["path", "bytes", "person", "id", "stem", "mask", "gender", "years"])
     for text in left_out.notes():
         note(text)
@@ -96,8 +96,8 @@ def _list_people(folder: Path, left_out: LeftOut) -> dict[str, dict[str, str]]:
             f"{_where_instead(folder)}"
         )
     names = [entry.name for entry in os.scandir(images) if _is_folder(entry, left_out)]
-    people = {name: PERSON.fullmatch(name) for name in names}
-    strange = sorted(name for name, match in people.items() if match is None)
+    matches = {name: PERSON.fullmatch(name) for name in names}
+    strange = sorted(name for name, match in matches.items() if match is None)
     if strange:
         inner = next((name for name in strange if _holds_people(images / name)), None)
         hint = "" if inner is None else f" There are folders of people in {as_text(inner)}; move those up."
@@ -105,9 +105,9 @@ def _list_people(folder: Path, left_out: LeftOut) -> dict[str, dict[str, str]]:
             f"Folders in {images} must be named <id>_<male|female>_<race>_<age>; {len(strange)} are not:"
             f" {some(one_line(as_text(name)) for name in strange)}. Rename or remove them.{hint}"
         )
-    found = {name: match.groupdict() for name, match in people.items() if match}
-    _check_names(found)
-    return found
+    people = {name: match.groupdict() for name, match in matches.items() if match}
+    _check_names(people)
+    return people
 
 
 def _is_folder(entry: os.DirEntry[str], left_out: LeftOut) -> bool:
@@ -175,7 +175,7 @@ def _photos_of(folder: Path, name: str, parts: dict[str, str], left_out: LeftOut
 
 def _files_of(folder: Path, name: str, left_out: LeftOut) -> dict[str, os.DirEntry[str]]:
     """Stem -> file, of the person's photos; raises UserError for two of one stem, and for one that is no file."""
-    found: dict[str, os.DirEntry[str]] = {}
+    files: dict[str, os.DirEntry[str]] = {}
     others: dict[str, str] = {}
     for entry in sorted(os.scandir(folder / "images" / name), key=lambda entry: entry.name):
         stem, ending = os.path.splitext(entry.name)  # noqa: PTH122 - faster; of ".name" the name itself: no photo's
@@ -192,15 +192,15 @@ def _files_of(folder: Path, name: str, left_out: LeftOut) -> dict[str, os.DirEnt
             left_out.pictures += [shown] if is_picture(entry.path) else []
         elif not is_picture(entry.path):
             others.setdefault(stem, shown)  # notes of some tool, beside the photo
-        elif stem in found:
+        elif stem in files:
             raise UserError(
-                f"images/{name} holds both {found[stem].name} and {entry.name}; a person has one photo of each name."
+                f"images/{name} holds both {files[stem].name} and {entry.name}; a person has one photo of each name."
             )
         else:
-            found[stem] = entry
-    left_out.others += [shown for stem, shown in others.items() if stem not in found]
-    left_out.people += [] if found else [name]
-    return found
+            files[stem] = entry
+    left_out.others += [shown for stem, shown in others.items() if stem not in files]
+    left_out.people += [] if files else [name]
+    return files
 
 
 def _check_against_csv(path: Path, people: dict[str, dict[str, str]]) -> None:

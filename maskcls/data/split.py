@@ -1,4 +1,4 @@
-"""Training and validation people: nobody on both sides, every class by its share, the same everywhere for a seed."""
+"""Training and validation people: no person on both sides, every class by its share, the same everywhere for a seed."""
 
 import hashlib
 
@@ -45,7 +45,10 @@ def choose_judges(photos: pd.DataFrame, judge_round: int, valid_share: float, sp
 
 
 def take_people(photos: pd.DataFrame, people: int, seed: int) -> pd.DataFrame:
-    """The photos of ``people`` people, every gender and age band by its share; 0 means all of them."""
+    """The photos of ``people`` people, every gender and age band by its share; 0 means all of them.
+
+    Raises UserError for more people than there are.
+    """
     person = photos.drop_duplicates("person")[["person", "gender", "age"]]
     if people == 0:
         return photos
@@ -60,7 +63,7 @@ def take_people(photos: pd.DataFrame, people: int, seed: int) -> pd.DataFrame:
 
 
 def _random_ranks(person_N: pd.Series, seed: int | list[int]) -> np.ndarray:
-    """For every row the random rank of its person; depends on the set of names and the seed alone."""
+    """The random rank of every row's person, int64 [N]; depends on the set of names and the seed alone."""
     names, index_N = np.unique(person_N.to_numpy(dtype=str), return_inverse=True)
     return np.random.default_rng(seed).permutation(len(names))[index_N]
 
@@ -83,7 +86,7 @@ def missing_classes(photos: pd.DataFrame, side: str, task: str) -> list[str]:
 
 
 def check_split(photos: pd.DataFrame, task: str) -> None:
-    """Raise UserError unless the training side shows every class and the validation side anybody."""
+    """Raise UserError unless the training side shows every class and the validation side has people."""
     missing = missing_classes(photos, "train", task)
     if missing:
         raise UserError(

@@ -31,7 +31,7 @@ DECODER = f"2, torchvision {torchvision.__version__}"
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A photo that is not to be had."""
+    """A photo that cannot be read."""
 
     path: str
     reason: str
@@ -41,11 +41,11 @@ class Unreadable:
 
 @dataclass
 class Decoded:
-    """What decoding many photos has told, beside the pixels."""
+    """What is known of many decoded photos beside their pixels."""
 
     unreadable: list[Unreadable]
     turned_anew: list[str]
-    """Paths of photos that upright.is_turned_anew says were seen otherwise by older studies."""
+    """Paths of photos that orientation.is_turned_anew says were seen otherwise by older studies."""
     odd: dict[str, str]
     """Path -> what the decoder said about a photo that it read all the same, damaged as it may be inside."""
     checksums: list[int]
@@ -67,15 +67,15 @@ def decode_whole(path: Path) -> torch.Tensor:
 
 def _decode(data: bytes) -> tuple[torch.Tensor, bool]:
     """uint8 [3, rows, columns], upright; and whether older versions turned it another way."""
-    read_its_header, decode = _readers(data)
-    header = read_its_header(data)
+    read_the_header, decode = _readers(data)
+    header = read_the_header(data)
     with _room.taken(header.height * header.width):
-        image_CHW, way = decode(data), orientation(header.info)
-        return turn(image_CHW, way), is_turned_anew(header, way)
+        image_CHW, exif = decode(data), orientation(header.info)
+        return turn(image_CHW, exif), is_turned_anew(header, exif)
 
 
 def _readers(data: bytes) -> tuple[Callable[[bytes], Header], Callable[[bytes], torch.Tensor]]:
-    """What reads the header, and what the pixels."""
+    """The readers of the header and of the pixels, by the first bytes."""
     if data.startswith(PNG_SIGNATURE):
         return read_png_header, lambda data: _as_torch(read_png(data))
     if data.startswith(GIF_SIGNATURES):
@@ -93,8 +93,8 @@ def _by_torch(data: bytes) -> torch.Tensor:
     except RuntimeError as error:
         if "allocate memory" in str(error):
             raise MemoryError from error
-        said = str(error).rpartition(".cpp:")[2].partition(", ")[2] or str(error)  # behind where torchvision says it
-        raise DamagedError(f"damaged: {one_line(said, 60)}") from error
+        message = str(error).rpartition(".cpp:")[2].partition(", ")[2] or str(error)  # less the place in torchvision
+        raise DamagedError(f"damaged: {one_line(message, 60)}") from error
 
 
 def _fit(image_CHW: torch.Tensor, size: tuple[int, int], crop: tuple[float, float]) -> torch.Tensor:
@@ -144,6 +144,7 @@ def decode_all(
     overheard, suspects = Overheard(), list[str]()
 
     def decode_one(index: int) -> tuple[Unreadable | None, bool, int]:
+        """(why not, whether older versions turned it another way, the file's CRC-32)."""
         path, checksum, heard = paths[index], 0, overheard.size()
         try:
             data = (folder / path).read_bytes()
@@ -161,21 +162,21 @@ def decode_all(
         return None, is_anew, checksum
 
     with overheard, ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool, _one_thread_an_op():
-        found = []
-        for one in pool.map(decode_one, range(len(paths))):
-            found.append(one)
+        results = []
+        for result in pool.map(decode_one, range(len(paths))):
+            results.append(result)
             tick()
-        odd = _overhear(folder, sorted(suspects), overheard)
+        odd = _messages_of(folder, sorted(suspects), overheard)
     return Decoded(
-        [unreadable for unreadable, _, _ in found if unreadable is not None],
-        [path for path, (_, is_anew, _) in zip(paths, found, strict=True) if is_anew],
+        [unreadable for unreadable, _, _ in results if unreadable is not None],
+        [path for path, (_, is_anew, _) in zip(paths, results, strict=True) if is_anew],
         odd,
-        [checksum for _, _, checksum in found],
+        [checksum for _, _, checksum in results],
     )
 
 
-def _overhear(folder: Path, suspects: Sequence[str], overheard: Overheard) -> dict[str, str]:
-    """Decode these again, one at a time: path -> what the decoder says about it."""
+def _messages_of(folder: Path, suspects: Sequence[str], overheard: Overheard) -> dict[str, str]:
+    """Decode the suspects again, one at a time: path -> what the decoder prints about it, where it prints anything."""
     odd = {}
     for path in suspects:
         heard = overheard.size()
@@ -203,7 +204,7 @@ def check_opened(folder: Path, unreadable: Sequence[Unreadable]) -> None:
     passing = [photo for photo in unreadable if not photo.is_damaged]
     if passing:
         raise UserError(
-            f"{count_of(len(passing), 'photo')} in {folder} could not be opened: {some(named(passing), 20)}."
+            f"{count_of(len(passing), 'photo')} in {folder} could not be opened: {some(with_reasons(passing), 20)}."
             " None is left out, as they may well be whole; see to it that they can be read, and give the command again."
         )
 
@@ -211,9 +212,9 @@ def check_opened(folder: Path, unreadable: Sequence[Unreadable]) -> None:
 def unreadable_error(folder: Path, unreadable: Sequence[Unreadable], remedy: str) -> UserError:
     """One error for all of them, the first twenty by name and with the reason."""
     photos = count_of(len(unreadable), "photo")
-    return UserError(f"{photos} in {folder} cannot be read: {some(named(unreadable), 20)}. {remedy}")
+    return UserError(f"{photos} in {folder} cannot be read: {some(with_reasons(unreadable), 20)}. {remedy}")
 
 
-def named(unreadable: Sequence[Unreadable]) -> list[str]:
-    """Each with its reason, for a message."""
+def with_reasons(unreadable: Sequence[Unreadable]) -> list[str]:
+    """Each path with its reason, for a message."""
     return [f"{photo.path} ({photo.reason})" for photo in unreadable]

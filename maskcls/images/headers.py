@@ -12,7 +12,7 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GIF_SIGNATURES = (b"GIF87a", b"GIF89a")
 
 MAX_PIXELS = 250_000_000
-"""Of one photo: more than any phone takes (200 megapixels), and as much as a process of 3 GiB can hold decoded."""
+"""Pixels of one photo: more than any phone takes (200 megapixels), and as many as a process of 3 GiB holds decoded."""
 
 EXIF, XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
 
@@ -23,7 +23,7 @@ class DamagedError(ValueError):
 
 @dataclass(frozen=True)
 class Header:
-    """Of a photo in one of the four formats."""
+    """What the first bytes of a photo in one of the four formats say. Raises DamagedError for impossible sizes."""
 
     format: str
     height: int

@@ -19,7 +19,7 @@ warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
 
 
 def orientation(info: dict[str, Any]) -> int:
-    """1 (as it lies) to 8, of what the photo's header says; broken EXIF turns nothing."""
+    """Orientation 1 (as it lies) to 8 by the photo's header (``Header.info``); 1 where its EXIF is broken."""
     if not info:
         return 1
     from PIL import Image
@@ -27,14 +27,14 @@ def orientation(info: dict[str, Any]) -> int:
     stand_in = Image.new("1", (1, 1))  # Pillow's own reader decides, without Pillow decoding the photo
     stand_in.info.update(info)
     try:
-        found = stand_in.getexif().get(ORIENTATION, 1)
-        return next((known for known in range(2, 9) if known == found), 1)
+        value = stand_in.getexif().get(ORIENTATION, 1)  # of any type
+        return next((known for known in range(2, 9) if known == value), 1)
     except Exception:  # SyntaxError, struct.error, ...: as many kinds as there are ways to break it
         return 1
 
 
 def turn(image_CHW: "Tensor", orientation: int) -> "Tensor":
-    """The photo as one looks at it. The very operations of torchvision, so that what it turned keeps its last bit."""
+    """Turn a photo upright. By the very operations of torchvision, so that what it turned keeps its last bit."""
     if orientation >= 5:
         image_CHW = image_CHW.transpose(-1, -2)
     axes = {2: [-1], 3: [-2, -1], 4: [-2], 6: [-1], 7: [-2, -1], 8: [-2]}.get(orientation)

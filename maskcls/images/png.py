@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
-"""By colour type: grey, RGB, palette, grey with alpha, RGB with alpha."""
+"""Colour type -> channels: grey, RGB, palette, grey with alpha, RGB with alpha."""
 
 DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
+"""Colour type -> bits that a channel may have."""
 
 PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
-"""Of Adam7: first column, first row, step between columns, between rows."""
+"""Passes of Adam7 interlacing: first column, first row, step between columns, between rows."""
 
 TELLING = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")
 """Chunks that may say which way is up."""
@@ -34,7 +35,7 @@ PIECE = 1 << 18
 
 
 def read_png_header(data: bytes) -> Header:
-    """What the chunks beside the picture's own say. Raises DamagedError."""
+    """The header of a PNG, with what may tell its orientation. Raises DamagedError."""
     chunks = list(_chunks(data))
     width, height, *_ = _start(chunks)
     names = [name for name, _ in chunks]
@@ -153,14 +154,14 @@ def _pixels(picture: "Image") -> np.ndarray:
 
 def _info(chunks: list[tuple[bytes, bytes]]) -> dict[str, Any]:
     """What Pillow finds in the chunks that may tell which way is up, read in a PNG of one pixel."""
-    told = [(name, body) for name, body in chunks if name in TELLING]
-    if not told:
+    telling = [(name, body) for name, body in chunks if name in TELLING]
+    if not telling:
         return {}
     from PIL.PngImagePlugin import PngImageFile
 
     pixel = (b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0))
     try:
-        stub = PngImageFile(_file([pixel, *told, (b"IDAT", zlib.compress(b"\0\0"))]))
+        stub = PngImageFile(_file([pixel, *telling, (b"IDAT", zlib.compress(b"\0\0"))]))
         stub.load()
     except Exception:  # texts beyond Pillow's limits; it could not open the photo either
         return {}

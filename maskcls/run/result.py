@@ -8,19 +8,19 @@ from maskcls.scoring.metrics import Scores
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One look at the validation split, and the stretch of training before it."""
+    """One look at the validation split, and the interval of training between it and the one before."""
 
     step: int
     """Counts evaluations, from 1."""
     scores: Scores
     train_loss: float
-    """Mean over the stretch, as trained on (augmented, smoothed, weighted)."""
+    """Mean over the interval, as trained on (augmented, smoothed, weighted)."""
     photos_per_second: float
-    """Training photos of the stretch, without the evaluation."""
+    """Training photos of the interval, without the evaluation's time."""
     seconds: float
-    """Since the run began, over all its sittings."""
+    """Since the run began, over all its sessions."""
     peak_gib: float
-    """GPU: most memory that tensors took so far. CPU: most memory of the process."""
+    """Peak memory in GiB. GPU: of the tensors so far. CPU: of the process."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers for JSON."""
@@ -37,8 +37,9 @@ class Result:
     """What a run came to."""
 
     history: tuple[Evaluation, ...]
-    num_planned: int
-    """Evaluations that the run would have had, had nobody stopped it."""
+    """All evaluations that were made."""
+    planned_evaluations: int
+    """Evaluations of the whole run, had it not been stopped."""
     keep: str = "best"
     """TrainConfig.keep."""
 

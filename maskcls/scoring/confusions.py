@@ -1,7 +1,8 @@
 """What a model confuses with what: how many photos, of how many people, in which direction, by mask state.
 
-A *slip* is one way to be wrong, say women taken for men with the mask worn. Its rate is the share of the photos that
-could slip so. Rates are compared over people, never over photos (maskcls.scoring.resampling).
+A *confusion* is one way to be wrong, say women taken for men with the mask worn. The photos at risk are those that
+could be confused so, and its rate is the share of them that are. Rates are compared over people, never over photos
+(maskcls.scoring.resampling).
 
 Shape suffixes: N photos, P people, K = 18 classes.
 """
@@ -17,20 +18,20 @@ from maskcls.scoring.predictions import Predictions
 from maskcls.scoring.resampling import Resamples
 
 MIN_PEOPLE = 10
-"""With fewer people on either side no difference of rates is called real."""
+"""With fewer people at risk on either side two rates are not told apart."""
 
 PLURALS = {"male": "men", "female": "women"}
 
 
 @dataclass(frozen=True)
-class Slip:
-    """Photos of one class of ``part`` that are called another one."""
+class Confusion:
+    """Photos of one class of ``part`` that are predicted as another one."""
 
     part: str
     """mask, gender or age."""
     true: int | None = None
     """Class within the part; None: any."""
-    called: int | None = None
+    predicted: int | None = None
     """Class within the part; None: any wrong one."""
     mask: int | None = None
     """Photos with this true mask state; None: all."""
@@ -39,81 +40,82 @@ class Slip:
     def text(self) -> str:
         """``women taken for men``, ``age wrong``."""
         names = [PLURALS.get(name, name) for name in CLASS_NAMES[self.part]]
-        if self.true is None or self.called is None:
+        if self.true is None or self.predicted is None:
             return f"{self.part} wrong"
-        return f"{names[self.true]} taken for {names[self.called]}"
+        return f"{names[self.true]} taken for {names[self.predicted]}"
 
     def at_risk(self, label_N: np.ndarray) -> np.ndarray:
-        """bool [N]: photos that could slip so; labels are 18-way."""
+        """bool [N]: photos that could be confused so; labels are 18-way."""
         of_part_N, mask_N = part_table(self.part)[label_N], part_table("mask")[label_N]
         is_true_N = np.full(len(label_N), True) if self.true is None else of_part_N == self.true
         return is_true_N if self.mask is None else is_true_N & (mask_N == self.mask)
 
-    def happened(self, label_N: np.ndarray, predicted_N: np.ndarray) -> np.ndarray:
-        """bool [N]: photos that did."""
-        true_N, called_N = part_table(self.part)[label_N], part_table(self.part)[predicted_N]
-        is_called_N = called_N != true_N if self.called is None else called_N == self.called
-        return self.at_risk(label_N) & is_called_N & (called_N != true_N)
+    def is_confused(self, label_N: np.ndarray, predicted_N: np.ndarray) -> np.ndarray:
+        """bool [N]: photos that are; labels and predictions are 18-way."""
+        class_of_label = part_table(self.part)
+        is_wrong_N = class_of_label[label_N] != class_of_label[predicted_N]
+        is_such_N = is_wrong_N if self.predicted is None else class_of_label[predicted_N] == self.predicted
+        return self.at_risk(label_N) & is_such_N & is_wrong_N
 
 
 @dataclass(frozen=True)
 class Rate:
-    """How often a slip happens."""
+    """How often a confusion happens."""
 
     photos: int
-    """That could slip so."""
+    """Photos at risk."""
     wrong: int
-    """That did."""
+    """Photos that are confused."""
     people: int
-    """With a photo that could."""
+    """People with a photo at risk."""
     affected: int
-    """With a photo that did."""
+    """People with a photo that is confused."""
 
     @property
-    def share(self) -> float:
-        """Of the photos that could; 0 without any."""
+    def value(self) -> float:
+        """Confused photos of those at risk; 0 without any."""
         return self.wrong / self.photos if self.photos else 0.0
 
 
-def directions(part: str, mask: int | None = None) -> list[Slip]:
-    """Every (true, called) pair of a part's classes, the true one in their order."""
+def directions(part: str, mask: int | None = None) -> list[Confusion]:
+    """Every confusion of one class of the part with one other, ordered by the true class."""
     classes = range(len(CLASS_NAMES[part]))
-    return [Slip(part, true, called, mask) for true in classes for called in classes if true != called]
+    return [Confusion(part, true, predicted, mask) for true in classes for predicted in classes if true != predicted]
 
 
-def rate_of(slip: Slip, predictions: Predictions) -> Rate:
-    """Of one model's predictions (all 18 classes)."""
-    counted = count_slip(slip, predictions)
-    could_P, did_P = counted.true_PK[:, 0], counted.hit_PK[:, 0]
-    return Rate(int(could_P.sum()), int(did_P.sum()), int((could_P > 0).sum()), int((did_P > 0).sum()))
+def rate_of(confusion: Confusion, predictions: Predictions) -> Rate:
+    """How often it happens in one model's predictions (all 18 classes)."""
+    counts = count_confusion(confusion, predictions)
+    at_risk_P, confused_P = counts.true_PK[:, 0], counts.true_positive_PK[:, 0]
+    return Rate(int(at_risk_P.sum()), int(confused_P.sum()), int((at_risk_P > 0).sum()), int((confused_P > 0).sum()))
 
 
-def count_slip(slip: Slip, predictions: Predictions) -> Counts:
-    """Person by person, with the single class "slips": true is what could, hit what did."""
+def count_confusion(confusion: Confusion, predictions: Predictions) -> Counts:
+    """Counts with the single class "is confused so": true are the photos at risk, predicted those that are confused."""
     label_N, predicted_N = predictions.label_N, predictions.log_prob_NK.argmax(1)
-    everything = count(predictions.person_N, label_N, predicted_N)
-    index_N = np.searchsorted(everything.person_P, np.asarray(predictions.person_N, dtype=str))
+    of_labels = count(predictions.person_N, label_N, predicted_N)
+    index_N = np.searchsorted(of_labels.person_P, np.asarray(predictions.person_N, dtype=str))
 
     def table(chosen_N: np.ndarray) -> Floats:
-        chosen_P = np.bincount(index_N[chosen_N], minlength=len(everything.person_P))
+        chosen_P = np.bincount(index_N[chosen_N], minlength=len(of_labels.person_P))
         return chosen_P.astype(np.float64)[:, None]
 
-    did_P1 = table(slip.happened(label_N, predicted_N))
-    return replace(everything, true_PK=table(slip.at_risk(label_N)), predicted_PK=did_P1, hit_PK=did_P1)
+    at_risk_P1, confused_P1 = table(confusion.at_risk(label_N)), table(confusion.is_confused(label_N, predicted_N))
+    return replace(of_labels, true_PK=at_risk_P1, predicted_PK=confused_P1, true_positive_PK=confused_P1)
 
 
-def share(true_XK: Floats, _: Floats, hit_XK: Floats) -> Floats:
-    """Of what could slip, what did; a Score."""
-    could_X, did_X = true_XK.sum(-1), hit_XK.sum(-1)
-    return np.divide(did_X, could_X, out=np.zeros_like(did_X), where=could_X > 0)
+def confusion_rate(true_XK: Floats, _: Floats, true_positive_XK: Floats) -> Floats:
+    """Confused photos of those at risk, of counts by ``count_confusion``; a Score."""
+    at_risk_X, confused_X = true_XK.sum(-1), true_positive_XK.sum(-1)
+    return np.divide(confused_X, at_risk_X, out=np.zeros_like(confused_X), where=at_risk_X > 0)
 
 
-def difference(ours: Counts, theirs: Counts, resamples: Resamples, comparisons: int) -> Estimate:
+def compare_rates(ours: Counts, theirs: Counts, resamples: Resamples, comparisons: int) -> Estimate:
     """Our rate less theirs, over people; ``comparisons`` are looked at together."""
-    return compare((ours,), (theirs,), resamples, share, comparisons)
+    return compare((ours,), (theirs,), resamples, confusion_rate, comparisons)
 
 
-def is_real(found: Estimate, *sides: Rate) -> bool:
-    """Whether the interval leaves out 0 and there are people enough for an interval to mean something."""
-    enough = min(side.people for side in sides) >= MIN_PEOPLE
-    return enough and found.error > 0 and found.verdict != "not distinguishable"
+def is_distinguishable(difference: Estimate, *rates: Rate) -> bool:
+    """Whether the interval leaves out 0 and enough people are at risk for an interval to mean something."""
+    has_enough = min(rate.people for rate in rates) >= MIN_PEOPLE
+    return has_enough and difference.error > 0 and difference.verdict != "not distinguishable"

@@ -7,20 +7,23 @@ benchmarks/evidence.py measures what such an interval is worth, and what was tri
 Shape suffixes: P people, K classes, S resamples, R runs, C recipes, T trials, X any number of sets of people.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import stdtrit  # quantiles of t; scipy.stats has them too and takes a second to load
 
-from maskcls.scoring.counts import Counts, Floats, Score, Sums, macro_f1
+from maskcls.scoring.counts import Counts, Floats, Score, macro_f1
 from maskcls.scoring.resampling import Resamples
 
 LEVEL = 0.95
-"""Of every interval."""
+"""Confidence level of every interval."""
 
 POWER = 0.8
-"""The smallest detectable difference is one that this share of studies of the size would find."""
+"""Share of studies of this size that find a true difference as large as the minimum detectable effect."""
+
+UPWEIGHT = 1e-3
+"""Step by which a person's weight is raised to measure how much of a score hangs on that person."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Estimate:
     high: float
     error: float
     """Standard error."""
-    freedom: float
+    dof: float
     """Degrees of freedom of the standard error."""
     critical: float
     """The interval reaches this many standard errors to each side."""
@@ -40,11 +43,11 @@ class Estimate:
     @property
     def minimum_detectable_effect(self) -> float:
         """The smallest true difference that four of five studies like this one would tell from none."""
-        return float((self.critical + stdtrit(self.freedom, POWER)) * self.error)
+        return float((self.critical + stdtrit(self.dof, POWER)) * self.error)
 
     @property
     def verdict(self) -> str:
-        """Of a difference: better, worse or not distinguishable."""
+        """What the interval of a difference says: better, worse or not distinguishable."""
         if self.low > 0:
             return "better"
         return "worse" if self.high < 0 else "not distinguishable"
@@ -52,41 +55,43 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Variance:
-    """One source of error."""
+    """A variance component of an estimate: one source of its error."""
 
     value: float
-    freedom: float
-    """Degrees of freedom of what it was read from."""
+    dof: float
+    """Degrees of freedom of the variance that it was read from."""
     read_from: float | None = None
     """The larger variance that it is a part of, the rest taken off; None: itself."""
 
     @property
-    def square(self) -> float:
-        """Half its own variance, as Satterthwaite (1946) has it."""
+    def satterthwaite_term(self) -> float:
+        """Half the variance of this variance: variance**2 / dof, a term of Satterthwaite's denominator (1946)."""
         whole = self.value if self.read_from is None else self.read_from
-        return whole**2 / self.freedom
+        return whole**2 / self.dof
 
 
 def estimate(value: float, sources: Sequence[Variance], comparisons: int = 1) -> Estimate:
-    """From the sources of error, which are independent.
+    """The value with its interval, from the sources of its error, which are independent.
 
-    ``comparisons``: how many such intervals are looked at together; all hold at once in 95 of 100 (Sidak).
+    The degrees of freedom are (sum of variances)**2 / sum of (variance**2 / dof) (Satterthwaite 1946,
+    https://doi.org/10.2307/3002019). ``comparisons``: how many such intervals are looked at together; all hold at once
+    in 95 of 100 (Sidak 1967).
     """
     total = sum(source.value for source in sources)
-    squares = sum(source.square for source in sources)
-    freedom = max(1.0, total**2 / squares) if squares > 0 else max(source.freedom for source in sources)
-    if any(source.freedom < 2 and source.square > 0 for source in sources):
-        freedom = 1.0  # of one repetition alone the rule makes too much: 9 % of such verdicts would be false
+    denominator = sum(source.satterthwaite_term for source in sources)
+    dof = max(1.0, total**2 / denominator) if denominator > 0 else max(source.dof for source in sources)
+    if any(source.dof < 2 and source.satterthwaite_term > 0 for source in sources):
+        dof = 1.0  # of one repetition alone the rule makes too much: 9 % of such verdicts would be false
     level = LEVEL ** (1 / comparisons)
-    critical = float(stdtrit(freedom, 0.5 + level / 2))
+    critical = float(stdtrit(dof, 0.5 + level / 2))
     error = float(np.sqrt(total))
-    return Estimate(value, value - critical * error, value + critical * error, error, float(freedom), critical)
+    return Estimate(value, value - critical * error, value + critical * error, error, float(dof), critical)
 
 
 def interval(counts: Counts, resamples: Resamples, score: Score = macro_f1) -> Estimate:
     """A model's score on people like these; kept within [0, 1]."""
-    found = compare((counts,), (), resamples, score)
-    return Estimate(found.value, max(0.0, found.low), min(1.0, found.high), found.error, found.freedom, found.critical)
+    free = compare((counts,), (), resamples, score)
+    return Estimate(free.value, max(0.0, free.low), min(1.0, free.high), free.error, free.dof, free.critical)
 
 
 def compare(
@@ -102,51 +107,8 @@ def compare(
     What another training of the same recipes would give is not in the interval; see ``compare_recipes``.
     ``weight_P``: weights of the people, where the score is of a population other than the sample's.
     """
-    value, person = _over_people(ours, theirs, resamples, score, weight_P)
-    return estimate(value, [person], comparisons)
-
-
-def _over_people(
-    ours: Sequence[Counts],
-    theirs: Sequence[Counts],
-    resamples: Resamples,
-    score: Score,
-    weight_P: Floats | None = None,
-) -> tuple[float, Variance]:
-    """The difference of means, and its variance over people."""
-    for counts in (*ours, *theirs):
-        assert np.array_equal(counts.person_P, resamples.person_P), "models are compared on the same people"
-    unit_P = np.ones(len(resamples.person_P)) if weight_P is None else weight_P
-    groups = ((ours, 1.0), (theirs, -1.0))
-
-    def difference(sums_of: Callable[[Counts], Sums]) -> Floats:
-        return np.asarray(
-            sum(sign * score(*sums_of(counts)) / len(group) for group, sign in groups for counts in group)
-        )
-
-    value = difference(lambda counts: counts.sums(unit_P[None]))[0]
-    drawn_S = difference(lambda counts: counts.sums(resamples.weight_SP * unit_P))
-    influence_P = (difference(lambda counts: counts.nudged(unit_P, STEP)) - value) / STEP
-    return float(value), Variance(float(drawn_S.var(ddof=1)), _freedom(influence_P, resamples))
-
-
-STEP = 1e-3
-"""By which a person's weight is changed to see how much hangs on it."""
-
-
-def _freedom(influence_P: Floats, resamples: Resamples) -> float:
-    """Degrees of freedom of the variance over people: what hangs on few people is known less well.
-
-    A difference that hangs on the four oldest men has about three. Each person's influence (the infinitesimal
-    jackknife) gives each stratum's variance; Satterthwaite's rule puts them together.
-    """
-    size = resamples.sizes
-    inside = np.flatnonzero(size > 1)
-    mean = np.bincount(resamples.stratum_P, influence_P) / size
-    square = np.bincount(resamples.stratum_P, (influence_P - mean[resamples.stratum_P]) ** 2)
-    variance = (square[inside] / (size[inside] - 1)) * size[inside]
-    parts = (variance**2 / (size[inside] - 1)).sum()
-    return float(variance.sum() ** 2 / parts) if parts > 0 else float(max(1, len(influence_P) - len(size)))
+    value, people = _people_variance(ours, theirs, resamples, score, weight_P)
+    return estimate(value, [people], comparisons)
 
 
 def compare_recipes(
@@ -160,23 +122,18 @@ def compare_recipes(
     """Mean score of our recipe less that of theirs: about the recipes, over people and training seeds both.
 
     Each side holds runs of one recipe with different seeds, judged by the same people. ``others``: runs of further
-    recipes on them, which tell of the same spread from seed to seed. At least one recipe has run twice.
+    recipes on them, which tell of the same spread from seed to seed. Raises ValueError unless a recipe has run twice.
     """
-    value, person = _over_people(ours, theirs, resamples, score)
+    value, people = _people_variance(ours, theirs, resamples, score)
     groups = [group for group in (ours, theirs, *others) if len(group) > 1]
     if not groups:
         raise ValueError("Nothing is known of the spread from seed to seed: no recipe has run twice.")
-    freedom = sum(len(group) - 1 for group in groups)
-
-    def squares(of: Callable[[Counts], Floats]) -> Floats:
-        total = np.zeros(())
-        for group in groups:
-            value_RX = np.stack([of(counts) for counts in group])
-            total = total + ((value_RX - value_RX.mean(0)) ** 2).sum(0)
-        return np.asarray(total / freedom)
-
-    seeds = _beyond_people(squares, freedom, 1 / len(ours) + 1 / len(theirs), resamples, score)
-    return estimate(value, [person, seeds], comparisons)
+    dof = sum(len(group) - 1 for group in groups)
+    scores = [_scores_and_errors(group, resamples, score) for group in groups]
+    observed = _mean_square_within([value_R1 for value_R1, _ in scores], dof)
+    of_people_S = _mean_square_within([error_RS for _, error_RS in scores], dof)
+    seeds = _seed_variance(observed.item(), of_people_S, dof, 1 / len(ours) + 1 / len(theirs))
+    return estimate(value, [people, seeds], comparisons)
 
 
 def compare_repeats(
@@ -187,46 +144,118 @@ def compare_repeats(
     score: Score = macro_f1,
     comparisons: int = 1,
 ) -> Estimate:
-    """Two of C recipes that were trained R times each, repeat by repeat on a split and with a seed of its own.
+    """Recipe ``ours`` less recipe ``theirs`` of C that were trained R times each, each repeat on a split of its own.
 
     About the recipes, over people and training seeds both. Within a repeat all are judged by the same people, so
     what a split does to all of them cancels; the spread is what is left once each recipe's and each repeat's mean is
-    taken off. ``resamples`` are of everybody who judges in any repeat (``align``).
+    taken off. ``resamples`` are of all people who judge in any repeat (``align``).
+    Raises ValueError for fewer than two recipes or repeats.
     """
     repeats = len(runs_CR[0])
     if repeats < 2 or len(runs_CR) < 2:
         raise ValueError("A comparison of recipes needs at least two of them, repeated at least twice.")
-    value, person = _over_people(runs_CR[ours], runs_CR[theirs], resamples, score)
-    freedom = (len(runs_CR) - 1) * (repeats - 1)
-
-    def squares(of: Callable[[Counts], Floats]) -> Floats:
-        value_CRX = np.stack([np.stack([of(counts) for counts in runs]) for runs in runs_CR])
-        rest_CRX = value_CRX - value_CRX.mean(0, keepdims=True) - value_CRX.mean(1, keepdims=True)
-        rest_CRX += value_CRX.mean((0, 1), keepdims=True)
-        return np.asarray((rest_CRX**2).sum((0, 1)) / freedom)
-
-    seeds = _beyond_people(squares, freedom, 2 / repeats, resamples, score)
-    return estimate(value, [person, seeds], comparisons)
+    value, people = _people_variance(runs_CR[ours], runs_CR[theirs], resamples, score)
+    dof = (len(runs_CR) - 1) * (repeats - 1)
+    scores = [_scores_and_errors(runs, resamples, score) for runs in runs_CR]
+    observed = _mean_square_interaction(np.stack([value_R1 for value_R1, _ in scores]), dof)
+    of_people_S = _mean_square_interaction(np.stack([error_RS for _, error_RS in scores]), dof)
+    seeds = _seed_variance(observed.item(), of_people_S, dof, 2 / repeats)
+    return estimate(value, [people, seeds], comparisons)
 
 
-def _beyond_people(
-    squares: Callable[[Callable[[Counts], Floats]], Floats],
-    freedom: int,
-    factor: float,
+# --- variance over people -------------------------------------------------------------------------------------------
+
+
+def _people_variance(
+    ours: Sequence[Counts],
+    theirs: Sequence[Counts],
     resamples: Resamples,
     score: Score,
-) -> Variance:
+    weight_P: Floats | None = None,
+) -> tuple[float, Variance]:
+    """The difference of mean scores, and its variance over people: that of the difference in the resamples."""
+    for counts in (*ours, *theirs):
+        assert np.array_equal(counts.person_P, resamples.person_P), "models are compared on the same people"
+    unit_P = np.ones(len(resamples.person_P)) if weight_P is None else weight_P
+    value = _mean_difference(*(_scores(runs, unit_P[None], score) for runs in (ours, theirs)))[0]
+    drawn_S = _mean_difference(*(_scores(runs, resamples.weight_SP * unit_P, score) for runs in (ours, theirs)))
+    upweighted_P = _mean_difference(
+        *([score(*counts.nudged(unit_P, UPWEIGHT)) for counts in runs] for runs in (ours, theirs))
+    )
+    dof = _people_dof((upweighted_P - value) / UPWEIGHT, resamples)
+    return float(value), Variance(float(drawn_S.var(ddof=1)), dof)
+
+
+def _scores(runs: Sequence[Counts], weight_XP: Floats, score: Score) -> list[Floats]:
+    """Scores [X] of each run with the people weighted so."""
+    return [score(*counts.sums(weight_XP)) for counts in runs]
+
+
+def _mean_difference(our_scores: Sequence[Floats], their_scores: Sequence[Floats]) -> Floats:
+    """Mean of ours less mean of theirs, [X]; a side without runs counts 0."""
+    ours = [score_X / len(our_scores) for score_X in our_scores]
+    theirs = [-score_X / len(their_scores) for score_X in their_scores]
+    return np.asarray(sum(ours + theirs))
+
+
+def _people_dof(influence_P: Floats, resamples: Resamples) -> float:
+    """Degrees of freedom of the variance over people: what hangs on few people is known less well.
+
+    A difference that hangs on the four oldest men has about three. Each person's influence (the infinitesimal
+    jackknife, Efron 1982) gives each stratum's variance; Satterthwaite's rule puts them together.
+    """
+    size = resamples.sizes
+    inside = np.flatnonzero(size > 1)
+    mean = np.bincount(resamples.stratum_P, influence_P) / size
+    square = np.bincount(resamples.stratum_P, (influence_P - mean[resamples.stratum_P]) ** 2)
+    variance = (square[inside] / (size[inside] - 1)) * size[inside]
+    denominator = (variance**2 / (size[inside] - 1)).sum()
+    return float(variance.sum() ** 2 / denominator) if denominator > 0 else float(max(1, len(influence_P) - len(size)))
+
+
+# --- variance over training seeds -----------------------------------------------------------------------------------
+
+
+def _seed_variance(observed: float, of_people_S: Floats, dof: int, factor: float) -> Variance:
     """``factor`` times the variance of a run's score from seed to seed, without what the choice of people adds to it.
 
-    ``squares`` makes a variance of the runs' scores. The same of their deviations in resamples is the people's part,
-    which the interval has already. Its uncertainty stays that of the whole: with the freedom of the difference, small
-    variances that are small by luck would make 1 verdict in 10 false.
+    By the method of moments (Searle, Casella and McCulloch 1992, Variance Components). A run's score is its recipe's
+    mean + the effect of its seed + an error that the choice of people makes for this run. So ``observed``, the mean
+    square of the runs' scores, has the expectation var(seed) + var(people), and ``of_people_S``, the same mean square
+    of their errors in each resample, has the expectation var(people), which is in the interval already:
+
+        var(seed) = max(0, observed - mean of of_people_S).
+
+    Its uncertainty stays that of the whole observed mean square with its ``dof``: with the degrees of freedom of the
+    difference, small variances that are small by luck would make 1 verdict in 10 false.
     """
-    everybody_1P = np.ones((1, len(resamples.person_P)))
-    observed = float(squares(lambda counts: score(*counts.sums(everybody_1P)))[0])
-    deviation_S = squares(lambda counts: score(*counts.sums(resamples.weight_SP)) - score(*counts.sums(everybody_1P)))
-    beyond = max(0.0, observed - float(deviation_S.mean()))
-    return Variance(factor * beyond, freedom, factor * observed)
+    seed = max(0.0, observed - float(of_people_S.mean()))
+    return Variance(factor * seed, dof, factor * observed)
+
+
+def _scores_and_errors(runs: Sequence[Counts], resamples: Resamples, score: Score) -> tuple[Floats, Floats]:
+    """(the runs' scores on all people [R, 1], how far off they are in each resample [R, S])."""
+    value_R1 = np.stack(_scores(runs, np.ones((1, len(resamples.person_P))), score))
+    drawn_RS = np.stack(_scores(runs, resamples.weight_SP, score))
+    return value_R1, drawn_RS - value_R1
+
+
+def _mean_square_within(groups: Sequence[Floats], dof: int) -> Floats:
+    """Mean square around each recipe's mean, [X], pooled over recipes of [R, X] (R may differ): one-way ANOVA's."""
+    total = np.zeros(())
+    for value_RX in groups:
+        total = total + ((value_RX - value_RX.mean(0)) ** 2).sum(0)
+    return np.asarray(total / dof)
+
+
+def _mean_square_interaction(value_CRX: Floats, dof: int) -> Floats:
+    """Mean square left once recipes' and repeats' means are taken off, [X]: two-way ANOVA's interaction."""
+    rest_CRX = value_CRX - value_CRX.mean(0, keepdims=True) - value_CRX.mean(1, keepdims=True)
+    rest_CRX += value_CRX.mean((0, 1), keepdims=True)
+    return np.asarray((rest_CRX**2).sum((0, 1)) / dof)
+
+
+# --- the best of several ---------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -240,17 +269,18 @@ class Selected:
     """What it should score on people who did not choose."""
 
 
-def select(candidates: Sequence[Counts], resamples: Resamples, score: Score = macro_f1, most: int = 500) -> Selected:
+def select(
+    candidates: Sequence[Counts], resamples: Resamples, score: Score = macro_f1, max_resamples: int = 500
+) -> Selected:
     """The best of ``candidates``, and its score corrected for the choice.
 
     In each resample the best is chosen by the people drawn and judged by those left out, as the difference from the
     mean of all candidates there (bootstrap bias correction, Tsamardinos et al. 2018,
     https://doi.org/10.1007/s10994-018-5714-4; the difference, because the F1 of few people is biased for all alike).
-    ``most``: resamples used.
     """
     value_T = np.array([float(score(*counts.sums())) for counts in candidates])
     best = int(value_T.argmax())
-    drawn_SP = resamples.weight_SP[:most]
+    drawn_SP = resamples.weight_SP[:max_resamples]
     left_SP = (drawn_SP == 0).astype(np.float64)
     chosen_S = np.stack([score(*counts.sums(drawn_SP)) for counts in candidates]).argmax(0)
     judged_TS = np.stack([score(*counts.sums(left_SP)) for counts in candidates])

@@ -1,9 +1,13 @@
-"""Stored predictions -> scores. One function for training, search, evaluation and reports."""
+"""Stored predictions -> scores. One function for training, search, evaluation and reports.
+
+Shape suffixes: N photos, K classes, X any number of sets of photos.
+"""
 
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from maskcls.labels import CLASS_NAMES, PARTS, part_table
 
@@ -36,21 +40,28 @@ class Scores:
         return Scores(**{**values, "f1_per_class": tuple(values["f1_per_class"])})
 
 
-def confusion(label_N: np.ndarray, predicted_N: np.ndarray, num_classes: int) -> np.ndarray:
-    """int64 [K, K]: row true class, column predicted class."""
+def confusion_matrix(label_N: np.ndarray, predicted_N: np.ndarray, num_classes: int) -> np.ndarray:
+    """Photos by class, int64 [K, K]: row true class, column predicted class."""
     flat = np.bincount(label_N * num_classes + predicted_N, minlength=num_classes**2)
     return flat.reshape(num_classes, num_classes)
 
 
-def f1_per_class(confusion_KK: np.ndarray) -> np.ndarray:
-    """float64 [K]: 2 TP / (2 TP + FP + FN), and 0 where that is 0 / 0 (scikit-learn's zero_division=0)."""
-    hits_K = np.diagonal(confusion_KK).astype(np.float64)
-    total_K = confusion_KK.sum(0) + confusion_KK.sum(1)
-    return np.divide(2 * hits_K, total_K, out=np.zeros_like(hits_K), where=total_K > 0)
+def f1(true_XK: np.ndarray, predicted_XK: np.ndarray, true_positive_XK: np.ndarray) -> NDArray[np.float64]:
+    """F1 of every class, float64 [..., K], from photos that are the class, are predicted as it, and both.
+
+    2 TP / (true + predicted), which is 2 TP / (2 TP + FP + FN); 0 where that is 0 / 0 (scikit-learn's zero_division=0).
+    """
+    total_XK = true_XK + predicted_XK
+    return np.divide(2 * true_positive_XK, total_XK, out=np.zeros_like(total_XK, np.float64), where=total_XK > 0)
+
+
+def f1_per_class(confusion_KK: np.ndarray) -> NDArray[np.float64]:
+    """F1 of every class, float64 [K], from a confusion matrix."""
+    return f1(confusion_KK.sum(1), confusion_KK.sum(0), np.diagonal(confusion_KK))
 
 
 def merge_confusion(confusion_KK: np.ndarray, part: str) -> np.ndarray:
-    """The 18-way confusion matrix seen by mask, gender or age alone."""
+    """The 18-way confusion matrix by mask, gender or age alone: int64, a row and a column a class."""
     member_KP = np.eye(len(CLASS_NAMES[part]), dtype=np.int64)[part_table(part)]
     return member_KP.T @ confusion_KK @ member_KP
 
@@ -58,7 +69,7 @@ def merge_confusion(confusion_KK: np.ndarray, part: str) -> np.ndarray:
 def score(log_prob_NK: np.ndarray, label_N: np.ndarray, task: str) -> Scores:
     """Scores of predictions for ``task``; labels are classes 0..K-1 of that task."""
     num_classes = len(CLASS_NAMES[task])
-    confusion_KK = confusion(label_N, log_prob_NK.argmax(1), num_classes)
+    confusion_KK = confusion_matrix(label_N, log_prob_NK.argmax(1), num_classes)
     f1_K = f1_per_class(confusion_KK)
     parts = PARTS if task == "all" else ()
     return Scores(

@@ -17,13 +17,13 @@ from maskcls.system.files import write_atomically
 SHORT = {"male": "M", "female": "F", "under 30": "<30", "30 to 59": "30-59", "60 and over": "60+"}
 
 BLUES = ["f7fbff", "deebf7", "c6dbef", "9ecae1", "6baed6", "4292c6", "2171b5", "08519c", "08306b"]
-"""ColorBrewer's, from nothing to the largest value, evenly spaced. https://colorbrewer2.org"""
+"""ColorBrewer's colours, from nothing to the largest value, evenly spaced. https://colorbrewer2.org"""
 
 CELL_OF_18, CELL_OF_3 = 32, 100
 GAP = 10
 """Pixels: the side of a cell, and the room between parts."""
 CELL_SIZE, NAME_SIZE, AXIS_SIZE, TITLE_SIZE = 11, 12, 13, 15
-"""Of the letters."""
+"""Sizes of the letters in pixels."""
 BORDERS = (6, 12)
 """Cells before the lines between the mask states."""
 

@@ -14,19 +14,21 @@ class Predictions:
     """What a model said of a labelled set of photos; scores are computed from this."""
 
     path_N: np.ndarray
+    """Paths within the dataset, as text."""
     person_N: np.ndarray
+    """Names of the people, as text."""
     label_N: np.ndarray
     """Classes 0..K-1 of the model's task."""
     log_prob_NK: np.ndarray
-    """float32."""
+    """Log-probability of every class, float32."""
 
     def save(self, path: Path) -> None:
-        """Into a file, atomically."""
+        """Write the file atomically."""
         content = self.content()
         write_atomically(path, lambda part: part.write_bytes(content))
 
     def content(self) -> memoryview:
-        """As npz with the keys path, person, label_N, log_prob_NK."""
+        """The file's bytes: npz with the keys path, person, label_N, log_prob_NK."""
         file = io.BytesIO()
         np.savez_compressed(
             file, path=self.path_N, person=self.person_N, label_N=self.label_N, log_prob_NK=self.log_prob_NK
@@ -35,6 +37,6 @@ class Predictions:
 
     @staticmethod
     def load(path: Path) -> "Predictions":
-        """The inverse of save."""
+        """The inverse of save. Raises FileNotFoundError, and for a damaged file what numpy and zipfile raise."""
         with np.load(path) as file:
             return Predictions(file["path"], file["person"], file["label_N"], file["log_prob_NK"])

@@ -1,7 +1,7 @@
 """A stated prior of genders and ages, and the weights of people that make the validation split look like it.
 
 ``male=0.6,old=0.25``: 60 % men, a quarter 60 and over. What is not named keeps its proportions: the other ages share
-the remaining 75 % as they do in the sample, and a factor that is not named at all keeps its own shares.
+the remaining 75 % as they do in the sample, and a part that is not named at all keeps its own shares.
 
 Shape suffixes: N photos, P people, G genders, A age bands.
 """
@@ -22,7 +22,7 @@ NAMES = {"gender": GENDERS, "age": AGES}
 EXAMPLE = "Example: --prior male=0.6,old=0.25."
 
 ROUNDS, TOLERANCE = 10_000, 1e-10
-"""Of the raking; it converges in a few dozen rounds unless the prior asks for people that are not there."""
+"""Limits of the raking; it converges in a few dozen rounds unless the prior asks for people that are not there."""
 
 
 def parse_prior(text: str) -> dict[str, float]:
@@ -36,13 +36,14 @@ def parse_prior(text: str) -> dict[str, float]:
             raise UserError(f"--prior knows no {name!r}.{nearest(name, KEYS)} There are: {', '.join(KEYS)}.")
         if name in shares:
             raise UserError(f"--prior names {name} twice; give it once.")
-        shares[name] = _share(name, value)
+        shares[name] = _parse_share(name, value)
     for part in NAMES:
         _check_part(part, shares)
     return shares
 
 
-def _share(name: str, text: str) -> float:
+def _parse_share(name: str, text: str) -> float:
+    """A number between 0 and 1, both excluded. Raises UserError."""
     try:
         share = float(text)
     except ValueError:
@@ -53,7 +54,7 @@ def _share(name: str, text: str) -> float:
 
 
 def _check_part(part: str, shares: Mapping[str, float]) -> None:
-    """The shares of one factor must leave room for what is not named, and sum to 1 when all are."""
+    """Raise UserError unless the part's shares leave room for what is not named, and sum to 1 when all are."""
     named = [name for name in shares if KEYS[name][0] == part]
     total = sum(shares[name] for name in named)
     listed = " + ".join(f"{name}={shares[name]:g}" for name in named)
@@ -70,18 +71,21 @@ def groups_of(person_N: np.ndarray, label_N: np.ndarray) -> tuple[np.ndarray, np
 
 
 def targets(shares: Mapping[str, float], part: str, class_P: np.ndarray) -> Floats:
-    """The shares of a part's classes that the weighted people should have."""
+    """The shares [G] or [A] of a part's classes that the weighted people should have.
+
+    Raises UserError when there are no people whose share it could be.
+    """
     count = np.bincount(class_P, minlength=len(NAMES[part])).astype(np.float64)
     named = {KEYS[name][1]: share for name, share in shares.items() if KEYS[name][0] == part}
     is_named = np.isin(np.arange(len(count)), list(named))
     rest, left = count[~is_named].sum(), 1 - sum(named.values())
-    found = count / rest * left if rest else np.zeros_like(count)
+    target = count / rest * left if rest else np.zeros_like(count)
     for index, share in named.items():
-        found[index] = share
-    if ((found > 0) & (count == 0)).any() or not np.isclose(found.sum(), 1):
+        target[index] = share
+    if ((target > 0) & (count == 0)).any() or not np.isclose(target.sum(), 1):
         absent = ", ".join(name for name, number in zip(NAMES[part], count, strict=True) if not number)
         raise UserError(f"--prior asks for people of a group that nobody in the validation split is in: {absent}.")
-    return found
+    return target
 
 
 def weights_of(shares: Mapping[str, float], gender_P: np.ndarray, age_P: np.ndarray) -> Floats:

@@ -22,7 +22,7 @@ import timm
 import torch
 
 from maskcls.config import TrainConfig, change, make_config
-from maskcls.data.dataset import Dataset, Side
+from maskcls.data.dataset import Dataset, LabelledPhotos
 from maskcls.model.inference import log_probs
 from maskcls.system.console import say
 from maskcls.system.errors import one_line
@@ -183,7 +183,9 @@ def random_dataset(config: TrainConfig) -> Dataset:
     count, rng = 2 * config.batch_size, np.random.default_rng(0)
     image_NCHW = rng.integers(0, 256, (2 * count, 3, *config.image_size), dtype=np.uint8)
     sides = [
-        Side(np.arange(first, first + count), rng.integers(0, 18, count), np.full(count, ""), np.full(count, ""))
+        LabelledPhotos(
+            np.arange(first, first + count), rng.integers(0, 18, count), np.full(count, ""), np.full(count, "")
+        )
         for first in (0, count)
     ]
     return Dataset(image_NCHW, sides[0], sides[1], "")

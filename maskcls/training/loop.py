@@ -14,15 +14,15 @@ from torch import Tensor
 
 from maskcls.config import TrainConfig
 from maskcls.data.augment import augment
-from maskcls.data.batches import Batches, ShuffledOrder, derive_seed
-from maskcls.data.dataset import Dataset, for_task
+from maskcls.data.batches import Batches, BatchSampler, derive_seed
+from maskcls.data.dataset import Dataset
 from maskcls.labels import NUM_CLASSES
 from maskcls.model.classifier import build_model
 from maskcls.model.inference import autocast, log_probs, place, to_input
 from maskcls.model.losses import Targets
-from maskcls.run.checkpoint import load_state, state_content, weights_content
-from maskcls.run.keeper import Guard, Keeper
-from maskcls.run.legacy import adopted
+from maskcls.run.checkpoint import TrainingState, load_state, state_content, weights_content
+from maskcls.run.commit import EvaluationStore, Guard
+from maskcls.run.legacy import upgrade_record
 from maskcls.run.record import PREDICTIONS, STATE, WEIGHTS, Content
 from maskcls.run.result import Evaluation, Result
 from maskcls.scoring.metrics import score
@@ -43,7 +43,7 @@ class DivergedError(Exception):
 
 def evaluation_stops(config: TrainConfig, num_photos: int) -> list[int]:
     """After how many steps each evaluation of a run on so many training photos takes place."""
-    num_steps = config.epochs * ShuffledOrder(num_photos, config.batch_size, config.seed).steps_per_epoch
+    num_steps = config.epochs * BatchSampler(num_photos, config.batch_size, config.seed).steps_per_epoch
     return evaluation_steps(num_steps, config.epochs, config.evaluations_per_epoch)
 
 
@@ -71,7 +71,7 @@ def fit(
     torch.set_num_threads(config.threads)
     run = Run(config, data, device, weight_file)
     if folder is not None:
-        run.resume(Keeper(folder, guard, {**run.identity(), **(made_from or {})}, len(run.stops)))
+        run.resume(EvaluationStore(folder, guard, {**run.identity(), **(made_from or {})}, len(run.stops)))
     for past in run.history:
         if not report(past.step, past.scores):
             return run.result()
@@ -102,15 +102,15 @@ class Run:
         )
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.dtype == "float16")
         self.generator = torch.Generator(device).manual_seed(derive_seed(config.seed, NUM_CLASSES))
-        self.train = Batches(data.image_NCHW, data.train.row_N, for_task(data.train, config.task), device)
-        self.judged_N = for_task(data.valid, config.task)
+        self.train = Batches(data.image_NCHW, data.train.row_N, data.train.labels(config.task), device)
+        self.judged_N = data.valid.labels(config.task)
         self.valid = Batches(data.image_NCHW, data.valid.row_N, self.judged_N, device)
-        self.order = ShuffledOrder(len(self.train), config.batch_size, config.seed, self.train.index_device)
+        self.order = BatchSampler(len(self.train), config.batch_size, config.seed, self.train.index_device)
         num_parts(self.order.batch_size, config.micro_batch)  # too few photos are found out now
         self.stops = evaluation_stops(config, len(self.train))
         self.targets = Targets(config, self.train.label_N)
         self.history: list[Evaluation] = []
-        self.keeper: Keeper | None = None
+        self.store: EvaluationStore | None = None
         self.steps_done = 0
         self.seconds_before, self.started = 0.0, time.perf_counter()
         self.stretch_loss, self.stretch_speed = math.nan, math.nan
@@ -171,54 +171,53 @@ class Run:
                 peak_gib=_peak_gib(self.device),
             )
         )
-        if self.keeper is not None:
+        if self.store is not None:
             judged = self.data.valid
-            self._keep(self.keeper, Predictions(judged.path_N, judged.person_N, self.judged_N, log_prob_NK))
+            self._commit(self.store, Predictions(judged.path_N, judged.person_N, self.judged_N, log_prob_NK))
 
-    def _keep(self, keeper: Keeper, predictions: Predictions) -> None:
+    def _commit(self, store: EvaluationStore, predictions: Predictions) -> None:
         contents: dict[str, Content] = {}
         if self.result().best.step == self.history[-1].step:
             contents = {WEIGHTS: weights_content(self.model.weights()), PREDICTIONS: predictions.content()}
         if len(self.history) < len(self.stops):
             contents[STATE] = state_content(self._state())
-        keeper.keep(self.history, contents)
+        store.commit(self.history, contents)
 
-    def _state(self) -> dict[str, Any]:
-        """All that the rest of the run depends on; what Order and the schedule need is the step alone."""
-        return {
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(),
-            "generator": self.generator.get_state(),
-            "rng": torch.get_rng_state(),
-            "cuda_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
-            "steps_done": self.steps_done,
-        }
+    def _state(self) -> TrainingState:
+        return TrainingState(
+            model=self.model.state_dict(),
+            optimizer=self.optimizer.state_dict(),
+            scaler=self.scaler.state_dict(),
+            generator=self.generator.get_state(),
+            rng=torch.get_rng_state(),
+            cuda_rng=torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
+            steps_done=self.steps_done,
+        )
 
     def identity(self) -> dict[str, str]:
         """What the run depends on, as far as it knows."""
         return {"config": self.config.model_dump_json(), "data": self.data.identity, "device": self.device.type}
 
-    def resume(self, keeper: Keeper) -> None:
-        """Keep what follows by ``keeper``, and go on from what its folder holds, when that is of this very run."""
-        self.keeper = keeper
+    def resume(self, store: EvaluationStore) -> None:
+        """Commit what follows to ``store``, and go on from what its folder holds, when that is of this very run."""
+        self.store = store
         of = (self.data.identity, self.device.type, len(self.stops))
-        record = keeper.open(lambda found: adopted(keeper.folder, found, self.config, *of))
+        record = store.recover(lambda record: upgrade_record(store.folder, record, self.config, *of))
         if record is None:
             return
         self.history = list(record.evaluations)
         self.seconds_before = self.history[-1].seconds
-        if record.is_whole:
+        if record.is_complete:
             return
-        state = load_state(keeper.folder / STATE)
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
-        self.generator.set_state(state["generator"])
-        torch.set_rng_state(state["rng"])
-        if state["cuda_rng"] is not None:
-            torch.cuda.set_rng_state(state["cuda_rng"], self.device)
-        self.steps_done = state["steps_done"]
+        state = load_state(store.folder / STATE)
+        self.model.load_state_dict(state.model)
+        self.optimizer.load_state_dict(state.optimizer)
+        self.scaler.load_state_dict(state.scaler)
+        self.generator.set_state(state.generator)
+        torch.set_rng_state(state.rng)
+        if state.cuda_rng is not None:
+            torch.cuda.set_rng_state(state.cuda_rng, self.device)
+        self.steps_done = state.steps_done
 
 
 def _peak_gib(device: torch.device) -> float:

@@ -12,10 +12,10 @@ from maskcls.labels import CLASS_NAMES
 from maskcls.model.classifier import Classifier, build_model
 from maskcls.model.inference import place
 from maskcls.run.checkpoint import load_weights
-from maskcls.run.keeper import Guard, differing, forget, settle, unsettled
-from maskcls.run.record import PREDICTIONS, RECORD, STATE, WEIGHTS, DamagedError, check_file, read_record
+from maskcls.run.commit import Guard, changed_facts, delete_run_files, finish_commit, pending_renames
+from maskcls.run.record import PREDICTIONS, RECORD, STATE, WEIGHTS, UnusableRunError, check_file, read_record
 from maskcls.run.result import Result
-from maskcls.scoring.metrics import confusion
+from maskcls.scoring.metrics import confusion_matrix
 from maskcls.scoring.plots import draw_confusion
 from maskcls.scoring.predictions import Predictions
 from maskcls.system.console import say
@@ -73,7 +73,7 @@ def train_into(
                 raise
         # outside the except clause, whose traceback would keep the tensors alive
         with guard():
-            forget(folder)
+            delete_run_files(folder)
         half = max(SMALLEST_MICRO_BATCH, config.micro_batch // 2)
         config = resolve(change(config, micro_batch=half), device)
     return config, result
@@ -89,21 +89,21 @@ def _as_written(folder: Path, config: TrainConfig, made_from: dict[str, Any], gu
     try:
         written, there = load_config(folder / "config.toml")
         record = read_record(folder)
-    except (UserError, DamagedError):
+    except (UserError, UnusableRunError):
         return config
     if _differing(written, config) or record is None:
         return config
     why = changed_since(there.get("revision", 1), written)
     if why:
         why = f"it was begun by an earlier version, which {why}"
-    other = differing(there, {name: fact for name, fact in made_from.items() if name in there})
-    if record.is_earlier and other:
+    other = changed_facts(there, {name: fact for name, fact in made_from.items() if name in there})
+    if record.is_legacy and other:
         why = f"it is of another run (other {', '.join(other)})"
     if not why:
         return written
     say(f"{folder}: {why}; the run starts again.")
     with guard():
-        forget(folder)
+        delete_run_files(folder)
     return config
 
 
@@ -115,14 +115,16 @@ def _differing(written: TrainConfig, config: TrainConfig) -> list[str]:
 def draw_best(folder: Path, config: TrainConfig, title: str, picture: Path) -> None:
     """A picture (confusion.png) of the stored predictions."""
     stored = Predictions.load(folder / PREDICTIONS)
-    matrix_KK = confusion(stored.label_N, stored.log_prob_NK.argmax(1), len(CLASS_NAMES[config.task]))
+    matrix_KK = confusion_matrix(stored.label_N, stored.log_prob_NK.argmax(1), len(CLASS_NAMES[config.task]))
     draw_confusion(matrix_KK, config.task, title, picture)
 
 
-def finished_result(folder: Path, config: TrainConfig, origin: dict[str, Any], planned: int) -> Result | None:
+def finished_result(
+    folder: Path, config: TrainConfig, origin: dict[str, Any], planned_evaluations: int
+) -> Result | None:
     """The result of a run that ended in this folder; None when there is none, or when it is not over.
 
-    ``planned``: evaluations of the whole run, for a record that does not say it.
+    ``planned_evaluations``: evaluations of the whole run, for a record that does not say it.
     Raises UserError when the folder holds a run of another config, on other photos or from other weights, or is a
     trial's.
     """
@@ -144,26 +146,29 @@ def finished_result(folder: Path, config: TrainConfig, origin: dict[str, Any], p
         raise UserError(f"{folder} holds another run: {name} is {before} there and {now} now. Choose another -o.")
     if changed := changed_since(there.get("revision", 1), written):
         raise UserError(f"{folder} holds a run of an earlier version, which {changed}. Choose another -o.")
-    return _ended(folder, config, planned)
+    return _ended(folder, config, planned_evaluations)
 
 
-def _ended(folder: Path, config: TrainConfig, planned: int) -> Result | None:
+def _ended(folder: Path, config: TrainConfig, planned_evaluations: int) -> Result | None:
     """The result when the record says that the run is over and its files are there; fit sees to all else."""
     try:
         record = read_record(folder)
-    except DamagedError:
+    except UnusableRunError:
         return None
     if record is None:
         return None
-    if record.is_earlier:
-        is_over = len(record.evaluations) == planned and not (folder / STATE).exists()
+    if record.is_legacy:
+        is_over = len(record.evaluations) == planned_evaluations and not (folder / STATE).exists()
         is_over &= all((folder / name).exists() for name in (WEIGHTS, PREDICTIONS))
-        return Result(record.evaluations, planned, config.keep) if is_over else None
-    moves, why = unsettled(folder, record)
-    if why or not record.is_whole:
+        return Result(record.evaluations, planned_evaluations, config.keep) if is_over else None
+    try:
+        renames = pending_renames(folder, record)
+    except UnusableRunError:
         return None
-    settle(folder, record, moves)
-    return Result(record.evaluations, record.planned, config.keep)
+    if not record.is_complete:
+        return None
+    finish_commit(folder, record, renames)
+    return Result(record.evaluations, record.planned_evaluations, config.keep)
 
 
 def load_trained(folder: Path, device: torch.device) -> tuple[Classifier, TrainConfig]:

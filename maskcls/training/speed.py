@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from maskcls.config import TrainConfig, change
-from maskcls.data.batches import ShuffledOrder
+from maskcls.data.batches import BatchSampler
 from maskcls.data.dataset import Dataset
 from maskcls.model.inference import log_probs
 from maskcls.training.loop import Run, evaluation_stops
@@ -62,11 +62,11 @@ def _measure(config: TrainConfig, data: Dataset, device: torch.device, weight_fi
     run.model.train()
     photos = run.order.batch_size
     if device.type == "cpu" and photos > FIRST_BATCH:
-        run.order = ShuffledOrder(len(run.train), FIRST_BATCH, config.seed)
+        run.order = BatchSampler(len(run.train), FIRST_BATCH, config.seed)
         seconds = _usual_seconds(device, lambda: run.step(0))
         if seconds > SHORT_SECONDS:
             return Speed(FIRST_BATCH / seconds, _validation_speed(run, FIRST_BATCH))
-        run.order = ShuffledOrder(len(run.train), photos, config.seed)
+        run.order = BatchSampler(len(run.train), photos, config.seed)
     seconds = _usual_seconds(device, lambda: run.step(0))
     return Speed(photos / seconds, _validation_speed(run, photos if device.type == "cpu" else 4 * config.micro_batch))
 

@@ -17,7 +17,7 @@ from maskcls.labels import CLASS_NAMES, NUM_CLASSES, PARTS, encode, part_of
 from maskcls.model.composite import FILES, within
 from maskcls.run.record import WEIGHTS, sha256
 from maskcls.scoring.counts import Counts, Floats, count
-from maskcls.scoring.metrics import confusion, f1_per_class
+from maskcls.scoring.metrics import confusion_matrix, f1_per_class
 from maskcls.scoring.predictions import Predictions
 from maskcls.system.errors import UserError
 from search.database.connect import load_study
@@ -57,7 +57,7 @@ class Candidate:
 
     def macro_f1(self, part: str) -> float:
         """Macro F1 over the classes of the part alone."""
-        return float(f1_per_class(confusion(*self.classes(part), len(CLASS_NAMES[part]))).mean())
+        return float(f1_per_class(confusion_matrix(*self.classes(part), len(CLASS_NAMES[part]))).mean())
 
     def counts(self) -> Counts:
         """Its own task's counts, person by person."""
@@ -235,7 +235,7 @@ class Trios(Sequence[Counts]):
         return replace(
             self._truth,
             predicted_PK=self._table(self._row_start_N + predicted_N),
-            hit_PK=self._table((self._row_start_N + predicted_N)[right_N]),
+            true_positive_PK=self._table((self._row_start_N + predicted_N)[right_N]),
         )
 
     def _table(self, place_N: np.ndarray) -> Floats:

@@ -159,10 +159,10 @@ def _unfinished(trial: "FrozenTrial") -> str:
 
     if trial.state == TrialState.COMPLETE:
         return ""
-    done, planned = (trial.user_attrs.get(fact) for fact in ("evaluations", "evaluations_planned"))
-    if trial.state != TrialState.PRUNED or done is None or planned is None:
+    done, planned_evaluations = (trial.user_attrs.get(fact) for fact in ("evaluations", "evaluations_planned"))
+    if trial.state != TrialState.PRUNED or done is None or planned_evaluations is None:
         return f"is not complete ({trial.state.name.lower()})"
-    return f"was stopped after {done} of {planned} evaluations"
+    return f"was stopped after {done} of {planned_evaluations} evaluations"
 
 
 def _key(study: str, params: "Configuration") -> str:

@@ -100,7 +100,7 @@ def show_trial(trial: optuna.Trial, result: Result, picture: Path, artifacts: Pa
         study_id,
         trial_id,
         f"{result.keep.capitalize()} at evaluation {result.best.step} of {len(result.history)}"
-        f" ({result.num_planned} planned).\n\n"
+        f" ({result.planned_evaluations} planned).\n\n"
         f"| | |\n|---|---|\n| macro F1 | {scores.macro_f1:.4f} |\n{parts}| accuracy | {scores.accuracy:.4f} |\n"
         f"| loss | {scores.loss:.4f} |\n\n![confusion matrix]({artifact_path(study_id, trial_id, artifact)})\n",
     )

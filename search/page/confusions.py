@@ -7,7 +7,16 @@ over people leaves out 0; the intervals are so wide that all comparisons made he
 from dataclasses import dataclass, replace
 
 from maskcls.labels import MASKS, PARTS
-from maskcls.scoring.confusions import MIN_PEOPLE, Rate, Slip, count_slip, difference, directions, is_real, rate_of
+from maskcls.scoring.confusions import (
+    MIN_PEOPLE,
+    Confusion,
+    Rate,
+    compare_rates,
+    count_confusion,
+    directions,
+    is_distinguishable,
+    rate_of,
+)
 from maskcls.scoring.predictions import Predictions
 from maskcls.scoring.resampling import Resamples
 from maskcls.system.errors import count_of
@@ -34,28 +43,28 @@ class Reader:
     predictions: Predictions
     resamples: Resamples
 
-    def rate(self, slip: Slip) -> Rate:
+    def rate(self, confusion: Confusion) -> Rate:
         """How often it happens."""
-        return rate_of(slip, self.predictions)
+        return rate_of(confusion, self.predictions)
 
-    def told(self, slip: Slip) -> str:
+    def told(self, confusion: Confusion) -> str:
         """``12 of 240 photos (5.0 %, 7 of 48 people)``."""
-        rate = self.rate(slip)
+        rate = self.rate(confusion)
         people = f"{rate.affected} of {count_of(rate.people, 'person', 'people')}"
-        return f"{rate.wrong:,} of {count_of(rate.photos, 'photo')} ({percent(rate.share)}, {people})"
+        return f"{rate.wrong:,} of {count_of(rate.photos, 'photo')} ({percent(rate.value)}, {people})"
 
-    def compare(self, ours: Slip, theirs: Slip, before: Predictions | None = None) -> str:
+    def compare(self, ours: Confusion, theirs: Confusion, before: Predictions | None = None) -> str:
         """Whether our rate differs from theirs (of the model before), as a sentence."""
         other = before or self.predictions
         rates = self.rate(ours), rate_of(theirs, other)
         if min(rate.people for rate in rates) < MIN_PEOPLE:
             return "Too few people to tell the two apart."
-        counts = count_slip(ours, self.predictions), count_slip(theirs, other)
-        found = clipped(difference(*counts, self.resamples, COMPARISONS), -1.0)
+        counts = count_confusion(ours, self.predictions), count_confusion(theirs, other)
+        found = clipped(compare_rates(*counts, self.resamples, COMPARISONS), -1.0)
         if not has_interval(found):
             return "The two are not distinguishable."
         span = f"{points(found.value)} points, interval {points(found.low)} to {points(found.high)}"
-        verdict = "A difference beyond noise" if is_real(found, *rates) else "Not distinguishable"
+        verdict = "A difference beyond noise" if is_distinguishable(found, *rates) else "Not distinguishable"
         return f"{verdict}: {span}."
 
 
@@ -99,60 +108,60 @@ def sentences_of(reader: Reader) -> tuple[Said, ...]:
 
 
 def _by_part(reader: Reader) -> str:
-    rates = {part: reader.rate(Slip(part)) for part in PARTS}
+    rates = {part: reader.rate(Confusion(part)) for part in PARTS}
     wrong = int((reader.predictions.label_N != reader.predictions.log_prob_NK.argmax(1)).sum())
-    shares = ", ".join(f"{part} on {rate.wrong:,} ({percent(rate.share)})" for part, rate in rates.items())
+    shares = ", ".join(f"{part} on {rate.wrong:,} ({percent(rate.value)})" for part, rate in rates.items())
     photos = count_of(rates["age"].photos, "photo")
     return f"Of {photos}, {wrong:,} are in the wrong class: {shares}; one photo may be wrong in several."
 
 
 def _ages(reader: Reader, mask: int) -> str:
     """The largest confusion of ages at this mask state, and the same the other way round."""
-    most = max(directions("age", mask), key=lambda slip: (reader.rate(slip).wrong, reader.rate(slip).share))
+    most = max(directions("age", mask), key=lambda way: (reader.rate(way).wrong, reader.rate(way).value))
     return _both_ways(reader, most)
 
 
 def _genders(reader: Reader, mask: int) -> str:
     """The gender with the higher rate first."""
-    return _both_ways(reader, max(directions("gender", mask), key=lambda slip: reader.rate(slip).share))
+    return _both_ways(reader, max(directions("gender", mask), key=lambda confusion: reader.rate(confusion).value))
 
 
-def _both_ways(reader: Reader, slip: Slip) -> str:
-    if not reader.rate(slip).wrong:
+def _both_ways(reader: Reader, confusion: Confusion) -> str:
+    if not reader.rate(confusion).wrong:
         return "None is wrong."
-    back = replace(slip, true=slip.called, called=slip.true)
-    first = f"{_capital(slip.text)} on {reader.told(slip)}; the other way round on {reader.told(back)}."
-    return f"{first} {reader.compare(slip, back)}"
+    back = replace(confusion, true=confusion.predicted, predicted=confusion.true)
+    first = f"{_capital(confusion.text)} on {reader.told(confusion)}; the other way round on {reader.told(back)}."
+    return f"{first} {reader.compare(confusion, back)}"
 
 
 def _far(reader: Reader) -> str:
-    slips = Slip("age", YOUNG, OLD), Slip("age", OLD, YOUNG)
-    return f"{'; '.join(f'{_capital(slip.text)} on {reader.told(slip)}' for slip in slips)}."
+    confusions = Confusion("age", YOUNG, OLD), Confusion("age", OLD, YOUNG)
+    return f"{'; '.join(f'{_capital(confusion.text)} on {reader.told(confusion)}' for confusion in confusions)}."
 
 
 def _masked(reader: Reader, part: str) -> str:
     """Does a mask hide it? Wrong at all, with and without."""
-    worn, bare = Slip(part, mask=WORN), Slip(part, mask=NOT_WORN)
+    worn, bare = Confusion(part, mask=WORN), Confusion(part, mask=NOT_WORN)
     first = f"Wrong on {reader.told(worn)} with the mask worn and on {reader.told(bare)} without one."
     return f"{first} {reader.compare(worn, bare)}"
 
 
 def _masks(reader: Reader) -> str:
-    most = max(directions("mask"), key=lambda slip: reader.rate(slip).wrong)
+    most = max(directions("mask"), key=lambda confusion: reader.rate(confusion).wrong)
     return f"Most often {most.text}, on {reader.told(most)}." if reader.rate(most).wrong else "None is wrong."
 
 
 def changes_since(reader: Reader, before: Predictions, is_chance: bool) -> tuple[Said, ...]:
     """What the best trial does otherwise than the baseline, part by part; ``is_chance``: they are of one recipe."""
-    return tuple((f"{part}, before and after", _change(reader, Slip(part), before, is_chance)) for part in PARTS)
+    return tuple((f"{part}, before and after", _change(reader, Confusion(part), before, is_chance)) for part in PARTS)
 
 
-def _change(reader: Reader, slip: Slip, before: Predictions, is_chance: bool) -> str:
-    was, now = rate_of(slip, before), reader.rate(slip)
-    first = f"Wrong on {percent(was.share)} of the photos before and on {percent(now.share)} after."
+def _change(reader: Reader, confusion: Confusion, before: Predictions, is_chance: bool) -> str:
+    was, now = rate_of(confusion, before), reader.rate(confusion)
+    first = f"Wrong on {percent(was.value)} of the photos before and on {percent(now.value)} after."
     if is_chance:
         return first
-    return f"{first} {reader.compare(slip, slip, before)}"
+    return f"{first} {reader.compare(confusion, confusion, before)}"
 
 
 def _capital(text: str) -> str:
@@ -160,26 +169,26 @@ def _capital(text: str) -> str:
 
 
 def _table(now: Predictions, before: Predictions | None, mask: int) -> Table:
-    slips = [*directions("gender", mask), *directions("age", mask)]
-    return _rates_table(slips, now, before, f"{MASKS[mask].capitalize()}: photos of this true mask state")
+    confusions = [*directions("gender", mask), *directions("age", mask)]
+    return _rates_table(confusions, now, before, f"{MASKS[mask].capitalize()}: photos of this true mask state")
 
 
 def _mask_table(now: Predictions, before: Predictions | None) -> Table:
     return _rates_table(directions("mask"), now, before, "Mask states: all photos")
 
 
-def _rates_table(slips: list[Slip], now: Predictions, before: Predictions | None, caption: str) -> Table:
+def _rates_table(confusions: list[Confusion], now: Predictions, before: Predictions | None, caption: str) -> Table:
     titles = ("true taken for", "photos", "wrong", "share", "people affected", "of people")
     rows = []
-    for slip in slips:
-        rate = rate_of(slip, now)
-        cells = (f"{rate.photos:,}", f"{rate.wrong:,}", percent(rate.share), str(rate.affected), str(rate.people))
-        was = () if before is None else _before(slip, before)
-        rows.append((slip.text, *cells, *was))
+    for confusion in confusions:
+        rate = rate_of(confusion, now)
+        cells = (f"{rate.photos:,}", f"{rate.wrong:,}", percent(rate.value), str(rate.affected), str(rate.people))
+        was = () if before is None else _before(confusion, before)
+        rows.append((confusion.text, *cells, *was))
     more = () if before is None else ("wrong before", "share before")
     return Table((*titles, *more), tuple(rows), (*titles[1:], *more), caption)
 
 
-def _before(slip: Slip, before: Predictions) -> tuple[str, str]:
-    rate = rate_of(slip, before)
-    return f"{rate.wrong:,}", percent(rate.share)
+def _before(confusion: Confusion, before: Predictions) -> tuple[str, str]:
+    rate = rate_of(confusion, before)
+    return f"{rate.wrong:,}", percent(rate.value)

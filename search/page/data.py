@@ -13,7 +13,7 @@ from maskcls.config import TrainConfig
 from maskcls.labels import CLASS_NAMES
 from maskcls.scoring.counts import Counts, Floats, count
 from maskcls.scoring.intervals import Estimate, interval
-from maskcls.scoring.metrics import confusion
+from maskcls.scoring.metrics import confusion_matrix
 from maskcls.scoring.predictions import Predictions
 from maskcls.scoring.resampling import Resamples, resample
 from maskcls.scoring.reweighting import groups_of, parse_prior, weights_of
@@ -64,7 +64,7 @@ class TrialPredictions:
     @cached_property
     def confusion_KK(self) -> np.ndarray:
         """Row true class, column predicted class."""
-        return confusion(self.predictions.label_N, self.predicted_N, len(CLASS_NAMES[self.task]))
+        return confusion_matrix(self.predictions.label_N, self.predicted_N, len(CLASS_NAMES[self.task]))
 
     @property
     def people(self) -> np.ndarray:

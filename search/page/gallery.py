@@ -54,11 +54,11 @@ def _photos(material: Material) -> tuple[Path | None, str]:
 
 def photo_folder(material: Material) -> Path:
     """Where the photos should lie, by --data or as the study has it; the drawn ones are not drawn for a report."""
-    from maskcls.data.dataset import SYNTHETIC, drawn_folder
+    from maskcls.data.dataset import SYNTHETIC, synthetic_folder
 
     if material.options.data is not None:
         return material.options.data
-    return drawn_folder(material.options.runs) if material.stored.data == SYNTHETIC else Path(material.stored.data)
+    return synthetic_folder(material.options.runs) if material.stored.data == SYNTHETIC else Path(material.stored.data)
 
 
 def _picture(side: TrialPredictions, row: int, folder: Path | None, is_named: bool) -> Picture:

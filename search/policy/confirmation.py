@@ -102,7 +102,7 @@ class ConfirmPolicy:
         attributes = {"role": ROLE, "finalist": finalist, "repeat": repeat, "seed": seed}
         return Proposal(dict(self.finalists[finalist].params), attributes)
 
-    def should_continue(self, study: optuna.Study, trial: FrozenTrial, num_evaluations: int) -> bool:
+    def should_continue(self, study: optuna.Study, trial: FrozenTrial, planned_evaluations: int) -> bool:
         """Always: a training that is stopped cannot be judged at the end."""
         return True
 

@@ -58,7 +58,7 @@ class AnyPolicy(Protocol):
     def propose(self, trials: Sequence[FrozenTrial]) -> Proposal:
         """The next trial of a study that has these so far, of any state."""
 
-    def should_continue(self, study: optuna.Study, trial: FrozenTrial, num_evaluations: int) -> bool:
+    def should_continue(self, study: optuna.Study, trial: FrozenTrial, planned_evaluations: int) -> bool:
         """Whether a trial that has just reported should continue."""
 
 
@@ -168,7 +168,7 @@ class Policy:
     def _levels(self, trial: FrozenTrial) -> Levels:
         return tuple(factor.level(trial.params) for factor in self.factors)
 
-    def should_continue(self, study: optuna.Study, trial: FrozenTrial, num_evaluations: int) -> bool:
+    def should_continue(self, study: optuna.Study, trial: FrozenTrial, planned_evaluations: int) -> bool:
         """Whether a trial that has just reported should continue.
 
         With scientific factors it is compared with the trials of its own level, and stops only when it is not good
@@ -179,7 +179,7 @@ class Policy:
             return True
         if isinstance(self.pruner, BasePruner):
             return not self.pruner.prune(study, trial)
-        if trial.last_step not in self.pruner.rungs(num_evaluations):
+        if trial.last_step not in self.pruner.rungs(planned_evaluations):
             return True
         trials = study.get_trials(deepcopy=False)
         others = [
@@ -189,7 +189,7 @@ class Policy:
         ]
         curve, pruner = trial.intermediate_values, self.pruner
         curves = ([peer.intermediate_values for peer in peers] for peers in self._peer_groups(trial, others))
-        return any(pruner.should_continue(curve, peers, num_evaluations) for peers in curves)
+        return any(pruner.should_continue(curve, peers, planned_evaluations) for peers in curves)
 
     def is_never_pruned(self, trial: FrozenTrial) -> bool:
         """Whether the trial is there for its own value: the noise is known from these."""
@@ -203,12 +203,12 @@ class Policy:
             for factor in self.factors
         ]
 
-    def describe_pruning(self, num_evaluations: int) -> str:
+    def describe_pruning(self, planned_evaluations: int) -> str:
         """One line for the plan."""
         if isinstance(self.pruner, BasePruner):
             return type(self.pruner).__name__
-        against = ", within its level" if self.factors and self.pruner.rungs(num_evaluations) else ""
-        return self.pruner.describe(num_evaluations) + against
+        against = ", within its level" if self.factors and self.pruner.rungs(planned_evaluations) else ""
+        return self.pruner.describe(planned_evaluations) + against
 
 
 def is_replicate(trial: FrozenTrial) -> bool:

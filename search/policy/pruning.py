@@ -54,36 +54,38 @@ class Pruning:
         if not whole or self.first < 1 or self.num_best < 0:
             raise ValueError("first is a whole number from 1, num_best one from 0")
 
-    def rungs(self, num_evaluations: int) -> tuple[int, ...]:
+    def rungs(self, planned_evaluations: int) -> tuple[int, ...]:
         """The evaluations at which trials are judged; never the last one, after which there is nothing to save."""
-        steps = {max(self.first, math.ceil(share * num_evaluations)) for share in self.shares}
-        return tuple(sorted(step for step in steps if step < num_evaluations))
+        steps = {max(self.first, math.ceil(share * planned_evaluations)) for share in self.shares}
+        return tuple(sorted(step for step in steps if step < planned_evaluations))
 
-    def should_continue(self, curve: Curve, peers: Sequence[Curve], num_evaluations: int) -> bool:
+    def should_continue(self, curve: Curve, peers: Sequence[Curve], planned_evaluations: int) -> bool:
         """Whether a trial should continue after the latest evaluation of its curve.
 
         ``peers`` are the trials it may be compared with: finished, stopped (shorter curves) or still running.
         """
         step = max(curve)
-        if step not in self.rungs(num_evaluations):
+        if step not in self.rungs(planned_evaluations):
             return True
         here = best_until(curve, step)
         there = [best_until(peer, step) for peer in peers if max(peer, default=0) >= step]
         num_better = sum(score > here for score in there)
         if num_better < (len(there) + 1) / self.factor:
             return True
-        finished = sorted((peer for peer in peers if num_evaluations in peer), key=_value, reverse=True)
+        finished = sorted((peer for peer in peers if planned_evaluations in peer), key=_value, reverse=True)
         return any(here >= best_until(peer, step) for peer in finished[: self.num_best])
 
-    def describe(self, num_evaluations: int) -> str:
+    def describe(self, planned_evaluations: int) -> str:
         """One line for the plan."""
-        at = self.rungs(num_evaluations)
+        at = self.rungs(planned_evaluations)
         if not at:
-            return f"none: {num_evaluations} evaluation{'s' if num_evaluations > 1 else ''} leave nothing to save"
+            return (
+                f"none: {planned_evaluations} evaluation{'s' if planned_evaluations > 1 else ''} leave nothing to save"
+            )
         where = ", ".join(map(str, at))
         best = f"one of the {self.num_best} best" if self.num_best > 1 else "the best"
         kept = f"the best 1 in {self.factor:g}" + (f", and what is as good as {best}" if self.num_best else "")
-        return f"after evaluation {where} of {num_evaluations} keep {kept}"
+        return f"after evaluation {where} of {planned_evaluations} keep {kept}"
 
 
 def best_until(curve: Curve, step: int) -> float:

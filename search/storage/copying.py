@@ -11,8 +11,8 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from maskcls.run.keeper import forget, remove_parts, settle, unsettled
-from maskcls.run.record import DamagedError, read_record
+from maskcls.run.commit import delete_run_files, finish_commit, pending_renames, remove_staged_files
+from maskcls.run.record import UnusableRunError, read_record
 from maskcls.system.errors import UserError
 from maskcls.system.files import link
 from search.storage.folder import ID, study_folder
@@ -134,22 +134,21 @@ def _copy_folder(source: Path, target: Path, is_over: bool) -> None:
         shutil.copytree(source, target, copy_function=_link, dirs_exist_ok=True)
         if is_over or _is_whole(target):
             break
-        forget(target)
-    remove_parts(target)
+        delete_run_files(target)
+    remove_staged_files(target)
 
 
 def _is_whole(folder: Path) -> bool:
     """Whether the files are those of the record; some may have had the names that they are written under."""
     try:
         record = read_record(folder)
-    except DamagedError:
+        if record is None or record.is_legacy:
+            return True  # nothing is said of the files; the training begins anew, or looks at them itself
+        renames = pending_renames(folder, record)
+    except UnusableRunError:
         return False
-    if record is None or record.is_earlier:
-        return True  # nothing is said of the files; the training begins anew, or looks at them itself
-    moves, why = unsettled(folder, record)
-    if not why:
-        settle(folder, record, moves)
-    return not why
+    finish_commit(folder, record, renames)
+    return True
 
 
 def _link(source: str, target: str) -> None:

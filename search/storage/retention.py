@@ -5,7 +5,7 @@ from pathlib import Path
 
 from optuna.trial import FrozenTrial
 
-from maskcls.run.keeper import remove_parts
+from maskcls.run.commit import remove_staged_files
 from maskcls.run.record import STATE, WEIGHTS
 from search.policy.history import best_first
 
@@ -23,7 +23,7 @@ def remove_large_files(trials: Sequence[FrozenTrial], folder: Path, keep: int) -
         if trial.state.is_finished():
             home = trial_folder(folder, trial.number)
             (home / STATE).unlink(missing_ok=True)
-            remove_parts(home)
+            remove_staged_files(home)
             if trial.number not in kept:
                 (home / WEIGHTS).unlink(missing_ok=True)
 

@@ -3,7 +3,7 @@
 import sys
 from dataclasses import replace
 
-from maskcls.data.dataset import data_folder, read_table
+from maskcls.data.dataset import prepare_data_folder, read_table
 from maskcls.system.console import say
 from maskcls.system.files import check_folder
 from maskcls.system.streams import is_terminal
@@ -39,7 +39,7 @@ def run_study(request: StudyRequest, launch: Launch, limits: StoppingCriteria, k
     with pool:
         pool.start(pool.slots[0])  # it loads torch while the photos are listed here
         config = wanted.config(dict(wanted.study.baseline))
-        table = read_table(data_folder(wanted.data, launch.runs), config, wanted.label_fixes)
+        table = read_table(prepare_data_folder(wanted.data, launch.runs), config, wanted.label_fixes)
         # a copy is never just done: the first worker compares it with the study that it is a copy of
         if request.copy_of is None and _is_done(name, replace(wanted, split=table.hash), launch, limits.n_trials):
             return 0

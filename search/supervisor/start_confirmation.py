@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from maskcls.data.dataset import data_folder, read_table
+from maskcls.data.dataset import prepare_data_folder, read_table
 from maskcls.system.console import say
 from maskcls.system.paths import as_kept
 from search.database.connect import load_study, open_storage
@@ -48,7 +48,7 @@ def _train(pool: WorkerPool, wanted: Stored, repeats: int, launch: Launch) -> in
     pool.start(pool.slots[0])
     pool.start_others()
     config = wanted.config(dict(wanted.study.baseline))
-    table = read_table(data_folder(wanted.data, launch.runs), config, wanted.label_fixes)
+    table = read_table(prepare_data_folder(wanted.data, launch.runs), config, wanted.label_fixes)
     rounds = check_repeats(table, wanted, repeats)
     storage = open_storage(launch.url, create=False, waits=True)
     study = store(storage, wanted, launch.runs)

@@ -106,7 +106,7 @@ def _singles(like: Candidate, against: str | None, storage: RDBStorage, runs: Pa
 
 def _best_of(models: Sequence[Counts], resamples: Resamples) -> Best:
     most = max(MIN_RESAMPLES, MAX_LOOKS // len(models))
-    selected = select(models, resamples, most=min(500, most))
+    selected = select(models, resamples, max_resamples=min(500, most))
     counts = models[selected.index]
     return Best(counts, selected, interval(counts, resamples), len(models))
 

@@ -35,8 +35,8 @@ class Watcher(Protocol):
     def trial_began(self, number: int, values: Mapping[str, Any]) -> None:
         """A trial starts, or goes on after an interruption."""
 
-    def evaluated(self, number: int, step: int, num_planned: int, scores: Scores, is_news: bool = True) -> None:
-        """Evaluation ``step`` of ``num_planned`` of the running trial; no news: made before an interruption."""
+    def evaluated(self, number: int, step: int, planned_evaluations: int, scores: Scores, is_news: bool = True) -> None:
+        """Evaluation ``step`` of ``planned_evaluations`` of the running trial; no news: made before an interruption."""
 
     def trial_ended(self, number: int, state: TrialState, value: float | None, why: str = "") -> None:
         """The verdict, and what made a trial fail; WAITING for an interrupted trial."""
@@ -60,7 +60,7 @@ class TrialRow:
     """Of its knobs; what made it fail is added."""
     began: float
     """Seconds of time.monotonic."""
-    num_planned: int = 0
+    planned_evaluations: int = 0
     curve: list[float] = field(default_factory=list)
     """Macro F1 of every evaluation."""
     state: str = "running"
@@ -99,9 +99,9 @@ class Progress:
         self.rows[number] = TrialRow(one_printable_line(values, encoding_of(sys.stdout)), time.monotonic())
         return self.rows[number]
 
-    def evaluated(self, number: int, num_planned: int, scores: Scores) -> None:
+    def evaluated(self, number: int, planned_evaluations: int, scores: Scores) -> None:
         """Add a point to the trial's curve."""
-        self.rows[number].num_planned = num_planned
+        self.rows[number].planned_evaluations = planned_evaluations
         self.rows[number].curve.append(scores.macro_f1)
 
     def ended(self, number: int, state: TrialState, value: float | None = None) -> TrialRow:
@@ -141,14 +141,14 @@ class PlainWatcher:
         self.progress.began(number, describe_values(values))
         say(f"trial {number}: {describe_values(values)}")
 
-    def evaluated(self, number: int, step: int, num_planned: int, scores: Scores, is_news: bool = True) -> None:
+    def evaluated(self, number: int, step: int, planned_evaluations: int, scores: Scores, is_news: bool = True) -> None:
         """See Watcher."""
-        self.progress.evaluated(number, num_planned, scores)
+        self.progress.evaluated(number, planned_evaluations, scores)
         if not is_news:
             if step == 1:
                 say(f"trial {number}: goes on from its last evaluation")
             return
-        say(f"trial {number}: evaluation {step} of {num_planned}  {_f1_text(scores)}")
+        say(f"trial {number}: evaluation {step} of {planned_evaluations}  {_f1_text(scores)}")
 
     def trial_ended(self, number: int, state: TrialState, value: float | None, why: str = "") -> None:
         """See Watcher."""
@@ -179,9 +179,9 @@ class LiveWatcher:
         """See Watcher."""
         self.progress.began(number, describe_values(values))
 
-    def evaluated(self, number: int, step: int, num_planned: int, scores: Scores, is_news: bool = True) -> None:
+    def evaluated(self, number: int, step: int, planned_evaluations: int, scores: Scores, is_news: bool = True) -> None:
         """See Watcher."""
-        self.progress.evaluated(number, num_planned, scores)
+        self.progress.evaluated(number, planned_evaluations, scores)
 
     def trial_ended(self, number: int, state: TrialState, value: float | None, why: str = "") -> None:
         """See Watcher."""
@@ -190,7 +190,7 @@ class LiveWatcher:
 
     def _render(self) -> Group:
         rows = list(self.progress.rows.items())[-ROWS_SHOWN:]
-        curves = max((max(len(row.curve), row.num_planned) for _, row in rows), default=0)
+        curves = max((max(len(row.curve), row.planned_evaluations) for _, row in rows), default=0)
         is_narrow = self.console.width < FIXED_WIDTH + max(curves, len("evaluations")) + MIN_KNOBS_WIDTH
         shown = self._blocks(rows) if is_narrow else [self._table(rows)]
         return Group(*shown, Text(self.progress.headline()))
@@ -202,7 +202,7 @@ class LiveWatcher:
         table.add_column("knobs", overflow="fold")
         top = max((row.best or 0.0 for row in self.progress.rows.values()), default=0.0) or 1.0
         for number, row in rows:
-            curve = sparkline(row.curve, row.num_planned, top)
+            curve = sparkline(row.curve, row.planned_evaluations, top)
             cells = (str(number), row.state, row.best_text, curve, row.values)
             # Text is not markup: errors and names of levels may have brackets
             table.add_row(*(Text(without_controls(cell)) for cell in cells), style=self._style(number, row))
@@ -212,7 +212,7 @@ class LiveWatcher:
         """The same where columns would be cut off: two lines a trial, as many trials as there is room for."""
         shown = []
         for number, row in rows[-max(1, (self.console.height - 2) // 3) :]:
-            evaluations = f"{len(row.curve)}/{row.num_planned}" if row.curve else ""
+            evaluations = f"{len(row.curve)}/{row.planned_evaluations}" if row.curve else ""
             facts = " ".join(filter(None, (str(number), row.state, row.best_text, evaluations)))
             shown.append(
                 Text(f"{facts}\n  {without_controls(row.values)}", style=self._style(number, row), overflow="fold")

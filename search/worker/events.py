@@ -51,9 +51,9 @@ class EventWriter:
         self.tell("trial_began", number, dict(values))
         say(f"trial {number}: begins")
 
-    def evaluated(self, number: int, step: int, num_planned: int, scores: Scores, is_news: bool = True) -> None:
+    def evaluated(self, number: int, step: int, planned_evaluations: int, scores: Scores, is_news: bool = True) -> None:
         """See live.Watcher."""
-        self.tell("evaluated", number, step, num_planned, scores.to_dict(), is_news)
+        self.tell("evaluated", number, step, planned_evaluations, scores.to_dict(), is_news)
 
     def trial_ended(self, number: int, state: TrialState, value: float | None, why: str = "") -> None:
         """See live.Watcher."""

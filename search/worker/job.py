@@ -66,7 +66,7 @@ class Setup:
         return self.stored.baseline_config
 
     @property
-    def num_evaluations(self) -> int:
+    def planned_evaluations(self) -> int:
         """Of a trial that nobody stops."""
         return len(evaluation_stops(self.baseline, self.table.count("train")[1]))
 

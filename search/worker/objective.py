@@ -14,7 +14,7 @@ import torch
 from optuna.trial import TrialState
 
 from maskcls.config import TrainConfig
-from maskcls.run.keeper import forget
+from maskcls.run.commit import delete_run_files
 from maskcls.run.record import RECORD, WEIGHTS, read_record
 from maskcls.run.result import Result
 from maskcls.scoring.metrics import Scores
@@ -180,7 +180,7 @@ def _asked(stored: Stored, trial: optuna.Trial, values: dict[str, Any]) -> Train
 def _make_ready(folder: Path, crashes: int) -> None:
     """The last try of a trial that crashes begins anew: the state that it goes on from may be what crashes it."""
     if crashes >= MAX_TRIES - 1:
-        forget(folder)
+        delete_run_files(folder)
 
 
 class UnreadableDataError(Exception):
@@ -190,8 +190,8 @@ class UnreadableDataError(Exception):
 class _TrialReporter:
     """Tells the trial of every evaluation once, and asks whether it should go on."""
 
-    def __init__(self, job: Job, trial: optuna.Trial, num_planned: int) -> None:
-        self.job, self.trial, self.num_planned = job, trial, num_planned
+    def __init__(self, job: Job, trial: optuna.Trial, planned_evaluations: int) -> None:
+        self.job, self.trial, self.planned_evaluations = job, trial, planned_evaluations
         self.known = dict(trial.storage.get_trial(trial._trial_id).intermediate_values)
         """As stored, by this sitting or an earlier one."""
         self.last_known = max(self.known, default=0)
@@ -210,8 +210,8 @@ class _TrialReporter:
         if is_news:
             report(self.job.study, self.trial, step, value, self.job.worker, self.job.check_ground)
             self.known[step] = value
-        self.job.watcher.evaluated(self.trial.number, step, self.num_planned, scores, is_news)
-        if step == self.num_planned:
+        self.job.watcher.evaluated(self.trial.number, step, self.planned_evaluations, scores, is_news)
+        if step == self.planned_evaluations:
             return True
         # the last step of an earlier sitting is judged again: its process may have died before it told the verdict
         if step >= self.last_known and not self._should_continue():
@@ -224,7 +224,7 @@ class _TrialReporter:
 
     def _should_continue(self) -> bool:
         stored = self.trial.storage.get_trial(self.trial._trial_id)
-        return self.job.policy.should_continue(self.job.study, stored, self.num_planned)
+        return self.job.policy.should_continue(self.job.study, stored, self.planned_evaluations)
 
 
 def _origin(job: Job, trial: optuna.Trial, split: str) -> dict[str, Any]:
@@ -259,7 +259,7 @@ def _facts(job: Job, folder: Path, config: TrainConfig, result: Result, origin: 
         "best_accuracy": result.best_accuracy.scores.accuracy,
         "best_loss": result.best_loss.scores.loss,
         "evaluations": len(result.history),
-        "evaluations_planned": result.num_planned,
+        "evaluations_planned": result.planned_evaluations,
         "seconds": round(last.seconds, 2),
         "photos_per_second": round(sum(e.photos_per_second for e in result.history) / len(result.history), 1),
         "peak_gib": round(last.peak_gib, 3),

@@ -81,7 +81,7 @@ def _other_limits(limits: StoppingCriteria) -> str:
 
 def _pruning(setup: Setup) -> str:
     stored = setup.stored
-    return Policy(stored.study, stored.seed).describe_pruning(setup.num_evaluations)
+    return Policy(stored.study, stored.seed).describe_pruning(setup.planned_evaluations)
 
 
 def check_sizes(setup: Setup) -> None:

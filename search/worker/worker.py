@@ -21,7 +21,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from maskcls.data.dataset import data_folder, read_table
+from maskcls.data.dataset import prepare_data_folder, read_table
 from maskcls.model.weights import resolve_weights
 from maskcls.system.console import say
 from maskcls.system.errors import UserError, one_line
@@ -134,7 +134,7 @@ def _wait(order: WorkOrder, stop: StopRequest, go: threading.Event) -> bool:
     with contextlib.suppress(Exception):
         open_storage(order.url, create=False).engine.dispose()
         wanted = order.stored()
-        read_table(data_folder(wanted.data, Path(order.runs)), wanted.baseline_config, wanted.label_fixes)
+        read_table(prepare_data_folder(wanted.data, Path(order.runs)), wanted.baseline_config, wanted.label_fixes)
     while not go.wait(POLL_SECONDS):
         beat()
         if stop:
@@ -196,7 +196,7 @@ def _set_up(order: WorkOrder) -> Setup:
     """What the trials need, found on this machine. Raises UserError for what cannot be had."""
     wanted, runs = order.stored(), Path(order.runs)
     device = pick_device(order.device)
-    table = read_table(data_folder(wanted.data, runs), wanted.baseline_config, wanted.label_fixes)
+    table = read_table(prepare_data_folder(wanted.data, runs), wanted.baseline_config, wanted.label_fixes)
     weights = resolve_weights(wanted.weights_option, backbones_of(wanted.study), _commits(order))
     wanted = replace(wanted, split=table.hash, weights=weights.describe(), weights_commits=weights.commits)
     return Setup(order.name, wanted, runs, table, weights, device, order.cores)

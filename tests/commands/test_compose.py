@@ -151,7 +151,7 @@ def test_the_fast_counts_are_those_of_counts_count(runs: Path) -> None:
     assert np.array_equal(trios.label_N, LABEL)
     for index, trio in enumerate(itertools.product(*(SAID[part] for part in PARTS))):
         ours, theirs = trios[index], count(PERSON, LABEL, encode(*trio))
-        for name in ("person_P", "kind_P", "true_PK", "predicted_PK", "hit_PK"):
+        for name in ("person_P", "stratum_P", "true_PK", "predicted_PK", "true_positive_PK"):
             assert np.array_equal(getattr(ours, name), getattr(theirs, name))
     assert len(list(trios)) == len(trios) == 24
 

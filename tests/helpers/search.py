@@ -146,7 +146,7 @@ class Watching:
     def trial_began(self, number: int, values: Mapping[str, Any]) -> None:
         pass
 
-    def evaluated(self, number: int, step: int, num_planned: int, scores: Scores, is_news: bool = True) -> None:
+    def evaluated(self, number: int, step: int, planned_evaluations: int, scores: Scores, is_news: bool = True) -> None:
         self.steps.append(step)
         self.act(step)
 

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from maskcls.config import TrainConfig
-from maskcls.data.dataset import Dataset, Side
+from maskcls.data.dataset import Dataset, LabelledPhotos
 from maskcls.data.synthetic import STATES
 from maskcls.predict import main as predict
 from maskcls.run.result import Result
@@ -115,8 +115,8 @@ def facts(result: Result) -> list[tuple[int, Scores, float]]:
 def few(data: Dataset, train: int = 96, valid: int = 42) -> Dataset:
     """The first photos of either side."""
 
-    def first(side: Side, count: int) -> Side:
-        return Side(side.row_N[:count], side.label_N[:count], side.path_N[:count], side.person_N[:count])
+    def first(side: LabelledPhotos, count: int) -> LabelledPhotos:
+        return LabelledPhotos(side.row_N[:count], side.label_N[:count], side.path_N[:count], side.person_N[:count])
 
     return Dataset(data.image_NCHW, first(data.train, train), first(data.valid, valid), f"{data.hash}-{train}")
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from maskcls.data.batches import Batches, ShuffledOrder, derive_seed
+from maskcls.data.batches import Batches, BatchSampler, derive_seed
 from tests.helpers.training import CPU
 
 
@@ -15,13 +15,13 @@ def numbered(count: int = 10) -> np.ndarray:
     return np.arange(count, dtype=np.uint8)[:, None, None, None] * np.ones((1, 3, 4, 5), np.uint8)
 
 
-def epoch_of(order: ShuffledOrder, epoch: int) -> list[int]:
+def epoch_of(order: BatchSampler, epoch: int) -> list[int]:
     first = epoch * order.steps_per_epoch
     return torch.cat([order.batch(first + place) for place in range(order.steps_per_epoch)]).tolist()
 
 
 def test_every_epoch_is_another_permutation() -> None:
-    order = ShuffledOrder(60, 10, seed=3)
+    order = BatchSampler(60, 10, seed=3)
     epochs = [epoch_of(order, epoch) for epoch in range(5)]
     assert order.steps_per_epoch == 6
     assert all(sorted(epoch) == list(range(60)) for epoch in epochs)
@@ -30,21 +30,21 @@ def test_every_epoch_is_another_permutation() -> None:
 
 
 def test_order_depends_on_seed_and_step_alone() -> None:
-    forward, fresh = ShuffledOrder(50, 8, seed=1), ShuffledOrder(50, 8, seed=1)
+    forward, fresh = BatchSampler(50, 8, seed=1), BatchSampler(50, 8, seed=1)
     walked = [forward.batch(step).tolist() for step in range(20)]
     torch.manual_seed(9)  # the global generator has no part in it
     assert [fresh.batch(step).tolist() for step in reversed(range(20))] == walked[::-1]
-    assert [ShuffledOrder(50, 8, seed=1).batch(step).tolist() for step in (17, 3)] == [walked[17], walked[3]]
-    assert [ShuffledOrder(50, 8, seed=2).batch(step).tolist() for step in range(20)] != walked
+    assert [BatchSampler(50, 8, seed=1).batch(step).tolist() for step in (17, 3)] == [walked[17], walked[3]]
+    assert [BatchSampler(50, 8, seed=2).batch(step).tolist() for step in range(20)] != walked
 
 
 def test_neighbouring_seeds_do_not_share_epochs() -> None:
-    seen = {tuple(epoch_of(ShuffledOrder(30, 5, seed), epoch)) for seed in range(4) for epoch in range(4)}
+    seen = {tuple(epoch_of(BatchSampler(30, 5, seed), epoch)) for seed in range(4) for epoch in range(4)}
     assert len(seen) == 16
 
 
 def test_leftover_photos_wait_and_are_others_every_epoch() -> None:
-    order = ShuffledOrder(53, 10, seed=0)
+    order = BatchSampler(53, 10, seed=0)
     assert order.steps_per_epoch == 5
     epochs = [set(epoch_of(order, epoch)) for epoch in range(8)]
     assert all(len(epoch) == 50 for epoch in epochs)
@@ -52,7 +52,7 @@ def test_leftover_photos_wait_and_are_others_every_epoch() -> None:
 
 
 def test_batch_larger_than_the_dataset_is_all_of_it() -> None:
-    order = ShuffledOrder(7, 32, seed=0)
+    order = BatchSampler(7, 32, seed=0)
     assert (order.batch_size, order.steps_per_epoch) == (7, 1)
     assert sorted(order.batch(4).tolist()) == list(range(7))
 

@@ -196,9 +196,9 @@ def test_decoding_needs_no_standard_error(tmp_path: Path) -> None:
     save_photo(tmp_path / "photo.jpg", smooth_photo())
     program = (
         "import os, sys; from pathlib import Path; import numpy as np; from maskcls.images.decode import decode_all;"
-        "from maskcls.data.dataset import progress; sys.stderr = None; os.close(2);"
+        "from maskcls.data.dataset import progress_bar; sys.stderr = None; os.close(2);"
         "d = decode_all(Path(sys.argv[1]), ['photo.jpg'], (8, 8), (1., 1.), np.zeros((1, 3, 8, 8), np.uint8));"
-        "progress('x', 1).__enter__()(); print(d.unreadable, d.odd)"
+        "progress_bar('x', 1).__enter__()(); print(d.unreadable, d.odd)"
     )
     done = subprocess.run([sys.executable, "-c", program, tmp_path], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[] {}"

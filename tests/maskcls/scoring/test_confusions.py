@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from maskcls.labels import encode
-from maskcls.scoring.confusions import Slip, count_slip, difference, directions, is_real, rate_of
+from maskcls.scoring.confusions import (
+    Confusion,
+    compare_rates,
+    count_confusion,
+    directions,
+    is_distinguishable,
+    rate_of,
+)
 from maskcls.scoring.counts import count
 from maskcls.scoring.intervals import Estimate
 from maskcls.scoring.predictions import Predictions
@@ -37,46 +44,46 @@ BY_HAND = predictions(
 
 
 @pytest.mark.parametrize(
-    ("slip", "wrong", "photos", "affected", "people"),
+    ("confusion", "wrong", "photos", "affected", "people"),
     [
-        (Slip("gender", WOMEN, MEN, WORN), 2, 3, 1, 2),
-        (Slip("gender", MEN, WOMEN, WORN), 0, 2, 0, 1),
-        (Slip("gender", MEN, WOMEN, NOT_WORN), 1, 1, 1, 1),
-        (Slip("gender", WOMEN, MEN), 2, 5, 1, 2),
-        (Slip("age", MIDDLE, YOUNG, WORN), 1, 2, 1, 1),
-        (Slip("age", YOUNG, MIDDLE, WORN), 0, 1, 0, 1),
-        (Slip("age", YOUNG, OLD, WORN), 1, 1, 1, 1),
-        (Slip("age", OLD, YOUNG, WORN), 1, 2, 1, 1),
-        (Slip("age", mask=WORN), 3, 5, 3, 3),
-        (Slip("age"), 3, 8, 3, 3),
-        (Slip("mask", NOT_WORN, WORN), 1, 3, 1, 3),
-        (Slip("mask"), 1, 8, 1, 3),
+        (Confusion("gender", WOMEN, MEN, WORN), 2, 3, 1, 2),
+        (Confusion("gender", MEN, WOMEN, WORN), 0, 2, 0, 1),
+        (Confusion("gender", MEN, WOMEN, NOT_WORN), 1, 1, 1, 1),
+        (Confusion("gender", WOMEN, MEN), 2, 5, 1, 2),
+        (Confusion("age", MIDDLE, YOUNG, WORN), 1, 2, 1, 1),
+        (Confusion("age", YOUNG, MIDDLE, WORN), 0, 1, 0, 1),
+        (Confusion("age", YOUNG, OLD, WORN), 1, 1, 1, 1),
+        (Confusion("age", OLD, YOUNG, WORN), 1, 2, 1, 1),
+        (Confusion("age", mask=WORN), 3, 5, 3, 3),
+        (Confusion("age"), 3, 8, 3, 3),
+        (Confusion("mask", NOT_WORN, WORN), 1, 3, 1, 3),
+        (Confusion("mask"), 1, 8, 1, 3),
     ],
 )
 def test_rates_and_directions_of_a_confusion_made_by_hand(
-    slip: Slip, wrong: int, photos: int, affected: int, people: int
+    confusion: Confusion, wrong: int, photos: int, affected: int, people: int
 ) -> None:
-    found = rate_of(slip, BY_HAND)
+    found = rate_of(confusion, BY_HAND)
     assert (found.wrong, found.photos, found.affected, found.people) == (wrong, photos, affected, people)
-    assert found.share == wrong / photos
+    assert found.value == wrong / photos
 
 
 def test_every_direction_is_there_once_and_says_which_way() -> None:
-    assert [slip.text for slip in directions("gender")] == ["men taken for women", "women taken for men"]
-    texts = [slip.text for slip in directions("age", WORN)]
+    assert [confusion.text for confusion in directions("gender")] == ["men taken for women", "women taken for men"]
+    texts = [confusion.text for confusion in directions("age", WORN)]
     assert len(set(texts)) == 6
     assert texts[2] == "30 to 59 taken for under 30"
 
 
 def test_the_directions_add_up_to_the_photos_that_are_wrong() -> None:
     for part in ("mask", "gender", "age"):
-        wrong = sum(rate_of(slip, BY_HAND).wrong for slip in directions(part))
-        assert wrong == rate_of(Slip(part), BY_HAND).wrong
+        wrong = sum(rate_of(confusion, BY_HAND).wrong for confusion in directions(part))
+        assert wrong == rate_of(Confusion(part), BY_HAND).wrong
 
 
 def test_a_rate_that_nobody_is_at_risk_of_is_zero() -> None:
-    found = rate_of(Slip("gender", MEN, WOMEN, 1), BY_HAND)
-    assert (found.photos, found.share) == (0, 0.0)
+    found = rate_of(Confusion("gender", MEN, WOMEN, 1), BY_HAND)
+    assert (found.photos, found.value) == (0, 0.0)
 
 
 def crowd(seed: int, wrong_share: float, people: int = 60) -> Predictions:
@@ -90,26 +97,26 @@ def crowd(seed: int, wrong_share: float, people: int = 60) -> Predictions:
 
 
 def compared(ours: Predictions, theirs: Predictions) -> tuple[Estimate, bool]:
-    slip = Slip("gender", WOMEN, MEN)
+    confusion = Confusion("gender", WOMEN, MEN)
     resamples = resample(count(ours.person_N, ours.label_N, ours.log_prob_NK.argmax(1)))
-    found = difference(count_slip(slip, ours), count_slip(slip, theirs), resamples, 1)
-    return found, is_real(found, rate_of(slip, ours), rate_of(slip, theirs))
+    found = compare_rates(count_confusion(confusion, ours), count_confusion(confusion, theirs), resamples, 1)
+    return found, is_distinguishable(found, rate_of(confusion, ours), rate_of(confusion, theirs))
 
 
 def test_a_large_difference_is_real_and_a_small_one_is_not() -> None:
     found, real = compared(crowd(0, 0.6), crowd(1, 0.1))
     assert real
     assert found.value == pytest.approx(
-        rate_of(Slip("gender", WOMEN, MEN), crowd(0, 0.6)).share
-        - rate_of(Slip("gender", WOMEN, MEN), crowd(1, 0.1)).share
+        rate_of(Confusion("gender", WOMEN, MEN), crowd(0, 0.6)).value
+        - rate_of(Confusion("gender", WOMEN, MEN), crowd(1, 0.1)).value
     )
     assert not compared(crowd(0, 0.3), crowd(1, 0.25))[1]
 
 
 def test_the_interval_is_of_people_and_not_of_photos() -> None:
     found, _ = compared(crowd(0, 0.3), crowd(1, 0.0))
-    share = rate_of(Slip("gender", WOMEN, MEN), crowd(0, 0.3)).share
-    assert found.error == pytest.approx(np.sqrt(share * (1 - share) / 60), rel=0.1)  # 60 people, not 300 photos
+    value = rate_of(Confusion("gender", WOMEN, MEN), crowd(0, 0.3)).value
+    assert found.error == pytest.approx(np.sqrt(value * (1 - value) / 60), rel=0.1)  # 60 people, not 300 photos
 
 
 def test_nothing_is_real_of_a_handful_of_people() -> None:

@@ -5,8 +5,8 @@ import pytest
 from sklearn.metrics import accuracy_score, f1_score
 
 from maskcls.labels import CLASS_NAMES, part_of
-from maskcls.scoring.counts import accuracy, align, count, f1, f1_of, macro_f1
-from maskcls.scoring.metrics import confusion, f1_per_class
+from maskcls.scoring.counts import accuracy, align, count, f1_of, macro_f1
+from maskcls.scoring.metrics import confusion_matrix, f1, f1_per_class, score
 
 
 def draw(seed: int, people: int = 40, photos: int = 7, classes: int = 18) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -40,6 +40,13 @@ def test_part_of_the_label_is_scored_alone(part: str) -> None:
     assert macro_f1(*single.sums()) == pytest.approx(float(macro_f1(*sums)), abs=1e-12)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_macro_f1_of_counts_is_that_of_the_judge_to_the_last_bit(seed: int) -> None:
+    person_N, label_N, predicted_N = draw(seed)
+    judged = score(np.eye(18, dtype=np.float32)[predicted_N], label_N, "all")
+    assert float(macro_f1(*count(person_N, label_N, predicted_N).sums())) == judged.macro_f1
+
+
 def test_class_that_is_neither_there_nor_predicted_counts_zero() -> None:
     counts = count(np.array(["a", "b"]), np.array([0, 5]), np.array([0, 5]))
     assert macro_f1(*counts.sums()) == pytest.approx(2 / 18)
@@ -50,7 +57,7 @@ def test_weighted_people_are_people_seen_more_often() -> None:
     counts = count(person_N, label_N, predicted_N)
     weight_P = np.random.default_rng(0).integers(0, 4, size=len(counts.person_P))
     times_N = weight_P[np.searchsorted(counts.person_P, person_N)]
-    repeated = confusion(np.repeat(label_N, times_N), np.repeat(predicted_N, times_N), 18)
+    repeated = confusion_matrix(np.repeat(label_N, times_N), np.repeat(predicted_N, times_N), 18)
     assert f1(*counts.sums(weight_P[None].astype(float)))[0] == pytest.approx(f1_per_class(repeated), abs=1e-12)
 
 
@@ -63,12 +70,12 @@ def test_nudging_a_person_is_weighting_them_more() -> None:
         assert nudged == pytest.approx(wanted, abs=1e-12)
 
 
-def test_people_of_one_kind_show_the_same_labels() -> None:
+def test_people_of_one_stratum_show_the_same_labels() -> None:
     person_N = np.repeat(["b", "a", "c"], 3)
     label_N = np.array([0, 6, 12, 0, 6, 12, 5, 11, 17])
     counts = count(person_N, label_N, label_N)
     assert counts.person_P.tolist() == ["a", "b", "c"]
-    assert counts.kind_P[0] == counts.kind_P[1] != counts.kind_P[2]
+    assert counts.stratum_P[0] == counts.stratum_P[1] != counts.stratum_P[2]
 
 
 def test_runs_with_other_judges_are_put_side_by_side() -> None:
@@ -79,5 +86,5 @@ def test_runs_with_other_judges_are_put_side_by_side() -> None:
     assert first_P.tolist() == [0, 0, 1]
     assert [table.tolist() for table in one.sums()] == [table.tolist() for table in first.sums()]
     assert [table.tolist() for table in two.sums()] == [table.tolist() for table in second.sums()]
-    assert len(set(one.kind_P)) == 3
+    assert len(set(one.stratum_P)) == 3
     assert len(CLASS_NAMES["all"]) == one.true_PK.shape[1]

@@ -24,12 +24,12 @@ sys.path.append(str(Path(__file__).parents[3] / "benchmarks"))
 from simulated import Crowd, classify, counts_of, draw_crowd, truth
 
 
-def means(value_P: np.ndarray, kinds: int = 1) -> Counts:
+def means(value_P: np.ndarray, strata: int = 1) -> Counts:
     """People of one photo each, of which a share is right: ``accuracy`` is the mean of the values."""
     ones = np.ones((len(value_P), 1))
     names = np.array([f"p{number:04d}" for number in range(len(value_P))])
     return Counts(
-        names, np.array([f"kind {number % kinds}" for number in range(len(value_P))]), ones, ones, value_P[:, None]
+        names, np.array([f"stratum {number % strata}" for number in range(len(value_P))]), ones, ones, value_P[:, None]
     )
 
 
@@ -39,7 +39,7 @@ def test_interval_of_a_mean_is_students() -> None:
     found = interval(counts, resample(counts, resamples=50_000), accuracy)
     error = value_P.std(ddof=1) / np.sqrt(12)
     assert found.value == pytest.approx(value_P.mean())
-    assert found.freedom == pytest.approx(11, rel=0.01)
+    assert found.dof == pytest.approx(11, rel=0.01)
     assert found.high - found.value == pytest.approx(student.ppf(0.975, 11) * error, rel=0.02)
 
 
@@ -65,10 +65,10 @@ def test_model_compared_with_itself_is_not_distinguishable() -> None:
 def test_score_that_hangs_on_few_people_has_few_degrees_of_freedom() -> None:
     value_P = np.concatenate([np.full(200, 0.5), np.random.default_rng(0).random(8)])
     ones = np.ones((208, 1))
-    kind_P = np.array(["many"] * 200 + ["few"] * 8)
-    counts = Counts(np.array([f"{n:03d}" for n in range(208)]), kind_P, ones, ones, value_P[:, None])
+    stratum_P = np.array(["many"] * 200 + ["few"] * 8)
+    counts = Counts(np.array([f"{n:03d}" for n in range(208)]), stratum_P, ones, ones, value_P[:, None])
     found = interval(counts, resample(counts), accuracy)
-    assert found.freedom == pytest.approx(7, rel=0.01)
+    assert found.dof == pytest.approx(7, rel=0.01)
 
 
 def test_looking_at_many_differences_widens_each() -> None:
@@ -78,7 +78,7 @@ def test_looking_at_many_differences_widens_each() -> None:
     assert many.critical == pytest.approx(student.ppf(0.5 + 0.95 ** (1 / 18) / 2, 200))
 
 
-def test_smallest_detectable_difference_is_found_four_times_in_five() -> None:
+def test_minimum_detectable_effect_is_found_four_times_in_five() -> None:
     known = estimate(0.0, [Variance(1e-4, 500)])
     rng = np.random.default_rng(0)
     found = [
@@ -91,7 +91,7 @@ def test_smallest_detectable_difference_is_found_four_times_in_five() -> None:
 def test_one_repetition_alone_counts_as_one_degree_of_freedom() -> None:
     people, seeds = Variance(1e-4, 100), Variance(3e-4, 1, read_from=4e-4)
     assert estimate(0.1, [people, seeds]).critical == pytest.approx(student.ppf(0.975, 1))
-    assert estimate(0.1, [people, Variance(0.0, 1)]).freedom == pytest.approx(100)
+    assert estimate(0.1, [people, Variance(0.0, 1)]).dof == pytest.approx(100)
 
 
 def test_intervals_of_scores_stay_within_0_and_1() -> None:
@@ -168,7 +168,7 @@ def test_other_settings_tell_of_the_spread_between_seeds() -> None:
     found = compare_recipes(runs[:1], runs[1:2], resamples, others=[runs[2:5], runs[5:8]])
     assert found.value == alone.value
     assert found.error > alone.error
-    assert found.freedom < 40
+    assert found.dof < 40
 
 
 def repeated(rng: np.random.Generator, repeats: int, better: float = 0.0) -> tuple[list[list[Counts]], np.ndarray]:
@@ -185,7 +185,7 @@ def repeated(rng: np.random.Generator, repeats: int, better: float = 0.0) -> tup
 
 
 def _tables(counts: Counts) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    return counts.kind_P, counts.true_PK, counts.predicted_PK, counts.hit_PK
+    return counts.stratum_P, counts.true_PK, counts.predicted_PK, counts.true_positive_PK
 
 
 def test_repeats_find_the_better_recipe_and_no_other() -> None:

@@ -7,7 +7,7 @@ import pytest
 from sklearn import metrics as reference
 
 from maskcls.labels import CLASS_NAMES, part_of
-from maskcls.scoring.metrics import Scores, confusion, f1_per_class, merge_confusion, score
+from maskcls.scoring.metrics import Scores, confusion_matrix, f1_per_class, merge_confusion, score
 
 TASKS = list(CLASS_NAMES)
 
@@ -64,7 +64,7 @@ def test_scores_equal_scikit_learn(task: str, kind: str) -> None:
     expected = reference.f1_score(label_N, predicted_N, labels=every, average="macro", zero_division=0)
     assert scores.macro_f1 == pytest.approx(expected, abs=1e-12)
     assert scores.accuracy == pytest.approx(reference.accuracy_score(label_N, predicted_N), abs=1e-12)
-    matrix_KK = confusion(label_N, predicted_N, classes)
+    matrix_KK = confusion_matrix(label_N, predicted_N, classes)
     assert (matrix_KK == reference.confusion_matrix(label_N, predicted_N, labels=every)).all()
 
 
@@ -91,7 +91,7 @@ def test_parts_equal_scikit_learn_on_the_parts_of_the_labels(kind: str) -> None:
         every = range(len(CLASS_NAMES[part]))
         expected = reference.f1_score(true_N, got_N, labels=every, average="macro", zero_division=0)
         assert f1 == pytest.approx(expected, abs=1e-12)
-        merged_PP = merge_confusion(confusion(label_N, predicted_N, 18), part)
+        merged_PP = merge_confusion(confusion_matrix(label_N, predicted_N, 18), part)
         assert (merged_PP == reference.confusion_matrix(true_N, got_N, labels=every)).all()
 
 
@@ -110,7 +110,7 @@ def test_class_that_is_nowhere_counts_as_zero_in_the_mean() -> None:
 
 
 def test_rows_of_the_confusion_are_true_classes() -> None:
-    matrix_KK = confusion(np.array([0, 0, 2]), np.array([1, 1, 0]), 3)
+    matrix_KK = confusion_matrix(np.array([0, 0, 2]), np.array([1, 1, 0]), 3)
     assert matrix_KK.tolist() == [[0, 2, 0], [0, 0, 0], [1, 0, 0]]
 
 

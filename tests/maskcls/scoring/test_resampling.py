@@ -1,4 +1,4 @@
-"""Resampled people: as many of every kind, and a variance as large as it is."""
+"""Resampled people: as many of every stratum, and a variance as large as it is."""
 
 import numpy as np
 import pytest
@@ -7,17 +7,17 @@ from maskcls.scoring.counts import Counts
 from maskcls.scoring.resampling import resample
 
 
-def people(kinds: list[str], value_P: np.ndarray | None = None) -> Counts:
-    """One photo each of one class; ``value_P`` of it are hits."""
-    ones = np.ones((len(kinds), 1))
-    hits = ones if value_P is None else value_P[:, None]
-    names = np.array([f"p{number:04d}" for number in range(len(kinds))])
-    return Counts(names, np.array(kinds), ones, ones, hits)
+def people(strata: list[str], value_P: np.ndarray | None = None) -> Counts:
+    """One photo each of one class; ``value_P`` of it are true positives."""
+    ones = np.ones((len(strata), 1))
+    true_positives = ones if value_P is None else value_P[:, None]
+    names = np.array([f"p{number:04d}" for number in range(len(strata))])
+    return Counts(names, np.array(strata), ones, ones, true_positives)
 
 
-def test_every_resample_has_as_many_people_of_every_kind() -> None:
-    kinds = ["young"] * 30 + ["old"] * 4
-    weight_SP = resample(people(kinds), resamples=200).weight_SP
+def test_every_resample_has_as_many_people_of_every_stratum() -> None:
+    strata = ["young"] * 30 + ["old"] * 4
+    weight_SP = resample(people(strata), resamples=200).weight_SP
     assert weight_SP[:, :30].sum(1) == pytest.approx(np.full(200, 30.0))
     assert weight_SP[:, 30:].sum(1) == pytest.approx(np.full(200, 4.0))
 
@@ -33,13 +33,13 @@ def test_variance_of_a_mean_is_that_of_the_textbook(size: int) -> None:
     )  # plain resampling: (size - 1) / size of it
 
 
-def test_people_who_are_alone_of_their_kind_stand_for_each_other() -> None:
+def test_people_who_are_alone_in_their_stratum_stand_for_each_other() -> None:
     resamples = resample(people(["a"] * 5 + ["b", "c"]), resamples=100)
     assert resamples.sizes.tolist() == [2, 5]
     assert resamples.weight_SP[:, 5:].std(0).min() > 0
 
 
-def test_one_who_is_alone_goes_with_the_smallest_other_kind() -> None:
+def test_one_who_is_alone_goes_with_the_smallest_other_stratum() -> None:
     resamples = resample(people(["a"] * 5 + ["b"] * 3 + ["c"]), resamples=100)
     assert sorted(resamples.sizes.tolist()) == [4, 5]
 

@@ -51,7 +51,7 @@ def test_folder_holds_all_of_a_run(few_photos: Dataset, tmp_path: Path) -> None:
     assert len({path.stat().st_mode for path in folder.iterdir()}) == 1  # whoever may read one may read all
     found = finished_result(folder, TINY, ORIGIN, 2)
     assert found is not None
-    assert (found.history, found.num_planned) == (result.history, 2)
+    assert (found.history, found.planned_evaluations) == (result.history, 2)
     model, its_config = load_trained(folder, CPU)
     assert its_config == TINY
     assert isinstance(model, torch.nn.Module)

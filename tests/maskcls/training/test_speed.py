@@ -8,7 +8,7 @@ import torch
 
 import maskcls.training.speed
 from maskcls.config import TrainConfig, change
-from maskcls.data.batches import ShuffledOrder
+from maskcls.data.batches import BatchSampler
 from maskcls.data.dataset import Dataset
 from maskcls.training.speed import Speed, measure_speed
 from tests.helpers.training import CPU, TINY
@@ -47,7 +47,7 @@ class Run:
         self.machine, self.config, self.device, self.model = machine, config, CPU, torch.nn.Identity()
         self.train = range(200)
         self.valid = self
-        self.order = ShuffledOrder(200, config.batch_size, 0)
+        self.order = BatchSampler(200, config.batch_size, 0)
 
     def step(self, _: int) -> None:
         machine = self.machine

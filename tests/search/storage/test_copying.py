@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 import search.storage.copying
-from maskcls.run import keeper
-from maskcls.run.keeper import STAGED, Keeper
-from maskcls.run.record import PREDICTIONS, RECORD, STATE, WEIGHTS, Record, is_good
+from maskcls.run import commit
+from maskcls.run.commit import STAGED, EvaluationStore
+from maskcls.run.record import PREDICTIONS, RECORD, STATE, WEIGHTS, Record, matches
 from maskcls.run.result import Evaluation
 from maskcls.scoring.metrics import Scores
 from maskcls.system.files import link
@@ -21,24 +21,24 @@ def evaluation(step: int) -> Evaluation:
     return Evaluation(step, Scores(0.1 * step, 0.5, 1.0, (), {}), 1.0, 100.0, 1.0, 0.5)
 
 
-def evaluate(running: Keeper, step: int) -> None:
+def evaluate(running: EvaluationStore, step: int) -> None:
     """Keep an evaluation that is the best so far."""
     contents = {name: f"{name} of {step}".encode() for name in (WEIGHTS, PREDICTIONS, STATE)}
-    running.keep(map(evaluation, range(1, step + 1)), contents)
+    running.commit(map(evaluation, range(1, step + 1)), contents)
 
 
 def opened(folder: Path) -> Record | None:
     """As the copy's trial opens it."""
-    return Keeper(folder, nullcontext, IDENTITY, 4).open(lambda record: record)
+    return EvaluationStore(folder, nullcontext, IDENTITY, 4).recover(lambda record: record)
 
 
 @pytest.fixture
-def running(tmp_path: Path) -> Keeper:
+def running(tmp_path: Path) -> EvaluationStore:
     """A trial after its first evaluation."""
     folder = tmp_path / "trial-0000"
     folder.mkdir()
     (folder / "config.toml").write_text("seed = 0\n")
-    made = Keeper(folder, nullcontext, IDENTITY, 4)
+    made = EvaluationStore(folder, nullcontext, IDENTITY, 4)
     evaluate(made, 1)
     return made
 
@@ -61,7 +61,7 @@ def check_is_of_one(copy: Path, steps: set[int]) -> None:
     assert len(record.evaluations) in steps
     assert set(record.files) == {WEIGHTS, PREDICTIONS, STATE}
     for name, stamp in record.files.items():
-        assert is_good(copy / name, stamp)
+        assert matches(copy / name, stamp)
         assert (copy / name).read_text() == f"{name} of {len(record.evaluations)}"
     assert not [path.name for path in copy.iterdir() if STAGED.fullmatch(path.name)]
     assert (copy / "config.toml").read_text() == "seed = 0\n"
@@ -69,7 +69,7 @@ def check_is_of_one(copy: Path, steps: set[int]) -> None:
 
 @pytest.mark.parametrize("calls", range(5))
 def test_an_evaluation_that_is_kept_meanwhile_leaves_no_mixture(
-    running: Keeper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: int
+    running: EvaluationStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: int
 ) -> None:
     monkeypatch.setattr(search.storage.copying, "link", after(calls, lambda: evaluate(running, 2)))
     search.storage.copying._copy_folder(running.folder, tmp_path / "copy", is_over=False)
@@ -80,11 +80,11 @@ def test_an_evaluation_that_is_kept_meanwhile_leaves_no_mixture(
 @pytest.mark.parametrize("calls", range(5))
 @pytest.mark.parametrize("moves", range(4))
 def test_files_that_have_not_got_their_names_yet_are_brought_along(
-    running: Keeper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: int, moves: int
+    running: EvaluationStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: int, moves: int
 ) -> None:
     left = moves
 
-    def move(source: Path, target: Path) -> None:
+    def rename(source: Path, target: Path) -> None:
         nonlocal left
         if left == 0:
             raise KeyboardInterrupt
@@ -93,7 +93,7 @@ def test_files_that_have_not_got_their_names_yet_are_brought_along(
 
     def half() -> None:
         with monkeypatch.context() as patch:
-            patch.setattr(keeper, "move", move)
+            patch.setattr(commit, "rename", rename)
             with pytest.raises(KeyboardInterrupt):
                 evaluate(running, 2)
 
@@ -104,7 +104,7 @@ def test_files_that_have_not_got_their_names_yet_are_brought_along(
 
 @pytest.mark.parametrize("calls", range(7))
 def test_files_that_vanish_meanwhile_are_left_out(
-    running: Keeper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: int
+    running: EvaluationStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: int
 ) -> None:
     parts = [running.folder / f".{number * 32}.{name}" for number, name in (("0", RECORD), ("1", WEIGHTS))]
     for part in parts:
@@ -119,7 +119,7 @@ def test_files_that_vanish_meanwhile_are_left_out(
     check_is_of_one(tmp_path / "copy", {1})
 
 
-def test_files_that_are_of_no_evaluation_are_not_gone_on_from(running: Keeper, tmp_path: Path) -> None:
+def test_files_that_are_of_no_evaluation_are_not_gone_on_from(running: EvaluationStore, tmp_path: Path) -> None:
     (running.folder / STATE).write_text("harmed")
     search.storage.copying._copy_folder(running.folder, tmp_path / "copy", is_over=False)
     assert {path.name for path in (tmp_path / "copy").iterdir()} == {"config.toml"}
@@ -127,7 +127,9 @@ def test_files_that_are_of_no_evaluation_are_not_gone_on_from(running: Keeper, t
     assert opened(tmp_path / "copy") is None
 
 
-def test_a_trial_that_is_over_is_copied_without_the_weights_that_were_swept(running: Keeper, tmp_path: Path) -> None:
+def test_a_trial_that_is_over_is_copied_without_the_weights_that_were_swept(
+    running: EvaluationStore, tmp_path: Path
+) -> None:
     for name in (WEIGHTS, STATE):
         (running.folder / name).unlink()
     search.storage.copying._copy_folder(running.folder, tmp_path / "copy", is_over=True)

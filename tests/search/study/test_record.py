@@ -8,7 +8,7 @@ import numpy as np
 import optuna
 import pytest
 
-from maskcls.data.dataset import Dataset, Side
+from maskcls.data.dataset import Dataset, LabelledPhotos
 from maskcls.system.errors import UserError
 from search.study.loading import known_studies, load_study_file
 from search.study.record import Stored, check_photos, check_same, read_stored
@@ -118,7 +118,7 @@ def test_a_study_that_search_run_did_not_make_is_told_so() -> None:
 
 
 def photos(content: str, *turned_anew: str) -> Dataset:
-    nobody = Side(*[np.empty(0)] * 4)
+    nobody = LabelledPhotos(*[np.empty(0)] * 4)
     return Dataset(np.empty(0), nobody, nobody, "0123456789ab", content, turned_anew)
 
 

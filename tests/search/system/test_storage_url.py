@@ -121,7 +121,7 @@ def test_no_command_tells_it(
     main: Callable[..., object] = importlib.import_module(name).main
     monkeypatch.setattr("search.supervisor.launch.make_slots", lambda *_: [None])  # search.run starts and reads nothing
     monkeypatch.setattr("search.supervisor.pool.WorkerPool.start", lambda *_: None)
-    monkeypatch.setattr("search.supervisor.start.data_folder", lambda *_: tmp_path)
+    monkeypatch.setattr("search.supervisor.start.prepare_data_folder", lambda *_: tmp_path)
     monkeypatch.setattr("search.supervisor.start.read_table", lambda *_: SimpleNamespace(hash="0123abcd"))
     assert_clean(complain(monkeypatch, capsys, main, *COMMANDS[name], "--storage", url))
     monkeypatch.setenv("MASKCLS_STORAGE", url)

@@ -12,7 +12,7 @@ from optuna.trial import TrialState, create_trial
 
 import search.worker.events
 import search.worker.heartbeat
-from maskcls.data.dataset import Dataset, Table, load_dataset, progress
+from maskcls.data.dataset import Dataset, Table, load_dataset, progress_bar
 from maskcls.system.liveness import beat, beats
 from maskcls.training.loop import fit
 from search.database.connect import backend_of
@@ -114,7 +114,7 @@ def test_training_judging_and_decoding_beat(few_photos: Dataset, synthetic_table
     before = beats()
     load_dataset(synthetic_table, TINY, tmp_path)
     assert beats() - before == len(synthetic_table.photos)
-    with progress("nothing", 1) as tick:
+    with progress_bar("nothing", 1) as tick:
         tick()
     assert beats() - before == len(synthetic_table.photos) + 1
 

@@ -16,9 +16,9 @@ from maskcls.config import change, save_config
 from maskcls.data.dataset import Dataset
 from maskcls.model.classifier import build_model
 from maskcls.model.inference import log_probs
-from maskcls.run import keeper
+from maskcls.run import commit
 from maskcls.run.checkpoint import load_weights
-from maskcls.run.keeper import STAGED, Keeper
+from maskcls.run.commit import STAGED, EvaluationStore
 from maskcls.run.record import RECORD, STATE, WEIGHTS, read_record
 from maskcls.run.result import Result
 from maskcls.scoring.metrics import score
@@ -37,7 +37,7 @@ def check_agrees(folder: Path, result: Result, data: Dataset) -> None:
     """The record, the predictions and the weights are all of the result's best evaluation."""
     record = read_record(folder)
     assert record is not None
-    assert record.is_whole
+    assert record.is_complete
     assert record.evaluations == result.history
     assert {name: stamp.evaluation for name, stamp in record.files.items()} == {
         WEIGHTS: result.best.step,
@@ -68,7 +68,7 @@ def snapshots(folder: Path, into: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
 
     unlink = Path.unlink
     with monkeypatch.context() as patch:
-        for owner, name in ((keeper, "write"), (keeper, "move"), (Path, "unlink")):
+        for owner, name in ((commit, "write_synced"), (commit, "rename"), (Path, "unlink")):
             patch.setattr(owner, name, copied_before(getattr(owner, name)))
         yield
 
@@ -77,8 +77,8 @@ def other_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     """From now on a run that goes on computes a little otherwise than the one that was cut off, as on a GPU."""
     real = Run.resume
 
-    def resume(run: Run, keeper: Keeper) -> None:
-        real(run, keeper)
+    def resume(run: Run, store: EvaluationStore) -> None:
+        real(run, store)
         with torch.no_grad():
             for value in run.model.parameters() if run.steps_done else ():
                 value += 0.05 * torch.randn(value.shape, generator=torch.Generator().manual_seed(1))
@@ -91,7 +91,7 @@ def test_killed_at_any_moment_a_run_ends_with_files_of_one_evaluation(
 ) -> None:
     folder, killed = tmp_path / "run", tmp_path / "killed"
     folder.mkdir()
-    monkeypatch.setattr(keeper, "_sync", lambda _: None)  # of folders; what is not on the disk cannot be tried here
+    monkeypatch.setattr(commit, "_sync_folder", lambda _: None)  # a lost disk cache cannot be tried here
     with snapshots(folder, killed, monkeypatch):
         undisturbed = fit(CONFIG, few_photos, device=CPU, folder=folder)
     check_agrees(folder, undisturbed, few_photos)
@@ -110,7 +110,7 @@ def test_killed_while_it_opens_a_folder_a_run_goes_on_all_the_same(
 ) -> None:
     folder, first, second = (tmp_path / name for name in ("run", "first", "second"))
     folder.mkdir()
-    monkeypatch.setattr(keeper, "_sync", lambda _: None)
+    monkeypatch.setattr(commit, "_sync_folder", lambda _: None)
     with snapshots(folder, first, monkeypatch):
         fit(CONFIG, few_photos, Log(until=2), device=CPU, folder=folder)
     half_way = max((path for path in first.iterdir() if (path / RECORD).exists()), key=lambda path: int(path.name))
@@ -192,7 +192,7 @@ def test_who_has_lost_the_folder_changes_nothing_in_it(few_photos: Dataset, tmp_
 def test_a_disk_that_is_full_for_any_file_is_an_error_of_the_system(
     few_photos: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = keeper.write
+    real = commit.write_synced
     for name in (WEIGHTS, "valid.npz", STATE, RECORD):
 
         def full(path: Path, content: bytes, name: str = name) -> None:
@@ -203,7 +203,7 @@ def test_a_disk_that_is_full_for_any_file_is_an_error_of_the_system(
         folder = tmp_path / name
         folder.mkdir()
         with monkeypatch.context() as patch:
-            patch.setattr(keeper, "write", full)
+            patch.setattr(commit, "write_synced", full)
             with pytest.raises(OSError, match="No space left"):
                 fit(CONFIG, few_photos, device=CPU, folder=folder)
         assert contents(folder) == {}
@@ -222,13 +222,13 @@ def test_a_state_made_from_other_things_is_not_gone_on_with(
         assert f"it is of another run (other {name}); the run starts again." in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("is_earlier", [False, True])
+@pytest.mark.parametrize("is_legacy", [False, True])
 def test_a_package_whose_version_was_not_noted_is_no_reason_to_begin_anew(
-    few_photos: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str], is_earlier: bool
+    few_photos: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str], is_legacy: bool
 ) -> None:
     before, now = {"versions": {"torch": "2"}}, {"versions": {"torch": "2", "pillow": "13"}, "revision": REVISION}
-    if is_earlier:
-        made_earlier(tmp_path, few_photos, until=2)
+    if is_legacy:
+        made_legacy(tmp_path, few_photos, until=2)
     else:
         fit(CONFIG, few_photos, Log(until=2), device=CPU, folder=tmp_path, made_from=before)
     save_config(tmp_path / "config.toml", CONFIG, before)
@@ -236,13 +236,13 @@ def test_a_package_whose_version_was_not_noted_is_no_reason_to_begin_anew(
     assert "starts again" not in capsys.readouterr().out
     record = read_record(tmp_path)
     assert record is not None
-    assert record.is_whole
+    assert record.is_complete
 
 
 # --- folders from before there were stamps ---------------------------------------------------------------------------
 
 
-def made_earlier(folder: Path, data: Dataset, until: int) -> None:
+def made_legacy(folder: Path, data: Dataset, until: int) -> None:
     """A run's folder as it was written before: a plain history, and a state that says what it is of."""
     fit(CONFIG, data, Log(until=until), device=CPU, folder=folder)
     record = read_record(folder)
@@ -258,7 +258,7 @@ def made_earlier(folder: Path, data: Dataset, until: int) -> None:
 def test_a_folder_from_earlier_goes_on_to_the_same_bits(
     few_photos: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made_earlier(tmp_path, few_photos, 2)
+    made_legacy(tmp_path, few_photos, 2)
     result = fit(CONFIG, few_photos, device=CPU, folder=tmp_path)
     assert facts(result) == facts(fit(CONFIG, few_photos, device=CPU))
     assert "again" not in capsys.readouterr().out
@@ -268,7 +268,7 @@ def test_a_folder_from_earlier_goes_on_to_the_same_bits(
 def test_a_folder_from_earlier_that_ended_is_not_trained_again(
     few_photos: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made_earlier(tmp_path, few_photos, 9)
+    made_legacy(tmp_path, few_photos, 9)
     monkeypatch.setattr(Run, "step", lambda *_: pytest.fail("trained"))
     assert len(fit(CONFIG, few_photos, device=CPU, folder=tmp_path).history) == 4
 
@@ -286,7 +286,7 @@ def test_a_folder_from_earlier_that_ended_is_not_trained_again(
 def test_a_folder_from_earlier_whose_files_do_not_agree_begins_anew(
     few_photos: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str], accident: str, says: str
 ) -> None:
-    made_earlier(tmp_path, few_photos, 2)
+    made_legacy(tmp_path, few_photos, 2)
     config = CONFIG
     if accident == "state lost":
         (tmp_path / STATE).unlink()
