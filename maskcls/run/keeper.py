@@ -6,6 +6,7 @@ these: whoever opens the folder next does what the record says is left to do, or
 those of the record, and the run begins anew.
 """
 
+import logging
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -28,7 +29,8 @@ from maskcls.run.record import (
     stamp_of,
 )
 from maskcls.run.result import Evaluation
-from maskcls.system.console import say
+
+logger = logging.getLogger(__name__)
 
 STAGED = re.compile(r"\.([0-9a-f]{32}|\d+)\..+")
 """Names of files that are not in their place yet: a random token, or in older folders a process's number."""
@@ -134,7 +136,7 @@ class Keeper:
                 settle(self.folder, record, moves)
         if record is None or why:
             if why:
-                say(f"{self.folder}: {why}; the run starts again.")
+                logger.info(f"{self.folder}: {why}; the run starts again.")
             return None
         self.files = dict(record.files)
         return record

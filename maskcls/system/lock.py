@@ -8,10 +8,10 @@ stays, as removing it would let two hold two files of one name.
 
 import errno
 import fcntl
+import logging
 import os
 import socket
 import stat
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -20,7 +20,8 @@ from pathlib import Path
 
 from maskcls.system.errors import UserError
 from maskcls.system.liveness import beat
-from maskcls.system.redact import redacted
+
+logger = logging.getLogger(__name__)
 
 FILE = ".lock"
 """Guards the folder that it lies in."""
@@ -60,18 +61,12 @@ class Wait:
             self.holder, self.changed = holder, now
         if not self.was_said and now - self.began >= QUIET_SECONDS:
             self.was_said = True
-            warn(f"waiting for {self.what}: held by {holder}")
+            logger.warning(f"waiting for {self.what}: held by {holder}")
         if self.limit is not None and now - self.changed >= self.limit:
             raise StuckError(
                 f"{self.what} has been held by {holder} for {self.limit / 60:.0f} minutes; end that process, and give"
                 " the same command again."
             )
-
-
-def warn(line: str) -> None:
-    """A line on stderr, at once: stdout may be a document for scripts. Nobody listening is no reason to end."""
-    with suppress(OSError, ValueError, AttributeError):
-        print(redacted(line), file=sys.stderr, flush=True)
 
 
 @contextmanager
