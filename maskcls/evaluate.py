@@ -104,8 +104,8 @@ def _shares_people(model: Path, table: "Table") -> bool:
     """Whether the folder shows people that the model's run knew, though it is not the very same dataset."""
     from maskcls.scoring.predictions import Predictions
 
-    stored = model / "valid.npz"
-    return stored.exists() and bool(set(Predictions.load(stored).person_N) & set(table.photos["person"]))
+    predictions = model / "valid.npz"
+    return predictions.exists() and bool(set(Predictions.load(predictions).person_N) & set(table.photos["person"]))
 
 
 def _predict(
@@ -166,9 +166,12 @@ def _show(predictions: "Predictions", task: str) -> None:
         say(f"  {part + ' alone':32s} F1 {f1:.4f}")
     absent = [name for name, count in zip(CLASS_NAMES[task], count_K, strict=True) if count == 0]
     if absent:
-        seen = float(np.mean(np.asarray(scores.f1_per_class)[count_K > 0]))
-        here = len(count_K) - len(absent)
-        say(f"NO PHOTO OF: {some(absent)}. Their F1 counts 0; the mean over the {here} classes here is {seen:.4f}.")
+        num_present = len(count_K) - len(absent)
+        mean_f1 = float(np.mean(np.asarray(scores.f1_per_class)[count_K > 0]))
+        say(
+            f"NO PHOTO OF: {some(absent)}. Their F1 counts 0;"
+            f" the mean over the {num_present} classes here is {mean_f1:.4f}."
+        )
     people = len(np.unique(predictions.person_N))
     say(
         f"macro F1 {scores.macro_f1!r}  accuracy {scores.accuracy:.4f}  loss {scores.loss:.4f}"

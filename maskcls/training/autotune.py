@@ -173,7 +173,7 @@ def main() -> None:
 
 
 def photos_per_second(config: TrainConfig, device: torch.device) -> float:
-    """Of training steps on photos of noise, after some to warm up and a look at validation.
+    """The speed of training steps on photos of noise, after some to warm up and a look at validation.
 
     Nobody waits for the device between the steps, as in training: what its queue hides is no cost.
     """

@@ -53,7 +53,7 @@ def free_memory(device: torch.device) -> None:
 
 
 def describe_device(device: torch.device) -> str:
-    """For people: the GPU's name and memory in GiB, or the number of the CPU's cores."""
+    """What people read of it: the GPU's name and memory in GiB, or the number of the CPU's cores."""
     if device.type == "cpu":
         return f"cpu, {num_cores()} cores"
     properties = torch.cuda.get_device_properties(device)
