@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from maskcls.config import TrainConfig
 from maskcls.model.backbones import check_backbones, pretrained_cfg
 from maskcls.model.classifier import Classifier, build_model, joint_log_prob
-from maskcls.model.dropout import answer_with_dropout
+from maskcls.model.dropout import forward_and_find_dropout
 from maskcls.system.errors import UserError
 
 DROP_RATE = 0.41
@@ -60,7 +60,7 @@ def try_config(config: TrainConfig, device: str) -> tuple[str, str]:
     try:
         with torch.device(device):
             net = Answer(build_model(config, None)).train()
-            out, drops = answer_with_dropout(net, torch.zeros(2, 3, *config.image_size), DROP_RATE)
+            out, drops = forward_and_find_dropout(net, torch.zeros(2, 3, *config.image_size), DROP_RATE)
     except UserError as error:
         return "refused" if "\n" not in str(error) else "more than a line", str(error)
     outcome = "built" if drops and out.shape == (2, 18) else "no row" if drops else "no dropout"

@@ -3,7 +3,7 @@
 import json
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NewType
 
 import tomli_w
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -132,6 +132,12 @@ class TrainConfig(BaseModel):
             raise ValueError(f"micro_batch ({self.micro_batch}) must not exceed batch_size ({self.batch_size})")
         return self
 
+
+ResolvedConfig = NewType("ResolvedConfig", TrainConfig)
+"""A config whose numerics hold no "auto" and no 0 any more; only ``maskcls.training.numerics.resolve`` makes one.
+
+For the type checker alone: it is, compares and is stored as any other config.
+"""
 
 KNOBS = tuple(TrainConfig.model_fields)
 """The names of all knobs."""

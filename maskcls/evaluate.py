@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from maskcls.config import TrainConfig
     from maskcls.data.dataset import Table
-    from maskcls.model.composite import Member
+    from maskcls.model.composite import TrainedModel
     from maskcls.scoring.predictions import Predictions
 
 
@@ -63,13 +63,13 @@ def main(
     if out is not None:
         check_output_folder(out)
     from maskcls.data.dataset import prepare_data_folder
-    from maskcls.model.composite import read_members, task_of
+    from maskcls.model.composite import read_models, task_of
 
     check_folder(runs, "--runs")
-    members = read_members(model)
-    splits = {member.origin.get("split") for member in members}
+    models = read_models(model)
+    splits = {trained.origin.get("split") for trained in models}
     split = splits.pop() if len(splits) == 1 else None
-    table, is_own = _table(prepare_data_folder(data, runs), members[0].config, split, label_fixes, people)
+    table, is_own = _table(prepare_data_folder(data, runs), models[0].config, split, label_fixes, people)
     if people == People.VALID and not is_own:
         raise UserError(f"{data} is not what {model} was trained on (its split differs), so nobody there was held out.")
     for note in table.notes:
@@ -77,12 +77,12 @@ def main(
     held_out_only = is_own and people != People.ALL
     if is_own:
         say("These are the photos it was trained on; " + ("scoring the people held out." if held_out_only else "ALL."))
-    elif any(_shares_people(member.folder, table) for member in members):
+    elif any(_shares_people(trained.folder, table) for trained in models):
         say("CAUTION: people of its own validation split are here, so those it was trained on may be too.")
-    predictions = _predict(members, table, held_out_only, device, runs / "cache", skip_unreadable, flip)
-    _show(predictions, task_of(members))
+    predictions = _predict(models, table, held_out_only, device, runs / "cache", skip_unreadable, flip)
+    _show(predictions, task_of(models))
     if out is not None:
-        _write(out, predictions, task_of(members))
+        _write(out, predictions, task_of(models))
 
 
 def _table(
@@ -108,12 +108,12 @@ def _shares_people(model: Path, table: "Table") -> bool:
     """Whether the folder shows people that the model's run knew, though it is not the very same dataset."""
     from maskcls.scoring.predictions import Predictions
 
-    stored = model / "valid.npz"
-    return stored.exists() and bool(set(Predictions.load(stored).person_N) & set(table.photos["person"]))
+    predictions = model / "valid.npz"
+    return predictions.exists() and bool(set(Predictions.load(predictions).person_N) & set(table.photos["person"]))
 
 
 def _predict(
-    members: "Sequence[Member]",
+    models: "Sequence[TrainedModel]",
     table: "Table",
     held_out_only: bool,
     device: str,
@@ -129,32 +129,31 @@ def _predict(
     from maskcls.system.cores import num_cores
     from maskcls.training.numerics import pick_device
 
-    place = pick_device(device)
+    torch_device = pick_device(device)
     torch.set_num_threads(num_cores())
-    said = []
-    for member in members:
-        image_NCHW, photos = load_photos(table, member.config, cache_dir, skip_unreadable)
+    log_probs_NK = []
+    for model in models:
+        image_NCHW, photos = load_photos(table, model.config, cache_dir, skip_unreadable)
         if held_out_only:
             photos = photos[photos["split"] == "valid"]
-        said.append(_log_probs(member, image_NCHW, photos["row"].to_numpy(), place, flip))
-    judged = labelled_photos(photos, photos["label"].to_numpy())
-    return Predictions(judged.path_N, judged.person_N, judged.labels(task_of(members)), combine(members, said))
+        log_probs_NK.append(_log_probs(model, image_NCHW, photos["row"].to_numpy(), torch_device, flip))
+    side = labelled_photos(photos, photos["label"].to_numpy())
+    return Predictions(side.path_N, side.person_N, side.labels(task_of(models)), combine(models, log_probs_NK))
 
 
 def _log_probs(
-    member: "Member", image_NCHW: "np.ndarray", row_N: "np.ndarray", device: "torch.device", flip: bool
+    model: "TrainedModel", image_NCHW: "np.ndarray", row_N: "np.ndarray", device: "torch.device", flip: bool
 ) -> "np.ndarray":
-    """log_prob_NK of the photos in these rows, over the classes of the member's own task."""
+    """log_prob_NK of the photos in these rows, over the classes of the model's own task."""
     import numpy as np
 
     from maskcls.data.batches import Batches
     from maskcls.model.inference import log_probs
-    from maskcls.training.numerics import resolve
     from maskcls.training.run_folder import load_trained
 
-    network, config = load_trained(member.folder, device)
+    network, config = load_trained(model.folder, device)
     batches = Batches(image_NCHW, row_N, np.zeros(len(row_N), np.int64), device).in_order(4 * config.micro_batch)
-    return log_probs(network, (image_BCHW for image_BCHW, _ in batches), resolve(config, device), flip)
+    return log_probs(network, (image_BCHW for image_BCHW, _ in batches), config, flip)
 
 
 def _show(predictions: "Predictions", task: str) -> None:
@@ -171,9 +170,12 @@ def _show(predictions: "Predictions", task: str) -> None:
         say(f"  {part + ' alone':32s} F1 {f1:.4f}")
     absent = [name for name, count in zip(CLASS_NAMES[task], count_K, strict=True) if count == 0]
     if absent:
-        seen = float(np.mean(np.asarray(scores.f1_per_class)[count_K > 0]))
-        here = len(count_K) - len(absent)
-        say(f"NO PHOTO OF: {some(absent)}. Their F1 counts 0; the mean over the {here} classes here is {seen:.4f}.")
+        num_present = len(count_K) - len(absent)
+        mean_f1 = float(np.mean(np.asarray(scores.f1_per_class)[count_K > 0]))
+        say(
+            f"NO PHOTO OF: {some(absent)}. Their F1 counts 0;"
+            f" the mean over the {num_present} classes here is {mean_f1:.4f}."
+        )
     people = len(np.unique(predictions.person_N))
     say(
         f"macro F1 {scores.macro_f1!r}  accuracy {scores.accuracy:.4f}  loss {scores.loss:.4f}"

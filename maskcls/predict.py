@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from maskcls.model.composite import Member
+    from maskcls.model.composite import TrainedModel
 
 CHUNK = 256
 """Photos decoded at a time; a folder of any size passes through as much memory."""
@@ -41,20 +41,20 @@ def main(
     check_output(out)
     for note in photos.notes:
         say(note)
-    from maskcls.model.composite import read_members, task_of
+    from maskcls.model.composite import read_models, task_of
 
-    members = read_members(model)
-    if task_of(members) != "all":
-        raise UserError(f"{model} predicts {task_of(members)} alone; a submission needs all 18 classes.")
+    models = read_models(model)
+    if task_of(models) != "all":
+        raise UserError(f"{model} predicts {task_of(models)} alone; a submission needs all 18 classes.")
     import pandas as pd
     import torch
 
     from maskcls.system.cores import num_cores
     from maskcls.training.numerics import pick_device
 
-    place = pick_device(device)
+    torch_device = pick_device(device)
     torch.set_num_threads(num_cores())
-    log_prob_NK = _log_probs(members, photos.folder, photos.files, place, flip)
+    log_prob_NK = _log_probs(models, photos.folder, photos.files, torch_device, flip)
     table = pd.DataFrame({"ImageID": photos.names, "ans": log_prob_NK.argmax(1)})
     write_output(out, lambda part: table.to_csv(part, index=False))
     with telling_beside(out):
@@ -62,26 +62,24 @@ def main(
 
 
 def _log_probs(
-    members: "Sequence[Member]", folder: Path, files: list[str], device: "torch.device", flip: bool
+    models: "Sequence[TrainedModel]", folder: Path, files: list[str], device: "torch.device", flip: bool
 ) -> "np.ndarray":
-    """log_prob_NK of all members together. Photos are decoded once for each size that one of them asks for."""
+    """log_prob_NK of all models together. Photos are decoded once for each size that one of them asks for."""
     import numpy as np
 
     from maskcls.model.composite import combine
     from maskcls.model.inference import log_probs
-    from maskcls.training.numerics import resolve
     from maskcls.training.run_folder import load_trained
 
-    networks = [load_trained(member.folder, device)[0] for member in members]
-    found: list[list[np.ndarray]] = [[] for _ in members]
-    for pixels in dict.fromkeys(member.pixels for member in members):
+    loaded = [load_trained(model.folder, device) for model in models]
+    chunks_of: list[list[np.ndarray]] = [[] for _ in models]
+    for pixels in dict.fromkeys(model.pixels for model in models):
         for image_NCHW in _chunks(folder, files, *pixels):
-            for member, network, said in zip(members, networks, found, strict=True):
-                if member.pixels == pixels:
-                    config = resolve(member.config, device)
-                    batches = (part.to(device) for part in image_NCHW.split(4 * config.micro_batch))
-                    said.append(log_probs(network, batches, config, flip))
-    return combine(members, [np.concatenate(said) for said in found])
+            for model, (network, config), chunks in zip(models, loaded, chunks_of, strict=True):
+                if model.pixels == pixels:
+                    batches = (image_BCHW.to(device) for image_BCHW in image_NCHW.split(4 * config.micro_batch))
+                    chunks.append(log_probs(network, batches, config, flip))
+    return combine(models, [np.concatenate(chunks) for chunks in chunks_of])
 
 
 def _chunks(folder: Path, files: list[str], size: tuple[int, int], crop: tuple[float, float]) -> "Iterator[Tensor]":

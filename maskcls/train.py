@@ -1,6 +1,7 @@
 """python -m maskcls.train: train one config, for example one that ``search.export`` wrote, to the same score again."""
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,9 @@ from maskcls.system.options import CacheOption, DataOption, DeviceOption, LabelF
 from maskcls.system.paths import as_kept
 
 if TYPE_CHECKING:
+    import torch
+
+    from maskcls.config import ResolvedConfig
     from maskcls.data.dataset import Table
     from maskcls.model.weights import Weights
     from maskcls.run.result import Result
@@ -24,7 +28,9 @@ if TYPE_CHECKING:
 def main(
     data: DataOption,
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the trained model, as predict takes it.")],
-    config: Annotated[Path | None, typer.Option(help="TOML file with the knobs; without it their defaults.")] = None,
+    config_file: Annotated[
+        Path | None, typer.Option("--config", help="TOML file with the knobs; without it their defaults.")
+    ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE: change a knob. May repeat.")] = None,
     weights: Annotated[
         str | None,
@@ -43,66 +49,95 @@ def main(
     The same command again goes on where an interrupted run stopped. Prints the scores of every evaluation;
     the model kept is the one with the best macro F1 on the validation people.
     """
-    knobs, origin = load_config(config) if config else (TrainConfig(), {})
-    knobs = make_config({**knobs.model_dump(), **dict(parse_assignment(text) for text in set_ or [])})
-    if not isinstance(origin.get("value", 0.0), int | float):
-        raise UserError(f"{config}: [origin] value must be a number, not {origin['value']!r}. Export the config again.")
+    config, origin = _asked(config_file, set_ or [])
     check_folder(out, "-o")
     if any((folder / "study.json").exists() for folder in (out, out.parent)):
         raise UserError(f"{out} lies in a study's folder, and would be deleted with it. Choose another -o.")
     check_folder(runs, "--runs")
-    from maskcls.data.dataset import load_dataset, prepare_data_folder, read_table
+    from maskcls.data.dataset import prepare_data_folder, read_table
 
-    table = read_table(prepare_data_folder(data, runs), knobs, label_fixes)
-    _say_what_is_odd(table, knobs.task)
+    table = read_table(prepare_data_folder(data, runs), config, label_fixes)
+    _say_what_is_odd(table, config.task)
     from maskcls.model.weights import resolve_weights
-    from maskcls.training.autotune import choose_numerics
-    from maskcls.training.numerics import describe_device, pick_device, resolve
-
-    place = pick_device(device)
-    source = as_kept(weights) if weights else _source(origin)
-    found = resolve_weights(source, [knobs.backbone], origin.get("weights_commits"))
-    import torch
-
     from maskcls.training.folder_lock import alone_in
-    from maskcls.training.loop import DivergedError, evaluation_stops
-    from maskcls.training.run_folder import draw_best, finished_result, train_into
+    from maskcls.training.loop import evaluation_stops
+    from maskcls.training.numerics import pick_device
+    from maskcls.training.run_folder import finished_result
 
-    made_from = _origin(as_kept(data), table.hash, source, found)
+    torch_device = pick_device(device)
+    option = as_kept(weights) if weights else _weights_option(origin)
+    source = resolve_weights(option, [config.backbone], origin.get("weights_commits"))
+    made_from = _origin(as_kept(data), table.hash, option, source)
     with alone_in(out):
-        result = finished_result(out, knobs, made_from, len(evaluation_stops(knobs, table.count("train")[1])))
+        result = finished_result(out, config, made_from, len(evaluation_stops(config, table.count("train")[1])))
         if result is not None:
             say(f"{out} holds this run already.")
         else:
-            knobs = resolve(choose_numerics(knobs, place, runs / "cache"), place)
-            people, photos = table.count("train")
-            say(
-                f"Training on {photos} photos of {people} people, judged on {table.count('valid')[1]} of others"
-                f" (split {table.hash}); {describe_device(place)}; weights: {found.source}"
+            config, result = _train(
+                out, config, table, source, made_from, torch_device, runs / "cache", skip_unreadable
             )
-            if found.note:
-                say(f"NOT PRETRAINED: {found.note}. Training from scratch.")
-            dataset = load_dataset(table, knobs, runs / "cache", skip_unreadable)
-            try:
-                knobs, result = train_into(
-                    out,
-                    knobs,
-                    dataset,
-                    _printer(len(evaluation_stops(knobs, len(dataset.train.row_N)))),
-                    device=place,
-                    weight_file=found.file(knobs.backbone),
-                    origin=made_from,
-                )
-            except DivergedError as error:
-                raise UserError(f"The training diverged: {error}. Lower lr ({knobs.lr:g}).") from None
-            except torch.OutOfMemoryError:
-                raise UserError(
-                    f"The memory of {place} does not hold a training step of {knobs.backbone} in its smallest parts."
-                    " Use a smaller image_size or backbone."
-                ) from None
-            draw_best(out, knobs, f"macro F1 {result.best.scores.macro_f1:.4f}", out / "confusion.png")
     _sum_up(result, out)
-    _compare(result, knobs, origin, table.hash, found.describe())
+    _compare(result, config, origin, table.hash, source.describe())
+
+
+def _asked(config_file: Path | None, assignments: Sequence[str]) -> tuple[TrainConfig, dict[str, Any]]:
+    """(the config that --config and --set ask for, the file's [origin]). Raises UserError."""
+    config, origin = load_config(config_file) if config_file else (TrainConfig(), {})
+    config = make_config({**config.model_dump(), **dict(parse_assignment(text) for text in assignments)})
+    if not isinstance(origin.get("value", 0.0), int | float):
+        raise UserError(
+            f"{config_file}: [origin] value must be a number, not {origin['value']!r}. Export the config again."
+        )
+    return config, origin
+
+
+def _train(
+    out: Path,
+    config: TrainConfig,
+    table: "Table",
+    weights: "Weights",
+    made_from: dict[str, Any],
+    device: "torch.device",
+    cache_dir: Path,
+    skip_unreadable: bool,
+) -> "tuple[ResolvedConfig, Result]":
+    """Train into the folder, and say how it goes; what it could not do is a UserError."""
+    import torch
+
+    from maskcls.data.dataset import load_dataset
+    from maskcls.training.autotune import choose_numerics
+    from maskcls.training.loop import DivergedError, evaluation_stops
+    from maskcls.training.numerics import describe_device, resolve
+    from maskcls.training.run_folder import draw_best, train_into
+
+    resolved = resolve(choose_numerics(config, device, cache_dir), device)
+    people, photos = table.count("train")
+    say(
+        f"Training on {photos} photos of {people} people, judged on {table.count('valid')[1]} of others"
+        f" (split {table.hash}); {describe_device(device)}; weights: {weights.source}"
+    )
+    if weights.note:
+        say(f"NOT PRETRAINED: {weights.note}. Training from scratch.")
+    dataset = load_dataset(table, resolved, cache_dir, skip_unreadable)
+    try:
+        resolved, result = train_into(
+            out,
+            resolved,
+            dataset,
+            _printer(len(evaluation_stops(resolved, len(dataset.train.row_N)))),
+            origin=made_from,
+            device=device,
+            weight_file=weights.file(resolved.backbone),
+        )
+    except DivergedError as error:
+        raise UserError(f"The training diverged: {error}. Lower lr ({config.lr:g}).") from None
+    except torch.OutOfMemoryError:
+        raise UserError(
+            f"The memory of {device} does not hold a training step of {config.backbone} in its smallest parts."
+            " Use a smaller image_size or backbone."
+        ) from None
+    draw_best(out, resolved, f"macro F1 {result.best.scores.macro_f1:.4f}", out / "confusion.png")
+    return resolved, result
 
 
 def _say_what_is_odd(table: "Table", task: str) -> None:
@@ -115,7 +150,7 @@ def _say_what_is_odd(table: "Table", task: str) -> None:
         say(f"NO VALIDATION PHOTO OF: {some(missing)}. Their F1 counts 0.")
 
 
-def _source(origin: dict[str, Any]) -> str:
+def _weights_option(origin: dict[str, Any]) -> str:
     """The weights option that the config's own run had."""
     return str(origin.get("weights_option", "auto"))
 
@@ -150,18 +185,20 @@ def _printer(planned_evaluations: int) -> "Reporter":
 
 
 def _sum_up(result: "Result", out: Path) -> None:
-    best, accurate, likely = result.best, result.best_accuracy, result.best_loss
+    best, most_accurate, least_loss = result.best, result.best_accuracy, result.best_loss
     say(
         f"{result.keep.capitalize()} macro F1 {best.scores.macro_f1!r} at evaluation {best.step}"
-        f" (best accuracy {accurate.scores.accuracy:.4f} at {accurate.step}, best loss {likely.scores.loss:.4f}"
-        f" at {likely.step}); {best.photos_per_second:.0f} photos/s, {result.history[-1].seconds:.0f} s,"
-        f" peak {best.peak_gib:.2f} GiB"
+        f" (best accuracy {most_accurate.scores.accuracy:.4f} at {most_accurate.step},"
+        f" best loss {least_loss.scores.loss:.4f} at {least_loss.step});"
+        f" {best.photos_per_second:.0f} photos/s, {result.history[-1].seconds:.0f} s, peak {best.peak_gib:.2f} GiB"
     )
     say(f"Next: python -m maskcls.predict --model {shlex.quote(str(out))} --images DIR -o submission.csv")
 
 
-def _compare(result: "Result", knobs: TrainConfig, origin: dict[str, Any], split: str, weights: dict[str, str]) -> None:
-    """Beside the score of the run that the config was exported from, when it was on the same data."""
+def _compare(
+    result: "Result", config: TrainConfig, origin: dict[str, Any], split: str, weights: dict[str, str]
+) -> None:
+    """Say how the score compares with that of the run that the config was exported from, if it was on the same data."""
     if "value" not in origin:
         return
     if (split, weights) != (origin.get("split"), origin.get("weights")):
@@ -169,12 +206,12 @@ def _compare(result: "Result", knobs: TrainConfig, origin: dict[str, Any], split
         return
     from maskcls.training.revision import changed_since
 
-    if changed := changed_since(origin.get("revision", 1), knobs):
+    if changed := changed_since(origin.get("revision", 1), config):
         say(f"The config comes from a run of an earlier version, which {changed}; its score is no yardstick.")
         return
-    there, here = origin["value"], result.best.scores.macro_f1
-    verdict = "the same" if there == here else f"{here - there:+.4f}"
-    say(f"Trial {origin.get('trial')} of {origin.get('study')} had {there!r}: {verdict}.")
+    exported, value = origin["value"], result.best.scores.macro_f1
+    verdict = "the same" if value == exported else f"{value - exported:+.4f}"
+    say(f"Trial {origin.get('trial')} of {origin.get('study')} had {exported!r}: {verdict}.")
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ import torch
 from maskcls.config import save_config
 from maskcls.data.dataset import Dataset, Table, load_dataset, read_table
 from maskcls.data.synthetic import draw_dataset
+from maskcls.system.console import log_to_console
 from maskcls.train import main as train
 from tests.helpers.training import TINY, few, run
 
@@ -39,6 +40,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def one_thread() -> None:
     """One thread in every test, whatever the one before has set."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def printed_log() -> None:
+    """What is logged in a test is printed, as a command prints it; ``capsys`` has it."""
+    log_to_console()
 
 
 @pytest.fixture(scope="session")

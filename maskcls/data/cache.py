@@ -9,6 +9,7 @@ folder only spares a second process on the same machine the work.
 
 import hashlib
 import json
+import logging
 import os
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -20,10 +21,11 @@ import numpy as np
 
 from maskcls.data.checksums import checksums, has_checksums
 from maskcls.images.decode import DECODER, Unreadable, check_opened, decode_all
-from maskcls.system.console import say
 from maskcls.system.errors import one_line
 from maskcls.system.large_files import Draft, photo_mode, sweep
 from maskcls.system.lock import hold
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def load_cache(
         if isinstance(existing, Cache):
             return existing
         if existing:
-            say(f"The photo cache {array} is damaged ({existing}); the photos are decoded again.")
+            logger.info(f"The photo cache {array} is damaged ({existing}); the photos are decoded again.")
         sweep(cache_dir)
         return _build(folder, paths, size, crop, array, tick)
 

@@ -1,6 +1,7 @@
 """From a folder and a config to what training needs: the table with its split, and the decoded photos behind it."""
 
 import hashlib
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -16,7 +17,6 @@ from maskcls.config import TrainConfig
 from maskcls.data.photos import list_photos
 from maskcls.data.split import check_split, choose_judges, split_by_person, split_hash, take_people
 from maskcls.labels import age_band, encode, part_of
-from maskcls.system.console import say
 from maskcls.system.errors import count_of
 from maskcls.system.liveness import beat
 from maskcls.system.streams import is_terminal
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from maskcls.data.cache import Cache
+
+logger = logging.getLogger(__name__)
 
 SYNTHETIC = "synthetic"
 """``--data synthetic``: photos drawn by maskcls.data.synthetic, a folder of which is made where caches live."""
@@ -159,10 +161,12 @@ def _cache_of(table: Table, config: TrainConfig, cache_dir: Path, skip_unreadabl
         raise unreadable_error(table.folder, cache.unreadable, "Replace them, or leave them out: --skip-unreadable.")
     if cache.unreadable:
         photos = count_of(len(cache.unreadable), "photo")
-        say(f"Left out {photos} that cannot be read: {some(with_reasons(cache.unreadable), 3)}.")
+        logger.info(f"Left out {photos} that cannot be read: {some(with_reasons(cache.unreadable), 3)}.")
     if cache.odd:
         odd = some((f"{path} ({text})" for path, text in cache.odd.items()), 3)
-        say(f"{count_of(len(cache.odd), 'photo')} may be damaged inside, used as the decoder reads them: {odd}.")
+        logger.info(
+            f"{count_of(len(cache.odd), 'photo')} may be damaged inside, used as the decoder reads them: {odd}."
+        )
     return cache
 
 

@@ -3,6 +3,8 @@
 Names of the weights in ``best.safetensors``: one head keeps timm's own, so that ``timm.create_model(name,
 num_classes=K, checkpoint_path=...)`` loads them; three heads use ``backbone.``, ``mask.``, ``gender.``, ``age.``;
 three models ``mask.``, ``gender.``, ``age.`` followed by timm's own.
+
+Shape suffixes: B photos, C H W channels, rows and columns, D features, K classes of a task, M G A those of its parts.
 """
 
 from dataclasses import dataclass
@@ -18,7 +20,7 @@ from torch.nn import functional
 from maskcls.config import TrainConfig
 from maskcls.labels import CLASS_NAMES, PARTS
 from maskcls.model.backbones import pretrained_cfg
-from maskcls.model.dropout import answer_with_dropout
+from maskcls.model.dropout import forward_and_find_dropout
 from maskcls.system.errors import UserError, one_line
 
 
@@ -28,7 +30,8 @@ class OneHead(nn.Module):
     def __init__(self, config: TrainConfig, weight_file: Path | None) -> None:
         super().__init__()
         self.task = config.task
-        self.net = make_network(config, len(CLASS_NAMES[config.task]), weight_file)
+        # "net": resume.pt of earlier runs has this name
+        self.net = _network_with_head(config, len(CLASS_NAMES[config.task]), weight_file)
 
     def forward(self, image_BCHW: Tensor) -> dict[str, Tensor]:
         """Task -> log_prob_BK."""
@@ -44,11 +47,11 @@ class ThreeHeads(nn.Module):
 
     def __init__(self, config: TrainConfig, weight_file: Path | None) -> None:
         super().__init__()
-        built = _build(config, 0, weight_file)
-        self.backbone = built.net
-        self.mask, self.gender, self.age = (nn.Linear(built.width, len(CLASS_NAMES[part])) for part in PARTS)
+        headless = _build(config, 0, weight_file)
+        self.backbone = headless.network
+        self.mask, self.gender, self.age = (nn.Linear(headless.num_outputs, len(CLASS_NAMES[part])) for part in PARTS)
         # some families of timm have the dropout in the head that is left out here
-        self.drop_rate = 0.0 if built.drops else config.drop_rate
+        self.drop_rate = 0.0 if headless.has_dropout else config.drop_rate
 
     def forward(self, image_BCHW: Tensor) -> dict[str, Tensor]:
         """Part -> log_prob_BK over that part's classes."""
@@ -65,7 +68,9 @@ class ThreeModels(nn.Module):
 
     def __init__(self, config: TrainConfig, weight_file: Path | None) -> None:
         super().__init__()
-        self.mask, self.gender, self.age = (make_network(config, len(CLASS_NAMES[part]), weight_file) for part in PARTS)
+        self.mask, self.gender, self.age = (
+            _network_with_head(config, len(CLASS_NAMES[part]), weight_file) for part in PARTS
+        )
 
     def forward(self, image_BCHW: Tensor) -> dict[str, Tensor]:
         """Part -> log_prob_BK over that part's classes."""
@@ -80,20 +85,23 @@ Classifier = OneHead | ThreeHeads | ThreeModels
 
 
 def build_model(config: TrainConfig, weight_file: Path | None) -> Classifier:
-    """The model that ``config`` names. Raises UserError when timm cannot build it so, or the file does not fit."""
-    kinds: dict[str, type[Classifier]] = {"joint": OneHead, "three_heads": ThreeHeads, "three_models": ThreeModels}
-    return kinds[config.heads](config, weight_file)
+    """The model that ``config`` names, on the CPU. ``weight_file``: of the backbone; None: from scratch.
+
+    Raises UserError when timm cannot build it so, or the file does not fit.
+    """
+    classes: dict[str, type[Classifier]] = {"joint": OneHead, "three_heads": ThreeHeads, "three_models": ThreeModels}
+    return classes[config.heads](config, weight_file)
 
 
 @dataclass(frozen=True)
-class _Built:
-    """A timm model and what a photo showed of it."""
+class _TimmModel:
+    """A timm model and what a forward pass has shown of it."""
 
-    net: nn.Module
-    width: int
-    """Length of what comes out for a photo; without a head its features (some families widen them after pooling)."""
-    drops: bool
-    """Whether the config's dropout lies on the way there; False without any."""
+    network: nn.Module
+    num_outputs: int
+    """Numbers for a photo; without a head its features (some families widen them after pooling)."""
+    has_dropout: bool
+    """Whether the config's dropout lies on the way to the output; False at drop_rate 0."""
 
 
 def check_builds(config: TrainConfig) -> None:
@@ -105,34 +113,38 @@ def check_builds(config: TrainConfig) -> None:
         build_model(config, None)
 
 
-def make_network(config: TrainConfig, num_classes: int, weight_file: Path | None) -> nn.Module:
+def _network_with_head(config: TrainConfig, num_classes: int, weight_file: Path | None) -> nn.Module:
     """A timm model over so many classes. Raises UserError when timm cannot build it as the config says."""
-    built = _build(config, num_classes, weight_file)
-    if built.width != num_classes:
+    model = _build(config, num_classes, weight_file)
+    if model.num_outputs != num_classes:
         raise UserError(
-            f"timm's {config.backbone} answers {built.width} numbers a photo whatever its head, not {num_classes}."
+            f"timm's {config.backbone} answers {model.num_outputs} numbers a photo whatever its head,"
+            f" not {num_classes}."
         )
-    if config.drop_rate and not built.drops:
+    if config.drop_rate and not model.has_dropout:
         raise UserError(
             f"drop_rate={config.drop_rate} would do nothing: timm's {config.backbone} has no dropout before its head."
             ' Use drop_rate=0, or heads="three_heads".'
         )
-    return built.net
+    return model.network
 
 
 @cache  # a stored study asks for each of its trials
-def backbone_drops(backbone: str, image_size: tuple[int, int]) -> bool:
-    """Whether timm's model has its dropout without its head too; what is not seen at one rate is not there at any."""
+def has_dropout_without_head(backbone: str, image_size: tuple[int, int]) -> bool:
+    """Whether timm's model has its dropout without its head too; what is not seen at one rate is not there at any.
+
+    Raises UserError when timm cannot build it.
+    """
     config = TrainConfig(backbone=backbone, image_size=image_size, drop_rate=0.5)
     try:
         with torch.device("meta"):
-            return _build(config, 0, None).drops
+            return _build(config, 0, None).has_dropout
     except UserError:  # or a model that cannot be built without numbers
-        return _build(config, 0, None).drops
+        return _build(config, 0, None).has_dropout
 
 
-def _build(config: TrainConfig, num_classes: int, weight_file: Path | None) -> _Built:
-    """A timm model; ``num_classes=0``: its pooled features instead of a head."""
+def _build(config: TrainConfig, num_classes: int, weight_file: Path | None) -> _TimmModel:
+    """A timm model; ``num_classes=0``: its pooled features instead of a head. Raises UserError when timm cannot."""
     name = config.backbone
     options: dict[str, Any] = {}
     if pretrained_cfg(name).fixed_input_size:
@@ -140,8 +152,9 @@ def _build(config: TrainConfig, num_classes: int, weight_file: Path | None) -> _
     if weight_file is not None:
         options |= {"pretrained": True, "pretrained_cfg_overlay": {"file": str(weight_file)}}
     try:
-        net = timm.create_model(name, num_classes=num_classes, drop_rate=config.drop_rate, **options)
-        width, drops = _try_out(net, config)  # some find out only now what size of photo they cannot take
+        network = timm.create_model(name, num_classes=num_classes, drop_rate=config.drop_rate, **options)
+        # some find out only in a forward pass what size of photo they cannot take
+        num_outputs, has_dropout = _forward_once(network, config)
     except Exception as error:  # whatever a model of timm's raises where it does not fit
         reason = one_line(error).rstrip(".") or type(error).__name__
         weights = f" from {weight_file}" if weight_file else ""
@@ -149,40 +162,43 @@ def _build(config: TrainConfig, num_classes: int, weight_file: Path | None) -> _
         raise UserError(
             f"timm cannot build {name}{weights} for {rows} x {columns} pixels, drop_rate={config.drop_rate}: {reason}."
         ) from error
-    return _Built(_out_of_place(net), width, drops)
+    return _TimmModel(_out_of_place(network), num_outputs, has_dropout)
 
 
-def _try_out(net: nn.Module, config: TrainConfig) -> tuple[int, bool]:
-    """(length of what comes out for a photo, whether the config's dropout lies on the way), as in evaluation."""
-    was_training = net.training
-    net.eval()
+def _forward_once(network: nn.Module, config: TrainConfig) -> tuple[int, bool]:
+    """(numbers for a photo, whether the config's dropout lies on the way to them), as in evaluation.
+
+    Raises ValueError when it does not answer one row of numbers for one photo.
+    """
+    was_training = network.training
+    network.eval()
     image_BCHW = torch.zeros(1, 3, *config.image_size)
     if config.drop_rate:
-        out, drops = answer_with_dropout(net, image_BCHW, config.drop_rate)
+        out, has_dropout = forward_and_find_dropout(network, image_BCHW, config.drop_rate)
     else:
         with torch.inference_mode():
-            out, drops = net(image_BCHW), False
-    net.train(was_training)
+            out, has_dropout = network(image_BCHW), False
+    network.train(was_training)
     if not isinstance(out, Tensor) or out.ndim != 2:
         shape = list(out.shape) if isinstance(out, Tensor) else type(out).__name__
         raise ValueError(f"it answers {shape} for one photo and not one row of numbers")
-    return out.shape[1], drops
+    return out.shape[1], has_dropout
 
 
-def _out_of_place(backbone: nn.Module) -> nn.Module:
+def _out_of_place(network: nn.Module) -> nn.Module:
     """Activations that do not overwrite their input; the values are the same.
 
     These need their input in the backward pass, so autograd copies it first where it is to be overwritten: a whole
     pass over the largest tensors, 5 to 10 % of a step of mobilenetv3_small_050. ReLU needs its output only.
     """
-    for module in backbone.modules():
+    for module in network.modules():
         if isinstance(module, nn.SiLU | nn.Hardswish | nn.Hardsigmoid | nn.Mish):
             module.inplace = False
-    return backbone
+    return network
 
 
 def log_softmax(logit_BK: Tensor) -> Tensor:
-    """In float32, whatever autocast made of the logits."""
+    """log_prob_BK in float32, whatever autocast made of the logits."""
     return logit_BK.float().log_softmax(1)
 
 

@@ -31,55 +31,56 @@ from maskcls.system.files import MAX_BYTES, cut, link, write_atomically
 from maskcls.system.outputs import write_output_text
 
 FILES = ("config.toml", "best.safetensors", "valid.npz")
-"""What a trained model is."""
+"""What a trained model consists of."""
 
-LONGEST = MAX_BYTES - 50
-"""Bytes of a member's folder's name, which is made of two folders' names and gets an ending while it is written."""
+MAX_NAME_BYTES = MAX_BYTES - 50
+"""Of a folder's name in best.parts/, which is made of two folders' names and gets an ending while it is written."""
 
 
 @dataclass(frozen=True)
-class Member:
-    """One trained model and what it is asked."""
+class TrainedModel:
+    """A trained model as its folder describes it, by itself or as one of the three of a composed model."""
 
     part: str
-    """mask, gender or age of a composed model; of a model by itself its own task."""
+    """What it predicts: mask, gender or age in a composed model; by itself its own task."""
     folder: Path
     config: TrainConfig
     origin: dict[str, Any]
+    """Where it came from: config.toml's [origin]."""
 
     @property
     def pixels(self) -> tuple[tuple[int, int], tuple[float, float]]:
-        """(image_size, crop): members that agree in it can share the decoded photos."""
+        """(image_size, crop): models that agree in it can share the decoded photos."""
         return self.config.image_size, self.config.crop
 
 
-def read_members(model: Path) -> tuple[Member, ...]:
-    """The trained models that ``model`` names: one of a folder, three of a composed file, in the order of PARTS.
+def read_models(path: Path) -> tuple[TrainedModel, ...]:
+    """The trained models that ``path`` names: one of a folder, three of a composed file, in the order of PARTS.
 
     Raises UserError when it names none.
     """
-    if not model.is_file():
-        return (_member(model, None),)
+    if not path.is_file():
+        return (_read_model(path, None),)
     try:
-        table = tomllib.loads(model.read_text(encoding="utf-8-sig")).get("compose")
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig")).get("compose")
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"The composed model {model} cannot be read: {one_line(error).rstrip('.')}.") from None
+        raise UserError(f"The composed model {path} cannot be read: {one_line(error).rstrip('.')}.") from None
     if not isinstance(table, dict) or sorted(table) != sorted(PARTS):
         raise UserError(
-            f"{model} is no composed model: it needs a table [compose] with mask, gender and age, as search.compose"
+            f"{path} is no composed model: it needs a table [compose] with mask, gender and age, as search.compose"
             " writes it. --model takes that, or the folder of a trained model."
         )
-    return tuple(_member(_place_of(str(table[part]), model), part) for part in PARTS)
+    return tuple(_read_model(_folder_named_by(path, str(table[part])), part) for part in PARTS)
 
 
-def _place_of(folder: str, model: Path) -> Path:
-    """Where a member lies: beside the file itself; beside the link that names it, where it was once written."""
-    beside = _behind_links(model).parent / folder
-    by_link = model.parent / folder
-    return by_link if by_link.is_dir() and not beside.is_dir() else beside
+def _folder_named_by(path: Path, name: str) -> Path:
+    """Where a model lies: beside the file itself; beside the link to it, where it was once written."""
+    beside_file, beside_link = _behind_links(path).parent / name, path.parent / name
+    return beside_link if beside_link.is_dir() and not beside_file.is_dir() else beside_file
 
 
-def _member(folder: Path, part: str | None) -> Member:
+def _read_model(folder: Path, part: str | None) -> TrainedModel:
+    """``part``: of a composed model; None for a model by itself."""
     if not (folder / "config.toml").is_file():
         whole = "the -o of maskcls.train, or a file of search.compose"
         raise UserError(
@@ -89,32 +90,33 @@ def _member(folder: Path, part: str | None) -> Member:
     config, origin = load_config(folder / "config.toml")
     if part is not None and config.task not in (part, "all"):
         raise UserError(f"The composed model's {part} is {folder}, which predicts {config.task} alone.")
-    return Member(part or config.task, folder, config, origin)
+    return TrainedModel(part or config.task, folder, config, origin)
 
 
-def task_of(members: Sequence[Member]) -> str:
-    """What they predict together."""
-    return "all" if len(members) > 1 else members[0].part
+def task_of(models: Sequence[TrainedModel]) -> str:
+    """What they predict together: a task of TrainConfig."""
+    return "all" if len(models) > 1 else models[0].part
 
 
-def combine(members: Sequence[Member], log_probs: Sequence[np.ndarray]) -> np.ndarray:
-    """log_prob_NK over the classes of ``task_of(members)``, from what each of them says (over its config's task).
+def combine(models: Sequence[TrainedModel], log_probs: Sequence[np.ndarray]) -> np.ndarray:
+    """log_prob_NK over the classes of ``task_of(models)``. ``log_probs``: each model's, over its own config's task.
 
-    Of several in float64: there no sum of three float32 numbers can make two classes level that a member tells apart.
+    Of several in float64: there no sum of three float32 numbers can make two classes level that a model tells apart.
     """
-    if len(members) == 1:
+    if len(models) == 1:
         return log_probs[0]
-    said = {
-        member.part: within(log_prob_NK, member.config.task, member.part)
-        for member, log_prob_NK in zip(members, log_probs, strict=True)
+    log_prob_of_part = {
+        model.part: within(log_prob_NK, model.config.task, model.part)
+        for model, log_prob_NK in zip(models, log_probs, strict=True)
     }
-    mask_NM, gender_NG, age_NA = (said[part].astype(np.float64) for part in PARTS)
-    whole = mask_NM[:, :, None, None] + gender_NG[:, None, :, None] + age_NA[:, None, None, :]
-    return np.asarray(whole.reshape(len(whole), -1))
+    mask_NM, gender_NG, age_NA = (log_prob_of_part[part].astype(np.float64) for part in PARTS)
+    joint_NMGA = mask_NM[:, :, None, None] + gender_NG[:, None, :, None] + age_NA[:, None, None, :]
+    return np.asarray(joint_NMGA.reshape(len(joint_NMGA), -1))
 
 
 def within(log_prob_NK: np.ndarray, task: str, part: str) -> np.ndarray:
-    """Over the classes of ``part``: a single task's own, or those of all 18, summed over the other two parts."""
+    """log_prob_NK of ``task`` over the classes of ``part``: as they are where the task is that part alone, and of all
+    18 classes summed over the other two parts (then in float64)."""
     if task == part:
         return log_prob_NK
     assert task == "all", (task, part)
@@ -136,10 +138,11 @@ def save_composed(path: Path, folders: Mapping[str, Path], origin: Mapping[str, 
     path = _behind_links(path)
     home = path.with_name(f"{path.stem}.parts")
     before = _folders_named_by(path)
-    names = {part: cut(f"{part}-{folder.parent.name}-{folder.name}", LONGEST) for part, folder in folders.items()}
+    table: dict[str, str] = {}
     for part, folder in folders.items():
-        _link_model(folder, home / names[part])
-    table = {part: f"{home.name}/{name}" for part, name in names.items()}
+        name = cut(f"{part}-{folder.parent.name}-{folder.name}", MAX_NAME_BYTES)
+        _link_model(folder, home / name)
+        table[part] = f"{home.name}/{name}"
     write_output_text(path, tomli_w.dumps({"compose": table, "origin": dict(origin)}))
     for old in before - set(table.values()):
         _unlink_model(path.parent / old)

@@ -43,13 +43,13 @@ class _Marking(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def answer_with_dropout(net: nn.Module, image_BCHW: Tensor, drop_rate: float) -> tuple[Tensor, bool]:
-    """(the output of ``net`` as it stands, whether a dropout at ``drop_rate`` lies on the way to it).
+def forward_and_find_dropout(network: nn.Module, image_BCHW: Tensor, drop_rate: float) -> tuple[Tensor, bool]:
+    """(the output of ``network`` as it stands, whether a dropout at ``drop_rate`` lies on the way to it).
 
     No number is drawn, and in evaluation mode no buffer changes; values need not exist (torch's meta device).
     """
     with torch.enable_grad(), _Marking(drop_rate):
-        out = net(image_BCHW)
+        out = network(image_BCHW)
     return out, isinstance(out, Tensor) and _is_marked(out)
 
 

@@ -1,4 +1,7 @@
-"""Running a model: its place on the device, its input, and the log probabilities of many photos."""
+"""Running a model: moving it to the device, its input, and the log probabilities of many photos.
+
+Shape suffixes: B photos of a batch, N of all, C H W channels, rows and columns, K classes of the task.
+"""
 
 import math
 from collections.abc import Iterable
@@ -8,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from maskcls.config import TrainConfig
+from maskcls.config import ResolvedConfig
 from maskcls.data.augment import normalise
 from maskcls.model.backbones import pixel_statistics
 from maskcls.model.classifier import joint_log_prob
@@ -20,30 +23,30 @@ MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.
 Model = TypeVar("Model", bound=nn.Module)
 
 
-def place(model: Model, config: TrainConfig, device: torch.device) -> Model:
+def to_device(model: Model, config: ResolvedConfig, device: torch.device) -> Model:
     """The model on the device, its weights in the config's memory format."""
     return model.to(device).to(memory_format=MEMORY_FORMATS[config.memory_format])
 
 
-def autocast(config: TrainConfig, device: torch.device) -> torch.autocast:
+def autocast(config: ResolvedConfig, device: torch.device) -> torch.autocast:
     """The config's compute type; float32 means none."""
     dtype = DTYPES[config.dtype]
     return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)
 
 
-def to_input(image_BCHW: Tensor, config: TrainConfig) -> Tensor:
+def to_input(image_BCHW: Tensor, config: ResolvedConfig) -> Tensor:
     """float image_BCHW in [0, 1] -> what the backbone expects: its own mean and std, its memory format."""
     mean, std = pixel_statistics(config.backbone)
     return normalise(image_BCHW, mean, std).contiguous(memory_format=MEMORY_FORMATS[config.memory_format])
 
 
-def log_probs(model: nn.Module, batches: Iterable[Tensor], config: TrainConfig, flip: bool = False) -> np.ndarray:
-    """float32 log_prob_NK of uint8 batches image_BCHW, in their order.
+def log_probs(model: nn.Module, batches: Iterable[Tensor], config: ResolvedConfig, flip: bool = False) -> np.ndarray:
+    """float32 log_prob_NK of uint8 batches image_BCHW on the model's device, in their order; at least one batch.
 
     ``flip``: the mean probability of each photo and its mirror image.
     """
     model.eval()
-    found = []
+    log_probs_BK = []
     with torch.inference_mode():
         for image_BCHW in batches:
             input_BCHW = to_input(image_BCHW.float() / 255, config)
@@ -51,11 +54,11 @@ def log_probs(model: nn.Module, batches: Iterable[Tensor], config: TrainConfig, 
             if flip:
                 mirrored_BK = _forward(model, input_BCHW.flip(3), config)
                 log_prob_BK = torch.logaddexp(log_prob_BK, mirrored_BK) - math.log(2)
-            found.append(log_prob_BK)
+            log_probs_BK.append(log_prob_BK)
             beat()
-    return torch.cat(found).cpu().numpy()
+    return torch.cat(log_probs_BK).cpu().numpy()
 
 
-def _forward(model: nn.Module, input_BCHW: Tensor, config: TrainConfig) -> Tensor:
+def _forward(model: nn.Module, input_BCHW: Tensor, config: ResolvedConfig) -> Tensor:
     with autocast(config, input_BCHW.device):
         return joint_log_prob(model(input_BCHW))

@@ -54,6 +54,7 @@ def resolve_weights(source: str, backbones: Sequence[str], commits: Mapping[str,
     same, or UserError), "scratch", or a folder of ``<backbone>.safetensors``.
     ``commits``: backbone -> commit that an earlier run had from the hub, which is asked for again; a repository's
     newest may be other weights by now.
+    Raises UserError for a backbone that timm does not have, and for weights that cannot be had or are damaged.
     """
     check_backbones(backbones)
     if source == "scratch":
@@ -61,11 +62,11 @@ def resolve_weights(source: str, backbones: Sequence[str], commits: Mapping[str,
     if source not in ("auto", "pretrained"):
         return _from_folder(Path(source), backbones)
     try:
-        found = {name: _from_hub(name, (commits or {}).get(name)) for name in backbones}
+        downloads = {name: _from_hub(name, (commits or {}).get(name)) for name in backbones}
         return Weights(
             "pretrained",
-            {name: path for name, (path, _) in found.items()},
-            commits={name: commit for name, (_, commit) in found.items() if commit},
+            {name: path for name, (path, _) in downloads.items()},
+            commits={name: commit for name, (_, commit) in downloads.items() if commit},
         )
     except _NotToBeHadError as error:
         if source == "pretrained":
@@ -96,10 +97,10 @@ def _check_fits(backbone: str, path: Path) -> None:
             shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118, it is no dict
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path} is no safetensors file: {one_line(error)}.") from None
-    found = sum(list(tensor.shape) == shapes.get(name) for name, tensor in state.items())
-    if found < MATCHING_SHARE * len(state):
+    num_matching = sum(list(tensor.shape) == shapes.get(name) for name, tensor in state.items())
+    if num_matching < MATCHING_SHARE * len(state):
         raise UserError(
-            f"{path} holds another model: of the {len(state)} tensors of timm's {backbone} it has {found}"
+            f"{path} holds another model: of the {len(state)} tensors of timm's {backbone} it has {num_matching}"
             " by name and shape. Save it under timm's own names."
         )
 
@@ -116,27 +117,27 @@ def _from_hub(backbone: str, commit: str | None) -> tuple[Path, str]:
     if not repository:
         raise _NotToBeHadError(f"timm's hub has no pretrained {backbone}")
     which: dict[str, Any] = {"repo_id": repository, "filename": HUB_FILE, "revision": commit or revision or None}
-    here = try_to_load_from_cache(**which)
-    if isinstance(here, str):
-        path = Path(here)
+    cached = try_to_load_from_cache(**which)
+    if isinstance(cached, str):
+        path = Path(cached)
         # the hub's client keeps it as snapshots/<commit>/<file>, a link to blobs/<etag>
         _check_digest(path, path.resolve().name)
         return path, path.parent.name if _is_hex(path.parent.name, 40) else ""
     try:
-        there = _within(HUB_SECONDS, lambda: get_hf_file_metadata(hf_hub_url(**which)))
-        path = Path(hf_hub_download(**{**which, "revision": there.commit_hash or which["revision"]}))
+        metadata = _within(HUB_SECONDS, lambda: get_hf_file_metadata(hf_hub_url(**which)))
+        path = Path(hf_hub_download(**{**which, "revision": metadata.commit_hash or which["revision"]}))
     except Exception as error:  # the hub's client lets through whatever its transport raises
         reason = "no answer" if isinstance(error, TimeoutError) else type(error).__name__
         raise _NotToBeHadError(f"timm's hub cannot be reached for {backbone} ({reason})") from error
-    _check_digest(path, there.etag or "")
-    return path, there.commit_hash or ""
+    _check_digest(path, metadata.etag or "")
+    return path, metadata.commit_hash or ""
 
 
 def _check_digest(path: Path, etag: str) -> None:
     """Raise UserError when the file is not the one that the hub has. A large file's etag is its SHA-256."""
-    if _is_hex(etag, 64) and (found := sha256(path)) != etag:
+    if _is_hex(etag, 64) and (digest := sha256(path)) != etag:
         raise UserError(
-            f"{path} is damaged: its SHA-256 begins with {found[:12]}, that of the hub's file with {etag[:12]}."
+            f"{path} is damaged: its SHA-256 begins with {digest[:12]}, that of the hub's file with {etag[:12]}."
             f" Remove {path.resolve()} and run the command again."
         )
 
@@ -161,9 +162,9 @@ def _within(seconds: float, call: Callable[[], Any]) -> Any:
 
     threading.Thread(target=attempt, daemon=True).start()
     try:
-        found, error = outcome.get(timeout=seconds)
+        result, error = outcome.get(timeout=seconds)
     except queue.Empty:
         raise TimeoutError from None
     if error is not None:
         raise error
-    return found
+    return result

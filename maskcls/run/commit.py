@@ -7,6 +7,7 @@ killed between any two of these: whoever opens the folder next finishes the rena
 finds that the files are not those of the record, and the run starts again.
 """
 
+import logging
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -29,7 +30,8 @@ from maskcls.run.record import (
     stamp_of,
 )
 from maskcls.run.result import Evaluation
-from maskcls.system.console import say
+
+logger = logging.getLogger(__name__)
 
 STAGED = re.compile(r"\.([0-9a-f]{32}|\d+)\..+")
 """Names of staged files: they begin with the attempt's token, or in older folders with a process's number."""
@@ -70,7 +72,7 @@ class EvaluationStore:
             else:
                 finish_commit(self.folder, record, renames)
         if reason:
-            say(f"{self.folder}: {reason}; the run starts again.")
+            logger.info(f"{self.folder}: {reason}; the run starts again.")
         if record is not None:
             self.files = dict(record.files)
         return record

@@ -11,13 +11,13 @@ def files_of(controller: str, name: str) -> list[Path]:
 
     A limit may be set on any of them; the tightest counts.
     """
-    found = []
+    paths = []
     for mount, root, group in _trees(controller):
         # a container may see its own group as the root of the mount, and be told its name outside
         is_inside = Path(group).is_relative_to(root)
         place = mount / Path(group).relative_to(root) if is_inside else mount
-        found += [folder / name for folder in (place, *place.parents) if folder.is_relative_to(mount)]
-    return [path for path in dict.fromkeys(found) if path.exists()]
+        paths += [folder / name for folder in (place, *place.parents) if folder.is_relative_to(mount)]
+    return [path for path in dict.fromkeys(paths) if path.exists()]
 
 
 def _trees(controller: str) -> Iterator[tuple[Path, str, str]]:
@@ -31,14 +31,14 @@ def _trees(controller: str) -> Iterator[tuple[Path, str, str]]:
 
 def _groups(controller: str) -> dict[int, str]:
     """This process's group by version: ``4:cpu,cpuacct:/a/b`` is of the first, ``0::/a/b`` of the second."""
-    found = {}
+    group_of_version = {}
     for line in _lines(PROC / "cgroup"):
         _, controllers, group = line.split(":", 2)
         if not controllers:
-            found[2] = group
+            group_of_version[2] = group
         elif controller in controllers.split(","):
-            found[1] = group
-    return found
+            group_of_version[1] = group
+    return group_of_version
 
 
 def _mounts() -> Iterator[tuple[Path, str, str, list[str]]]:

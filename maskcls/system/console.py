@@ -3,9 +3,11 @@
 import atexit
 import errno
 import gc
+import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, NoReturn
 
 import typer
@@ -18,6 +20,9 @@ from maskcls.system.streams import mend
 
 NOBODY_READS = (errno.EPIPE, errno.EIO)
 """Of a pipe whose reader is gone, and of a terminal that was closed."""
+
+PACKAGES = ("maskcls", "search")
+"""Whose log is shown; libraries have handlers of their own, or are silent."""
 
 _unsaid: list[OSError] = []
 """Why a line could not be written, for another reason."""
@@ -34,6 +39,7 @@ def run_command(command: Callable[..., Any]) -> NoReturn:
     # else the interpreter's end looks for garbage among all that was loaded, for up to 1.3 s with torch
     atexit.register(gc.freeze)
     guard_tracebacks()
+    log_to_console()
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
     app.command()(with_paths(command))
     _unsaid.clear()
@@ -78,6 +84,32 @@ def fail(message: str, status: int = 2) -> NoReturn:
     sys.exit(status)
 
 
+class _LineHandler(logging.Handler):
+    """Hands every message to a function that prints a line."""
+
+    def __init__(self, print_line: Callable[[str], None]) -> None:
+        super().__init__()
+        self.print_line = print_line
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.print_line(record.getMessage())
+
+
+def log_to_console() -> None:
+    """From now on what our modules log is printed: information as ``say`` does, warnings as ``warn`` does.
+
+    A handler for each stream, since a handler has a lock: a reader of stdout that stands still holds no warning up.
+    """
+    information, warnings = _LineHandler(say), _LineHandler(warn)
+    information.addFilter(lambda record: record.levelno < logging.WARNING)
+    warnings.setLevel(logging.WARNING)
+    for package in PACKAGES:
+        logger = logging.getLogger(package)
+        logger.handlers = [information, warnings]
+        logger.setLevel(logging.INFO)
+        logger.propagate = False  # a handler that a library gives the root would print all of it again
+
+
 def say(message: str = "") -> None:
     """One line to stdout, at once: what is read through a pipe must not lag behind the work.
 
@@ -91,3 +123,9 @@ def say(message: str = "") -> None:
         if error.errno not in NOBODY_READS:
             _unsaid.append(error)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes it again at its end
+
+
+def warn(message: str) -> None:
+    """One line to stderr, at once: stdout may be a document for scripts. Nobody listening is no reason to end."""
+    with suppress(OSError, ValueError, AttributeError):
+        print(redacted(message), file=sys.stderr, flush=True)

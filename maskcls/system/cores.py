@@ -22,7 +22,7 @@ UNLIMITED_BYTES = 2**60
 
 def available_gib() -> float:
     """Memory that the machine, the container's limits and the batch system leave; endless where none tells."""
-    return min(_free_gib(), *_left_in_groups(), _given_gib())
+    return min(_free_gib(), *_left_in_groups(), _batch_job_gib())
 
 
 def _free_gib() -> float:
@@ -47,7 +47,7 @@ def _left_in_groups() -> Iterator[float]:
 
 
 def _cached_bytes(group: Path) -> int:
-    """Of files read: counted as used, and given up when somebody needs it."""
+    """Memory that holds files read: counted as used, and given up when a process needs it."""
     try:
         rows = dict(line.split() for line in (group / "memory.stat").read_text(encoding="utf-8").splitlines())
         return int(rows.get("total_inactive_file", rows.get("inactive_file", 0)))
@@ -55,8 +55,8 @@ def _cached_bytes(group: Path) -> int:
         return 0
 
 
-def _given_gib() -> float:
-    """What Slurm gave the job, in MiB for all of it or for each core."""
+def _batch_job_gib() -> float:
+    """What Slurm gave the job, which it tells in MiB for all of it or for each core; infinite without it."""
     whole, each = _number("SLURM_MEM_PER_NODE"), _number("SLURM_MEM_PER_CPU")
     if whole:
         return whole / 1024
@@ -96,6 +96,6 @@ def _quota_1(path: Path) -> float:
 
 
 def _number(name: str) -> int:
-    """Of the environment; 0 when it is not set, or no number."""
+    """An environment variable's value; 0 when it is not set, or no number."""
     text = os.environ.get(name, "")
     return int(text) if text.isdecimal() else 0

@@ -13,7 +13,7 @@ MAX_BYTES = 255
 
 
 def cut(name: str, most_bytes: int) -> str:
-    """As much of the name as so many bytes hold, in whole letters."""
+    """The beginning of the name that so many bytes hold, in whole letters."""
     return os.fsencode(name)[:most_bytes].decode("utf-8", errors="ignore")
 
 

@@ -44,10 +44,10 @@ class Draft:
 
 def sweep(folder: Path) -> None:
     """Remove the drafts that processes left behind which were killed. To be called holding the folder."""
-    here = f".{socket.gethostname()}."
+    this_machine = f".{socket.gethostname()}."
     for path in folder.glob(f"*{PART}"):
         with contextlib.suppress(OSError):  # another machine's sweeper was first, or one may not
-            is_settled = here in path.name or time.time() - path.stat().st_mtime > SURELY_LOCKED_SECONDS
+            is_settled = this_machine in path.name or time.time() - path.stat().st_mtime > SURELY_LOCKED_SECONDS
             if is_settled and not _is_locked(path):
                 path.unlink()
 
@@ -66,7 +66,8 @@ def _is_locked(path: Path) -> bool:
 def photo_mode(folder: Path, paths: Sequence[str]) -> int:
     """Permissions of files that show the photos: none for a group or for others who cannot get to the first photo."""
     mode, photo = 0o666, (folder / paths[0]).resolve() if paths else folder.resolve()
-    ways = [(photo.stat().st_mode, 0o040, 0o004), *((above.stat().st_mode, 0o010, 0o001) for above in photo.parents)]
-    for there, group, others in ways:
-        mode &= ~(0 if there & group else 0o060) & ~(0 if there & others else 0o006)
+    # what a group and others need: to read the photo, and to pass every folder above it
+    needs = [(photo.stat().st_mode, 0o040, 0o004), *((above.stat().st_mode, 0o010, 0o001) for above in photo.parents)]
+    for permissions, group, others in needs:
+        mode &= ~(0 if permissions & group else 0o060) & ~(0 if permissions & others else 0o006)
     return mode

@@ -8,10 +8,10 @@ stays, as removing it would let two hold two files of one name.
 
 import errno
 import fcntl
+import logging
 import os
 import socket
 import stat
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -20,13 +20,14 @@ from pathlib import Path
 
 from maskcls.system.errors import UserError
 from maskcls.system.liveness import beat
-from maskcls.system.redact import redacted
+
+logger = logging.getLogger(__name__)
 
 FILE = ".lock"
 """Guards the folder that it lies in."""
 
 QUIET_SECONDS = 5
-"""A wait that takes longer is said."""
+"""A wait that takes longer is logged."""
 
 STUCK_SECONDS = 600
 """One and the same process that holds a lock for so long is stuck: what is decided under a lock takes seconds."""
@@ -43,35 +44,29 @@ class StuckError(UserError):
 
 
 class Wait:
-    """Somebody waits for a lock: says so once, and has an end when nothing moves."""
+    """A wait for a lock, which is logged once, and ends when one holder does not let go."""
 
     def __init__(self, what: str, limit: float | None = STUCK_SECONDS) -> None:
         """``what`` is locked, in words. ``limit``: seconds that one holder may have it; None: as long as it takes."""
         self.what, self.limit = what, limit
         self.began = self.changed = time.monotonic()
-        self.holder, self.was_said = "", False
+        self.holder, self.is_logged = "", False
 
     def goes_on(self, holder: str) -> None:
-        """``holder`` has it still. Raises UserError when it has had it for too long."""
+        """To be called again and again while ``holder`` has it. Raises StuckError when it has had it for too long."""
         if threading.current_thread() is threading.main_thread():
             beat()  # this process waits; it does not hang
         now = time.monotonic()
         if holder != self.holder:
             self.holder, self.changed = holder, now
-        if not self.was_said and now - self.began >= QUIET_SECONDS:
-            self.was_said = True
-            warn(f"waiting for {self.what}: held by {holder}")
+        if not self.is_logged and now - self.began >= QUIET_SECONDS:
+            self.is_logged = True
+            logger.warning(f"waiting for {self.what}: held by {holder}")
         if self.limit is not None and now - self.changed >= self.limit:
             raise StuckError(
                 f"{self.what} has been held by {holder} for {self.limit / 60:.0f} minutes; end that process, and give"
                 " the same command again."
             )
-
-
-def warn(line: str) -> None:
-    """A line on stderr, at once: stdout may be a document for scripts. Nobody listening is no reason to end."""
-    with suppress(OSError, ValueError, AttributeError):
-        print(redacted(line), file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -85,7 +80,7 @@ def hold(folder: Path, limit: float | None = None) -> Iterator[None]:
 def hold_file(file: Path, what: str, limit: float | None = STUCK_SECONDS) -> Iterator[None]:
     """Wait until nobody else holds the lock file of ``what``, and hold it.
 
-    Not to be nested for one file: a process waits for itself too. Raises UserError when the same process has held it
+    Not to be nested for one file: a process waits for itself too. Raises StuckError when the same process has held it
     for ``limit`` seconds.
     """
     descriptor = _open(file)
@@ -148,7 +143,7 @@ def _holder(descriptor: int) -> str:
 
 
 def _sign(descriptor: int, text: str) -> None:
-    """For those who wait; on a full disk they are not told."""
+    """Write who holds the lock, for those who wait; on a full disk they are not told."""
     with suppress(OSError):
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, text.encode(), 0)

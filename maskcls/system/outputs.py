@@ -48,7 +48,7 @@ def check_stays(out: Path) -> None:
 
 
 def check_output_folder(out: Path) -> None:
-    """The same for a folder to write files into, which is made where there is none."""
+    """Raise UserError when no files can be written into that folder, which is made later where there is none."""
     check_folder(out, "--out")
     above = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.exists())
     if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):

@@ -24,7 +24,7 @@ def printable(text: str, encoding: str = "utf-8") -> str:
 
 
 def one_printable_line(text: str, encoding: str = "utf-8") -> str:
-    """The same for a name or a cell of a table, which must not begin a line of its own."""
+    """``printable`` for a name or a cell of a table, which must not begin a line of its own."""
     return printable(text, encoding).replace("\n", r"\u000a").replace("\t", r"\u0009")
 
 

@@ -53,7 +53,7 @@ def redacted(text: str) -> str:
 
 
 def redacted_words(text: str) -> str:
-    """The same for a message that quotes what was typed in the wrong place: of an address nothing but its scheme."""
+    """``redacted`` for a message that quotes what was typed in the wrong place: an address keeps its scheme alone."""
     return redacted(_WHOLE_ADDRESS.sub(lambda found: f"{found[1] or ''}...", text))
 
 

@@ -2,12 +2,12 @@
 
 import torch
 
-from maskcls.config import TrainConfig
+from maskcls.config import ResolvedConfig
 from maskcls.model.classifier import Classifier
 from maskcls.model.inference import DTYPES, MEMORY_FORMATS
 
 
-def capture(model: Classifier, config: TrainConfig, batch_size: int, device: torch.device) -> None:
+def capture(model: Classifier, config: ResolvedConfig, batch_size: int, device: torch.device) -> None:
     """Record the training pass of a model that has just been placed; validation stays as it is.
 
     The recording runs the model on an empty batch, so its buffers (batch norm's running statistics) and the

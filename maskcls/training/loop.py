@@ -1,4 +1,8 @@
-"""The one training loop: ``fit``."""
+"""The one training loop: ``fit``.
+
+Shape suffixes: B photos of a step, P photos of one of its parts (a forward pass), N photos of a split, K classes of
+the task, C H W channels, rows and columns.
+"""
 
 import math
 import resource
@@ -12,13 +16,13 @@ import torch
 from timm.optim import param_groups_weight_decay
 from torch import Tensor
 
-from maskcls.config import TrainConfig
+from maskcls.config import ResolvedConfig, TrainConfig
 from maskcls.data.augment import augment
 from maskcls.data.batches import Batches, BatchSampler, derive_seed
 from maskcls.data.dataset import Dataset
 from maskcls.labels import NUM_CLASSES
 from maskcls.model.classifier import build_model
-from maskcls.model.inference import autocast, log_probs, place, to_input
+from maskcls.model.inference import autocast, log_probs, to_device, to_input
 from maskcls.model.losses import Targets
 from maskcls.run.checkpoint import TrainingState, load_state, state_content, weights_content
 from maskcls.run.commit import EvaluationStore, Guard
@@ -38,7 +42,7 @@ DIVERGED_FACTOR = 10.0
 
 
 class DivergedError(Exception):
-    """The loss is not a number, or beyond reason."""
+    """The loss is not a number, or more than DIVERGED_FACTOR times that of guessing."""
 
 
 def evaluation_stops(config: TrainConfig, num_photos: int) -> list[int]:
@@ -48,7 +52,7 @@ def evaluation_stops(config: TrainConfig, num_photos: int) -> list[int]:
 
 
 def fit(
-    config: TrainConfig,
+    config: ResolvedConfig,
     data: Dataset,
     report: Reporter = silent,
     *,
@@ -58,7 +62,7 @@ def fit(
     guard: Guard = nullcontext,
     made_from: Mapping[str, Any] | None = None,
 ) -> Result:
-    """Train ``config`` (numerics resolved) on ``data`` until its end, or until ``report`` says no.
+    """Train ``config`` on ``data`` until its end, or until ``report`` says no.
 
     With a ``folder`` the best weights and predictions, the history and the state to resume from are kept there
     after every evaluation, before ``report`` hears of it; found there, the run goes on from that state, and
@@ -85,16 +89,19 @@ def fit(
 
 
 class Run:
-    """The state of one run between two evaluations."""
+    """The state of one run between two evaluations: model, optimizer, random generators, and the history so far.
 
-    def __init__(self, config: TrainConfig, data: Dataset, device: torch.device, weight_file: Path | None) -> None:
-        assert resolve(config, device) == config  # numerics are the caller's to write down first
+    Raises UserError for a model that cannot be built, and for fewer photos than a step needs.
+    """
+
+    def __init__(self, config: ResolvedConfig, data: Dataset, device: torch.device, weight_file: Path | None) -> None:
+        assert resolve(config, device) == config  # the type says that it is resolved, not that it is for this device
         self.config, self.data, self.device = config, data, device
         free_memory(device)
         torch.manual_seed(config.seed)
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
-        self.model = place(build_model(config, weight_file), config, device)
+        self.model = to_device(build_model(config, weight_file), config, device)
         if config.cuda_graphs == "on":
             capture(self.model, config, min(config.batch_size, len(data.train.row_N)), device)
         self.optimizer = torch.optim.AdamW(
@@ -103,8 +110,8 @@ class Run:
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.dtype == "float16")
         self.generator = torch.Generator(device).manual_seed(derive_seed(config.seed, NUM_CLASSES))
         self.train = Batches(data.image_NCHW, data.train.row_N, data.train.labels(config.task), device)
-        self.judged_N = data.valid.labels(config.task)
-        self.valid = Batches(data.image_NCHW, data.valid.row_N, self.judged_N, device)
+        self.valid_label_N = data.valid.labels(config.task)
+        self.valid = Batches(data.image_NCHW, data.valid.row_N, self.valid_label_N, device)
         self.order = BatchSampler(len(self.train), config.batch_size, config.seed, self.train.index_device)
         num_parts(self.order.batch_size, config.micro_batch)  # too few photos are found out now
         self.stops = evaluation_stops(config, len(self.train))
@@ -113,36 +120,36 @@ class Run:
         self.store: EvaluationStore | None = None
         self.steps_done = 0
         self.seconds_before, self.started = 0.0, time.perf_counter()
-        self.stretch_loss, self.stretch_speed = math.nan, math.nan
+        self.interval_loss, self.interval_speed = math.nan, math.nan
 
     def result(self) -> Result:
-        """What there is so far."""
+        """The evaluations so far."""
         return Result(tuple(self.history), len(self.stops), self.config.keep)
 
     def train_until(self, stop: int) -> None:
-        """Optimizer steps up to ``stop``; the loss is read once, at the end."""
+        """Optimizer steps up to ``stop`` in all; the loss is read once, at the end. Raises DivergedError."""
         self.model.train()
-        begun, first = time.perf_counter(), self.steps_done
+        started, first = time.perf_counter(), self.steps_done
         loss_sum = torch.zeros((), device=self.device)
         while self.steps_done < stop:
             loss_sum += self.step(self.steps_done)
             self.steps_done += 1
-        self.stretch_loss = float(loss_sum) / (stop - first)
-        self.stretch_speed = (stop - first) * self.order.batch_size / (time.perf_counter() - begun)
-        if not self.stretch_loss <= DIVERGED_FACTOR * self.targets.chance_loss:
-            raise DivergedError(f"training loss {self.stretch_loss:.3g} after {stop} of {self.stops[-1]} steps")
+        self.interval_loss = float(loss_sum) / (stop - first)
+        self.interval_speed = (stop - first) * self.order.batch_size / (time.perf_counter() - started)
+        if not self.interval_loss <= DIVERGED_FACTOR * self.targets.chance_loss:
+            raise DivergedError(f"training loss {self.interval_loss:.3g} after {stop} of {self.stops[-1]} steps")
 
     def step(self, step: int) -> Tensor:
-        """One optimizer step, counted from 0; returns its loss, on the device."""
+        """One optimizer step, ``step`` counted from 0; returns its mean loss, a number on the device."""
         image_BCHW, label_B = self.train.take(self.order.batch(step))
         image_BCHW, target_BK = augment(image_BCHW, self.targets.of(label_B), self.config.augment, self.generator)
         input_BCHW = to_input(image_BCHW, self.config)
         parts = num_parts(len(input_BCHW), self.config.micro_batch)
         total = torch.zeros((), device=self.device)
-        for image, target in zip(input_BCHW.tensor_split(parts), target_BK.tensor_split(parts), strict=True):
+        for input_PCHW, target_PK in zip(input_BCHW.tensor_split(parts), target_BK.tensor_split(parts), strict=True):
             with autocast(self.config, self.device):
-                log_prob_of_part = self.model(image)
-            loss = self.targets.loss(log_prob_of_part, target) * (len(image) / len(input_BCHW))
+                log_prob_of_part = self.model(input_PCHW)
+            loss = self.targets.loss(log_prob_of_part, target_PK) * (len(input_PCHW) / len(input_BCHW))
             self.scaler.scale(loss).backward()
             total += loss.detach()
             beat()
@@ -155,25 +162,25 @@ class Run:
         return total
 
     def evaluate(self) -> None:
-        """Score the whole validation split, never augmented, and keep what belongs to the evaluation."""
+        """Score the whole validation split, never augmented, and keep the evaluation. Raises DivergedError."""
         batches = (image for image, _ in self.valid.in_order(4 * self.config.micro_batch))
         log_prob_NK = log_probs(self.model, batches, self.config)
-        scores = score(log_prob_NK, self.judged_N, self.config.task)
+        scores = score(log_prob_NK, self.valid_label_N, self.config.task)
         if not math.isfinite(scores.loss):
             raise DivergedError(f"validation loss {scores.loss} after {self.steps_done} of {self.stops[-1]} steps")
         self.history.append(
             Evaluation(
                 step=len(self.history) + 1,
                 scores=scores,
-                train_loss=self.stretch_loss,
-                photos_per_second=self.stretch_speed,
+                train_loss=self.interval_loss,
+                photos_per_second=self.interval_speed,
                 seconds=self.seconds_before + time.perf_counter() - self.started,
                 peak_gib=_peak_gib(self.device),
             )
         )
         if self.store is not None:
-            judged = self.data.valid
-            self._commit(self.store, Predictions(judged.path_N, judged.person_N, self.judged_N, log_prob_NK))
+            valid = self.data.valid
+            self._commit(self.store, Predictions(valid.path_N, valid.person_N, self.valid_label_N, log_prob_NK))
 
     def _commit(self, store: EvaluationStore, predictions: Predictions) -> None:
         contents: dict[str, Content] = {}
@@ -195,14 +202,14 @@ class Run:
         )
 
     def identity(self) -> dict[str, str]:
-        """What the run depends on, as far as it knows."""
+        """What the run depends on, as far as it knows, as JSON has it."""
         return {"config": self.config.model_dump_json(), "data": self.data.identity, "device": self.device.type}
 
     def resume(self, store: EvaluationStore) -> None:
-        """Commit what follows to ``store``, and go on from what its folder holds, when that is of this very run."""
+        """Commit evaluations to ``store`` from now on, and continue from what its folder holds of this very run."""
         self.store = store
-        of = (self.data.identity, self.device.type, len(self.stops))
-        record = store.recover(lambda record: upgrade_record(store.folder, record, self.config, *of))
+        identity = (self.data.identity, self.device.type, len(self.stops))
+        record = store.recover(lambda record: upgrade_record(store.folder, record, self.config, *identity))
         if record is None:
             return
         self.history = list(record.evaluations)
@@ -221,6 +228,7 @@ class Run:
 
 
 def _peak_gib(device: torch.device) -> float:
+    """The most memory that this run has taken of the GPU, or this process of the machine."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # Linux counts it in KiB

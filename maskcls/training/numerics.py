@@ -5,12 +5,12 @@ import math
 
 import torch
 
-from maskcls.config import TrainConfig, change
+from maskcls.config import ResolvedConfig, TrainConfig, change
 from maskcls.system.allocator import keep_freed_memory, return_freed_memory
 from maskcls.system.cores import num_cores
 from maskcls.system.errors import UserError
 
-SMALLEST_MICRO_BATCH = 2
+MIN_MICRO_BATCH = 2
 """Batch norm needs two values a channel."""
 
 SLOW_IN_CHANNELS_LAST = ("regnet",)
@@ -18,7 +18,11 @@ SLOW_IN_CHANNELS_LAST = ("regnet",)
 
 
 def pick_device(name: str) -> torch.device:
-    """ "auto" (the first GPU, else the CPU) or torch's name of a device that is there; the process is set up for it."""
+    """The device of ``--device``, with the process set up for it.
+
+    ``name``: "auto" (the first GPU, else the CPU), or torch's name of a device. Raises UserError for one that is not
+    there.
+    """
     device = _find_device(name)
     if device.type == "cpu":
         keep_freed_memory()
@@ -49,7 +53,7 @@ def free_memory(device: torch.device) -> None:
 
 
 def describe_device(device: torch.device) -> str:
-    """For people: the GPU's name and memory, or the CPU's cores."""
+    """What people read of it: the GPU's name and memory in GiB, or the number of the CPU's cores."""
     if device.type == "cpu":
         return f"cpu, {num_cores()} cores"
     properties = torch.cuda.get_device_properties(device)
@@ -57,18 +61,18 @@ def describe_device(device: torch.device) -> str:
 
 
 def num_parts(photos: int, micro_batch: int) -> int:
-    """Into how many parts, of sizes that differ by one at most, a step of so many photos falls.
+    """Forward passes of a step of so many photos; the sizes of its parts differ by one at most.
 
-    None has more than ``micro_batch`` photos unless another would then have less than SMALLEST_MICRO_BATCH.
+    No part has more than ``micro_batch`` photos unless another would then have less than MIN_MICRO_BATCH.
     Raises UserError when there are fewer photos than that in all.
     """
-    if photos < SMALLEST_MICRO_BATCH:
-        raise UserError(f"A training step needs at least {SMALLEST_MICRO_BATCH} photos, not {photos}. Use more photos.")
-    return min(math.ceil(photos / micro_batch), photos // SMALLEST_MICRO_BATCH)
+    if photos < MIN_MICRO_BATCH:
+        raise UserError(f"A training step needs at least {MIN_MICRO_BATCH} photos, not {photos}. Use more photos.")
+    return min(math.ceil(photos / micro_batch), photos // MIN_MICRO_BATCH)
 
 
-def resolve(config: TrainConfig, device: torch.device) -> TrainConfig:
-    """``config`` with every "auto" replaced for ``device``, without timing anything.
+def resolve(config: TrainConfig, device: torch.device) -> ResolvedConfig:
+    """``config`` with every "auto" and 0 of its numerics replaced for ``device``, without timing anything.
 
     What an earlier run wrote down stays, unless this machine cannot do it: more threads than cores would crawl,
     and a CPU computes in float32 only here.
@@ -77,19 +81,31 @@ def resolve(config: TrainConfig, device: torch.device) -> TrainConfig:
     memory_format = config.memory_format
     if memory_format == "auto":
         memory_format = "contiguous" if config.backbone.startswith(SLOW_IN_CHANNELS_LAST) else "channels_last"
-    micro_batch = max(SMALLEST_MICRO_BATCH, config.micro_batch) if config.micro_batch else config.batch_size
+    micro_batch = max(MIN_MICRO_BATCH, config.micro_batch) if config.micro_batch else config.batch_size
     in_parts = micro_batch < config.batch_size  # such a step cannot be recorded
-    return change(
-        config,
-        threads=threads,
-        dtype=_dtype(config.dtype, device),
-        memory_format=memory_format,
-        cuda_graphs="on" if config.cuda_graphs == "on" and device.type == "cuda" and not in_parts else "off",
-        micro_batch=micro_batch,
+    return ResolvedConfig(
+        change(
+            config,
+            threads=threads,
+            dtype=_dtype(config.dtype, device),
+            memory_format=memory_format,
+            cuda_graphs="on" if config.cuda_graphs == "on" and device.type == "cuda" and not in_parts else "off",
+            micro_batch=micro_batch,
+        )
     )
 
 
+def with_half_the_micro_batch(config: ResolvedConfig, device: torch.device) -> ResolvedConfig:
+    """What to try where the device's memory does not hold ``config``'s parts; the batch stays.
+
+    To be called outside the except clause of the torch.OutOfMemoryError, whose traceback keeps the tensors alive.
+    """
+    assert config.micro_batch > MIN_MICRO_BATCH
+    return resolve(change(config, micro_batch=max(MIN_MICRO_BATCH, config.micro_batch // 2)), device)
+
+
 def _dtype(name: str, device: torch.device) -> str:
+    """ "float32", "bfloat16" or "float16" for the config's word."""
     if device.type == "cpu":
         return "float32"
     has_bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)

@@ -1,16 +1,24 @@
-"""Train a config into a folder: the layout that a trial, ``maskcls.train`` and ``maskcls.predict`` share."""
+"""Train a config into a folder: the layout that a trial, ``maskcls.train`` and ``maskcls.predict`` share.
 
+config.toml         the config, numerics resolved, and [origin]: what made it, from which photos and weights
+history.json        the record: every evaluation, and which files belong to it (maskcls.run.record)
+best.safetensors    the weights of the evaluation that is kept
+valid.npz           its predictions on the validation split
+resume.pt           the state to go on from, until the run is over
+"""
+
+import logging
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from maskcls.config import TrainConfig, change, load_config, save_config
+from maskcls.config import ResolvedConfig, TrainConfig, load_config, save_config
 from maskcls.data.dataset import Dataset
 from maskcls.labels import CLASS_NAMES
 from maskcls.model.classifier import Classifier, build_model
-from maskcls.model.inference import place
+from maskcls.model.inference import to_device
 from maskcls.run.checkpoint import load_weights
 from maskcls.run.commit import Guard, changed_facts, delete_run_files, finish_commit, pending_renames
 from maskcls.run.record import PREDICTIONS, RECORD, STATE, WEIGHTS, UnusableRunError, check_file, read_record
@@ -18,16 +26,16 @@ from maskcls.run.result import Result
 from maskcls.scoring.metrics import confusion_matrix
 from maskcls.scoring.plots import draw_confusion
 from maskcls.scoring.predictions import Predictions
-from maskcls.system.console import say
 from maskcls.system.errors import UserError
 from maskcls.training.loop import fit
-from maskcls.training.numerics import SMALLEST_MICRO_BATCH, resolve
+from maskcls.training.numerics import MIN_MICRO_BATCH, resolve, with_half_the_micro_batch
 from maskcls.training.reporter import Reporter
 from maskcls.training.revision import changed_since
 
-NUMERICS = ("micro_batch", "dtype", "memory_format", "cuda_graphs", "threads")
-"""Knobs that say how to compute, not what."""
+logger = logging.getLogger(__name__)
 
+NUMERICS = ("micro_batch", "dtype", "memory_format", "cuda_graphs", "threads")
+"""Fields of TrainConfig that say how to compute, not what."""
 
 MADE_FROM = ("weights", "versions", "study_id")
 """Facts of [origin] that a run's result depends on, or that say whose it is."""
@@ -35,7 +43,7 @@ MADE_FROM = ("weights", "versions", "study_id")
 
 def train_into(
     folder: Path,
-    config: TrainConfig,
+    config: ResolvedConfig,
     data: Dataset,
     report: Reporter,
     *,
@@ -43,16 +51,17 @@ def train_into(
     device: torch.device,
     weight_file: Path | None,
     guard: Guard = nullcontext,
-) -> tuple[TrainConfig, Result]:
-    """Fit ``config`` (numerics resolved) with its files in ``folder``; returns the config that went through.
+) -> tuple[ResolvedConfig, Result]:
+    """Fit ``config`` with its files in ``folder``; returns the config that it was trained by, and the result.
 
-    A folder that a stopped run left is gone on with, by the config written there. Out of memory starts the run
-    again with half the micro-batch; the optimizer still sees batch_size photos a step. ``guard``: as in loop.fit.
-    Raises what loop.fit raises, out of memory only at the smallest micro-batch.
+    A run that was stopped goes on, by the numerics that it was begun with. Out of memory starts the run again with half
+    the micro-batch; the optimizer still sees batch_size photos a step. ``origin`` is written into config.toml.
+    ``guard``: as in loop.fit.
+    Raises what loop.fit raises, torch.OutOfMemoryError only at the smallest micro-batch.
     """
     folder.mkdir(parents=True, exist_ok=True)
     made_from = {name: origin[name] for name in MADE_FROM if name in origin}
-    config = resolve(_as_written(folder, config, made_from, guard), device)
+    config = resolve(_config_to_continue(folder, config, made_from, guard), device)
     while True:
         with guard():
             save_config(folder / "config.toml", config, origin)
@@ -67,55 +76,55 @@ def train_into(
                 guard=guard,
                 made_from=made_from,
             )
-            break
+            return config, result
         except torch.OutOfMemoryError:
-            if config.micro_batch <= SMALLEST_MICRO_BATCH:
+            if config.micro_batch <= MIN_MICRO_BATCH:
                 raise
         # outside the except clause, whose traceback would keep the tensors alive
         with guard():
             delete_run_files(folder)
-        half = max(SMALLEST_MICRO_BATCH, config.micro_batch // 2)
-        config = resolve(change(config, micro_batch=half), device)
-    return config, result
+        config = with_half_the_micro_batch(config, device)
 
 
-def _as_written(folder: Path, config: TrainConfig, made_from: dict[str, Any], guard: Guard) -> TrainConfig:
-    """The config of the run in the folder when it asks for the same and differs in numerics only, else ``config``.
+def _config_to_continue(folder: Path, config: TrainConfig, made_from: dict[str, Any], guard: Guard) -> TrainConfig:
+    """The config of the run in the folder, where that is the run asked for and can go on; else ``config``.
 
-    A run whose record does not say what it was made from (maskcls.run.legacy) has that in its config's [origin] alone.
+    The two differ in numerics only. A run that can never go on is removed; what is merely of another config, or
+    unreadable, is left to loop.fit, which compares whole identities.
     """
     if not (folder / RECORD).exists():
         return config
     try:
-        written, there = load_config(folder / "config.toml")
+        stored_config, stored_origin = load_config(folder / "config.toml")
         record = read_record(folder)
     except (UserError, UnusableRunError):
         return config
-    if _differing(written, config) or record is None:
+    if record is None or _differing_fields(stored_config, config):
         return config
-    why = changed_since(there.get("revision", 1), written)
-    if why:
-        why = f"it was begun by an earlier version, which {why}"
-    other = changed_facts(there, {name: fact for name, fact in made_from.items() if name in there})
-    if record.is_legacy and other:
-        why = f"it is of another run (other {', '.join(other)})"
-    if not why:
-        return written
-    say(f"{folder}: {why}; the run starts again.")
+    reason = ""
+    if changed := changed_since(stored_origin.get("revision", 1), stored_config):
+        reason = f"it was begun by an earlier version, which {changed}"
+    if record.is_legacy:  # then what it was made from stands in its config's [origin] alone (maskcls.run.legacy)
+        known_of_both = {name: fact for name, fact in made_from.items() if name in stored_origin}
+        if others := changed_facts(stored_origin, known_of_both):
+            reason = f"it is of another run (other {', '.join(others)})"
+    if not reason:
+        return stored_config
+    logger.info(f"{folder}: {reason}; the run starts again.")
     with guard():
         delete_run_files(folder)
     return config
 
 
-def _differing(written: TrainConfig, config: TrainConfig) -> list[str]:
-    """The knobs that say what to compute, and say it otherwise."""
-    return [name for name, value in written if name not in NUMERICS and value != getattr(config, name)]
+def _differing_fields(stored: TrainConfig, config: TrainConfig) -> list[str]:
+    """The fields that say what to compute, and have another value in the two configs."""
+    return [name for name, value in stored if name not in NUMERICS and value != getattr(config, name)]
 
 
 def draw_best(folder: Path, config: TrainConfig, title: str, picture: Path) -> None:
-    """A picture (confusion.png) of the stored predictions."""
-    stored = Predictions.load(folder / PREDICTIONS)
-    matrix_KK = confusion_matrix(stored.label_N, stored.log_prob_NK.argmax(1), len(CLASS_NAMES[config.task]))
+    """Draw the confusion matrix of the folder's predictions into the file ``picture``."""
+    predictions = Predictions.load(folder / PREDICTIONS)
+    matrix_KK = confusion_matrix(predictions.label_N, predictions.log_prob_NK.argmax(1), len(CLASS_NAMES[config.task]))
     draw_confusion(matrix_KK, config.task, title, picture)
 
 
@@ -130,23 +139,22 @@ def finished_result(
     """
     if not any((folder / name).exists() for name in (RECORD, STATE)):
         return None  # nothing there, or a run that did not get to its first evaluation
-    written, there = load_config(folder / "config.toml")
-    if str(there.get("made_by", "")).startswith("search.") and there["made_by"] != origin.get("made_by"):
-        raise UserError(f"{folder} belongs to trial {there.get('trial')} of a study. Choose another -o.")
+    stored_config, stored_origin = load_config(folder / "config.toml")
+    maker = stored_origin.get("made_by")
+    if str(maker).startswith("search.") and maker != origin.get("made_by"):
+        raise UserError(f"{folder} belongs to trial {stored_origin.get('trial')} of a study. Choose another -o.")
     for fact in ("split", "weights"):
-        if there.get(fact) != origin[fact]:
-            raise UserError(
-                f"{folder} holds another run: {fact} is {there.get(fact)} there and {origin[fact]} now."
-                " Choose another -o."
-            )
-    differing = _differing(written, config)
-    if differing:
-        name = differing[0]
-        before, now = getattr(written, name), getattr(config, name)
-        raise UserError(f"{folder} holds another run: {name} is {before} there and {now} now. Choose another -o.")
-    if changed := changed_since(there.get("revision", 1), written):
+        if stored_origin.get(fact) != origin[fact]:
+            raise _other_run(folder, fact, stored_origin.get(fact), origin[fact])
+    for name in _differing_fields(stored_config, config):
+        raise _other_run(folder, name, getattr(stored_config, name), getattr(config, name))
+    if changed := changed_since(stored_origin.get("revision", 1), stored_config):
         raise UserError(f"{folder} holds a run of an earlier version, which {changed}. Choose another -o.")
     return _ended(folder, config, planned_evaluations)
+
+
+def _other_run(folder: Path, name: str, stored: Any, asked: Any) -> UserError:
+    return UserError(f"{folder} holds another run: {name} is {stored} there and {asked} now. Choose another -o.")
 
 
 def _ended(folder: Path, config: TrainConfig, planned_evaluations: int) -> Result | None:
@@ -171,14 +179,17 @@ def _ended(folder: Path, config: TrainConfig, planned_evaluations: int) -> Resul
     return Result(record.evaluations, record.planned_evaluations, config.keep)
 
 
-def load_trained(folder: Path, device: torch.device) -> tuple[Classifier, TrainConfig]:
-    """The best model of a run's folder, on the device, and its config."""
+def load_trained(folder: Path, device: torch.device) -> tuple[Classifier, ResolvedConfig]:
+    """The model that a run's folder keeps, on the device, and its config for that device.
+
+    Raises UserError when there is none, or its weights are damaged.
+    """
     if not (folder / "config.toml").is_file():
         raise UserError(
             f"{folder} holds no trained model: it has no config.toml. --model takes the -o of maskcls.train."
         )
-    config, _ = load_config(folder / "config.toml")
+    config = resolve(load_config(folder / "config.toml")[0], device)
     model = build_model(config, None)
     check_file(folder, WEIGHTS)
     load_weights(folder / WEIGHTS, model.weights())
-    return place(model, config, device), config
+    return to_device(model, config, device), config

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import torch
 
-from maskcls.config import TrainConfig, change
+from maskcls.config import ResolvedConfig, TrainConfig
 from maskcls.data.batches import BatchSampler
 from maskcls.data.dataset import Dataset
 from maskcls.model.inference import log_probs
 from maskcls.training.loop import Run, evaluation_stops
-from maskcls.training.numerics import SMALLEST_MICRO_BATCH, resolve
+from maskcls.training.numerics import MIN_MICRO_BATCH, with_half_the_micro_batch
 
 FIRST_BATCH = 4
 SHORT_SECONDS = 0.25
@@ -29,35 +29,34 @@ ENOUGH_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class Speed:
-    """Photos per second."""
+    """Photos per second, in training and in validation."""
 
     train: float
     valid: float
 
     def seconds(self, config: TrainConfig, data: Dataset) -> float:
-        """Of a whole run of ``config`` that nobody stops, without its files and pictures."""
+        """Estimated duration of a whole run of ``config`` that nobody stops, without its files and pictures."""
         stops = evaluation_stops(config, len(data.train.row_N))
-        trained = stops[-1] * min(config.batch_size, len(data.train.row_N))
-        return trained / self.train + len(stops) * len(data.valid.row_N) / self.valid
+        train_photos = stops[-1] * min(config.batch_size, len(data.train.row_N))
+        return train_photos / self.train + len(stops) * len(data.valid.row_N) / self.valid
 
 
-def measure_speed(config: TrainConfig, data: Dataset, device: torch.device, weight_file: Path | None) -> Speed:
+def measure_speed(config: ResolvedConfig, data: Dataset, device: torch.device, weight_file: Path | None) -> Speed:
     """Train a few steps and validate a batch a few times.
 
-    Builds the model, so it also shows whether that can be done (UserError).
+    Raises UserError when the model cannot be built, torch.OutOfMemoryError when not even the smallest micro-batch fits.
     """
     torch.set_num_threads(config.threads)
     while True:
         try:
             return _measure(config, data, device, weight_file)
         except torch.OutOfMemoryError:  # as a trial would, with half the micro-batch
-            if config.micro_batch <= SMALLEST_MICRO_BATCH:
+            if config.micro_batch <= MIN_MICRO_BATCH:
                 raise
-        half = max(SMALLEST_MICRO_BATCH, config.micro_batch // 2)
-        config = resolve(change(config, micro_batch=half), device)
+        config = with_half_the_micro_batch(config, device)
 
 
-def _measure(config: TrainConfig, data: Dataset, device: torch.device, weight_file: Path | None) -> Speed:
+def _measure(config: ResolvedConfig, data: Dataset, device: torch.device, weight_file: Path | None) -> Speed:
     run = Run(config, data, device, weight_file)
     run.model.train()
     photos = run.order.batch_size
@@ -78,7 +77,7 @@ def _validation_speed(run: Run, photos: int) -> float:
 
 
 def _usual_seconds(device: torch.device, work: Callable[[], object]) -> float:
-    """Of ``work`` once it is warm: the mean of some times in a row, with nobody waiting in between."""
+    """Duration of ``work`` once it is warm: the mean of some in a row, without waiting for the device in between."""
     first = _timed(device, work)
     if device.type == "cpu" and first > LONG_SECONDS:
         return first
@@ -90,11 +89,11 @@ def _usual_seconds(device: torch.device, work: Callable[[], object]) -> float:
 
 
 def _timed(device: torch.device, work: Callable[[], object]) -> float:
-    """Seconds, with the device idle before and after."""
+    """Duration of ``work`` in seconds, with the device idle before and after."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    begun = time.perf_counter()
+    started = time.perf_counter()
     work()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    return time.perf_counter() - begun
+    return time.perf_counter() - started

@@ -1,6 +1,7 @@
 """The study database: SQLite by default, PostgreSQL or MySQL by URL."""
 
 import atexit
+import logging
 import sqlite3
 import time
 import warnings
@@ -18,7 +19,7 @@ from optuna.storages import RDBStorage
 
 from maskcls.system.errors import UserError, nearest, one_line
 from maskcls.system.liveness import beat
-from maskcls.system.lock import hold_file, warn
+from maskcls.system.lock import hold_file
 from maskcls.system.printable import one_printable_line
 from search.database.errors import is_passing, reason
 from search.database.filesystem import check_local
@@ -28,6 +29,8 @@ from search.database.study_lock import exclusive as exclusive
 from search.database.study_lock import lock_of
 from search.database.timeouts import connect_args, limit_lock_waits
 from search.system.storage_url import EXAMPLE, check_url, hide_secrets, shown_url
+
+logger = logging.getLogger(__name__)
 
 BUSY_SECONDS = 10
 """How long a writer waits for another one before SQLite calls the database locked; patient.py then tries again."""
@@ -73,7 +76,7 @@ def _opened(open_: Callable[[], ReconnectingStorage], patience: float) -> Reconn
                 raise
             if not is_said:
                 is_said = True
-                warn(f"waiting for the database, for {patience / 60:.0f} minutes at most: {reason(cause)}")
+                logger.warning(f"waiting for the database, for {patience / 60:.0f} minutes at most: {reason(cause)}")
         beat()
         time.sleep(OPEN_SECONDS)
 

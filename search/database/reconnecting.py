@@ -26,9 +26,11 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy.orm import Session
 
 from maskcls.system.liveness import beat
-from maskcls.system.lock import STUCK_SECONDS, warn
+from maskcls.system.lock import STUCK_SECONDS
 from search.database.errors import DatabaseError, is_passing, reason
 from search.system.storage_url import shown_url
+
+logger = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 600
 """How long a database that is away is waited for."""
@@ -87,7 +89,7 @@ class Patience:
     def tell(self, line: str) -> None:
         """On stderr, unless whoever has the storage tells it in another way."""
         if self.storage.tells:
-            warn(line)
+            logger.warning(line)
 
 
 def _long(seconds: float) -> str:

@@ -7,6 +7,7 @@ Studies from before there were ids have the folder of their name; the next comma
 """
 
 import json
+import logging
 import os
 import secrets
 import sqlite3
@@ -20,7 +21,6 @@ import optuna
 from optuna.storages import RDBStorage
 from sqlalchemy.engine import URL
 
-from maskcls.system.console import say
 from maskcls.system.errors import UserError
 from maskcls.system.files import write_text
 from search.database.connect import backend_of, default_url, has_study, is_there, open_to_read
@@ -28,6 +28,8 @@ from search.storage.predictions import shelf_of
 from search.study.names import folder_in, is_name
 from search.study.record import ID as ID
 from search.study.record import is_made_here
+
+logger = logging.getLogger(__name__)
 
 MARKER = "study.json"
 
@@ -237,4 +239,4 @@ def _mark(folder: Path, marker: Marker) -> None:
 def _set_aside(folder: Path) -> None:
     aside = folder.with_name(f"{folder.name}.set-aside-{secrets.token_hex(4)}")
     folder.rename(aside)
-    say(f"{folder} held trials of a study that is no longer stored; they are in {aside} now.")
+    logger.info(f"{folder} held trials of a study that is no longer stored; they are in {aside} now.")

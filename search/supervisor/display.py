@@ -1,5 +1,6 @@
 """A study as its supervisor shows it: on the terminal, and in its note in the dashboard."""
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,7 +10,6 @@ import optuna
 from optuna.trial import TrialState
 
 from maskcls.scoring.metrics import Scores
-from maskcls.system.console import say
 from search.database.errors import reason
 from search.database.reconnecting import PATIENCE_SECONDS
 from search.policy.history import best_trial
@@ -17,6 +17,8 @@ from search.policy.stopping import count_finished
 from search.storage.presence import DATABASE_ERRORS, StudyPresence
 from search.supervisor.conclusion import no_answer, waits_for, write_note
 from search.terminal.progress import Screen
+
+logger = logging.getLogger(__name__)
 
 AWAY_SECONDS = PATIENCE_SECONDS
 """For so long the supervisor goes on without its database, which it only reads to show how far the study is."""
@@ -66,7 +68,7 @@ class Shown:
         except DATABASE_ERRORS as error:
             return self.away(error, begun)
         if self.away_since is not None:
-            say("The database is back.")
+            logger.info("The database is back.")
         self.away_since = None
         best = best_trial(trials)
         self.watcher.progress.finished = count_finished(trials)
@@ -79,7 +81,7 @@ class Shown:
             return self.ground.why_failed() or no_answer(error)
         if self.away_since is None:
             self.away_since = begun
-            say(f"Waiting for the database, {AWAY_SECONDS / 60:.0f} minutes at most: {reason(error)}.")
+            logger.info(f"Waiting for the database, {AWAY_SECONDS / 60:.0f} minutes at most: {reason(error)}.")
         return no_answer(error) if time.monotonic() - self.away_since >= AWAY_SECONDS else ""
 
     def say_what_for(self, running: Sequence[Sequence[Any]], ours: set[int]) -> None:
@@ -88,4 +90,4 @@ class Shown:
             if (pid in ours and not is_away) or (number, host, pid) in self.said:
                 continue
             self.said.add((number, host, pid))
-            say(waits_for(number, host, pid, is_away))
+            logger.info(waits_for(number, host, pid, is_away))

@@ -1,10 +1,13 @@
 """Workers that hang: found by what they say of their progress, and ended so that their trials go on elsewhere."""
 
-from maskcls.system.console import say
+import logging
+
 from search.answer.format import duration
 from search.supervisor.pool import KILL_SECONDS, WorkerHandle, WorkerPool
 from search.system.processes import STALL_SECONDS, is_held
 from search.system.signals import SHOW_STACK
+
+logger = logging.getLogger(__name__)
 
 PLANS = 4
 """How many times as long the plan may stand still: it downloads weights."""
@@ -24,12 +27,14 @@ def watch(crew: WorkerPool, seconds: float, is_planned: bool) -> None:
         if member.silent < limit:
             member.hangs = ""
         if before < limit / 3 <= member.silent:
-            say(f"{_who(member)} has told of no progress for {duration(limit / 3)}; it is ended at {duration(limit)}.")
+            logger.info(
+                f"{_who(member)} has told of no progress for {duration(limit / 3)}; it is ended at {duration(limit)}."
+            )
         if not member.hangs and member.silent >= limit:
             member.is_held = is_held(member.process.pid)
             held = "was held up by SIGSTOP or a dead disk"
             member.hangs = f"it {held if member.is_held else 'hung'} for {duration(limit)}"
-            say(f"{_who(member)} is ended: {member.hangs}.")
+            logger.info(f"{_who(member)} is ended: {member.hangs}.")
             member.process.send_signal(SHOW_STACK)  # into its log
         elif member.hangs and member.silent >= limit + STACK_SECONDS:
             crew.kill(member, is_over=member.silent >= limit + STACK_SECONDS + KILL_SECONDS)

@@ -1,6 +1,7 @@
 """Worker processes as their supervisor has them: started, told, heard and forgotten."""
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -9,9 +10,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from maskcls.system.console import say
 from search.supervisor.slots import Slot
 from search.worker.messages import WorkOrder
+
+logger = logging.getLogger(__name__)
 
 KILL_SECONDS = 10
 """How long a process may take to end once it was killed."""
@@ -65,7 +67,9 @@ class WorkerPool:
         """End a process; ``is_over``: one that has not ended by now never will, and is forgotten."""
         member.process.kill()
         if is_over and member.process.poll() is None:
-            say(f"Process {member.process.pid} was killed and does not end (a dead disk may hold it); nobody waits.")
+            logger.info(
+                f"Process {member.process.pid} was killed and does not end (a dead disk may hold it); nobody waits."
+            )
             self.leave(member)
             self.lost.append(member)
 

@@ -1,6 +1,7 @@
 """Where workers run: each on a GPU or on a share of the CPU's cores. Without torch, which takes seconds to load."""
 
 import csv
+import logging
 import math
 import os
 import shutil
@@ -9,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from maskcls.system.console import say
 from maskcls.system.cores import available_gib, num_cores
 from maskcls.system.errors import UserError
+
+logger = logging.getLogger(__name__)
 
 BUSY_SHARE = 0.1
 """A GPU with more of its memory taken than this is at somebody's work."""
@@ -79,7 +81,7 @@ def make_slots(device: str, workers: int | None, gpus: Sequence[Gpu], n_trials: 
         if not force and min(workers, n_trials) > 1:
             _check_room(workers, min(workers, n_trials), num_cores(), available_gib())
         if workers > n_trials:
-            say(f"--workers {workers} is more than there are trials: {n_trials} of them work.")
+            logger.info(f"--workers {workers} is more than there are trials: {n_trials} of them work.")
     count = min(workers, n_trials)
     cores = max(1, num_cores() // count)
     return [_slot(places[index % len(places)], index, cores) for index in range(count)]

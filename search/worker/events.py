@@ -1,6 +1,7 @@
 """A worker's events on their way to its supervisor: a JSON line each, never waited for."""
 
 import json
+import logging
 import os
 import threading
 from collections.abc import Mapping
@@ -10,7 +11,8 @@ from typing import Any
 from optuna.trial import TrialState
 
 from maskcls.scoring.metrics import Scores
-from maskcls.system.console import say
+
+logger = logging.getLogger(__name__)
 
 LAST_SECONDS = 5
 """How long a worker that ends waits for its last words to be taken."""
@@ -49,7 +51,7 @@ class EventWriter:
     def trial_began(self, number: int, values: Mapping[str, Any]) -> None:
         """See live.Watcher."""
         self.tell("trial_began", number, dict(values))
-        say(f"trial {number}: begins")
+        logger.info(f"trial {number}: begins")
 
     def evaluated(self, number: int, step: int, planned_evaluations: int, scores: Scores, is_news: bool = True) -> None:
         """See live.Watcher."""
@@ -58,4 +60,4 @@ class EventWriter:
     def trial_ended(self, number: int, state: TrialState, value: float | None, why: str = "") -> None:
         """See live.Watcher."""
         self.tell("trial_ended", number, state.name, value, why)
-        say(f"trial {number}: {state.name.lower()} {why}")
+        logger.info(f"trial {number}: {state.name.lower()} {why}")

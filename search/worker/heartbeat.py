@@ -1,6 +1,7 @@
 """A worker's heart: it says, in the database and to the supervisor, that the training moves; not that it exists."""
 
 import faulthandler
+import logging
 import os
 import threading
 import time
@@ -8,11 +9,12 @@ from collections.abc import Callable
 
 from optuna.storages import RDBStorage
 
-from maskcls.system.console import say
 from maskcls.system.errors import one_line
 from maskcls.system.liveness import beats
 from search.database.connect import HEARTBEAT_SECONDS
 from search.worker.events import EventWriter
+
+logger = logging.getLogger(__name__)
 
 WRITE_SECONDS = 1
 """How long a heartbeat's way into the database is looked after."""
@@ -60,7 +62,7 @@ class HeartbeatThread(threading.Thread):
         if self.still < self.stall:
             self._beat()
         elif self.is_alone() or self.still >= 2 * self.stall:
-            say(f"nothing has moved for {self.still:.0f} s, and no supervisor ends it: this process does")
+            logger.info(f"nothing has moved for {self.still:.0f} s, and no supervisor ends it: this process does")
             faulthandler.dump_traceback()
             os._exit(1)
 
@@ -77,4 +79,4 @@ class HeartbeatThread(threading.Thread):
         try:
             storage.record_heartbeat(trial_id)
         except Exception as error:  # a database that is out of reach for a while is no reason to end
-            say(f"no heartbeat: {one_line(error)}")
+            logger.info(f"no heartbeat: {one_line(error)}")

@@ -9,7 +9,7 @@ from typing import Any
 import optuna
 import torch
 
-from maskcls.config import TrainConfig, change
+from maskcls.config import ResolvedConfig, TrainConfig, change
 from maskcls.data.dataset import Dataset, Table, load_dataset, with_judges
 from maskcls.model.weights import Weights
 from maskcls.training.autotune import choose_numerics
@@ -79,7 +79,7 @@ class Setup:
         """Belongs to the trial of this number for good."""
         return trial_folder(self.folder, number)
 
-    def resolve(self, config: TrainConfig) -> TrainConfig:
+    def resolve(self, config: TrainConfig) -> ResolvedConfig:
         """The config with its numerics, as this worker computes."""
         config = change(config, threads=config.threads or self.cores)
         return resolve(choose_numerics(config, self.device, self.runs / "cache"), self.device)

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import traceback
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,7 +19,6 @@ from maskcls.run.commit import delete_run_files
 from maskcls.run.record import RECORD, WEIGHTS, read_record
 from maskcls.run.result import Result
 from maskcls.scoring.metrics import Scores
-from maskcls.system.console import say
 from maskcls.system.errors import UserError, one_line
 from maskcls.system.files import write_text
 from maskcls.system.provenance import commit, versions
@@ -37,6 +37,8 @@ from search.study.compatibility import REVISION_KEY
 from search.study.record import Stored, check_photos
 from search.study.space import values_of
 from search.worker.job import Job, StopStudyError
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -144,7 +146,7 @@ def _train(job: Job, trial: optuna.Trial, values: dict[str, Any]) -> Verdict:
         _make_ready(folder, crashes)
     reporter = _TrialReporter(job, trial, len(evaluation_stops(config, len(dataset.train.row_N))))
     if reporter.known and not (folder / RECORD).exists():
-        say(f"trial {trial.number}: {folder / RECORD} is not here, so it starts again")
+        logger.info(f"trial {trial.number}: {folder / RECORD} is not here, so it starts again")
     origin = _origin(job, trial, dataset.hash)
     try:
         config, result = train_into(

@@ -11,11 +11,13 @@ def main() -> None:
     import torch
 
     import search.worker.worker
+    from maskcls.system.console import log_to_console
     from maskcls.system.redact import guard_tracebacks, redacted_traceback
 
     gc.enable()
     gc.freeze()
     guard_tracebacks()
+    log_to_console()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     torch.set_num_threads(1)  # until a config says otherwise
     try:

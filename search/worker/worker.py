@@ -8,6 +8,7 @@ and stores the study while the others make ready; from then on a worker writes t
 
 import contextlib
 import faulthandler
+import logging
 import os
 import signal
 import sys
@@ -23,7 +24,6 @@ from optuna.trial import FrozenTrial, TrialState
 
 from maskcls.data.dataset import prepare_data_folder, read_table
 from maskcls.model.weights import resolve_weights
-from maskcls.system.console import say
 from maskcls.system.errors import UserError, one_line
 from maskcls.system.liveness import beat
 from maskcls.system.lock import share_folder
@@ -47,6 +47,8 @@ from search.worker.job import Job, Setup, StopRequest, StopStudyError
 from search.worker.messages import GAVE_UP, GO, NOTHING_LEFT, REFUSED, STOPPED, WorkOrder
 from search.worker.objective import run_trial
 from search.worker.plan import backbones_of
+
+logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
 """How often a worker without a trial looks for one: another's may fail or be interrupted."""
@@ -158,7 +160,7 @@ def _write_to_log(order: WorkOrder, home: Path) -> None:
     os.close(log)
     faulthandler.register(SHOW_STACK, file=2)
     share_folder(folder)  # so that nobody deletes the study between two trials
-    say(f"--- worker {os.getpid()}, {time.strftime('%Y-%m-%d %H:%M:%S')}")
+    logger.info(f"--- worker {os.getpid()}, {time.strftime('%Y-%m-%d %H:%M:%S')}")
 
 
 def _work(order: WorkOrder, teller: EventWriter, stop: StopRequest, heart: HeartbeatThread) -> tuple[str, str]:

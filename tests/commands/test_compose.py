@@ -17,7 +17,7 @@ from sklearn.metrics import f1_score
 import search.compose
 import search.terminal.composition
 from maskcls.labels import CLASS_NAMES, NUM_CLASSES, PARTS, encode, part_of
-from maskcls.model.composite import read_members, within
+from maskcls.model.composite import read_models, within
 from maskcls.scoring.counts import count
 from maskcls.scoring.predictions import Predictions
 from search.answer.combinations import Trios, find_candidates
@@ -236,7 +236,7 @@ def test_behind_a_link_the_models_lie_beside_the_file_itself(
     assert {path.name for path in models.iterdir()} == {"target.toml", "target.parts"}
     assert not (tmp_path / "link.parts").exists()
     for name in (link, models / "target.toml"):
-        assert [member.part for member in read_members(name)] == list(PARTS)
+        assert [member.part for member in read_models(name)] == list(PARTS)
     assert run(search.compose.main, *words(runs, out=str(link))) == 0  # again, by the link
     assert len(list((models / "target.parts").iterdir())) == 3
 
@@ -248,7 +248,7 @@ def test_models_that_were_once_written_beside_the_link_are_found(
     (tmp_path / "models").mkdir()
     (tmp_path / "best.toml").rename(tmp_path / "models" / "target.toml")
     (tmp_path / "best.toml").symlink_to("models/target.toml")
-    assert [member.folder.parent for member in read_members(tmp_path / "best.toml")] == [tmp_path / "best.parts"] * 3
+    assert [member.folder.parent for member in read_models(tmp_path / "best.toml")] == [tmp_path / "best.parts"] * 3
 
 
 @pytest.mark.parametrize("leads_to", ["/dev/null", "/dev/stdout", "a pipe"])

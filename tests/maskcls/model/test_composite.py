@@ -18,7 +18,7 @@ from maskcls.data.synthetic import draw_eval
 from maskcls.evaluate import main as evaluate
 from maskcls.images.decode import decode_photo
 from maskcls.labels import PARTS, encode
-from maskcls.model.composite import combine, read_members
+from maskcls.model.composite import combine, read_models
 from maskcls.model.inference import to_input
 from maskcls.predict import main as predict
 from maskcls.scoring.predictions import Predictions
@@ -122,7 +122,7 @@ def test_evaluate_gives_the_score_that_compose_chose_it_for(
     assert run(evaluate, *command) == 0
     printed = capsys.readouterr().out
     assert "scoring the people held out" in printed
-    stored = [Predictions.load(member.folder / "valid.npz") for member in read_members(composed)]
+    stored = [Predictions.load(member.folder / "valid.npz") for member in read_models(composed)]
     label_N, predicted_N = (
         encode(*parts)
         for parts in ([found.label_N for found in stored], [found.log_prob_NK.argmax(1) for found in stored])
@@ -135,7 +135,7 @@ def test_evaluate_gives_the_score_that_compose_chose_it_for(
 
 
 def test_no_sum_makes_classes_level_that_a_member_tells_apart(composed: Path) -> None:
-    members = read_members(composed)
+    members = read_models(composed)
     low = np.float32(np.log(1 / 3))
     mask_NK = np.array([[low, np.nextafter(low, np.float32(0)), -2]], dtype=np.float32)
     said = [mask_NK, np.array([[-60, -1e-20]], np.float32), np.array([[-90, -50, -1e-20]], np.float32)]
@@ -155,7 +155,7 @@ def test_no_sum_makes_classes_level_that_a_member_tells_apart(composed: Path) ->
 def test_a_file_that_is_no_composed_model_is_one_line(
     composed: Path, unlabelled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, says: str
 ) -> None:
-    for member in read_members(composed):
+    for member in read_models(composed):
         text = text.replace(f"{{{member.part}}}", str(member.folder))
     (tmp_path / "wrong.toml").write_text(text)
     out = tmp_path / "a.csv"

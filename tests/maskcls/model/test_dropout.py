@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from maskcls.config import change
-from maskcls.model.classifier import ThreeHeads, backbone_drops, build_model, joint_log_prob
-from maskcls.model.dropout import answer_with_dropout
+from maskcls.model.classifier import ThreeHeads, build_model, has_dropout_without_head, joint_log_prob
+from maskcls.model.dropout import forward_and_find_dropout
 from maskcls.system.errors import UserError
 from tests.helpers.training import TINY, one_line
 
@@ -48,14 +48,14 @@ class Net(nn.Module):
 def test_dropout_is_seen_where_it_reaches_the_output(kind: str, reaches: bool) -> None:
     for device in ("cpu", "meta"):
         with torch.device(device):
-            _, found = answer_with_dropout(Net(kind).eval(), torch.ones(2, 4), 0.4)
+            _, found = forward_and_find_dropout(Net(kind).eval(), torch.ones(2, 4), 0.4)
         assert found == reaches
 
 
 def test_looking_draws_no_number_and_changes_none() -> None:
     net = Net("functional").eval()
     before, state = torch.get_rng_state(), {name: value.clone() for name, value in net.state_dict().items()}
-    out, _ = answer_with_dropout(net, torch.ones(2, 4), 0.4)
+    out, _ = forward_and_find_dropout(net, torch.ones(2, 4), 0.4)
     assert torch.equal(torch.get_rng_state(), before)
     assert all(torch.equal(value, state[name]) for name, value in net.state_dict().items())
     assert torch.equal(out, net(torch.ones(2, 4)))
@@ -64,7 +64,7 @@ def test_looking_draws_no_number_and_changes_none() -> None:
 @pytest.mark.parametrize("backbone", WITHOUT_ITS_HEAD_NONE)
 def test_three_heads_drop_where_the_backbone_without_its_head_does_not(backbone: str) -> None:
     config = change(TINY, backbone=backbone, heads="three_heads", drop_rate=0.7, image_size=(224, 224))
-    assert not backbone_drops(backbone, config.image_size)
+    assert not has_dropout_without_head(backbone, config.image_size)
     model = build_model(config, None)
     assert isinstance(model, ThreeHeads)
     model.backbone = nn.Flatten()  # type: ignore[assignment]  # ones for features
@@ -80,7 +80,7 @@ def test_three_heads_drop_where_the_backbone_without_its_head_does_not(backbone:
 @pytest.mark.parametrize("backbone", ["test_efficientnet", "test_convnext", "test_resnet"])
 def test_three_heads_leave_the_dropout_to_a_backbone_that_has_it(backbone: str) -> None:
     config = change(TINY, backbone=backbone, heads="three_heads", drop_rate=0.5, image_size=(64, 64))
-    assert backbone_drops(backbone, config.image_size)
+    assert has_dropout_without_head(backbone, config.image_size)
     torch.manual_seed(4)
     model = build_model(config, None).train()
     assert isinstance(model, ThreeHeads)

@@ -1,5 +1,6 @@
 """What all commands share: exit status and the one line on stderr."""
 
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -123,3 +124,19 @@ def test_devices_that_are_not_there_are_refused() -> None:
             pick_device(name)
     with pytest.raises(UserError, match=r"There is no device cuda:77: torch sees \d+ GPUs\. Use --device cpu\."):
         pick_device("cuda:77")
+
+
+def test_a_command_prints_what_is_logged(capsys: pytest.CaptureFixture[str]) -> None:
+    def command() -> None:
+        logger = logging.getLogger("maskcls.data.cache")
+        logger.info("100 % of \x1b[31m the photos")
+        logger.warning("waiting for postgresql://ada:secret-word@host/db")
+        logger.debug("for nobody")
+        logging.getLogger("a.library").info("its own affair")
+
+    for _ in range(2):  # once each time, however many commands a process has run
+        assert run(command) == 0
+        assert capsys.readouterr() == (
+            "100 % of \\u001b[31m the photos\n",
+            "waiting for postgresql://ada:***@host/db\n",
+        )

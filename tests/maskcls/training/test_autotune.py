@@ -1,5 +1,6 @@
 """The choice of how a GPU computes: what is tried, what is chosen, that it is remembered. Timed with fakes."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 import maskcls.training.autotune
 from maskcls.config import TrainConfig, change
 from maskcls.system.lock import hold
-from maskcls.training.autotune import CLEARLY, choose_numerics, fastest, random_dataset
+from maskcls.training.autotune import MIN_SPEEDUP, Timing, choose_numerics, fastest, random_dataset
 from maskcls.training.loop import Run
 from maskcls.training.numerics import resolve
 from tests.helpers.training import CPU
@@ -23,10 +24,10 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, str], float]:
     speeds: dict[tuple[str, str], float] = {}
     monkeypatch.setattr(
         maskcls.training.autotune,
-        "_in_a_child",
-        lambda config, _: (speeds.pop((config.memory_format, config.cuda_graphs)), ""),
+        "_time_in_child",
+        lambda config, _, way: Timing(way, speeds.pop((config.memory_format, config.cuda_graphs))),
     )
-    monkeypatch.setattr(maskcls.training.autotune, "_failed", {})
+    monkeypatch.setattr(maskcls.training.autotune, "_all_failed", {})
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: "a fake")
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
     return speeds
@@ -56,6 +57,9 @@ def test_the_fastest_way_is_chosen_and_remembered(
             choose_numerics(change(TINY, lr=1e-2, drop_rate=0.5, seed=3), GPU, tmp_path).memory_format == "contiguous"
         )
     assert capsys.readouterr().out == ""
+    (rows,) = json.loads((tmp_path / "numerics" / "found.json").read_text()).values()
+    way = {"memory_format": "channels_last", "cuda_graphs": "off"}
+    assert rows[0] == {"way": way, "photos_per_second": 100, "error": ""}
 
 
 @pytest.mark.parametrize(
@@ -93,7 +97,7 @@ def test_when_not_even_the_first_way_works_it_is_taken_and_nothing_is_remembered
     timed |= speeds_of(0, 0)
     for _ in range(2):  # tried once a process
         assert choose_numerics(TINY, GPU, tmp_path).memory_format == "channels_last"
-    monkeypatch.setattr(maskcls.training.autotune, "_failed", {})
+    monkeypatch.setattr(maskcls.training.autotune, "_all_failed", {})
     timed |= speeds_of(100, 200)
     assert choose_numerics(TINY, GPU, tmp_path).cuda_graphs == "on"
 
@@ -108,21 +112,19 @@ def test_a_damaged_file_is_nothing_lost(timed: dict[tuple[str, str], float], tmp
 
 
 def test_only_a_clearly_faster_way_displaces_the_first() -> None:
-    found = [{"way": {"cuda_graphs": graphs}, "photos_per_second": 100.0} for graphs in ("off", "on")]
-    assert fastest(found) == {"cuda_graphs": "off"}
-    found[1]["photos_per_second"] = 99 * CLEARLY
-    assert fastest(found) == {"cuda_graphs": "off"}
-    found[1]["photos_per_second"] = 101 * CLEARLY
-    assert fastest(found) == {"cuda_graphs": "on"}
+    first = Timing({"cuda_graphs": "off"}, 100.0)
+    for speed, chosen in ((100.0, "off"), (99 * MIN_SPEEDUP, "off"), (101 * MIN_SPEEDUP, "on")):
+        assert fastest([first, Timing({"cuda_graphs": "on"}, speed)]) == {"cuda_graphs": chosen}
 
 
 def test_the_child_takes_real_steps_and_a_broken_one_says_why() -> None:
-    speed, error = maskcls.training.autotune._in_a_child(TINY, CPU)
-    assert speed > 1
-    assert not error
-    speed, error = maskcls.training.autotune._in_a_child(change(TINY, backbone="test_vit", image_size=33), CPU)
-    assert speed == 0
-    assert "timm cannot build test_vit" in error
+    timing = maskcls.training.autotune._time_in_child(TINY, CPU, {})
+    assert timing.photos_per_second > 1
+    assert not timing.error
+    odd = change(TINY, backbone="test_vit", image_size=33)
+    timing = maskcls.training.autotune._time_in_child(odd, CPU, {})
+    assert timing.photos_per_second == 0
+    assert "timm cannot build test_vit" in timing.error
 
 
 @pytest.mark.gpu
