@@ -36,6 +36,7 @@ def main(
 
     from search.answer.confirmation import read_confirmation
     from search.database.connect import default_url, load_study, open_to_read
+    from search.study.attributes import CONFIG, ORIGIN
     from search.study.record import read_search, read_stored
 
     check_output(out)
@@ -45,12 +46,12 @@ def main(
     outcome = read_confirmation(stored_study) if trial is None else None
     asked_for = next((found for found in trials if found.number == trial), None)
     best = _best(trials, outcome) if trial is None else asked_for
-    if best is None or best.state not in (TrialState.COMPLETE, TrialState.PRUNED) or "config" not in best.user_attrs:
+    if best is None or best.state not in (TrialState.COMPLETE, TrialState.PRUNED) or CONFIG not in best.user_attrs:
         which = "complete trial" if trial is None else f"finished trial {trial}"
         raise UserError(f"Study {study} has no {which} to export.")
     _check_files(stored_study, best, runs)
-    config = make_config(best.user_attrs["config"])
-    origin = {**best.user_attrs["origin"], "value": best.value, "state": best.state.name.lower()}
+    config = make_config(best.user_attrs[CONFIG])
+    origin = {**best.user_attrs[ORIGIN], "value": best.value, "state": best.state.name.lower()}
     if stored.weights.get("source") == "scratch":
         origin["weights_option"] = "scratch"  # auto may find elsewhere what it did not find here
     split = origin.get("split", stored.split)

@@ -22,6 +22,7 @@ from search.answer.answer import Confirmation, Finalist
 from search.policy.confirmation import Plan, place_of
 from search.storage.folder import study_folder
 from search.storage.predictions import Shelf
+from search.study.attributes import repeat_of
 from search.study.record import Stored
 from search.study.space import values_of
 
@@ -74,7 +75,7 @@ def outcome_of(study: optuna.Study, stored: Stored, runs: Path) -> Confirmation 
     done = {place_of(trial): trial for trial in trials if trial.state == TrialState.COMPLETE}
     diverged_C = [_diverged(trials, index) for index in range(len(plan.finalists))]
     judged = [index for index, diverged in enumerate(diverged_C) if not diverged]
-    last = max((trial.user_attrs.get("repeat", 0) for trial in trials), default=0)
+    last = max((repeat_of(trial) or 0 for trial in trials), default=0)
     whole = [repeat for repeat in range(1, last + 1) if judged and all((repeat, index) in done for index in judged)]
     if len(whole) < LEAST_REPEATS:
         return None

@@ -155,9 +155,11 @@ def _of_trial(name: str, number: int, storage: str | None, runs: Path) -> Compar
 def _unfinished(trial: "FrozenTrial") -> str:
     from optuna.trial import TrialState
 
+    from search.study.attributes import evaluations_of, planned_evaluations_of
+
     if trial.state == TrialState.COMPLETE:
         return ""
-    done, planned = (trial.user_attrs.get(fact) for fact in ("evaluations", "evaluations_planned"))
+    done, planned = evaluations_of(trial), planned_evaluations_of(trial)
     if trial.state != TrialState.PRUNED or done is None or planned is None:
         return f"is not complete ({trial.state.name.lower()})"
     return f"was stopped after {done} of {planned} evaluations"

@@ -1,6 +1,6 @@
 """Where a study stands, as plain values that JSON takes: what search.status shows and what scripts read.
 
-Only reads: a ghost (a trial whose process is gone) is named here, and taken back by the next search.run.
+Only reads: an orphaned trial (its process is gone) is named here, and taken back by the next search.run.
 """
 
 import math
@@ -15,11 +15,12 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.answer.confirmation import read_confirmation
 from search.answer.wording import confirmed_sentences
-from search.database.connect import backend_of
+from search.database.optuna_internals import stale_trial_ids, trial_id
 from search.policy.history import best_trials, incumbent, runs_by_setting, seed_noise, setting, values_of_runs
 from search.policy.stopping import epochs_spent, trials_since_best
-from search.storage.failures import DIVERGED, INTERRUPTIONS, failures_of
-from search.storage.queue import WORKER, is_lost
+from search.storage.failures import DIVERGED, failures_of, has_diverged
+from search.storage.orphans import is_orphaned
+from search.study.attributes import ERROR, baseline_among, interruptions_of, planned_evaluations_of, worker_of
 from search.study.record import Stored, confirms, document_in
 from search.study.space import values_of
 from search.study.study import encode
@@ -62,7 +63,7 @@ def standing_of(study: optuna.Study, stored: Stored) -> dict[str, Any]:
     is_search = stored.confirmation is None
     outcome = read_confirmation(study)
     known = seed_noise(trials) if is_search else None
-    baseline = next((trial for trial in trials if trial.user_attrs.get("role") == "baseline"), None)
+    baseline = baseline_among(trials)
     best = _best(trials, is_search)
     leading = incumbent(trials) if is_search else []
     per_epoch = _fixed(stored, "evaluations_per_epoch")
@@ -79,7 +80,7 @@ def standing_of(study: optuna.Study, stored: Stored) -> dict[str, Any]:
         "epochs": epochs_spent(trials, per_epoch),
         "running": runs_of(study, trials, _evaluations(trials, stored)),
         "failures": _failures(trials),
-        "interruptions": sum(trial.user_attrs.get(INTERRUPTIONS, 0) for trial in trials),
+        "interruptions": sum(interruptions_of(trial) for trial in trials),
     }
 
 
@@ -133,19 +134,19 @@ def _with_runs(trial: FrozenTrial | None, trials: Sequence[FrozenTrial], stored:
 
 def _evaluations(trials: Iterable[FrozenTrial], stored: Stored) -> int:
     """Of a trial that nobody stops, as one that has ended wrote it down; else as the config asks for."""
-    told = (trial.user_attrs["evaluations_planned"] for trial in trials if "evaluations_planned" in trial.user_attrs)
+    told = (planned for trial in trials if (planned := planned_evaluations_of(trial)) is not None)
     return int(next(told, _fixed(stored, "epochs") * _fixed(stored, "evaluations_per_epoch")))
 
 
 def runs_of(study: optuna.Study, trials: Sequence[FrozenTrial], planned: int | None = None) -> list[dict[str, Any]]:
     """Who runs what where since when. ``planned``: evaluations of a trial that nobody stops."""
     running = [trial for trial in trials if trial.state == TrialState.RUNNING]
-    silent = set(backend_of(study)._get_stale_trial_ids(study._study_id)) if running else set()
-    return [_run(trial, is_lost(trial, trial._trial_id in silent), planned) for trial in running]
+    stale = stale_trial_ids(study) if running else set()
+    return [_run(trial, is_orphaned(trial, trial_id(trial) in stale), planned) for trial in running]
 
 
-def _run(trial: FrozenTrial, gone: bool, planned: int | None) -> dict[str, Any]:
-    worker = trial.user_attrs.get(WORKER) or {}
+def _run(trial: FrozenTrial, is_orphan: bool, planned: int | None) -> dict[str, Any]:
+    worker = worker_of(trial) or {}
     return {
         "trial": trial.number,
         "host": worker.get("host"),
@@ -156,26 +157,22 @@ def _run(trial: FrozenTrial, gone: bool, planned: int | None) -> dict[str, Any]:
         "evaluation": max(trial.intermediate_values, default=0),
         "evaluations": planned,
         "value": _value(max(trial.intermediate_values.values(), default=None)),
-        "gone": gone,
+        "gone": is_orphan,
     }
 
 
 def _failures(trials: Sequence[FrozenTrial]) -> list[dict[str, Any]]:
     """A row a kind: how often, in which trials, and its latest error."""
     events = [{**found, "trial": trial.number} for trial in trials for found in failures_of(trial)]
-    events += [_divergence(trial) for trial in trials if _has_diverged(trial)]
+    events += [_divergence(trial) for trial in trials if trial.state == TrialState.PRUNED and has_diverged(trial)]
     kinds = sorted({event["kind"] for event in events})
     return [_failures_of_kind(kind, [event for event in events if event["kind"] == kind]) for kind in kinds]
-
-
-def _has_diverged(trial: FrozenTrial) -> bool:
-    return trial.state == TrialState.PRUNED and trial.user_attrs.get("failure_kind") == DIVERGED
 
 
 def _divergence(trial: FrozenTrial) -> dict[str, Any]:
     """A divergence is a result and stands with the trial itself."""
     when = ended_at(trial) or 0.0
-    return {"kind": DIVERGED, "error": trial.user_attrs.get("error", ""), "when": when, "trial": trial.number}
+    return {"kind": DIVERGED, "error": trial.user_attrs.get(ERROR, ""), "when": when, "trial": trial.number}
 
 
 def _failures_of_kind(kind: str, events: Sequence[dict[str, Any]]) -> dict[str, Any]:

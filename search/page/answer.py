@@ -14,6 +14,7 @@ from search.answer.wording import chosen_from, verdict_of
 from search.page.blocks import Block, Bullets, Figure, Section, Table, Text
 from search.page.data import Material
 from search.page.figures import Dot, draw_dots
+from search.study.attributes import ACCURACY, LOSS, part_f1
 
 
 def lead_of(answer: Answer) -> tuple[Block, ...]:
@@ -219,7 +220,7 @@ def _mean_of(name: str, runs: int) -> str:
 
 
 def _trial_row(role: str, trial: FrozenTrial, material: Material) -> tuple[str, ...]:
-    keys = ("f1_mask", "f1_gender", "f1_age", "accuracy", "loss")
+    keys = (*map(part_f1, ("mask", "gender", "age")), ACCURACY, LOSS)
     scores = (number(trial.user_attrs.get(key)) for key in keys)
     found = material.interval(trial)
     shown = "–" if found is None else spread(found)

@@ -16,11 +16,9 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from search.policy.policy import MOST_SEEDS, AnyPolicy, Policy, Proposal
+from search.study.attributes import CONFIRMATION, FINALIST, REPEAT, ROLE, SEED
 from search.study.record import Stored
 from search.study.space import distributions
-
-ROLE = "confirmation"
-"""The role of its trials."""
 
 SUFFIX = "-confirm"
 """A study and its confirmation: ``dropout`` and ``dropout-confirm``."""
@@ -73,9 +71,9 @@ class Plan:
 
 def place_of(trial: FrozenTrial) -> tuple[int, int] | None:
     """(repeat, from 1; index of the finalist) of a trial; None for one that somebody added by hand."""
-    if "repeat" not in trial.user_attrs or "finalist" not in trial.user_attrs:
+    if REPEAT not in trial.user_attrs or FINALIST not in trial.user_attrs:
         return None
-    return trial.user_attrs["repeat"], trial.user_attrs["finalist"]
+    return trial.user_attrs[REPEAT], trial.user_attrs[FINALIST]
 
 
 class ConfirmPolicy:
@@ -91,7 +89,7 @@ class ConfirmPolicy:
         places = ((repeat, index) for repeat in itertools.count(1) for index in range(len(self.finalists)))
         repeat, index = next(place for place in places if place not in taken)
         seed = int(np.random.SeedSequence([self.seed, repeat, index + 1]).generate_state(1)[0]) % MOST_SEEDS
-        attributes = {"role": ROLE, "finalist": index, "repeat": repeat, "seed": seed}
+        attributes = {ROLE: CONFIRMATION, FINALIST: index, REPEAT: repeat, SEED: seed}
         return Proposal(dict(self.finalists[index].params), attributes)
 
     def goes_on(self, study: optuna.Study, trial: FrozenTrial, num_evaluations: int) -> bool:

@@ -22,6 +22,18 @@ from search.policy.history import incumbent, setting
 from search.policy.levels import Levels, deal, level_offsets
 from search.policy.pruning import Pruning, make_pruner
 from search.policy.samplers import make_sampler, sobol, tune, value_at
+from search.study.attributes import (
+    BASELINE,
+    FROM,
+    OF,
+    REPEATED,
+    REPLICATE,
+    ROLE,
+    SEED,
+    WARM_START,
+    is_baseline,
+    is_replicate,
+)
 from search.study.space import Factor, distributions, factors, params_of
 from search.study.study import Study
 
@@ -41,7 +53,7 @@ class Proposal:
 
     params: dict[str, Any]
     attributes: dict[str, Any] = field(default_factory=dict)
-    """"role" (baseline, warm start, replicate); "of" and "seed" of a replicate, "from" of a warm start."""
+    """What it is for (search.study.attributes): ROLE; OF and SEED of what runs again, FROM of a warm start."""
 
 
 class AnyPolicy(Protocol):
@@ -81,7 +93,7 @@ class Policy:
         """The next trial of a study that has these so far, of any state."""
         number = len(trials)
         if number == 0:
-            return Proposal(self.baseline, {"role": "baseline"})
+            return Proposal(self.baseline, {ROLE: BASELINE})
         if number % REPLICATE_EVERY == REPLICATE_EVERY - 1:
             return self._replicate(trials)
         rng = np.random.default_rng([self.seed, number])
@@ -102,9 +114,7 @@ class Policy:
         same = [trial for trial in trials if trial.params == proposal.params and trial.state != TrialState.FAIL]
         if not same:
             return proposal
-        return Proposal(
-            proposal.params, {"role": "repeat", "of": same[0].number, "seed": self._other_seed(len(trials))}
-        )
+        return Proposal(proposal.params, {ROLE: REPEATED, OF: same[0].number, SEED: self._other_seed(len(trials))})
 
     def _other_seed(self, number: int) -> int:
         """A training seed for this trial alone."""
@@ -116,7 +126,7 @@ class Policy:
         of = trials[0]
         if number // REPLICATE_EVERY % 2 == 1:
             of = next(iter(incumbent(trials, apart=base)), of)
-        return Proposal(dict(of.params), {"role": "replicate", "of": of.number, "seed": self._other_seed(number)})
+        return Proposal(dict(of.params), {ROLE: REPLICATE, OF: of.number, SEED: self._other_seed(number)})
 
     def _nuisance(
         self, levels: Levels, begun: Sequence[FrozenTrial], trials: Sequence[FrozenTrial], rng: np.random.Generator
@@ -130,7 +140,7 @@ class Policy:
         if place <= len(self.warm):
             warm = self.warm[place - 1]
             params = {name: warm["params"].get(name, self.baseline[name]) for name in self.tuned}
-            return Proposal(params, {"role": "warm start", "from": warm["from"]})
+            return Proposal(params, {ROLE: WARM_START, FROM: warm["from"]})
         others = [trial for trial in trials if trial.state != TrialState.FAIL and self._is_of_space(trial)]
         if sum(trial.state.is_finished() for trial in others) < STARTUP_TRIALS:
             return Proposal(sobol(self.tuned, place - 1 - len(self.warm), self.seed))
@@ -180,7 +190,7 @@ class Policy:
 
     def always_goes_on(self, trial: FrozenTrial) -> bool:
         """Whether the trial is there for its own value: the noise is known from these."""
-        return trial.user_attrs.get("role") in ("baseline", "replicate")
+        return is_baseline(trial) or is_replicate(trial)
 
     def _peer_groups(self, trial: FrozenTrial, others: Sequence[FrozenTrial]) -> list[Sequence[FrozenTrial]]:
         if not self.factors:
@@ -196,8 +206,3 @@ class Policy:
             return type(self.pruner).__name__
         against = ", of its level" if self.factors and self.pruner.rungs(num_evaluations) else ""
         return self.pruner.describe(num_evaluations) + against
-
-
-def is_replicate(trial: FrozenTrial) -> bool:
-    """Whether the trial repeats another's setting."""
-    return trial.user_attrs.get("role") == "replicate"

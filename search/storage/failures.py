@@ -11,21 +11,16 @@ from optuna.trial import FrozenTrial
 from maskcls.system.errors import one_line
 from maskcls.system.lock import StuckError
 from search.database.errors import DatabaseError, chain, reason
+from search.study.attributes import FAILURE_KIND, FAILURES
 from search.system.clock import ended_at
-
-FAILURES = "failures"
-"""Trial attribute: a list of {"kind", "error", "when"}, one for each time it failed."""
-
-INTERRUPTIONS = "interruptions"
-"""Trial attribute: how often its process was stopped or died."""
 
 OUT_OF_MEMORY, DIVERGED, UNREADABLE, CRASH = "out of memory", "diverged", "unreadable data", "crash"
 UNKNOWN_VALUES = "values that cannot be had"
 
-MOST_TRIES = 3
+MAX_TRIES = 3
 """A crash is tried again twice."""
 
-MOST_DEATHS = 8
+MAX_WORKER_DEATHS = 8
 """A trial whose process dies so often without getting to a further evaluation is what kills it (the kernel's
 out-of-memory killer says nothing)."""
 
@@ -35,7 +30,7 @@ FIRST = 5
 LAST, TOO_MANY = 20, 10
 """When of the last so many attempts more than this many crashed, either."""
 
-MOST_TEXT = 1000
+MAX_TEXT = 1000
 """Characters of an error that are kept in the database; all of it is in the trial's crash.txt."""
 
 DISK = (
@@ -52,7 +47,7 @@ DISK_TEXTS = (
 
 def failure(kind: str, error: str) -> dict[str, Any]:
     """A failure that has just happened."""
-    return {"kind": kind, "error": one_line(error)[:MOST_TEXT], "when": round(time.time(), 1)}
+    return {"kind": kind, "error": one_line(error)[:MAX_TEXT], "when": round(time.time(), 1)}
 
 
 def failures_of(trial: FrozenTrial) -> list[dict[str, Any]]:
@@ -66,6 +61,11 @@ def crashes_of(trial: FrozenTrial) -> int:
     return sum(found["kind"] == CRASH for found in failures_of(trial))
 
 
+def has_diverged(trial: FrozenTrial) -> bool:
+    """Whether the training ended because its loss did not stay a number, or grew beyond reason."""
+    return trial.user_attrs.get(FAILURE_KIND) == DIVERGED
+
+
 def may_try_again(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> bool:
     """Whether a trial that has just failed goes back into the queue.
 
@@ -74,7 +74,7 @@ def may_try_again(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> bool:
     kind = failures_of(trial)[-1]["kind"]
     if kind != CRASH:
         return bool(kind == UNREADABLE)  # the photos' fault; the study stops
-    return crashes_of(trial) < MOST_TRIES or not any(found.value is not None for found in trials)
+    return crashes_of(trial) < MAX_TRIES or not any(found.value is not None for found in trials)
 
 
 def reason_to_give_up(trials: Sequence[FrozenTrial], since: float) -> str:

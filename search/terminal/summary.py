@@ -17,6 +17,7 @@ from search.answer.wording import chosen_from, decisive, difference, left_out_se
 from search.database.connect import default_url
 from search.policy.history import best_trials, incumbent, savings, values_of_runs
 from search.policy.stopping import FINISHED
+from search.study.attributes import baseline_among, part_f1
 from search.study.record import Stored
 from search.study.space import values_of
 from search.system.shell import place_words, quoted, storage_words
@@ -39,7 +40,7 @@ def summarise(study: optuna.Study, stored: Stored, runs: Path, storage_url: str 
         values = describe_values(values_of(stored.study.space, leading[0].params))
         mean = fmean(values_of_runs(leading))
         say(f"leads     mean of {len(leading)} runs: macro F1 {mean:.4f}  {values}")
-    baseline = next((trial for trial in trials if trial.user_attrs.get("role") == "baseline"), None)
+    baseline = baseline_among(trials)
     if baseline is not None and baseline.number != best.number:
         _show_trial("baseline", baseline, stored)
     if answer.noise is not None:
@@ -91,9 +92,9 @@ def _score(found: Estimate) -> str:
 def _show_trial(role: str, trial: FrozenTrial, stored: Stored) -> None:
     values = describe_values(values_of(stored.study.space, trial.params))
     parts = "".join(
-        f"  {part} {trial.user_attrs[f'f1_{part}']:.4f}"
+        f"  {part} {trial.user_attrs[part_f1(part)]:.4f}"
         for part in ("mask", "gender", "age")
-        if f"f1_{part}" in trial.user_attrs
+        if part_f1(part) in trial.user_attrs
     )
     say(f"{role:9s} trial {trial.number}: macro F1 {_show(trial.value)}{parts}  {values}")
 

@@ -16,11 +16,24 @@ import sqlalchemy
 from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
-from search.database.connect import GRACE_SECONDS, create_study, exclusive, load_study, open_storage
+from search.database.connect import GRACE_SECONDS, create_study, load_study, open_storage
+from search.database.study_lock import exclusive
 from search.policy.policy import Policy
 from search.policy.stopping import StoppingCriteria, count_finished, epochs_spent, trials_since_best
-from search.storage.failures import CRASH, FIRST, LAST, MOST_DEATHS, OUT_OF_MEMORY, TOO_MANY, failure, reason_to_give_up
-from search.storage.queue import IN_VAIN, WORKER, TakenOverError, fail_trial, finish, next_trial, requeue, requeue_lost
+from search.storage.failures import (
+    CRASH,
+    FIRST,
+    LAST,
+    MAX_WORKER_DEATHS,
+    OUT_OF_MEMORY,
+    TOO_MANY,
+    failure,
+    reason_to_give_up,
+)
+from search.storage.orphans import requeue_orphaned
+from search.storage.outcomes import TakenOverError, fail_trial, finish, requeue
+from search.storage.queue import next_trial
+from search.study.attributes import IN_VAIN, WORKER
 from search.system.processes import describe_myself
 from tests.helpers.search import DROPOUT
 
@@ -30,13 +43,13 @@ MYSELF = describe_myself("cpu.0")
 TAKER = """
 import sys, time
 from tests.helpers.search import DROPOUT
-from search.policy.stopping import Limits
+from search.policy.stopping import StoppingCriteria
 from search.policy.policy import Policy
 from search.system.processes import describe_myself
 from search.database.connect import load_study, open_storage
 from search.storage.queue import next_trial
 study = load_study(open_storage(sys.argv[1], create=False), "s")
-trial = next_trial(study, Policy(DROPOUT, 0), Limits(100), 1, describe_myself("cpu.0"))
+trial = next_trial(study, Policy(DROPOUT, 0), StoppingCriteria(100), 1, describe_myself("cpu.0"))
 trial.report(0.25, 1)
 print(trial.number, flush=True)
 time.sleep(100)
@@ -47,19 +60,20 @@ import random, sys, time
 from optuna.trial import TrialState
 from tests.helpers.search import DROPOUT
 from search.storage.failures import CRASH
-from search.policy.stopping import Limits, reached
+from search.policy.stopping import StoppingCriteria, reached
 from search.policy.policy import Policy
 from search.system.processes import describe_myself
 from search.database.connect import load_study, open_storage
-from search.storage.queue import fail, finish, next_trial
+from search.storage.outcomes import fail_trial, finish
+from search.storage.queue import next_trial
 study = load_study(open_storage(sys.argv[1], create=False), "s")
-policy, limits, me = Policy(DROPOUT, 0), Limits(12), describe_myself("cpu.0")
+policy, limits, me = Policy(DROPOUT, 0), StoppingCriteria(12), describe_myself("cpu.0")
 while not reached(limits, study.get_trials(deepcopy=False), 1):
     trial = next_trial(study, policy, limits, 1, me)
     if trial is None:
         time.sleep(0.05)
     elif random.random() < 0.2:
-        fail(study, trial, CRASH, "cursed", me)
+        fail_trial(study, trial, CRASH, "cursed", me)
     else:
         finish(study, trial, TrialState.COMPLETE, 0.5)
 """
@@ -170,12 +184,12 @@ def test_trials_of_a_killed_process_are_taken_back_at_once_and_those_of_others_a
     assert worker.stdout is not None
     number = int(worker.stdout.readline())
     try:
-        assert requeue_lost(study) == []
+        assert requeue_orphaned(study) == []
     finally:
         worker.send_signal(signal.SIGKILL)
         worker.wait()
-    assert requeue_lost(study) == [number]
-    assert requeue_lost(study) == []
+    assert requeue_orphaned(study) == [number]
+    assert requeue_orphaned(study) == []
     assert states(study) == ["RUNNING", "RUNNING", "WAITING"]
     assert taken(study).number == number
     assert study.get_trials()[number].intermediate_values == {1: 0.25}
@@ -183,7 +197,7 @@ def test_trials_of_a_killed_process_are_taken_back_at_once_and_those_of_others_a
 
 def test_a_process_that_only_has_the_number_of_a_dead_one_does_not_keep_its_trial(study: optuna.Study) -> None:
     taken(study, worker={**MYSELF, "started": 1})
-    assert requeue_lost(study) == [0]
+    assert requeue_orphaned(study) == [0]
 
 
 def age_heartbeats(study: optuna.Study, seconds: float) -> None:
@@ -195,16 +209,16 @@ def age_heartbeats(study: optuna.Study, seconds: float) -> None:
 def test_a_trial_of_another_machine_is_taken_back_once_its_worker_was_silent_for_long(study: optuna.Study) -> None:
     taken(study, worker={**MYSELF, "machine": "another"})
     age_heartbeats(study, GRACE_SECONDS - 10)
-    assert requeue_lost(study) == []
+    assert requeue_orphaned(study) == []
     age_heartbeats(study, GRACE_SECONDS + 10)
-    assert requeue_lost(study) == [0]
+    assert requeue_orphaned(study) == [0]
     assert taken(study, worker={**MYSELF, "machine": "a third"}).number == 0
-    assert requeue_lost(study) == []  # its old heartbeat does not count against the new worker
+    assert requeue_orphaned(study) == []  # its old heartbeat does not count against the new worker
 
 
 def test_a_trial_begun_by_other_means_is_completed_and_run(study: optuna.Study) -> None:
     study.ask()
-    assert requeue_lost(study) == [0]
+    assert requeue_orphaned(study) == [0]
     trial = taken(study)
     assert trial.number == 0
     assert trial.params.keys() == DROPOUT.baseline.keys()
@@ -260,11 +274,11 @@ def test_a_trial_of_ours_is_ended_by_its_own_worker_only(study: optuna.Study) ->
 
 def test_a_trial_that_kills_its_process_again_and_again_is_not_run_for_ever(study: optuna.Study) -> None:
     complete(study)
-    for _ in range(3 * MOST_DEATHS):
+    for _ in range(3 * MAX_WORKER_DEATHS):
         if states(study)[-1] == "FAIL":
             break
         taken(study, StoppingCriteria(2), worker={**MYSELF, "started": 1})
-        requeue_lost(study)
+        requeue_orphaned(study)
     trial = study.get_trials()[1]
     assert trial.state == TrialState.FAIL
     assert "process died" in trial.user_attrs["error"]
@@ -280,11 +294,11 @@ def test_whoever_lost_a_trial_does_not_touch_it_any_more(study: optuna.Study) ->
 
 
 def test_deaths_do_not_add_up_while_a_trial_gets_on(study: optuna.Study) -> None:
-    for step in range(1, MOST_DEATHS + 3):
+    for step in range(1, MAX_WORKER_DEATHS + 3):
         taken(study, StoppingCriteria(1), worker={**MYSELF, "started": 1}).report(0.5, step)
-        requeue_lost(study)
+        requeue_orphaned(study)
     assert "failures" not in study.get_trials()[0].user_attrs
-    assert study.get_trials()[0].user_attrs["interruptions"] == MOST_DEATHS + 2
+    assert study.get_trials()[0].user_attrs["interruptions"] == MAX_WORKER_DEATHS + 2
 
 
 def test_a_crashed_trial_waits_until_the_others_have_had_their_turn(study: optuna.Study) -> None:
