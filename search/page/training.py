@@ -14,7 +14,7 @@ from search.page.data import Material
 from search.page.figures import Curve, draw_bars, draw_curves
 from search.policy.history import runs_by_setting, savings, seed_noise, values_of_runs
 from search.policy.stopping import epochs_spent
-from search.study.attributes import DEVICE, EVALUATIONS, PEAK_GIB, PHOTOS_PER_SECOND, SECONDS
+from search.study.attributes import DEVICE, PEAK_GIB, PHOTOS_PER_SECOND, SECONDS, evaluations_of
 
 FEWEST_TRIALS = 10
 """Complete trials, below which an importance is guesswork."""
@@ -86,7 +86,7 @@ def _pruned_table(trials: Sequence[FrozenTrial]) -> Table:
     stopped: dict[int, list[FrozenTrial]] = defaultdict(list)
     for trial in trials:
         if trial.state == TrialState.PRUNED:
-            stopped[trial.user_attrs.get(EVALUATIONS, max(trial.intermediate_values, default=0))].append(trial)
+            stopped[evaluations_of(trial) or max(trial.intermediate_values, default=0)].append(trial)
     titles = ("stopped after evaluation", "trials", "evaluations saved", "time saved", "which")
     rows = []
     for step in sorted(stopped):

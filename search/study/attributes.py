@@ -8,8 +8,6 @@ dashboard. What else is stored are Optuna's own attributes: when a trial ran (sy
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from maskcls.config import TrainConfig, make_config
-
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
@@ -19,7 +17,7 @@ STUDY_ID = "id"
 """Names the study for good, also in study.json in its folder: the dashboard gives a study another name."""
 
 CONFIRMED_ID = "confirms_id"
-"""Of a confirmation: the id of the search that it confirms; one from before there were ids has none."""
+"""The id of the search that a confirmation confirms; one from before there were ids has none."""
 
 GROWN_FROM = "grown_from"
 """The name of the study that this one began as a copy of; None for one that began as none."""
@@ -38,13 +36,13 @@ CONFIRMATION = "confirmation"
 seed; a setting run again to know the noise; a training of a finalist."""
 
 SEED = "seed"
-"""Of its training, where that is not the study's; of a trial that has ended always."""
+"""The training seed. Before the trial has ended only where it is another than the study's."""
 
 OF, FROM = "of", "from"
 """Number of the trial whose setting is repeated; where a warm start comes from, in words."""
 
 FINALIST, REPEAT = "finalist", "repeat"
-"""Of a confirmation: index of the finalist in the plan, and the round, from 1."""
+"""In a confirmation: index of the finalist in the plan, and the round, from 1."""
 
 IN_VAIN = "enqueued in vain"
 """What somebody enqueued for it and cannot be had, in words."""
@@ -67,7 +65,7 @@ FAILURES = "failures"
 """A list of {"kind", "error", "when" in seconds since 1970}, one for each time it failed, the oldest first."""
 
 FAILURE_KIND, ERROR = "failure_kind", "error"
-"""The last failure's; of a trial that diverged, too."""
+"""The last failure in short; why a trial diverged, too, which is no failure."""
 
 # of a trial: what it was and what came of it
 
@@ -84,10 +82,10 @@ SECONDS, PHOTOS_PER_SECOND, PEAK_GIB, DEVICE = "seconds", "photos_per_second", "
 """What its training took, and on what."""
 
 ACCURACY, LOSS, F1_PER_CLASS = "accuracy", "loss", "f1_per_class"
-"""At its best evaluation; its macro F1 is the trial's value."""
+"""Scores at the evaluation that its value is of."""
 
 BEST_ACCURACY, BEST_LOSS = "best_accuracy", "best_loss"
-"""At the evaluation that is best by them."""
+"""The best ones of all evaluations."""
 
 SPLIT = "split"
 """Hash of the table that it was trained and judged by."""
@@ -149,11 +147,6 @@ def interruptions_of(trial: HasUserAttributes) -> int:
     return int(trial.user_attrs.get(INTERRUPTIONS, 0))
 
 
-def config_of(trial: HasUserAttributes) -> TrainConfig | None:
-    """The config that the trial was trained by; None before it has ended. Raises UserError for a damaged one."""
-    return make_config(trial.user_attrs[CONFIG]) if CONFIG in trial.user_attrs else None
-
-
 def evaluations_of(trial: HasUserAttributes) -> int | None:
     """How many evaluations its training made; None before it has ended, and of one that diverged."""
     return trial.user_attrs.get(EVALUATIONS)
@@ -162,8 +155,3 @@ def evaluations_of(trial: HasUserAttributes) -> int | None:
 def planned_evaluations_of(trial: HasUserAttributes) -> int | None:
     """How many evaluations it would have made unpruned; None before it has ended, and of one that diverged."""
     return trial.user_attrs.get(EVALUATIONS_PLANNED)
-
-
-def seconds_of(trial: HasUserAttributes) -> float | None:
-    """How long its training took; None before it has ended, and of one that diverged."""
-    return trial.user_attrs.get(SECONDS)

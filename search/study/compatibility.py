@@ -3,10 +3,10 @@
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from maskcls.config import TrainConfig
+from maskcls.config import TrainConfig, make_config
 from maskcls.system.errors import UserError
 from maskcls.training.revision import changed_since
-from search.study.attributes import REVISION_KEY, config_of
+from search.study.attributes import CONFIG, REVISION_KEY
 from search.study.record import Stored
 from search.study.space import values_of
 
@@ -29,4 +29,6 @@ def check_revision(study: optuna.Study, stored: Stored) -> None:
 
 def _config(trial: FrozenTrial, stored: Stored) -> TrainConfig:
     """As it went through, else as it was asked for."""
-    return config_of(trial) or stored.config(values_of(stored.study.space, trial.params))
+    if CONFIG in trial.user_attrs:
+        return make_config(trial.user_attrs[CONFIG])
+    return stored.config(values_of(stored.study.space, trial.params))

@@ -20,7 +20,7 @@ from search.answer.notes import show_study
 from search.answer.wording import confirmed_sentences
 from search.policy.confirmation import Plan
 from search.storage.pairs import search_of
-from search.study.attributes import seconds_of
+from search.study.attributes import SECONDS
 from search.study.record import Stored, read_stored
 from search.study.space import values_of
 from search.system.shell import place_words, quoted, storage_words
@@ -63,7 +63,9 @@ def show_work(
         " pruning, judged at the last evaluation"
     )
     seconds = [
-        fmean(seconds_of(search[number]) or 0.0 for number in found.trials) for found in plan.finalists if found.trials
+        fmean(search[number].user_attrs.get(SECONDS, 0.0) for number in found.trials)
+        for found in plan.finalists
+        if found.trials
     ]
     if any(seconds):
         left = duration(fmean(seconds) * (n_trials - finished) / workers)
