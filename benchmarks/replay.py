@@ -13,7 +13,8 @@ from optuna.pruners import BasePruner
 from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.policy.policy import REPLICATE_EVERY, Policy, is_replicate
+from search.policy.policy import REPLICATE_EVERY, Policy
+from search.study.attributes import is_replicate
 from search.study.space import distributions, values_of
 from search.study.study import Domain, Pruner, Sampler, Study
 
@@ -115,7 +116,7 @@ class Service:
         return self.policy.should_continue(self.study, trial, self.task.planned_evaluations)
 
     def tell(self, trial: FrozenTrial, state: TrialState, value: float | None) -> None:
-        """As search.storage.queue.finish: a pruned trial keeps its best value."""
+        """As search.storage.outcomes.finish: a pruned trial keeps its best value."""
         self.study._storage.set_trial_state_values(trial._trial_id, state, None if value is None else [value])
 
 

@@ -24,7 +24,8 @@ from search.database.connect import load_study
 from search.policy.history import best_first
 from search.storage.folder import study_folder
 from search.storage.predictions import Shelf
-from search.storage.retention import WEIGHTS_DIGEST, trial_folder
+from search.storage.retention import trial_folder
+from search.study.attributes import WEIGHTS_DIGEST
 from search.study.record import Stored, read_search
 
 

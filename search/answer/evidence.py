@@ -20,6 +20,7 @@ from search.policy.policy import is_replicate
 from search.policy.stopping import FINISHED
 from search.storage.folder import study_folder
 from search.storage.predictions import Shelf
+from search.study.attributes import baseline_among
 from search.study.record import Stored
 from search.study.space import Factor, factors, params_of, values_of
 
@@ -173,7 +174,7 @@ class Evidence:
         )
 
     def _against_baseline(self, best: FrozenTrial) -> Comparison | None:
-        baseline = next((trial for trial in self.complete if trial.user_attrs.get("role") == "baseline"), None)
+        baseline = baseline_among(self.complete)
         if baseline is None or configuration_of(baseline.params) == configuration_of(best.params):
             return None
         runs = runs_by_configuration(self.complete)

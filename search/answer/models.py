@@ -157,9 +157,11 @@ def _model_of_trial(name: str, number: int, storage: str | None, runs: Path) -> 
 def _unfinished(trial: "FrozenTrial") -> str:
     from optuna.trial import TrialState
 
+    from search.study.attributes import evaluations_of, planned_evaluations_of
+
     if trial.state == TrialState.COMPLETE:
         return ""
-    done, planned_evaluations = (trial.user_attrs.get(fact) for fact in ("evaluations", "evaluations_planned"))
+    done, planned_evaluations = evaluations_of(trial), planned_evaluations_of(trial)
     if trial.state != TrialState.PRUNED or done is None or planned_evaluations is None:
         return f"is not complete ({trial.state.name.lower()})"
     return f"was stopped after {done} of {planned_evaluations} evaluations"

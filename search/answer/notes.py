@@ -18,9 +18,11 @@ from search.answer.confirmation import read_confirmation
 from search.answer.format import describe_values
 from search.answer.markup import markdown
 from search.answer.wording import confirmed_sentences
+from search.database.optuna_internals import study_id, trial_id
 from search.policy.history import best_trial, seed_noise
 from search.storage.notes import artifact_path, save_study_note, save_trial_note
-from search.study.record import ID, Stored
+from search.study.attributes import id_of
+from search.study.record import Stored
 from search.study.space import values_of
 from search.study.study import Domain, describe_domain
 
@@ -77,10 +79,10 @@ def _show_picture(trial: optuna.Trial, picture: Path, artifacts: Path) -> str:
     As optuna.artifacts.upload_artifact stores it, but that makes another id and another file at every call.
     """
     study = trial.study
-    artifact = str(uuid5(PICTURES, f"{study.user_attrs.get(ID, study.study_name)} {trial.number}"))
+    artifact = str(uuid5(PICTURES, f"{id_of(study) or study.study_name} {trial.number}"))
     facts = ArtifactMeta(artifact_id=artifact, filename=picture.name, mimetype="image/png", encoding=None)
     # before the file, so that search.delete finds it
-    trial.storage.set_trial_system_attr(trial._trial_id, f"artifacts:{artifact}", json.dumps(asdict(facts)))
+    trial.storage.set_trial_system_attr(trial_id(trial), f"artifacts:{artifact}", json.dumps(asdict(facts)))
     artifacts.mkdir(parents=True, exist_ok=True)
     write_atomically(artifacts / artifact, partial(shutil.copyfile, picture))
     return artifact
@@ -94,13 +96,12 @@ def show_trial(trial: optuna.Trial, result: Result, picture: Path, artifacts: Pa
     artifact = _show_picture(trial, picture, artifacts)
     scores = result.best.scores
     parts = "".join(f"| {part} macro F1 | {value:.4f} |\n" for part, value in scores.f1_per_part.items())
-    study_id, trial_id = trial.study._study_id, trial._trial_id
+    address = artifact_path(study_id(trial.study), trial_id(trial), artifact)
     save_trial_note(
-        trial.storage,
-        study_id,
-        trial_id,
+        trial.study,
+        trial_id(trial),
         f"{result.keep.capitalize()} at evaluation {result.best.step} of {len(result.history)}"
         f" ({result.planned_evaluations} planned).\n\n"
         f"| | |\n|---|---|\n| macro F1 | {scores.macro_f1:.4f} |\n{parts}| accuracy | {scores.accuracy:.4f} |\n"
-        f"| loss | {scores.loss:.4f} |\n\n![confusion matrix]({artifact_path(study_id, trial_id, artifact)})\n",
+        f"| loss | {scores.loss:.4f} |\n\n![confusion matrix]({address})\n",
     )

@@ -19,6 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.answer.confirmation import read_confirmation
 from search.answer.wording import confirmed_sentences
 from search.database.connect import backend_of, load_study
+from search.database.optuna_internals import stale_trial_ids, trial_id
 from search.policy.history import (
     best_trial,
     configuration_of,
@@ -28,8 +29,9 @@ from search.policy.history import (
     values_of_runs,
 )
 from search.policy.stopping import epochs_spent, trials_since_best
-from search.storage.failures import DIVERGED, INTERRUPTIONS, failures_of
-from search.storage.queue import WORKER, is_lost
+from search.storage.failures import DIVERGED, failures_of, has_diverged
+from search.storage.orphans import is_orphaned
+from search.study.attributes import ERROR, baseline_among, interruptions_of, planned_evaluations_of, worker_of
 from search.study.record import Stored, confirms, document_in
 from search.study.space import values_of
 from search.study.study import encode
@@ -269,7 +271,7 @@ def status_of(study: optuna.Study, stored: Stored) -> StudyStatus:
     is_search = stored.confirmation is None
     outcome = read_confirmation(study)
     noise = seed_noise(trials) if is_search else None
-    baseline = next((trial for trial in trials if trial.user_attrs.get("role") == "baseline"), None)
+    baseline = baseline_among(trials)
     best = _best(trials, is_search)
     leading = incumbent(trials) if is_search else []
     per_epoch = _fixed(stored, "evaluations_per_epoch")
@@ -287,7 +289,7 @@ def status_of(study: optuna.Study, stored: Stored) -> StudyStatus:
         epochs=epochs_spent(trials, per_epoch),
         running=runs_of(study, trials, _evaluations(trials, stored)),
         failures=_failures(trials),
-        interruptions=sum(trial.user_attrs.get(INTERRUPTIONS, 0) for trial in trials),
+        interruptions=sum(interruptions_of(trial) for trial in trials),
     )
 
 
@@ -336,19 +338,19 @@ def _with_runs(trial: FrozenTrial | None, trials: Sequence[FrozenTrial], stored:
 
 def _evaluations(trials: Iterable[FrozenTrial], stored: Stored) -> int:
     """Evaluations of a trial that is not pruned, as one that has ended wrote them down, else by the config."""
-    planned = (trial.user_attrs["evaluations_planned"] for trial in trials if "evaluations_planned" in trial.user_attrs)
+    planned = (count for trial in trials if (count := planned_evaluations_of(trial)) is not None)
     return int(next(planned, _fixed(stored, "epochs") * _fixed(stored, "evaluations_per_epoch")))
 
 
 def runs_of(study: optuna.Study, trials: Sequence[FrozenTrial], planned: int | None = None) -> tuple[RunningTrial, ...]:
     """The running trials. ``planned``: evaluations of a trial that is not pruned."""
     running = [trial for trial in trials if trial.state == TrialState.RUNNING]
-    silent = set(backend_of(study)._get_stale_trial_ids(study._study_id)) if running else set()
-    return tuple(_run(trial, is_lost(trial, trial._trial_id in silent), planned) for trial in running)
+    stale = stale_trial_ids(study) if running else set()
+    return tuple(_run(trial, is_orphaned(trial, trial_id(trial) in stale), planned) for trial in running)
 
 
 def _run(trial: FrozenTrial, gone: bool, planned: int | None) -> RunningTrial:
-    worker = trial.user_attrs.get(WORKER) or {}
+    worker = worker_of(trial) or {}
     return RunningTrial(
         trial=trial.number,
         host=worker.get("host"),
@@ -383,16 +385,12 @@ def _failures(trials: Sequence[FrozenTrial]) -> tuple[FailureStatus, ...]:
     ]
     # a divergence is a result, and stands with the trial itself
     failures += [
-        _Failure(trial.number, DIVERGED, trial.user_attrs.get("error", ""), ended_at(trial) or 0.0)
+        _Failure(trial.number, DIVERGED, trial.user_attrs.get(ERROR, ""), ended_at(trial) or 0.0)
         for trial in trials
-        if _has_diverged(trial)
+        if trial.state == TrialState.PRUNED and has_diverged(trial)
     ]
     kinds = sorted({failure.kind for failure in failures})
     return tuple(_failures_of_kind([failure for failure in failures if failure.kind == kind]) for kind in kinds)
-
-
-def _has_diverged(trial: FrozenTrial) -> bool:
-    return trial.state == TrialState.PRUNED and trial.user_attrs.get("failure_kind") == DIVERGED
 
 
 def _failures_of_kind(failures: Sequence[_Failure]) -> FailureStatus:

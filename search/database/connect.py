@@ -23,9 +23,9 @@ from maskcls.system.lock import hold_file
 from maskcls.system.printable import one_printable_line
 from search.database.errors import is_passing, reason
 from search.database.filesystem import check_local
+from search.database.optuna_internals import uncached_storage
 from search.database.read_only import check_readable, check_tables, is_writable, reader_of, tables_of
 from search.database.reconnecting import PATIENCE_SECONDS, ReconnectingStorage
-from search.database.study_lock import exclusive as exclusive
 from search.database.study_lock import lock_of
 from search.database.timeouts import connect_args, limit_lock_waits
 from search.system.storage_url import EXAMPLE, check_url, hide_secrets, shown_url
@@ -33,13 +33,13 @@ from search.system.storage_url import EXAMPLE, check_url, hide_secrets, shown_ur
 logger = logging.getLogger(__name__)
 
 BUSY_SECONDS = 10
-"""How long a writer waits for another one before SQLite calls the database locked; patient.py then tries again."""
+"""How long a writer waits for another one before SQLite calls the database locked; Patience then tries again."""
 
 OPEN_SECONDS = 2
 """Between two tries to open a database that is away."""
 
 TABLES_KEY = 1936288364
-"""Of the advisory lock under which tables are made."""
+"""Key of the advisory lock under which tables are made."""
 
 HEARTBEAT_SECONDS = 20
 """How often a worker says that it still runs its trial; for workers on other machines, whose pid says nothing here."""
@@ -82,15 +82,15 @@ def _opened(open_: Callable[[], ReconnectingStorage], patience: float) -> Reconn
 
 
 def _open_to_write(url: str, create: bool, patience: float) -> ReconnectingStorage:
-    with _said(url):
+    with _explaining_errors(url):
         path = _sqlite_path(url)
         if path is None:
-            return _kept(_open_server(url, create, patience))
-        return _kept(_open_sqlite(url, path, create, patience))
+            return _closed_at_exit(_open_server(url, create, patience))
+        return _closed_at_exit(_open_sqlite(url, path, create, patience))
 
 
 def open_to_read(url: str, patience: float = PATIENCE_SECONDS, waits: bool = False) -> ReconnectingStorage:
-    """The same for a command that only reads: it makes nothing, takes no lock, and needs no right to write.
+    """The database, for a command that only reads: it makes nothing, takes no lock, and needs no right to write.
 
     Raises UserError when there is no study database.
     """
@@ -98,18 +98,18 @@ def open_to_read(url: str, patience: float = PATIENCE_SECONDS, waits: bool = Fal
 
 
 def _open_to_read(url: str, patience: float) -> ReconnectingStorage:
-    with _said(url):
+    with _explaining_errors(url):
         path = _sqlite_path(url)
         if path is None:
-            return _kept(_open_server(url, False, patience))
+            return _closed_at_exit(_open_server(url, False, patience))
         _check_file(path)
         check_readable(path)
         options = {"creator": reader_of(path), "poolclass": sqlalchemy.NullPool}
-        return _kept(_open(url, patience, skip_table_creation=True, engine_kwargs=options))
+        return _closed_at_exit(_open(url, patience, skip_table_creation=True, engine_kwargs=options))
 
 
 def open_as_allowed(url: str, patience: float = PATIENCE_SECONDS) -> ReconnectingStorage:
-    """To be written to where that is allowed, else to be read."""
+    """The database, to be written to where that is allowed, else to be read. Raises UserError as those two do."""
     path = _sqlite_path(url) if is_url(url) else None
     if path is not None and path.exists() and not is_writable(path):
         return open_to_read(url, patience)
@@ -117,8 +117,8 @@ def open_as_allowed(url: str, patience: float = PATIENCE_SECONDS) -> Reconnectin
 
 
 @contextmanager
-def _said(url: str) -> Iterator[None]:
-    """What goes wrong when the database is opened, in a line."""
+def _explaining_errors(url: str) -> Iterator[None]:
+    """Raise UserError, one line, for whatever goes wrong while the database is opened."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     hide_secrets(url)
     check_url(url)
@@ -135,7 +135,8 @@ def _said(url: str) -> Iterator[None]:
         raise UserError(f"The storage {shown_url(url)} cannot be opened: {reason(error)}. {EXAMPLE}") from error
 
 
-def _kept(storage: ReconnectingStorage) -> ReconnectingStorage:
+def _closed_at_exit(storage: ReconnectingStorage) -> ReconnectingStorage:
+    """The storage, noted for _close_all."""
     _engines.add(storage.engine)
     return storage
 
@@ -266,7 +267,7 @@ def has_study(storage: RDBStorage, name: str) -> bool:
 
 
 def create_study(storage: RDBStorage, name: str, attributes: dict[str, Any]) -> optuna.Study:
-    """A new study with its attributes. Its document (stored.KEY) comes last, once all else is stored: without it a
+    """A new study with its attributes. Its document (record.KEY) comes last, once all else is stored: without it a
     study counts as cut off, and is made anew."""
     study = optuna.create_study(study_name=name, storage=storage, direction="maximize", sampler=RandomSampler())
     for key, value in attributes.items():
@@ -279,7 +280,6 @@ def create_study(storage: RDBStorage, name: str, attributes: dict[str, Any]) -> 
 
 def backend_of(study: optuna.Study) -> ReconnectingStorage:
     """The study's database, without the cache that Optuna puts before it."""
-    storage = study._storage
-    backend = getattr(storage, "_backend", storage)
-    assert isinstance(backend, ReconnectingStorage)
-    return backend
+    storage = uncached_storage(study)
+    assert isinstance(storage, ReconnectingStorage)
+    return storage

@@ -22,16 +22,17 @@ PASSING_STATES = ("08", "40001", "40P01", "53300", "55P03", "57P01", "57P02", "5
 before it has been promoted."""
 
 PASSING_MYSQL = (1040, 1053, 1205, 1213, 1290, 2002, 2003, 2006, 2013, 2055)
-"""The same of MySQL: too many connections, shutdown, lock timeout, deadlock, read-only, connection refused or lost."""
+"""MySQL's numbers for the same: too many connections, shutdown, lock timeout, deadlock, read-only, connection refused
+or lost."""
 
 LASTING_TEXTS = ("authentication failed", "does not exist", "pg_hba.conf", "no password supplied", "not permitted")
-"""Of a connection that is refused for good. The driver gives no SQLSTATE before there is a connection."""
+"""Texts of a connection that is refused for good. The driver gives no SQLSTATE before there is a connection."""
 
 LOST_IN_TRANSACTION = "8s2b"
 """SQLAlchemy's code for "can't reconnect until the transaction is rolled back"."""
 
 LOCKED_TEXTS = ("database is locked", "database table is locked", "database schema is locked")
-"""SQLite's, after it has waited storage.BUSY_SECONDS."""
+"""SQLite's, after it has waited connect.BUSY_SECONDS."""
 
 WORDS = {
     "database is locked": "another program has locked it",

@@ -11,13 +11,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from urllib.parse import quote
 
-from optuna.storages._rdb import models
-
 from maskcls.system.errors import UserError
 from search.database.filesystem import network_filesystem
+from search.database.optuna_internals import table_names
 
 TABLES = {"studies", "trials", "version_info"}
-"""Of Optuna's that tell its database from others."""
+"""Those of Optuna's tables that tell its database from others."""
 
 BUSY_SECONDS = 10
 
@@ -102,7 +101,7 @@ def check_tables(tables: Iterable[str], shown: str, create: bool = False) -> Non
     there = set(tables)
     if there >= TABLES:
         return
-    if not there <= {*models.BaseModel.metadata.tables, "alembic_version"}:
+    if not there <= {*table_names(), "alembic_version"}:
         raise UserError(
             f"{shown} is not a study database: it holds other tables. Name another by --storage, for example"
             " sqlite:///runs/studies.db."

@@ -50,7 +50,7 @@ logging.getLogger("optuna.storages._rdb.storage").setLevel(logging.ERROR)  # it 
 
 
 class LostTurnError(DatabaseError):
-    """The connection was lost in a turn (turns.exclusive), and what was done in it is undone."""
+    """The connection was lost in a turn (study_lock.exclusive), and what was done in it is undone."""
 
 
 class Patience:
@@ -65,11 +65,11 @@ class Patience:
         if isinstance(error, LostTurnError) and error.__cause__ is not None:
             error = error.__cause__
         if not is_passing(error):
-            raise self.storage.told(error) from error
+            raise self.storage.explained(error) from error
         if waited + self.pause > self.storage.patience:
             self.storage.back_since = time.monotonic()  # it may be back from now on
             after = f", for {_long(waited)}" if waited >= 1 else ""
-            raise self.storage.told(error, after) from error
+            raise self.storage.explained(error, after) from error
         if not self.is_long and waited + self.pause > QUIET_SECONDS:
             self.is_long = True
             self.tell(f"waiting for the database, for {_long(self.storage.patience)} at most: {reason(error)}")
@@ -87,7 +87,7 @@ class Patience:
             self.storage.back_since = time.monotonic()
 
     def tell(self, line: str) -> None:
-        """On stderr, unless whoever has the storage tells it in another way."""
+        """Write a line to stderr, unless whoever has the storage tells it in another way."""
         if self.storage.tells:
             logger.warning(line)
 
@@ -105,13 +105,13 @@ class ReconnectingStorage(RDBStorage):
         self.lock_seconds: float = STUCK_SECONDS
         """How long one process may hold the lock that this one waits for."""
         self.tells = True
-        """Whether a wait is said."""
+        """Whether waiting is told on stderr."""
         self.back_since: float | None = None
         """When the database came back last, by time.monotonic."""
         self._turn = threading.local()
         super().__init__(url, **options)
 
-    def told(self, error: BaseException, after: str = "") -> DatabaseError:
+    def explained(self, error: BaseException, after: str = "") -> DatabaseError:
         """The error as the user should read it."""
         return DatabaseError(f"The database {self.shown} cannot be used{after}: {reason(error)}.")
 
@@ -120,9 +120,9 @@ class ReconnectingStorage(RDBStorage):
         """Its URL, without a password."""
         return shown_url(self.url)
 
-    def lost(self, error: BaseException) -> LostTurnError:
+    def lost_turn(self, error: BaseException) -> LostTurnError:
         """What a turn ends with when its connection is gone; to be raised from the error."""
-        return LostTurnError(str(self.told(error)))
+        return LostTurnError(str(self.explained(error)))
 
     def patiently(self, call: Callable[[], T]) -> T:
         """What the call returns, once the database lets it; in a turn at once or not at all."""
@@ -134,7 +134,7 @@ class ReconnectingStorage(RDBStorage):
                 if isinstance(error, DatabaseError):
                     raise
                 if self.in_turn and is_passing(error):
-                    raise self.lost(error) from error
+                    raise self.lost_turn(error) from error
                 patience.wait(error)
             else:
                 patience.over()

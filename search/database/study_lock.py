@@ -80,7 +80,7 @@ def exclusive(storage: ReconnectingStorage, name: str) -> Iterator[None]:
             finally:
                 leave()
     except sqlalchemy.exc.SQLAlchemyError as error:  # of the lock's own statements; the storage's are translated
-        raise (storage.lost(error) if is_passing(error) else storage.told(error)) from error
+        raise (storage.lost_turn(error) if is_passing(error) else storage.explained(error)) from error
 
 
 @contextmanager

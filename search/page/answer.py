@@ -6,6 +6,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
+from maskcls.labels import PARTS
 from maskcls.scoring.intervals import Estimate
 from maskcls.system.errors import count_of
 from search.answer.answer import Answer, Comparison, Confirmation, FactorAnswer, Finalist, Level, Winner
@@ -24,6 +25,7 @@ from search.answer.wording import chosen_from, verdict_of
 from search.page.blocks import Block, Bullets, Figure, Section, Table, Text
 from search.page.data import Material
 from search.page.figures import Dot, draw_dots
+from search.study.attributes import ACCURACY, LOSS, part_f1
 
 
 def lead_blocks(answer: Answer) -> tuple[Block, ...]:
@@ -228,7 +230,7 @@ def _mean_of(name: str, runs: int) -> str:
 
 
 def _trial_row(role: str, trial: FrozenTrial, material: Material) -> tuple[str, ...]:
-    keys = ("f1_mask", "f1_gender", "f1_age", "accuracy", "loss")
+    keys = (*map(part_f1, PARTS), ACCURACY, LOSS)
     scores = (as_score(trial.user_attrs.get(key)) for key in keys)
     found = material.interval(trial)
     shown = NONE if found is None else spread(found)

@@ -8,6 +8,7 @@ from maskcls.system.errors import UserError
 from search.page.blocks import Block, Code, Facts, Section, Text
 from search.page.data import Material
 from search.policy.stopping import count_finished
+from search.study.attributes import COMMIT, VERSIONS
 from search.study.loading import known_studies, load_study_file
 from search.study.study import Study, preview_of
 from search.system.shell import place_words, quoted, runs_words, storage_words
@@ -117,7 +118,7 @@ def _as_typed(value: Any) -> str:
 def _facts(material: Material) -> list[tuple[str, str]]:
     study, stored = material.study, material.stored
     facts = study.user_attrs
-    versions = ", ".join(f"{name} {found}" for name, found in facts.get("versions", {}).items())
+    versions = ", ".join(f"{name} {found}" for name, found in facts.get(VERSIONS, {}).items())
     weights = ", ".join(f"{name} {found}" for name, found in stored.weights.items())
     return [
         ("study", study.study_name),
@@ -125,6 +126,6 @@ def _facts(material: Material) -> list[tuple[str, str]]:
         ("split", stored.split),
         ("weights", weights),
         ("seed", str(stored.seed)),
-        ("commit", str(facts.get("commit", "unknown"))),
+        ("commit", str(facts.get(COMMIT, "unknown"))),
         ("versions", versions or "unknown"),
     ]

@@ -23,6 +23,7 @@ from search.policy.history import best_trial, configuration_of
 from search.policy.stopping import FINISHED
 from search.storage.folder import study_folder
 from search.storage.predictions import Shelf
+from search.study.attributes import baseline_among, is_baseline
 from search.study.record import Stored, read_search
 from search.study.space import values_of
 
@@ -53,8 +54,7 @@ class TrialPredictions:
     @property
     def name(self) -> str:
         """``the baseline (trial 0)``, ``trial 12``."""
-        is_baseline = self.trial.user_attrs.get("role") == "baseline"
-        return f"the baseline (trial {self.trial.number})" if is_baseline else f"trial {self.trial.number}"
+        return f"the baseline (trial {self.trial.number})" if is_baseline(self.trial) else f"trial {self.trial.number}"
 
     @cached_property
     def predicted_N(self) -> np.ndarray:
@@ -119,8 +119,7 @@ class Material:
     @cached_property
     def baseline(self) -> FrozenTrial | None:
         """The complete baseline."""
-        of_role = [trial for trial in self.trials if trial.user_attrs.get("role") == "baseline"]
-        return next((trial for trial in of_role if trial.state == TrialState.COMPLETE), None)
+        return baseline_among(trial for trial in self.trials if trial.state == TrialState.COMPLETE)
 
     def values(self, trial: FrozenTrial) -> dict[str, Any]:
         """The values of a trial's knobs."""

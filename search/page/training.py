@@ -14,6 +14,7 @@ from search.page.data import Material
 from search.page.figures import Curve, draw_bars, draw_curves
 from search.policy.history import runs_by_configuration, savings, seed_noise, values_of_runs
 from search.policy.stopping import epochs_spent
+from search.study.attributes import DEVICE, PEAK_GIB, PHOTOS_PER_SECOND, SECONDS, evaluations_of
 
 MIN_TRIALS = 10
 """Complete trials, below which an importance is guesswork."""
@@ -85,7 +86,7 @@ def _pruned_table(trials: Sequence[FrozenTrial]) -> Table:
     stopped: dict[int, list[FrozenTrial]] = defaultdict(list)
     for trial in trials:
         if trial.state == TrialState.PRUNED:
-            stopped[trial.user_attrs.get("evaluations", max(trial.intermediate_values, default=0))].append(trial)
+            stopped[evaluations_of(trial) or max(trial.intermediate_values, default=0)].append(trial)
     titles = ("stopped after evaluation", "trials", "evaluations saved", "time saved", "which")
     rows = []
     for step in sorted(stopped):
@@ -125,15 +126,15 @@ def cost_section(material: Material) -> Section:
     """Device hours, photos and time per trial, by kind of device."""
     by_device: dict[str, list[FrozenTrial]] = defaultdict(list)
     for trial in material.finished:
-        if "seconds" in trial.user_attrs:
-            by_device[str(trial.user_attrs.get("device", "unknown"))].append(trial)
+        if SECONDS in trial.user_attrs:
+            by_device[str(trial.user_attrs.get(DEVICE, "unknown"))].append(trial)
     rows = [_cost_row(device, trials, material) for device, trials in sorted(by_device.items())]
     if not rows:
         return Section("Cost", (Text("No trial has ended yet."),))
     every = [trial for trials in by_device.values() for trial in trials]
     if len(rows) > 1:
         rows.append(_cost_row("all", every, material))
-    seconds = sum(trial.user_attrs["seconds"] for trial in every)
+    seconds = sum(trial.user_attrs[SECONDS] for trial in every)
     epochs = epochs_spent(every, _per_epoch(material))
     mean = duration(seconds / len(every))
     text = (
@@ -149,9 +150,9 @@ def _per_epoch(material: Material) -> int:
 
 def _cost_row(device: str, trials: list[FrozenTrial], material: Material) -> tuple[str, ...]:
     facts = [trial.user_attrs for trial in trials]
-    seconds = sum(found["seconds"] for found in facts)
-    speed = sum(found.get("photos_per_second", 0.0) for found in facts) / len(facts)
-    memory = max(found.get("peak_gib", 0.0) for found in facts)
+    seconds = sum(found[SECONDS] for found in facts)
+    speed = sum(found.get(PHOTOS_PER_SECOND, 0.0) for found in facts) / len(facts)
+    memory = max(found.get(PEAK_GIB, 0.0) for found in facts)
     return (
         device,
         str(len(trials)),

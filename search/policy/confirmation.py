@@ -16,11 +16,9 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from search.policy.policy import AnyPolicy, Policy, Proposal, training_seed
+from search.study.attributes import CONFIRMATION, FINALIST, REPEAT, ROLE, SEED
 from search.study.record import Stored
 from search.study.space import distributions
-
-ROLE = "confirmation"
-"""The role of its trials."""
 
 SUFFIX = "-confirm"
 """A study and its confirmation: ``dropout`` and ``dropout-confirm``."""
@@ -81,9 +79,9 @@ class Training(NamedTuple):
 
 def training_of(trial: FrozenTrial) -> Training | None:
     """Which training a trial is; None for a trial that somebody added by hand."""
-    if "repeat" not in trial.user_attrs or "finalist" not in trial.user_attrs:
+    if REPEAT not in trial.user_attrs or FINALIST not in trial.user_attrs:
         return None
-    return Training(trial.user_attrs["repeat"], trial.user_attrs["finalist"])
+    return Training(trial.user_attrs[REPEAT], trial.user_attrs[FINALIST])
 
 
 class ConfirmPolicy:
@@ -99,7 +97,7 @@ class ConfirmPolicy:
         order = (Training(repeat, index) for repeat in itertools.count(1) for index in range(len(self.finalists)))
         repeat, finalist = next(training for training in order if training not in begun)
         seed = training_seed(self.seed, repeat, finalist + 1)
-        attributes = {"role": ROLE, "finalist": finalist, "repeat": repeat, "seed": seed}
+        attributes = {ROLE: CONFIRMATION, FINALIST: finalist, REPEAT: repeat, SEED: seed}
         return Proposal(dict(self.finalists[finalist].params), attributes)
 
     def should_continue(self, study: optuna.Study, trial: FrozenTrial, planned_evaluations: int) -> bool:

@@ -8,6 +8,8 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from search.study.attributes import EVALUATIONS, EVALUATIONS_PLANNED, SECONDS, seed_of
+
 Configuration = tuple[tuple[str, Any], ...]
 """A trial's parameters by name, to compare and to count by."""
 
@@ -43,7 +45,7 @@ def runs_by_configuration(trials: Iterable[FrozenTrial]) -> dict[Configuration, 
     found: dict[Configuration, dict[Any, FrozenTrial]] = {}
     for trial in trials:
         if trial.state == TrialState.COMPLETE:
-            found.setdefault(configuration_of(trial.params), {}).setdefault(trial.user_attrs.get("seed"), trial)
+            found.setdefault(configuration_of(trial.params), {}).setdefault(seed_of(trial), trial)
     return {configuration: list(runs.values()) for configuration, runs in found.items()}
 
 
@@ -97,15 +99,15 @@ class Savings:
 def savings(trials: Iterable[FrozenTrial]) -> Savings:
     """Of finished trials; one that diverged has no record and saves nothing."""
     trials = list(trials)
-    counted = [trial.user_attrs for trial in trials if "evaluations_planned" in trial.user_attrs]
-    planned_evaluations = sum(facts["evaluations_planned"] for facts in counted)
-    made = sum(facts["evaluations"] for facts in counted)
+    counted = [trial.user_attrs for trial in trials if EVALUATIONS_PLANNED in trial.user_attrs]
+    planned_evaluations = sum(facts[EVALUATIONS_PLANNED] for facts in counted)
+    made = sum(facts[EVALUATIONS] for facts in counted)
     return Savings(
         pruned=sum(trial.state == TrialState.PRUNED for trial in trials),
         finished=len(trials),
         evaluations=planned_evaluations - made,
         share=1 - made / planned_evaluations if planned_evaluations else 0.0,
-        seconds=sum(facts["seconds"] * (facts["evaluations_planned"] / facts["evaluations"] - 1) for facts in counted),
+        seconds=sum(facts[SECONDS] * (facts[EVALUATIONS_PLANNED] / facts[EVALUATIONS] - 1) for facts in counted),
     )
 
 

@@ -28,6 +28,16 @@ from search.policy.history import configuration_of, incumbent
 from search.policy.levels import Levels, deal, level_offsets
 from search.policy.pruning import Pruning, make_pruner
 from search.policy.samplers import make_sampler, sobol, tune, value_at
+from search.study.attributes import (
+    BASELINE,
+    OF,
+    REPEATED,
+    REPLICATE,
+    ROLE,
+    SEED,
+    is_baseline,
+    is_replicate,
+)
 from search.study.space import Factor, distributions, factors, params_of
 from search.study.study import Study
 
@@ -47,7 +57,7 @@ class Proposal:
 
     params: dict[str, Any]
     attributes: dict[str, Any] = field(default_factory=dict)
-    """"role" (baseline, warm start, replicate, repeat); "of" and "seed" of the latter two, "from" of a warm start."""
+    """What it is for (search.study.attributes): ROLE; OF and SEED of what runs again, FROM of a warm start."""
 
 
 class AnyPolicy(Protocol):
@@ -96,7 +106,7 @@ class Policy:
         """The next trial of a study that has these so far, of any state."""
         number = len(trials)
         if number == 0:
-            return Proposal(self.baseline, {"role": "baseline"})
+            return Proposal(self.baseline, {ROLE: BASELINE})
         if number % REPLICATE_EVERY == REPLICATE_EVERY - 1:
             return self._replicate(trials)
         rng = np.random.default_rng([self.seed, number])
@@ -152,7 +162,7 @@ class Policy:
         if not same:
             return proposal
         seed = training_seed(self.seed, len(trials))
-        return Proposal(proposal.params, {"role": "repeat", "of": same[0].number, "seed": seed})
+        return Proposal(proposal.params, {ROLE: REPEATED, OF: same[0].number, SEED: seed})
 
     def _replicate(self, trials: Sequence[FrozenTrial]) -> Proposal:
         """The baseline again, or the best other configuration, in turn; with a training seed that no trial has had."""
@@ -160,7 +170,7 @@ class Policy:
         if number // REPLICATE_EVERY % 2 == 1:
             of = next(iter(incumbent(trials, other_than=configuration_of(self.baseline))), of)
         seed = training_seed(self.seed, number)
-        return Proposal(dict(of.params), {"role": "replicate", "of": of.number, "seed": seed})
+        return Proposal(dict(of.params), {ROLE: REPLICATE, OF: of.number, SEED: seed})
 
     def _is_of_space(self, trial: FrozenTrial) -> bool:
         return self.distributions.keys() <= trial.params.keys()
@@ -193,7 +203,7 @@ class Policy:
 
     def is_never_pruned(self, trial: FrozenTrial) -> bool:
         """Whether the trial is there for its own value: the noise is known from these."""
-        return trial.user_attrs.get("role") in ("baseline", "replicate")
+        return is_baseline(trial) or is_replicate(trial)
 
     def _peer_groups(self, trial: FrozenTrial, others: Sequence[FrozenTrial]) -> list[Sequence[FrozenTrial]]:
         if not self.factors:
@@ -209,11 +219,6 @@ class Policy:
             return type(self.pruner).__name__
         against = ", within its level" if self.factors and self.pruner.rungs(planned_evaluations) else ""
         return self.pruner.describe(planned_evaluations) + against
-
-
-def is_replicate(trial: FrozenTrial) -> bool:
-    """Whether the trial repeats another's configuration, to know the noise."""
-    return trial.user_attrs.get("role") == "replicate"
 
 
 def training_seed(*entropy: int) -> int:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from optuna.trial import FrozenTrial, TrialState
 
 from search.policy.history import seed_noise
+from search.study.attributes import is_replicate
 from search.system.clock import ended_at
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -41,7 +42,7 @@ def trials_since_best(trials: Sequence[FrozenTrial]) -> int:
     known = seed_noise(trials)
     margin = known.deviation if known else 0.0
     best, since = float("-inf"), 0
-    ended = [trial for trial in trials if trial.state in FINISHED and trial.user_attrs.get("role") != "replicate"]
+    ended = [trial for trial in trials if trial.state in FINISHED and not is_replicate(trial)]
     for trial in sorted(ended, key=lambda trial: (ended_at(trial) or 0.0, trial.number)):
         since += 1
         if trial.state == TrialState.COMPLETE and trial.value is not None and trial.value > best + margin:

@@ -9,7 +9,8 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from search.policy.portfolio import warm_configurations
-from search.study.record import GROWN_FROM, Stored, confirms, document_in
+from search.study.attributes import GROWN_FROM
+from search.study.record import Stored, confirms, document_in
 from search.study.space import distributions, factors, is_within, params_of
 from search.study.study import Domain, contains
 

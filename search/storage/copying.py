@@ -15,11 +15,12 @@ from maskcls.run.commit import delete_run_files, finish_commit, pending_renames,
 from maskcls.run.record import UnusableRunError, read_record
 from maskcls.system.errors import UserError
 from maskcls.system.files import link
-from search.storage.folder import ID, study_folder
+from search.database.optuna_internals import store_trial, study_id, study_system_attributes, trial_id
+from search.storage.folder import study_folder
 from search.storage.notes import artifact_path, save_trial_note, trial_note
-from search.storage.queue import FILES_OF, WORKER
 from search.storage.retention import trial_folder
-from search.study.record import GROWN_FROM, Stored, check_same, read_stored
+from search.study.attributes import FILES_OF, GROWN_FROM, WORKER, id_of
+from search.study.record import Stored, check_same, read_stored
 from search.study.space import distributions, is_larger, is_wider_range, params_of, values_of
 from search.study.study import Choice, Domain, Study
 
@@ -76,13 +77,13 @@ def copy_trials(old: optuna.Study, new: optuna.Study, study: Study, runs: Path) 
     A trial that was running or waiting waits in the copy too.
     """
     space, choices = distributions(study.space), _choices(read_stored(old).study.space)
-    notes = old._storage.get_study_system_attrs(old._study_id)
-    begun_in, there, here = old.user_attrs.get(ID), study_folder(old, runs), study_folder(new, runs)
+    notes = study_system_attributes(old)
+    begun_in, there, here = id_of(old), study_folder(old, runs), study_folder(new, runs)
     for trial in old.get_trials(deepcopy=False):
         # in the copy's own words before anything refers to the trial: a note and a picture go by its id
         params = _renamed(trial.params, choices, study.space)
-        trial_id = new._storage.create_new_trial(new._study_id, _in_space(trial, params, space, begun_in))
-        _copy_note(notes, old, new, trial._trial_id, trial_id)
+        new_id = store_trial(new, _in_space(trial, params, space, begun_in))
+        _copy_note(notes, old, new, trial_id(trial), new_id)
         home = trial_folder(there, trial.number)
         if home.is_dir():
             _copy_folder(home, trial_folder(here, trial.number), trial.state.is_finished())
@@ -120,8 +121,8 @@ def _copy_note(notes: dict[str, Any], old: optuna.Study, new: optuna.Study, old_
     """The dashboard keeps a trial's note with the study, under the trial's id; pictures are named by ids too."""
     body = trial_note(notes, old_id)
     if body:
-        body = body.replace(artifact_path(old._study_id, old_id, ""), artifact_path(new._study_id, new_id, ""))
-        save_trial_note(new._storage, new._study_id, new_id, body)
+        body = body.replace(artifact_path(study_id(old), old_id, ""), artifact_path(study_id(new), new_id, ""))
+        save_trial_note(new, new_id, body)
 
 
 def _copy_folder(source: Path, target: Path, is_over: bool) -> None:

@@ -11,13 +11,8 @@ from optuna.trial import FrozenTrial
 from maskcls.system.errors import one_line
 from maskcls.system.lock import StuckError
 from search.database.errors import DatabaseError, chain, reason
+from search.study.attributes import FAILURE_KIND, FAILURES
 from search.system.clock import ended_at
-
-FAILURES = "failures"
-"""Trial attribute: a list of {"kind", "error", "when"}, one for each time it failed."""
-
-INTERRUPTIONS = "interruptions"
-"""Trial attribute: how often its process was stopped or died."""
 
 OUT_OF_MEMORY, DIVERGED, UNREADABLE, CRASH = "out of memory", "diverged", "unreadable data", "crash"
 UNKNOWN_VALUES = "values that cannot be had"
@@ -25,7 +20,7 @@ UNKNOWN_VALUES = "values that cannot be had"
 MAX_TRIES = 3
 """A crash is tried again twice."""
 
-MAX_DEATHS = 8
+MAX_WORKER_DEATHS = 8
 """A trial whose process dies so often without getting to a further evaluation is what kills it (the kernel's
 out-of-memory killer says nothing)."""
 
@@ -64,6 +59,11 @@ def failures_of(trial: FrozenTrial) -> list[dict[str, Any]]:
 def crashes_of(trial: FrozenTrial) -> int:
     """How often a trial crashed."""
     return sum(found["kind"] == CRASH for found in failures_of(trial))
+
+
+def has_diverged(trial: FrozenTrial) -> bool:
+    """Whether the training ended because its loss did not stay a number, or grew beyond reason."""
+    return trial.user_attrs.get(FAILURE_KIND) == DIVERGED
 
 
 def may_try_again(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> bool:

@@ -14,6 +14,7 @@ import optuna
 from maskcls.system.errors import UserError
 from maskcls.system.files import MAX_BYTES, cut, write_text
 from search.database.connect import backend_of, load_study
+from search.database.optuna_internals import study_system_attributes
 from search.storage.folder import check_has_no_namesake, read_marker, study_folder
 from search.study.names import is_name
 from search.study.record import is_made_here
@@ -74,11 +75,12 @@ def _artifact_ids(study: optuna.Study) -> set[str]:
 
 def study_artifacts(study: optuna.Study) -> dict[str, str]:
     """Id -> file name of the artifacts of the study itself, its trials' left out."""
-    return _artifacts(backend_of(study).get_study_system_attrs(study._study_id))
+    return _artifacts(study_system_attributes(study))
 
 
 def _artifacts(attributes: Mapping[str, Any]) -> dict[str, str]:
-    """Of Optuna's own attributes. One deleted in the dashboard is null there, which optuna.artifacts cannot read."""
+    """Id -> file name, out of Optuna's attributes. One deleted in the dashboard is null, which optuna.artifacts cannot
+    read."""
     found = [_facts(value) for key, value in attributes.items() if key.startswith(f"{ARTIFACTS}:")]
     return {str(facts["artifact_id"]): str(facts["filename"]) for facts in found if facts.keys() >= ARTIFACT_FACTS}
 

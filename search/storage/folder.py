@@ -25,8 +25,8 @@ from maskcls.system.errors import UserError
 from maskcls.system.files import write_text
 from search.database.connect import backend_of, default_url, has_study, is_there, open_to_read
 from search.storage.predictions import shelf_of
+from search.study.attributes import STUDY_ID, id_of
 from search.study.names import folder_in, is_name
-from search.study.record import ID as ID
 from search.study.record import is_made_here
 
 logger = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ class Marker:
     id: str
     """Empty in a file that is damaged, or that the disk does not give now."""
     study: str
-    """Its name at birth."""
+    """Its name when it was made."""
     storage: str
     """The database, without user and password: a path (relative to the folder of the studies where it lies in there)
     or the address of a server."""
@@ -72,7 +72,7 @@ def study_folder(study: optuna.Study, runs: Path) -> Path:
 
 def _by_id(study: optuna.Study, runs: Path) -> Path | None:
     """The folder that has the study's id; None when there is none, or when the study has no id."""
-    mine = study.user_attrs.get(ID)
+    mine = id_of(study)
     if mine is None:
         return None
     # anybody may have changed the name: one that leads elsewhere, or is too long, is no folder's
@@ -113,15 +113,15 @@ def claim(study: optuna.Study, runs: Path) -> Path:
             _set_aside(usual)
     else:
         _check_is_its(study, usual)
-    mine = study.user_attrs.get(ID) or uuid4().hex
-    study.set_user_attr(ID, mine)
+    mine = id_of(study) or uuid4().hex
+    study.set_user_attr(STUDY_ID, mine)
     _mark(usual, Marker(mine, study.study_name, _place_of(storage, runs)))
     return usual
 
 
 def _check_is_one(study: optuna.Study) -> None:
     """Raise UserError when two stored studies share the id, and so the folder."""
-    names = owners(study.user_attrs[ID], backend_of(study))
+    names = owners(study.user_attrs[STUDY_ID], backend_of(study))
     if len(names) > 1:
         raise UserError(
             f"Studies {' and '.join(map(repr, names))} are one and the same, copied in the database, and have one"
@@ -161,7 +161,7 @@ def _taken(usual: Path, there: Marker) -> UserError:
 
 
 def _check_is_nobodys(usual: Path, name: str, storage: RDBStorage, runs: Path) -> None:
-    """Of a folder that does not say whose it is, only the database beside it can tell that it is nobody's."""
+    """Raise UserError unless a folder without an id lies beside this database: only that can tell whose it is."""
     if _is_beside(storage, runs):
         return
     check_has_no_namesake(usual, name, storage, runs)
@@ -204,7 +204,7 @@ def owners(mine: str, storage: RDBStorage) -> list[str]:
 
     The dashboard renames by storing a copy and deleting the study.
     """
-    stored = [found for found in storage.get_all_studies() if found.user_attrs.get(ID) == mine]
+    stored = [found for found in storage.get_all_studies() if id_of(found) == mine]
     return [found.study_name for found in stored if is_made_here(found)]
 
 
@@ -216,7 +216,7 @@ def _may_be_stored(there: Marker, runs: Path) -> bool:
     query = "SELECT 1 FROM study_user_attributes WHERE key = ? AND value_json = ?"
     try:
         with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as connection:
-            return connection.execute(query, (ID, json.dumps(there.id))).fetchone() is not None
+            return connection.execute(query, (STUDY_ID, json.dumps(there.id))).fetchone() is not None
     except sqlite3.Error:
         return True
 

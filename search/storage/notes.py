@@ -1,15 +1,16 @@
 """Notes as optuna-dashboard stores and shows them, without loading it.
 
 Its package loads scikit-learn and itself with the first name asked of it: one to three seconds of every worker and
-every command, for four lines of format. tests/test_dashboard_notes.py holds this to what the library writes and reads
-(``optuna_dashboard/_note.py`` and ``artifact/__init__.py``, 0.21).
+every command, for four lines of format. tests/search/storage/test_notes.py holds this to what the library writes and
+reads (``optuna_dashboard/_note.py`` and ``artifact/__init__.py``, 0.21).
 """
 
 from collections.abc import Mapping
 from typing import Any
 
 import optuna
-from optuna.storages import BaseStorage
+
+from search.database.optuna_internals import set_study_system_attributes, study_system_attributes
 
 PART_LENGTH = 2045
 """Characters of a note in one attribute: a database's column is not longer."""
@@ -17,27 +18,26 @@ PART_LENGTH = 2045
 
 def save_study_note(study: optuna.Study, body: str) -> None:
     """Markdown for the study's page, in place of what was there."""
-    there = study._storage.get_study_system_attrs(study._study_id)
+    there = study_system_attributes(study)
     parts = sum(key.startswith("dashboard:note_str:") for key in there)
     version = int(there.get("dashboard:note_ver", 0)) + 1
-    _save(study._storage, study._study_id, "dashboard:", body, version, parts)
+    _save(study, "dashboard:", body, version, parts)
 
 
-def save_trial_note(storage: BaseStorage, study_id: int, trial_id: int, body: str) -> None:
-    """Markdown for a trial.
+def save_trial_note(study: optuna.Study, trial_id: int, body: str) -> None:
+    """Markdown for the study's trial of this id (optuna_internals.trial_id).
 
     Nothing is read for it: that would be the notes of all other trials. An older note, of a trial that is told
     again, is at most one part longer.
     """
-    _save(storage, study_id, f"dashboard:{trial_id}:", body, 1, 0)
+    _save(study, f"dashboard:{trial_id}:", body, 1, 0)
 
 
-def _save(storage: BaseStorage, study_id: int, prefix: str, body: str, version: int, parts_before: int) -> None:
+def _save(study: optuna.Study, prefix: str, body: str, version: int, parts_before: int) -> None:
     parts = [body[start : start + PART_LENGTH] for start in range(0, len(body), PART_LENGTH)]
     ends = [""] * max(1, parts_before - len(parts))  # of a longer note before
-    storage.set_study_system_attr(study_id, f"{prefix}note_ver", version)
-    for index, part in enumerate(parts + ends):
-        storage.set_study_system_attr(study_id, f"{prefix}note_str:{index}", part)
+    texts = {f"{prefix}note_str:{index}": part for index, part in enumerate(parts + ends)}
+    set_study_system_attributes(study, {f"{prefix}note_ver": version, **texts})
 
 
 def trial_note(attributes: Mapping[str, Any], trial_id: int) -> str:

@@ -12,7 +12,7 @@ from maskcls.scoring.counts import Counts, count
 from maskcls.scoring.metrics import SAME, score
 from maskcls.scoring.predictions import Predictions
 from search.policy.stopping import FINISHED
-from search.storage.failures import DIVERGED
+from search.storage.failures import has_diverged
 from search.storage.retention import trial_folder
 from search.study.record import read_stored
 
@@ -31,8 +31,8 @@ class Shelf:
     _counts: dict[int, Counts] = field(default_factory=dict)
 
     def predictions(self, trial: FrozenTrial) -> Predictions | None:
-        """Of the evaluation that judges the trial; None when there are none, when they cannot be read, or when a
-        finished trial's stored value is not what they score."""
+        """Those of the evaluation that judges the trial; None when there are none, when they cannot be read, or when
+        a finished trial's stored value is not what they score."""
         if trial.number not in self._predictions:
             found = _load(self.path_of(trial))
             self._predictions[trial.number] = self._checked(trial, found)
@@ -76,7 +76,7 @@ class Shelf:
         return [trial for trial in trials if self.predictions(trial) is not None]
 
     def counts(self, trial: FrozenTrial) -> Counts:
-        """Of a trial whose predictions are there."""
+        """The counts of a trial whose predictions are there."""
         if trial.number not in self._counts:
             found = self.predictions(trial)
             assert found is not None
@@ -85,7 +85,7 @@ class Shelf:
 
 
 def shelf_of(study: optuna.Study, folder: Path) -> Shelf:
-    """Of a stored study whose folder that is (folder.study_folder)."""
+    """The shelf of a stored study whose folder that is (folder.study_folder)."""
     stored = read_stored(study)
     return Shelf(folder, stored.baseline_config.task)
 
@@ -93,7 +93,7 @@ def shelf_of(study: optuna.Study, folder: Path) -> Shelf:
 def _values(trial: FrozenTrial) -> list[float]:
     """What the predictions of a finished trial may score: its value; any that was reported, where it diverged."""
     values = [] if trial.value is None else [trial.value]
-    if trial.user_attrs.get("failure_kind") == DIVERGED:  # its last evaluation may be kept, and its best the value
+    if has_diverged(trial):  # its last evaluation may be kept, and its best the value
         values += trial.intermediate_values.values()
     return values
 

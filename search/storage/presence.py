@@ -12,7 +12,9 @@ import sqlalchemy.exc
 from maskcls.system.errors import UserError
 from search.database.connect import backend_of
 from search.database.errors import DatabaseError
-from search.storage.folder import ID, owners, read_marker
+from search.database.optuna_internals import study_id
+from search.storage.folder import owners, read_marker
+from search.study.attributes import id_of
 
 OUT_OF_REACH = (DatabaseError, optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError, KeyError)
 """What a question to the database ends in when it cannot be reached, or when the study is not in it any more."""
@@ -65,7 +67,7 @@ def _let_go(held: dict[Path, int]) -> None:
 
 
 def database_file(url: str) -> Path | None:
-    """Of an SQLite database; None for a server's, and for a name that is no plain path."""
+    """The file of an SQLite database; None for a server's, and for a name that is no plain path."""
     parsed = sqlalchemy.make_url(url)
     is_file = parsed.get_backend_name() == "sqlite" and parsed.database and not parsed.database.startswith("file:")
     return Path(str(parsed.database)) if is_file else None
@@ -82,7 +84,7 @@ class StudyPresence:
         self.study = study
         self.place = Place(backend_of(study).url, home)
         self.place.what_is_gone()  # nothing yet: it takes hold of what is there
-        self.id = study.user_attrs.get(ID)
+        self.id = id_of(study)
 
     def lost(self) -> str:
         """What is gone, in a sentence without its point; nothing while all is there."""
@@ -111,7 +113,7 @@ class StudyPresence:
 
     def _not_stored(self) -> str:
         storage = backend_of(self.study)
-        if any(found._study_id == self.study._study_id for found in storage.get_all_studies()):
+        if any(study_id(found) == study_id(self.study) for found in storage.get_all_studies()):
             return ""
         for name in owners(self.id, storage) if self.id is not None else ():
             return f"the study was renamed to {name!r} while it ran; the same command with --name {name} goes on"

@@ -9,9 +9,6 @@ from maskcls.run.commit import remove_staged_files
 from maskcls.run.record import STATE, WEIGHTS
 from search.policy.history import best_first
 
-WEIGHTS_DIGEST = "weights_digest"
-"""Trial attribute: SHA-256 of best.safetensors, by which it is seen whether a file is this trial's."""
-
 
 def remove_large_files(trials: Sequence[FrozenTrial], folder: Path, keep: int) -> None:
     """Remove what is large from the folders of finished trials, but the weights of the best ``keep`` complete ones.

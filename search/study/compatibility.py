@@ -6,11 +6,9 @@ from optuna.trial import FrozenTrial, TrialState
 from maskcls.config import TrainConfig, make_config
 from maskcls.system.errors import UserError
 from maskcls.training.revision import changed_since
+from search.study.attributes import CONFIG, REVISION_KEY
 from search.study.record import Stored
 from search.study.space import values_of
-
-REVISION_KEY = "revision"
-"""The trial attribute with the revision of the code that trains it; none is from before there was one."""
 
 
 def check_revision(study: optuna.Study, stored: Stored) -> None:
@@ -31,6 +29,6 @@ def check_revision(study: optuna.Study, stored: Stored) -> None:
 
 def _config(trial: FrozenTrial, stored: Stored) -> TrainConfig:
     """As it went through, else as it was asked for."""
-    if "config" in trial.user_attrs:
-        return make_config(trial.user_attrs["config"])
+    if CONFIG in trial.user_attrs:
+        return make_config(trial.user_attrs[CONFIG])
     return stored.config(values_of(stored.study.space, trial.params))

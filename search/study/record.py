@@ -14,6 +14,16 @@ from optuna.study import StudyDirection
 from maskcls.config import TrainConfig, make_config
 from maskcls.system.errors import UserError, one_line, some
 from maskcls.system.printable import one_printable_line
+from search.study.attributes import (
+    COMMIT,
+    CONFIRMED_ID,
+    DECODER,
+    GROWN_FROM,
+    QUESTION,
+    STUDY_ID,
+    VERSIONS,
+    HasUserAttributes,
+)
 from search.study.space import is_larger, is_same
 from search.study.study import Domain, Int, Pruner, Sampler, Study, describe_domain, domain_from_json, domain_to_json
 from search.system.shell import quoted
@@ -33,17 +43,7 @@ NEEDED = {
 }  # fmt: skip
 """What every document has."""
 
-GROWN_FROM = "grown_from"
-"""The study attribute that names the one it began as a copy of."""
-
-
-ID = "id"
-"""The study attribute that its folder has too (home)."""
-
-CONFIRMS = "confirms_id"
-"""The attribute of a confirmation's study with the id of the search; one from before there were ids has none."""
-
-BEGUN = {"question", "commit", "versions", "decoder", GROWN_FROM, ID, CONFIRMS}
+BEGUN = {QUESTION, COMMIT, VERSIONS, DECODER, GROWN_FROM, STUDY_ID, CONFIRMED_ID}
 """The attributes that a study of ours has before its document."""
 
 
@@ -141,12 +141,8 @@ def _tools(values: dict[str, Any]) -> dict[str, Any]:
     return {name: kind(values[name][0], **values[name][1]) for name, kind in kinds.items() if name in values}
 
 
-class HasAttributes(Protocol):
+class HasAttributes(HasUserAttributes, Protocol):
     """A study, or Optuna's summary of one."""
-
-    @property
-    def user_attrs(self) -> dict[str, Any]:
-        """Those that anybody may set."""
 
     @property
     def directions(self) -> Sequence[StudyDirection]:

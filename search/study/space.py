@@ -7,6 +7,7 @@ from typing import Any
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from maskcls.config import canonical_or_same
+from search.database.optuna_internals import contains
 from search.study.study import Choice, Domain, Float, Int, Subset, bins, describe_option, encode
 
 
@@ -60,7 +61,7 @@ def params_of(space: Mapping[str, Domain], values: Mapping[str, Any]) -> dict[st
 def is_within(distribution: BaseDistribution, value: Any) -> bool:
     """Whether a parameter of this distribution can have the value."""
     try:
-        return distribution._contains(distribution.to_internal_repr(value))
+        return contains(distribution, value)
     except ValueError:
         return False
 

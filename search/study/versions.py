@@ -7,11 +7,12 @@ import optuna
 
 from maskcls.system.console import say
 from maskcls.system.provenance import commit, versions
+from search.study.attributes import COMMIT, VERSIONS
 
 
 def creation_facts(**more: str) -> dict[str, Any]:
     """What a study keeps of what it is made with; ``more`` is known only where torch is loaded (the decoder)."""
-    return {"commit": commit(), "versions": versions(), **more}
+    return {COMMIT: commit(), VERSIONS: versions(), **more}
 
 
 def changes_since_creation(study: optuna.Study, **more: str) -> str:
@@ -24,7 +25,7 @@ def changes_since_creation(study: optuna.Study, **more: str) -> str:
 
 def _flat(facts: Mapping[str, Any], more: Mapping[str, str]) -> dict[str, str]:
     """Fact -> its value; one that nobody could know is left out."""
-    every = {**(facts.get("versions") or {}), **{name: facts.get(name) for name in ("commit", *more)}}
+    every = {**(facts.get(VERSIONS) or {}), **{name: facts.get(name) for name in (COMMIT, *more)}}
     return {name: str(value) for name, value in every.items() if value not in (None, "unknown")}
 
 

@@ -13,8 +13,8 @@ from search.answer.notes import show_study
 from search.database.connect import GRACE_SECONDS
 from search.policy.stopping import count_finished
 from search.storage.folder import study_folder
+from search.storage.orphans import requeue_orphaned
 from search.storage.presence import DATABASE_ERRORS
-from search.storage.queue import requeue_lost
 from search.study.record import Stored, read_stored
 from search.supervisor.shutdown import STOP_SIGNALS
 from search.worker.messages import GAVE_UP, NOTHING_LEFT, WorkOrder
@@ -40,7 +40,7 @@ class End:
 def conclude(study: optuna.Study, end: End, summary: Summary) -> int:
     """Take back the trials of workers that were killed, say what was done and what it came to; the exit status."""
     with suppress(optuna.exceptions.StorageInternalError):  # else the next command does it
-        requeue_lost(study)
+        requeue_orphaned(study)
     write_note(study)
     say()
     trials = study.get_trials(deepcopy=False)

@@ -19,8 +19,10 @@ from maskcls.system.console import say
 from search.database.connect import backend_of, load_study, open_storage
 from search.storage.failures import CRASH
 from search.storage.folder import study_folder
+from search.storage.orphans import requeue_orphaned
+from search.storage.outcomes import fail_trial
 from search.storage.presence import DATABASE_ERRORS, OUT_OF_REACH, StudyPresence
-from search.storage.queue import WORKER, fail_trial, requeue_lost
+from search.study.attributes import worker_of
 from search.supervisor.conclusion import End, Summary, conclude, no_answer
 from search.supervisor.display import Shown
 from search.supervisor.hung import watch
@@ -256,10 +258,10 @@ class Supervisor:
         begun = time.monotonic()
         try:
             trial = self.study.get_trials(deepcopy=False)[number]
-            worker = trial.user_attrs.get(WORKER)
+            worker = worker_of(trial)
             if is_own and worker and worker["pid"] == member.process.pid and is_gone(worker) is not None:
                 fail_trial(self.study, trial, CRASH, member.hangs or f"its process died of {how}", worker)
-            requeue_lost(self.study)
+            requeue_orphaned(self.study)
         except DATABASE_ERRORS as error:  # else the next worker takes it back
             if why := self.shown.away(error, begun):
                 self._ends(GAVE_UP, why)

@@ -20,6 +20,7 @@ from search.answer.notes import show_study
 from search.answer.wording import confirmed_sentences
 from search.policy.confirmation import Plan
 from search.storage.pairs import search_of
+from search.study.attributes import SECONDS
 from search.study.record import Stored, read_stored
 from search.study.space import values_of
 from search.system.shell import place_words, quoted, storage_words
@@ -62,7 +63,7 @@ def show_confirmation_work(
         " pruning, judged at the last evaluation"
     )
     seconds = [
-        fmean(search[number].user_attrs.get("seconds", 0.0) for number in finalist.trials)
+        fmean(search[number].user_attrs.get(SECONDS, 0.0) for number in finalist.trials)
         for finalist in plan.finalists
         if finalist.trials
     ]

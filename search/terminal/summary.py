@@ -17,6 +17,7 @@ from search.answer.wording import chosen_from, decisive, left_out_sentences, ver
 from search.database.connect import default_url
 from search.policy.history import best_trial, incumbent, savings, values_of_runs
 from search.policy.stopping import FINISHED
+from search.study.attributes import baseline_among, part_f1
 from search.study.record import Stored
 from search.study.space import values_of
 from search.system.shell import place_words, quoted, storage_words
@@ -39,7 +40,7 @@ def show_search_summary(study: optuna.Study, stored: Stored, runs: Path, storage
         values = describe_values(values_of(stored.study.space, leading[0].params))
         mean = fmean(values_of_runs(leading))
         say(f"leads     mean of {len(leading)} runs: macro F1 {as_score(mean)}  {values}")
-    baseline = next((trial for trial in trials if trial.user_attrs.get("role") == "baseline"), None)
+    baseline = baseline_among(trials)
     if baseline is not None and baseline.number != best.number:
         _show_trial("baseline", baseline, stored)
     if answer.noise is not None:
@@ -86,7 +87,7 @@ def _show_factor(factor: FactorAnswer) -> None:
 
 def _show_trial(role: str, trial: FrozenTrial, stored: Stored) -> None:
     values = describe_values(values_of(stored.study.space, trial.params))
-    f1_per_part = {part: f1 for part in PARTS if (f1 := trial.user_attrs.get(f"f1_{part}")) is not None}
+    f1_per_part = {part: f1 for part in PARTS if (f1 := trial.user_attrs.get(part_f1(part))) is not None}
     score = as_score(trial.value, "none, it diverged")
     say(f"{role:9s} trial {trial.number}: macro F1 {score}{parts(f1_per_part)}  {values}")
 

@@ -13,10 +13,11 @@ from search.database.study_lock import in_turn
 from search.policy.stopping import count_finished
 from search.policy.warm_starts import choose_warm_starts
 from search.storage.copying import check_grown, check_is_copy, copy_trials, widened
-from search.storage.folder import ID, claim, is_in_the_way, make_folder
-from search.storage.queue import requeue_lost
+from search.storage.folder import claim, is_in_the_way, make_folder
+from search.storage.orphans import requeue_orphaned
+from search.study.attributes import GROWN_FROM, QUESTION, STUDY_ID
 from search.study.compatibility import check_revision
-from search.study.record import GROWN_FROM, KEY, Stored, check_photos, check_same, is_whole, read_search, read_stored
+from search.study.record import KEY, Stored, check_photos, check_same, is_whole, read_search, read_stored
 from search.study.versions import changes_since_creation, creation_facts, show_changes
 from search.worker.job import Setup
 from search.worker.messages import WorkOrder
@@ -43,9 +44,9 @@ def find_or_make(setup: Setup, storage: ReconnectingStorage, order: WorkOrder) -
     show_estimate(setup, dataset, limits.n_trials - finished, order.workers)
     say()
     in_turn(storage, setup.name, lambda: _store(setup, storage, grown_from))
-    lost = requeue_lost(load_study(storage, setup.name))
-    if lost:
-        say(f"Cut off earlier, and going on from the last evaluation: trial {', '.join(map(str, lost))}.")
+    orphaned = requeue_orphaned(load_study(storage, setup.name))
+    if orphaned:
+        say(f"Cut off earlier, and going on from the last evaluation: trial {', '.join(map(str, orphaned))}.")
 
 
 def _store(setup: Setup, storage: ReconnectingStorage, grown_from: optuna.Study | None) -> None:
@@ -106,7 +107,7 @@ def _make(setup: Setup, storage: ReconnectingStorage, grown_from: optuna.Study |
         optuna.delete_study(study_name=setup.name, storage=storage)
     origin = {GROWN_FROM: grown_from.study_name if grown_from is not None else None}
     mine = make_folder(setup.name, storage, setup.runs)
-    facts = {ID: mine, "question": setup.stored.study.question, **creation_facts(decoder=DECODER), **origin}
+    facts = {STUDY_ID: mine, QUESTION: setup.stored.study.question, **creation_facts(decoder=DECODER), **origin}
     study = create_study(storage, setup.name, facts)
     if grown_from is not None:
         copy_trials(grown_from, study, setup.stored.study, setup.runs)

@@ -21,9 +21,10 @@ from search.database.reconnecting import ReconnectingStorage
 from search.database.study_lock import in_turn
 from search.policy.confirmation import SUFFIX, Plan
 from search.policy.finalists import choose_finalists
-from search.storage.folder import ID, claim, make_folder
-from search.storage.pairs import CONFIRMS, confirmation_of
-from search.storage.queue import requeue_lost
+from search.storage.folder import claim, make_folder
+from search.storage.orphans import requeue_orphaned
+from search.storage.pairs import confirmation_of
+from search.study.attributes import CONFIRMED_ID, QUESTION, STUDY_ID, id_of
 from search.study.record import KEY, Stored, is_whole, read_stored
 from search.study.versions import creation_facts
 from search.system.shell import quoted
@@ -116,7 +117,7 @@ def check_repeats(table: Table, stored: Stored, repeats: int) -> list[Table]:
 
 
 def store(storage: ReconnectingStorage, wanted: Stored, runs: Path) -> optuna.Study:
-    """The confirmation's study, new or with what it is to have from now on; its lost trials back in the queue."""
+    """The confirmation's study, new or with what it is to have from now on; its orphaned trials back in the queue."""
     of = Plan.of_document(wanted).of
     there = find(storage, of)
     name = of + SUFFIX if there is None else there.study_name
@@ -131,9 +132,9 @@ def store(storage: ReconnectingStorage, wanted: Stored, runs: Path) -> optuna.St
 
     in_turn(storage, name, decide)
     study = load_study(storage, name)
-    lost = requeue_lost(study)
-    if lost:
-        say(f"Cut off earlier, and going on from the last evaluation: trial {', '.join(map(str, lost))}.")
+    orphaned = requeue_orphaned(study)
+    if orphaned:
+        say(f"Cut off earlier, and going on from the last evaluation: trial {', '.join(map(str, orphaned))}.")
     return study
 
 
@@ -150,8 +151,8 @@ def _make(storage: ReconnectingStorage, name: str, wanted: Stored, runs: Path) -
     if has_study(storage, name):  # cut off before it had its document
         optuna.delete_study(study_name=name, storage=storage)
     mine = make_folder(name, storage, runs)
-    facts = {ID: mine, "question": wanted.study.question, **creation_facts()}
-    searched = load_study(storage, Plan.of_document(wanted).of).user_attrs.get(ID)
-    study = create_study(storage, name, facts if searched is None else {**facts, CONFIRMS: searched})
+    facts = {STUDY_ID: mine, QUESTION: wanted.study.question, **creation_facts()}
+    searched = id_of(load_study(storage, Plan.of_document(wanted).of))
+    study = create_study(storage, name, facts if searched is None else {**facts, CONFIRMED_ID: searched})
     show_study(study, wanted)
     study.set_user_attr(KEY, wanted.to_json())

@@ -19,8 +19,8 @@ from search.database.connect import backend_of
 from search.database.study_lock import holding
 from search.policy.policy import AnyPolicy
 from search.storage.folder import study_folder
+from search.storage.outcomes import check_mine
 from search.storage.presence import StudyPresence
-from search.storage.queue import check_mine
 from search.storage.retention import trial_folder
 from search.study.record import Stored
 from search.terminal.progress import Watcher

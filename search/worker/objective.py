@@ -29,11 +29,12 @@ from maskcls.training.revision import REVISION
 from maskcls.training.run_folder import draw_best, train_into
 from search.answer.notes import show_trial
 from search.database.connect import backend_of
+from search.database.optuna_internals import read_trial, trial_id
 from search.storage.failures import CRASH, DIVERGED, MAX_TRIES, OUT_OF_MEMORY, UNREADABLE, cause_outside, crashes_of
-from search.storage.folder import ID
-from search.storage.queue import FILES_OF, IN_VAIN, TakenOverError, fail_trial, finish, report, requeue
-from search.storage.retention import WEIGHTS_DIGEST, remove_large_files
-from search.study.compatibility import REVISION_KEY
+from search.storage.outcomes import TakenOverError, fail_trial, finish, report, requeue
+from search.storage.retention import remove_large_files
+from search.study import attributes
+from search.study.attributes import FILES_OF, IN_VAIN, REPEAT, REVISION_KEY, id_of, part_f1, repeat_of, seed_of
 from search.study.record import Stored, check_photos
 from search.study.space import values_of
 from search.worker.job import Job, StopStudyError
@@ -62,7 +63,7 @@ def run_trial(job: Job, trial: optuna.Trial) -> TrialState:
     the trial back in the queue.
     """
     values = values_of(job.setup.stored.study.space, trial.params)
-    more = {name: trial.user_attrs[name] for name in ("repeat", IN_VAIN) if name in trial.user_attrs}
+    more = {name: trial.user_attrs[name] for name in (REPEAT, IN_VAIN) if name in trial.user_attrs}
     job.watcher.trial_began(trial.number, {**values, **more})
     try:
         verdict = _train(job, trial, values)
@@ -141,7 +142,7 @@ def _train(job: Job, trial: optuna.Trial, values: dict[str, Any]) -> Verdict:
         raise UnreadableDataError(str(error)) from error
     trial.set_user_attr(REVISION_KEY, REVISION)
     folder = job.setup.trial_folder(trial.number)
-    crashes = crashes_of(job.study._storage.get_trial(trial._trial_id))
+    crashes = crashes_of(read_trial(job.study, trial))
     with job.mine(trial):
         _make_ready(folder, crashes)
     reporter = _TrialReporter(job, trial, len(evaluation_stops(config, len(dataset.train.row_N))))
@@ -160,7 +161,11 @@ def _train(job: Job, trial: optuna.Trial, values: dict[str, Any]) -> Verdict:
             guard=partial(job.mine, trial),
         )
     except DivergedError as error:
-        facts = {"failure_kind": DIVERGED, "error": str(error), "config": json.loads(config.model_dump_json())}
+        facts = {
+            attributes.FAILURE_KIND: DIVERGED,
+            attributes.ERROR: str(error),
+            attributes.CONFIG: json.loads(config.model_dump_json()),
+        }
         return Verdict(TrialState.PRUNED, reporter.best, facts)
     if reporter.verdict == TrialState.WAITING:
         return Verdict(TrialState.WAITING)
@@ -174,9 +179,9 @@ def _train(job: Job, trial: optuna.Trial, values: dict[str, Any]) -> Verdict:
 
 def _asked(stored: Stored, trial: optuna.Trial, values: dict[str, Any]) -> TrainConfig:
     """The trial's config: a replicate brings a seed of its own, one of a confirmation its repeat's judges too."""
-    repeat = trial.user_attrs.get("repeat")
+    repeat = repeat_of(trial)
     judges = {} if repeat is None else {"judge_round": repeat}
-    return stored.config({**values, **judges}, trial.user_attrs.get("seed"))
+    return stored.config({**values, **judges}, seed_of(trial))
 
 
 def _make_ready(folder: Path, crashes: int) -> None:
@@ -194,7 +199,7 @@ class _TrialReporter:
 
     def __init__(self, job: Job, trial: optuna.Trial, planned_evaluations: int) -> None:
         self.job, self.trial, self.planned_evaluations = job, trial, planned_evaluations
-        self.known = dict(trial.storage.get_trial(trial._trial_id).intermediate_values)
+        self.known = dict(trial.storage.get_trial(trial_id(trial)).intermediate_values)
         """As stored, by this sitting or an earlier one."""
         self.last_known = max(self.known, default=0)
         self.heard: dict[int, float] = {}
@@ -225,13 +230,13 @@ class _TrialReporter:
         return True
 
     def _should_continue(self) -> bool:
-        stored = self.trial.storage.get_trial(self.trial._trial_id)
+        stored = self.trial.storage.get_trial(trial_id(self.trial))
         return self.job.policy.should_continue(self.job.study, stored, self.planned_evaluations)
 
 
 def _origin(job: Job, trial: optuna.Trial, split: str) -> dict[str, Any]:
     """Where a trained folder or an exported config came from. ``split``: of the trial's own table."""
-    mine = trial.user_attrs.get(FILES_OF) or job.study.user_attrs.get(ID)
+    mine = trial.user_attrs.get(FILES_OF) or id_of(job.study)
     return {
         "made_by": "search.confirm" if job.setup.stored.confirmation else "search.run",
         "study": job.setup.name,
@@ -254,22 +259,22 @@ def _facts(job: Job, folder: Path, config: TrainConfig, result: Result, origin: 
     record = read_record(folder)
     assert record is not None  # it has just been written
     return {
-        **{f"f1_{part}": value for part, value in best.scores.f1_per_part.items()},
-        "accuracy": best.scores.accuracy,
-        "loss": best.scores.loss,
-        "best_evaluation": best.step,
-        "best_accuracy": result.best_accuracy.scores.accuracy,
-        "best_loss": result.best_loss.scores.loss,
-        "evaluations": len(result.history),
-        "evaluations_planned": result.planned_evaluations,
-        "seconds": round(last.seconds, 2),
-        "photos_per_second": round(sum(e.photos_per_second for e in result.history) / len(result.history), 1),
-        "peak_gib": round(last.peak_gib, 3),
-        "f1_per_class": best.scores.f1_per_class,
-        "seed": config.seed,
-        "split": origin["split"],
-        "device": describe_device(job.setup.device),
-        "config": json.loads(config.model_dump_json()),
-        "origin": origin,
-        WEIGHTS_DIGEST: record.files[WEIGHTS].digest,
+        **{part_f1(part): value for part, value in best.scores.f1_per_part.items()},
+        attributes.ACCURACY: best.scores.accuracy,
+        attributes.LOSS: best.scores.loss,
+        attributes.BEST_EVALUATION: best.step,
+        attributes.BEST_ACCURACY: result.best_accuracy.scores.accuracy,
+        attributes.BEST_LOSS: result.best_loss.scores.loss,
+        attributes.EVALUATIONS: len(result.history),
+        attributes.EVALUATIONS_PLANNED: result.planned_evaluations,
+        attributes.SECONDS: round(last.seconds, 2),
+        attributes.PHOTOS_PER_SECOND: round(sum(e.photos_per_second for e in result.history) / len(result.history), 1),
+        attributes.PEAK_GIB: round(last.peak_gib, 3),
+        attributes.F1_PER_CLASS: best.scores.f1_per_class,
+        attributes.SEED: config.seed,
+        attributes.SPLIT: origin["split"],
+        attributes.DEVICE: describe_device(job.setup.device),
+        attributes.CONFIG: json.loads(config.model_dump_json()),
+        attributes.ORIGIN: origin,
+        attributes.WEIGHTS_DIGEST: record.files[WEIGHTS].digest,
     }

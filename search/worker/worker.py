@@ -29,12 +29,14 @@ from maskcls.system.liveness import beat
 from maskcls.system.lock import share_folder
 from maskcls.training.numerics import pick_device
 from search.database.connect import backend_of, load_study, open_storage, open_to_read
+from search.database.optuna_internals import trial_id
 from search.policy.confirmation import policy_of
 from search.policy.stopping import reached
 from search.storage import retention
 from search.storage.failures import cause_outside, reason_to_give_up
 from search.storage.folder import study_folder
-from search.storage.queue import WORKER, next_trial
+from search.storage.queue import next_trial
+from search.study.attributes import worker_of
 from search.study.compatibility import check_revision
 from search.study.record import check_same, read_stored
 from search.system.clock import moment_of
@@ -253,7 +255,7 @@ def _take_trials(
         trial = next_trial(job.study, job.policy, limits, per_epoch, job.worker)
         if trial is not None:
             told = []
-            hold(trial._trial_id)
+            hold(trial_id(trial))
             run_trial(job, trial)
             hold(None)
             continue
@@ -271,7 +273,7 @@ def _running(trials: Sequence[FrozenTrial]) -> list[list[Any]]:
     """[number, host, pid, whether on another machine] of the trials that run: what a worker without one waits for."""
     found = []
     for trial in trials:
-        worker = trial.user_attrs.get(WORKER)
+        worker = worker_of(trial)
         if trial.state == TrialState.RUNNING and worker is not None:
             found.append([trial.number, worker["host"], worker["pid"], is_gone(worker) is None])
     return found

@@ -15,7 +15,7 @@ import search.run
 from maskcls.data.dataset import Table
 from maskcls.system.console import run_command
 from search.database.connect import create_study, open_storage
-from search.storage.queue import finish
+from search.storage.outcomes import finish
 from search.study.record import KEY
 from tests.helpers.search import MINE, ask, complain, make_job, make_setup
 

@@ -18,7 +18,8 @@ from maskcls.scoring.predictions import Predictions
 from search.compare import main as compare
 from search.database.connect import create_study, default_url, open_storage
 from search.storage.retention import trial_folder
-from search.study.record import ID, KEY
+from search.study.attributes import STUDY_ID
+from search.study.record import KEY
 from tests.helpers.report import Played, add, make_study
 from tests.helpers.search import complain
 from tests.helpers.training import run
@@ -161,7 +162,7 @@ def test_a_study_with_a_name_that_is_no_folders_is_in_nobodys_way(
     tmp_path: Path, synthetic_folder: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     # made first, so that it comes first in the list
-    create_study(open_storage(default_url(tmp_path), create=True), name, {KEY: {}, ID: "feed"})
+    create_study(open_storage(default_url(tmp_path), create=True), name, {KEY: {}, STUDY_ID: "feed"})
     mine = make_study(tmp_path, synthetic_folder)
     config = mine.stored.baseline_config
     folder = trial_folder(tmp_path / "toy", 1)

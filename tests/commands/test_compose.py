@@ -22,7 +22,8 @@ from maskcls.scoring.counts import count
 from maskcls.scoring.predictions import Predictions
 from search.answer.combinations import Trios, find_candidates
 from search.database.connect import create_study, default_url, open_storage
-from search.study.record import ID, KEY, Stored
+from search.study.attributes import STUDY_ID
+from search.study.record import KEY, Stored
 from search.study.space import distributions
 from tests.helpers.search import TOY_STUDY, complain
 from tests.helpers.training import run
@@ -215,7 +216,7 @@ def test_a_study_without_a_folder_of_its_own_is_in_nobodys_way(
     store(runs, "other", "all", [LABEL])
     storage = open_storage(default_url(runs), create=False)
     attributes = storage.get_study_user_attrs(storage.get_study_id_from_name("other"))
-    odd = create_study(storage, name, {**attributes, ID: "feed"})
+    odd = create_study(storage, name, {**attributes, STUDY_ID: "feed"})
     odd.add_trial(create_trial(value=1.0, params={}, distributions={}))
     (runs / "taken").mkdir()
     (runs / "taken" / "study.json").write_text('{"id": "beef", "study": "taken", "storage": "elsewhere.db"}')

@@ -27,7 +27,7 @@ from search.policy.confirmation import ConfirmPolicy, Plan, policy_of, training_
 from search.policy.finalists import choose_finalists
 from search.storage.folder import claim
 from search.storage.pairs import search_of
-from search.storage.queue import WORKER
+from search.study.attributes import WORKER
 from search.study.record import KEY, Stored, read_stored
 from search.study.space import distributions, params_of
 from search.study.study import Choice, Float, Study, Subset

@@ -15,7 +15,7 @@ from optuna.trial import TrialState, create_trial
 import search.delete
 from search.database.connect import create_study, default_url, has_study, open_storage
 from search.storage.files import empty_trash, throw_away
-from search.storage.queue import WORKER
+from search.study.attributes import WORKER
 from search.study.record import KEY, Stored
 from search.study.space import distributions
 from search.system.processes import describe_myself

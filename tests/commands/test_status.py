@@ -19,8 +19,8 @@ from optuna.trial import FrozenTrial, TrialState
 import search.answer.status
 import search.status
 from search.database.connect import GRACE_SECONDS, backend_of, create_study, default_url, open_storage
-from search.storage.failures import CRASH, DIVERGED, FAILURES, INTERRUPTIONS
-from search.storage.queue import WORKER
+from search.storage.failures import CRASH, DIVERGED
+from search.study.attributes import FAILURES, INTERRUPTIONS, WORKER
 from search.study.record import KEY, Stored
 from search.study.space import distributions
 from search.system.processes import describe_myself

@@ -17,7 +17,7 @@ from maskcls.system.console import say
 from maskcls.system.errors import UserError
 from maskcls.system.printable import one_printable_line, printable
 from search.database.connect import create_study, default_url, open_storage
-from search.storage.failures import FAILURES
+from search.study.attributes import FAILURES
 from search.study.record import KEY, Stored
 from search.terminal.progress import LiveWatcher, Progress, sparkline
 from search.terminal.tables import show_table

@@ -11,14 +11,14 @@ from maskcls.run.result import Evaluation, Result
 from maskcls.scoring.metrics import Scores
 from search.answer.notes import show_trial
 from search.storage.notes import trial_note
-from search.study.record import ID
+from search.study.attributes import STUDY_ID
 
 RESULT = Result((Evaluation(1, Scores(0.5, 0.5, 1.0, (), {}), 1.0, 100.0, 1.0, 0.5),), 1)
 
 
 def begun(mine: str, storage: optuna.storages.BaseStorage | None = None) -> optuna.Trial:
     study = optuna.create_study(storage=storage)
-    study.set_user_attr(ID, mine)
+    study.set_user_attr(STUDY_ID, mine)
     return study.ask()
 
 

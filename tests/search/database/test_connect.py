@@ -28,7 +28,7 @@ WRITERS = """
 import os, sys, traceback
 from optuna.trial import TrialState
 from search.database.connect import load_study, open_storage
-from search.storage.queue import finish
+from search.storage.outcomes import finish
 
 def write():
     study = load_study(open_storage(sys.argv[1], create=False), "s")

@@ -15,10 +15,14 @@ from optuna.trial import TrialState
 import search.delete
 import search.run
 import search.status
-from search.database.connect import GRACE_SECONDS, backend_of, create_study, exclusive, load_study, open_storage
+from search.database.connect import GRACE_SECONDS, backend_of, create_study, load_study, open_storage
+from search.database.study_lock import exclusive
 from search.policy.policy import Policy
 from search.policy.stopping import FINISHED, StoppingCriteria
-from search.storage.queue import WORKER, finish, next_trial, requeue_lost
+from search.storage.orphans import requeue_orphaned
+from search.storage.outcomes import finish
+from search.storage.queue import next_trial
+from search.study.attributes import WORKER
 from search.study.record import KEY, Stored
 from search.system.processes import describe_myself
 from tests.helpers import postgres
@@ -29,7 +33,8 @@ STORED = Stored(TOY_STUDY, "synthetic", "0123abcd", {"source": "scratch"}, "scra
 
 HOLDER = """
 import sys, time
-from search.database.connect import exclusive, open_storage
+from search.database.connect import open_storage
+from search.database.study_lock import exclusive
 with exclusive(open_storage(sys.argv[1], create=False), sys.argv[2]):
     print("held", flush=True)
     time.sleep(100)
@@ -38,7 +43,8 @@ with exclusive(open_storage(sys.argv[1], create=False), sys.argv[2]):
 COUNTER = """
 import sys, time
 from pathlib import Path
-from search.database.connect import exclusive, open_storage
+from search.database.connect import open_storage
+from search.database.study_lock import exclusive
 storage, path = open_storage(sys.argv[1], create=False), Path(sys.argv[2])
 for _ in range(25):
     with exclusive(storage, "s"):
@@ -55,7 +61,8 @@ from search.policy.policy import Policy
 from search.system.processes import describe_myself
 from search.database.connect import load_study, open_storage
 from search.study.record import read_stored
-from search.storage.queue import finish, next_trial
+from search.storage.outcomes import finish
+from search.storage.queue import next_trial
 study = load_study(open_storage(sys.argv[1], create=False), "toy")
 policy, limits, me = Policy(read_stored(study).study, 0), StoppingCriteria(20), describe_myself("cpu.0")
 while count_finished(study.get_trials(deepcopy=False)) < 20:
@@ -151,15 +158,15 @@ def test_a_trial_of_a_silent_worker_on_another_machine_is_taken_back(study: optu
     assert second is not None
     first.report(0.4, 1)
     age(study, first._trial_id, GRACE_SECONDS - 30)
-    assert requeue_lost(study) == []
+    assert requeue_orphaned(study) == []
     age(study, first._trial_id, GRACE_SECONDS + 30)
-    assert requeue_lost(study) == [0]
+    assert requeue_orphaned(study) == [0]
     assert study.get_trials()[0].state == TrialState.WAITING
     assert study.get_trials()[0].user_attrs[WORKER] is None
     again = next_trial(study, policy, StoppingCriteria(3), 2, me)
     assert again is not None
     assert (again.number, again.params) == (0, first.params)
-    assert requeue_lost(study) == []  # its old heartbeat is forgotten
+    assert requeue_orphaned(study) == []  # its old heartbeat is forgotten
     finish(study, again, TrialState.COMPLETE, 0.5)
     assert study.get_trials()[0].intermediate_values == {1: 0.4}
 

@@ -15,7 +15,7 @@ from maskcls.system.errors import UserError
 from search.database.connect import create_study, default_url, load_study, open_as_allowed, open_storage, open_to_read
 from search.database.errors import DatabaseError
 from search.database.read_only import has_log
-from search.storage.queue import finish
+from search.storage.outcomes import finish
 
 WRITER = """
 import os, sys

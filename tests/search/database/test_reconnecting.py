@@ -16,14 +16,17 @@ import maskcls.system.lock
 import search.database.reconnecting
 import search.database.study_lock
 from maskcls.system.errors import UserError
-from search.database.connect import ReconnectingStorage, backend_of, create_study, load_study, open_storage
+from search.database.connect import backend_of, create_study, load_study, open_storage
 from search.database.errors import DatabaseError
-from search.database.reconnecting import LostTurnError
+from search.database.reconnecting import LostTurnError, ReconnectingStorage
 from search.database.study_lock import exclusive, holding
 from search.policy.policy import Policy
 from search.policy.stopping import FINISHED, StoppingCriteria
-from search.storage.failures import CRASH, INTERRUPTIONS, crashes_of
-from search.storage.queue import fail_trial, finish, next_trial, report, requeue, requeue_lost
+from search.storage.failures import CRASH, crashes_of
+from search.storage.orphans import requeue_orphaned
+from search.storage.outcomes import fail_trial, finish, report, requeue
+from search.storage.queue import next_trial
+from search.study.attributes import INTERRUPTIONS
 from search.study.record import KEY, Stored
 from search.system.processes import describe_myself
 from tests.helpers import postgres
@@ -42,7 +45,8 @@ from search.policy.policy import Policy
 from search.system.processes import describe_myself
 from search.database.connect import load_study, open_storage
 from search.study.record import read_stored
-from search.storage.queue import finish, next_trial
+from search.storage.outcomes import finish
+from search.storage.queue import next_trial
 study = load_study(open_storage(sys.argv[1], create=False, waits=True), "toy")
 policy, limits, me = Policy(read_stored(study).study, 0), StoppingCriteria(24), describe_myself("cpu.0")
 while count_finished(study.get_trials(deepcopy=False)) < 24:
@@ -134,7 +138,7 @@ def take(study: optuna.Study, n_trials: int = 10**6) -> Trial:
     return trial
 
 
-def test_a_trial_is_made_once_whenever_the_connection_is_lost(study: optuna.Study) -> None:
+def test_a_trial_is_made_once_whenever_the_connection_is_orphaned(study: optuna.Study) -> None:
     made = []
     assert at_every_statement(study, lambda: made.append(take(study).number)) > 10
     trials = study.get_trials()
@@ -194,7 +198,7 @@ def test_scores_ends_and_attributes_are_kept_once(study: optuna.Study) -> None:
         assert trial.user_attrs["seconds"] == 1.5
 
 
-def test_scores_that_a_worker_tells_in_turns_are_kept_whenever_the_connection_is_lost(study: optuna.Study) -> None:
+def test_scores_that_a_worker_tells_in_turns_are_kept_whenever_the_connection_is_orphaned(study: optuna.Study) -> None:
     def act() -> None:
         trial = take(study)
         for step in (1, 2, 3):
@@ -208,7 +212,7 @@ def test_scores_that_a_worker_tells_in_turns_are_kept_whenever_the_connection_is
 def test_what_goes_wrong_while_files_take_their_places_is_told(study: optuna.Study) -> None:
     storage = backend_of(study)
     with pytest.raises(LostTurnError), holding(storage, "toy", lambda: None):
-        raise storage.lost(RuntimeError("a statement in between"))
+        raise storage.lost_turn(RuntimeError("a statement in between"))
 
 
 def test_what_optuna_asks_for_is_done_once_too(study: optuna.Study) -> None:
@@ -289,7 +293,7 @@ def test_a_server_that_stays_away_ends_in_one_line_without_optunas_guess(
     backend_of(study).patience = 0.3
     server.stop()
     try:
-        for act in (lambda: trial.report(0.5, 1), lambda: requeue_lost(study), lambda: study.get_trials()):
+        for act in (lambda: trial.report(0.5, 1), lambda: requeue_orphaned(study), lambda: study.get_trials()):
             with pytest.raises(DatabaseError) as caught:
                 act()
             text = str(caught.value)
@@ -315,9 +319,9 @@ def test_whoever_was_not_heard_of_while_the_server_was_away_is_not_taken_for_dea
     with storage.engine.begin() as connection:
         connection.execute(sqlalchemy.text("UPDATE trial_heartbeats SET heartbeat = now() - interval '1 hour'"))
     storage.back_since = time.monotonic()
-    assert requeue_lost(study) == []
+    assert requeue_orphaned(study) == []
     storage.back_since = time.monotonic() - 1000
-    assert requeue_lost(study) == [0]
+    assert requeue_orphaned(study) == [0]
 
 
 def test_a_turn_that_nobody_lets_go_of_is_said_and_has_an_end(

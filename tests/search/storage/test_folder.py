@@ -21,8 +21,9 @@ from search.answer.evidence import answer_of
 from search.answer.recipe import check_files
 from search.database.connect import create_study, default_url, load_study, open_storage
 from search.storage.copying import copy_trials
-from search.storage.folder import ID, MARKER, claim, read_marker, study_folder
+from search.storage.folder import MARKER, claim, read_marker, study_folder
 from search.storage.retention import trial_folder
+from search.study.attributes import STUDY_ID
 from search.study.record import KEY
 from search.worker.create import find_or_make
 from tests.helpers.report import Played, make_study
@@ -67,9 +68,9 @@ def test_a_new_study_and_its_folder_have_one_id(tmp_path: Path, synthetic_table:
     study = find(tmp_path, synthetic_table)
     marker = read_marker(tmp_path / "toy")
     assert marker is not None
-    assert (marker.id, marker.study, marker.storage) == (study.user_attrs[ID], "toy", "studies.db")
-    assert find(tmp_path, synthetic_table).user_attrs[ID] == marker.id  # the same command again
-    assert find(tmp_path, synthetic_table, name="other").user_attrs[ID] != marker.id
+    assert (marker.id, marker.study, marker.storage) == (study.user_attrs[STUDY_ID], "toy", "studies.db")
+    assert find(tmp_path, synthetic_table).user_attrs[STUDY_ID] == marker.id  # the same command again
+    assert find(tmp_path, synthetic_table, name="other").user_attrs[STUDY_ID] != marker.id
 
 
 def test_a_password_is_not_written_beside_the_trials(tmp_path: Path) -> None:
@@ -147,7 +148,7 @@ def test_a_study_from_before_there_were_ids_gets_one_when_its_files_are_its_own(
     assert claim(played.study, tmp_path) == tmp_path / "toy"
     marker = read_marker(tmp_path / "toy")
     assert marker is not None
-    assert marker.id == played.study.user_attrs[ID]
+    assert marker.id == played.study.user_attrs[STUDY_ID]
 
 
 def foreign(played: Played, number: int) -> None:
@@ -162,7 +163,7 @@ def test_a_study_from_before_whose_files_are_not_its_own_is_refused(tmp_path: Pa
     with pytest.raises(UserError) as caught:
         claim(played.study, tmp_path)
     assert "holds files of another study: The predictions of trial 1 in" in one_line(caught.value)
-    assert ID not in load_study(played.study._storage, "toy").user_attrs
+    assert STUDY_ID not in load_study(played.study._storage, "toy").user_attrs
 
 
 def test_a_folder_of_nobody_known_is_not_taken_by_another_database(tmp_path: Path, synthetic_table: Table) -> None:
@@ -191,7 +192,7 @@ def test_a_copy_goes_on_from_the_states_of_the_study_it_was_copied_from(tmp_path
     begun(tmp_path / "toy")
     new = find(tmp_path, synthetic_table, name="more")
     copy_trials(old, new, TOY_STUDY, tmp_path)
-    assert new.get_trials()[0].user_attrs["files_of"] == old.user_attrs[ID]
+    assert new.get_trials()[0].user_attrs["files_of"] == old.user_attrs[STUDY_ID]
     assert (trial_folder(tmp_path / "more", 0) / "resume.pt").exists()
 
 
@@ -208,7 +209,7 @@ def victim(tmp_path: Path, name: str) -> tuple[Path, Path]:
     for folder in (runs, outside):
         folder.mkdir()
     (outside / MARKER).write_text('{"id": "feed", "study": "victim", "storage": "studies.db"}')
-    create_study(open_storage(default_url(runs), create=True), name, {KEY: {}, ID: "feed"})
+    create_study(open_storage(default_url(runs), create=True), name, {KEY: {}, STUDY_ID: "feed"})
     return runs, outside
 
 

@@ -40,8 +40,8 @@ def test_a_trials_note_is_read_by_the_dashboard_and_is_its_own() -> None:
     one, other = study.ask(), study.ask()
     save_study_note(study, "of the study")
     for trial in (one, other):
-        save_trial_note(study._storage, study._study_id, trial._trial_id, text(PART_LENGTH + trial.number))
-    save_trial_note(study._storage, study._study_id, other._trial_id, "told again")
+        save_trial_note(study, trial._trial_id, text(PART_LENGTH + trial.number))
+    save_trial_note(study, other._trial_id, "told again")
     there = study._storage.get_study_system_attrs(study._study_id)
     assert get_note_from_system_attrs(there, one._trial_id)["body"] == text(PART_LENGTH)
     assert get_note_from_system_attrs(there, other._trial_id)["body"] == "told again"

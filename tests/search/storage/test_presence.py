@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from search.database.connect import create_study, default_url, open_storage
-from search.storage.folder import ID, MARKER, make_folder, read_marker
+from search.storage.folder import MARKER, make_folder, read_marker
 from search.storage.presence import Place, StudyPresence
+from search.study.attributes import STUDY_ID
 from search.study.record import KEY
 
 ERRORS = [errno.EACCES, errno.EIO, errno.ESTALE]
@@ -19,7 +20,7 @@ ERRORS = [errno.EACCES, errno.EIO, errno.ESTALE]
 def ground(tmp_path: Path) -> StudyPresence:
     storage = open_storage(default_url(tmp_path), create=True)
     mine = make_folder("toy", storage, tmp_path)
-    return StudyPresence(create_study(storage, "toy", {ID: mine, KEY: {}}), tmp_path / "toy")
+    return StudyPresence(create_study(storage, "toy", {STUDY_ID: mine, KEY: {}}), tmp_path / "toy")
 
 
 def fail(monkeypatch: pytest.MonkeyPatch, number: int) -> None:

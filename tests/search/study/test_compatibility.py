@@ -14,7 +14,8 @@ from maskcls.data.dataset import Table
 from maskcls.system.errors import UserError
 from maskcls.training.revision import REVISION, changed_since
 from search.database.connect import create_study, load_study, open_storage
-from search.study.compatibility import REVISION_KEY, check_revision
+from search.study.attributes import REVISION_KEY
+from search.study.compatibility import check_revision
 from search.study.record import KEY, read_stored
 from search.study.space import distributions
 from search.study.study import Choice, Float, Study

@@ -37,7 +37,7 @@ order = json.loads(sys.stdin.readline())
 from optuna.trial import TrialState
 from search.system.processes import describe_myself
 from search.database.connect import backend_of, load_study, open_storage
-from search.storage.queue import WORKER
+from search.study.attributes import WORKER
 study = load_study(open_storage(order["url"], create=False), order["name"])
 tell("moves")
 if order["plan"]:

@@ -14,7 +14,8 @@ import pytest
 from optuna.trial import TrialState, create_trial
 
 import search.system.processes
-from search.storage.queue import WORKER, is_lost
+from search.storage.orphans import is_orphaned
+from search.study.attributes import WORKER
 from search.system.processes import describe_myself, is_gone, is_held, is_same, start_time
 
 CHILD = """
@@ -79,17 +80,17 @@ def test_a_stopped_process_is_not_gone(child: "subprocess.Popen[str]") -> None:
 
 def test_a_trial_of_a_stopped_process_is_lost_once_nothing_was_heard_of_it(child: "subprocess.Popen[str]") -> None:
     trial = create_trial(state=TrialState.RUNNING, user_attrs={WORKER: said(child)})
-    assert not is_lost(trial, is_silent=False)
-    assert not is_lost(trial, is_silent=True)  # the machine may have slept
+    assert not is_orphaned(trial, is_stale=False)
+    assert not is_orphaned(trial, is_stale=True)  # the machine may have slept
     child.send_signal(signal.SIGSTOP)
     os.waitid(os.P_PID, child.pid, os.WSTOPPED | os.WNOWAIT)
     assert is_held(child.pid)
-    assert not is_lost(trial, is_silent=False)
-    assert is_lost(trial, is_silent=True)
+    assert not is_orphaned(trial, is_stale=False)
+    assert is_orphaned(trial, is_stale=True)
     child.send_signal(signal.SIGCONT)
     os.waitid(os.P_PID, child.pid, os.WCONTINUED | os.WNOWAIT)
     assert not is_held(child.pid)
-    assert not is_lost(trial, is_silent=True)
+    assert not is_orphaned(trial, is_stale=True)
     assert not is_held(2**30)
 
 

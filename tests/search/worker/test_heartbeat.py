@@ -16,7 +16,7 @@ from maskcls.data.dataset import Dataset, Table, load_dataset, progress_bar
 from maskcls.system.liveness import beat, beats
 from maskcls.training.loop import fit
 from search.database.connect import backend_of
-from search.storage.queue import WORKER
+from search.study.attributes import WORKER
 from search.worker.events import EventWriter
 from search.worker.heartbeat import HeartbeatThread
 from search.worker.messages import NOTHING_LEFT

@@ -19,7 +19,7 @@ from maskcls.run.record import sha256
 from search.policy.stopping import count_finished
 from search.storage.failures import crashes_of
 from search.storage.folder import claim
-from search.storage.queue import WORKER
+from search.study.attributes import WORKER
 from search.study.study import Int
 from search.worker.job import Job, StopRequest, StopStudyError
 from search.worker.objective import Verdict, run_trial

@@ -21,7 +21,7 @@ from search.policy.policy import Policy
 from search.policy.stopping import count_finished
 from search.storage.failures import CRASH, FIRST
 from search.storage.notes import save_trial_note
-from search.storage.queue import fail_trial, finish
+from search.storage.outcomes import fail_trial, finish
 from search.storage.retention import trial_folder
 from search.study.record import read_stored
 from search.study.study import Choice, Float, Sampler, Study
@@ -226,7 +226,7 @@ def test_another_choice_goes_on_in_a_copy_that_keeps_numbers_notes_and_files(
     upload_artifact(artifact_store=store, file_path=str(tmp_path / "picture.png"), study_or_trial=trial)
     (artifact,) = get_all_artifact_meta(trial)
     old_path = f"/artifacts/{old._study_id}/{trial._trial_id}/{artifact.artifact_id}"
-    save_trial_note(old._storage, old._study_id, trial._trial_id, f"![picture]({old_path})")
+    save_trial_note(old, trial._trial_id, f"![picture]({old_path})")
     trial.report(0.4, 1)
     finish(old, trial, TrialState.COMPLETE, 0.4)
     ask(job)  # runs while it is copied

@@ -1,0 +1,55 @@
+"""What workers tell of their trials is stored, unless the trial is another worker's by then."""
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from search.storage.failures import CRASH
+from search.storage.outcomes import TakenOverError, fail_trial, finish, requeue
+from search.study.attributes import WORKER
+from tests.helpers.queue import MYSELF, states, taken
+
+
+def test_a_requeued_trial_keeps_its_number_its_parameters_and_its_reports(study: optuna.Study) -> None:
+    first, other = taken(study), taken(study)
+    first.report(0.3, 1)
+    first.report(0.4, 2)
+    requeue(study, first, MYSELF)
+    assert study.get_trials()[0].state == TrialState.WAITING
+    again = taken(study)
+    assert (again.number, again.params) == (0, first.params)
+    assert study.get_trials()[0].intermediate_values == {1: 0.3, 2: 0.4}
+    assert study.get_trials()[0].user_attrs["interruptions"] == 1
+    assert taken(study).number == other.number + 1
+
+
+def test_a_pruned_trial_keeps_its_best_value_and_not_its_last(study: optuna.Study) -> None:
+    trial = taken(study)
+    for step, value in enumerate((0.3, 0.6, 0.2), start=1):
+        trial.report(value, step)
+    finish(study, trial, TrialState.PRUNED, 0.6)
+    assert study.get_trials()[0].value == 0.6
+
+
+def test_a_trial_that_has_just_ended_stays_so(study: optuna.Study) -> None:
+    trial = taken(study)
+    finish(study, trial, TrialState.COMPLETE, 0.5)
+    requeue(study, trial, MYSELF)
+    assert states(study) == ["COMPLETE"]
+
+
+def test_a_trial_of_ours_is_ended_by_its_own_worker_only(study: optuna.Study) -> None:
+    trial = taken(study)
+    study._storage.set_trial_user_attr(trial._trial_id, WORKER, {**MYSELF, "pid": 1})
+    with pytest.raises(TakenOverError):
+        finish(study, trial, TrialState.COMPLETE, 0.5, MYSELF)
+    assert states(study) == ["RUNNING"]
+
+
+def test_whoever_lost_a_trial_does_not_touch_it_any_more(study: optuna.Study) -> None:
+    trial = taken(study)
+    study._storage.set_trial_user_attr(trial._trial_id, WORKER, {**MYSELF, "pid": 1})
+    requeue(study, trial, MYSELF)
+    assert fail_trial(study, trial, CRASH, "cursed", MYSELF) == TrialState.RUNNING
+    assert states(study) == ["RUNNING"]
+    assert "failures" not in study.get_trials()[0].user_attrs
