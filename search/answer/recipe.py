@@ -16,6 +16,7 @@ from search.answer.confirmation import read_confirmation
 from search.policy.history import best_trial
 from search.storage.folder import study_folder
 from search.storage.predictions import shelf_of
+from search.study.attributes import CONFIG, ORIGIN
 from search.study.record import Stored, read_search, read_stored
 from search.system.shell import quoted, runs_words
 
@@ -34,12 +35,12 @@ class Recipe:
     @property
     def config(self) -> TrainConfig:
         """The trial's, numerics resolved."""
-        return make_config(self.trial.user_attrs["config"])
+        return make_config(self.trial.user_attrs[CONFIG])
 
     @property
     def origin(self) -> dict[str, Any]:
         """Plain values for the [origin] of the config's file: what made it, its value, and what confirmed it."""
-        origin = {**self.trial.user_attrs["origin"], "value": self.trial.value, "state": self.trial.state.name.lower()}
+        origin = {**self.trial.user_attrs[ORIGIN], "value": self.trial.value, "state": self.trial.state.name.lower()}
         if self.stored.weights.get("source") == "scratch":
             origin["weights_option"] = "scratch"  # auto may find elsewhere what it did not find here
         if self.confirmation is not None:
