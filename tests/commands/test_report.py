@@ -36,7 +36,7 @@ from search.page.render import to_html, to_markdown
 from search.page.reweighting import prior_section
 from search.storage.files import pictures_of, study_artifacts
 from search.study.loading import known_studies
-from search.study.loading import load_study as load_document
+from search.study.loading import load_study_file as load_document
 from search.study.record import Stored
 from tests.helpers.report import Played, make_study
 from tests.helpers.search import complain
