@@ -137,6 +137,7 @@ def _run(
 def _order(
     crew: "WorkerPool", url: str, name: str, runs: Path, wanted: "Stored", n_trials: int, since: float
 ) -> "WorkOrder":
+    from search.policy.stopping import StoppingCriteria
     from search.worker.messages import WorkOrder
 
     slot = crew.slots[0]
@@ -144,12 +145,12 @@ def _order(
         url,
         name,
         str(runs),
-        wanted.to_json(),
+        wanted,
         device=slot.device,
         slot=slot.name,
         cores=slot.cores,
         workers=len(crew.slots),
-        limits={"n_trials": n_trials, "max_epochs": None, "patience": None},
+        limits=StoppingCriteria(n_trials),
         keep=KEEP,
         cold=True,
         since=since,

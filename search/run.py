@@ -105,6 +105,7 @@ def main(
     if from_ is not None and name is None:
         raise UserError("--from copies a study under a new name; give it by --name.")
     from maskcls.data.dataset import SYNTHETIC
+    from search.policy.stopping import StoppingCriteria
     from search.study.record import Stored
     from search.system.shell import quoted
 
@@ -115,7 +116,7 @@ def main(
     if is_preview:
         say("PREVIEW, since no --data was given. The real study:")
         say(f"  python -m search.run --study {quoted(study)} --n-trials {n_trials} --data DIR")
-    limits = {"n_trials": n_trials, "max_epochs": max_epochs, "patience": patience}
+    limits = StoppingCriteria(n_trials, max_epochs, patience)
     asked = {"limits": limits, "keep": keep, "cold": cold, "grown_from": from_, "stall": stall}
     slots = make_slots(device, workers, find_gpus(), n_trials, force)
     return _run(stored_as, wanted, storage, runs, slots, timeout, asked)
@@ -169,7 +170,7 @@ def _run(
         )
         is_copy = asked["grown_from"] is not None  # which takes a look at the study it is a copy of
         if not is_copy and _has_all(
-            url, name, replace(wanted, split=table.hash), runs, storage_url, asked["limits"]["n_trials"]
+            url, name, replace(wanted, split=table.hash), runs, storage_url, asked["limits"].n_trials
         ):
             return 0
         runs.mkdir(parents=True, exist_ok=True)
@@ -182,7 +183,7 @@ def _run(
             url,
             name,
             str(runs),
-            wanted.to_json(),
+            wanted,
             device=slot.device,
             slot=slot.name,
             cores=slot.cores,

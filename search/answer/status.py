@@ -19,7 +19,7 @@ from search.database.connect import backend_of
 from search.policy.history import best_trials, incumbent, runs_by_setting, seed_noise, setting, values_of_runs
 from search.policy.stopping import epochs_spent, trials_since_best
 from search.storage.failures import DIVERGED, INTERRUPTIONS, failures_of
-from search.storage.queue import WORKER, is_lost
+from search.storage.queue import is_lost, worker_of
 from search.study.record import Stored, confirms, document_in
 from search.study.space import values_of
 from search.study.study import encode
@@ -145,14 +145,14 @@ def runs_of(study: optuna.Study, trials: Sequence[FrozenTrial], planned: int | N
 
 
 def _run(trial: FrozenTrial, gone: bool, planned: int | None) -> dict[str, Any]:
-    worker = trial.user_attrs.get(WORKER) or {}
+    worker = worker_of(trial)
     return {
         "trial": trial.number,
-        "host": worker.get("host"),
-        "pid": worker.get("pid"),
-        "slot": worker.get("slot"),
+        "host": worker.host if worker else None,
+        "pid": worker.pid if worker else None,
+        "slot": worker.slot if worker else None,
         "since": iso(began_at(trial)),
-        "worker_since": iso(worker.get("since")),
+        "worker_since": iso(worker.since if worker else None),
         "evaluation": max(trial.intermediate_values, default=0),
         "evaluations": planned,
         "value": _value(max(trial.intermediate_values.values(), default=None)),

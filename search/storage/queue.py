@@ -34,12 +34,12 @@ from search.storage.failures import (
 )
 from search.study.space import is_within
 from search.system.clock import ENDED, RUN, run_now
-from search.system.processes import is_gone, is_held, is_same
+from search.system.processes import WorkerIdentity, is_held
 
 WORKER = "worker"
-"""Trial attribute: the process that runs it (processes.describe_myself); None while nobody does."""
+"""Trial attribute: the process that runs it (processes.WorkerIdentity); None while nobody does."""
 
-DEATHS = "deaths"
+WORKER_DEATHS = "deaths"
 """Trial attribute: {"evaluation": the last one made, "times": how often its process died since}."""
 
 
@@ -52,12 +52,17 @@ FILES_OF = "files_of"
 T = TypeVar("T")
 
 
+def worker_of(trial: FrozenTrial) -> WorkerIdentity | None:
+    """The process that runs the trial; None while nobody does."""
+    return WorkerIdentity.from_json(trial.user_attrs.get(WORKER))
+
+
 class TakenOverError(Exception):
     """Another worker runs this trial by now: this one was taken for dead."""
 
 
 def next_trial(
-    study: optuna.Study, policy: AnyPolicy, limits: StoppingCriteria, evaluations_per_epoch: int, worker: dict[str, Any]
+    study: optuna.Study, policy: AnyPolicy, limits: StoppingCriteria, evaluations_per_epoch: int, worker: WorkerIdentity
 ) -> Trial | None:
     """A trial for this worker to run: one that waits, or a new one. None when there is none to be had now.
 
@@ -135,7 +140,7 @@ def _fits(distribution: BaseDistribution, value: Any) -> bool:
 
 
 def _new_trial(
-    study: optuna.Study, policy: AnyPolicy, trials: Sequence[FrozenTrial], worker: dict[str, Any], claim: str
+    study: optuna.Study, policy: AnyPolicy, trials: Sequence[FrozenTrial], worker: WorkerIdentity, claim: str
 ) -> Trial:
     proposal = policy.propose(trials)
     # written in one go: a process that is killed here leaves all of the trial or nothing
@@ -143,7 +148,7 @@ def _new_trial(
         state=TrialState.RUNNING,
         params=proposal.params,
         distributions=policy.distributions,
-        user_attrs={**proposal.attributes, WORKER: worker},
+        user_attrs={**proposal.attributes, WORKER: worker.to_json()},
         system_attrs={RUN: run_now(claim)},
     )
     trial_id = study._storage.create_new_trial(study._study_id, template)
@@ -156,7 +161,7 @@ def _take(
     policy: AnyPolicy,
     trials: Sequence[FrozenTrial],
     number: int,
-    worker: dict[str, Any],
+    worker: WorkerIdentity,
     claim: str,
 ) -> Trial:
     """Take a waiting trial; one that somebody enqueued by hand may lack parameters, which the policy then gives."""
@@ -167,7 +172,7 @@ def _take(
     # the heartbeat first: an old one would have the trial taken back at once
     backend_of(study).record_heartbeat(trial_id)
     storage.set_trial_system_attr(trial_id, RUN, run_now(claim))
-    storage.set_trial_user_attr(trial_id, WORKER, worker)
+    storage.set_trial_user_attr(trial_id, WORKER, worker.to_json())
     storage.set_trial_state_values(trial_id, TrialState.RUNNING)
     return Trial(study, trial_id)
 
@@ -196,15 +201,15 @@ def _range_of(distribution: BaseDistribution) -> str:
     return f"{distribution.low:g} to {distribution.high:g}"
 
 
-def check_mine(study: optuna.Study, trial: Trial, worker: dict[str, Any]) -> None:
+def check_mine(study: optuna.Study, trial: Trial, worker: WorkerIdentity) -> None:
     """Raise TakenOverError when another worker has the trial by now, or it has ended without us."""
     found = study._storage.get_trial(trial._trial_id)
-    if found.state != TrialState.RUNNING or not is_same(found.user_attrs.get(WORKER), worker):
+    if found.state != TrialState.RUNNING or not worker.is_same_process(worker_of(found)):
         raise TakenOverError(f"trial {trial.number} was taken over while this worker was not heard of")
 
 
 def report(
-    study: optuna.Study, trial: Trial, step: int, value: float, worker: dict[str, Any], check: Callable[[], None]
+    study: optuna.Study, trial: Trial, step: int, value: float, worker: WorkerIdentity, check: Callable[[], None]
 ) -> None:
     """Store a value of a trial's curve, over an older one of the step; Optuna's own report keeps the older one.
 
@@ -224,7 +229,7 @@ def finish(
     trial: Trial,
     state: TrialState,
     value: float | None,
-    worker: dict[str, Any] | None = None,
+    worker: WorkerIdentity | None = None,
     tell: Callable[[], None] = lambda: None,
 ) -> None:
     """End a trial. A pruned one keeps its best value too, which study.tell would overwrite with its last.
@@ -256,12 +261,12 @@ def _end(study: optuna.Study, trial_id: int, state: TrialState, value: float | N
     study._storage.set_trial_state_values(trial_id, state, None if value is None else [value])
 
 
-def requeue(study: optuna.Study, trial: FrozenTrial | Trial, worker: dict[str, Any]) -> None:
+def requeue(study: optuna.Study, trial: FrozenTrial | Trial, worker: WorkerIdentity) -> None:
     """Back into the queue under its own number; no matter if it just ended, or is another worker's by now."""
 
     def decide() -> None:
         found = study._storage.get_trial(trial._trial_id)
-        if is_same(found.user_attrs.get(WORKER), worker):
+        if worker.is_same_process(worker_of(found)):
             _requeue(study, found)
 
     _in_turn(study, decide)
@@ -288,7 +293,7 @@ def _requeue_lost(study: optuna.Study) -> list[int]:
     silent = set(backend_of(study)._get_stale_trial_ids(study._study_id))
     lost = [trial for trial in running if is_lost(trial, trial._trial_id in silent)]
     for trial in lost:
-        _bury(study, trial)
+        _handle_dead_worker(study, trial)
     return [trial.number for trial in lost]
 
 
@@ -298,19 +303,19 @@ def is_lost(trial: FrozenTrial, is_silent: bool) -> bool:
     One that says nobody's name was begun by a process that died on the way, or by other means than ours. A process
     that somebody stopped and that has been silent since is left to them; should it go on, it finds the trial taken.
     """
-    worker = trial.user_attrs.get(WORKER)
+    worker = worker_of(trial)
     if worker is None:
         return True
-    gone = is_gone(worker)
-    return is_silent if gone is None else gone or (is_silent and is_held(worker["pid"]))
+    has_ended = worker.has_ended()
+    return is_silent if has_ended is None else has_ended or (is_silent and is_held(worker.pid))
 
 
-def _bury(study: optuna.Study, trial: FrozenTrial) -> None:
+def _handle_dead_worker(study: optuna.Study, trial: FrozenTrial) -> None:
     """Requeue a trial whose process died; one whose processes keep dying has crashed."""
     last = max(trial.intermediate_values, default=0)
-    deaths = trial.user_attrs.get(DEATHS, {"evaluation": -1, "times": 0})
+    deaths = trial.user_attrs.get(WORKER_DEATHS, {"evaluation": -1, "times": 0})
     times = deaths["times"] + 1 if deaths["evaluation"] == last else 1
-    study._storage.set_trial_user_attr(trial._trial_id, DEATHS, {"evaluation": last, "times": times})
+    study._storage.set_trial_user_attr(trial._trial_id, WORKER_DEATHS, {"evaluation": last, "times": times})
     if times >= MOST_DEATHS:
         _fail(study, trial, failure(CRASH, f"its process died {times} times without getting to another evaluation"))
         return
@@ -318,13 +323,13 @@ def _bury(study: optuna.Study, trial: FrozenTrial) -> None:
 
 
 def fail_trial(
-    study: optuna.Study, trial: FrozenTrial | Trial, kind: str, error: str, worker: dict[str, Any]
+    study: optuna.Study, trial: FrozenTrial | Trial, kind: str, error: str, worker: WorkerIdentity
 ) -> TrialState:
     """Note a failure, and requeue the trial or end it; returns which. Another worker's trial is left alone."""
 
     def decide() -> TrialState:
         found = study._storage.get_trial(trial._trial_id)
-        if not is_same(found.user_attrs.get(WORKER), worker):
+        if not worker.is_same_process(worker_of(found)):
             return found.state
         return _fail(study, found, failure(kind, error))
 

@@ -14,7 +14,7 @@ from maskcls.scoring.counts import Counts
 from maskcls.scoring.intervals import Estimate, Selected, compare, interval, select
 from maskcls.scoring.resampling import Resamples, resample
 from maskcls.system.console import say
-from maskcls.system.provenance import commit, versions
+from maskcls.system.provenance import Origin
 from search.answer.combinations import (
     Candidate,
     Trios,
@@ -157,17 +157,15 @@ def _say_there_is_no_single(first: Candidate, runs: Path, storage_url: str | Non
 
 def _origin(trio: Mapping[str, Candidate], best: Found) -> dict[str, Any]:
     stored = trio[PARTS[0]].stored
-    return {
-        "made_by": "search.compose",
-        "data": stored.data,
-        "split": stored.split,
-        "value": best.selected.raw,
-        "corrected": best.selected.corrected,
-        "chosen_among": best.candidates,
-        "commit": commit(),
-        "versions": versions(),
-        **{part: _facts(one, part) for part, one in trio.items()},
-    }
+    origin = Origin(
+        made_by="search.compose",
+        data=stored.data,
+        split=stored.split,
+        value=best.selected.raw,
+        corrected=best.selected.corrected,
+        chosen_among=best.candidates,
+    )
+    return {**origin.to_json(), **{part: _facts(one, part) for part, one in trio.items()}}
 
 
 def _facts(one: Candidate, part: str) -> dict[str, Any]:

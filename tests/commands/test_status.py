@@ -125,7 +125,7 @@ def test_the_json_document_has_the_keys_that_its_docstring_names(
     study: optuna.Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     play(study)
-    add(study, TrialState.RUNNING, steps=3, **{WORKER: describe_myself("cpu.0")})
+    add(study, TrialState.RUNNING, steps=3, **{WORKER: describe_myself("cpu.0").to_json()})
     found = document(capsys, tmp_path, "--study", "toy")
     whole = search.status.__doc__ or ""
     keys = {*found, *found["trials"], *found["best"], *found["baseline"], *found["noise"]}
@@ -147,7 +147,7 @@ def test_the_json_document_has_the_keys_that_its_docstring_names(
 def test_who_runs_what_where_and_who_is_gone(
     study: optuna.Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    me = describe_myself("cuda:1.0")
+    me = describe_myself("cuda:1.0").to_json()
     add(study, TrialState.RUNNING, steps=3, **{WORKER: me})
     add(study, TrialState.RUNNING, **{WORKER: {**me, "started": -1}})
     add(study, TrialState.RUNNING, **{WORKER: None})

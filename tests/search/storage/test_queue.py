@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from search.policy.policy import Policy
 from search.policy.stopping import StoppingCriteria, count_finished, epochs_spent, trials_since_best
 from search.storage.failures import CRASH, FIRST, LAST, MOST_DEATHS, OUT_OF_MEMORY, TOO_MANY, failure, reason_to_give_up
 from search.storage.queue import IN_VAIN, WORKER, TakenOverError, fail_trial, finish, next_trial, requeue, requeue_lost
-from search.system.processes import describe_myself
+from search.system.processes import WorkerIdentity, describe_myself
 from tests.helpers.search import DROPOUT
 
 POLICY = Policy(DROPOUT, 0)
@@ -77,11 +78,11 @@ def study(url: str) -> optuna.Study:
     return load_study(storage, "s")
 
 
-def take(study: optuna.Study, limits: StoppingCriteria | None = None, worker: dict[str, Any] = MYSELF) -> Trial | None:
+def take(study: optuna.Study, limits: StoppingCriteria | None = None, worker: WorkerIdentity = MYSELF) -> Trial | None:
     return next_trial(study, POLICY, limits or StoppingCriteria(100), 2, worker)
 
 
-def taken(study: optuna.Study, limits: StoppingCriteria | None = None, worker: dict[str, Any] = MYSELF) -> Trial:
+def taken(study: optuna.Study, limits: StoppingCriteria | None = None, worker: WorkerIdentity = MYSELF) -> Trial:
     trial = take(study, limits, worker)
     assert trial is not None
     return trial
@@ -109,7 +110,7 @@ def test_a_new_trial_is_stored_whole_with_the_name_of_who_runs_it(study: optuna.
     (stored,) = study.get_trials()
     assert stored.state == TrialState.RUNNING
     assert stored.params == DROPOUT.baseline == trial.params
-    assert stored.user_attrs == {"role": "baseline", WORKER: MYSELF}
+    assert stored.user_attrs == {"role": "baseline", WORKER: MYSELF.to_json()}
 
 
 def test_a_requeued_trial_keeps_its_number_its_parameters_and_its_reports(study: optuna.Study) -> None:
@@ -165,7 +166,7 @@ def test_trials_of_a_killed_process_are_taken_back_at_once_and_those_of_others_a
     study: optuna.Study, url: str
 ) -> None:
     taken(study)
-    taken(study, worker={**MYSELF, "machine": "another"})
+    taken(study, worker=replace(MYSELF, machine="another"))
     worker = start(TAKER, url)
     assert worker.stdout is not None
     number = int(worker.stdout.readline())
@@ -182,7 +183,7 @@ def test_trials_of_a_killed_process_are_taken_back_at_once_and_those_of_others_a
 
 
 def test_a_process_that_only_has_the_number_of_a_dead_one_does_not_keep_its_trial(study: optuna.Study) -> None:
-    taken(study, worker={**MYSELF, "started": 1})
+    taken(study, worker=replace(MYSELF, started=1))
     assert requeue_lost(study) == [0]
 
 
@@ -193,12 +194,12 @@ def age_heartbeats(study: optuna.Study, seconds: float) -> None:
 
 
 def test_a_trial_of_another_machine_is_taken_back_once_its_worker_was_silent_for_long(study: optuna.Study) -> None:
-    taken(study, worker={**MYSELF, "machine": "another"})
+    taken(study, worker=replace(MYSELF, machine="another"))
     age_heartbeats(study, GRACE_SECONDS - 10)
     assert requeue_lost(study) == []
     age_heartbeats(study, GRACE_SECONDS + 10)
     assert requeue_lost(study) == [0]
-    assert taken(study, worker={**MYSELF, "machine": "a third"}).number == 0
+    assert taken(study, worker=replace(MYSELF, machine="a third")).number == 0
     assert requeue_lost(study) == []  # its old heartbeat does not count against the new worker
 
 
@@ -252,7 +253,7 @@ def test_a_waiting_trial_with_parameters_that_cannot_be_had_ends_and_says_so(stu
 
 def test_a_trial_of_ours_is_ended_by_its_own_worker_only(study: optuna.Study) -> None:
     trial = taken(study)
-    study._storage.set_trial_user_attr(trial._trial_id, WORKER, {**MYSELF, "pid": 1})
+    study._storage.set_trial_user_attr(trial._trial_id, WORKER, replace(MYSELF, pid=1).to_json())
     with pytest.raises(TakenOverError):
         finish(study, trial, TrialState.COMPLETE, 0.5, MYSELF)
     assert states(study) == ["RUNNING"]
@@ -263,7 +264,7 @@ def test_a_trial_that_kills_its_process_again_and_again_is_not_run_for_ever(stud
     for _ in range(3 * MOST_DEATHS):
         if states(study)[-1] == "FAIL":
             break
-        taken(study, StoppingCriteria(2), worker={**MYSELF, "started": 1})
+        taken(study, StoppingCriteria(2), worker=replace(MYSELF, started=1))
         requeue_lost(study)
     trial = study.get_trials()[1]
     assert trial.state == TrialState.FAIL
@@ -272,7 +273,7 @@ def test_a_trial_that_kills_its_process_again_and_again_is_not_run_for_ever(stud
 
 def test_whoever_lost_a_trial_does_not_touch_it_any_more(study: optuna.Study) -> None:
     trial = taken(study)
-    study._storage.set_trial_user_attr(trial._trial_id, WORKER, {**MYSELF, "pid": 1})
+    study._storage.set_trial_user_attr(trial._trial_id, WORKER, replace(MYSELF, pid=1).to_json())
     requeue(study, trial, MYSELF)
     assert fail_trial(study, trial, CRASH, "cursed", MYSELF) == TrialState.RUNNING
     assert states(study) == ["RUNNING"]
@@ -281,7 +282,7 @@ def test_whoever_lost_a_trial_does_not_touch_it_any_more(study: optuna.Study) ->
 
 def test_deaths_do_not_add_up_while_a_trial_gets_on(study: optuna.Study) -> None:
     for step in range(1, MOST_DEATHS + 3):
-        taken(study, StoppingCriteria(1), worker={**MYSELF, "started": 1}).report(0.5, step)
+        taken(study, StoppingCriteria(1), worker=replace(MYSELF, started=1)).report(0.5, step)
         requeue_lost(study)
     assert "failures" not in study.get_trials()[0].user_attrs
     assert study.get_trials()[0].user_attrs["interruptions"] == MOST_DEATHS + 2
