@@ -6,7 +6,6 @@ tell comes in as events (search.worker.messages).
 """
 
 import selectors
-import signal
 import time
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -17,11 +16,10 @@ from optuna.trial import TrialState
 
 from maskcls.system.console import say
 from search.database.connect import backend_of, load_study, open_storage
-from search.storage.failures import CRASH
 from search.storage.folder import study_folder
 from search.storage.presence import DATABASE_ERRORS, StudyPresence
-from search.storage.queue import fail_trial, requeue_lost, worker_of
 from search.supervisor.conclusion import End, Summary, conclude, no_answer
+from search.supervisor.deaths import Death, death_of, free_trial
 from search.supervisor.display import Display
 from search.supervisor.hung import end_hung_workers
 from search.supervisor.pool import WorkerHandle, WorkerPool
@@ -46,13 +44,8 @@ from search.worker.messages import (
     WorkOrder,
 )
 
-OWN_FAULT = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
-"""Signals that a process earns by what it does; any other was sent from outside."""
-
 MAX_FAILED_STARTS = 12
-"""Workers that die one after another before they begin a trial: then something is wrong with all of them. One that
-dies by itself counts as OWN_WEIGHT of those that were killed (by the kernel, when memory is short)."""
-OWN_WEIGHT = 4
+"""Workers that die one after another before they begin a trial, by Death.weight: then something is wrong with all."""
 
 TICK_SECONDS = 0.25
 """How often signals and the time limit are looked at."""
@@ -265,37 +258,29 @@ class Supervisor:
 
     def _handle_dead_worker(self, worker: WorkerHandle, plans: bool) -> None:
         """Free the trial of a worker that did not mean to end, and start another one; too many in a row end it all."""
-        status = worker.process.returncode
-        how = signal.Signals(-status).name if status < 0 else f"exit status {status}"
-        is_trials_fault = -status in OWN_FAULT or (bool(worker.hung) and not worker.was_held)
+        death = death_of(worker)
         if worker.trial is not None:
-            self._free_trial(worker, worker.trial, how, is_trials_fault)
+            self._free_trial(worker, worker.trial, death)
         if not worker.has_begun_trial:
-            self.failed_to_start += OWN_WEIGHT if is_trials_fault or status > 0 else 1
+            self.failed_to_start += death.weight
         if self.failed_to_start >= MAX_FAILED_STARTS:
-            why = f": {worker.error}" if worker.error else f" ({how})"
+            why = f": {worker.error}" if worker.error else f" ({death.how})"
             self._end(Outcome(GAVE_UP, f"one worker after another ended before it began a trial{why}"))
         elif self.phase is not Phase.STOPPING:
             self._replace(worker, plans)
 
-    def _free_trial(self, worker: WorkerHandle, number: int, how: str, is_trials_fault: bool) -> None:
-        """Have a dead worker's trial go on elsewhere, or fail when it is what the worker died of."""
+    def _free_trial(self, worker: WorkerHandle, number: int, death: Death) -> None:
         assert self.study is not None
         assert self.display is not None
         begun = time.monotonic()
         try:
-            trial = self.study.get_trials(deepcopy=False)[number]
-            identity = worker_of(trial)
-            is_its = identity is not None and identity.pid == worker.process.pid and identity.has_ended() is not None
-            if identity is not None and is_its and is_trials_fault:
-                fail_trial(self.study, trial, CRASH, worker.hung or f"its process died of {how}", identity)
-            requeue_lost(self.study)
-        except DATABASE_ERRORS as error:  # else the next worker takes it back
+            trial = free_trial(self.study, worker, number, death)
+        except DATABASE_ERRORS as error:
             if why := self.display.database_failed(error, begun):
                 self._end(Outcome(GAVE_UP, why))
             return
         if not trial.state.is_finished():
-            why = worker.hung or f"its worker died ({how})"
+            why = worker.hung or f"its worker died ({death.how})"
             self.display.screen.trial_ended(number, TrialState.WAITING, None, why)
 
     def _replace(self, worker: WorkerHandle, plans: bool) -> None:

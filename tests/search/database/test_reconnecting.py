@@ -38,14 +38,14 @@ EVERY = 3
 WORKING = """
 import sys, time
 from optuna.trial import TrialState
-from search.policy.stopping import Limits, count_finished
+from search.policy.stopping import StoppingCriteria, count_finished
 from search.policy.policy import Policy
 from search.system.processes import describe_myself
 from search.database.connect import load_study, open_storage
 from search.study.record import read_stored
 from search.storage.queue import finish, next_trial
 study = load_study(open_storage(sys.argv[1], create=False, waits=True), "toy")
-policy, limits, me = Policy(read_stored(study).study, 0), Limits(24), describe_myself("cpu.0")
+policy, limits, me = Policy(read_stored(study).study, 0), StoppingCriteria(24), describe_myself("cpu.0")
 while count_finished(study.get_trials(deepcopy=False)) < 24:
     trial = next_trial(study, policy, limits, 2, me)
     if trial is None:

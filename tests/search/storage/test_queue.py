@@ -31,13 +31,13 @@ MYSELF = describe_myself("cpu.0")
 TAKER = """
 import sys, time
 from tests.helpers.search import DROPOUT
-from search.policy.stopping import Limits
+from search.policy.stopping import StoppingCriteria
 from search.policy.policy import Policy
 from search.system.processes import describe_myself
 from search.database.connect import load_study, open_storage
 from search.storage.queue import next_trial
 study = load_study(open_storage(sys.argv[1], create=False), "s")
-trial = next_trial(study, Policy(DROPOUT, 0), Limits(100), 1, describe_myself("cpu.0"))
+trial = next_trial(study, Policy(DROPOUT, 0), StoppingCriteria(100), 1, describe_myself("cpu.0"))
 trial.report(0.25, 1)
 print(trial.number, flush=True)
 time.sleep(100)
@@ -48,19 +48,19 @@ import random, sys, time
 from optuna.trial import TrialState
 from tests.helpers.search import DROPOUT
 from search.storage.failures import CRASH
-from search.policy.stopping import Limits, reached
+from search.policy.stopping import StoppingCriteria, reached
 from search.policy.policy import Policy
 from search.system.processes import describe_myself
 from search.database.connect import load_study, open_storage
-from search.storage.queue import fail, finish, next_trial
+from search.storage.queue import fail_trial, finish, next_trial
 study = load_study(open_storage(sys.argv[1], create=False), "s")
-policy, limits, me = Policy(DROPOUT, 0), Limits(12), describe_myself("cpu.0")
+policy, limits, me = Policy(DROPOUT, 0), StoppingCriteria(12), describe_myself("cpu.0")
 while not reached(limits, study.get_trials(deepcopy=False), 1):
     trial = next_trial(study, policy, limits, 1, me)
     if trial is None:
         time.sleep(0.05)
     elif random.random() < 0.2:
-        fail(study, trial, CRASH, "cursed", me)
+        fail_trial(study, trial, CRASH, "cursed", me)
     else:
         finish(study, trial, TrialState.COMPLETE, 0.5)
 """
