@@ -93,7 +93,7 @@ def run_trial(job: Job, trial: optuna.Trial) -> TrialState:
 
 
 def _train(job: Job, trial: optuna.Trial, values: dict[str, Any]) -> Verdict:
-    """Train the trial's config, with its files in the trial's folder, and judge what that came to."""
+    """Train the trial's config, with its files in the trial's folder, and say what that came to."""
     config = job.setup.resolve(_config_of(job.setup.stored, trial, values))
     dataset = _load_photos(job, config)
     trial.set_user_attr(REVISION_KEY, REVISION)
