@@ -156,20 +156,18 @@ def _weights_option(origin: dict[str, Any]) -> str:
 
 
 def _origin(data: str, split: str, option: str, weights: "Weights") -> dict[str, Any]:
-    from maskcls.system.provenance import commit, versions
+    from maskcls.system.provenance import Origin
     from maskcls.training.revision import REVISION
 
-    return {
-        "made_by": "maskcls.train",
-        "data": data,
-        "split": split,
-        "weights_option": option,
-        "weights": weights.describe(),
-        "weights_commits": weights.commits,
-        "revision": REVISION,
-        "commit": commit(),
-        "versions": versions(),
-    }
+    return Origin(
+        made_by="maskcls.train",
+        data=data,
+        split=split,
+        weights_option=option,
+        weights=weights.describe(),
+        weights_commits=weights.commits,
+        revision=REVISION,
+    ).to_json()
 
 
 def _printer(planned_evaluations: int) -> "Reporter":

@@ -350,14 +350,14 @@ def runs_of(study: optuna.Study, trials: Sequence[FrozenTrial], planned: int | N
 
 
 def _run(trial: FrozenTrial, gone: bool, planned: int | None) -> RunningTrial:
-    worker = worker_of(trial) or {}
+    worker = worker_of(trial)
     return RunningTrial(
         trial=trial.number,
-        host=worker.get("host"),
-        pid=worker.get("pid"),
-        slot=worker.get("slot"),
+        host=worker.host if worker else None,
+        pid=worker.pid if worker else None,
+        slot=worker.slot if worker else None,
         since=iso(began_at(trial)),
-        worker_since=iso(worker.get("since")),
+        worker_since=iso(worker.since if worker else None),
         evaluation=max(trial.intermediate_values, default=0),
         evaluations=planned,
         value=_value(max(trial.intermediate_values.values(), default=None)),

@@ -19,7 +19,7 @@ from search.database.study_lock import in_turn
 from search.storage.failures import failure, failures_of, may_try_again
 from search.study.attributes import ERROR, FAILURE_KIND, FAILURES, INTERRUPTIONS, WORKER, interruptions_of, worker_of
 from search.system.clock import ENDED
-from search.system.processes import is_same
+from search.system.processes import WorkerIdentity
 
 T = TypeVar("T")
 
@@ -36,15 +36,15 @@ def decide_in_turn(study: optuna.Study, decide: Callable[[], T]) -> T:
     return in_turn(backend_of(study), study.study_name, decide, lambda: forget_cache(study))
 
 
-def check_mine(study: optuna.Study, trial: Trial, worker: dict[str, Any]) -> None:
+def check_mine(study: optuna.Study, trial: Trial, worker: WorkerIdentity) -> None:
     """Raise TakenOverError when another worker has the trial by now, or it has ended without us."""
     stored = read_trial(study, trial)
-    if stored.state != TrialState.RUNNING or not is_same(worker_of(stored), worker):
+    if stored.state != TrialState.RUNNING or not worker.is_same_process(worker_of(stored)):
         raise TakenOverError(f"trial {trial.number} was taken over while this worker was not heard of")
 
 
 def report(
-    study: optuna.Study, trial: Trial, step: int, value: float, worker: dict[str, Any], check: Callable[[], None]
+    study: optuna.Study, trial: Trial, step: int, value: float, worker: WorkerIdentity, check: Callable[[], None]
 ) -> None:
     """Store a value of a trial's curve, over an older one of the step; Optuna's own report keeps the older one.
 
@@ -64,7 +64,7 @@ def finish(
     trial: Trial,
     state: TrialState,
     value: float | None,
-    worker: dict[str, Any] | None = None,
+    worker: WorkerIdentity | None = None,
     tell: Callable[[], None] = lambda: None,
 ) -> None:
     """End a trial. A pruned one keeps its best value too, which study.tell would overwrite with its last.
@@ -97,12 +97,12 @@ def end_trial(study: optuna.Study, trial: Trial | FrozenTrial, state: TrialState
     set_state(study, trial, state, value)
 
 
-def requeue(study: optuna.Study, trial: FrozenTrial | Trial, worker: dict[str, Any]) -> None:
+def requeue(study: optuna.Study, trial: FrozenTrial | Trial, worker: WorkerIdentity) -> None:
     """Back into the queue under its own number; no matter if it just ended, or is another worker's by now."""
 
     def decide() -> None:
         stored = read_trial(study, trial)
-        if is_same(worker_of(stored), worker):
+        if worker.is_same_process(worker_of(stored)):
             put_back(study, stored)
 
     decide_in_turn(study, decide)
@@ -117,13 +117,13 @@ def put_back(study: optuna.Study, trial: FrozenTrial) -> None:
 
 
 def fail_trial(
-    study: optuna.Study, trial: FrozenTrial | Trial, kind: str, error: str, worker: dict[str, Any]
+    study: optuna.Study, trial: FrozenTrial | Trial, kind: str, error: str, worker: WorkerIdentity
 ) -> TrialState:
     """Note a failure, and requeue the trial or end it; returns which. Another worker's trial is left alone."""
 
     def decide() -> TrialState:
         stored = read_trial(study, trial)
-        if not is_same(worker_of(stored), worker):
+        if not worker.is_same_process(worker_of(stored)):
             return stored.state
         return note_failure(study, stored, failure(kind, error))
 

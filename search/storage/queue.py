@@ -24,10 +24,11 @@ from search.storage.outcomes import decide_in_turn, end_trial
 from search.study.attributes import FAILURES, IN_VAIN, WORKER
 from search.study.space import is_within
 from search.system.clock import RUN, run_now
+from search.system.processes import WorkerIdentity
 
 
 def next_trial(
-    study: optuna.Study, policy: AnyPolicy, limits: StoppingCriteria, evaluations_per_epoch: int, worker: dict[str, Any]
+    study: optuna.Study, policy: AnyPolicy, limits: StoppingCriteria, evaluations_per_epoch: int, worker: WorkerIdentity
 ) -> Trial | None:
     """A trial for this worker to run: one that waits, or a new one. None when there is none to be had now.
 
@@ -93,7 +94,7 @@ def _fits(distribution: BaseDistribution, value: Any) -> bool:
 
 
 def _new_trial(
-    study: optuna.Study, policy: AnyPolicy, trials: Sequence[FrozenTrial], worker: dict[str, Any], claim: str
+    study: optuna.Study, policy: AnyPolicy, trials: Sequence[FrozenTrial], worker: WorkerIdentity, claim: str
 ) -> Trial:
     proposal = policy.propose(trials)
     # written in one go: a process that is killed here leaves all of the trial or nothing
@@ -101,7 +102,7 @@ def _new_trial(
         state=TrialState.RUNNING,
         params=proposal.params,
         distributions=policy.distributions,
-        user_attrs={**proposal.attributes, WORKER: worker},
+        user_attrs={**proposal.attributes, WORKER: worker.to_json()},
         system_attrs={RUN: run_now(claim)},
     )
     new_id = store_trial(study, template)
@@ -114,7 +115,7 @@ def _take(
     policy: AnyPolicy,
     trials: Sequence[FrozenTrial],
     trial: FrozenTrial,
-    worker: dict[str, Any],
+    worker: WorkerIdentity,
     claim: str,
 ) -> Trial:
     """Take a waiting trial; one that somebody enqueued by hand may lack parameters, which the policy then gives."""
@@ -123,7 +124,7 @@ def _take(
     # the heartbeat first: an old one would have the trial taken back at once
     backend_of(study).record_heartbeat(trial_id(trial))
     storage_of(study).set_trial_system_attr(trial_id(trial), RUN, run_now(claim))
-    set_attributes(study, trial, {WORKER: worker})
+    set_attributes(study, trial, {WORKER: worker.to_json()})
     set_state(study, trial, TrialState.RUNNING)
     return Trial(study, trial_id(trial))
 

@@ -8,6 +8,8 @@ dashboard. What else is stored are Optuna's own attributes: when a trial ran (sy
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from search.system.processes import WorkerIdentity
+
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
@@ -53,7 +55,7 @@ FILES_OF = "files_of"
 # of a trial: what happens to it
 
 WORKER = "worker"
-"""The process that runs it (processes.describe_myself); None while none does."""
+"""The process that runs it (processes.WorkerIdentity); None while none does."""
 
 INTERRUPTIONS = "interruptions"
 """How often its process was stopped or died."""
@@ -137,9 +139,9 @@ def repeat_of(trial: HasUserAttributes) -> int | None:
     return trial.user_attrs.get(REPEAT)
 
 
-def worker_of(trial: HasUserAttributes) -> dict[str, Any] | None:
+def worker_of(trial: HasUserAttributes) -> WorkerIdentity | None:
     """The process that runs the trial; None while none of ours does."""
-    return trial.user_attrs.get(WORKER)
+    return WorkerIdentity.from_json(trial.user_attrs.get(WORKER))
 
 
 def interruptions_of(trial: HasUserAttributes) -> int:

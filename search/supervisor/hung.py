@@ -1,4 +1,4 @@
-"""Workers that hang: found by what they say of their progress, and ended so that their trials go on elsewhere."""
+"""Workers that hang: found by what they tell of their progress, and ended so that their trials go on elsewhere."""
 
 import logging
 
@@ -9,45 +9,47 @@ from search.system.signals import SHOW_STACK
 
 logger = logging.getLogger(__name__)
 
-PLANS = 4
+PLAN_STALLS = 4
 """How many times as long the plan may stand still: it downloads weights."""
 
 STACK_SECONDS = 1
 """How long a worker that hangs has to write down where."""
 
 
-def watch(crew: WorkerPool, seconds: float, is_planned: bool) -> None:
-    """End the workers that have told of no progress for too long, in seconds of the supervisor's own.
+def end_hung_workers(pool: WorkerPool, seconds: float, is_planned: bool) -> None:
+    """Warn of workers that have told of no progress for long, and end those for which it is too long.
 
-    ``seconds``: since the last look. A machine that was suspended is no reason: then neither side was running.
+    ``seconds``: since the last call, of those that the supervisor itself was running. A machine that was suspended is
+    no reason: then neither side was running. ``is_planned``: whether the study is stored.
     """
-    for member in list(crew.members):
-        limit = _limit(member, is_planned)
-        before, member.silent = member.silent, member.silent + seconds
-        if member.silent < limit:
-            member.hangs = ""
-        if before < limit / 3 <= member.silent:
+    for worker in list(pool.workers):
+        limit = _limit_seconds(worker, is_planned)
+        before, worker.silent_seconds = worker.silent_seconds, worker.silent_seconds + seconds
+        now = worker.silent_seconds
+        if now < limit:
+            worker.hung = ""
+        if before < limit / 3 <= now:
             logger.info(
-                f"{_who(member)} has told of no progress for {duration(limit / 3)}; it is ended at {duration(limit)}."
+                f"{_name(worker)} has told of no progress for {duration(limit / 3)}; it is ended at {duration(limit)}."
             )
-        if not member.hangs and member.silent >= limit:
-            member.is_held = is_held(member.process.pid)
-            held = "was held up by SIGSTOP or a dead disk"
-            member.hangs = f"it {held if member.is_held else 'hung'} for {duration(limit)}"
-            logger.info(f"{_who(member)} is ended: {member.hangs}.")
-            member.process.send_signal(SHOW_STACK)  # into its log
-        elif member.hangs and member.silent >= limit + STACK_SECONDS:
-            crew.kill(member, is_over=member.silent >= limit + STACK_SECONDS + KILL_SECONDS)
+        if not worker.hung and now >= limit:
+            worker.was_held = is_held(worker.process.pid)
+            how = "was held up by SIGSTOP or a dead disk" if worker.was_held else "hung"
+            worker.hung = f"it {how} for {duration(limit)}"
+            logger.info(f"{_name(worker)} is ended: {worker.hung}.")
+            worker.process.send_signal(SHOW_STACK)  # into its log
+        elif worker.hung and now >= limit + STACK_SECONDS:
+            pool.kill(worker, is_overdue=now >= limit + STACK_SECONDS + KILL_SECONDS)
 
 
-def _limit(member: WorkerHandle, is_planned: bool) -> float:
-    """Seconds; torch and timm may lie on a slow disk, so a worker that still loads has long."""
-    asked = STALL_SECONDS if member.order is None else member.order.stall
-    if not member.has_spoken:
-        return max(asked, STALL_SECONDS)
-    return asked if is_planned else PLANS * asked
+def _limit_seconds(worker: WorkerHandle, is_planned: bool) -> float:
+    """How long it may be silent; torch and timm may lie on a slow disk, so a worker that still loads has long."""
+    stall = STALL_SECONDS if worker.order is None else worker.order.stall
+    if not worker.has_reported:
+        return max(stall, STALL_SECONDS)
+    return stall if is_planned else PLAN_STALLS * stall
 
 
-def _who(member: WorkerHandle) -> str:
-    trial = "" if member.trial is None else f", trial {member.trial}"
-    return f"Worker {member.slot.name} (process {member.process.pid}{trial})"
+def _name(worker: WorkerHandle) -> str:
+    trial = "" if worker.trial is None else f", trial {worker.trial}"
+    return f"Worker {worker.slot.name} (process {worker.process.pid}{trial})"

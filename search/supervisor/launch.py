@@ -1,7 +1,7 @@
 """How a command that trains is started: where its studies are, what works on them, and what its workers are told."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from search.database.connect import default_url
@@ -66,12 +66,12 @@ class Launch:
             url=self.url,
             name=name,
             runs=str(self.runs),
-            wanted=wanted.to_json(),
+            wanted=wanted,
             device=first.device,
             slot=first.name,
             cores=first.cores,
             workers=len(slots),
-            limits=asdict(limits),
+            limits=limits,
             keep=keep,
             cold=cold,
             since=self.since,

@@ -1,6 +1,5 @@
-"""Worker processes as their supervisor has them: started, told, heard and forgotten."""
+"""Worker processes as their supervisor has them: started, given work, listened to and removed."""
 
-import json
 import logging
 import os
 import subprocess
@@ -8,10 +7,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
 
 from search.supervisor.slots import Slot
-from search.worker.messages import WorkOrder
+from search.worker.messages import Event, Outcome, WorkOrder, event_from_line
 
 logger = logging.getLogger(__name__)
 
@@ -21,26 +19,25 @@ KILL_SECONDS = 10
 
 @dataclass
 class WorkerPool:
-    """The worker processes of one command."""
+    """The worker processes of one command; a context manager that leaves none of them behind."""
 
     slots: Sequence[Slot]
-    words: Sequence[str] = ("-m", "search.worker.process")
+    arguments: Sequence[str] = ("-m", "search.worker.process")
     """What Python is to run; the descriptor for its events follows."""
-    members: list["WorkerHandle"] = field(default_factory=list)
-    lost: list["WorkerHandle"] = field(default_factory=list)
-    """Those that were killed and do not end, until somebody takes note."""
+    workers: list["WorkerHandle"] = field(default_factory=list)
+    unkillable: list["WorkerHandle"] = field(default_factory=list)
+    """Those that were killed and do not end, until the supervisor has replaced them."""
 
     def __enter__(self) -> "WorkerPool":
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Nobody stays behind."""
-        for member in self.members:
-            member.process.kill()
-        for member in self.members:
+        for worker in self.workers:
+            worker.process.kill()
+        for worker in self.workers:
             with suppress(subprocess.TimeoutExpired):  # one that a dead network disk holds ends when the kernel lets it
-                member.process.wait(KILL_SECONDS)
-            member.close()
+                worker.process.wait(KILL_SECONDS)
+            worker.close()
 
     def start_others(self) -> None:
         """A process for every slot but the first: loading takes seconds, so all of them load at once."""
@@ -51,7 +48,7 @@ class WorkerPool:
         """A process that loads what it needs and then waits for its order."""
         theirs, ours = os.pipe()
         process = subprocess.Popen(
-            [sys.executable, *self.words, str(ours)],
+            [sys.executable, *self.arguments, str(ours)],
             stdin=subprocess.PIPE,
             bufsize=0,  # a line is one system call, which a signal handler may make too
             env=slot.environment(),
@@ -60,23 +57,23 @@ class WorkerPool:
         )
         os.close(ours)
         os.set_blocking(theirs, False)
-        self.members.append(WorkerHandle(slot, process, theirs))
-        return self.members[-1]
+        self.workers.append(WorkerHandle(slot, process, theirs))
+        return self.workers[-1]
 
-    def kill(self, member: "WorkerHandle", is_over: bool) -> None:
-        """End a process; ``is_over``: one that has not ended by now never will, and is forgotten."""
-        member.process.kill()
-        if is_over and member.process.poll() is None:
+    def kill(self, worker: "WorkerHandle", is_overdue: bool) -> None:
+        """End a process; ``is_overdue``: one that has not ended by now never will, and is removed all the same."""
+        worker.process.kill()
+        if is_overdue and worker.process.poll() is None:
             logger.info(
-                f"Process {member.process.pid} was killed and does not end (a dead disk may hold it); nobody waits."
+                f"Process {worker.process.pid} was killed and does not end (a dead disk may hold it); nobody waits."
             )
-            self.leave(member)
-            self.lost.append(member)
+            self.remove(worker)
+            self.unkillable.append(worker)
 
-    def leave(self, member: "WorkerHandle") -> None:
-        """Forget a process that has ended."""
-        member.close()
-        self.members.remove(member)
+    def remove(self, worker: "WorkerHandle") -> None:
+        """Take a process that has ended out of the pool."""
+        worker.close()
+        self.workers.remove(worker)
 
 
 @dataclass
@@ -88,47 +85,50 @@ class WorkerHandle:
     events: int
     """File descriptor that its events come from."""
     order: WorkOrder | None = None
-    """The first that it hears; before it it does not understand anything else."""
+    """The first line that it reads; before it it does not understand anything else."""
     trial: int | None = None
     """The number of the trial that it runs."""
-    began_one: bool = False
-    ended: str = ""
-    """Why it says that it ends; see orders."""
-    last_words: str = ""
+    has_begun_trial: bool = False
+    """Whether it has begun any trial so far."""
+    outcome: Outcome | None = None
+    """How it says that it ends."""
+    error: str = ""
     """What it died of, if it could say so."""
-    silent: float = 0.0
-    """Seconds since it was last heard, of those that the supervisor itself was running."""
-    has_spoken: bool = False
-    hangs: str = ""
+    silent_seconds: float = 0.0
+    """Since its last event, of those that the supervisor itself was running."""
+    has_reported: bool = False
+    """Whether any event has come from it."""
+    hung: str = ""
     """What it is ended for, when it tells of no progress."""
-    is_held: bool = False
-    """Whether that was somebody's doing (SIGSTOP, a dead disk) and not its trial's."""
-    is_deaf: bool = False
+    was_held: bool = False
+    """Whether that was done to it (SIGSTOP, a dead disk) and not its trial's fault."""
+    has_closed_events: bool = False
     """Whether its end of the pipe is closed."""
-    text: bytes = b""
+    unread: bytes = b""
+    """The beginning of an event whose end has not come yet."""
 
-    def employ(self, order: WorkOrder) -> None:
-        """Send it to work."""
+    def assign(self, order: WorkOrder) -> None:
+        """Have it work."""
         self.order = order
-        self.tell(order.to_line())
+        self.send(order.to_line())
 
-    def tell(self, line: str) -> None:
-        """Send a line; a process that has just died does not read it."""
+    def send(self, line: str) -> None:
+        """Write a line to its standard input; a process that has just died does not read it."""
         assert self.process.stdin is not None
         with suppress(OSError):
             text = line.encode()
             while text:
                 text = text[self.process.stdin.write(text) :]
 
-    def heard(self) -> Iterator[list[Any]]:
-        """Whole events that have come in."""
+    def read_events(self) -> Iterator[Event]:
+        """The events that have come in whole."""
         with suppress(BlockingIOError):
             while part := os.read(self.events, 1 << 16):
-                self.text += part
-                self.silent, self.has_spoken = 0.0, True
-            self.is_deaf = True
-        *lines, self.text = self.text.split(b"\n")
-        yield from (json.loads(line) for line in lines)
+                self.unread += part
+                self.silent_seconds, self.has_reported = 0.0, True
+            self.has_closed_events = True
+        *lines, self.unread = self.unread.split(b"\n")
+        yield from map(event_from_line, lines)
 
     def close(self) -> None:
         """Close the pipes."""

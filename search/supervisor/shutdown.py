@@ -1,4 +1,4 @@
-"""How the workers of a command come to their end: asked to, then at once, then killed. Nobody waits for ever."""
+"""How the workers of a command come to their end: asked to, then at once, then killed. None is waited for for ever."""
 
 import signal
 import time
@@ -12,71 +12,73 @@ STOP_SIGNALS = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHU
 
 GRACE_SECONDS = 120
 """How long the running trials may take to their next evaluation once --timeout has passed or another worker gave up.
-After a signal nobody counts: whoever sent it can send another."""
+After a signal there is no limit: whoever sent it can send another."""
 
 PATIENCE_SECONDS = 10
 """How long a worker that was told to stop at once may take before it is killed."""
 
 
 @dataclass
-class Stopping:
-    """Whether and why a crew is to stop, and how far it has got."""
+class Shutdown:
+    """Whether and why a pool is to stop, and how far it has got."""
 
-    crew: WorkerPool
+    pool: WorkerPool
     reason: str = ""
     """Why the workers were told to stop; empty while they are not."""
-    signals: int = 0
-    """So many have come."""
+    num_signals: int = 0
+    """How many stop signals have come."""
     is_now: bool = False
-    """Whether they were told so at once, and not after their time was up."""
-    is_said: bool = False
-    at_once: float | None = None
+    """Whether the workers were told to stop at once, and not after their time was up."""
+    is_announced: bool = False
+    """Whether the terminal says that a signal has come."""
+    at_once_from: float | None = None
     """When (time.monotonic) those that still run are told to stop at once."""
-    kill: float | None = None
+    kill_from: float | None = None
     """When those that still run are killed."""
 
-    def ask(self, reason: str, but: WorkerHandle | None = None, now: bool = False) -> None:
+    def request(self, reason: str, but: WorkerHandle | None = None, now: bool = False) -> None:
         """Have all of them stop after their evaluation, or ``now``; ``but`` one, which ends by itself."""
         self.reason, self.is_now = self.reason or reason, self.is_now or now
-        self._at_once_by(time.monotonic() + (0 if now else GRACE_SECONDS))
-        for member in self.crew.members:
-            if member is not but:
-                member.tell(f"{reason}\n")
+        self._stop_at_once_by(time.monotonic() + (0 if now else GRACE_SECONDS))
+        for worker in self.pool.workers:
+            if worker is not but:
+                worker.send(f"{reason}\n")
 
-    def heed(self, number: int, is_planned: bool) -> None:
+    def on_signal(self, number: int, is_planned: bool) -> None:
         """A signal has come. Only system calls here: Python may be in the middle of writing a line.
 
         The first one asks, the second one stops the workers at once, a third one the supervisor too.
+        Raises KeyboardInterrupt on that, and on any before there is a study (``is_planned``).
         """
-        self.signals += 1
-        if not is_planned or self.signals > 2:  # nothing has begun, or the supervisor itself is stuck
+        self.num_signals += 1
+        if not is_planned or self.num_signals > 2:  # nothing has begun, or the supervisor itself is stuck
             raise KeyboardInterrupt
         reason = STOP_SIGNALS[signal.Signals(number)]
         self.reason = self.reason or reason
-        for member in self.crew.members:
-            if not member.began_one:
-                member.process.kill()  # it has nothing to finish
-            elif self.signals == 1:
-                member.tell(f"{reason}\n")
-        if self.signals == 2:
+        for worker in self.pool.workers:
+            if not worker.has_begun_trial:
+                worker.process.kill()  # it has nothing to finish
+            elif self.num_signals == 1:
+                worker.send(f"{reason}\n")
+        if self.num_signals == 2:
             self.is_now = True
-            self._at_once_by(time.monotonic())
+            self._stop_at_once_by(time.monotonic())
 
-    def _at_once_by(self, when: float) -> None:
-        self.at_once = when if self.at_once is None else min(self.at_once, when)
+    def _stop_at_once_by(self, when: float) -> None:
+        self.at_once_from = when if self.at_once_from is None else min(self.at_once_from, when)
 
-    def look(self) -> None:
-        """Do what is due."""
-        if self.signals and not self.is_said:
-            self.is_said = True
+    def escalate(self) -> None:
+        """Do what is due by now."""
+        if self.num_signals and not self.is_announced:
+            self.is_announced = True
             say(f"\n{self.reason}: the running trials finish their evaluation first; once more to stop at once.")
         now = time.monotonic()
-        if self.at_once is not None and now >= self.at_once and self.kill is None:
-            self.kill = now + PATIENCE_SECONDS
-            if self.crew.members and not self.is_now:
+        if self.at_once_from is not None and now >= self.at_once_from and self.kill_from is None:
+            self.kill_from = now + PATIENCE_SECONDS
+            if self.pool.workers and not self.is_now:
                 say(f"{self.reason}: the trials that still run are stopped, and go on from their last evaluation.")
-            for member in self.crew.members:
-                member.process.send_signal(AT_ONCE)
-        if self.kill is not None and now >= self.kill:
-            for member in list(self.crew.members):
-                self.crew.kill(member, is_over=now >= self.kill + KILL_SECONDS)
+            for worker in self.pool.workers:
+                worker.process.send_signal(AT_ONCE)
+        if self.kill_from is not None and now >= self.kill_from:
+            for worker in list(self.pool.workers):
+                self.pool.kill(worker, is_overdue=now >= self.kill_from + KILL_SECONDS)

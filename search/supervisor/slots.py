@@ -16,7 +16,7 @@ from maskcls.system.errors import UserError
 logger = logging.getLogger(__name__)
 
 BUSY_SHARE = 0.1
-"""A GPU with more of its memory taken than this is at somebody's work."""
+"""A GPU with more of its memory taken than this is in use."""
 
 MAX_CPU_WORKERS = 4
 """Unless more are asked for: each proposes without knowing what the others are about to find."""
@@ -63,7 +63,7 @@ class Gpu:
 
     @property
     def is_busy(self) -> bool:
-        """Whether somebody else works on it."""
+        """Whether others work on it."""
         return not self.is_ours and self.used_mib > BUSY_SHARE * self.total_mib
 
 
@@ -138,9 +138,9 @@ def find_gpus() -> list[Gpu]:
     """The GPUs that CUDA_VISIBLE_DEVICES leaves, in torch's order, as nvidia-smi sees them; none without a driver."""
     if shutil.which("nvidia-smi") is None:
         return []
-    ours = {uuid for uuid, pid in _ask_driver("gpu_uuid,pid", "compute-apps") if _is_worker(int(pid))}
+    ours = {uuid for uuid, pid in _query_driver("gpu_uuid,pid", "compute-apps") if _is_worker(int(pid))}
     rows = {}
-    for index, uuid, used, total in _ask_driver(QUERY, "gpu"):
+    for index, uuid, used, total in _query_driver(QUERY, "gpu"):
         rows[index] = rows[uuid] = (uuid, _mib(used), _mib(total))
     return gpus_of(rows, ours, os.environ.get("CUDA_VISIBLE_DEVICES"))
 
@@ -148,18 +148,18 @@ def find_gpus() -> list[Gpu]:
 def gpus_of(rows: Mapping[str, tuple[str, float, float]], ours: set[str], visible: str | None) -> list[Gpu]:
     """``rows``: (uuid, MiB used, MiB in all) by index and by uuid. ``visible``: CUDA_VISIBLE_DEVICES."""
     listed = [key for key in rows if key.isdigit()] if visible is None else [key.strip() for key in visible.split(",")]
-    found: list[Gpu] = []
+    usable: list[Gpu] = []
     for key in listed:
         match = next((name for name in rows if name == key or (key.startswith("GPU-") and name.startswith(key))), None)
-        if match is None and key.startswith("MIG-"):  # a part of a GPU, lent to us: nobody else works there
-            found.append(Gpu(f"cuda:{len(found)}", key, 0.0, 1.0, is_ours=True))
+        if match is None and key.startswith("MIG-"):  # a part of a GPU, lent to us alone
+            usable.append(Gpu(f"cuda:{len(usable)}", key, 0.0, 1.0, is_ours=True))
             continue
         if match is None:
             break  # as CUDA does: an unknown entry hides all after it
         uuid, used, total = rows[match]
         # by uuid: nvidia-smi and CUDA may count differently
-        found.append(Gpu(f"cuda:{len(found)}", uuid if visible is None else key, used, total, uuid in ours))
-    return found
+        usable.append(Gpu(f"cuda:{len(usable)}", uuid if visible is None else key, used, total, uuid in ours))
+    return usable
 
 
 def _mib(text: str) -> float:
@@ -167,8 +167,8 @@ def _mib(text: str) -> float:
     return float(text) if text.replace(".", "", 1).isdigit() else 0.0
 
 
-def _ask_driver(fields: str, what: str) -> list[list[str]]:
-    call = ["nvidia-smi", f"--query-{what}={fields}", "--format=csv,noheader,nounits"]
+def _query_driver(fields: str, table: str) -> list[list[str]]:
+    call = ["nvidia-smi", f"--query-{table}={fields}", "--format=csv,noheader,nounits"]
     try:
         text = subprocess.run(
             call, capture_output=True, encoding="utf-8", errors="replace", timeout=30, check=True

@@ -14,7 +14,7 @@ RUN = "mask-search:run"
 """System attribute of a trial: {"claim": names the call that took it, "began": seconds since 1970}."""
 
 ENDED = "mask-search:ended"
-"""System attribute of a trial: seconds since 1970."""
+"""System attribute of a trial: when it ended, in seconds since 1970."""
 
 
 def run_now(claim: str) -> dict[str, Any]:
@@ -24,22 +24,22 @@ def run_now(claim: str) -> dict[str, Any]:
 
 def began_at(trial: FrozenTrial) -> float | None:
     """When it was last begun; None for one that never was."""
-    known = trial.system_attrs.get(RUN)
-    if isinstance(known, dict) and isinstance(known.get("began"), int | float):
-        return float(known["began"])
+    run = trial.system_attrs.get(RUN)
+    if isinstance(run, dict) and isinstance(run.get("began"), int | float):
+        return float(run["began"])
     return _moment(trial.datetime_start)
 
 
 def ended_at(trial: FrozenTrial) -> float | None:
     """When it ended; None while it has not."""
-    known = trial.system_attrs.get(ENDED)
-    if trial.state.is_finished() and isinstance(known, int | float):
-        return float(known)
+    ended = trial.system_attrs.get(ENDED)
+    if trial.state.is_finished() and isinstance(ended, int | float):
+        return float(ended)
     return _moment(trial.datetime_complete)
 
 
 def _moment(local: datetime | None) -> float | None:
-    """Of a local time without its offset, in an hour that came twice the later one that is not to come yet."""
+    """Seconds since 1970 of a local time without its offset: in an hour that came twice, the later one that is past."""
     if local is None:
         return None
     twice = [local.replace(fold=fold).timestamp() for fold in (0, 1)]

@@ -3,6 +3,8 @@
 import os
 import socket
 import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,31 +14,51 @@ STALL_SECONDS, MIN_STALL = 1800.0, 10.0
 large model on one core, a whole batch at once) takes a few minutes."""
 
 
-def describe_myself(slot: str) -> dict[str, Any]:
+@dataclass(frozen=True)
+class WorkerIdentity:
     """What a worker writes down beside its trial: where it runs, on which slot, since when."""
+
+    host: str
+    """Its name, for people; it does not tell two containers apart."""
+    machine: str | None
+    """Names the place where a pid means something (``_machine``); None in a form from before that was written down."""
+    pid: int
+    started: int | None
+    """``start_time`` of the pid."""
+    slot: str | None
+    """Slot.name."""
+    since: float | None
+    """When the process was described, in seconds since 1970."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, as the trial attribute has them."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(values: Mapping[str, Any] | None) -> "WorkerIdentity | None":
+        """The inverse, also of a form that lacks some fields; None of None, which is stored while no process runs."""
+        if values is None:
+            return None
+        known = {field.name: values.get(field.name) for field in fields(WorkerIdentity)}
+        return WorkerIdentity(**{**known, "host": values.get("host", ""), "pid": values.get("pid", 0)})
+
+    def is_same_process(self, other: "WorkerIdentity | None") -> bool:
+        """Whether both describe one process."""
+        if other is None:
+            return False
+        return (self.machine, self.pid, self.started) == (other.machine, other.pid, other.started)
+
+    def has_ended(self) -> bool | None:
+        """Whether the process has ended; None when that cannot be seen from here, since it runs on another machine."""
+        if self.machine != _machine():
+            return None
+        return start_time(self.pid) != self.started
+
+
+def describe_myself(slot: str) -> WorkerIdentity:
+    """The identity of this process, which works on ``slot``."""
     pid = os.getpid()
-    return {
-        "host": socket.gethostname(),
-        "machine": _machine(),
-        "pid": pid,
-        "started": start_time(pid),
-        "slot": slot,
-        "since": round(time.time(), 1),
-    }
-
-
-def is_same(one: dict[str, Any] | None, other: dict[str, Any] | None) -> bool:
-    """Whether two descriptions are of one process."""
-    return (
-        one is not None and other is not None and all(one[key] == other[key] for key in ("machine", "pid", "started"))
-    )
-
-
-def is_gone(worker: dict[str, Any]) -> bool | None:
-    """Whether the process has ended; None when that cannot be seen from here, since it runs on another machine."""
-    if worker.get("machine") != _machine():
-        return None
-    return start_time(worker["pid"]) != worker["started"]
+    return WorkerIdentity(socket.gethostname(), _machine(), pid, start_time(pid), slot, round(time.time(), 1))
 
 
 @cache
@@ -50,7 +72,7 @@ def _machine() -> str:
 
 
 def start_time(pid: int) -> int | None:
-    """In clock ticks since boot; with the pid it names a process for good, since pids are used again.
+    """When a process began, in clock ticks since boot. Pids are used again; with this one names a process for good.
 
     None when there is no such process, or when it has ended and its parent has not heard of it yet.
     """
@@ -63,7 +85,7 @@ def start_time(pid: int) -> int | None:
 
 
 def is_held(pid: int) -> bool:
-    """Whether the process cannot go on: somebody has stopped it (SIGSTOP), or it waits for a disk.
+    """Whether the process cannot go on: it was stopped (SIGSTOP), or it waits for a disk.
 
     Either may last for ever; a disk that answers does so within a blink.
     """

@@ -34,10 +34,10 @@ _VALUE = re.compile(r"[\w.,:/+~-]*")
 
 def shown_url(url: str) -> str:
     """The URL with ``***`` in place of what may be secret; of one that is not quite clear, its scheme alone."""
-    found = _clear(url)
-    if found is None:
+    parsed = _clear(url)
+    if parsed is None:
         return f"{_scheme(url)}..."
-    return _with_query(found, [(key, value if _is_shown(key, value) else MASK) for key, value in _query(found)])
+    return _with_query(parsed, [(key, value if _is_shown(key, value) else MASK) for key, value in _query(parsed)])
 
 
 def url_to_type(url: str) -> tuple[str, bool]:
@@ -45,13 +45,13 @@ def url_to_type(url: str) -> tuple[str, bool]:
 
     One without its password works where the database's own ways (``~/.pgpass``, ``PGPASSWORD``) bring it.
     """
-    found = _clear(url)
-    if found is None:
+    parsed = _clear(url)
+    if parsed is None:
         return f"{_scheme(url) or 'postgresql+psycopg://'}USER@HOST/DATABASE", True
-    shown = [(key, value) for key, value in _query(found) if _is_shown(key, value)]
-    if found.password is None and len(shown) == len(_query(found)):
+    shown = [(key, value) for key, value in _query(parsed) if _is_shown(key, value)]
+    if parsed.password is None and len(shown) == len(_query(parsed)):
         return url, False
-    return _with_query(found._replace(password=None), shown), True
+    return _with_query(parsed._replace(password=None), shown), True
 
 
 def hide_secrets(url: str) -> None:
@@ -80,8 +80,8 @@ def check_url(url: str) -> None:
 
 
 def _scheme(url: str) -> str:
-    found = _SCHEME.match(url)
-    return found[1] if found else ""
+    scheme = _SCHEME.match(url)
+    return scheme[1] if scheme else ""
 
 
 def _parsed(url: str) -> "sqlalchemy.URL | None":

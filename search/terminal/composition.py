@@ -14,7 +14,7 @@ from maskcls.scoring.counts import Counts
 from maskcls.scoring.intervals import Estimate, Selected, compare, interval, select
 from maskcls.scoring.resampling import Resamples, resample
 from maskcls.system.console import say
-from maskcls.system.provenance import commit, versions
+from maskcls.system.provenance import Origin
 from search.answer.combinations import (
     Candidate,
     Trios,
@@ -167,17 +167,15 @@ def _show_no_single(like: Candidate, runs: Path, storage_url: str | None) -> Non
 
 def _origin(trio: Mapping[str, Candidate], best: Best) -> dict[str, Any]:
     stored = trio[PARTS[0]].stored
-    return {
-        "made_by": "search.compose",
-        "data": stored.data,
-        "split": stored.split,
-        "value": best.selected.raw,
-        "corrected": best.selected.corrected,
-        "chosen_among": best.candidates,
-        "commit": commit(),
-        "versions": versions(),
-        **{part: _facts(one, part) for part, one in trio.items()},
-    }
+    origin = Origin(
+        made_by="search.compose",
+        data=stored.data,
+        split=stored.split,
+        value=best.selected.raw,
+        corrected=best.selected.corrected,
+        chosen_among=best.candidates,
+    )
+    return {**origin.to_json(), **{part: _facts(one, part) for part, one in trio.items()}}
 
 
 def _facts(one: Candidate, part: str) -> dict[str, Any]:

@@ -24,16 +24,19 @@ from search.worker.messages import WorkOrder
 from search.worker.plan import check_sizes, show_estimate, show_plan
 
 
-def find_or_make(setup: Setup, storage: ReconnectingStorage, order: WorkOrder) -> None:
-    """Show what will be done, then store the study or what has changed of it. Raises UserError when they differ."""
-    grown_from = _origin(setup, storage, order)
-    study = load_study(storage, setup.name) if is_made(storage, setup.name) else grown_from
-    if not is_made(storage, setup.name):
+def find_or_create(setup: Setup, storage: ReconnectingStorage, order: WorkOrder) -> None:
+    """Show what will be done, then store the study or what has changed of it.
+
+    ``setup.stored`` becomes the document to store. Raises UserError when the stored study is another one than is asked
+    for, and for what the plan finds impossible.
+    """
+    source = _study_to_copy(setup, storage, order)
+    study = load_study(storage, setup.name) if is_stored(storage, setup.name) else source
+    if not is_stored(storage, setup.name):
         is_in_the_way(setup.name, storage, setup.runs)  # a folder that cannot be had is said before all work
     finished = count_finished(study.get_trials(deepcopy=False)) if study is not None else 0
-    setup.stored = _as_it_will_be(setup, storage, study, order)
-    limits = order.asked()
-    show_plan(setup, limits, finished, order.workers)
+    setup.stored = _document_to_store(setup, storage, study, order)
+    show_plan(setup, order.limits, finished, order.workers)
     show_changes(changes_since_creation(study, decoder=DECODER) if study is not None else "")
     check_sizes(setup)
     dataset = setup.dataset(setup.baseline)
@@ -41,75 +44,81 @@ def find_or_make(setup: Setup, storage: ReconnectingStorage, order: WorkOrder) -
         setup.stored = replace(setup.stored, photos=dataset.content)
     else:
         check_photos(setup.stored, dataset, study.study_name)
-    show_estimate(setup, dataset, limits.n_trials - finished, order.workers)
+    show_estimate(setup, dataset, order.limits.n_trials - finished, order.workers)
     say()
-    in_turn(storage, setup.name, lambda: _store(setup, storage, grown_from))
+    in_turn(storage, setup.name, lambda: _store(setup, storage, source))
     orphaned = requeue_orphaned(load_study(storage, setup.name))
     if orphaned:
         say(f"Cut off earlier, and going on from the last evaluation: trial {', '.join(map(str, orphaned))}.")
 
 
-def _store(setup: Setup, storage: ReconnectingStorage, grown_from: optuna.Study | None) -> None:
-    if is_made(storage, setup.name):  # another first command may have got as far
+def _store(setup: Setup, storage: ReconnectingStorage, source: optuna.Study | None) -> None:
+    """In a turn of the study's; ``source``: what a new one is a copy of."""
+    if is_stored(storage, setup.name):  # another first command may have got as far
         study = load_study(storage, setup.name)
         claim(study, setup.runs)
-        _keep_wider(study, setup)
+        _widen(study, setup)
     else:
-        _make(setup, storage, grown_from)
+        _create(setup, storage, source)
 
 
-def _origin(setup: Setup, storage: ReconnectingStorage, order: WorkOrder) -> optuna.Study | None:
-    """The study to copy; None when none is asked for, or when its copy is made already by this very command."""
+def _study_to_copy(setup: Setup, storage: ReconnectingStorage, order: WorkOrder) -> optuna.Study | None:
+    """The study of --from; None when there is none, or when its copy was made already by this very command."""
     if order.grown_from is None:
         return None
-    if is_made(storage, setup.name):
+    if is_stored(storage, setup.name):
         check_is_copy(load_study(storage, setup.name), order.grown_from)
         return None
-    old = load_study(storage, order.grown_from)
-    check_grown(read_search(old), setup.stored, old.study_name)
-    return old
+    source = load_study(storage, order.grown_from)
+    check_grown(read_search(source), setup.stored, source.study_name)
+    return source
 
 
-def is_made(storage: ReconnectingStorage, name: str) -> bool:
+def is_stored(storage: ReconnectingStorage, name: str) -> bool:
     """Whether the study is there with its document; a process killed in between leaves one without."""
     return has_study(storage, name) and is_whole(load_study(storage, name))
 
 
-def _as_it_will_be(setup: Setup, storage: ReconnectingStorage, study: optuna.Study | None, order: WorkOrder) -> Stored:
-    """The document to store: with the warm starts, which are chosen once."""
-    wanted = setup.stored
+def _document_to_store(
+    setup: Setup, storage: ReconnectingStorage, study: optuna.Study | None, order: WorkOrder
+) -> Stored:
+    """What the command asks for, with the warm starts and photos of the study that it goes on with or copies.
+
+    Warm starts are chosen once, for a new study. Raises UserError when the stored study is another one.
+    """
+    document = setup.stored
     if study is None:
-        n_trials = order.asked().n_trials
-        return replace(wanted, warm=() if order.cold else choose_warm_starts(storage, wanted, n_trials))
+        n_trials = order.limits.n_trials
+        return replace(document, warm=() if order.cold else choose_warm_starts(storage, document, n_trials))
     stored = read_stored(study)
     check_revision(study, stored)
     if order.cold and stored.warm:
         say("The warm starts were chosen when the study was made; --cold is for a new one.")
     if study.study_name == setup.name:
-        check_same(widened(stored, wanted), wanted, study.study_name)
-    return replace(wanted, warm=stored.warm, photos=stored.photos)
+        check_same(widened(stored, document), document, study.study_name)
+    return replace(document, warm=stored.warm, photos=stored.photos)
 
 
-def _keep_wider(study: optuna.Study, setup: Setup) -> None:
-    """Write down what has grown of a stored study."""
+def _widen(study: optuna.Study, setup: Setup) -> None:
+    """Store wider ranges, another sampler and another pruner of a stored study."""
     stored = read_stored(study)
-    grown = widened(stored, setup.stored)
-    check_same(grown, setup.stored, setup.name)
-    if grown.to_json() != stored.to_json():
-        study.set_user_attr(KEY, grown.to_json())
+    wider = widened(stored, setup.stored)
+    check_same(wider, setup.stored, setup.name)
+    if wider.to_json() != stored.to_json():
+        study.set_user_attr(KEY, wider.to_json())
         say("The study goes on with the wider ranges, the sampler and the pruner of this command.")
         say()
 
 
-def _make(setup: Setup, storage: ReconnectingStorage, grown_from: optuna.Study | None) -> None:
+def _create(setup: Setup, storage: ReconnectingStorage, source: optuna.Study | None) -> None:
     """A new study; its document last, so that one that was cut off is made anew."""
     if has_study(storage, setup.name):
         optuna.delete_study(study_name=setup.name, storage=storage)
-    origin = {GROWN_FROM: grown_from.study_name if grown_from is not None else None}
-    mine = make_folder(setup.name, storage, setup.runs)
-    facts = {STUDY_ID: mine, QUESTION: setup.stored.study.question, **creation_facts(decoder=DECODER), **origin}
+    grown_from = {GROWN_FROM: source.study_name if source is not None else None}
+    study_id = make_folder(setup.name, storage, setup.runs)
+    facts = {STUDY_ID: study_id, QUESTION: setup.stored.study.question, **creation_facts(decoder=DECODER), **grown_from}
     study = create_study(storage, setup.name, facts)
-    if grown_from is not None:
-        copy_trials(grown_from, study, setup.stored.study, setup.runs)
+    if source is not None:
+        copy_trials(source, study, setup.stored.study, setup.runs)
     show_study(study, setup.stored)
     study.set_user_attr(KEY, setup.stored.to_json())

@@ -31,10 +31,13 @@ from search.system.shell import quoted
 
 
 def find(storage: ReconnectingStorage, of: str) -> optuna.Study | None:
-    """The confirmation of a stored study; None while it has none. Raises UserError when its name is taken."""
-    found = confirmation_of(load_study(storage, of))
-    if found is not None:
-        return found
+    """The confirmation of the study stored as ``of``; None while it has none.
+
+    Raises UserError when the confirmation's name is taken, or too long for a folder.
+    """
+    confirmation = confirmation_of(load_study(storage, of))
+    if confirmation is not None:
+        return confirmation
     name = of + SUFFIX
     size = len(os.fsencode(name))
     if size > MAX_BYTES:
@@ -50,27 +53,33 @@ def find(storage: ReconnectingStorage, of: str) -> optuna.Study | None:
     raise UserError(f"{name!r} confirms an earlier study of this name; {remedy}")
 
 
-def document(searched: optuna.Study, stored: Stored, there: optuna.Study | None, top: int, repeats: int) -> Stored:
-    """What the confirmation's study is to have: as stored, once there is one; else with the finalists of now."""
-    if there is None:
-        _check_nobody_searches(searched)
+def document(
+    searched: optuna.Study, stored: Stored, confirmation: optuna.Study | None, top: int, repeats: int
+) -> Stored:
+    """The document of the confirmation's study: as stored, once there is one; else with the finalists of now.
+
+    ``stored``: the search's own. Raises UserError while the search runs, and when it was made anew meanwhile.
+    """
+    if confirmation is None:
+        _check_has_ended(searched)
         finalists = choose_finalists(searched.get_trials(deepcopy=False), stored, top, searched.study_name)
         plan = Plan(searched.study_name, finalists, top, repeats)
         study = replace(stored.study, fixed={**stored.study.fixed, "keep": "last"}, is_stored=True)
         return replace(stored, study=study, warm=(), confirmation=plan.to_json())
-    begun = read_stored(there)
-    _check_same_search(begun, stored, there.study_name)
+    begun = read_stored(confirmation)
+    _check_same_search(begun, stored, confirmation.study_name)
     plan = Plan.of_document(begun)
     if plan.top != top:
         say(
             f"The finalists were chosen by the first command and stay (--top {plan.top}); to choose anew,"
-            f" `python -m search.delete --study {quoted(there.study_name)}` first."
+            f" `python -m search.delete --study {quoted(confirmation.study_name)}` first."
         )
     plan = replace(plan, of=searched.study_name, repeats=max(repeats, plan.repeats))  # it may have been renamed
     return replace(begun, confirmation=plan.to_json())
 
 
-def _check_nobody_searches(searched: optuna.Study) -> None:
+def _check_has_ended(searched: optuna.Study) -> None:
+    """Raise UserError while trials of the search run."""
     alive = [run for run in runs_of(searched, searched.get_trials(deepcopy=False)) if not run.gone]
     if alive:
         raise UserError(
@@ -116,19 +125,19 @@ def check_repeats(table: Table, stored: Stored, repeats: int) -> list[Table]:
     return tables
 
 
-def store(storage: ReconnectingStorage, wanted: Stored, runs: Path) -> optuna.Study:
+def store(storage: ReconnectingStorage, document: Stored, runs: Path) -> optuna.Study:
     """The confirmation's study, new or with what it is to have from now on; its orphaned trials back in the queue."""
-    of = Plan.of_document(wanted).of
-    there = find(storage, of)
-    name = of + SUFFIX if there is None else there.study_name
+    of = Plan.of_document(document).of
+    confirmation = find(storage, of)
+    name = of + SUFFIX if confirmation is None else confirmation.study_name
 
     def decide() -> None:
-        there = find(storage, of)  # another first command may have got as far
-        if there is not None:
-            claim(there, runs)
-            _update(there, wanted)
+        confirmation = find(storage, of)  # another first command may have got as far
+        if confirmation is not None:
+            claim(confirmation, runs)
+            _add_repeats(confirmation, document)
         else:
-            _make(storage, name, wanted, runs)
+            _create(storage, name, document, runs)
 
     in_turn(storage, name, decide)
     study = load_study(storage, name)
@@ -138,21 +147,22 @@ def store(storage: ReconnectingStorage, wanted: Stored, runs: Path) -> optuna.St
     return study
 
 
-def _update(study: optuna.Study, wanted: Stored) -> None:
-    """The finalists stay, whoever chose them; the repeats only grow."""
+def _add_repeats(study: optuna.Study, document: Stored) -> None:
+    """The finalists stay, whichever command chose them; the repeats only grow."""
     begun = read_stored(study)
-    plan, asked = Plan.of_document(begun), Plan.of_document(wanted)
+    plan, asked = Plan.of_document(begun), Plan.of_document(document)
     if asked.repeats > plan.repeats or asked.of != plan.of:
         more = replace(plan, of=asked.of, repeats=max(plan.repeats, asked.repeats)).to_json()
         study.set_user_attr(KEY, replace(begun, confirmation=more).to_json())
 
 
-def _make(storage: ReconnectingStorage, name: str, wanted: Stored, runs: Path) -> None:
-    if has_study(storage, name):  # cut off before it had its document
+def _create(storage: ReconnectingStorage, name: str, document: Stored, runs: Path) -> None:
+    """A new study; its document last, so that one that was cut off is made anew."""
+    if has_study(storage, name):
         optuna.delete_study(study_name=name, storage=storage)
-    mine = make_folder(name, storage, runs)
-    facts = {STUDY_ID: mine, QUESTION: wanted.study.question, **creation_facts()}
-    searched = id_of(load_study(storage, Plan.of_document(wanted).of))
-    study = create_study(storage, name, facts if searched is None else {**facts, CONFIRMED_ID: searched})
-    show_study(study, wanted)
-    study.set_user_attr(KEY, wanted.to_json())
+    study_id = make_folder(name, storage, runs)
+    facts = {STUDY_ID: study_id, QUESTION: document.study.question, **creation_facts()}
+    searched_id = id_of(load_study(storage, Plan.of_document(document).of))
+    study = create_study(storage, name, facts if searched_id is None else {**facts, CONFIRMED_ID: searched_id})
+    show_study(study, document)
+    study.set_user_attr(KEY, document.to_json())

@@ -1,6 +1,5 @@
 """A worker's events on their way to its supervisor: a JSON line each, never waited for."""
 
-import json
 import logging
 import os
 import threading
@@ -11,18 +10,19 @@ from typing import Any
 from optuna.trial import TrialState
 
 from maskcls.scoring.metrics import Scores
+from search.worker.messages import Evaluated, Event, TrialBegan, TrialEnded, event_to_line
 
 logger = logging.getLogger(__name__)
 
 LAST_SECONDS = 5
-"""How long a worker that ends waits for its last words to be taken."""
+"""How long a worker that ends waits for its last events to be read."""
 
 
 class EventWriter:
     """The watcher that passes everything on to the supervisor.
 
     A thread writes, since the pipe may be full: a supervisor that was suspended (Ctrl-Z) reads nothing, and its
-    workers go on. A supervisor that has died is no matter; the end of the input says so as well.
+    workers go on. That the supervisor has died is seen by the end of the standard input, not here.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -31,12 +31,12 @@ class EventWriter:
         self.writer = threading.Thread(target=self._write, daemon=True)
         self.writer.start()
 
-    def tell(self, event: str, *details: Any) -> None:
-        """One event."""
-        self.lines.put(json.dumps([event, *details]).encode() + b"\n")
+    def send(self, event: Event) -> None:
+        """Have the event written; returns at once."""
+        self.lines.put(event_to_line(event))
 
     def close(self) -> None:
-        """Have the last words written, if anybody takes them."""
+        """Wait until the last events are written, LAST_SECONDS at most."""
         self.lines.put(None)
         self.writer.join(LAST_SECONDS)
 
@@ -46,18 +46,18 @@ class EventWriter:
                 while line:
                     line = line[os.write(self.descriptor, line) :]
         except OSError:
-            return  # nobody listens any more
+            return  # the supervisor has died
 
     def trial_began(self, number: int, values: Mapping[str, Any]) -> None:
-        """See live.Watcher."""
-        self.tell("trial_began", number, dict(values))
+        """See progress.Watcher."""
+        self.send(TrialBegan(number, dict(values)))
         logger.info(f"trial {number}: begins")
 
     def evaluated(self, number: int, step: int, planned_evaluations: int, scores: Scores, is_news: bool = True) -> None:
-        """See live.Watcher."""
-        self.tell("evaluated", number, step, planned_evaluations, scores.to_dict(), is_news)
+        """See progress.Watcher."""
+        self.send(Evaluated(number, step, planned_evaluations, scores, is_news))
 
     def trial_ended(self, number: int, state: TrialState, value: float | None, why: str = "") -> None:
-        """See live.Watcher."""
-        self.tell("trial_ended", number, state.name, value, why)
+        """See progress.Watcher."""
+        self.send(TrialEnded(number, state, value, why))
         logger.info(f"trial {number}: {state.name.lower()} {why}")

@@ -1,4 +1,4 @@
-"""A worker's heart: it says, in the database and to the supervisor, that the training moves; not that it exists."""
+"""A worker's heartbeat: it says, in the database and to the supervisor, that the training moves; not that it exists."""
 
 import faulthandler
 import logging
@@ -13,6 +13,7 @@ from maskcls.system.errors import one_line
 from maskcls.system.liveness import beats
 from search.database.connect import HEARTBEAT_SECONDS
 from search.worker.events import EventWriter
+from search.worker.messages import Moved
 
 logger = logging.getLogger(__name__)
 
@@ -23,46 +24,51 @@ WRITE_SECONDS = 1
 class HeartbeatThread(threading.Thread):
     """Looks at the pulse from time to time.
 
-    While it moves the supervisor hears "moves". The database hears of the trial until the pulse has stood still for
+    While it moves the supervisor gets Moved. The database hears of the trial until the pulse has stood still for
     ``stall`` seconds; from then on whoever looks may take the trial. A worker that hangs is ended by its supervisor,
     and ends itself when that is gone, or stuck as well.
     """
 
-    def __init__(self, teller: EventWriter, stall: float, is_alone: Callable[[], bool]) -> None:
+    def __init__(self, events: EventWriter, stall: float, is_alone: Callable[[], bool]) -> None:
         super().__init__(daemon=True)
-        self.teller, self.stall, self.is_alone = teller, stall, is_alone
-        self.every = min(HEARTBEAT_SECONDS, stall / 4)
+        self.events, self.stall, self.is_alone = events, stall, is_alone
+        self.interval = min(HEARTBEAT_SECONDS, stall / 4)  # seconds
         self.storage: RDBStorage | None = None
         self.trial_id: int | None = None
         self.writer: threading.Thread | None = None
-        self.seen, self.still = beats(), 0.0
+        self.seen_beats, self.still_seconds = beats(), 0.0
 
-    def hold(self, trial_id: int | None) -> None:
-        """The trial that runs from now on."""
+    def set_trial(self, trial_id: int | None) -> None:
+        """The id of the trial that runs from now on; None for none."""
         self.trial_id = trial_id
 
     def run(self) -> None:
-        """Beat until the process ends."""
+        """Check until the process ends."""
         looked = time.monotonic()
         while True:
-            time.sleep(self.every)
+            time.sleep(self.interval)
             now = time.monotonic()
             # a process that was stopped for hours has not stood still so long by its own doing
-            self.look(min(now - looked, 2 * self.every))
+            self.check(min(now - looked, 2 * self.interval))
             looked = now
 
-    def look(self, seconds: float) -> None:
-        """``seconds``: since the last look."""
-        seen = beats()
-        if seen != self.seen:
-            self.seen, self.still = seen, 0.0
-            self.teller.tell("moves")
+    def check(self, seconds: float) -> None:
+        """Send on what has moved, or end a process that hangs and that nothing else ends.
+
+        ``seconds``: since the last check.
+        """
+        current = beats()
+        if current != self.seen_beats:
+            self.seen_beats, self.still_seconds = current, 0.0
+            self.events.send(Moved())
         else:
-            self.still += seconds
-        if self.still < self.stall:
+            self.still_seconds += seconds
+        if self.still_seconds < self.stall:
             self._beat()
-        elif self.is_alone() or self.still >= 2 * self.stall:
-            logger.info(f"nothing has moved for {self.still:.0f} s, and no supervisor ends it: this process does")
+        elif self.is_alone() or self.still_seconds >= 2 * self.stall:
+            logger.info(
+                f"nothing has moved for {self.still_seconds:.0f} s, and no supervisor ends it: this process does"
+            )
             faulthandler.dump_traceback()
             os._exit(1)
 

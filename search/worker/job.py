@@ -23,15 +23,16 @@ from search.storage.outcomes import check_mine
 from search.storage.presence import StudyPresence
 from search.storage.retention import trial_folder
 from search.study.record import Stored
+from search.system.processes import WorkerIdentity
 from search.terminal.progress import Watcher
 
 
 @dataclass
 class StopRequest:
-    """True once somebody wants the worker to stop; trials look at it after every evaluation."""
+    """True once the worker is to stop; trials look at it after every evaluation."""
 
     reason: str = ""
-    """Who asked; empty while nobody did."""
+    """What asked for it; empty while nothing has."""
 
     def __bool__(self) -> bool:
         return bool(self.reason)
@@ -67,12 +68,12 @@ class Setup:
 
     @property
     def planned_evaluations(self) -> int:
-        """Of a trial that nobody stops."""
+        """Evaluations of a trial that is not stopped."""
         return len(evaluation_stops(self.baseline, self.table.count("train")[1]))
 
     @property
     def folder(self) -> Path:
-        """The study's."""
+        """The study's folder."""
         return self.home or self.runs / self.name
 
     def trial_folder(self, number: int) -> Path:
@@ -101,31 +102,37 @@ class Job:
     study: optuna.Study
     policy: AnyPolicy
     watcher: Watcher
-    worker: dict[str, Any]
-    """processes.describe_myself of this process."""
+    worker: WorkerIdentity
+    """Of this process."""
     stop: StopRequest = field(default_factory=StopRequest)
     keep: int = 5
     """Trials whose best weights stay on the disk."""
 
     @cached_property
-    def ground(self) -> StudyPresence:
-        """Where its work goes."""
+    def presence(self) -> StudyPresence:
+        """The database and the folder that its work goes to, as they were when they were first looked at."""
         return StudyPresence(self.study, study_folder(self.study, self.setup.runs))
 
-    def mine(self, trial: optuna.Trial) -> AbstractContextManager[None]:
-        """Have the trial for the moment in which its files take their places: nobody can take it over meanwhile.
+    def hold_trial(self, trial: optuna.Trial) -> AbstractContextManager[None]:
+        """Hold the trial for the moment in which its files take their places: no other worker can take it meanwhile.
 
-        Raises TakenOverError when somebody has, and StopStudyError when there is nothing to write into any more.
+        Raises TakenOverError when another one has, and StopStudyError when there is nothing to write into any more.
         """
 
         def check() -> None:
-            self.check_ground()
+            self.check_presence()
             check_mine(self.study, trial, self.worker)
 
         return holding(backend_of(self.study), self.study.study_name, check)
 
-    def check_ground(self) -> None:
+    def check_presence(self) -> None:
         """Raise StopStudyError when there is nothing to write into any more."""
-        lost = self.ground.lost()
+        lost = self.presence.lost()
         if lost:
             raise StopStudyError(lost)
+
+    def raise_if_vanished(self, error: Exception) -> None:
+        """Raise StopStudyError in the place of ``error`` when the study itself is gone, which explains it."""
+        lost = self.presence.why_failed()
+        if lost:
+            raise StopStudyError(lost) from error

@@ -15,13 +15,14 @@ import torch
 from optuna.trial import TrialState
 
 from maskcls.config import TrainConfig
+from maskcls.data.dataset import Dataset
 from maskcls.run.commit import delete_run_files
 from maskcls.run.record import RECORD, WEIGHTS, read_record
 from maskcls.run.result import Result
 from maskcls.scoring.metrics import Scores
 from maskcls.system.errors import UserError, one_line
 from maskcls.system.files import write_text
-from maskcls.system.provenance import commit, versions
+from maskcls.system.provenance import Origin
 from maskcls.system.redact import redacted
 from maskcls.training.loop import DivergedError, evaluation_stops
 from maskcls.training.numerics import describe_device
@@ -29,7 +30,7 @@ from maskcls.training.revision import REVISION
 from maskcls.training.run_folder import draw_best, train_into
 from search.answer.notes import show_trial
 from search.database.connect import backend_of
-from search.database.optuna_internals import read_trial, trial_id
+from search.database.optuna_internals import trial_id
 from search.storage.failures import CRASH, DIVERGED, MAX_TRIES, OUT_OF_MEMORY, UNREADABLE, cause_outside, crashes_of
 from search.storage.outcomes import TakenOverError, fail_trial, finish, report, requeue
 from search.storage.retention import remove_large_files
@@ -42,29 +43,34 @@ from search.worker.job import Job, StopStudyError
 logger = logging.getLogger(__name__)
 
 
+class UnreadableDataError(Exception):
+    """The photos cannot be read any more."""
+
+
 @dataclass
 class Verdict:
     """How a trial ended, or that it waits."""
 
     state: TrialState
     value: float | None = None
+    """Macro F1 of its best evaluation; None for one that waits, or that diverged before its first evaluation."""
     facts: dict[str, Any] = field(default_factory=dict)
-    """For the database."""
+    """Trial attributes to store with it."""
     result: Result | None = None
-    """None of a trial that diverged, or waits."""
+    """None for a trial that diverged, or waits."""
     picture: Path | None = None
     """Its confusion matrix, not in its place yet."""
 
 
 def run_trial(job: Job, trial: optuna.Trial) -> TrialState:
-    """Run a trial to its verdict and tell it; WAITING when it goes back into the queue.
+    """Run a trial to its verdict and store that; WAITING when the trial goes back into the queue.
 
     Raises KeyboardInterrupt when told to stop at once and StopStudyError when no other trial would do better, with
     the trial back in the queue.
     """
     values = values_of(job.setup.stored.study.space, trial.params)
-    more = {name: trial.user_attrs[name] for name in (REPEAT, IN_VAIN) if name in trial.user_attrs}
-    job.watcher.trial_began(trial.number, {**values, **more})
+    remarks = {name: trial.user_attrs[name] for name in (REPEAT, IN_VAIN) if name in trial.user_attrs}
+    job.watcher.trial_began(trial.number, {**values, **remarks})
     try:
         verdict = _train(job, trial, values)
         if verdict.state == TrialState.WAITING:
@@ -80,10 +86,8 @@ def run_trial(job: Job, trial: optuna.Trial) -> TrialState:
     except StopStudyError:
         raise
     except Exception as error:
-        lost = job.ground.why_failed()
-        if lost:
-            raise StopStudyError(lost) from error
-        return _failed(job, trial, error)
+        job.raise_if_vanished(error)
+        return _handle_failure(job, trial, error)
     if verdict.state != TrialState.WAITING:
         # only now: cut off before, the trial goes on from its files to the same verdict
         remove_large_files(job.study.get_trials(deepcopy=False), job.setup.folder, job.keep)
@@ -91,59 +95,14 @@ def run_trial(job: Job, trial: optuna.Trial) -> TrialState:
     return verdict.state
 
 
-def _record(job: Job, trial: optuna.Trial, verdict: Verdict) -> None:
-    """Tell the verdict, with all that belongs to it, unless the trial is another worker's by now."""
-
-    def tell() -> None:
-        job.check_ground()
-        for key, value in verdict.facts.items():
-            trial.set_user_attr(key, value)
-        if verdict.picture is not None and verdict.result is not None:
-            picture = job.setup.trial_folder(trial.number) / "confusion.png"
-            if verdict.picture.exists():  # else an earlier try has moved it
-                verdict.picture.replace(picture)
-            show_trial(trial, verdict.result, picture, job.setup.runs / "artifacts")
-
-    finish(job.study, trial, verdict.state, verdict.value, job.worker, tell)
-
-
-def _failed(job: Job, trial: optuna.Trial, error: Exception) -> TrialState:
-    """Note what went wrong; the trial is tried again later or is over."""
-    text = f"{type(error).__name__}: {error}"
-    outside = cause_outside(error)
-    if outside:
-        backend_of(job.study).patience = 0  # it has been waited for, if it is the database
-        with contextlib.suppress(optuna.exceptions.StorageInternalError):  # or it is on the same disk
-            requeue(job.study, trial, job.worker)  # else its process is seen to be gone
-        raise StopStudyError(outside) from error
-    _keep_traceback(job.setup.trial_folder(trial.number))
-    if isinstance(error, UnreadableDataError):
-        fail_trial(job.study, trial, UNREADABLE, str(error), job.worker)
-        raise StopStudyError(str(error)) from error
-    kind = OUT_OF_MEMORY if isinstance(error, torch.OutOfMemoryError) else CRASH
-    state = fail_trial(job.study, trial, kind, text, job.worker)
-    job.watcher.trial_ended(trial.number, state, None, one_line(text))
-    return state
-
-
-def _keep_traceback(folder: Path) -> None:
-    """crash.txt, for whoever looks for the cause; when the disk is what failed, the database has a line of it."""
-    with contextlib.suppress(OSError):
-        folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / "crash.txt", redacted(traceback.format_exc()))
-
-
 def _train(job: Job, trial: optuna.Trial, values: dict[str, Any]) -> Verdict:
-    config = job.setup.resolve(_asked(job.setup.stored, trial, values))
-    try:
-        dataset = job.setup.dataset(config)
-        check_photos(job.setup.stored, dataset, job.setup.name)
-    except UserError as error:
-        raise UnreadableDataError(str(error)) from error
+    """Train the trial's config, with its files in the trial's folder, and say what that came to."""
+    config = job.setup.resolve(_config_of(job.setup.stored, trial, values))
+    dataset = _load_photos(job, config)
     trial.set_user_attr(REVISION_KEY, REVISION)
     folder = job.setup.trial_folder(trial.number)
-    crashes = crashes_of(read_trial(job.study, trial))
-    with job.mine(trial):
+    crashes = crashes_of(job.study._storage.get_trial(trial._trial_id))
+    with job.hold_trial(trial):
         _make_ready(folder, crashes)
     reporter = _TrialReporter(job, trial, len(evaluation_stops(config, len(dataset.train.row_N))))
     if reporter.known and not (folder / RECORD).exists():
@@ -158,7 +117,7 @@ def _train(job: Job, trial: optuna.Trial, values: dict[str, Any]) -> Verdict:
             origin=origin,
             device=job.setup.device,
             weight_file=job.setup.weights.file(config.backbone),
-            guard=partial(job.mine, trial),
+            guard=partial(job.hold_trial, trial),
         )
     except DivergedError as error:
         facts = {
@@ -177,11 +136,21 @@ def _train(job: Job, trial: optuna.Trial, values: dict[str, Any]) -> Verdict:
     return Verdict(reporter.verdict, value, facts, result, picture)
 
 
-def _asked(stored: Stored, trial: optuna.Trial, values: dict[str, Any]) -> TrainConfig:
+def _config_of(stored: Stored, trial: optuna.Trial, values: dict[str, Any]) -> TrainConfig:
     """The trial's config: a replicate brings a seed of its own, one of a confirmation its repeat's judges too."""
     repeat = repeat_of(trial)
     judges = {} if repeat is None else {"judge_round": repeat}
     return stored.config({**values, **judges}, seed_of(trial))
+
+
+def _load_photos(job: Job, config: TrainConfig) -> Dataset:
+    """Raises UnreadableDataError for photos that cannot be had, or that are not those the study began with."""
+    try:
+        dataset = job.setup.dataset(config)
+        check_photos(job.setup.stored, dataset, job.setup.name)
+    except UserError as error:
+        raise UnreadableDataError(str(error)) from error
+    return dataset
 
 
 def _make_ready(folder: Path, crashes: int) -> None:
@@ -190,37 +159,33 @@ def _make_ready(folder: Path, crashes: int) -> None:
         delete_run_files(folder)
 
 
-class UnreadableDataError(Exception):
-    """The photos cannot be read any more."""
-
-
 class _TrialReporter:
-    """Tells the trial of every evaluation once, and asks whether it should go on."""
+    """Stores every evaluation of the trial once, and asks whether it should go on; see training.reporter.Reporter."""
 
     def __init__(self, job: Job, trial: optuna.Trial, planned_evaluations: int) -> None:
         self.job, self.trial, self.planned_evaluations = job, trial, planned_evaluations
         self.known = dict(trial.storage.get_trial(trial_id(trial)).intermediate_values)
-        """As stored, by this sitting or an earlier one."""
+        """Step -> value as stored, by this session or an earlier one."""
         self.last_known = max(self.known, default=0)
-        self.heard: dict[int, float] = {}
-        """Of this very run, which a sitting that goes on hears again from its beginning."""
+        self.values: dict[int, float] = {}
+        """Step -> value of this very run, which a session that goes on reports again from its beginning."""
         self.verdict = TrialState.COMPLETE
 
     @property
     def best(self) -> float | None:
-        """The best value of this run so far."""
-        return max(self.heard.values(), default=None)
+        """The best value of this run so far; None before its first evaluation."""
+        return max(self.values.values(), default=None)
 
     def __call__(self, step: int, scores: Scores) -> bool:
-        value = self.heard[step] = scores.macro_f1
+        value = self.values[step] = scores.macro_f1
         is_news = self.known.get(step) != value  # a run that began again may have come to others
         if is_news:
-            report(self.job.study, self.trial, step, value, self.job.worker, self.job.check_ground)
+            report(self.job.study, self.trial, step, value, self.job.worker, self.job.check_presence)
             self.known[step] = value
         self.job.watcher.evaluated(self.trial.number, step, self.planned_evaluations, scores, is_news)
         if step == self.planned_evaluations:
             return True
-        # the last step of an earlier sitting is judged again: its process may have died before it told the verdict
+        # the last step of an earlier session is judged again: its process may have died before it stored the verdict
         if step >= self.last_known and not self._should_continue():
             self.verdict = TrialState.PRUNED
             return False
@@ -236,21 +201,19 @@ class _TrialReporter:
 
 def _origin(job: Job, trial: optuna.Trial, split: str) -> dict[str, Any]:
     """Where a trained folder or an exported config came from. ``split``: of the trial's own table."""
-    mine = trial.user_attrs.get(FILES_OF) or id_of(job.study)
-    return {
-        "made_by": "search.confirm" if job.setup.stored.confirmation else "search.run",
-        "study": job.setup.name,
-        **({} if mine is None else {"study_id": mine}),
-        "trial": trial.number,
-        "data": job.setup.stored.data,
-        "split": split,
-        "weights_option": job.setup.stored.weights_option,
-        "weights": job.setup.stored.weights,
-        "weights_commits": job.setup.weights.commits,
-        "revision": REVISION,
-        "commit": commit(),
-        "versions": versions(),
-    }
+    stored = job.setup.stored
+    return Origin(
+        made_by="search.confirm" if stored.confirmation else "search.run",
+        study=job.setup.name,
+        study_id=trial.user_attrs.get(FILES_OF) or id_of(job.study),
+        trial=trial.number,
+        data=stored.data,
+        split=split,
+        weights_option=stored.weights_option,
+        weights=stored.weights,
+        weights_commits=job.setup.weights.commits,
+        revision=REVISION,
+    ).to_json()
 
 
 def _facts(job: Job, folder: Path, config: TrainConfig, result: Result, origin: dict[str, Any]) -> dict[str, Any]:
@@ -278,3 +241,48 @@ def _facts(job: Job, folder: Path, config: TrainConfig, result: Result, origin: 
         attributes.ORIGIN: origin,
         attributes.WEIGHTS_DIGEST: record.files[WEIGHTS].digest,
     }
+
+
+def _record(job: Job, trial: optuna.Trial, verdict: Verdict) -> None:
+    """Store the verdict, with all that belongs to it, unless the trial is another worker's by now."""
+
+    def store_facts() -> None:
+        job.check_presence()
+        for key, value in verdict.facts.items():
+            trial.set_user_attr(key, value)
+        if verdict.picture is not None and verdict.result is not None:
+            picture = job.setup.trial_folder(trial.number) / "confusion.png"
+            if verdict.picture.exists():  # else an earlier try has moved it
+                verdict.picture.replace(picture)
+            show_trial(trial, verdict.result, picture, job.setup.runs / "artifacts")
+
+    finish(job.study, trial, verdict.state, verdict.value, job.worker, store_facts)
+
+
+def _handle_failure(job: Job, trial: optuna.Trial, error: Exception) -> TrialState:
+    """Store what went wrong; the trial is tried again later or is over.
+
+    Raises StopStudyError when no other trial would do better.
+    """
+    text = f"{type(error).__name__}: {error}"
+    outside = cause_outside(error)
+    if outside:
+        backend_of(job.study).patience = 0  # it has been waited for, if it is the database
+        with contextlib.suppress(optuna.exceptions.StorageInternalError):  # or it is on the same disk
+            requeue(job.study, trial, job.worker)  # else its process is seen to be gone
+        raise StopStudyError(outside) from error
+    _keep_traceback(job.setup.trial_folder(trial.number))
+    if isinstance(error, UnreadableDataError):
+        fail_trial(job.study, trial, UNREADABLE, str(error), job.worker)
+        raise StopStudyError(str(error)) from error
+    kind = OUT_OF_MEMORY if isinstance(error, torch.OutOfMemoryError) else CRASH
+    state = fail_trial(job.study, trial, kind, text, job.worker)
+    job.watcher.trial_ended(trial.number, state, None, one_line(text))
+    return state
+
+
+def _keep_traceback(folder: Path) -> None:
+    """crash.txt, for whoever looks for the cause; when the disk is what failed, the database has a line of it."""
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / "crash.txt", redacted(traceback.format_exc()))

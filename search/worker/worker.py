@@ -2,8 +2,10 @@
 
 Started by the supervisor as ``python -m search.worker.process FD``: its order comes as the first line of
 the standard input, further lines tell it to go or to stop, the end of the input means that the supervisor has died.
-What happens is told as events on the file descriptor FD. The first worker of a command shows the plan on the terminal
-and stores the study while the others make ready; from then on a worker writes to a log file of its own.
+What happens is sent as events on the file descriptor FD (messages.py). The first worker of a command shows the plan on
+the terminal and stores the study while the others make ready; from then on a worker writes to a log file of its own.
+
+``take_trials`` is the main loop of the whole service; ``objective.run_trial`` is what it runs.
 """
 
 import contextlib
@@ -16,9 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
@@ -29,7 +29,6 @@ from maskcls.system.liveness import beat
 from maskcls.system.lock import share_folder
 from maskcls.training.numerics import pick_device
 from search.database.connect import backend_of, load_study, open_storage, open_to_read
-from search.database.optuna_internals import trial_id
 from search.policy.confirmation import policy_of
 from search.policy.stopping import reached
 from search.storage import retention
@@ -40,13 +39,26 @@ from search.study.attributes import worker_of
 from search.study.compatibility import check_revision
 from search.study.record import check_same, read_stored
 from search.system.clock import moment_of
-from search.system.processes import describe_myself, is_gone
+from search.system.processes import describe_myself
 from search.system.signals import AT_ONCE, SHOW_STACK, handle
-from search.worker.create import find_or_make, is_made
+from search.worker.create import find_or_create, is_stored
 from search.worker.events import EventWriter
 from search.worker.heartbeat import HeartbeatThread
 from search.worker.job import Job, Setup, StopRequest, StopStudyError
-from search.worker.messages import GAVE_UP, GO, NOTHING_LEFT, REFUSED, STOPPED, WorkOrder
+from search.worker.messages import (
+    GAVE_UP,
+    GO,
+    NOTHING_LEFT,
+    REFUSED,
+    STOPPED,
+    Died,
+    Moved,
+    Outcome,
+    Planned,
+    RunningTrial,
+    WaitsFor,
+    WorkOrder,
+)
 from search.worker.objective import run_trial
 from search.worker.plan import backbones_of
 
@@ -57,46 +69,156 @@ POLL_SECONDS = 0.5
 
 
 def main() -> None:
-    """Work until there is nothing left to do or the supervisor says stop; the exit status is for its eyes only."""
-    teller = EventWriter(int(sys.argv[1]))
+    """Carry out the order on the standard input, and send how that ended."""
+    events = EventWriter(int(sys.argv[1]))
     try:
-        _follow(teller)
+        lines = _lines(sys.stdin.fileno())
+        order = next(lines, None)
+        if order is not None:  # else the supervisor found out that there is nothing to do, or died
+            events.send(_carry_out(order, lines, events))
     finally:
-        teller.close()
+        events.close()
 
 
-def _follow(teller: EventWriter) -> None:
-    """Hear the order, carry it out, and tell how it ended."""
-    lines = _lines(sys.stdin.fileno())
-    line = next(lines, None)
-    if line is None:  # the supervisor found out that there is nothing to do, or died
-        return
-    order = WorkOrder.from_line(line)
+def _carry_out(order: str, lines: Iterator[str], events: EventWriter) -> Outcome:
+    """Work, and turn whatever ends that into an outcome. Raises errors that are a fault of ours, once they are sent."""
+    try:
+        return _work(WorkOrder.from_line(order), lines, events)
+    except (Exception, KeyboardInterrupt) as error:
+        outcome = _outcome_of(error)
+        if outcome is None:
+            events.send(Died(f"{type(error).__name__}: {one_line(error)}"))
+            raise
+        return outcome
+
+
+def _outcome_of(error: BaseException) -> Outcome | None:
+    """How an error ends the worker; None for one that is a fault of ours."""
+    match error:
+        case UserError():
+            return Outcome(REFUSED, str(error))
+        case StopStudyError():
+            return Outcome(GAVE_UP, str(error))
+        case KeyboardInterrupt():
+            return Outcome(STOPPED)
+    cause = cause_outside(error)
+    return Outcome(GAVE_UP, cause) if cause else None
+
+
+def _work(order: WorkOrder, lines: Iterator[str], events: EventWriter) -> Outcome:
+    """Wait for the plan or make it, then take trials until there is a reason to end."""
     stop, go, alone = StopRequest(), threading.Event(), threading.Event()
     _listen(stop, go, alone, lines)
-    heart = HeartbeatThread(teller, order.stall, alone.is_set)
-    heart.start()
-    teller.tell("moves")
+    heartbeat = HeartbeatThread(events, order.stall, alone.is_set)
+    heartbeat.start()
+    events.send(Moved())
+    if order.waits and not _wait(order, stop, go):
+        return Outcome(STOPPED, stop.reason)
+    _heed_signals(stop)
+    job = _make_job(order, stop, events)
+    heartbeat.storage = backend_of(job.study)
+    return take_trials(job, order, heartbeat.set_trial, lambda trials: events.send(WaitsFor(trials)))
+
+
+def take_trials(
+    job: Job,
+    order: WorkOrder,
+    on_trial: Callable[[int | None], None] = lambda trial_id: None,
+    on_waiting: Callable[[tuple[RunningTrial, ...]], None] = lambda trials: None,
+) -> Outcome:
+    """The main loop of the service: take a trial, run it to its verdict, until nothing is left; returns why it ended.
+
+    ``on_trial`` gets the id of the trial that runs, None once it does not; ``on_waiting`` the trials that others run
+    while there is none for this worker, whenever they change: one of them may fail or be interrupted.
+    Raises StopStudyError when no other trial would do better, KeyboardInterrupt when told to stop at once.
+    """
+    per_epoch = job.setup.baseline.evaluations_per_epoch
+    presence = job.presence  # as it is now, before the first trial
+    waiting_for: tuple[RunningTrial, ...] = ()
     try:
-        if order.waits and not _wait(order, stop, go):
-            teller.tell("ended", STOPPED, stop.reason)
-            return
-        _heed_signals(stop)
-        if not order.plan:
-            _write_to_log(order, _home(order))
-        why, cause = _work(order, teller, stop, heart)
-    except UserError as error:
-        why, cause = REFUSED, str(error)
-    except StopStudyError as error:
-        why, cause = GAVE_UP, str(error)
-    except KeyboardInterrupt:
-        why, cause = STOPPED, ""
+        while not job.stop:
+            beat()
+            if cause := presence.lost() or _reason_to_give_up(job, order):
+                return Outcome(GAVE_UP, cause)
+            trial = next_trial(job.study, job.policy, order.limits, per_epoch, job.worker)
+            if trial is not None:
+                on_trial(trial._trial_id)
+                run_trial(job, trial)
+                on_trial(None)
+                waiting_for = ()
+                continue
+            trials = job.study.get_trials(deepcopy=False)
+            if limit := reached(order.limits, trials, per_epoch):
+                return Outcome(NOTHING_LEFT, limit)
+            if (running := _running(trials)) != waiting_for:
+                on_waiting(running)
+                waiting_for = running
+            time.sleep(POLL_SECONDS)
+        return Outcome(STOPPED, job.stop.reason)
+    except StopStudyError:
+        raise
     except Exception as error:
-        why, cause = GAVE_UP, cause_outside(error)
-        if not cause:
-            teller.tell("died", f"{type(error).__name__}: {one_line(error)}")
-            raise
-    teller.tell("ended", why, cause)
+        job.raise_if_vanished(error)
+        raise
+
+
+def _reason_to_give_up(job: Job, order: WorkOrder) -> str:
+    """The last crash's cause when too many trials have crashed since the command began; else an empty string."""
+    return reason_to_give_up(job.study.get_trials(deepcopy=False), moment_of(order.since))
+
+
+def _running(trials: Sequence[FrozenTrial]) -> tuple[RunningTrial, ...]:
+    """The trials that run: what a worker without one waits for."""
+    return tuple(
+        RunningTrial(trial.number, worker.host, worker.pid, is_away=worker.has_ended() is None)
+        for trial in trials
+        if trial.state == TrialState.RUNNING and (worker := worker_of(trial)) is not None
+    )
+
+
+def _make_job(order: WorkOrder, stop: StopRequest, events: EventWriter) -> Job:
+    """What every trial needs; the first worker of a command shows the plan and stores the study on the way.
+
+    Raises UserError for what cannot be had, and when the stored study is not the one that was asked for.
+    """
+    if not order.plan:
+        _write_to_log(order, _home(order))
+    setup = _set_up(order)
+    storage = open_storage(order.url, create=False, waits=True)
+    # a worker that hangs in a turn is ended by its supervisor first
+    storage.lock_seconds = max(storage.lock_seconds, 2 * order.stall)
+    if order.plan:
+        find_or_create(setup, storage, order)
+        events.send(Planned())
+        _write_to_log(order, _home(order))
+    study = load_study(storage, order.name)
+    stored = read_stored(study)
+    setup.home = study_folder(study, setup.runs)
+    check_same(stored, setup.stored, order.name)
+    check_revision(study, stored)
+    # the space as it is stored, the photos and weights as this command reaches them
+    setup.stored = replace(stored, data=setup.stored.data, weights_option=setup.stored.weights_option)
+    retention.remove_large_files(study.get_trials(deepcopy=False), setup.folder, order.keep)
+    return Job(setup, study, policy_of(stored), events, describe_myself(order.slot), stop, order.keep)
+
+
+def _set_up(order: WorkOrder) -> Setup:
+    """What the trials need, found on this machine. Raises UserError for what cannot be had."""
+    wanted, runs = order.wanted, Path(order.runs)
+    device = pick_device(order.device)
+    table = read_table(prepare_data_folder(wanted.data, runs), order.wanted.baseline_config, wanted.label_fixes)
+    weights = resolve_weights(wanted.weights_option, backbones_of(wanted.study), _commits(order))
+    wanted = replace(wanted, split=table.hash, weights=weights.describe(), weights_commits=weights.commits)
+    return Setup(order.name, wanted, runs, table, weights, device, order.cores)
+
+
+def _commits(order: WorkOrder) -> dict[str, str]:
+    """Which of the hub's weights the study has had so far, or the one that it is to be a copy of."""
+    storage = open_to_read(order.url, waits=True)
+    for name in (order.name, order.grown_from):
+        if name is not None and is_stored(storage, name):
+            return read_stored(load_study(storage, name)).weights_commits
+    return {}
 
 
 def _lines(descriptor: int) -> Iterator[str]:
@@ -108,7 +230,7 @@ def _lines(descriptor: int) -> Iterator[str]:
 
 
 def _listen(stop: StopRequest, go: threading.Event, alone: threading.Event, lines: Iterator[str]) -> None:
-    """Stop after the running evaluation when told so; ``go``: the study is stored; ``alone``: nobody tells any more."""
+    """Read on in a thread: why to ``stop``, or that the study is stored (``go``) or the supervisor dead (``alone``)."""
 
     def read() -> None:
         for line in lines:
@@ -132,13 +254,16 @@ def _heed_signals(stop: StopRequest) -> None:
 def _wait(order: WorkOrder, stop: StopRequest, go: threading.Event) -> bool:
     """Do what is slow the first time, then wait; True once the study is stored, False when told to stop before.
 
-    What goes wrong here is nobody's business: the planner meets it too, or this worker does again. In particular the
-    weights are left to the planner, since all at once would ask the hub for the same files.
+    What goes wrong here is ignored: the planner meets it too, or this worker does again. The weights are left to the
+    planner, since all at once would ask the hub for the same files.
     """
     with contextlib.suppress(Exception):
         open_storage(order.url, create=False).engine.dispose()
-        wanted = order.stored()
-        read_table(prepare_data_folder(wanted.data, Path(order.runs)), wanted.baseline_config, wanted.label_fixes)
+        read_table(
+            prepare_data_folder(order.wanted.data, Path(order.runs)),
+            order.wanted.baseline_config,
+            order.wanted.label_fixes,
+        )
     while not go.wait(POLL_SECONDS):
         beat()
         if stop:
@@ -163,117 +288,3 @@ def _write_to_log(order: WorkOrder, home: Path) -> None:
     faulthandler.register(SHOW_STACK, file=2)
     share_folder(folder)  # so that nobody deletes the study between two trials
     logger.info(f"--- worker {os.getpid()}, {time.strftime('%Y-%m-%d %H:%M:%S')}")
-
-
-def _work(order: WorkOrder, teller: EventWriter, stop: StopRequest, heart: HeartbeatThread) -> tuple[str, str]:
-    """(why it ended, the cause)."""
-    setup = _set_up(order)
-    storage = open_storage(order.url, create=False, waits=True)
-    # whoever hangs in a turn is ended by its supervisor first
-    storage.lock_seconds = max(storage.lock_seconds, 2 * order.stall)
-    if order.plan:
-        find_or_make(setup, storage, order)
-        teller.tell("planned")
-        _write_to_log(order, _home(order))
-    study = load_study(storage, order.name)
-    stored = read_stored(study)
-    setup.home = study_folder(study, setup.runs)
-    check_same(stored, setup.stored, order.name)
-    check_revision(study, stored)
-    # the space as it is stored, the photos and weights as this command reaches them
-    setup.stored = replace(stored, data=setup.stored.data, weights_option=setup.stored.weights_option)
-    job = Job(
-        setup,
-        study,
-        policy_of(stored),
-        teller,
-        describe_myself(order.slot),
-        stop,
-        order.keep,
-    )
-    retention.remove_large_files(study.get_trials(deepcopy=False), setup.folder, order.keep)
-    heart.storage = backend_of(study)
-    return take_trials(job, order, heart.hold, partial(teller.tell, "waits"))
-
-
-def _set_up(order: WorkOrder) -> Setup:
-    """What the trials need, found on this machine. Raises UserError for what cannot be had."""
-    wanted, runs = order.stored(), Path(order.runs)
-    device = pick_device(order.device)
-    table = read_table(prepare_data_folder(wanted.data, runs), wanted.baseline_config, wanted.label_fixes)
-    weights = resolve_weights(wanted.weights_option, backbones_of(wanted.study), _commits(order))
-    wanted = replace(wanted, split=table.hash, weights=weights.describe(), weights_commits=weights.commits)
-    return Setup(order.name, wanted, runs, table, weights, device, order.cores)
-
-
-def _commits(order: WorkOrder) -> dict[str, str]:
-    """Of the hub's weights that the study, or the one that it is to be a copy of, has had so far."""
-    storage = open_to_read(order.url, waits=True)
-    for name in (order.name, order.grown_from):
-        if name is not None and is_made(storage, name):
-            return read_stored(load_study(storage, name)).weights_commits
-    return {}
-
-
-def take_trials(
-    job: Job,
-    order: WorkOrder,
-    hold: Callable[[int | None], None] = lambda trial_id: None,
-    tell: Callable[[list[list[Any]]], None] = lambda running: None,
-) -> tuple[str, str]:
-    """Trial after trial; returns why it ended, and the cause.
-
-    ``hold`` hears the id of the trial that runs, None once it does not; ``tell`` which trials run
-    while there is none for this worker.
-    """
-    ground = job.ground  # as it is now, before the first trial
-    try:
-        return _take_trials(job, order, hold, tell)
-    except (StopStudyError, KeyboardInterrupt):
-        raise
-    except Exception as error:
-        lost = ground.why_failed()
-        if lost:
-            raise StopStudyError(lost) from error
-        raise
-
-
-def _take_trials(
-    job: Job, order: WorkOrder, hold: Callable[[int | None], None], tell: Callable[[list[list[Any]]], None]
-) -> tuple[str, str]:
-    per_epoch, limits = job.setup.baseline.evaluations_per_epoch, order.asked()
-    told: list[list[Any]] = []
-    while not job.stop:
-        beat()
-        lost = job.ground.lost()
-        if lost:
-            return GAVE_UP, lost
-        trials = job.study.get_trials(deepcopy=False)
-        cause = reason_to_give_up(trials, moment_of(order.since))
-        if cause:
-            return GAVE_UP, cause
-        trial = next_trial(job.study, job.policy, limits, per_epoch, job.worker)
-        if trial is not None:
-            told = []
-            hold(trial_id(trial))
-            run_trial(job, trial)
-            hold(None)
-            continue
-        trials = job.study.get_trials(deepcopy=False)
-        if limit := reached(limits, trials, per_epoch):
-            return NOTHING_LEFT, limit
-        if (others := _running(trials)) != told:
-            told = others
-            tell(others)
-        time.sleep(POLL_SECONDS)
-    return STOPPED, job.stop.reason
-
-
-def _running(trials: Sequence[FrozenTrial]) -> list[list[Any]]:
-    """[number, host, pid, whether on another machine] of the trials that run: what a worker without one waits for."""
-    found = []
-    for trial in trials:
-        worker = worker_of(trial)
-        if trial.state == TrialState.RUNNING and worker is not None:
-            found.append([trial.number, worker["host"], worker["pid"], is_gone(worker) is None])
-    return found

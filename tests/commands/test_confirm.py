@@ -430,7 +430,7 @@ def test_what_cannot_be_confirmed_is_one_line(
     running = create_study(storage, "running", {KEY: document_of})
     past(TOY_STUDY, ({}, 0.5), ({"lr": 0.02}, 0.6), into=running)
     params = params_of(TOY_STUDY.space, TOY_STUDY.baseline)
-    attributes = {WORKER: describe_myself("cpu.0")}
+    attributes = {WORKER: describe_myself("cpu.0").to_json()}
     space = distributions(TOY_STUDY.space)
     running.add_trial(create_trial(state=R, params=params, distributions=space, user_attrs=attributes))
     taken = create_study(storage, "taken", {KEY: document_of})

@@ -131,7 +131,7 @@ def test_without_a_terminal_and_without_yes_nothing_happens(
 def test_a_study_that_runs_is_refused_and_a_ghost_is_no_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    study, me = make(tmp_path, "mine"), describe_myself("cpu.0")
+    study, me = make(tmp_path, "mine"), describe_myself("cpu.0").to_json()
     add(study, TrialState.RUNNING, **{WORKER: me})
     told = complain(monkeypatch, capsys, search.delete.main, "--study", "mine", "--runs", str(tmp_path), "--yes")
     assert f"trial 2 on {me['host']}, process {os.getpid()} (cpu.0)" in told

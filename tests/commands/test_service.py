@@ -17,7 +17,6 @@ from maskcls.data.dataset import load_dataset, read_table
 from maskcls.scoring.metrics import Scores
 from maskcls.training.loop import fit
 from search.storage.retention import trial_folder
-from search.system.processes import is_gone
 from tests.helpers.processes import end, read_until, wait_for, worker_of
 from tests.helpers.search import MINE, Place, succeed
 from tests.helpers.training import heed_signals
@@ -66,7 +65,7 @@ def test_whoever_is_stopped_or_killed_the_trial_ends_where_it_would_have(place: 
     worker = worker_of(place.trials()[0])
     process.kill()
     end(process)
-    wait_for(lambda: is_gone(worker) is True)
+    wait_for(lambda: worker.has_ended() is True)
     (trial,) = place.trials()
     assert trial.state == TrialState.WAITING
     known = dict(trial.intermediate_values)
@@ -75,7 +74,7 @@ def test_whoever_is_stopped_or_killed_the_trial_ends_where_it_would_have(place: 
     # kill -9 of the worker: another one takes its place and goes on
     process = place.start("--n-trials", "1")
     read_until(process, f"evaluation {len(known) + 2} of 20")
-    os.kill(worker_of(place.trials()[0])["pid"], signal.SIGKILL)
+    os.kill(worker_of(place.trials()[0]).pid, signal.SIGKILL)
     told, status = end(process)
     assert "its worker died (SIGKILL)" in told
     assert status == 0
@@ -92,9 +91,9 @@ def test_whoever_is_stopped_or_killed_the_trial_ends_where_it_would_have(place: 
 def test_killed_all_together_nothing_counts_as_running(place: Place, capfd: pytest.CaptureFixture[str]) -> None:
     process = place.start("--n-trials", "1")
     read_until(process, "evaluation 2 of 20")
-    os.kill(worker_of(place.trials()[0])["pid"], signal.SIGSTOP)  # so that it cannot end by itself
+    os.kill(worker_of(place.trials()[0]).pid, signal.SIGSTOP)  # so that it cannot end by itself
     process.kill()
-    os.kill(worker_of(place.trials()[0])["pid"], signal.SIGKILL)
+    os.kill(worker_of(place.trials()[0]).pid, signal.SIGKILL)
     end(process)
     assert place.trials()[0].state == TrialState.RUNNING
     succeed(search.run.main, *place.command, "--n-trials", "1")
@@ -119,7 +118,7 @@ def test_a_signal_that_was_ignored_before_stays_ignored(place: Place) -> None:
     read_until(process, "evaluation 2 of 20")
     for number in ignored:
         process.send_signal(number)
-        os.kill(worker_of(place.trials()[0])["pid"], number)
+        os.kill(worker_of(place.trials()[0]).pid, number)
     told, status = end(process)
     assert (status, place.trials()[0].state) == (0, TrialState.COMPLETE)
     assert "Stopped" not in told
@@ -130,15 +129,15 @@ def test_a_second_signal_stops_at_once(place: Place, ignored: tuple[int, ...]) -
     process = place.start("--n-trials", "1", ready=ignoring(*ignored))
     read_until(process, "evaluation 1 of 20")
     worker = worker_of(place.trials()[0])
-    os.kill(worker["pid"], signal.SIGSTOP)  # a worker that would not get to its next evaluation
+    os.kill(worker.pid, signal.SIGSTOP)  # a worker that would not get to its next evaluation
     process.send_signal(signal.SIGTERM)
     read_until(process, "once more to stop at once")
     process.send_signal(signal.SIGTERM)
-    os.kill(worker["pid"], signal.SIGCONT)
+    os.kill(worker.pid, signal.SIGCONT)
     told, status = end(process)
     assert status == 130
     assert "Stopped by SIGTERM" in told
-    assert is_gone(worker)
+    assert worker.has_ended()
     assert place.trials()[0].state == TrialState.WAITING
 
 
@@ -151,7 +150,7 @@ def test_two_commands_with_two_workers_each_share_the_work(tmp_path: Path, synth
     trials = place.trials()
     assert [trial.number for trial in trials] == list(range(7))
     assert all(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in trials)
-    slots = {(worker_of(trial)["pid"]) for trial in trials}
+    slots = {worker_of(trial).pid for trial in trials}
     assert len(slots) >= 2
     logs = (tmp_path / "runs" / "mine" / "logs").glob("*.log")
     assert sorted(path.name for path in logs) == ["cpu.0.log", "cpu.1.log"]

@@ -145,7 +145,7 @@ def test_every_key_of_the_json_document_is_explained(
     study: optuna.Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     play(study)
-    add(study, TrialState.RUNNING, steps=3, **{WORKER: describe_myself("cpu.0")})
+    add(study, TrialState.RUNNING, steps=3, **{WORKER: describe_myself("cpu.0").to_json()})
     found = document(capsys, tmp_path, "--study", "toy")
     explained = explained_fields()
     assert list(found) == [
@@ -175,7 +175,7 @@ def test_every_key_of_the_json_document_is_explained(
 def test_who_runs_what_where_and_who_is_gone(
     study: optuna.Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    me = describe_myself("cuda:1.0")
+    me = describe_myself("cuda:1.0").to_json()
     add(study, TrialState.RUNNING, steps=3, **{WORKER: me})
     add(study, TrialState.RUNNING, **{WORKER: {**me, "started": -1}})
     add(study, TrialState.RUNNING, **{WORKER: None})

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 from optuna.trial import FrozenTrial
 
+from search.system.processes import WorkerIdentity
+
 
 def read_until(process: "subprocess.Popen[str]", words: str) -> str:
     """All that was said up to the line with these words."""
@@ -30,6 +32,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def worker_of(trial: FrozenTrial) -> dict[str, int]:
-    worker: dict[str, int] = trial.user_attrs["worker"]
+def worker_of(trial: FrozenTrial) -> WorkerIdentity:
+    worker = WorkerIdentity.from_json(trial.user_attrs["worker"])
+    assert worker is not None
     return worker

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import optuna
@@ -313,7 +314,7 @@ def test_whoever_was_not_heard_of_while_the_server_was_away_is_not_taken_for_dea
     study: optuna.Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trial = take(study)
-    far = {**ME, "machine": "another"}
+    far = replace(ME, machine="another").to_json()
     study._storage.set_trial_user_attr(trial._trial_id, "worker", far)
     storage = backend_of(study)
     with storage.engine.begin() as connection:

@@ -25,7 +25,7 @@ from search.storage.folder import MARKER, claim, read_marker, study_folder
 from search.storage.retention import trial_folder
 from search.study.attributes import STUDY_ID
 from search.study.record import KEY
-from search.worker.create import find_or_make
+from search.worker.create import find_or_create
 from tests.helpers.report import Played, make_study
 from tests.helpers.search import TOY_STUDY, complain, make_setup, order_for
 from tests.helpers.training import one_line, run
@@ -42,7 +42,7 @@ def find(runs: Path, table: Table, url: str | None = None, name: str = "toy") ->
     storage = open_storage(url or default_url(runs), create=True)
     setup = make_setup(runs, table)
     setup.name = name
-    find_or_make(setup, storage, order_for(runs, 10))
+    find_or_create(setup, storage, order_for(runs, 10))
     return load_study(storage, name)
 
 

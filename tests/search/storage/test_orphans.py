@@ -1,6 +1,7 @@
 """Trials whose process has died are taken back, once, and those of living ones are not."""
 
 import signal
+from dataclasses import replace
 
 import optuna
 import sqlalchemy
@@ -33,7 +34,7 @@ def test_trials_of_a_killed_process_are_taken_back_at_once_and_those_of_others_a
     study: optuna.Study, url: str
 ) -> None:
     taken(study)
-    taken(study, worker={**MYSELF, "machine": "another"})
+    taken(study, worker=replace(MYSELF, machine="another"))
     worker = start(TAKER, url)
     assert worker.stdout is not None
     number = int(worker.stdout.readline())
@@ -50,7 +51,7 @@ def test_trials_of_a_killed_process_are_taken_back_at_once_and_those_of_others_a
 
 
 def test_a_process_that_only_has_the_number_of_a_dead_one_does_not_keep_its_trial(study: optuna.Study) -> None:
-    taken(study, worker={**MYSELF, "started": 1})
+    taken(study, worker=replace(MYSELF, started=1))
     assert requeue_orphaned(study) == [0]
 
 
@@ -61,12 +62,12 @@ def age_heartbeats(study: optuna.Study, seconds: float) -> None:
 
 
 def test_a_trial_of_another_machine_is_taken_back_once_its_worker_was_silent_for_long(study: optuna.Study) -> None:
-    taken(study, worker={**MYSELF, "machine": "another"})
+    taken(study, worker=replace(MYSELF, machine="another"))
     age_heartbeats(study, GRACE_SECONDS - 10)
     assert requeue_orphaned(study) == []
     age_heartbeats(study, GRACE_SECONDS + 10)
     assert requeue_orphaned(study) == [0]
-    assert taken(study, worker={**MYSELF, "machine": "a third"}).number == 0
+    assert taken(study, worker=replace(MYSELF, machine="a third")).number == 0
     assert requeue_orphaned(study) == []  # its old heartbeat does not count against the new worker
 
 
@@ -83,7 +84,7 @@ def test_a_trial_that_kills_its_process_again_and_again_is_not_run_for_ever(stud
     for _ in range(3 * MAX_WORKER_DEATHS):
         if states(study)[-1] == "FAIL":
             break
-        taken(study, StoppingCriteria(2), worker={**MYSELF, "started": 1})
+        taken(study, StoppingCriteria(2), worker=replace(MYSELF, started=1))
         requeue_orphaned(study)
     trial = study.get_trials()[1]
     assert trial.state == TrialState.FAIL
@@ -92,7 +93,7 @@ def test_a_trial_that_kills_its_process_again_and_again_is_not_run_for_ever(stud
 
 def test_deaths_do_not_add_up_while_a_trial_gets_on(study: optuna.Study) -> None:
     for step in range(1, MAX_WORKER_DEATHS + 3):
-        taken(study, StoppingCriteria(1), worker={**MYSELF, "started": 1}).report(0.5, step)
+        taken(study, StoppingCriteria(1), worker=replace(MYSELF, started=1)).report(0.5, step)
         requeue_orphaned(study)
     assert "failures" not in study.get_trials()[0].user_attrs
     assert study.get_trials()[0].user_attrs["interruptions"] == MAX_WORKER_DEATHS + 2

@@ -1,5 +1,7 @@
 """What workers tell of their trials is stored, unless the trial is another worker's by then."""
 
+from dataclasses import replace
+
 import optuna
 import pytest
 from optuna.trial import TrialState
@@ -40,7 +42,7 @@ def test_a_trial_that_has_just_ended_stays_so(study: optuna.Study) -> None:
 
 def test_a_trial_of_ours_is_ended_by_its_own_worker_only(study: optuna.Study) -> None:
     trial = taken(study)
-    study._storage.set_trial_user_attr(trial._trial_id, WORKER, {**MYSELF, "pid": 1})
+    study._storage.set_trial_user_attr(trial._trial_id, WORKER, replace(MYSELF, pid=1).to_json())
     with pytest.raises(TakenOverError):
         finish(study, trial, TrialState.COMPLETE, 0.5, MYSELF)
     assert states(study) == ["RUNNING"]
@@ -48,7 +50,7 @@ def test_a_trial_of_ours_is_ended_by_its_own_worker_only(study: optuna.Study) ->
 
 def test_whoever_lost_a_trial_does_not_touch_it_any_more(study: optuna.Study) -> None:
     trial = taken(study)
-    study._storage.set_trial_user_attr(trial._trial_id, WORKER, {**MYSELF, "pid": 1})
+    study._storage.set_trial_user_attr(trial._trial_id, WORKER, replace(MYSELF, pid=1).to_json())
     requeue(study, trial, MYSELF)
     assert fail_trial(study, trial, CRASH, "cursed", MYSELF) == TrialState.RUNNING
     assert states(study) == ["RUNNING"]

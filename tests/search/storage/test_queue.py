@@ -47,7 +47,7 @@ def test_a_new_trial_is_stored_whole_with_the_name_of_who_runs_it(study: optuna.
     (stored,) = study.get_trials()
     assert stored.state == TrialState.RUNNING
     assert stored.params == DROPOUT.baseline == trial.params
-    assert stored.user_attrs == {"role": "baseline", WORKER: MYSELF}
+    assert stored.user_attrs == {"role": "baseline", WORKER: MYSELF.to_json()}
 
 
 def test_no_more_trials_begin_than_there_are_places(study: optuna.Study) -> None:

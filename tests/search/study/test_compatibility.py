@@ -19,7 +19,7 @@ from search.study.compatibility import check_revision
 from search.study.record import KEY, read_stored
 from search.study.space import distributions
 from search.study.study import Choice, Float, Study
-from search.worker.create import find_or_make
+from search.worker.create import find_or_create
 from search.worker.objective import run_trial
 from tests.helpers.search import TOY_STUDY, ask, make_job, make_setup, order_for
 from tests.helpers.training import TINY, one_line
@@ -120,7 +120,7 @@ def test_nothing_goes_on_with_it_or_copies_it(
     setup.name = "copy" if grown_from else "toy"
     storage = open_storage(f"sqlite:///{tmp_path}/studies.db", create=False)
     with pytest.raises(UserError, match="was trained by an earlier version"):
-        find_or_make(setup, storage, order_for(tmp_path, 9, grown_from))
+        find_or_create(setup, storage, order_for(tmp_path, 9, grown_from))
     assert optuna.get_all_study_names(f"sqlite:///{tmp_path}/studies.db") == ["toy"]
 
 

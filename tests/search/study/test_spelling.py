@@ -20,7 +20,7 @@ from search.policy.policy import Policy
 from search.study.record import KEY, Stored, check_same, read_stored
 from search.study.space import distributions, factors, params_of, values_of
 from search.study.study import Choice, Domain, Float, Int, Study, Subset, describe_domain, pin, preview_of
-from search.worker.create import find_or_make
+from search.worker.create import find_or_create
 from tests.helpers.search import make_setup, order_for
 from tests.helpers.training import one_line
 
@@ -224,7 +224,7 @@ def test_it_goes_on_by_a_file_in_any_spelling_under_its_own_parameters(
     old_study(tmp_path, setup.stored)
     storage = open_storage(default_url(tmp_path), create=False)
     setup.stored = replace(setup.stored, study=respelled(setup.stored.study))
-    find_or_make(setup, storage, order_for(tmp_path, 9))
+    find_or_create(setup, storage, order_for(tmp_path, 9))
     assert "1 of 9 done" in capsys.readouterr().out
     document = load_study(storage, "toy").user_attrs[KEY]
     assert document["scientific"]["image_size"]["options"] == [[32, 32], 48]
@@ -239,7 +239,7 @@ def test_a_copy_with_more_options_has_the_old_trials_under_the_new_files_words(
     old_study(tmp_path, setup.stored)
     storage = open_storage(default_url(tmp_path), create=False)
     setup.stored, setup.name = replace(setup.stored, study=respelled(setup.stored.study, 64)), "more"
-    find_or_make(setup, storage, order_for(tmp_path, 9, grown_from="toy"))
+    find_or_create(setup, storage, order_for(tmp_path, 9, grown_from="toy"))
     copy = load_study(storage, "more")
     (trial,) = copy.get_trials()
     assert trial.params == {"image_size": 32, "augment": "blur+flip", "batch_size": 32}

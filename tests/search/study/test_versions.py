@@ -12,7 +12,7 @@ from maskcls.images.decode import DECODER
 from maskcls.system.provenance import commit, versions
 from search.database.connect import default_url, load_study, open_storage
 from search.study.versions import changes_since_creation, creation_facts
-from search.worker.create import find_or_make
+from search.worker.create import find_or_create
 from tests.helpers.search import make_setup, order_for
 
 
@@ -50,12 +50,12 @@ def test_the_plan_says_it_and_a_new_study_has_nothing_to_say(
 ) -> None:
     monkeypatch.setattr(search.worker.create, "show_estimate", lambda *args: None)
     storage = open_storage(default_url(tmp_path), create=True)
-    find_or_make(make_setup(tmp_path, synthetic_table), storage, order_for(tmp_path, 4))
+    find_or_create(make_setup(tmp_path, synthetic_table), storage, order_for(tmp_path, 4))
     assert "changed" not in capsys.readouterr().out
-    find_or_make(make_setup(tmp_path, synthetic_table), storage, order_for(tmp_path, 4))
+    find_or_create(make_setup(tmp_path, synthetic_table), storage, order_for(tmp_path, 4))
     assert "changed" not in capsys.readouterr().out
     study = load_study(storage, "toy")
     study.set_user_attr("versions", {**versions(), "torch": "2.13.0"})
-    find_or_make(make_setup(tmp_path, synthetic_table), storage, order_for(tmp_path, 4))
+    find_or_create(make_setup(tmp_path, synthetic_table), storage, order_for(tmp_path, 4))
     told = capsys.readouterr().out
     assert told.count("changed   since the study began: torch 2.13.0 -> ") == 1

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from search.database.connect import create_study, default_url, open_storage
+from search.policy.stopping import StoppingCriteria
 from search.study.record import KEY, Stored
 from search.supervisor.pool import WorkerPool
 from search.supervisor.slots import Slot
@@ -47,31 +48,31 @@ ALL_HAVE_ORDERS = """import glob, time
 
 
 def command(tmp_path: Path, planning: str, workers: int = 3) -> tuple[Supervisor, WorkerPool]:
-    """A supervisor and its crew; ``planning`` is what the first worker does before it says that it has planned."""
+    """A supervisor and its pool; ``planning`` is what the first worker does before it says that it has planned."""
     stored = Stored(TOY_STUDY, "synthetic", "hash", {"source": "scratch"}, "scratch", "auto", False, 0)
     create_study(open_storage(default_url(tmp_path), create=True), "toy", {KEY: stored.to_json()})
     slots = [Slot(f"cpu.{index}", "cpu", "", 1) for index in range(workers)]
     script = TOY.format(folder=str(tmp_path), planning=planning, go=GO, nothing_left=NOTHING_LEFT)
-    crew = WorkerPool(slots, words=("-c", script))
-    crew.start(slots[0])
-    crew.start_others()
+    pool = WorkerPool(slots, arguments=("-c", script))
+    pool.start(slots[0])
+    pool.start_others()
     order = WorkOrder(
         url=default_url(tmp_path),
         name="toy",
         runs=str(tmp_path),
-        wanted=stored.to_json(),
+        wanted=stored,
         device="cpu",
         slot="cpu.0",
         cores=1,
         workers=workers,
-        limits={"n_trials": 3, "max_epochs": None, "patience": None},
+        limits=StoppingCriteria(3),
         keep=5,
         cold=True,
         since=0.0,
         grown_from=None,
         plan=True,
     )
-    return Supervisor(crew, order, None, None), crew
+    return Supervisor(pool, order, None, None), pool
 
 
 def slots_that_had(word: str, tmp_path: Path) -> list[str]:
@@ -81,8 +82,8 @@ def slots_that_had(word: str, tmp_path: Path) -> list[str]:
 
 def test_all_make_ready_at_once_and_go_once_the_plan_is_stored(tmp_path: Path) -> None:
     """The first one plans only when the others have read their orders: they do not come after the plan."""
-    supervisor, crew = command(tmp_path, ALL_HAVE_ORDERS + "    time.sleep(.3); assert not glob.glob(folder + '/go-*')")
-    processes = [member.process for member in crew.members]
+    supervisor, pool = command(tmp_path, ALL_HAVE_ORDERS + "    time.sleep(.3); assert not glob.glob(folder + '/go-*')")
+    processes = [worker.process for worker in pool.workers]
     assert len(processes) == 3
     assert supervisor.run() == 0
     assert slots_that_had("order", tmp_path) == ["cpu.0", "cpu.1", "cpu.2"]
@@ -91,8 +92,8 @@ def test_all_make_ready_at_once_and_go_once_the_plan_is_stored(tmp_path: Path) -
 
 
 def test_a_refused_plan_ends_those_that_wait(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    supervisor, crew = command(tmp_path, f"tell('ended', {REFUSED!r}, 'no such thing'); sys.exit()")
-    processes = [member.process for member in crew.members]
+    supervisor, pool = command(tmp_path, f"tell('ended', {REFUSED!r}, 'no such thing'); sys.exit()")
+    processes = [worker.process for worker in pool.workers]
     with pytest.raises(SystemExit) as ended:
         supervisor.run()
     assert ended.value.code == 2
@@ -102,8 +103,8 @@ def test_a_refused_plan_ends_those_that_wait(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_a_planner_that_somebody_stops_ends_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    supervisor, crew = command(tmp_path, f"tell('ended', {STOPPED!r}, ''); sys.exit()")
-    processes = [member.process for member in crew.members]
+    supervisor, pool = command(tmp_path, f"tell('ended', {STOPPED!r}, ''); sys.exit()")
+    processes = [worker.process for worker in pool.workers]
     assert supervisor.run() == 1
     assert "No worker could begin: the plan was not made." in capsys.readouterr().out
     assert all(process.returncode is not None for process in processes)

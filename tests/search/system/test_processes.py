@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import replace
 
 import pytest
 from optuna.trial import TrialState, create_trial
@@ -16,12 +16,12 @@ from optuna.trial import TrialState, create_trial
 import search.system.processes
 from search.storage.orphans import is_orphaned
 from search.study.attributes import WORKER
-from search.system.processes import describe_myself, is_gone, is_held, is_same, start_time
+from search.system.processes import WorkerIdentity, describe_myself, is_held, start_time
 
 CHILD = """
 import json, sys
 from search.system.processes import describe_myself
-print(json.dumps(describe_myself("cpu.3")), flush=True)
+print(json.dumps(describe_myself("cpu.3").to_json()), flush=True)
 sys.stdin.readline()
 """
 
@@ -41,24 +41,31 @@ def start(script: str) -> "subprocess.Popen[str]":
     return subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
-def said(process: "subprocess.Popen[str]") -> dict[str, Any]:
+def said(process: "subprocess.Popen[str]") -> WorkerIdentity:
     assert process.stdout is not None
-    found: dict[str, Any] = json.loads(process.stdout.readline())
-    return found
+    identity = WorkerIdentity.from_json(json.loads(process.stdout.readline()))
+    assert identity is not None
+    return identity
 
 
 def test_a_process_says_where_it_runs_on_which_slot_since_when(child: "subprocess.Popen[str]") -> None:
     theirs = said(child)
-    assert (theirs["host"], theirs["pid"], theirs["slot"]) == (socket.gethostname(), child.pid, "cpu.3")
-    assert abs(theirs["since"] - time.time()) < 60
-    assert theirs["machine"] == describe_myself("cpu.0")["machine"]
+    assert (theirs.host, theirs.pid, theirs.slot) == (socket.gethostname(), child.pid, "cpu.3")
+    assert theirs.since is not None
+    assert abs(theirs.since - time.time()) < 60
+    assert theirs.machine == describe_myself("cpu.0").machine
+
+
+def test_the_stored_form_has_these_fields_in_this_order() -> None:
+    assert list(describe_myself("cpu.0").to_json()) == ["host", "machine", "pid", "started", "slot", "since"]
+    assert WorkerIdentity.from_json(None) is None
 
 
 def test_a_process_that_runs_is_not_gone_and_one_that_has_ended_is(child: "subprocess.Popen[str]") -> None:
     theirs = said(child)
-    assert is_gone(theirs) is False
+    assert theirs.has_ended() is False
     child.communicate("end\n")
-    assert is_gone(theirs) is True
+    assert theirs.has_ended() is True
 
 
 def test_a_killed_process_is_gone_though_its_parent_has_not_heard_of_it(child: "subprocess.Popen[str]") -> None:
@@ -66,20 +73,20 @@ def test_a_killed_process_is_gone_though_its_parent_has_not_heard_of_it(child: "
     child.send_signal(signal.SIGKILL)
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and stays a zombie
     assert os.path.exists(f"/proc/{child.pid}/stat")  # noqa: PTH110
-    assert is_gone(theirs) is True
+    assert theirs.has_ended() is True
     child.wait()
-    assert is_gone(theirs) is True
+    assert theirs.has_ended() is True
 
 
 def test_a_stopped_process_is_not_gone(child: "subprocess.Popen[str]") -> None:
     theirs = said(child)
     child.send_signal(signal.SIGSTOP)
     os.waitid(os.P_PID, child.pid, os.WSTOPPED | os.WNOWAIT)
-    assert is_gone(theirs) is False
+    assert theirs.has_ended() is False
 
 
 def test_a_trial_of_a_stopped_process_is_lost_once_nothing_was_heard_of_it(child: "subprocess.Popen[str]") -> None:
-    trial = create_trial(state=TrialState.RUNNING, user_attrs={WORKER: said(child)})
+    trial = create_trial(state=TrialState.RUNNING, user_attrs={WORKER: said(child).to_json()})
     assert not is_orphaned(trial, is_stale=False)
     assert not is_orphaned(trial, is_stale=True)  # the machine may have slept
     child.send_signal(signal.SIGSTOP)
@@ -96,24 +103,27 @@ def test_a_trial_of_a_stopped_process_is_lost_once_nothing_was_heard_of_it(child
 
 def test_a_process_that_only_has_the_number_of_a_dead_one_is_another(child: "subprocess.Popen[str]") -> None:
     theirs = said(child)
-    earlier = {**theirs, "started": theirs["started"] - 1}  # the pid was used before, by a process that has ended
-    assert is_gone(earlier) is True
-    assert not is_same(earlier, theirs)
+    assert theirs.started is not None
+    earlier = replace(theirs, started=theirs.started - 1)  # the pid was used before, by a process that has ended
+    assert earlier.has_ended() is True
+    assert not earlier.is_same_process(theirs)
 
 
 def test_of_a_process_on_another_machine_nothing_can_be_said(child: "subprocess.Popen[str]") -> None:
     theirs = said(child)
-    assert is_gone({**theirs, "machine": "another boot or container"}) is None
-    assert is_gone({key: value for key, value in theirs.items() if key != "machine"}) is None
+    assert replace(theirs, machine="another boot or container").has_ended() is None
+    older = WorkerIdentity.from_json({"host": "box", "pid": theirs.pid, "started": theirs.started})
+    assert older is not None
+    assert older.has_ended() is None
+    assert not older.is_same_process(theirs)
 
 
 def test_two_descriptions_of_one_process_are_the_same_whatever_its_slot(child: "subprocess.Popen[str]") -> None:
     me, theirs = describe_myself("cpu.0"), said(child)
-    assert is_same(me, describe_myself("cpu.1"))
-    assert not is_same(me, theirs)
-    assert not is_same(me, {**me, "machine": "another"})
-    assert not is_same(me, None)
-    assert not is_same(None, None)
+    assert me.is_same_process(describe_myself("cpu.1"))
+    assert not me.is_same_process(theirs)
+    assert not me.is_same_process(replace(me, machine="another"))
+    assert not me.is_same_process(None)
 
 
 def test_a_name_with_brackets_and_spaces_does_not_hide_the_start() -> None:

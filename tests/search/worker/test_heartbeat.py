@@ -4,8 +4,8 @@ import fcntl
 import json
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from optuna.trial import TrialState, create_trial
@@ -19,20 +19,20 @@ from search.database.connect import backend_of
 from search.study.attributes import WORKER
 from search.worker.events import EventWriter
 from search.worker.heartbeat import HeartbeatThread
-from search.worker.messages import NOTHING_LEFT
+from search.worker.messages import GAVE_UP, NOTHING_LEFT, Event, Moved, Outcome, RunningTrial, TrialBegan
 from search.worker.worker import take_trials
 from tests.helpers.search import make_job, order_for
 from tests.helpers.training import CPU, TINY
 
 
 class Heard:
-    """A teller and a storage that note what they are told."""
+    """An events writer and a storage that note what they are told."""
 
     def __init__(self) -> None:
-        self.events: list[str] = []
+        self.events: list[Event] = []
         self.ids: list[int] = []
 
-    def tell(self, event: str) -> None:
+    def send(self, event: Event) -> None:
         self.events.append(event)
 
     def record_heartbeat(self, trial_id: int) -> None:
@@ -42,7 +42,7 @@ class Heard:
 def heart_of(heard: Heard, is_alone: bool = False) -> HeartbeatThread:
     heart = HeartbeatThread(heard, 100, lambda: is_alone)  # type: ignore[arg-type]
     heart.storage = heard  # type: ignore[assignment]
-    heart.hold(7)
+    heart.set_trial(7)
     return heart
 
 
@@ -60,9 +60,9 @@ def test_a_database_that_does_not_answer_keeps_no_sign_of_life_from_the_supervis
     heart = heart_of(heard)
     for _ in range(3):
         beat()
-        heart.look(20)
+        heart.check(20)
     answers.set()
-    assert (heard.events, asked) == (["moves"] * 3, [7])  # one that waits is enough
+    assert (heard.events, asked) == ([Moved()] * 3, [7])  # one that waits is enough
 
 
 def test_every_look_at_a_pulse_that_moves_is_told() -> None:
@@ -70,39 +70,39 @@ def test_every_look_at_a_pulse_that_moves_is_told() -> None:
     heart = heart_of(heard)
     for _ in range(3):
         beat()
-        heart.look(20)
-    assert (heard.events, heard.ids) == (["moves"] * 3, [7] * 3)
+        heart.check(20)
+    assert (heard.events, heard.ids) == ([Moved()] * 3, [7] * 3)
 
 
 def test_a_pulse_that_stands_still_is_not_told_and_after_a_while_the_trial_is_given_up() -> None:
     heard = Heard()
     heart = heart_of(heard)
     for _ in range(8):
-        heart.look(20)
+        heart.check(20)
     assert (heard.events, heard.ids) == ([], [7] * 4)
     beat()  # it was only slow
-    heart.look(20)
-    assert (heard.events, heard.ids) == (["moves"], [7] * 5)
+    heart.check(20)
+    assert (heard.events, heard.ids) == ([Moved()], [7] * 5)
 
 
 def test_between_trials_no_trial_is_told_of() -> None:
     heard = Heard()
     heart = heart_of(heard)
-    heart.hold(None)
+    heart.set_trial(None)
     beat()
-    heart.look(20)
-    assert (heard.events, heard.ids) == (["moves"], [])
+    heart.check(20)
+    assert (heard.events, heard.ids) == ([Moved()], [])
 
 
 def test_a_worker_that_hangs_ends_itself_when_its_supervisor_is_gone_or_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
     ended: list[int] = []
     monkeypatch.setattr(os, "_exit", ended.append)
     monkeypatch.setattr(search.worker.heartbeat.faulthandler, "dump_traceback", lambda: None)
-    heart_of(Heard()).look(199)
+    heart_of(Heard()).check(199)
     assert ended == []
-    heart_of(Heard(), is_alone=True).look(100)
+    heart_of(Heard(), is_alone=True).check(100)
     assert ended == [1]
-    heart_of(Heard()).look(200)  # or when the supervisor does not do it
+    heart_of(Heard()).check(200)  # or when the supervisor does not do it
     assert ended == [1, 1]
 
 
@@ -129,15 +129,15 @@ def pipe() -> tuple[int, int]:
 def test_a_supervisor_that_does_not_read_keeps_no_worker_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search.worker.events, "LAST_SECONDS", 0.05)
     theirs, ours = pipe()
-    teller = EventWriter(ours)
+    events = EventWriter(ours)
     for number in range(100):
-        teller.tell("evaluated", number, "x" * 1000)
-    teller.close()
+        events.send(TrialBegan(number, {"text": "x" * 1000}))
+    events.close()
     read = b""
     while read.count(b"\n") < 100:  # a supervisor that goes on hears all of it
         read += os.read(theirs, 1 << 16)
     assert [json.loads(line)[1] for line in read.splitlines()] == list(range(100))
-    teller.writer.join()
+    events.writer.join()
     os.close(theirs)
     os.close(ours)
 
@@ -145,43 +145,43 @@ def test_a_supervisor_that_does_not_read_keeps_no_worker_waiting(monkeypatch: py
 def test_a_supervisor_that_is_gone_is_no_matter() -> None:
     theirs, ours = pipe()
     os.close(theirs)
-    teller = EventWriter(ours)
+    events = EventWriter(ours)
     for _ in range(3):
-        teller.tell("moves")
-    teller.close()
-    assert not teller.writer.is_alive()
+        events.send(Moved())
+    events.close()
+    assert not events.writer.is_alive()
     os.close(ours)
 
 
 def test_the_last_words_are_written_before_the_end() -> None:
     theirs, ours = pipe()
-    teller = EventWriter(ours)
-    teller.tell("ended", "why", "cause")
-    teller.close()
-    assert json.loads(os.read(theirs, 4096)) == ["ended", "why", "cause"]
+    events = EventWriter(ours)
+    events.send(Outcome(GAVE_UP, "cause"))
+    events.close()
+    assert json.loads(os.read(theirs, 4096)) == ["ended", GAVE_UP, "cause"]
     os.close(theirs)
     os.close(ours)
 
 
 def test_a_worker_without_a_trial_tells_which_ones_run(tmp_path: Path, synthetic_table: Table) -> None:
     job = make_job(tmp_path, synthetic_table)
-    away = {**job.worker, "machine": "another boot or container", "host": "box"}
+    away = replace(job.worker, machine="another boot or container", host="box")
     storage, study_id = job.study._storage, job.study._study_id
     ids = [
         storage.create_new_trial(study_id, create_trial(state=TrialState.RUNNING, user_attrs={WORKER: worker}))
-        for worker in (away, job.worker)
+        for worker in (away.to_json(), job.worker.to_json())
     ]
     for trial_id in ids:
         backend_of(job.study).record_heartbeat(trial_id)
-    told: list[list[list[Any]]] = []
+    told: list[tuple[RunningTrial, ...]] = []
 
-    def end_one(running: list[list[Any]]) -> None:
+    def end_one(running: tuple[RunningTrial, ...]) -> None:
         told.append(running)
         storage.set_trial_state_values(ids.pop(0), TrialState.COMPLETE, [0.5])
 
-    assert take_trials(job, order_for(tmp_path, 2), tell=end_one)[0] == NOTHING_LEFT
+    assert take_trials(job, order_for(tmp_path, 2), on_waiting=end_one).kind == NOTHING_LEFT
     pid = os.getpid()
     assert told == [
-        [[0, "box", pid, True], [1, job.worker["host"], pid, False]],
-        [[1, job.worker["host"], pid, False]],
+        (RunningTrial(0, "box", pid, True), RunningTrial(1, job.worker.host, pid, False)),
+        (RunningTrial(1, job.worker.host, pid, False),),
     ]

@@ -310,7 +310,7 @@ def test_a_deleted_cache_is_made_again(tmp_path: Path, synthetic_table: Table) -
 def test_a_worker_that_was_taken_for_dead_leaves_the_trial_to_the_other(tmp_path: Path, synthetic_table: Table) -> None:
     def take_over(step: int) -> None:
         if step == 2:
-            job.study._storage.set_trial_user_attr(trial._trial_id, WORKER, {**job.worker, "pid": 1})
+            job.study._storage.set_trial_user_attr(trial._trial_id, WORKER, replace(job.worker, pid=1).to_json())
 
     watcher = Watching(take_over)
     job = make_job(tmp_path, synthetic_table, watcher=watcher)
@@ -326,9 +326,9 @@ def test_a_worker_that_wakes_up_changes_nothing_of_its_successors(tmp_path: Path
 
     def sleep(step: int) -> None:
         if step == 2:
-            worker = {**job.worker, "pid": 1}
+            worker = replace(job.worker, pid=1)
             other = replace(job, worker=worker, watcher=Watching())
-            other.study._storage.set_trial_user_attr(trial._trial_id, WORKER, worker)
+            other.study._storage.set_trial_user_attr(trial._trial_id, WORKER, worker.to_json())
             if ends:
                 assert run_trial(other, trial) == TrialState.COMPLETE
             kept.update({path.name: path.read_bytes() for path in job.setup.trial_folder(0).iterdir()})
@@ -351,7 +351,7 @@ def test_a_worker_that_sleeps_before_its_verdict_does_not_tell_it(
     real = search.worker.objective._record
 
     def late(job: Job, trial: optuna.Trial, verdict: Verdict) -> None:
-        job.study._storage.set_trial_user_attr(trial._trial_id, WORKER, {**job.worker, "pid": 1})
+        job.study._storage.set_trial_user_attr(trial._trial_id, WORKER, replace(job.worker, pid=1).to_json())
         real(job, trial, verdict)
 
     monkeypatch.setattr(search.worker.objective, "_record", late)

@@ -67,8 +67,7 @@ def test_the_weights_of_a_stored_study_are_asked_for_by_its_commits(
 ) -> None:
     job = make_job(tmp_path, synthetic_table)
     commits = {"test_efficientnet": "a" * 40}
-    document = job.setup.stored.to_json()
-    job.study.set_user_attr(KEY, {**document, "weights_commits": commits})
+    job.study.set_user_attr(KEY, {**job.setup.stored.to_json(), "weights_commits": commits})
     asked: list[dict[str, str]] = []
 
     def resolve(option: str, backbones: list[str], commits: dict[str, str]) -> Weights:
@@ -78,7 +77,7 @@ def test_the_weights_of_a_stored_study_are_asked_for_by_its_commits(
     monkeypatch.setattr(search.worker.worker, "resolve_weights", resolve)
     monkeypatch.setattr(search.worker.worker, "read_table", lambda *_: synthetic_table)
     monkeypatch.setattr(search.worker.worker, "prepare_data_folder", lambda *_: tmp_path)
-    order = replace(order_for(tmp_path, 1, grown_from), wanted=document, name="copy" if grown_from else "toy")
+    order = replace(order_for(tmp_path, 1, grown_from), wanted=job.setup.stored, name="copy" if grown_from else "toy")
     assert search.worker.worker._set_up(order).stored.weights_commits == {"test_efficientnet": "b" * 40}
     search.worker.worker._set_up(replace(order, name="another", grown_from=None))
     assert asked == [commits, {}]

@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,7 @@ from tests.helpers.search import order_for
 
 
 def waiting(tmp_path: Path) -> WorkOrder:
-    order = order_for(tmp_path, 3)
-    return WorkOrder(**{**vars(order), "plan": False, "waits": True})
+    return replace(order_for(tmp_path, 3), plan=False, waits=True)
 
 
 def never_ending() -> Iterator[str]:

@@ -26,9 +26,9 @@ from search.storage.retention import trial_folder
 from search.study.record import read_stored
 from search.study.study import Choice, Float, Sampler, Study
 from search.terminal.summary import show_search_summary
-from search.worker.create import find_or_make
+from search.worker.create import find_or_create
 from search.worker.job import Job
-from search.worker.messages import GAVE_UP, NOTHING_LEFT, STOPPED
+from search.worker.messages import GAVE_UP, NOTHING_LEFT, STOPPED, Outcome
 from search.worker.worker import take_trials
 from tests.helpers.search import TOY_STUDY, Watching, ask, make_job, make_setup, order_for
 from tests.helpers.training import one_line
@@ -68,7 +68,7 @@ def find(
     storage = open_storage(default_url(runs), create=True)
     setup = make_setup(runs, table, study)
     setup.name = name
-    find_or_make(setup, storage, order_for(runs, n_trials, grown_from, cold))
+    find_or_create(setup, storage, order_for(runs, n_trials, grown_from, cold))
     return load_study(storage, name)
 
 
@@ -97,8 +97,8 @@ def test_it_runs_until_the_study_has_so_many(
 ) -> None:
     job = make_job(tmp_path, synthetic_table)
     fates(monkeypatch, [C, P, X, C, X, P, C])
-    assert take_trials(job, order_for(tmp_path, 4)) == (NOTHING_LEFT, "--n-trials 4")
-    assert take_trials(job, order_for(tmp_path, 4)) == (NOTHING_LEFT, "--n-trials 4")
+    assert take_trials(job, order_for(tmp_path, 4)) == Outcome(NOTHING_LEFT, "--n-trials 4")
+    assert take_trials(job, order_for(tmp_path, 4)) == Outcome(NOTHING_LEFT, "--n-trials 4")
     trials = job.study.get_trials()
     assert count_finished(trials) == 4
     assert [trial.state for trial in trials if trial.state == TrialState.RUNNING] == []
@@ -109,20 +109,20 @@ def test_when_all_crash_it_gives_up_and_a_later_command_begins_anew(
 ) -> None:
     job = make_job(tmp_path, synthetic_table)
     fates(monkeypatch, [X] * FIRST)
-    why, cause = take_trials(job, order_for(tmp_path, 50))
-    assert why == GAVE_UP
-    assert "is cursed" in cause
+    outcome = take_trials(job, order_for(tmp_path, 50))
+    assert outcome.kind == GAVE_UP
+    assert "is cursed" in outcome.cause
     assert all(trial.state == TrialState.WAITING for trial in job.study.get_trials())  # nobody was given up
     fates(monkeypatch, [C] * 5)
     later = replace(order_for(tmp_path, 5), since=1e12)
-    assert take_trials(job, later)[0] == NOTHING_LEFT
+    assert take_trials(job, later).kind == NOTHING_LEFT
     assert [trial.state.name for trial in job.study.get_trials()[:5]] == ["COMPLETE"] * 5
 
 
 def test_a_stop_between_two_trials_begins_no_other(tmp_path: Path, synthetic_table: Table) -> None:
     job = make_job(tmp_path, synthetic_table)
     job.stop.reason = "SIGTERM"
-    assert take_trials(job, order_for(tmp_path, 3)) == (STOPPED, "SIGTERM")
+    assert take_trials(job, order_for(tmp_path, 3)) == Outcome(STOPPED, "SIGTERM")
     assert job.study.get_trials() == []
 
 
