@@ -111,7 +111,7 @@ def test_whoever_is_stopped_or_killed_it_comes_to_the_same(
 
     process = confirm("--repeats", "2")
     read_until(process, f"trial 1: evaluation 2 of {EPOCHS}")
-    os.kill(worker_of(trials(runs)[1])["pid"], signal.SIGKILL)
+    os.kill(worker_of(trials(runs)[1]).pid, signal.SIGKILL)
     told, status = end(process)
     assert status == 0, told
     assert "its worker died (SIGKILL)" in told
