@@ -82,7 +82,7 @@ def run_toy(monkeypatch: pytest.MonkeyPatch, runs: Path, table: Table, of_trials
     study = find(runs, table)
     fates(monkeypatch, of_trials)
     job = make_job_of(study, runs, table)
-    assert take_trials(job, order_for(runs, len(of_trials)))[0] == NOTHING_LEFT
+    assert take_trials(job, order_for(runs, len(of_trials))).kind == NOTHING_LEFT
     show_search_summary(study, read_stored(study), runs, None)
     return study
 
