@@ -107,7 +107,7 @@ def _config_to_continue(folder: Path, config: TrainConfig, made_from: dict[str, 
     if record.is_legacy:  # then what it was made from stands in its config's [origin] alone (maskcls.run.legacy)
         known_of_both = {name: fact for name, fact in made_from.items() if name in stored_origin}
         if others := changed_facts(stored_origin, known_of_both):
-            reason = f"it is of another run (other {', '.join(others)})"
+            reason = f"it belongs to another run (other {', '.join(others)})"
     if not reason:
         return stored_config
     logger.info(f"{folder}: {reason}; the run starts again.")

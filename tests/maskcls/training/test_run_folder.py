@@ -195,4 +195,4 @@ def test_a_folder_from_earlier_made_from_other_weights_begins_anew(
     (tmp_path / "history.json").write_text(json.dumps(record["evaluations"]))
     origin = {**ORIGIN, "weights": {"source": "folder", "test_efficientnet": "0123"}}
     train_into(tmp_path, TINY, few_photos, silent, origin=origin, device=CPU, weight_file=None)
-    assert "it is of another run (other weights); the run starts again." in capsys.readouterr().out
+    assert "it belongs to another run (other weights); the run starts again." in capsys.readouterr().out
