@@ -85,7 +85,7 @@ def step_speed(data: Dataset, config: TrainConfig, device: torch.device, steps: 
     run = Run(config, data, device, None)
     run.model.train()
     image_BCHW, label_B = run.train.take(run.order.batch(0))
-    target_BK = run.targets.of(label_B)
+    target_BK = run.targets.one_hot(label_B)
     input_BCHW = to_input(image_BCHW.float() / 255, config)
 
     def step() -> None:

@@ -142,7 +142,7 @@ class Run:
     def step(self, step: int) -> Tensor:
         """One optimizer step, ``step`` counted from 0; returns its mean loss, a number on the device."""
         image_BCHW, label_B = self.train.take(self.order.batch(step))
-        image_BCHW, target_BK = augment(image_BCHW, self.targets.of(label_B), self.config.augment, self.generator)
+        image_BCHW, target_BK = augment(image_BCHW, self.targets.one_hot(label_B), self.config.augment, self.generator)
         input_BCHW = to_input(image_BCHW, self.config)
         parts = num_parts(len(input_BCHW), self.config.micro_batch)
         total = torch.zeros((), device=self.device)

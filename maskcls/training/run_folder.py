@@ -18,6 +18,7 @@ from maskcls.config import ResolvedConfig, TrainConfig, load_config, save_config
 from maskcls.data.dataset import Dataset
 from maskcls.labels import CLASS_NAMES
 from maskcls.model.classifier import Classifier, build_model
+from maskcls.model.composite import read_model
 from maskcls.model.inference import to_device
 from maskcls.run.checkpoint import load_weights
 from maskcls.run.commit import Guard, changed_facts, delete_run_files, finish_commit, pending_renames
@@ -184,11 +185,7 @@ def load_trained(folder: Path, device: torch.device) -> tuple[Classifier, Resolv
 
     Raises UserError when there is none, or its weights are damaged.
     """
-    if not (folder / "config.toml").is_file():
-        raise UserError(
-            f"{folder} holds no trained model: it has no config.toml. --model takes the -o of maskcls.train."
-        )
-    config = resolve(load_config(folder / "config.toml")[0], device)
+    config = resolve(read_model(folder).config, device)
     model = build_model(config, None)
     check_file(folder, WEIGHTS)
     load_weights(folder / WEIGHTS, model.weights())
