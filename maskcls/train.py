@@ -59,7 +59,7 @@ def main(
     table = read_table(prepare_data_folder(data, runs), config, label_fixes)
     _say_what_is_odd(table, config.task)
     from maskcls.model.weights import resolve_weights
-    from maskcls.training.folder_lock import alone_in
+    from maskcls.training.folder_lock import lock_folder
     from maskcls.training.loop import evaluation_stops
     from maskcls.training.numerics import pick_device
     from maskcls.training.run_folder import finished_result
@@ -68,7 +68,7 @@ def main(
     option = as_kept(weights) if weights else _weights_option(origin)
     source = resolve_weights(option, [config.backbone], origin.get("weights_commits"))
     made_from = _origin(as_kept(data), table.hash, option, source)
-    with alone_in(out):
+    with lock_folder(out):
         result = finished_result(out, config, made_from, len(evaluation_stops(config, table.count("train")[1])))
         if result is not None:
             say(f"{out} holds this run already.")

@@ -1,4 +1,4 @@
-"""The seam between training and whoever watches it."""
+"""The interface between the training loop and what follows its progress."""
 
 from typing import Protocol
 
@@ -6,12 +6,12 @@ from maskcls.scoring.metrics import Scores
 
 
 class Reporter(Protocol):
-    """Called after every evaluation."""
+    """A callable that receives the scores of every evaluation."""
 
     def __call__(self, step: int, scores: Scores) -> bool:
-        """``step`` counts evaluations from 1. Returns whether to go on."""
+        """Whether the run should continue. ``step``: number of the evaluation, counted from 1."""
 
 
 def silent(step: int, scores: Scores) -> bool:
-    """Report to nobody and never stop: a plain run, with no search around it."""
+    """Report nothing and never stop: for a run outside a study."""
     return True
