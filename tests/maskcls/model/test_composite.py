@@ -121,7 +121,7 @@ def test_evaluate_gives_the_score_that_compose_chose_it_for(
     command = ["--model", composed, "--data", synthetic_folder, "--runs", synthetic_cache.parent, "-o", tmp_path]
     assert run(evaluate, *command) == 0
     printed = capsys.readouterr().out
-    assert "scoring the people held out" in printed
+    assert "scoring the held-out people" in printed
     stored = [Predictions.load(member.folder / "valid.npz") for member in read_models(composed)]
     label_N, predicted_N = (
         encode(*parts)
