@@ -91,7 +91,7 @@ def main(
 def _table(
     folder: Path, config: "TrainConfig", split: str | None, label_fixes: str, people: People
 ) -> "tuple[Table, bool]":
-    """(the folder's photos, those to score with split "valid"; whether the model was trained on this dataset)."""
+    """(the folder's photos, with split "valid" for those to score; whether the model was trained on this dataset)."""
     from maskcls.data.dataset import Table, read_table
     from maskcls.data.photos import list_photos
 

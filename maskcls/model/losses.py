@@ -1,4 +1,7 @@
-"""Training losses on log probabilities and soft targets (from CutMix and label smoothing)."""
+"""Training losses on log probabilities and soft targets (from CutMix and label smoothing).
+
+Shape suffixes: B photos of a batch, N photos of training, K classes of the task, P classes of a part.
+"""
 
 import math
 
@@ -49,15 +52,14 @@ class Targets:
         self.config, self.device = config, label_N.device
         self.num_classes = len(CLASS_NAMES[config.task])
         self.parts = (config.task,) if config.heads == "joint" else PARTS
-        labels = label_N.cpu().numpy()
         self.member_KP: dict[str, Tensor] = {}
-        self.weight_K: dict[str, Tensor] = {}
+        self.weight_P: dict[str, Tensor] = {}
         for part in self.parts:
-            table_K = np.arange(self.num_classes) if part == config.task else part_table(part)
-            classes = len(CLASS_NAMES[part])
-            weight = class_weights(table_K[labels], classes, config.class_weights)
-            self.member_KP[part] = torch.eye(classes)[torch.from_numpy(table_K)].to(self.device)
-            self.weight_K[part] = torch.from_numpy(weight).to(self.device)
+            part_K = np.arange(self.num_classes) if part == config.task else part_table(part)
+            num_classes = len(CLASS_NAMES[part])
+            weight_P = class_weights(part_K[label_N.cpu().numpy()], num_classes, config.class_weights)
+            self.member_KP[part] = torch.eye(num_classes)[torch.from_numpy(part_K)].to(self.device)
+            self.weight_P[part] = torch.from_numpy(weight_P).to(self.device)
 
     @property
     def chance_loss(self) -> float:
@@ -71,14 +73,8 @@ class Targets:
     def loss(self, log_prob_of_part: dict[str, Tensor], target_BK: Tensor) -> Tensor:
         """Sum of the parts' losses; with three models each part's gradient reaches only its own model."""
         gamma = self.config.focal_gamma if self.config.loss == "focal" else 0.0
-        return torch.stack(
-            [
-                focal_loss(
-                    log_prob_of_part[part],
-                    smooth(target_BK @ self.member_KP[part], self.config.label_smoothing),
-                    self.weight_K[part],
-                    gamma,
-                )
-                for part in self.parts
-            ]
-        ).sum()
+        losses = []
+        for part in self.parts:
+            target_BP = smooth(target_BK @ self.member_KP[part], self.config.label_smoothing)
+            losses.append(focal_loss(log_prob_of_part[part], target_BP, self.weight_P[part], gamma))
+        return torch.stack(losses).sum()

@@ -1,8 +1,8 @@
 """Initial weights of backbones: from timm's hub, from a folder, or none; resolved before training."""
 
-import queue
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -149,19 +149,13 @@ def _call(function: Callable[[], Any], timeout: float) -> Any:
     The client's own timeouts do not cover name lookup. A call that never returns must not keep the process from
     ending, hence the daemon thread.
     """
-    outcome: queue.Queue[tuple[Any, Exception | None]] = queue.Queue()
+    future: Future[Any] = Future()
 
     def attempt() -> None:
         try:
-            outcome.put((function(), None))
+            future.set_result(function())
         except Exception as error:
-            outcome.put((None, error))
+            future.set_exception(error)
 
     threading.Thread(target=attempt, daemon=True).start()
-    try:
-        result, error = outcome.get(timeout=timeout)
-    except queue.Empty:
-        raise TimeoutError from None
-    if error is not None:
-        raise error
-    return result
+    return future.result(timeout)

@@ -34,14 +34,11 @@ def load_weights(path: Path, module: nn.Module) -> None:
 
 @dataclass(frozen=True)
 class TrainingState:
-    """Everything that the rest of a run depends on, besides its config and photos."""
+    """Everything that the rest of a run depends on, besides its config and photos: state dicts and random states."""
 
     model: dict[str, Any]
-    """State dict of the model."""
     optimizer: dict[str, Any]
-    """State dict of the optimizer."""
     scaler: dict[str, Any]
-    """State dict of the loss scaler."""
     generator: torch.Tensor
     """State of the augmentations' random generator."""
     rng: torch.Tensor

@@ -116,7 +116,7 @@ class EvaluationStore:
 
 
 def pending_renames(folder: Path, record: Record) -> list[Rename]:
-    """Renames of staged files that are missing from the record's commit; empty when it is finished.
+    """Renames of staged files that the record's commit still needs; empty when it is finished.
 
     Raises UnusableRunError when a file of the record is neither in place nor staged.
     """
@@ -132,7 +132,7 @@ def pending_renames(folder: Path, record: Record) -> list[Rename]:
 
 
 def finish_commit(folder: Path, record: Record, renames: Iterable[Rename]) -> None:
-    """Do the pending renames of the record's commit, and remove the files that it does not name."""
+    """Do the pending renames of the record's commit, and remove an outdated state and leftover staged files."""
     for staged, final in renames:
         rename(staged, final)
     if STATE not in record.files:

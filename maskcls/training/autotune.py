@@ -1,4 +1,4 @@
-"""Chooses the fastest way to compute on a GPU by timing some training steps of each way once; the result is kept.
+"""Chooses the fastest way to compute on a GPU: times some training steps of each once, and keeps the result.
 
 The choice depends on the backbone (RegNet runs at a third of its speed in channels_last), the sizes and the GPU, and no
 rule predicts it. It is made before a run and written into its config, so it never changes during a run. The steps run
@@ -16,7 +16,6 @@ import os
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
@@ -36,6 +35,7 @@ from maskcls.system.liveness import beating
 from maskcls.system.lock import hold
 from maskcls.training.loop import Run
 from maskcls.training.numerics import resolve
+from maskcls.training.speed import timed
 
 logger = logging.getLogger(__name__)
 
@@ -179,19 +179,14 @@ def photos_per_second(config: TrainConfig, device: torch.device) -> float:
     run = Run(resolved, random_dataset(resolved), device, None)
     log_probs(run.model, (image_BCHW for image_BCHW, _ in run.valid.in_order(4 * resolved.micro_batch)), resolved)
     run.model.train()
-    _time_steps(run, WARM_UP_STEPS)
-    seconds = statistics.median(_time_steps(run, TIMED_STEPS) for _ in range(ROUNDS))
+
+    def train(num_steps: int) -> None:
+        for step in range(num_steps):
+            run.step(step % run.stops[-1])
+
+    train(WARM_UP_STEPS)
+    seconds = statistics.median(timed(device, lambda: train(TIMED_STEPS)) for _ in range(ROUNDS))
     return TIMED_STEPS * run.sampler.batch_size / seconds
-
-
-def _time_steps(run: Run, num_steps: int) -> float:
-    """Wall-clock time of ``num_steps`` steps in seconds, until the device has finished them."""
-    started = time.perf_counter()
-    for step in range(num_steps):
-        run.step(step % run.stops[-1])
-    if run.device.type == "cuda":
-        torch.cuda.synchronize(run.device)
-    return time.perf_counter() - started
 
 
 def random_dataset(config: TrainConfig) -> Dataset:

@@ -2,6 +2,7 @@
 
 import gc
 import math
+from contextlib import suppress
 
 import torch
 
@@ -31,11 +32,10 @@ def pick_device(name: str) -> torch.device:
 def _find_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
+    device = None
+    with suppress(RuntimeError):
         device = torch.device(name)
-    except RuntimeError:
-        raise UserError(f"--device takes auto, cpu, cuda or cuda:N, not {name!r}.") from None
-    if device.type not in ("cpu", "cuda") or name.startswith("cpu:"):
+    if device is None or device.type not in ("cpu", "cuda") or name.startswith("cpu:"):
         raise UserError(f"--device takes auto, cpu, cuda or cuda:N, not {name!r}.")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(f"There is no device {name}: torch sees {torch.cuda.device_count()} GPUs. Use --device cpu.")

@@ -1,15 +1,11 @@
 """The interface between the training loop and what follows its progress."""
 
-from typing import Protocol
+from collections.abc import Callable
 
 from maskcls.scoring.metrics import Scores
 
-
-class Reporter(Protocol):
-    """A callable that receives the scores of every evaluation."""
-
-    def __call__(self, step: int, scores: Scores) -> bool:
-        """Whether the run should continue. ``step``: number of the evaluation, counted from 1."""
+Reporter = Callable[[int, Scores], bool]
+"""Called with the number of every evaluation, counted from 1, and its scores; returns whether to continue the run."""
 
 
 def silent(step: int, scores: Scores) -> bool:

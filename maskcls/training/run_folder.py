@@ -38,9 +38,6 @@ logger = logging.getLogger(__name__)
 NUMERICS = ("micro_batch", "dtype", "memory_format", "cuda_graphs", "threads")
 """Fields of TrainConfig on how to compute, not what."""
 
-MADE_FROM = ("weights", "versions", "study_id")
-"""Facts of [origin] that a run's result depends on, or that identify its study."""
-
 
 def train_into(
     folder: Path,
@@ -55,13 +52,13 @@ def train_into(
 ) -> tuple[ResolvedConfig, Result]:
     """Fit ``config`` with its files in ``folder``; returns the config that was trained, and the result.
 
-    A stopped run continues with the numerics that it began with. A run that is out of memory starts again with half the
-    micro-batch; the optimizer still sees batch_size photos a step. ``origin`` is written into config.toml.
+    A stopped run continues with the numerics that it began with. Running out of memory starts the run again with half
+    the micro-batch; the optimizer still sees batch_size photos a step. ``origin`` is written into config.toml.
     ``guard``: as in loop.fit.
     Raises what loop.fit raises, torch.OutOfMemoryError only at the smallest micro-batch.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    made_from = {name: origin[name] for name in MADE_FROM if name in origin}
+    made_from: dict[str, Any] = {name: origin[name] for name in ("weights", "versions", "study_id") if name in origin}
     config = resolve(_config_to_continue(folder, config, made_from, guard), device)
     while True:
         with guard():
@@ -160,10 +157,10 @@ def _result_of_complete_run(folder: Path, config: TrainConfig, planned_evaluatio
     """The result when the record is complete and its files exist; any other folder is left to loop.fit."""
     try:
         record = read_record(folder)
-        renames = [] if record is None or record.is_legacy else pending_renames(folder, record)
+        if record is None:
+            return None
+        renames = pending_renames(folder, record)
     except UnusableRunError:
-        return None
-    if record is None:
         return None
     if record.is_legacy:
         is_complete = len(record.evaluations) == planned_evaluations and not (folder / STATE).exists()

@@ -77,17 +77,17 @@ def _validation_speed(run: Run, batch_size: int) -> float:
 
 def _warm_seconds(device: torch.device, work: Callable[[], object]) -> float:
     """Duration of ``work`` after a warm-up: a mean over repetitions that do not wait for the device in between."""
-    first = _time(device, work)
+    first = timed(device, work)
     if device.type == "cpu" and first > LONG_STEP_SECONDS:
         return first
-    second = _time(device, work)
+    second = timed(device, work)
     if second > MIN_TIMED_SECONDS:
         return second
     count = math.ceil(MIN_TIMED_SECONDS / second)
-    return _time(device, lambda: [work() for _ in range(count)]) / count
+    return timed(device, lambda: [work() for _ in range(count)]) / count
 
 
-def _time(device: torch.device, work: Callable[[], object]) -> float:
+def timed(device: torch.device, work: Callable[[], object]) -> float:
     """Duration of ``work`` in seconds, with the device idle before and after."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
