@@ -52,12 +52,13 @@ class Targets:
         self.config, self.device = config, label_N.device
         self.num_classes = len(CLASS_NAMES[config.task])
         self.parts = (config.task,) if config.heads == "joint" else PARTS
+        label_cpu_N = label_N.cpu().numpy()
         self.member_KP: dict[str, Tensor] = {}
         self.weight_P: dict[str, Tensor] = {}
         for part in self.parts:
             part_K = np.arange(self.num_classes) if part == config.task else part_table(part)
             num_classes = len(CLASS_NAMES[part])
-            weight_P = class_weights(part_K[label_N.cpu().numpy()], num_classes, config.class_weights)
+            weight_P = class_weights(part_K[label_cpu_N], num_classes, config.class_weights)
             self.member_KP[part] = torch.eye(num_classes)[torch.from_numpy(part_K)].to(self.device)
             self.weight_P[part] = torch.from_numpy(weight_P).to(self.device)
 

@@ -33,7 +33,7 @@ class Speed:
     valid: float
 
     def seconds(self, config: TrainConfig, data: Dataset) -> float:
-        """Estimated duration of a whole run of ``config``, without writing its files and figures."""
+        """Estimated seconds for a whole run of ``config``, without writing its files and figures."""
         stops = evaluation_stops(config, len(data.train.row_N))
         train_photos = stops[-1] * min(config.batch_size, len(data.train.row_N))
         return train_photos / self.train + len(stops) * len(data.valid.row_N) / self.valid
