@@ -84,8 +84,8 @@ def step_speed(data: Dataset, config: TrainConfig, device: torch.device, steps: 
     """Photos per second of a training step alone: one batch, on the device and normalised, again and again."""
     run = Run(config, data, device, None)
     run.model.train()
-    image_BCHW, label_B = run.train.take(run.order.batch(0))
-    target_BK = run.targets.of(label_B)
+    image_BCHW, label_B = run.train.take(run.sampler.batch(0))
+    target_BK = run.targets.one_hot(label_B)
     input_BCHW = to_input(image_BCHW.float() / 255, config)
 
     def step() -> None:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class People(StrEnum):
-    """Whom to score."""
+    """The people to score."""
 
     AUTO = "auto"
     ALL = "all"
@@ -46,8 +46,8 @@ def main(
     people: Annotated[
         People,
         typer.Option(
-            help="all, or valid: those the model was not trained on, when the folder is the one it was trained on."
-            " auto: valid if it is that folder, else all."
+            help="all, or valid: only people held out of training, in the dataset that the model was trained on."
+            " auto: valid in that dataset, else all."
         ),
     ] = People.AUTO,
     out: Annotated[
@@ -71,16 +71,19 @@ def main(
     split = splits.pop() if len(splits) == 1 else None
     table, is_own = _table(prepare_data_folder(data, runs), models[0].config, split, label_fixes, people)
     if people == People.VALID and not is_own:
-        raise UserError(f"{data} is not what {model} was trained on (its split differs), so nobody there was held out.")
+        raise UserError(
+            f"{data} is not the dataset that {model} was trained on (its split differs), so it has no held-out people."
+            " Use --people all."
+        )
     for note in table.notes:
         say(note)
-    held_out_only = is_own and people != People.ALL
     if is_own:
-        say("These are the photos it was trained on; " + ("scoring the people held out." if held_out_only else "ALL."))
+        scored = "ALL people" if people == People.ALL else "the held-out people"
+        say(f"The model was trained on this dataset; scoring {scored}.")
     elif any(_shares_people(trained.folder, table) for trained in models):
-        say("CAUTION: people of its own validation split are here, so those it was trained on may be too.")
-    predictions = _predict(models, table, held_out_only, device, runs / "cache", skip_unreadable, flip)
-    _show(predictions, task_of(models))
+        say("CAUTION: this folder shows people of the model's validation split, so it may show training people too.")
+    predictions = _predict(models, table, device, runs / "cache", skip_unreadable, flip)
+    _print_scores(predictions, task_of(models))
     if out is not None:
         _write(out, predictions, task_of(models))
 
@@ -88,13 +91,13 @@ def main(
 def _table(
     folder: Path, config: "TrainConfig", split: str | None, label_fixes: str, people: People
 ) -> "tuple[Table, bool]":
-    """The folder's photos, and whether they are, split by the config, those that the model was trained on."""
+    """(the folder's photos, with split "valid" for those to score; whether the model was trained on this dataset)."""
     from maskcls.data.dataset import Table, read_table
     from maskcls.data.photos import list_photos
 
     try:
         table = read_table(folder, config, label_fixes)
-    except UserError:  # too few people for a split; they can be scored all the same
+    except UserError:  # too few people to split them, which scoring does not need
         table = None
     is_own = table is not None and table.hash == split
     if table is not None and is_own and people != People.ALL:
@@ -105,7 +108,7 @@ def _table(
 
 
 def _shares_people(model: Path, table: "Table") -> bool:
-    """Whether the folder shows people that the model's run knew, though it is not the very same dataset."""
+    """Whether the folder shows people of the model's validation split."""
     from maskcls.scoring.predictions import Predictions
 
     predictions = model / "valid.npz"
@@ -113,13 +116,7 @@ def _shares_people(model: Path, table: "Table") -> bool:
 
 
 def _predict(
-    models: "Sequence[TrainedModel]",
-    table: "Table",
-    held_out_only: bool,
-    device: str,
-    cache_dir: Path,
-    skip_unreadable: bool,
-    flip: bool,
+    models: "Sequence[TrainedModel]", table: "Table", device: str, cache_dir: Path, skip_unreadable: bool, flip: bool
 ) -> "Predictions":
     import torch
 
@@ -134,17 +131,17 @@ def _predict(
     log_probs_NK = []
     for model in models:
         image_NCHW, photos = load_photos(table, model.config, cache_dir, skip_unreadable)
-        if held_out_only:
-            photos = photos[photos["split"] == "valid"]
+        photos = photos[photos["split"] == "valid"]
         log_probs_NK.append(_log_probs(model, image_NCHW, photos["row"].to_numpy(), torch_device, flip))
-    side = labelled_photos(photos, photos["label"].to_numpy())
-    return Predictions(side.path_N, side.person_N, side.labels(task_of(models)), combine(models, log_probs_NK))
+    labelled = labelled_photos(photos, photos["label"].to_numpy())
+    label_N = labelled.labels(task_of(models))
+    return Predictions(labelled.path_N, labelled.person_N, label_N, combine(models, log_probs_NK))
 
 
 def _log_probs(
     model: "TrainedModel", image_NCHW: "np.ndarray", row_N: "np.ndarray", device: "torch.device", flip: bool
 ) -> "np.ndarray":
-    """log_prob_NK of the photos in these rows, over the classes of the model's own task."""
+    """log_prob_NK of the photos in rows ``row_N``, over the classes of the model's own task."""
     import numpy as np
 
     from maskcls.data.batches import Batches
@@ -156,7 +153,7 @@ def _log_probs(
     return log_probs(network, (image_BCHW for image_BCHW, _ in batches), config, flip)
 
 
-def _show(predictions: "Predictions", task: str) -> None:
+def _print_scores(predictions: "Predictions", task: str) -> None:
     import numpy as np
 
     from maskcls.labels import CLASS_NAMES

@@ -1,4 +1,4 @@
-"""python -m maskcls.predict: a trained model's answers for a folder of unlabelled photos, as a submission."""
+"""python -m maskcls.predict: a trained model's predictions for a folder of unlabelled photos, as a submission."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from maskcls.model.composite import TrainedModel
 
 CHUNK = 256
-"""Photos decoded at a time; a folder of any size passes through as much memory."""
+"""Photos decoded at a time, so that memory does not grow with the folder."""
 
 
 def main(
@@ -64,7 +64,7 @@ def main(
 def _log_probs(
     models: "Sequence[TrainedModel]", folder: Path, files: list[str], device: "torch.device", flip: bool
 ) -> "np.ndarray":
-    """log_prob_NK of all models together. Photos are decoded once for each size that one of them asks for."""
+    """log_prob_NK of all models together. Photos are decoded once for every size and crop among the models."""
     import numpy as np
 
     from maskcls.model.composite import combine
@@ -72,18 +72,18 @@ def _log_probs(
     from maskcls.training.run_folder import load_trained
 
     loaded = [load_trained(model.folder, device) for model in models]
-    chunks_of: list[list[np.ndarray]] = [[] for _ in models]
+    chunks_by_model: list[list[np.ndarray]] = [[] for _ in models]
     for pixels in dict.fromkeys(model.pixels for model in models):
         for image_NCHW in _chunks(folder, files, *pixels):
-            for model, (network, config), chunks in zip(models, loaded, chunks_of, strict=True):
+            for model, (network, config), chunks in zip(models, loaded, chunks_by_model, strict=True):
                 if model.pixels == pixels:
                     batches = (image_BCHW.to(device) for image_BCHW in image_NCHW.split(4 * config.micro_batch))
                     chunks.append(log_probs(network, batches, config, flip))
-    return combine(models, [np.concatenate(chunks) for chunks in chunks_of])
+    return combine(models, [np.concatenate(chunks) for chunks in chunks_by_model])
 
 
 def _chunks(folder: Path, files: list[str], size: tuple[int, int], crop: tuple[float, float]) -> "Iterator[Tensor]":
-    """uint8 image_NCHW, CHUNK photos at a time, in order; raises UserError for photos that cannot be read."""
+    """uint8 image_NCHW of CHUNK photos at a time, in order. Raises UserError for photos that cannot be read."""
     import numpy as np
     import torch
 

@@ -1,4 +1,4 @@
-"""python -m maskcls.train: train one config, for example one that ``search.export`` wrote, to the same score again."""
+"""python -m maskcls.train: train one config, for example one from ``search.export``, to the same score again."""
 
 import shlex
 from collections.abc import Sequence
@@ -27,11 +27,13 @@ if TYPE_CHECKING:
 
 def main(
     data: DataOption,
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the trained model, as predict takes it.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder to write the trained model to.")],
     config_file: Annotated[
-        Path | None, typer.Option("--config", help="TOML file with the knobs; without it their defaults.")
+        Path | None, typer.Option("--config", help="TOML file with hyperparameters; the others have their defaults.")
     ] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE: change a knob. May repeat.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="KEY=VALUE: change a hyperparameter. May repeat.")
+    ] = None,
     weights: Annotated[
         str | None,
         typer.Option(
@@ -46,10 +48,10 @@ def main(
 ) -> None:
     """Train one config on a folder of photos.
 
-    The same command again goes on where an interrupted run stopped. Prints the scores of every evaluation;
-    the model kept is the one with the best macro F1 on the validation people.
+    The same command again continues an interrupted run. Prints the scores of every evaluation, and keeps the model
+    of the evaluation with the best macro F1 on the validation people.
     """
-    config, origin = _asked(config_file, set_ or [])
+    config, source = _requested_config(config_file, set_ or [])
     check_folder(out, "-o")
     if any((folder / "study.json").exists() for folder in (out, out.parent)):
         raise UserError(f"{out} lies in a study's folder, and would be deleted with it. Choose another -o.")
@@ -57,31 +59,29 @@ def main(
     from maskcls.data.dataset import prepare_data_folder, read_table
 
     table = read_table(prepare_data_folder(data, runs), config, label_fixes)
-    _say_what_is_odd(table, config.task)
+    _print_data_notes(table, config.task)
     from maskcls.model.weights import resolve_weights
-    from maskcls.training.folder_lock import alone_in
+    from maskcls.training.folder_lock import lock_folder
     from maskcls.training.loop import evaluation_stops
     from maskcls.training.numerics import pick_device
     from maskcls.training.run_folder import finished_result
 
     torch_device = pick_device(device)
-    option = as_kept(weights) if weights else _weights_option(origin)
-    source = resolve_weights(option, [config.backbone], origin.get("weights_commits"))
-    made_from = _origin(as_kept(data), table.hash, option, source)
-    with alone_in(out):
-        result = finished_result(out, config, made_from, len(evaluation_stops(config, table.count("train")[1])))
+    weights_option = as_kept(weights) if weights else str(source.get("weights_option", "auto"))
+    initial = resolve_weights(weights_option, [config.backbone], source.get("weights_commits"))
+    origin = _origin(as_kept(data), table.hash, weights_option, initial)
+    with lock_folder(out):
+        result = finished_result(out, config, origin, len(evaluation_stops(config, table.count("train")[1])))
         if result is not None:
-            say(f"{out} holds this run already.")
+            say(f"{out} already holds this run.")
         else:
-            config, result = _train(
-                out, config, table, source, made_from, torch_device, runs / "cache", skip_unreadable
-            )
-    _sum_up(result, out)
-    _compare(result, config, origin, table.hash, source.describe())
+            config, result = _train(out, config, table, initial, origin, torch_device, runs / "cache", skip_unreadable)
+    _print_summary(result, out)
+    _print_comparison(result, config, source, table.hash, initial.describe())
 
 
-def _asked(config_file: Path | None, assignments: Sequence[str]) -> tuple[TrainConfig, dict[str, Any]]:
-    """(the config that --config and --set ask for, the file's [origin]). Raises UserError."""
+def _requested_config(config_file: Path | None, assignments: Sequence[str]) -> tuple[TrainConfig, dict[str, Any]]:
+    """(the config of --config and --set, the file's [origin]). Raises UserError when either is wrong."""
     config, origin = load_config(config_file) if config_file else (TrainConfig(), {})
     config = make_config({**config.model_dump(), **dict(parse_assignment(text) for text in assignments)})
     if not isinstance(origin.get("value", 0.0), int | float):
@@ -96,12 +96,12 @@ def _train(
     config: TrainConfig,
     table: "Table",
     weights: "Weights",
-    made_from: dict[str, Any],
+    origin: dict[str, Any],
     device: "torch.device",
     cache_dir: Path,
     skip_unreadable: bool,
 ) -> "tuple[ResolvedConfig, Result]":
-    """Train into the folder, and say how it goes; what it could not do is a UserError."""
+    """Train into the folder, printing the progress. Raises UserError when the run diverges or is out of memory."""
     import torch
 
     from maskcls.data.dataset import load_dataset
@@ -113,7 +113,7 @@ def _train(
     resolved = resolve(choose_numerics(config, device, cache_dir), device)
     people, photos = table.count("train")
     say(
-        f"Training on {photos} photos of {people} people, judged on {table.count('valid')[1]} of others"
+        f"Training on {photos} photos of {people} people, validating on {table.count('valid')[1]} photos of others"
         f" (split {table.hash}); {describe_device(device)}; weights: {weights.source}"
     )
     if weights.note:
@@ -124,8 +124,8 @@ def _train(
             out,
             resolved,
             dataset,
-            _printer(len(evaluation_stops(resolved, len(dataset.train.row_N)))),
-            origin=made_from,
+            _progress_printer(len(evaluation_stops(resolved, len(dataset.train.row_N)))),
+            origin=origin,
             device=device,
             weight_file=weights.file(resolved.backbone),
         )
@@ -133,14 +133,14 @@ def _train(
         raise UserError(f"The training diverged: {error}. Lower lr ({config.lr:g}).") from None
     except torch.OutOfMemoryError:
         raise UserError(
-            f"The memory of {device} does not hold a training step of {config.backbone} in its smallest parts."
+            f"{device} has too little memory to train {config.backbone} even with the smallest micro-batch."
             " Use a smaller image_size or backbone."
         ) from None
     draw_best(out, resolved, f"macro F1 {result.best.scores.macro_f1:.4f}", out / "confusion.png")
     return resolved, result
 
 
-def _say_what_is_odd(table: "Table", task: str) -> None:
+def _print_data_notes(table: "Table", task: str) -> None:
     from maskcls.data.split import missing_classes
 
     for note in table.notes:
@@ -148,11 +148,6 @@ def _say_what_is_odd(table: "Table", task: str) -> None:
     missing = missing_classes(table.photos, "valid", task)
     if missing:
         say(f"NO VALIDATION PHOTO OF: {some(missing)}. Their F1 counts 0.")
-
-
-def _weights_option(origin: dict[str, Any]) -> str:
-    """The weights option that the config's own run had."""
-    return str(origin.get("weights_option", "auto"))
 
 
 def _origin(data: str, split: str, option: str, weights: "Weights") -> dict[str, Any]:
@@ -170,7 +165,7 @@ def _origin(data: str, split: str, option: str, weights: "Weights") -> dict[str,
     ).to_json()
 
 
-def _printer(planned_evaluations: int) -> "Reporter":
+def _progress_printer(planned_evaluations: int) -> "Reporter":
     def report(step: int, scores: "Scores") -> bool:
         parts = "".join(f"  {part} {value:.4f}" for part, value in scores.f1_per_part.items())
         say(
@@ -182,7 +177,7 @@ def _printer(planned_evaluations: int) -> "Reporter":
     return report
 
 
-def _sum_up(result: "Result", out: Path) -> None:
+def _print_summary(result: "Result", out: Path) -> None:
     best, most_accurate, least_loss = result.best, result.best_accuracy, result.best_loss
     say(
         f"{result.keep.capitalize()} macro F1 {best.scores.macro_f1!r} at evaluation {best.step}"
@@ -193,23 +188,23 @@ def _sum_up(result: "Result", out: Path) -> None:
     say(f"Next: python -m maskcls.predict --model {shlex.quote(str(out))} --images DIR -o submission.csv")
 
 
-def _compare(
-    result: "Result", config: TrainConfig, origin: dict[str, Any], split: str, weights: dict[str, str]
+def _print_comparison(
+    result: "Result", config: TrainConfig, source: dict[str, Any], split: str, weights: dict[str, str]
 ) -> None:
-    """Say how the score compares with that of the run that the config was exported from, if it was on the same data."""
-    if "value" not in origin:
+    """Compare the score with that of ``source``, the exported run, if it had the same data, weights and revision."""
+    if "value" not in source:
         return
-    if (split, weights) != (origin.get("split"), origin.get("weights")):
-        say("The config comes from a run on other data or weights; its score is no yardstick for this one.")
+    if (split, weights) != (source.get("split"), source.get("weights")):
+        say("The config comes from a run with other data or weights; the scores cannot be compared.")
         return
     from maskcls.training.revision import changed_since
 
-    if changed := changed_since(origin.get("revision", 1), config):
-        say(f"The config comes from a run of an earlier version, which {changed}; its score is no yardstick.")
+    if changed := changed_since(source.get("revision", 1), config):
+        say(f"The config comes from a run of an earlier version, which {changed}; the scores cannot be compared.")
         return
-    exported, value = origin["value"], result.best.scores.macro_f1
+    exported, value = source["value"], result.best.scores.macro_f1
     verdict = "the same" if value == exported else f"{value - exported:+.4f}"
-    say(f"Trial {origin.get('trial')} of {origin.get('study')} had {exported!r}: {verdict}.")
+    say(f"Trial {source.get('trial')} of {source.get('study')} had {exported!r}: {verdict}.")
 
 
 if __name__ == "__main__":

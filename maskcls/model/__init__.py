@@ -1,1 +1,1 @@
-"""The network: backbone and heads, losses, weights, inference, and several models that answer as one."""
+"""The network: backbone and heads, losses, pretrained weights, inference, composed models."""

@@ -1,4 +1,4 @@
-"""timm backbones with one head, three heads or three models; all give log probabilities over the task's classes.
+"""The classifier: timm backbones with one head, three heads or three models.
 
 Names of the weights in ``best.safetensors``: one head keeps timm's own, so that ``timm.create_model(name,
 num_classes=K, checkpoint_path=...)`` loads them; three heads use ``backbone.``, ``mask.``, ``gender.``, ``age.``;
@@ -7,10 +7,10 @@ three models ``mask.``, ``gender.``, ``age.`` followed by timm's own.
 Shape suffixes: B photos, C H W channels, rows and columns, D features, K classes of a task, M G A those of its parts.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import timm
 import torch
@@ -25,12 +25,12 @@ from maskcls.system.errors import UserError, one_line
 
 
 class OneHead(nn.Module):
-    """One timm model over the K classes of one task."""
+    """A timm model over the K classes of a task."""
 
     def __init__(self, config: TrainConfig, weight_file: Path | None) -> None:
         super().__init__()
         self.task = config.task
-        # "net": resume.pt of earlier runs has this name
+        # the name "net" is in resume.pt
         self.net = _network_with_head(config, len(CLASS_NAMES[config.task]), weight_file)
 
     def forward(self, image_BCHW: Tensor) -> dict[str, Tensor]:
@@ -38,20 +38,19 @@ class OneHead(nn.Module):
         return {self.task: log_softmax(self.net(image_BCHW))}
 
     def weights(self) -> nn.Module:
-        """The module whose state dict is what gets stored."""
+        """The module whose state dict is stored."""
         return self.net
 
 
 class ThreeHeads(nn.Module):
-    """One backbone; a linear head for mask, gender and age each, on the same dropped-out features."""
+    """A backbone with a linear head for mask, gender and age each, on the same features after dropout."""
 
     def __init__(self, config: TrainConfig, weight_file: Path | None) -> None:
         super().__init__()
-        headless = _build(config, 0, weight_file)
-        self.backbone = headless.network
-        self.mask, self.gender, self.age = (nn.Linear(headless.num_outputs, len(CLASS_NAMES[part])) for part in PARTS)
-        # some families of timm have the dropout in the head that is left out here
-        self.drop_rate = 0.0 if headless.has_dropout else config.drop_rate
+        self.backbone, num_features, has_dropout = _build(config, 0, weight_file)
+        self.mask, self.gender, self.age = (nn.Linear(num_features, len(CLASS_NAMES[part])) for part in PARTS)
+        # some families of timm have their dropout in the head, which is left out here
+        self.drop_rate = 0.0 if has_dropout else config.drop_rate
 
     def forward(self, image_BCHW: Tensor) -> dict[str, Tensor]:
         """Part -> log_prob_BK over that part's classes."""
@@ -59,12 +58,12 @@ class ThreeHeads(nn.Module):
         return {part: log_softmax(getattr(self, part)(feature_BD)) for part in PARTS}
 
     def weights(self) -> nn.Module:
-        """The module whose state dict is what gets stored."""
+        """The module whose state dict is stored."""
         return self
 
 
 class ThreeModels(nn.Module):
-    """A whole timm model for mask, gender and age each; they share the batches and nothing else."""
+    """A separate timm model for mask, gender and age each; they share only the batches."""
 
     def __init__(self, config: TrainConfig, weight_file: Path | None) -> None:
         super().__init__()
@@ -77,98 +76,91 @@ class ThreeModels(nn.Module):
         return {part: log_softmax(getattr(self, part)(image_BCHW)) for part in PARTS}
 
     def weights(self) -> nn.Module:
-        """The module whose state dict is what gets stored."""
+        """The module whose state dict is stored."""
         return self
 
 
 Classifier = OneHead | ThreeHeads | ThreeModels
+Built = TypeVar("Built")
 
 
 def build_model(config: TrainConfig, weight_file: Path | None) -> Classifier:
-    """The model that ``config`` names, on the CPU. ``weight_file``: of the backbone; None: from scratch.
+    """The model of ``config``, on the CPU. ``weight_file``: pretrained weights of the backbone; None: from scratch.
 
-    Raises UserError when timm cannot build it so, or the file does not fit.
+    Raises UserError when timm cannot build it, or the weights do not fit.
     """
     classes: dict[str, type[Classifier]] = {"joint": OneHead, "three_heads": ThreeHeads, "three_models": ThreeModels}
     return classes[config.heads](config, weight_file)
 
 
-@dataclass(frozen=True)
-class _TimmModel:
-    """A timm model and what a forward pass has shown of it."""
-
-    network: nn.Module
-    num_outputs: int
-    """Numbers for a photo; without a head its features (some families widen them after pooling)."""
-    has_dropout: bool
-    """Whether the config's dropout lies on the way to the output; False at drop_rate 0."""
-
-
 def check_builds(config: TrainConfig) -> None:
-    """Raise UserError when ``build_model`` would. Where timm lets it, nothing is computed and little memory taken."""
+    """Raise UserError when ``build_model`` would, without computing anything where timm allows it."""
+    _on_meta_device(lambda: build_model(config, None))
+
+
+@cache  # called for every trial of a stored study
+def has_dropout_without_head(backbone: str, image_size: tuple[int, int]) -> bool:
+    """Whether timm's model without its head still has dropout. Raises UserError when timm cannot build it."""
+    config = TrainConfig(backbone=backbone, image_size=image_size, drop_rate=0.5)  # any positive rate shows it
+    _, _, has_dropout = _on_meta_device(lambda: _build(config, 0, None))
+    return has_dropout
+
+
+def _on_meta_device(build: Callable[[], Built]) -> Built:
+    """What ``build`` returns, on torch's meta device (shapes without values) if timm can build it there."""
     try:
         with torch.device("meta"):
-            build_model(config, None)
-    except UserError:  # or a model that cannot be built without numbers
-        build_model(config, None)
+            return build()
+    except UserError:  # some models cannot be built without values
+        return build()
 
 
 def _network_with_head(config: TrainConfig, num_classes: int, weight_file: Path | None) -> nn.Module:
-    """A timm model over so many classes. Raises UserError when timm cannot build it as the config says."""
-    model = _build(config, num_classes, weight_file)
-    if model.num_outputs != num_classes:
+    """A timm model over ``num_classes`` classes. Raises UserError when timm cannot build it as the config says."""
+    network, num_outputs, has_dropout = _build(config, num_classes, weight_file)
+    if num_outputs != num_classes:
         raise UserError(
-            f"timm's {config.backbone} answers {model.num_outputs} numbers a photo whatever its head,"
-            f" not {num_classes}."
+            f"timm's {config.backbone} has {num_outputs} outputs whatever its head, not {num_classes}."
+            " Use another backbone."
         )
-    if config.drop_rate and not model.has_dropout:
+    if config.drop_rate and not has_dropout:
         raise UserError(
             f"drop_rate={config.drop_rate} would do nothing: timm's {config.backbone} has no dropout before its head."
             ' Use drop_rate=0, or heads="three_heads".'
         )
-    return model.network
+    return network
 
 
-@cache  # a stored study asks for each of its trials
-def has_dropout_without_head(backbone: str, image_size: tuple[int, int]) -> bool:
-    """Whether timm's model has its dropout without its head too; what is not seen at one rate is not there at any.
+def _build(config: TrainConfig, num_classes: int, weight_file: Path | None) -> tuple[nn.Module, int, bool]:
+    """(a timm model, its outputs for a photo, whether the config's dropout lies on the path to them).
 
-    Raises UserError when timm cannot build it.
+    ``num_classes=0``: the outputs are the pooled features, which some families widen after pooling.
+    Raises UserError when timm cannot build the model.
     """
-    config = TrainConfig(backbone=backbone, image_size=image_size, drop_rate=0.5)
-    try:
-        with torch.device("meta"):
-            return _build(config, 0, None).has_dropout
-    except UserError:  # or a model that cannot be built without numbers
-        return _build(config, 0, None).has_dropout
-
-
-def _build(config: TrainConfig, num_classes: int, weight_file: Path | None) -> _TimmModel:
-    """A timm model; ``num_classes=0``: its pooled features instead of a head. Raises UserError when timm cannot."""
     name = config.backbone
     options: dict[str, Any] = {}
     if pretrained_cfg(name).fixed_input_size:
-        options["img_size"] = config.image_size  # position embeddings are resampled to it
+        options["img_size"] = config.image_size  # resamples the position embeddings
     if weight_file is not None:
         options |= {"pretrained": True, "pretrained_cfg_overlay": {"file": str(weight_file)}}
     try:
         network = timm.create_model(name, num_classes=num_classes, drop_rate=config.drop_rate, **options)
-        # some find out only in a forward pass what size of photo they cannot take
+        # some models reject an image size only in a forward pass
         num_outputs, has_dropout = _forward_once(network, config)
-    except Exception as error:  # whatever a model of timm's raises where it does not fit
+    except Exception as error:  # timm's models raise many kinds
         reason = one_line(error).rstrip(".") or type(error).__name__
         weights = f" from {weight_file}" if weight_file else ""
         rows, columns = config.image_size
         raise UserError(
             f"timm cannot build {name}{weights} for {rows} x {columns} pixels, drop_rate={config.drop_rate}: {reason}."
         ) from error
-    return _TimmModel(_out_of_place(network), num_outputs, has_dropout)
+    return _out_of_place(network), num_outputs, has_dropout
 
 
 def _forward_once(network: nn.Module, config: TrainConfig) -> tuple[int, bool]:
-    """(numbers for a photo, whether the config's dropout lies on the way to them), as in evaluation.
+    """(outputs for a photo, whether dropout lies on the path to them: False at drop_rate 0), in evaluation mode.
 
-    Raises ValueError when it does not answer one row of numbers for one photo.
+    Raises ValueError when the output for one photo is not one row of numbers.
     """
     was_training = network.training
     network.eval()
@@ -181,15 +173,15 @@ def _forward_once(network: nn.Module, config: TrainConfig) -> tuple[int, bool]:
     network.train(was_training)
     if not isinstance(out, Tensor) or out.ndim != 2:
         shape = list(out.shape) if isinstance(out, Tensor) else type(out).__name__
-        raise ValueError(f"it answers {shape} for one photo and not one row of numbers")
+        raise ValueError(f"it outputs {shape} for one photo, not one row of numbers")
     return out.shape[1], has_dropout
 
 
 def _out_of_place(network: nn.Module) -> nn.Module:
-    """Activations that do not overwrite their input; the values are the same.
+    """Make activations keep their input; the values are the same.
 
-    These need their input in the backward pass, so autograd copies it first where it is to be overwritten: a whole
-    pass over the largest tensors, 5 to 10 % of a step of mobilenetv3_small_050. ReLU needs its output only.
+    The backward pass of these activations needs their input, so autograd copies an input that is overwritten: a pass
+    over the largest tensors, 5 to 10 % of a step of mobilenetv3_small_050. ReLU needs only its output.
     """
     for module in network.modules():
         if isinstance(module, nn.SiLU | nn.Hardswish | nn.Hardsigmoid | nn.Mish):
@@ -198,12 +190,12 @@ def _out_of_place(network: nn.Module) -> nn.Module:
 
 
 def log_softmax(logit_BK: Tensor) -> Tensor:
-    """log_prob_BK in float32, whatever autocast made of the logits."""
+    """log_prob_BK in float32, whatever the dtype of the logits."""
     return logit_BK.float().log_softmax(1)
 
 
 def joint_log_prob(log_prob_of_part: dict[str, Tensor]) -> Tensor:
-    """log_prob_BK over the task's classes: one head's own, or the sum over mask, gender and age for each of the 18."""
+    """log_prob_BK over the task's classes: one head's own, or the sums of mask, gender and age for all 18 classes."""
     if len(log_prob_of_part) == 1:
         return next(iter(log_prob_of_part.values()))
     mask_BM, gender_BG, age_BA = (log_prob_of_part[part] for part in PARTS)

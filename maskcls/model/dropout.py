@@ -1,4 +1,4 @@
-"""Whether dropout reaches what a network answers. A drop rate that does nothing compares a recipe with itself."""
+"""Detects whether dropout affects a network's output: a drop rate without effect compares a recipe with itself."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ DROPOUTS = (
 
 
 class _Mark(torch.autograd.Function):
-    """The identity, to be found again in the graph of what is made from its output."""
+    """The identity, which leaves a recognisable node in the autograd graph."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -30,7 +30,7 @@ class _Mark(torch.autograd.Function):
 
 
 class _Marking(TorchFunctionMode):
-    """Puts a mark in the place of every dropout at ``drop_rate``, and lets all else be."""
+    """Replaces every dropout at ``drop_rate`` by a mark."""
 
     def __init__(self, drop_rate: float) -> None:
         super().__init__()
@@ -44,9 +44,9 @@ class _Marking(TorchFunctionMode):
 
 
 def forward_and_find_dropout(network: nn.Module, image_BCHW: Tensor, drop_rate: float) -> tuple[Tensor, bool]:
-    """(the output of ``network`` as it stands, whether a dropout at ``drop_rate`` lies on the way to it).
+    """(the output of ``network``, whether a dropout at ``drop_rate`` lies on the path to it).
 
-    No number is drawn, and in evaluation mode no buffer changes; values need not exist (torch's meta device).
+    Draws no random number, and in evaluation mode changes no buffer. Works on torch's meta device.
     """
     with torch.enable_grad(), _Marking(drop_rate):
         out = network(image_BCHW)
@@ -54,14 +54,14 @@ def forward_and_find_dropout(network: nn.Module, image_BCHW: Tensor, drop_rate: 
 
 
 def _is_marked(out: Tensor) -> bool:
-    """Whether a mark is among the nodes of the graph that made ``out``."""
-    seen, waiting = set(), [out.grad_fn]
-    while waiting:
-        node = waiting.pop()
+    """Whether the autograd graph of ``out`` has a mark."""
+    seen, pending = set(), [out.grad_fn]
+    while pending:
+        node = pending.pop()
         if node is None or node in seen:
             continue
         if node.name() == "_MarkBackward":
             return True
         seen.add(node)
-        waiting += [before for before, _ in node.next_functions]
+        pending += [source for source, _ in node.next_functions]
     return False

@@ -1,4 +1,4 @@
-"""Running a model: moving it to the device, its input, and the log probabilities of many photos.
+"""Running a model: its device and input format, and the log probabilities of many photos.
 
 Shape suffixes: B photos of a batch, N of all, C H W channels, rows and columns, K classes of the task.
 """
@@ -29,21 +29,21 @@ def to_device(model: Model, config: ResolvedConfig, device: torch.device) -> Mod
 
 
 def autocast(config: ResolvedConfig, device: torch.device) -> torch.autocast:
-    """The config's compute type; float32 means none."""
+    """Autocast to the config's dtype; disabled for float32."""
     dtype = DTYPES[config.dtype]
     return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)
 
 
 def to_input(image_BCHW: Tensor, config: ResolvedConfig) -> Tensor:
-    """float image_BCHW in [0, 1] -> what the backbone expects: its own mean and std, its memory format."""
+    """float image_BCHW in [0, 1], normalised as the backbone expects, in the config's memory format."""
     mean, std = pixel_statistics(config.backbone)
     return normalise(image_BCHW, mean, std).contiguous(memory_format=MEMORY_FORMATS[config.memory_format])
 
 
 def log_probs(model: nn.Module, batches: Iterable[Tensor], config: ResolvedConfig, flip: bool = False) -> np.ndarray:
-    """float32 log_prob_NK of uint8 batches image_BCHW on the model's device, in their order; at least one batch.
+    """float32 log_prob_NK of uint8 batches image_BCHW on the model's device (at least one), in their order.
 
-    ``flip``: the mean probability of each photo and its mirror image.
+    ``flip``: average the probabilities of each photo and its mirror image.
     """
     model.eval()
     log_probs_BK = []

@@ -1,4 +1,7 @@
-"""Training losses on log probabilities and soft targets (CutMix mixes labels, smoothing spreads them)."""
+"""Training losses on log probabilities and soft targets (from CutMix and label smoothing).
+
+Shape suffixes: B photos of a batch, N photos of training, K classes of the task, P classes of a part.
+"""
 
 import math
 
@@ -11,28 +14,28 @@ from maskcls.labels import CLASS_NAMES, PARTS, part_table
 
 
 def smooth(target_BK: Tensor, share: float) -> Tensor:
-    """Every target gives ``share`` of itself evenly to all classes (as torch's cross_entropy does)."""
+    """target_BK with ``share`` of every target spread evenly over all classes, as torch's cross_entropy does."""
     return target_BK * (1 - share) + share / target_BK.shape[1]
 
 
-def loss_of(log_prob_BK: Tensor, target_BK: Tensor, weight_K: Tensor, focal_gamma: float) -> Tensor:
-    """Mean over the batch of weighted cross entropy, each class scaled by (1 - p)^focal_gamma.
+def focal_loss(log_prob_BK: Tensor, target_BK: Tensor, weight_K: Tensor, focal_gamma: float) -> Tensor:
+    """Weighted cross entropy with every class scaled by (1 - p)^focal_gamma, mean over the batch.
 
     ``focal_gamma=0`` is torch's cross_entropy with class-probability targets; a positive one is the focal loss
-    (Lin et al. 2017, https://arxiv.org/abs/1708.02002), which is that formula summed over a soft target.
+    (Lin et al. 2017, https://arxiv.org/abs/1708.02002), summed over the classes of a soft target.
     """
     loss_BK = -target_BK * log_prob_BK * weight_K
     if focal_gamma > 0:
-        # 1 - p from log p; clamped, since the slope of x^gamma at 0 is infinite for gamma < 1
+        # 1 - p, clamped: for gamma < 1 the slope of x^gamma at 0 is infinite
         miss_BK = (-torch.expm1(log_prob_BK)).clamp_min(1e-6)
         loss_BK = loss_BK * miss_BK**focal_gamma
     return loss_BK.sum(1).mean()
 
 
 def class_weights(label_N: np.ndarray, num_classes: int, kind: str) -> np.ndarray:
-    """float32 [K], with mean 1 over the training photos: none 1, sqrt share^-1/2, balanced share^-1.
+    """float32 [K], mean 1 over the training photos, proportional to 1 (none), share^-1/2 (sqrt) or share^-1 (balanced).
 
-    A class without photos (never met in training) gets weight 1.
+    A class without training photos gets weight 1.
     """
     power = {"none": 0.0, "sqrt": -0.5, "balanced": -1.0}[kind]
     count_K = np.bincount(label_N, minlength=num_classes)
@@ -43,42 +46,36 @@ def class_weights(label_N: np.ndarray, num_classes: int, kind: str) -> np.ndarra
 
 
 class Targets:
-    """Labels -> soft targets, and the loss of a model's parts against them."""
+    """The training targets of a config: one-hot labels, and the loss of a model against soft ones."""
 
     def __init__(self, config: TrainConfig, label_N: Tensor) -> None:
         self.config, self.device = config, label_N.device
         self.num_classes = len(CLASS_NAMES[config.task])
         self.parts = (config.task,) if config.heads == "joint" else PARTS
-        labels = label_N.cpu().numpy()
+        label_cpu_N = label_N.cpu().numpy()
         self.member_KP: dict[str, Tensor] = {}
-        self.weight_K: dict[str, Tensor] = {}
+        self.weight_P: dict[str, Tensor] = {}
         for part in self.parts:
-            table_K = np.arange(self.num_classes) if part == config.task else part_table(part)
-            classes = len(CLASS_NAMES[part])
-            weight = class_weights(table_K[labels], classes, config.class_weights)
-            self.member_KP[part] = torch.eye(classes)[torch.from_numpy(table_K)].to(self.device)
-            self.weight_K[part] = torch.from_numpy(weight).to(self.device)
+            part_K = np.arange(self.num_classes) if part == config.task else part_table(part)
+            num_classes = len(CLASS_NAMES[part])
+            weight_P = class_weights(part_K[label_cpu_N], num_classes, config.class_weights)
+            self.member_KP[part] = torch.eye(num_classes)[torch.from_numpy(part_K)].to(self.device)
+            self.weight_P[part] = torch.from_numpy(weight_P).to(self.device)
 
     @property
     def chance_loss(self) -> float:
-        """Loss of guessing every class alike, in nats."""
+        """Loss of a uniform guess, in nats."""
         return sum(math.log(len(CLASS_NAMES[part])) for part in self.parts)
 
-    def of(self, label_B: Tensor) -> Tensor:
-        """One-hot float target_BK."""
+    def one_hot(self, label_B: Tensor) -> Tensor:
+        """float target_BK of int64 label_B."""
         return torch.nn.functional.one_hot(label_B, self.num_classes).float()
 
     def loss(self, log_prob_of_part: dict[str, Tensor], target_BK: Tensor) -> Tensor:
-        """Sum over the parts; with three models each part's gradient reaches its own model only."""
+        """Sum of the parts' losses; with three models each part's gradient reaches only its own model."""
         gamma = self.config.focal_gamma if self.config.loss == "focal" else 0.0
-        return torch.stack(
-            [
-                loss_of(
-                    log_prob_of_part[part],
-                    smooth(target_BK @ self.member_KP[part], self.config.label_smoothing),
-                    self.weight_K[part],
-                    gamma,
-                )
-                for part in self.parts
-            ]
-        ).sum()
+        losses = []
+        for part in self.parts:
+            target_BP = smooth(target_BK @ self.member_KP[part], self.config.label_smoothing)
+            losses.append(focal_loss(log_prob_of_part[part], target_BP, self.weight_P[part], gamma))
+        return torch.stack(losses).sum()

@@ -1,8 +1,8 @@
-"""Where a backbone's first weights come from: timm's hub, a folder, or nowhere; always resolved before training."""
+"""Initial weights of backbones: from timm's hub, from a folder, or none; resolved before training."""
 
-import queue
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,34 +15,31 @@ from maskcls.run.record import sha256
 from maskcls.system.errors import UserError, one_line, some
 
 MATCHING_SHARE = 0.9
-"""Of a backbone's tensors that a file must hold by name and shape; a resampled position embedding may differ."""
-
-HUB_FILE = "model.safetensors"
-"""What timm reads of a repository on the hub, rather than its pickled twin."""
+"""Share of a backbone's tensors that a file must match in name and shape; position embeddings may differ."""
 
 HUB_SECONDS = 5.0
-"""How long the hub may take to answer at all before it counts as out of reach."""
+"""Time in which the hub must answer before it counts as unreachable."""
 
 
 @dataclass(frozen=True)
 class Weights:
-    """Files of pretrained weights for a set of backbones; all of one source."""
+    """The initial weights of a set of backbones, all from one source."""
 
     source: str
     """"pretrained" (timm's hub), "scratch", or "folder"."""
     files: dict[str, Path]
     """Backbone -> safetensors file; empty from scratch."""
     note: str = ""
-    """Why it is from scratch when that was not asked for."""
+    """Why the source is "scratch" although "auto" was requested; else empty."""
     commits: dict[str, str] = field(default_factory=dict)
-    """Backbone -> commit of its repository on the hub; empty for weights from elsewhere."""
+    """Backbone -> commit of its repository on the hub; empty for other sources."""
 
     def file(self, backbone: str) -> Path | None:
-        """The backbone's file, None from scratch."""
+        """The backbone's file; None from scratch."""
         return self.files.get(backbone)
 
     def describe(self) -> dict[str, str]:
-        """For the record: the source, and the first digits of each file's SHA-256."""
+        """The source, and the first 12 digits of each file's SHA-256, for the record."""
         digests = {name: sha256(path)[:12] for name, path in sorted(self.files.items())}
         return {"source": self.source, **digests}
 
@@ -50,11 +47,10 @@ class Weights:
 def resolve_weights(source: str, backbones: Sequence[str], commits: Mapping[str, str] | None = None) -> Weights:
     """Weights for every backbone, all from one source.
 
-    ``source``: "auto" (timm's hub; from scratch, with a note, when any of them cannot be had), "pretrained" (the
-    same, or UserError), "scratch", or a folder of ``<backbone>.safetensors``.
-    ``commits``: backbone -> commit that an earlier run had from the hub, which is asked for again; a repository's
-    newest may be other weights by now.
-    Raises UserError for a backbone that timm does not have, and for weights that cannot be had or are damaged.
+    ``source``: "auto" (timm's hub, or scratch with a note when any backbone is not available), "pretrained" (timm's
+    hub), "scratch", or a folder of ``<backbone>.safetensors``.
+    ``commits``: backbone -> commit that an earlier run got from the hub, to get the same weights again.
+    Raises UserError for a backbone that timm does not have, and for weights that are not available or are damaged.
     """
     check_backbones(backbones)
     if source == "scratch":
@@ -68,10 +64,10 @@ def resolve_weights(source: str, backbones: Sequence[str], commits: Mapping[str,
             {name: path for name, (path, _) in downloads.items()},
             commits={name: commit for name, (_, commit) in downloads.items() if commit},
         )
-    except _NotToBeHadError as error:
+    except _UnavailableError as error:
         if source == "pretrained":
             raise UserError(
-                f"Pretrained weights must be had and cannot: {error}."
+                f"Pretrained weights are not available: {error}."
                 " Give a folder of <backbone>.safetensors, or --weights scratch."
             ) from None
         return Weights("scratch", {}, note=str(error))
@@ -90,51 +86,52 @@ def _from_folder(folder: Path, backbones: Sequence[str]) -> Weights:
 
 
 def _check_fits(backbone: str, path: Path) -> None:
-    """Raise UserError unless the file holds this backbone: timm leaves what it does not find there at random."""
+    """Raise UserError unless the file holds this backbone: timm leaves tensors that it does not find at random."""
     state = timm.create_model(backbone, num_classes=0).state_dict()
     try:
         with safe_open(path, framework="pt") as file:
-            shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118, it is no dict
+            shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118, not a dict
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{path} is no safetensors file: {one_line(error)}.") from None
+        raise UserError(f"{path} is not a safetensors file: {one_line(error)}.") from None
     num_matching = sum(list(tensor.shape) == shapes.get(name) for name, tensor in state.items())
     if num_matching < MATCHING_SHARE * len(state):
         raise UserError(
             f"{path} holds another model: of the {len(state)} tensors of timm's {backbone} it has {num_matching}"
-            " by name and shape. Save it under timm's own names."
+            " by name and shape. Save the weights under timm's own names."
         )
 
 
-class _NotToBeHadError(Exception):
-    """The hub does not answer, or does not have it. Its text is the reason."""
+class _UnavailableError(Exception):
+    """The hub does not answer, or does not have the weights. The text is the reason."""
 
 
 def _from_hub(backbone: str, commit: str | None) -> tuple[Path, str]:
-    """(the file, the commit that it is of). ``commit``: the one to ask for; None: the newest."""
+    """(file, its commit or ""). ``commit``: the one to get; None: the newest. Raises _UnavailableError, UserError."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
 
     repository, _, revision = (pretrained_cfg(backbone).hf_hub_id or "").partition("@")
     if not repository:
-        raise _NotToBeHadError(f"timm's hub has no pretrained {backbone}")
-    which: dict[str, Any] = {"repo_id": repository, "filename": HUB_FILE, "revision": commit or revision or None}
-    cached = try_to_load_from_cache(**which)
+        raise _UnavailableError(f"timm's hub has no pretrained weights of {backbone}")
+    filename = "model.safetensors"  # as timm, which prefers it to the pickled twin
+    request: dict[str, Any] = {"repo_id": repository, "filename": filename, "revision": commit or revision or None}
+    cached = try_to_load_from_cache(**request)
     if isinstance(cached, str):
         path = Path(cached)
-        # the hub's client keeps it as snapshots/<commit>/<file>, a link to blobs/<etag>
+        # the hub's cache holds snapshots/<commit>/<file>, a link to blobs/<etag>
         _check_digest(path, path.resolve().name)
         return path, path.parent.name if _is_hex(path.parent.name, 40) else ""
     try:
-        metadata = _within(HUB_SECONDS, lambda: get_hf_file_metadata(hf_hub_url(**which)))
-        path = Path(hf_hub_download(**{**which, "revision": metadata.commit_hash or which["revision"]}))
-    except Exception as error:  # the hub's client lets through whatever its transport raises
+        metadata = _call(lambda: get_hf_file_metadata(hf_hub_url(**request)), HUB_SECONDS)
+        path = Path(hf_hub_download(**{**request, "revision": metadata.commit_hash or request["revision"]}))
+    except Exception as error:  # the hub's client passes on whatever its transport raises
         reason = "no answer" if isinstance(error, TimeoutError) else type(error).__name__
-        raise _NotToBeHadError(f"timm's hub cannot be reached for {backbone} ({reason})") from error
+        raise _UnavailableError(f"timm's hub cannot be reached for {backbone} ({reason})") from error
     _check_digest(path, metadata.etag or "")
     return path, metadata.commit_hash or ""
 
 
 def _check_digest(path: Path, etag: str) -> None:
-    """Raise UserError when the file is not the one that the hub has. A large file's etag is its SHA-256."""
+    """Raise UserError when the file differs from the hub's. The etag of a large file is its SHA-256."""
     if _is_hex(etag, 64) and (digest := sha256(path)) != etag:
         raise UserError(
             f"{path} is damaged: its SHA-256 begins with {digest[:12]}, that of the hub's file with {etag[:12]}."
@@ -146,25 +143,19 @@ def _is_hex(text: str, digits: int) -> bool:
     return len(text) == digits and set(text) <= set("0123456789abcdef")
 
 
-def _within(seconds: float, call: Callable[[], Any]) -> Any:
-    """What ``call`` returns. Raises TimeoutError when it takes longer.
+def _call(function: Callable[[], Any], timeout: float) -> Any:
+    """The result of ``function``. Raises TimeoutError when it takes longer than ``timeout`` seconds.
 
-    The client's own time limits do not cover name lookup. In a daemon thread: one that never comes back must not keep
-    the process from ending.
+    The client's own timeouts do not cover name lookup. A call that never returns must not keep the process from
+    ending, hence the daemon thread.
     """
-    outcome: queue.Queue[tuple[Any, Exception | None]] = queue.Queue()
+    future: Future[Any] = Future()
 
     def attempt() -> None:
         try:
-            outcome.put((call(), None))
+            future.set_result(function())
         except Exception as error:
-            outcome.put((None, error))
+            future.set_exception(error)
 
     threading.Thread(target=attempt, daemon=True).start()
-    try:
-        result, error = outcome.get(timeout=seconds)
-    except queue.Empty:
-        raise TimeoutError from None
-    if error is not None:
-        raise error
-    return result
+    return future.result(timeout)

@@ -1,1 +1,1 @@
-"""What a training leaves in its folder: checkpoints, records, results, whole at any moment."""
+"""A training run's folder: checkpoints, record and results, consistent at every moment."""

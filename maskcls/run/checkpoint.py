@@ -1,8 +1,6 @@
-"""The files of a run as bytes: the best weights, and the state to go on from.
+"""A run's checkpoints as bytes: the best weights, and the state to resume from.
 
-A run's folder: ``config.toml``, ``best.safetensors`` and ``valid.npz`` (both from the best evaluation by macro F1),
-``history.json`` (the record: every evaluation, and which files belong to it), ``resume.pt`` (only while the run is not
-over), ``confusion.png``. In memory first, so that a full disk is an OSError whatever library made the bytes.
+They are serialised in memory, so that a full disk is an OSError whichever library made the bytes.
 """
 
 import io
@@ -25,32 +23,30 @@ def weights_content(module: nn.Module) -> bytes:
 
 
 def load_weights(path: Path, module: nn.Module) -> None:
-    """The inverse, from a file. Raises UserError when it is absent or of another model."""
+    """Load best.safetensors into ``module``. Raises UserError when it is missing or holds another model."""
     try:
         module.load_state_dict(load_file(path))
     except FileNotFoundError:
         raise UserError(f"There is no {path}; --model takes the folder of a trained model.") from None
-    except Exception as error:  # safetensors and torch each have their own for a file that does not fit
+    except Exception as error:  # safetensors and torch each raise their own
         raise UserError(f"{path} does not hold this model's weights: {one_line(error).rstrip('.')}.") from error
 
 
 @dataclass(frozen=True)
 class TrainingState:
-    """All that the rest of a run depends on, beside its config and photos."""
+    """Everything that the rest of a run depends on, besides its config and photos: state dicts and random states."""
 
     model: dict[str, Any]
-    """State dict, and so are the next two."""
     optimizer: dict[str, Any]
     scaler: dict[str, Any]
-    """The loss scaler's."""
     generator: torch.Tensor
-    """State of the augmentations' random numbers."""
+    """State of the augmentations' random generator."""
     rng: torch.Tensor
-    """State of torch's random numbers on the CPU."""
+    """State of torch's random generator on the CPU."""
     cuda_rng: torch.Tensor | None
-    """The same on the GPU; None on a CPU."""
+    """State of torch's random generator on the GPU; None for a run on a CPU."""
     steps_done: int
-    """Optimizer steps; the order of the photos and the learning rate follow from it."""
+    """Optimizer steps so far; they determine the order of the photos and the learning rate."""
 
 
 def state_content(state: TrainingState) -> memoryview:
@@ -61,16 +57,15 @@ def state_content(state: TrainingState) -> memoryview:
 
 
 def load_state(path: Path) -> TrainingState:
-    """The inverse, from a file, onto the CPU. Raises UnusableRunError for a file that is not such a state."""
+    """The state in resume.pt, on the CPU. Raises UnusableRunError when the file is damaged."""
     values = read_state_file(path)
     return TrainingState(**{field.name: values[field.name] for field in fields(TrainingState)})
 
 
 def read_state_file(path: Path) -> dict[str, Any]:
-    """All that a file of torch.save holds, onto the CPU; only tensors and plain values are accepted.
+    """The dict that a file of torch.save holds, on the CPU; only tensors and plain values are accepted.
 
-    Raises UnusableRunError for a file that is not such a dict. It is torch's reader, which does not look at checksums:
-    whether the bytes are those that were written is for the record to say.
+    Raises UnusableRunError for any other file. torch.load checks no checksums; the record's digests do.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -78,6 +73,6 @@ def read_state_file(path: Path) -> dict[str, Any]:
             return state
     except OSError:
         raise
-    except Exception as error:  # whatever unpickling and unzipping raise
+    except Exception as error:  # unpickling and unzipping raise many kinds
         raise UnusableRunError(f"its {path.name} is damaged") from error
     raise UnusableRunError(f"its {path.name} is damaged")

@@ -1,10 +1,10 @@
-"""Commit an evaluation to a run's folder as a whole or not at all.
+"""Commit an evaluation to a run's folder, all of it or nothing.
 
-A commit has three steps. The files of the evaluation are *staged*: written under names of the attempt that made them
-(one call of ``loop.fit``). Then the record, which names them by their digests, takes the old record's place in a single
-rename: from here on the evaluation counts. Then the staged files are renamed to their own names. A process may be
-killed between any two of these: whoever opens the folder next finishes the renames that the record still asks for, or
-finds that the files are not those of the record, and the run starts again.
+A commit has three steps. The files of the evaluation are *staged*: written under names that begin with the token of
+the attempt (one call of ``loop.fit``). Then the record, which holds their digests, replaces the old record in a single
+rename: from here on the evaluation counts. Then the staged files are renamed to their final names. When a process is
+killed between two of these steps, the next one to open the folder finishes the pending renames; where the files do not
+match the record, the run starts again.
 """
 
 import logging
@@ -34,47 +34,46 @@ from maskcls.run.result import Evaluation
 logger = logging.getLogger(__name__)
 
 STAGED = re.compile(r"\.([0-9a-f]{32}|\d+)\..+")
-"""Names of staged files: they begin with the attempt's token, or in older folders with a process's number."""
+"""Names of staged files: they begin with the attempt's token, in older folders with a process id."""
 
 Guard = Callable[[], AbstractContextManager[None]]
-"""Entered while files are renamed or deleted; raises when another process has taken over the folder."""
+"""A context for renaming and deleting files; entering it raises when another process has taken over the folder."""
 
 Rename = tuple[Path, Path]
-"""From, to."""
+"""(source, target)."""
 
 
 class EvaluationStore:
-    """Commits the evaluations of one attempt at a run to the run's folder."""
+    """Commits the evaluations of one attempt to the run's folder."""
 
     def __init__(self, folder: Path, guard: Guard, identity: Mapping[str, Any], planned_evaluations: int) -> None:
-        """``identity``: what the run's result depends on, as in ``Record``."""
+        """``identity``: as in ``Record``."""
         self.folder, self.guard, self.identity = folder, guard, identity
         self.planned_evaluations = planned_evaluations
         self.attempt = uuid4().hex
         self.files: dict[str, Stamp] = {}
 
     def recover(self, upgrade: Callable[[Record], Record]) -> Record | None:
-        """The record of this very run, its last commit finished; None when the run starts from nothing.
+        """The record of this run, with its last commit finished; None when the run starts from the beginning.
 
-        Files that cannot be gone on from are deleted, and the user is told why. ``upgrade`` makes a record with stamps
-        of a legacy one, or raises UnusableRunError. Raises what the guard raises, with nothing in the folder changed.
+        Files that the run cannot continue from are deleted, and the reason is logged. ``upgrade`` adds the stamps to a
+        legacy record, or raises UnusableRunError. What the guard raises passes through, with the folder unchanged.
         """
-        record, reason = None, ""
-        renames: list[Rename] = []
+        reason = ""
         try:
             record = self._record_of_this_run(upgrade)
             renames = [] if record is None else pending_renames(self.folder, record)
         except UnusableRunError as error:
             record, reason = None, str(error)
-        with self.guard():
-            if record is None:
+        if record is None:
+            with self.guard():
                 delete_run_files(self.folder)
-            else:
-                finish_commit(self.folder, record, renames)
-        if reason:
-            logger.info(f"{self.folder}: {reason}; the run starts again.")
-        if record is not None:
-            self.files = dict(record.files)
+            if reason:
+                logger.info(f"{self.folder}: {reason}; the run starts again.")
+            return None
+        with self.guard():
+            finish_commit(self.folder, record, renames)
+        self.files = dict(record.files)
         return record
 
     def _record_of_this_run(self, upgrade: Callable[[Record], Record]) -> Record | None:
@@ -83,16 +82,15 @@ class EvaluationStore:
             return None
         if record.is_legacy:
             return upgrade(record)
-        changed = changed_facts(record.identity, self.identity)
-        if changed:
-            raise UnusableRunError(f"it is of another run (other {', '.join(changed)})")
+        if changed := changed_facts(record.identity, self.identity):
+            raise UnusableRunError(f"it belongs to another run (other {', '.join(changed)})")
         return record
 
     def commit(self, evaluations: Iterable[Evaluation], contents: Mapping[str, Content]) -> None:
-        """Commit all evaluations so far with the files, name to content, that the last one brings.
+        """Commit all evaluations so far, with the new files of the last one (``contents``: name -> content).
 
-        Committed files that it does not bring stay, but for the state: without a new one there is none.
-        Raises OSError (a full disk, say) and what the guard raises, with nothing in the folder changed.
+        Files committed earlier stay unless replaced; a state that is not replaced is removed.
+        Raises OSError, for example on a full disk, and what the guard raises; the folder is then unchanged.
         """
         evaluations = tuple(evaluations)
         step = evaluations[-1].step
@@ -101,26 +99,26 @@ class EvaluationStore:
         record = Record(self.planned_evaluations, self.attempt, self.identity, evaluations, files)
         staged_contents: dict[str, Content] = {**contents, RECORD: record.to_json().encode()}
         staged = {name: _staged_path(self.folder, self.attempt, name) for name in staged_contents}
-        may_be_committed = False
+        may_be_committed = False  # if so, the record may refer to the staged files
         try:
             for name, content in staged_contents.items():
                 write_synced(staged[name], content)
             with self.guard():
                 may_be_committed = True
                 rename(staged[RECORD], self.folder / RECORD)
-                _sync_folder(self.folder)  # the record is on the disk before it is relied on
+                _sync_folder(self.folder)  # before files of the old record are overwritten
                 finish_commit(self.folder, record, [(staged[name], self.folder / name) for name in contents])
         finally:
-            if not may_be_committed:  # else the record may count on the staged files
+            if not may_be_committed:
                 for path in staged.values():
                     path.unlink(missing_ok=True)
         self.files = files
 
 
 def pending_renames(folder: Path, record: Record) -> list[Rename]:
-    """Renames of staged files that the record's commit still lacks; none when it was finished.
+    """Renames of staged files that the record's commit still needs; empty when it is finished.
 
-    Raises UnusableRunError when a file of the record is neither in its place nor staged.
+    Raises UnusableRunError when a file of the record is neither in place nor staged.
     """
     renames = []
     for name, stamp in record.files.items():
@@ -128,13 +126,13 @@ def pending_renames(folder: Path, record: Record) -> list[Rename]:
         if matches(final, stamp):
             continue
         if not matches(staged, stamp):
-            raise UnusableRunError(f"its {name} is {'damaged' if final.exists() else 'not there'}")
+            raise UnusableRunError(f"its {name} is {'damaged' if final.exists() else 'missing'}")
         renames.append((staged, final))
     return renames
 
 
 def finish_commit(folder: Path, record: Record, renames: Iterable[Rename]) -> None:
-    """Do the renames that the record's commit still lacks, and remove the files that no record names."""
+    """Do the pending renames of the record's commit, and remove an outdated state and leftover staged files."""
     for staged, final in renames:
         rename(staged, final)
     if STATE not in record.files:
@@ -144,21 +142,21 @@ def finish_commit(folder: Path, record: Record, renames: Iterable[Rename]) -> No
 
 
 def remove_staged_files(folder: Path) -> None:
-    """Remove what a process that was killed before its commit left in a run's folder."""
+    """Remove the staged files that a killed process left in a run's folder."""
     for path in folder.glob(".*"):
         if STAGED.fullmatch(path.name):
             path.unlink(missing_ok=True)
 
 
 def delete_run_files(folder: Path) -> None:
-    """Delete a run's files but config and picture; the record first, without which the others mean nothing."""
-    for name in (RECORD, STATE, WEIGHTS, PREDICTIONS):
+    """Delete a run's files except its config and picture."""
+    for name in (RECORD, STATE, WEIGHTS, PREDICTIONS):  # the record first: without it the others do not count
         (folder / name).unlink(missing_ok=True)
     remove_staged_files(folder)
 
 
 def write_synced(path: Path, content: Content) -> None:
-    """Write a file that is on the disk when this returns, not only on its way there."""
+    """Write a file, and return once its content is on the disk."""
     with path.open("wb") as file:
         file.write(content)
         file.flush()
@@ -166,7 +164,7 @@ def write_synced(path: Path, content: Content) -> None:
 
 
 def rename(source: Path, target: Path) -> None:
-    """Rename in one step: readers see the old file or the new."""
+    """Rename atomically: readers see the old file or the new one."""
     source.replace(target)
 
 
@@ -175,7 +173,7 @@ def _staged_path(folder: Path, attempt: str, name: str) -> Path:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Put the names on the disk too. A file system that cannot do this for folders is left to its ways."""
+    """Write the folder's entries to the disk, on file systems that can."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         with suppress(OSError):
@@ -185,14 +183,14 @@ def _sync_folder(folder: Path) -> None:
 
 
 def changed_facts(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
-    """Names of the facts of a run's identity that are not as recorded.
+    """Names of the facts of a run's identity that differ from the recorded ones.
 
-    Of versions only those of packages in both count: nothing is known of a package whose version was not noted.
+    Versions are compared only for packages in both: an older record lacks some.
     """
-    return [name for name, fact in current.items() if not _is_unchanged(name, recorded.get(name), fact)]
+    return [name for name, fact in current.items() if not _is_same(name, recorded.get(name), fact)]
 
 
-def _is_unchanged(name: str, recorded: Any, current: Any) -> bool:
+def _is_same(name: str, recorded: Any, current: Any) -> bool:
     if name == "versions" and isinstance(recorded, Mapping):
         return all(current[package] == version for package, version in recorded.items() if package in current)
     return bool(recorded == current)

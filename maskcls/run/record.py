@@ -1,6 +1,6 @@
-"""One record of a run, history.json: its evaluations, and by their digests the files that belong to them.
+"""The record of a run, history.json: its evaluations, and the digests of the files that belong to them.
 
-commit.EvaluationStore writes it. Users of a trained model's file can check that it is the one that the training wrote.
+``commit.EvaluationStore`` writes it; readers of a trained model check its files against it.
 """
 
 import hashlib
@@ -16,64 +16,63 @@ from maskcls.system.errors import UserError
 RECORD, WEIGHTS, PREDICTIONS, STATE = "history.json", "best.safetensors", "valid.npz", "resume.pt"
 
 Content = bytes | memoryview
-"""Content of a file."""
+"""What a file holds."""
 
 
 @dataclass(frozen=True)
 class Stamp:
-    """What a file must be to belong to a record."""
+    """Identifies the content of a file that belongs to a record."""
 
     digest: str
-    """SHA-256, in hex."""
+    """SHA-256 in hex."""
     size: int
-    """Bytes."""
+    """Size in bytes."""
     evaluation: int
-    """Step of the evaluation that it was made at."""
+    """Number of the evaluation that wrote the file."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """What a run's folder holds: the evaluations so far, and the stamps of their files."""
+    """The evaluations of a run so far, and the stamps of their files."""
 
     planned_evaluations: int
-    """Evaluations of the whole run; 0 in a legacy record."""
+    """Number of evaluations of the whole run; 0 in a legacy record."""
     attempt: str
-    """Token of the attempt that wrote it: its files may still be staged under names that begin with it."""
+    """Token of the attempt that wrote the record; the names of its staged files begin with it."""
     identity: Mapping[str, Any]
-    """What the run's result depends on; a run of another identity does not go on from here."""
+    """Facts that the run's result depends on; only a run of the same identity continues from this record."""
     evaluations: tuple[Evaluation, ...]
     files: Mapping[str, Stamp]
-    """Name to stamp."""
+    """Stamp of every file, by its name."""
 
     @property
     def is_complete(self) -> bool:
-        """Whether all planned evaluations were made."""
+        """Whether the run has made all its planned evaluations."""
         return len(self.evaluations) == self.planned_evaluations
 
     @property
     def is_legacy(self) -> bool:
-        """Whether it was a plain list of evaluations, from before files had stamps (maskcls.run.legacy)."""
+        """Whether history.json is a plain list of evaluations without stamps (maskcls.run.legacy)."""
         return self.planned_evaluations == 0
 
     def to_json(self) -> str:
         """The text of history.json."""
-        evaluations = [evaluation.to_dict() for evaluation in self.evaluations]
-        files = {name: asdict(stamp) for name, stamp in self.files.items()}
         values = {
             "planned": self.planned_evaluations,
             "attempt": self.attempt,
             "identity": self.identity,
-            "files": files,
+            "files": {name: asdict(stamp) for name, stamp in self.files.items()},
+            "evaluations": [evaluation.to_dict() for evaluation in self.evaluations],
         }
-        return json.dumps({**values, "evaluations": evaluations}, indent=1)
+        return json.dumps(values, indent=1)
 
 
 class UnusableRunError(Exception):
-    """A run cannot go on from what its folder holds. The text says why in a few words, for a sentence that goes on."""
+    """A run cannot continue from its folder. The text is the reason, as a clause: "its resume.pt is damaged"."""
 
 
 def read_record(folder: Path) -> Record | None:
-    """The folder's record; None when it has none. Raises UnusableRunError for one that cannot be read."""
+    """The folder's record, None when it has none. Raises UnusableRunError when history.json is damaged."""
     try:
         values = json.loads((folder / RECORD).read_bytes())
         if isinstance(values, list):
@@ -87,23 +86,23 @@ def read_record(folder: Path) -> Record | None:
         )
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError, KeyError, AttributeError) as error:  # JSON of another shape, or none
+    except (ValueError, TypeError, KeyError, AttributeError) as error:  # not JSON, or of another shape
         raise UnusableRunError(f"its {RECORD} is damaged") from error
 
 
 def stamp_of(content: Content, evaluation: int) -> Stamp:
-    """Stamp of a file's content, made at the evaluation of this step."""
+    """The stamp of a file with this content, written by the evaluation of this number."""
     return Stamp(hashlib.sha256(content).hexdigest(), memoryview(content).nbytes, evaluation)
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
+    """SHA-256 of a file in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def matches(path: Path, stamp: Stamp) -> bool:
-    """Whether the file is there and is the stamped one."""
+    """Whether the file exists and has the stamped content."""
     try:
         return path.stat().st_size == stamp.size and sha256(path) == stamp.digest
     except FileNotFoundError:
@@ -111,9 +110,9 @@ def matches(path: Path, stamp: Stamp) -> bool:
 
 
 def check_file(folder: Path, name: str) -> None:
-    """Raise UserError when a file of a trained model is there but is not the one that its training has recorded.
+    """Raise UserError when a file of a trained model exists but is not the one in the record.
 
-    A folder from before there were stamps, or whose record is gone, says nothing of its files.
+    A folder without a record, or with a legacy one, passes.
     """
     try:
         record = read_record(folder)
@@ -122,6 +121,6 @@ def check_file(folder: Path, name: str) -> None:
     stamp = record.files.get(name) if record is not None else None
     if stamp is not None and (folder / name).exists() and not matches(folder / name, stamp):
         raise UserError(
-            f"{folder / name} is not the file that the training wrote: its digest is not the one in {RECORD}."
-            " Bring the file back, or train again into another folder."
+            f"{folder / name} is not the file that the training wrote: its digest differs from the one in {RECORD}."
+            " Restore the file, or train again into another folder."
         )

@@ -1,4 +1,4 @@
-"""What a training run leaves behind: its evaluations, and which of them was best."""
+"""The outcome of a training run: its evaluations, and which of them is the best."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,46 +8,45 @@ from maskcls.scoring.metrics import Scores
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One look at the validation split, and the interval of training between it and the one before."""
+    """Scores on the validation split, and measurements of the training interval since the previous evaluation."""
 
     step: int
-    """Counts evaluations, from 1."""
+    """Number of the evaluation, counted from 1."""
     scores: Scores
     train_loss: float
-    """Mean over the interval, as trained on (augmented, smoothed, weighted)."""
+    """Mean training loss of the interval (augmented, smoothed, weighted)."""
     photos_per_second: float
-    """Training photos of the interval, without the evaluation's time."""
+    """Training speed in the interval, without the evaluation's time."""
     seconds: float
-    """Since the run began, over all its sessions."""
+    """Training time since the run began, over all its sessions."""
     peak_gib: float
-    """Peak memory in GiB. GPU: of the tensors so far. CPU: of the process."""
+    """Peak memory in GiB: on a GPU of the run's tensors, on a CPU of the process."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers for JSON."""
+        """The evaluation as plain values for JSON."""
         return {**self.__dict__, "scores": self.scores.to_dict()}
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> "Evaluation":
-        """The inverse of to_dict."""
+        """The evaluation that ``to_dict`` wrote."""
         return Evaluation(**{**values, "scores": Scores.from_dict(values["scores"])})
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a run came to."""
+    """The evaluations of a run that has ended or was stopped."""
 
     history: tuple[Evaluation, ...]
-    """All evaluations that were made."""
     planned_evaluations: int
-    """Evaluations of the whole run, had it not been stopped."""
+    """Number of evaluations of the whole run."""
     keep: str = "best"
     """TrainConfig.keep."""
 
     @property
     def best(self) -> Evaluation:
-        """The evaluation that judges the run; its weights and predictions are the stored ones.
+        """The evaluation that judges the run, and whose weights and predictions are stored.
 
-        The first one with the highest macro F1; the last one in a run that keeps the last.
+        It is the first one with the highest macro F1, or the last one where ``keep`` is "last".
         """
         if self.keep == "last":
             return self.history[-1]

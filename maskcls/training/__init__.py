@@ -1,1 +1,1 @@
-"""The training loop, and what it settles before: numerics, schedule, the folder that it writes into."""
+"""The training loop, and what it needs first: numerics, learning-rate schedule, the run's folder."""

@@ -1,12 +1,12 @@
-"""Which way of computing is fastest on a GPU: some steps of each, once for every kind of step, then remembered.
+"""Chooses the fastest way to compute on a GPU: times some training steps of each once, and keeps the result.
 
-The choice depends on the backbone (RegNet runs at a third of its speed in channels_last), on the sizes and on the GPU,
-and no rule foresees it. It is made before a run, written into its config, and so never changes under a run. The steps
-are taken in a child process: a way that breaks there, or takes the GPU down with it, is not chosen and harms nobody.
+The choice depends on the backbone (RegNet runs at a third of its speed in channels_last), the sizes and the GPU, and no
+rule predicts it. It is made before a run and written into its config, so it never changes during a run. The steps run
+in a child process: a way that fails there, or crashes the GPU, is not chosen and does no other harm.
 
 The child is ``python -m maskcls.training.autotune``. Its standard input is one JSON object, ``{"config": {...},
-"device": "cuda:0"}``; the last word on its standard output is the photos per second. One that fails prints no number,
-and the last line of its standard error says why.
+"device": "cuda:0"}``; the last word on its standard output is the speed in photos per second. A child that fails prints
+no number, and the last line of its standard error is the reason.
 """
 
 import gc
@@ -16,7 +16,6 @@ import os
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
@@ -36,14 +35,15 @@ from maskcls.system.liveness import beating
 from maskcls.system.lock import hold
 from maskcls.training.loop import Run
 from maskcls.training.numerics import resolve
+from maskcls.training.speed import timed
 
 logger = logging.getLogger(__name__)
 
 CHOICES = {"memory_format": ("channels_last", "contiguous"), "cuda_graphs": ("off", "on")}
-"""Fields of TrainConfig to choose, and their values; the first is taken where nothing is clearly faster."""
+"""Fields of TrainConfig to choose, and their values; the first is taken unless another is clearly faster."""
 
 MIN_SPEEDUP = 1.03
-"""How many times faster than the first way another must be."""
+"""Ratio of speeds from which another way is chosen over the first."""
 
 WARM_UP_STEPS, TIMED_STEPS, ROUNDS = 4, 12, 3
 TIMEOUT_SECONDS = 300
@@ -54,23 +54,23 @@ Way = dict[str, str]
 
 @dataclass(frozen=True)
 class Timing:
-    """How fast one way of computing is; ``numerics/found.json`` has the fields by these names."""
+    """The speed of one way of computing; the fields are the keys in ``numerics/found.json``."""
 
     way: Way
     photos_per_second: float
-    """In training; 0 when it failed."""
+    """Training speed; 0 when the way failed."""
     error: str = ""
-    """Why it failed, in one line; empty when it did not."""
+    """Reason of the failure in one line; empty when there was none."""
 
 
 _all_failed: dict[str, list[Timing]] = {}
-"""cache_key -> timings of which not even the first succeeded: for this process only, the next may have a freer GPU."""
+"""cache_key -> timings whose first way failed; not stored, since a later process may have more GPU memory."""
 
 
 def choose_numerics(config: TrainConfig, device: torch.device, cache_dir: Path) -> TrainConfig:
-    """``config`` with every field of CHOICES that is "auto" chosen for this GPU; on a CPU as it is.
+    """``config`` with the fields of CHOICES that are "auto" chosen for this GPU; on a CPU unchanged.
 
-    ``cache_dir``: that of the photos; the timings stay there, in ``numerics/found.json``. Takes minutes the first time.
+    ``cache_dir``: the photo cache, which keeps the timings in ``numerics/found.json``. Takes minutes the first time.
     """
     if device.type != "cuda" or not open_choices(config):
         return config
@@ -79,14 +79,14 @@ def choose_numerics(config: TrainConfig, device: torch.device, cache_dir: Path) 
 
 
 def open_choices(config: TrainConfig) -> list[str]:
-    """The fields to be chosen; a step in several parts cannot be recorded, so there cuda_graphs is none of them."""
-    in_parts = 0 < config.micro_batch < config.batch_size
+    """The fields of CHOICES to choose; not cuda_graphs with gradient accumulation, which cannot be captured."""
+    accumulates = 0 < config.micro_batch < config.batch_size
     fields = [name for name in CHOICES if getattr(config, name) == "auto"]
-    return [name for name in fields if not (name == "cuda_graphs" and in_parts)]
+    return [name for name in fields if not (name == "cuda_graphs" and accumulates)]
 
 
 def cache_key(config: TrainConfig, device: torch.device) -> str:
-    """All that the choice depends on."""
+    """Everything that the choice depends on, as text."""
     resolved = resolve(config, device)
     rows, columns = resolved.image_size
     step = (
@@ -99,53 +99,50 @@ def cache_key(config: TrainConfig, device: torch.device) -> str:
 
 
 def fastest(timings: Sequence[Timing]) -> Way:
-    """The first way unless another is clearly faster."""
+    """The first way, unless another is clearly faster."""
     first, best = timings[0], max(timings, key=lambda timing: timing.photos_per_second)
     return best.way if best.photos_per_second > MIN_SPEEDUP * first.photos_per_second else first.way
 
 
 def _timings(config: TrainConfig, device: torch.device, key: str, folder: Path) -> list[Timing]:
-    """Those that the folder remembers under ``key``; where there are none they are taken, by one process at a time."""
+    """The timings stored in the folder under ``key``; if there are none, one process at a time measures them."""
     path = folder / "found.json"
-    known = _read(path)
-    if key in known:
-        return known[key]
+    stored = _read_timings(path)
+    if key in stored:
+        return stored[key]
     folder.mkdir(parents=True, exist_ok=True)
-    with hold(folder):  # of its own: whoever decodes photos holds the cache's folder
-        known = _read(path)
-        if key in known:
-            return known[key]
-        logger.info(f"trying out how {config.backbone} computes fastest on this GPU; this is remembered")
+    with hold(folder):  # its own lock: decoding photos holds that of the cache folder
+        stored = _read_timings(path)
+        if key in stored:
+            return stored[key]
+        logger.info(f"timing how {config.backbone} trains fastest on this GPU; the result is kept")
         gc.collect()
         torch.cuda.empty_cache()
-        timings = [_time_in_child(change(config, **way), device, way) for way in ways(open_choices(config))]
+        timings = [_time_in_child(change(config, **way), device, way) for way in _ways(open_choices(config))]
         if timings[0].photos_per_second == 0:
             _all_failed[key] = timings
         else:
-            _write(path, {**known, key: timings})
+            rows_by_key = {name: [asdict(timing) for timing in rows] for name, rows in {**stored, key: timings}.items()}
+            write_text(path, json.dumps(rows_by_key, indent=1))
         return timings
 
 
-def _read(path: Path) -> dict[str, list[Timing]]:
-    """What is remembered; a damaged file is nothing lost."""
+def _read_timings(path: Path) -> dict[str, list[Timing]]:
+    """The stored timings by their cache_key; none where the file is missing or damaged."""
     try:
-        known: dict[str, list[dict[str, Any]]] = json.loads(path.read_text(encoding="utf-8"))
-        return {key: [Timing(**row) for row in rows] for key, rows in known.items() if rows}
+        rows_by_key: dict[str, list[dict[str, Any]]] = json.loads(path.read_text(encoding="utf-8"))
+        return {key: [Timing(**row) for row in rows] for key, rows in rows_by_key.items() if rows}
     except (OSError, ValueError, AttributeError, TypeError):
         return {}
 
 
-def _write(path: Path, known: dict[str, list[Timing]]) -> None:
-    write_text(path, json.dumps({key: [asdict(timing) for timing in rows] for key, rows in known.items()}, indent=1))
-
-
-def ways(fields: Sequence[str]) -> list[Way]:
-    """Every combination of the fields' values, the one to fall back on first."""
+def _ways(fields: Sequence[str]) -> list[Way]:
+    """Every combination of the fields' values, the default first."""
     return [dict(zip(fields, values, strict=True)) for values in product(*(CHOICES[name] for name in fields))]
 
 
 def _time_in_child(config: TrainConfig, device: torch.device, way: Way) -> Timing:
-    """The parent's side of the child's protocol. ``way``: how ``config`` computes, for the answer."""
+    """The timing of ``way``, by which ``config`` computes, from a child process (see the top of this file)."""
     request = json.dumps({"config": json.loads(config.model_dump_json()), "device": str(device)})
     try:
         with beating():
@@ -161,44 +158,39 @@ def _time_in_child(config: TrainConfig, device: torch.device, way: Way) -> Timin
         return Timing(way, float(child.stdout.split()[-1]))
     except subprocess.TimeoutExpired:
         return Timing(way, 0.0, f"no answer within {TIMEOUT_SECONDS} s")
-    except (ValueError, IndexError):  # it died before its last word
+    except (ValueError, IndexError):  # the child printed no number
         last_line = child.stderr.strip().rpartition("\n")[2]
         return Timing(way, 0.0, one_line(last_line or f"exit status {child.returncode}"))
 
 
 def main() -> None:
-    """The child's side of the protocol (see the top of this file)."""
+    """Run the child (see the top of this file)."""
     request = json.loads(sys.stdin.read())
     print(photos_per_second(make_config(request["config"]), torch.device(request["device"])))
 
 
 def photos_per_second(config: TrainConfig, device: torch.device) -> float:
-    """The speed of training steps on photos of noise, after some to warm up and a look at validation.
+    """Speed of training steps on random photos, after a validation pass and some steps to warm up.
 
-    Nobody waits for the device between the steps, as in training: what its queue hides is no cost.
+    As in training, the steps do not wait for the device, whose queue hides some costs.
     """
     resolved = resolve(config, device)
     torch.set_num_threads(resolved.threads)
     run = Run(resolved, random_dataset(resolved), device, None)
     log_probs(run.model, (image_BCHW for image_BCHW, _ in run.valid.in_order(4 * resolved.micro_batch)), resolved)
     run.model.train()
-    _seconds(run, WARM_UP_STEPS)
-    seconds = statistics.median(_seconds(run, TIMED_STEPS) for _ in range(ROUNDS))
-    return TIMED_STEPS * run.order.batch_size / seconds
 
+    def train(num_steps: int) -> None:
+        for step in range(num_steps):
+            run.step(step % run.stops[-1])
 
-def _seconds(run: Run, num_steps: int) -> float:
-    """Wall-clock time of so many steps, until the device has done them."""
-    started = time.perf_counter()
-    for step in range(num_steps):
-        run.step(step % run.stops[-1])
-    if run.device.type == "cuda":
-        torch.cuda.synchronize(run.device)
-    return time.perf_counter() - started
+    train(WARM_UP_STEPS)
+    seconds = statistics.median(timed(device, lambda: train(TIMED_STEPS)) for _ in range(ROUNDS))
+    return TIMED_STEPS * run.sampler.batch_size / seconds
 
 
 def random_dataset(config: TrainConfig) -> Dataset:
-    """Two batches of random photos (uint8, of the config's image_size) to train on, two to validate on."""
+    """Two batches of random uint8 photos, of the config's image_size, in each of training and validation."""
     count, rng = 2 * config.batch_size, np.random.default_rng(0)
     image_NCHW = rng.integers(0, 256, (2 * count, 3, *config.image_size), dtype=np.uint8)
     train, valid = (

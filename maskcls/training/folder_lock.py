@@ -1,4 +1,4 @@
-"""One training a folder."""
+"""A lock that lets one training at a time write into a folder."""
 
 import fcntl
 import os
@@ -9,41 +9,41 @@ from pathlib import Path
 from maskcls.system.errors import UserError
 
 LOCK = ".training"
-"""A file of the folder that a training holds, and that goes with it; of one that was killed it stays, unheld."""
+"""The locked file in the folder, removed at the end; a killed training leaves it behind, unlocked."""
 
 
 @contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Have the folder, made where there is none, to oneself; raises UserError while another training has it.
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Lock the folder, creating it if necessary. Raises UserError while another training holds it.
 
-    A folder that was made and that nothing was written into goes again.
+    A folder created here is removed again if it stays empty.
     """
-    was_there = folder.exists()
+    existed = folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / LOCK
-    descriptor = _take(path)
+    descriptor = _lock(path)
     try:
         yield
     finally:
         path.unlink(missing_ok=True)
         os.close(descriptor)
-        if not was_there:
-            with suppress(OSError):  # it holds a run
+        if not existed:
+            with suppress(OSError):  # not empty: it holds a run
                 folder.rmdir()
 
 
-def _take(path: Path) -> int:
-    """The descriptor of the held file; opened for writing, which locks on network file systems ask for."""
+def _lock(path: Path) -> int:
+    """The descriptor of the locked file; open for writing, which NFS requires of a locked file."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(descriptor)
-            raise UserError(f"Another training writes into {path.parent}. Let it end, or choose another -o.") from None
+            raise UserError(f"Another training writes into {path.parent}. Wait for it, or choose another -o.") from None
         if _is_at(descriptor, path):
             return descriptor
-        os.close(descriptor)  # its holder ended, and removed it, between our opening it and holding it
+        os.close(descriptor)  # the holder removed the file after we had opened it
 
 
 def _is_at(descriptor: int, path: Path) -> bool:

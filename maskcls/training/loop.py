@@ -1,7 +1,7 @@
 """The one training loop: ``fit``.
 
-Shape suffixes: B photos of a step, P photos of one of its parts (a forward pass), N photos of a split, K classes of
-the task, C H W channels, rows and columns.
+Shape suffixes: B photos of a step, M photos of a micro-batch, N photos of a split, K classes of the task, C H W
+channels, rows and columns.
 """
 
 import math
@@ -33,20 +33,20 @@ from maskcls.scoring.metrics import score
 from maskcls.scoring.predictions import Predictions
 from maskcls.system.liveness import beat
 from maskcls.training.cuda_graphs import capture
-from maskcls.training.numerics import free_memory, num_parts, resolve
+from maskcls.training.numerics import free_memory, num_micro_batches, resolve
 from maskcls.training.reporter import Reporter, silent
 from maskcls.training.schedule import evaluation_steps, lr_factor
 
 DIVERGED_FACTOR = 10.0
-"""A training loss this many times that of guessing will not come back within a schedule this short."""
+"""A training loss that exceeds that of a uniform guess by this factor will not recover in a short schedule."""
 
 
 class DivergedError(Exception):
-    """The loss is not a number, or more than DIVERGED_FACTOR times that of guessing."""
+    """The loss is not finite, or exceeds that of a uniform guess by more than DIVERGED_FACTOR."""
 
 
 def evaluation_stops(config: TrainConfig, num_photos: int) -> list[int]:
-    """After how many steps each evaluation of a run on so many training photos takes place."""
+    """Number of steps before each evaluation of a run on ``num_photos`` training photos."""
     num_steps = config.epochs * BatchSampler(num_photos, config.batch_size, config.seed).steps_per_epoch
     return evaluation_steps(num_steps, config.epochs, config.evaluations_per_epoch)
 
@@ -62,14 +62,14 @@ def fit(
     guard: Guard = nullcontext,
     made_from: Mapping[str, Any] | None = None,
 ) -> Result:
-    """Train ``config`` on ``data`` until its end, or until ``report`` says no.
+    """Train ``config`` on ``data`` until its end, or until ``report`` returns False.
 
-    With a ``folder`` the best weights and predictions, the history and the state to resume from are kept there
-    after every evaluation, before ``report`` hears of it; found there, the run goes on from that state, and
-    ``report`` hears again of every evaluation made before. A run that ended removes the state; one that was
-    stopped leaves it. ``guard`` is entered whenever files take their place; what it raises ends the run.
-    ``made_from``: what the result depends on besides config, photos and device, as JSON has it; a state that was made
-    from something else is not gone on with.
+    ``folder``: after every evaluation, before ``report`` is called, it receives the best weights and predictions, the
+    record and the state to resume from. A run found there continues, and ``report`` is first called for its past
+    evaluations. A run that ends removes the state; one that is stopped leaves it.
+    ``guard``: entered whenever files are renamed or deleted; what it raises ends the run.
+    ``made_from``: what the result depends on besides config, photos and device, as plain values; a run that was made
+    from something else does not continue.
     Raises DivergedError, UserError (a model that cannot be built), torch.OutOfMemoryError.
     """
     torch.set_num_threads(config.threads)
@@ -89,13 +89,13 @@ def fit(
 
 
 class Run:
-    """The state of one run between two evaluations: model, optimizer, random generators, and the history so far.
+    """The state of a run: model, optimizer, random generators, and the evaluations so far.
 
-    Raises UserError for a model that cannot be built, and for fewer photos than a step needs.
+    Raises UserError when the model cannot be built, or when there are too few photos for a step.
     """
 
     def __init__(self, config: ResolvedConfig, data: Dataset, device: torch.device, weight_file: Path | None) -> None:
-        assert resolve(config, device) == config  # the type says that it is resolved, not that it is for this device
+        assert resolve(config, device) == config  # the type does not say for which device
         self.config, self.data, self.device = config, data, device
         free_memory(device)
         torch.manual_seed(config.seed)
@@ -112,8 +112,8 @@ class Run:
         self.train = Batches(data.image_NCHW, data.train.row_N, data.train.labels(config.task), device)
         self.valid_label_N = data.valid.labels(config.task)
         self.valid = Batches(data.image_NCHW, data.valid.row_N, self.valid_label_N, device)
-        self.order = BatchSampler(len(self.train), config.batch_size, config.seed, self.train.index_device)
-        num_parts(self.order.batch_size, config.micro_batch)  # too few photos are found out now
+        self.sampler = BatchSampler(len(self.train), config.batch_size, config.seed, self.train.index_device)
+        num_micro_batches(self.sampler.batch_size, config.micro_batch)  # raises where there are too few photos
         self.stops = evaluation_stops(config, len(self.train))
         self.targets = Targets(config, self.train.label_N)
         self.history: list[Evaluation] = []
@@ -123,11 +123,11 @@ class Run:
         self.interval_loss, self.interval_speed = math.nan, math.nan
 
     def result(self) -> Result:
-        """The evaluations so far."""
+        """The result of the evaluations so far."""
         return Result(tuple(self.history), len(self.stops), self.config.keep)
 
     def train_until(self, stop: int) -> None:
-        """Optimizer steps up to ``stop`` in all; the loss is read once, at the end. Raises DivergedError."""
+        """Train until step ``stop`` of the run; the loss is read once, at the end. Raises DivergedError."""
         self.model.train()
         started, first = time.perf_counter(), self.steps_done
         loss_sum = torch.zeros((), device=self.device)
@@ -135,21 +135,21 @@ class Run:
             loss_sum += self.step(self.steps_done)
             self.steps_done += 1
         self.interval_loss = float(loss_sum) / (stop - first)
-        self.interval_speed = (stop - first) * self.order.batch_size / (time.perf_counter() - started)
+        self.interval_speed = (stop - first) * self.sampler.batch_size / (time.perf_counter() - started)
         if not self.interval_loss <= DIVERGED_FACTOR * self.targets.chance_loss:
             raise DivergedError(f"training loss {self.interval_loss:.3g} after {stop} of {self.stops[-1]} steps")
 
     def step(self, step: int) -> Tensor:
-        """One optimizer step, ``step`` counted from 0; returns its mean loss, a number on the device."""
-        image_BCHW, label_B = self.train.take(self.order.batch(step))
-        image_BCHW, target_BK = augment(image_BCHW, self.targets.of(label_B), self.config.augment, self.generator)
+        """Do optimizer step number ``step``, counted from 0; returns its mean loss, a scalar on the device."""
+        image_BCHW, label_B = self.train.take(self.sampler.batch(step))
+        image_BCHW, target_BK = augment(image_BCHW, self.targets.one_hot(label_B), self.config.augment, self.generator)
         input_BCHW = to_input(image_BCHW, self.config)
-        parts = num_parts(len(input_BCHW), self.config.micro_batch)
+        count = num_micro_batches(len(input_BCHW), self.config.micro_batch)
         total = torch.zeros((), device=self.device)
-        for input_PCHW, target_PK in zip(input_BCHW.tensor_split(parts), target_BK.tensor_split(parts), strict=True):
+        for input_MCHW, target_MK in zip(input_BCHW.tensor_split(count), target_BK.tensor_split(count), strict=True):
             with autocast(self.config, self.device):
-                log_prob_of_part = self.model(input_PCHW)
-            loss = self.targets.loss(log_prob_of_part, target_PK) * (len(input_PCHW) / len(input_BCHW))
+                log_prob_of_part = self.model(input_MCHW)
+            loss = self.targets.loss(log_prob_of_part, target_MK) * (len(input_MCHW) / len(input_BCHW))
             self.scaler.scale(loss).backward()
             total += loss.detach()
             beat()
@@ -162,7 +162,7 @@ class Run:
         return total
 
     def evaluate(self) -> None:
-        """Score the whole validation split, never augmented, and keep the evaluation. Raises DivergedError."""
+        """Score the whole validation split without augmentation, and commit. Raises DivergedError."""
         batches = (image for image, _ in self.valid.in_order(4 * self.config.micro_batch))
         log_prob_NK = log_probs(self.model, batches, self.config)
         scores = score(log_prob_NK, self.valid_label_N, self.config.task)
@@ -202,14 +202,14 @@ class Run:
         )
 
     def identity(self) -> dict[str, str]:
-        """What the run depends on, as far as it knows, as JSON has it."""
+        """What the result depends on: config, photos and kind of device, as plain values."""
         return {"config": self.config.model_dump_json(), "data": self.data.identity, "device": self.device.type}
 
     def resume(self, store: EvaluationStore) -> None:
-        """Commit evaluations to ``store`` from now on, and continue from what its folder holds of this very run."""
+        """Continue this run where its folder holds it, and commit evaluations to ``store`` from now on."""
         self.store = store
-        identity = (self.data.identity, self.device.type, len(self.stops))
-        record = store.recover(lambda record: upgrade_record(store.folder, record, self.config, *identity))
+        facts = (self.data.identity, self.device.type, len(self.stops))
+        record = store.recover(lambda record: upgrade_record(store.folder, record, self.config, *facts))
         if record is None:
             return
         self.history = list(record.evaluations)
@@ -228,7 +228,7 @@ class Run:
 
 
 def _peak_gib(device: torch.device) -> float:
-    """The most memory that this run has taken of the GPU, or this process of the machine."""
+    """Peak memory in GiB: of the run's tensors on a GPU, of the process on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # Linux counts it in KiB

@@ -1,7 +1,8 @@
-"""What changes the last bits of a run (threads, dtype, memory format, micro-batch), resolved once and written down."""
+"""What changes the last bits of a run (threads, dtype, memory format, micro-batch), resolved once and stored."""
 
 import gc
 import math
+from contextlib import suppress
 
 import torch
 
@@ -11,17 +12,16 @@ from maskcls.system.cores import num_cores
 from maskcls.system.errors import UserError
 
 MIN_MICRO_BATCH = 2
-"""Batch norm needs two values a channel."""
+"""Photos that batch norm needs."""
 
 SLOW_IN_CHANNELS_LAST = ("regnet",)
-"""Families that channels_last slows down (RegNet runs at 0.3x on a GPU: its grouped convolutions)."""
+"""Families that are slower in channels_last: RegNet, with its grouped convolutions, runs at 0.3x on a GPU."""
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of ``--device``, with the process set up for it.
+    """The device of ``--device``; the process's memory allocator is set up for it.
 
-    ``name``: "auto" (the first GPU, else the CPU), or torch's name of a device. Raises UserError for one that is not
-    there.
+    ``name``: "auto" (the first GPU, else the CPU), or torch's name of a device. Raises UserError when there is none.
     """
     device = _find_device(name)
     if device.type == "cpu":
@@ -32,11 +32,10 @@ def pick_device(name: str) -> torch.device:
 def _find_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
+    device = None
+    with suppress(RuntimeError):
         device = torch.device(name)
-    except RuntimeError:
-        raise UserError(f"--device takes auto, cpu, cuda or cuda:N, not {name!r}.") from None
-    if device.type not in ("cpu", "cuda") or name.startswith("cpu:"):
+    if device is None or device.type not in ("cpu", "cuda") or name.startswith("cpu:"):
         raise UserError(f"--device takes auto, cpu, cuda or cuda:N, not {name!r}.")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(f"There is no device {name}: torch sees {torch.cuda.device_count()} GPUs. Use --device cpu.")
@@ -44,7 +43,7 @@ def _find_device(name: str) -> torch.device:
 
 
 def free_memory(device: torch.device) -> None:
-    """Give back what the last run left: its recorded model is a cycle, its allocators keep what was freed."""
+    """Release the memory of the last run: a captured model is a reference cycle, allocators keep freed memory."""
     if device.type == "cuda":
         gc.collect()
         torch.cuda.empty_cache()
@@ -53,18 +52,18 @@ def free_memory(device: torch.device) -> None:
 
 
 def describe_device(device: torch.device) -> str:
-    """What people read of it: the GPU's name and memory in GiB, or the number of the CPU's cores."""
+    """The device in words: the GPU's name and memory in GiB, or the number of CPU cores."""
     if device.type == "cpu":
         return f"cpu, {num_cores()} cores"
     properties = torch.cuda.get_device_properties(device)
     return f"{device} ({properties.name}, {properties.total_memory / 2**30:.0f} GiB)"
 
 
-def num_parts(photos: int, micro_batch: int) -> int:
-    """Forward passes of a step of so many photos; the sizes of its parts differ by one at most.
+def num_micro_batches(photos: int, micro_batch: int) -> int:
+    """Number of micro-batches, about equal in size, of a step of ``photos`` photos.
 
-    No part has more than ``micro_batch`` photos unless another would then have less than MIN_MICRO_BATCH.
-    Raises UserError when there are fewer photos than that in all.
+    None has more than ``micro_batch`` photos unless another would then have fewer than MIN_MICRO_BATCH.
+    Raises UserError when the step has fewer photos than MIN_MICRO_BATCH.
     """
     if photos < MIN_MICRO_BATCH:
         raise UserError(f"A training step needs at least {MIN_MICRO_BATCH} photos, not {photos}. Use more photos.")
@@ -74,38 +73,38 @@ def num_parts(photos: int, micro_batch: int) -> int:
 def resolve(config: TrainConfig, device: torch.device) -> ResolvedConfig:
     """``config`` with every "auto" and 0 of its numerics replaced for ``device``, without timing anything.
 
-    What an earlier run wrote down stays, unless this machine cannot do it: more threads than cores would crawl,
-    and a CPU computes in float32 only here.
+    Values that an earlier run resolved stay unless they do not suit this machine: more threads than cores would be
+    slow, and on a CPU this code computes only in float32.
     """
     threads = config.threads if 0 < config.threads <= num_cores() else num_cores()
     memory_format = config.memory_format
     if memory_format == "auto":
         memory_format = "contiguous" if config.backbone.startswith(SLOW_IN_CHANNELS_LAST) else "channels_last"
     micro_batch = max(MIN_MICRO_BATCH, config.micro_batch) if config.micro_batch else config.batch_size
-    in_parts = micro_batch < config.batch_size  # such a step cannot be recorded
+    accumulates = micro_batch < config.batch_size  # such a step cannot be captured as a graph
     return ResolvedConfig(
         change(
             config,
             threads=threads,
             dtype=_dtype(config.dtype, device),
             memory_format=memory_format,
-            cuda_graphs="on" if config.cuda_graphs == "on" and device.type == "cuda" and not in_parts else "off",
+            cuda_graphs="on" if config.cuda_graphs == "on" and device.type == "cuda" and not accumulates else "off",
             micro_batch=micro_batch,
         )
     )
 
 
-def with_half_the_micro_batch(config: ResolvedConfig, device: torch.device) -> ResolvedConfig:
-    """What to try where the device's memory does not hold ``config``'s parts; the batch stays.
+def halve_micro_batch(config: ResolvedConfig, device: torch.device) -> ResolvedConfig:
+    """``config`` with half the micro-batch and the same batch, to try after running out of memory.
 
-    To be called outside the except clause of the torch.OutOfMemoryError, whose traceback keeps the tensors alive.
+    Call it outside the except clause of the torch.OutOfMemoryError, whose traceback keeps the tensors alive.
     """
     assert config.micro_batch > MIN_MICRO_BATCH
     return resolve(change(config, micro_batch=max(MIN_MICRO_BATCH, config.micro_batch // 2)), device)
 
 
 def _dtype(name: str, device: torch.device) -> str:
-    """ "float32", "bfloat16" or "float16" for the config's word."""
+    """The dtype to compute in on the device, for the config's ``name``."""
     if device.type == "cpu":
         return "float32"
     has_bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)

@@ -1,17 +1,13 @@
-"""The seam between training and whoever watches it."""
+"""The interface between the training loop and what follows its progress."""
 
-from typing import Protocol
+from collections.abc import Callable
 
 from maskcls.scoring.metrics import Scores
 
-
-class Reporter(Protocol):
-    """Called after every evaluation."""
-
-    def __call__(self, step: int, scores: Scores) -> bool:
-        """``step`` counts evaluations from 1. Returns whether to go on."""
+Reporter = Callable[[int, Scores], bool]
+"""Called with the number of every evaluation, counted from 1, and its scores; returns whether to continue the run."""
 
 
 def silent(step: int, scores: Scores) -> bool:
-    """Report to nobody and never stop: a plain run, with no search around it."""
+    """Report nothing and never stop: for a run outside a study."""
     return True

@@ -1,12 +1,12 @@
-"""The learning rate as a pure function of the step."""
+"""The learning rate and the times of evaluation, as pure functions of the step."""
 
 import math
 
 
 def lr_factor(step: int, num_steps: int, warmup_share: float) -> float:
-    """Share of the peak learning rate for ``step`` (from 0) of ``num_steps``: linear warm-up, then cosine to 0.
+    """Share of the peak learning rate at ``step`` (from 0) of ``num_steps``: linear warm-up, then cosine to 0.
 
-    The first step already moves (1 / warm-up steps), the last one is just above 0.
+    The rate is above 0 at every step, also the first and the last.
     """
     warmup_steps = round(warmup_share * num_steps)
     if step < warmup_steps:
@@ -16,6 +16,6 @@ def lr_factor(step: int, num_steps: int, warmup_share: float) -> float:
 
 
 def evaluation_steps(num_steps: int, epochs: int, evaluations_per_epoch: int) -> list[int]:
-    """After how many steps each evaluation takes place, evenly over the run; the last one is at its end."""
+    """Number of steps before each evaluation: evenly spaced, the last one at the end of the run."""
     count = min(epochs * evaluations_per_epoch, num_steps)
     return [round((index + 1) * num_steps / count) for index in range(count)]

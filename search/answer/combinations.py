@@ -14,7 +14,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial
 
 from maskcls.labels import CLASS_NAMES, NUM_CLASSES, PARTS, encode, part_of
-from maskcls.model.composite import FILES, within
+from maskcls.model.composite import FILES, marginal_log_prob
 from maskcls.run.record import WEIGHTS, sha256
 from maskcls.scoring.counts import Counts, Floats, count
 from maskcls.scoring.metrics import confusion_matrix, f1_per_class
@@ -54,7 +54,7 @@ class Candidate:
         """(true_N, predicted_N) within the part; a model of all 18 classes answers with its most likely part."""
         label_N = self.predictions.label_N
         true_N = label_N if self.task == part else np.asarray(part_of(label_N, part))
-        return true_N, within(self.predictions.log_prob_NK, self.task, part).argmax(1)
+        return true_N, marginal_log_prob(self.predictions.log_prob_NK, self.task, part).argmax(1)
 
     def macro_f1(self, part: str) -> float:
         """Macro F1 over the classes of the part alone."""

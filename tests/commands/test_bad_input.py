@@ -76,7 +76,7 @@ MISTAKES: dict[str, tuple[tuple[str, ...], str]] = {
     "unknown backbone": (("--study", "{mine}", *DATA, "--set", "backbone=resnet_18"), "Nearest: resnet18"),
     "backbone that timm has renamed": (
         ("--study", "{mine}", *DATA, "--set", "backbone=tf_efficientnet_b3_ns"),
-        "Today it is tf_efficientnet_b3.ns_jft_in1k",
+        "Use tf_efficientnet_b3.ns_jft_in1k.",
     ),
     "backbone from elsewhere": (("--study", "{mine}", *DATA, "--set", "backbone=hf-hub:x/y"), "timm's own names"),
     "no backbone": (("--study", "{mine}", *DATA, "--set", "backbone="), "no backbone named ''"),
@@ -117,7 +117,7 @@ MISTAKES: dict[str, tuple[tuple[str, ...], str]] = {
     "weights that are none": (("--study", "{mine}", *DATA, "--weights", "{tmp}/broken_weights"), "broken_weights"),
     "weights that cannot be had": (
         ("--study", "{mine}", *DATA, "--weights", "pretrained"),
-        "Pretrained weights must be had and cannot",
+        "Pretrained weights are not available",
     ),
 }
 

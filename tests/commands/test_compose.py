@@ -17,7 +17,7 @@ from sklearn.metrics import f1_score
 import search.compose
 import search.terminal.composition
 from maskcls.labels import CLASS_NAMES, NUM_CLASSES, PARTS, encode, part_of
-from maskcls.model.composite import read_models, within
+from maskcls.model.composite import marginal_log_prob, read_models
 from maskcls.scoring.counts import count
 from maskcls.scoring.predictions import Predictions
 from search.answer.combinations import Trios, find_candidates
@@ -162,7 +162,8 @@ def test_a_model_of_all_classes_answers_with_the_most_likely_part(
 ) -> None:
     prob_K = np.zeros(18)
     prob_K[[0, 6, 9]] = 0.4, 0.3, 0.3  # the most likely class is worn, the most likely mask state incorrect
-    assert np.exp(within(np.log(prob_K[None] + 1e-9), "all", "mask"))[0] == pytest.approx([0.4, 0.6, 0], abs=1e-6)
+    log_prob_K = marginal_log_prob(np.log(prob_K[None] + 1e-9), "all", "mask")[0]
+    assert np.exp(log_prob_K) == pytest.approx([0.4, 0.6, 0], abs=1e-6)
     store(runs, "whole", "all", [LABEL])
     _, written = compose(runs, capsys, age="whole")
     assert written["origin"]["age"] == {"study": "whole", "trial": 0, "macro_f1": 1.0}

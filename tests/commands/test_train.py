@@ -13,7 +13,7 @@ import torch
 
 from maskcls.config import change, load_config, save_config
 from maskcls.data.dataset import Dataset, Table
-from maskcls.evaluate import _show
+from maskcls.evaluate import _print_scores
 from maskcls.evaluate import main as evaluate
 from maskcls.scoring.metrics import score
 from maskcls.scoring.predictions import Predictions
@@ -53,7 +53,7 @@ def test_train_with_its_own_config_gives_the_same_again(
     assert ": the same." in printed
     assert (tmp_path / "again" / "best.safetensors").read_bytes() == (trained / "best.safetensors").read_bytes()
     assert run(train, *command) == 0
-    assert "holds this run already." in (printed := capsys.readouterr().out)
+    assert "already holds this run." in (printed := capsys.readouterr().out)
     assert ": the same." in printed
     assert run(train, *command, "--set", "lr=0.02") == 2
     assert "holds another run: lr is 0.01 there and 0.02 now" in capsys.readouterr().err
@@ -65,7 +65,7 @@ def test_evaluate_reproduces_the_score_of_the_people_held_out(
     command = ["--model", trained, "--data", synthetic_folder, "--runs", synthetic_cache.parent, "-o", tmp_path]
     assert run(evaluate, *command) == 0
     printed = capsys.readouterr().out
-    assert "scoring the people held out" in printed
+    assert "scoring the held-out people" in printed
     assert printed_f1(printed) == best_f1(trained)
     ours, theirs = Predictions.load(tmp_path / "predictions.npz"), Predictions.load(trained / "valid.npz")
     assert (ours.path_N == theirs.path_N).all()
@@ -88,7 +88,7 @@ def test_evaluate_scores_all_people_when_asked_or_when_they_are_others(
         assert len(stored.label_N) == photos
         assert printed_f1(capsys.readouterr().out) == score(stored.log_prob_NK, stored.label_N, "all").macro_f1
     assert run(evaluate, "--model", trained, "--data", others, "--people", "valid", "--runs", tmp_path / "runs") == 2
-    assert "nobody there was held out" in capsys.readouterr().err
+    assert "it has no held-out people" in capsys.readouterr().err
 
 
 def test_evaluate_takes_a_folder_too_small_to_split(
@@ -105,7 +105,7 @@ def test_evaluate_takes_a_folder_too_small_to_split(
 def test_the_mean_over_the_classes_that_are_here_stands_beside_macro_f1(capsys: pytest.CaptureFixture[str]) -> None:
     label_N = np.array([0, 3, 12])
     certain_NK = np.log(np.eye(18)[label_N] + 1e-9)
-    _show(Predictions(np.array(["a", "b", "c"]), np.array(["p", "q", "r"]), label_N, certain_NK), "all")
+    _print_scores(Predictions(np.array(["a", "b", "c"]), np.array(["p", "q", "r"]), label_N, certain_NK), "all")
     told = capsys.readouterr().out
     assert "and 10 more. Their F1 counts 0; the mean over the 3 classes here is 1.0000." in told
     assert f"macro F1 {3 / 18!r}"[:15] in told
@@ -135,12 +135,12 @@ def test_train_says_what_was_mended_and_which_classes_nobody_judges(
         (["--set", "drop_out=0.5"], "No knob named 'drop_out'. Nearest: drop_rate"),
         (["--set", "people=3"], "Training needs photos of every class"),
         (["--set", "backbone=test_effnet"], "timm has no backbone named 'test_effnet'"),
-        (["--set", "backbone=xception"], "Today it is legacy_xception: use that."),
+        (["--set", "backbone=xception"], "Use legacy_xception."),
         (["--set", "backbone=local-dir:/models/x"], "one of timm's own names"),
         (["--config", "absent.toml"], "There is no config file absent.toml"),
         (["--data", "absent"], "There is no folder absent"),
         (["--weights", "absent"], "there is no folder absent"),
-        (["--weights", "pretrained", "--set", "backbone=test_vit"], "Pretrained weights must be had and cannot"),
+        (["--weights", "pretrained", "--set", "backbone=test_vit"], "Pretrained weights are not available"),
         (["--device", "cuda:99"], "There is no device cuda:99"),
         (["--label-fixes", "absent.csv"], "There is no file absent.csv"),
         (["--config", "edited.toml"], "[origin] value must be a number, not 'high'"),
@@ -177,7 +177,7 @@ def test_train_refuses_in_one_line_before_it_begins(
         ),
         (
             torch.OutOfMemoryError("CUDA out of memory"),
-            "does not hold a training step of test_efficientnet in its smallest",
+            "has too little memory to train test_efficientnet even with the smallest micro-batch",
         ),
     ],
 )
@@ -205,7 +205,7 @@ def test_a_training_that_cannot_end_well_ends_in_one_line(
     assert told.count("\n") == 1
     assert says in told
     assert run(train, *command) == 2  # nothing there looks finished
-    assert "holds this run already" not in capsys.readouterr().out
+    assert "already holds this run" not in capsys.readouterr().out
 
 
 HELP = """

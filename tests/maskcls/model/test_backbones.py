@@ -44,18 +44,18 @@ def test_every_name_that_timm_has_given_up_is_refused_with_todays(tag: str) -> N
     assert len(RENAMED) > 200
     for old, today in RENAMED.items():
         told = refusal(old + tag)
-        assert told.startswith(f"timm has given up the name '{old}'. ")
+        assert told.startswith(f"timm has dropped the name '{old}'. ")
         assert today is not None
         if today in timm.list_models(include_tags=True) or today in timm.list_models():
-            assert f" Today it is {today}: use that." in told
+            assert f" Use {today}." in told
             check_backbones([today])
         else:  # the weights of that name are gone as well
-            assert f"It was {today.partition('.')[0]} with weights that are gone; there are: " in told
+            assert f"It was {today.partition('.')[0]} with weights that timm no longer has; there are: " in told
 
 
 def test_a_name_without_any_of_today_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("maskcls.model.backbones.get_deprecated_models", lambda: {"gone": None})
-    assert refusal("gone") == "timm has given up the name 'gone'. It has no other for it."
+    assert refusal("gone") == "timm has dropped the name 'gone'. It has no successor; use another backbone."
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,7 @@ def test_evaluate_gives_the_score_that_compose_chose_it_for(
     command = ["--model", composed, "--data", synthetic_folder, "--runs", synthetic_cache.parent, "-o", tmp_path]
     assert run(evaluate, *command) == 0
     printed = capsys.readouterr().out
-    assert "scoring the people held out" in printed
+    assert "scoring the held-out people" in printed
     stored = [Predictions.load(member.folder / "valid.npz") for member in read_models(composed)]
     label_N, predicted_N = (
         encode(*parts)
@@ -145,8 +145,8 @@ def test_no_sum_makes_classes_level_that_a_member_tells_apart(composed: Path) ->
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("lr = 0.1\n", "is no composed model: it needs a table [compose] with mask, gender and age"),
-        ('[compose]\nmask = "a"\nage = "b"\n', "is no composed model"),
+        ("lr = 0.1\n", "is not a composed model: it needs a table [compose] with mask, gender and age"),
+        ('[compose]\nmask = "a"\nage = "b"\n', "is not a composed model"),
         ("[compose\n", "cannot be read"),
         ('[compose]\nmask = "absent"\ngender = "absent"\nage = "absent"\n', "absent holds no trained model"),
         ('[compose]\nmask = "{gender}"\ngender = "{gender}"\nage = "{age}"\n', "which predicts gender alone"),

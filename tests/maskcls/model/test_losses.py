@@ -14,7 +14,7 @@ from maskcls.data.dataset import Dataset, Table, load_dataset, training_labels
 from maskcls.labels import PARTS, part_table
 from maskcls.model.classifier import build_model
 from maskcls.model.inference import to_input
-from maskcls.model.losses import Targets, class_weights, loss_of, smooth
+from maskcls.model.losses import Targets, class_weights, focal_loss, smooth
 from tests.helpers.training import TINY
 
 
@@ -39,14 +39,14 @@ def one_hot(batch: int = 12, classes: int = 18) -> Tensor:
 def test_cross_entropy_equals_torch(target_BK: Tensor, smoothing: float) -> None:
     logit_BK = logits()
     expected = reference.cross_entropy(logit_BK, target_BK, label_smoothing=smoothing)
-    got = loss_of(logit_BK.log_softmax(1), smooth(target_BK, smoothing), torch.ones(18), 0.0)
+    got = focal_loss(logit_BK.log_softmax(1), smooth(target_BK, smoothing), torch.ones(18), 0.0)
     torch.testing.assert_close(got, expected)
 
 
 def test_weighted_cross_entropy_equals_torch() -> None:
     logit_BK, target_BK, weight_K = logits(), soft_targets(), torch.rand(18, generator=seeded())
     expected = reference.cross_entropy(logit_BK, target_BK, weight=weight_K)
-    torch.testing.assert_close(loss_of(logit_BK.log_softmax(1), target_BK, weight_K, 0.0), expected)
+    torch.testing.assert_close(focal_loss(logit_BK.log_softmax(1), target_BK, weight_K, 0.0), expected)
 
 
 @pytest.mark.parametrize("gamma", [0.5, 2.0, 5.0])
@@ -54,21 +54,21 @@ def test_focal_loss_equals_its_formula(gamma: float) -> None:
     logit_BK, target_BK, weight_K = logits(), one_hot(), torch.rand(18, generator=seeded())
     chance_B = (logit_BK.softmax(1) * target_BK).sum(1)
     expected = (-((1 - chance_B) ** gamma) * chance_B.log() * (target_BK @ weight_K)).mean()
-    torch.testing.assert_close(loss_of(logit_BK.log_softmax(1), target_BK, weight_K, gamma), expected)
+    torch.testing.assert_close(focal_loss(logit_BK.log_softmax(1), target_BK, weight_K, gamma), expected)
 
 
 def test_focal_loss_sums_its_formula_over_a_soft_target() -> None:
     logit_BK, target_BK = logits(), soft_targets()
     log_prob_BK = logit_BK.log_softmax(1)
-    by_class_K = [loss_of(log_prob_BK, torch.eye(18)[[k] * 12] * target_BK[:, k : k + 1], torch.ones(18), 2.0)
+    by_class_K = [focal_loss(log_prob_BK, torch.eye(18)[[k] * 12] * target_BK[:, k : k + 1], torch.ones(18), 2.0)
                   for k in range(18)]  # fmt: skip
-    torch.testing.assert_close(loss_of(log_prob_BK, target_BK, torch.ones(18), 2.0), torch.stack(by_class_K).sum())
+    torch.testing.assert_close(focal_loss(log_prob_BK, target_BK, torch.ones(18), 2.0), torch.stack(by_class_K).sum())
 
 
 @pytest.mark.parametrize("gamma", [0.3, 1.0, 2.0])
 def test_focal_gradient_is_finite_where_the_model_is_sure(gamma: float) -> None:
     logit_BK = (60 * one_hot()).requires_grad_()
-    loss_of(logit_BK.log_softmax(1), one_hot(), torch.ones(18), gamma).backward()
+    focal_loss(logit_BK.log_softmax(1), one_hot(), torch.ones(18), gamma).backward()
     assert logit_BK.grad is not None
     assert torch.isfinite(logit_BK.grad).all()
 
@@ -100,7 +100,7 @@ def test_one_head_is_weighted_cross_entropy_of_its_task(task: str) -> None:
     weight_K = torch.from_numpy(class_weights(label_N.numpy(), classes, "balanced"))
     target_BK = reference.one_hot(label_N, classes).float()
     expected = reference.cross_entropy(logit_BK, target_BK, weight=weight_K, label_smoothing=0.1)
-    got = targets.loss({task: logit_BK.log_softmax(1)}, targets.of(label_N))
+    got = targets.loss({task: logit_BK.log_softmax(1)}, targets.one_hot(label_N))
     torch.testing.assert_close(got, expected)
     assert targets.chance_loss == pytest.approx(math.log(classes))
 
@@ -119,7 +119,7 @@ def test_three_parts_are_the_sum_of_their_own_cross_entropies(heads: str) -> Non
         target_BK = reference.one_hot(part_N, classes).float()
         expected = expected + reference.cross_entropy(logit_BK, target_BK, weight=weight_K, label_smoothing=0.2)
     log_probs = {part: logit_BK.log_softmax(1) for part, logit_BK in of_part.items()}
-    torch.testing.assert_close(targets.loss(log_probs, targets.of(label_N)), expected)
+    torch.testing.assert_close(targets.loss(log_probs, targets.one_hot(label_N)), expected)
     assert targets.chance_loss == pytest.approx(math.log(18))
 
 

@@ -1,4 +1,4 @@
-"""First weights: a folder of files, the hub, or none; and what is said when they cannot be had. No network here."""
+"""First weights: a folder of files, the hub, or none; and the messages when they are not available. No network here."""
 
 import hashlib
 import time
@@ -77,7 +77,7 @@ def test_broken_weight_file_is_refused(tmp_path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(UserError) as caught:
         resolve_weights(str(tmp_path), ["test_efficientnet"])
-    assert f"{path} is no safetensors file" in one_line(caught.value)
+    assert f"{path} is not a safetensors file" in one_line(caught.value)
     with pytest.raises(UserError) as caught:
         build_model(TINY, path)
     assert f"timm cannot build test_efficientnet from {path}" in one_line(caught.value)
@@ -122,7 +122,7 @@ def test_hub_that_does_not_answer_means_scratch_with_a_note() -> None:
 
 @pytest.mark.usefixtures("silent_hub")
 def test_hub_that_does_not_answer_is_an_error_when_pretrained_is_asked_for() -> None:
-    with pytest.raises(UserError, match=r"must be had and cannot: .*no answer.* or --weights scratch\."):
+    with pytest.raises(UserError, match=r"are not available: .*no answer.* or --weights scratch\."):
         resolve_weights("pretrained", ["test_efficientnet"])
 
 
@@ -140,7 +140,7 @@ def test_offline_hub_means_scratch_at_once() -> None:
 
 def test_backbone_that_the_hub_lacks_is_named() -> None:
     found = resolve_weights("auto", ["test_mambaout"])
-    assert (found.source, found.note) == ("scratch", "timm's hub has no pretrained test_mambaout")
+    assert (found.source, found.note) == ("scratch", "timm's hub has no pretrained weights of test_mambaout")
 
 
 COMMITS = ("a" * 40, "b" * 40)

@@ -152,7 +152,7 @@ def test_a_run_with_a_damaged_file_says_so_and_begins_anew(
     log = Log()
     result = fit(CONFIG, few_photos, log, device=CPU, folder=tmp_path)
     told = capsys.readouterr().out
-    assert f"its {name} is {'not there' if harm == 'gone' else 'damaged'}; the run starts again." in told
+    assert f"its {name} is {'missing' if harm == 'gone' else 'damaged'}; the run starts again." in told
     assert facts(result) == facts(fit(CONFIG, few_photos, device=CPU))
     check_agrees(tmp_path, result, few_photos)
 
@@ -219,7 +219,7 @@ def test_a_state_made_from_other_things_is_not_gone_on_with(
         made_from[name] = value
         log = Log(until=2)
         fit(CONFIG, few_photos, log, device=CPU, folder=tmp_path, made_from=made_from)
-        assert f"it is of another run (other {name}); the run starts again." in capsys.readouterr().out
+        assert f"it belongs to another run (other {name}); the run starts again." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("is_legacy", [False, True])
@@ -276,11 +276,11 @@ def test_a_folder_from_earlier_that_ended_is_not_trained_again(
 @pytest.mark.parametrize(
     ("accident", "says"),
     [
-        ("state lost", "its resume.pt is not there"),
-        ("weights of a later evaluation", "its best.safetensors is of a later evaluation than its resume.pt"),
-        ("predictions of another", "its valid.npz is not of evaluation"),
+        ("state lost", "its resume.pt is missing"),
+        ("weights of a later evaluation", "its best.safetensors comes from a later evaluation than its resume.pt"),
+        ("predictions of another", "its valid.npz does not come from evaluation"),
         ("state cut", "its resume.pt is damaged"),
-        ("of another config", "it is of another config, dataset or device"),
+        ("of another config", "it has another config, dataset or device"),
     ],
 )
 def test_a_folder_from_earlier_whose_files_do_not_agree_begins_anew(

@@ -51,7 +51,7 @@ def test_the_fastest_way_is_chosen_and_remembered(
     chosen = choose_numerics(TINY, GPU, tmp_path)
     assert (chosen.memory_format, chosen.cuda_graphs) == ("contiguous", "on")
     assert not timed  # each was tried, once
-    assert "trying out how test_efficientnet computes fastest" in capsys.readouterr().out
+    assert "timing how test_efficientnet trains fastest" in capsys.readouterr().out
     with hold(tmp_path):  # somebody decodes photos meanwhile
         assert (
             choose_numerics(change(TINY, lr=1e-2, drop_rate=0.5, seed=3), GPU, tmp_path).memory_format == "contiguous"

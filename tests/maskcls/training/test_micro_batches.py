@@ -12,14 +12,14 @@ from maskcls.data.dataset import Dataset
 from maskcls.system.errors import UserError
 from maskcls.training import run_folder
 from maskcls.training.loop import Run, fit
-from maskcls.training.numerics import num_parts, resolve
+from maskcls.training.numerics import num_micro_batches, resolve
 from maskcls.training.reporter import silent
 from maskcls.training.run_folder import train_into
 from tests.helpers.training import CPU, TINY, few, one_line
 
 
 def sizes_of(photos: int, micro_batch: int) -> list[int]:
-    return [len(part) for part in torch.zeros(photos).tensor_split(num_parts(photos, micro_batch))]
+    return [len(part) for part in torch.zeros(photos).tensor_split(num_micro_batches(photos, micro_batch))]
 
 
 @pytest.mark.parametrize("photos", range(2, 70))
@@ -36,7 +36,7 @@ def test_no_part_is_a_single_photo_and_all_are_about_equal(photos: int) -> None:
 
 def test_one_photo_cannot_be_trained_on(few_photos: Dataset) -> None:
     with pytest.raises(UserError) as caught:
-        num_parts(1, 2)
+        num_micro_batches(1, 2)
     assert one_line(caught.value) == "A training step needs at least 2 photos, not 1. Use more photos."
     with pytest.raises(UserError, match="at least 2 photos"):
         Run(TINY, few(few_photos, train=1), CPU, None)

@@ -130,7 +130,7 @@ def test_a_run_that_would_train_to_other_numbers_now_is_not_gone_on_with(few_pho
     with pytest.raises(UserError) as caught:
         finished_result(tmp_path, odd, ORIGIN, 2)
     assert one_line(caught.value) == (
-        f"{tmp_path} holds a run of an earlier version, which left a part of a step a single photo. Choose another -o."
+        f"{tmp_path} holds a run of an earlier version, which had micro-batches of a single photo. Choose another -o."
     )
     now = {**ORIGIN, "revision": REVISION}
     config, _ = train(tmp_path, change(TINY, batch_size=33, micro_batch=33), few_photos, Log(until=1))
@@ -195,4 +195,4 @@ def test_a_folder_from_earlier_made_from_other_weights_begins_anew(
     (tmp_path / "history.json").write_text(json.dumps(record["evaluations"]))
     origin = {**ORIGIN, "weights": {"source": "folder", "test_efficientnet": "0123"}}
     train_into(tmp_path, TINY, few_photos, silent, origin=origin, device=CPU, weight_file=None)
-    assert "it is of another run (other weights); the run starts again." in capsys.readouterr().out
+    assert "it belongs to another run (other weights); the run starts again." in capsys.readouterr().out

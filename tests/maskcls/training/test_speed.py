@@ -47,15 +47,15 @@ class Run:
         self.machine, self.config, self.device, self.model = machine, config, CPU, torch.nn.Identity()
         self.train = range(200)
         self.valid = self
-        self.order = BatchSampler(200, config.batch_size, 0)
+        self.sampler = BatchSampler(200, config.batch_size, 0)
 
     def step(self, _: int) -> None:
         machine = self.machine
         if self.config.micro_batch > machine.most:
             raise torch.OutOfMemoryError
-        machine.now += machine.step + machine.photo * self.order.batch_size + machine.warm_up
+        machine.now += machine.step + machine.photo * self.sampler.batch_size + machine.warm_up
         machine.warm_up = 0.0
-        machine.batches.append(self.order.batch_size)
+        machine.batches.append(self.sampler.batch_size)
 
     def in_order(self, batch_size: int) -> Any:
         yield torch.zeros(min(batch_size, 50)), None

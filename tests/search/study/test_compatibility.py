@@ -32,7 +32,7 @@ HEADS = Study(
     baseline={"drop_rate": 0.0, "backbone": "levit_128s", "lr": 1e-2},
     synthetic=True,
 )
-NO_DROPOUT, ALONE = "had no dropout before the three heads of levit_128s", "left a part of a step a single photo"
+NO_DROPOUT, ALONE = "had no dropout before the three heads of levit_128s", "had micro-batches of a single photo"
 
 
 @pytest.mark.parametrize(
