@@ -7,7 +7,7 @@ import time
 import warnings
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +92,8 @@ def _open_to_write(url: str, create: bool, patience: float) -> ReconnectingStora
 def open_to_read(url: str, patience: float = PATIENCE_SECONDS, waits: bool = False) -> ReconnectingStorage:
     """The database, for a command that only reads: it makes nothing, takes no lock, and needs no right to write.
 
-    Raises UserError when there is no study database.
+    Only where a transaction was cut off does it take the lock, to have SQLite undo it; that needs the right to write.
+    Raises NoStudiesError for a database that is not completely made, UserError when there is no study database.
     """
     return _opened(lambda: _open_to_read(url, patience), patience if waits else 0)
 
@@ -103,7 +104,7 @@ def _open_to_read(url: str, patience: float) -> ReconnectingStorage:
         if path is None:
             return _closed_at_exit(_open_server(url, False, patience))
         _check_file(path)
-        check_readable(path)
+        _check_before_reading(path)
         options = {"creator": reader_of(path), "poolclass": sqlalchemy.NullPool}
         return _closed_at_exit(_open(url, patience, skip_table_creation=True, engine_kwargs=options))
 
@@ -230,14 +231,31 @@ def _open_sqlite(url: str, path: Path, create: bool, patience: float) -> Reconne
     return storage
 
 
+def _check_before_reading(path: Path) -> None:
+    """Raise UserError for a file that is no study database; undo a transaction that was cut off first."""
+    try:
+        check_readable(path)
+    except sqlite3.OperationalError as error:
+        if not _can_undo_transaction(path, error):
+            raise
+        check_local(path)
+        with hold_file(lock_of(path), f"the lock of {path}"), closing(sqlite3.connect(path)) as connection:
+            tables_of(connection)  # the first read of a connection that may write plays back the journal
+        check_readable(path)
+
+
 def _check_before_writing(path: Path, create: bool) -> None:
     """Raise UserError for a file that is no study database, before a lock is made beside it."""
     try:
         check_readable(path, create)
     except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_READONLY or not is_writable(path):
+        if not _can_undo_transaction(path, error):
             raise
-        # a transaction that is under way, or was cut off: only a connection that may write can undo it
+
+
+def _can_undo_transaction(path: Path, error: sqlite3.OperationalError) -> bool:
+    """Whether reading failed for a transaction that was cut off, or is under way, which this user may undo."""
+    return error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_READONLY and is_writable(path)
 
 
 def _check_file(path: Path) -> None:

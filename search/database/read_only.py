@@ -15,7 +15,10 @@ from maskcls.system.errors import UserError
 from search.database.filesystem import network_filesystem
 from search.database.optuna_internals import table_names
 
-TABLES = {"studies", "trials", "version_info"}
+VERSION_TABLE = "alembic_version"
+"""The table that Optuna makes, and writes a row to, last of all."""
+
+TABLES = {"studies", "trials", "version_info", VERSION_TABLE}
 """Those of Optuna's tables that tell its database from others."""
 
 BUSY_SECONDS = 10
@@ -92,8 +95,11 @@ def _tables(path: Path) -> list[str]:
 
 
 def tables_of(connection: sqlite3.Connection) -> list[str]:
-    """The names of the tables."""
-    return [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    """The names of the tables, without the version table while it is empty: the database is still being made then."""
+    tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    if VERSION_TABLE in tables and connection.execute(f"SELECT 1 FROM {VERSION_TABLE}").fetchone() is None:
+        tables.remove(VERSION_TABLE)
+    return tables
 
 
 def check_tables(tables: Iterable[str], shown: str, create: bool = False) -> None:
@@ -101,7 +107,7 @@ def check_tables(tables: Iterable[str], shown: str, create: bool = False) -> Non
     there = set(tables)
     if there >= TABLES:
         return
-    if not there <= {*table_names(), "alembic_version"}:
+    if not there <= {*table_names(), VERSION_TABLE}:
         raise UserError(
             f"{shown} is not a study database: it holds other tables. Name another by --storage, for example"
             " sqlite:///runs/studies.db."
