@@ -18,7 +18,7 @@ from search.storage.folder import study_folder
 from search.storage.predictions import shelf_of
 from search.study.attributes import CONFIG, ORIGIN
 from search.study.record import Stored, read_search, read_stored
-from search.system.shell import quoted, runs_words
+from search.system.shell import quoted, runs_option
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Recipe:
     def training_command(self, file: Path, runs: Path) -> str:
         """What trains it again once it is written to ``file``."""
         fixes = f" --label-fixes {quoted(self.stored.label_fixes)}" if self.stored.label_fixes != "auto" else ""
-        options = fixes + (" --skip-unreadable" if self.stored.skip_unreadable else "") + runs_words(runs)
+        options = fixes + (" --skip-unreadable" if self.stored.skip_unreadable else "") + runs_option(runs)
         place = f"--data {quoted(self.stored.data)} -o {quoted(runs / 'best')}"
         return f"python -m maskcls.train --config {quoted(file)} {place}{options}"
 

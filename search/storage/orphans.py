@@ -7,7 +7,7 @@ from search.database.optuna_internals import set_attributes, stale_trial_ids, tr
 from search.storage.failures import CRASH, MAX_WORKER_DEATHS, failure
 from search.storage.outcomes import decide_in_turn, note_failure, put_back
 from search.study.attributes import WORKER_DEATHS, worker_of
-from search.system.processes import is_held
+from search.system.processes import is_suspended
 
 
 def requeue_orphaned(study: optuna.Study) -> list[int]:
@@ -41,7 +41,7 @@ def is_orphaned(trial: FrozenTrial, is_stale: bool) -> bool:
     if worker is None:
         return True
     gone = worker.has_ended()
-    return is_stale if gone is None else gone or (is_stale and is_held(worker.pid))
+    return is_stale if gone is None else gone or (is_stale and is_suspended(worker.pid))
 
 
 def _handle_dead_worker(study: optuna.Study, trial: FrozenTrial) -> None:

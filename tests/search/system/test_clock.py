@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 import search.system.clock
 from search.policy.stopping import trials_since_best
 from search.storage.failures import CRASH, FIRST, reason_to_give_up
-from search.system.clock import ENDED, RUN, began_at, ended_at, moment_of, run_now, uptime
+from search.system.clock import ENDED, RUN, began_at, ended_at, run_now, time_at, uptime
 
 FIRST_TIME, SECOND_TIME = 1_793_511_000.0, 1_793_514_600.0
 
@@ -88,5 +88,5 @@ def test_a_clock_that_is_set_back_hides_no_crash(monkeypatch: pytest.MonkeyPatch
         create_trial(state=TrialState.FAIL, user_attrs={"failures": [{"kind": CRASH, "error": "x", "when": now + 1}]})
         for _ in range(FIRST)
     ]
-    assert reason_to_give_up(crashed, moment_of(began)) == "x"
+    assert reason_to_give_up(crashed, time_at(began)) == "x"
     assert reason_to_give_up(crashed, real()) == ""  # what the clock said when the command began
