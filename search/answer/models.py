@@ -73,7 +73,7 @@ def _trial_in(folder: Path, storage: str | None, runs: Path) -> tuple[str, int] 
     """
     import optuna
 
-    from search.database.connect import default_url, is_there, load_study, open_to_read
+    from search.database.connect import default_url, load_study, may_exist, open_to_read
     from search.storage.folder import study_folder
     from search.storage.retention import trial_folder
     from search.study.record import is_made_here
@@ -86,7 +86,7 @@ def _trial_in(folder: Path, storage: str | None, runs: Path) -> tuple[str, int] 
     if "study" not in origin or not isinstance(number, int) or trial_folder(home.parent, number) != home:
         return None
     url = storage or default_url(runs)
-    if not is_there(url):
+    if not may_exist(url):
         return None
     opened = open_to_read(url)
     for name in optuna.get_all_study_names(opened):

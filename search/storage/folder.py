@@ -23,7 +23,7 @@ from sqlalchemy.engine import URL
 
 from maskcls.system.errors import UserError
 from maskcls.system.files import write_text
-from search.database.connect import backend_of, default_url, has_study, is_there, open_to_read
+from search.database.connect import backend_of, default_url, has_study, may_exist, open_to_read
 from search.storage.predictions import shelf_of
 from search.study.attributes import STUDY_ID, id_of
 from search.study.names import folder_in, is_name
@@ -174,7 +174,7 @@ def check_has_no_namesake(folder: Path, name: str, storage: RDBStorage, runs: Pa
     A study of that name in another ``storage`` has nothing to do with the folder then.
     """
     url = default_url(runs)
-    if not _is_beside(storage, runs) and is_there(url) and has_study(open_to_read(url), name):
+    if not _is_beside(storage, runs) and may_exist(url) and has_study(open_to_read(url), name):
         raise UserError(
             f"{folder} is the folder of another study {name!r}, the one in {runs}/studies.db."
             " Give the --runs folder that goes with this --storage."

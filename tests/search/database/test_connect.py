@@ -25,8 +25,8 @@ from search.database.connect import (
     create_study,
     default_url,
     has_study,
-    is_there,
     load_study,
+    may_exist,
     open_storage,
     open_to_read,
 )
@@ -98,11 +98,11 @@ def test_readers_and_writers_do_not_wait_for_each_other(url: str, tmp_path: Path
 
 def test_a_database_is_made_in_a_folder_that_is_there_and_in_no_other(tmp_path: Path) -> None:
     url = default_url(tmp_path / "runs")
-    assert not is_there(url)
+    assert not may_exist(url)
     assert f"There is no folder {tmp_path}/runs" in cannot_open(url)
     (tmp_path / "runs").mkdir()
     open_storage(url, create=True)
-    assert is_there(url)
+    assert may_exist(url)
     assert (tmp_path / "runs" / "studies.db").is_file()
 
 
