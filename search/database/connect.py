@@ -6,8 +6,8 @@ import sqlite3
 import time
 import warnings
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,32 +59,12 @@ def open_storage(
     Raises UserError when the database cannot be opened, is not a study database, or does not exist and ``create`` is
     false.
     """
-    return _retried(lambda: _open_to_write(url, create, patience), patience if waits else 0)
 
-
-def _retried(open_: Callable[[], ReconnectingStorage], patience: float) -> ReconnectingStorage:
-    """The result of ``open_``, repeated after transient errors for ``patience`` seconds."""
-    began, is_logged = time.monotonic(), False
-    while True:
-        try:
-            return open_()
-        except UserError as error:
-            cause = error.__cause__
-            if cause is None or not is_transient(cause) or time.monotonic() - began >= patience:
-                raise
-            if not is_logged:
-                is_logged = True
-                logger.warning(f"waiting for the database, {patience / 60:.0f} minutes at most: {reason(cause)}")
-        beat()
-        time.sleep(OPEN_SECONDS)
-
-
-def _open_to_write(url: str, create: bool, patience: float) -> ReconnectingStorage:
-    with _explaining_errors(url):
+    def open_() -> ReconnectingStorage:
         path = _sqlite_path(url)
-        if path is None:
-            return _open_server(url, create, patience)
-        return _open_sqlite(url, path, create, patience)
+        return _open_server(url, create, patience) if path is None else _open_sqlite(url, path, create, patience)
+
+    return _opened(url, open_, patience if waits else 0)
 
 
 def open_to_read(url: str, patience: float = PATIENCE_SECONDS, waits: bool = False) -> ReconnectingStorage:
@@ -93,11 +73,8 @@ def open_to_read(url: str, patience: float = PATIENCE_SECONDS, waits: bool = Fal
     Only to undo a transaction that was cut off does it take the lock; that needs write permission.
     Raises NoStudiesError for a database that is not complete yet, UserError when there is no study database.
     """
-    return _retried(lambda: _open_to_read(url, patience), patience if waits else 0)
 
-
-def _open_to_read(url: str, patience: float) -> ReconnectingStorage:
-    with _explaining_errors(url):
+    def open_() -> ReconnectingStorage:
         path = _sqlite_path(url)
         if path is None:
             return _open_server(url, False, patience)
@@ -105,6 +82,8 @@ def _open_to_read(url: str, patience: float) -> ReconnectingStorage:
         _check_before_reading(path)
         options = {"creator": reader_of(path), "poolclass": sqlalchemy.NullPool}
         return _open(url, patience, skip_table_creation=True, engine_kwargs=options)
+
+    return _opened(url, open_, patience if waits else 0)
 
 
 def open_as_allowed(url: str, patience: float = PATIENCE_SECONDS) -> ReconnectingStorage:
@@ -115,23 +94,33 @@ def open_as_allowed(url: str, patience: float = PATIENCE_SECONDS) -> Reconnectin
     return open_storage(url, create=False, patience=patience)
 
 
-@contextmanager
-def _explaining_errors(url: str) -> Iterator[None]:
-    """Raise a UserError of one line for any error while the database is opened."""
+def _opened(url: str, open_: Callable[[], ReconnectingStorage], patience: float) -> ReconnectingStorage:
+    """The result of ``open_``, repeated after transient errors for ``patience`` seconds.
+
+    Raises a UserError of one line for any other error.
+    """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     hide_secrets(url)
     check_url(url)
-    try:
-        yield
-    except UserError:
-        raise
-    except ImportError as error:
-        raise UserError(
-            f"The storage {shown_url(url)} needs a driver that is not installed ({one_line(error).rstrip('.')})."
-            " For PostgreSQL: pip install 'mask-search[postgres]' and postgresql+psycopg://..."
-        ) from error
-    except Exception as error:  # every driver has its own exceptions
-        raise UserError(f"The storage {shown_url(url)} cannot be opened: {reason(error)}. {EXAMPLE}") from error
+    began, is_logged = time.monotonic(), False
+    while True:
+        try:
+            return open_()
+        except UserError:
+            raise
+        except ImportError as error:
+            raise UserError(
+                f"The storage {shown_url(url)} needs a driver that is not installed ({one_line(error).rstrip('.')})."
+                " For PostgreSQL: pip install 'mask-search[postgres]' and postgresql+psycopg://..."
+            ) from error
+        except Exception as error:  # every driver has its own exceptions
+            if not is_transient(error) or time.monotonic() - began >= patience:
+                raise UserError(f"The storage {shown_url(url)} cannot be opened: {reason(error)}. {EXAMPLE}") from error
+            if not is_logged:
+                is_logged = True
+                logger.warning(f"waiting for the database, {patience / 60:.0f} minutes at most: {reason(error)}")
+        beat()
+        time.sleep(OPEN_SECONDS)
 
 
 _engines: weakref.WeakSet[sqlalchemy.Engine] = weakref.WeakSet()

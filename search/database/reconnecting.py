@@ -112,12 +112,7 @@ class ReconnectingStorage(RDBStorage):
 
     def explained(self, error: BaseException, after: str = "") -> DatabaseError:
         """The error with a message for the user; ``after`` follows "cannot be used"."""
-        return DatabaseError(f"The database {self.shown} cannot be used{after}: {reason(error)}.")
-
-    @property
-    def shown(self) -> str:
-        """The URL without its password."""
-        return shown_url(self.url)
+        return DatabaseError(f"The database {shown_url(self.url)} cannot be used{after}: {reason(error)}.")
 
     def lost_turn(self, error: BaseException) -> LostTurnError:
         """The error that ends a turn whose connection is lost; to be raised from ``error``."""

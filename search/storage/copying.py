@@ -61,7 +61,8 @@ def copy_trials(old: optuna.Study, new: optuna.Study, study: Study, runs: Path) 
 
     A trial that was running or waiting waits in the copy too.
     """
-    space, choices = distributions(study.space), _choices(read_stored(old).study.space)
+    space, old_space = distributions(study.space), read_stored(old).study.space
+    choices = {name: domain for name, domain in old_space.items() if isinstance(domain, Choice)}
     notes = study_system_attributes(old)
     old_id, old_folder, new_folder = id_of(old), study_folder(old, runs), study_folder(new, runs)
     for trial in old.get_trials(deepcopy=False):
@@ -71,10 +72,6 @@ def copy_trials(old: optuna.Study, new: optuna.Study, study: Study, runs: Path) 
         source = trial_folder(old_folder, trial.number)
         if source.is_dir():
             _copy_folder(source, trial_folder(new_folder, trial.number), trial.state.is_finished())
-
-
-def _choices(space: Mapping[str, Domain]) -> dict[str, Domain]:
-    return {name: domain for name, domain in space.items() if isinstance(domain, Choice)}
 
 
 def _renamed(params: Mapping[str, Any], old: Mapping[str, Domain], new: Mapping[str, Domain]) -> dict[str, Any]:

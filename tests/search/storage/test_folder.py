@@ -239,7 +239,7 @@ def test_a_marker_that_the_disk_does_not_give_is_nobodys_leave_either(
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "read_text", read_text)
-        with pytest.raises(UserError, match=r"toy/study.json, which says whose folder it is, cannot be read"):
+        with pytest.raises(UserError, match=r"toy/study.json, which names the folder.s study, cannot be read"):
             study_folder(study, tmp_path)
         with pytest.raises(UserError, match="cannot be read"):
             find(tmp_path, synthetic_table)
