@@ -23,7 +23,7 @@ from maskcls.system.errors import UserError
 from search.database.connect import load_study
 from search.policy.history import best_first
 from search.storage.folder import study_folder
-from search.storage.predictions import Shelf
+from search.storage.predictions import StudyPredictions
 from search.storage.retention import trial_folder
 from search.study.attributes import WEIGHTS_DIGEST
 from search.study.record import Stored, read_search
@@ -85,7 +85,7 @@ def find_candidates(storage: RDBStorage, name: str, part: str, runs: Path) -> li
     complete = best_first(trials)
     if not complete:
         raise UserError(f"Study {name!r} has no complete trial yet; go on with it: python -m search.run.")
-    shelf = Shelf(study_folder(study, runs), _task(stored))
+    shelf = StudyPredictions(study_folder(study, runs), _task(stored))
     with_files = [
         trial
         for trial in sorted(complete, key=lambda trial: trial.number)
@@ -93,7 +93,7 @@ def find_candidates(storage: RDBStorage, name: str, part: str, runs: Path) -> li
     ]
     candidates = _with_predictions(name, stored, with_files, shelf)
     if not candidates:
-        foreign = next((f"{shelf.why_not(trial)}. " for trial in with_files if trial.number in shelf.foreign), "")
+        foreign = next((f"{shelf.why_missing(trial)}. " for trial in with_files if trial.number in shelf.foreign), "")
         raise UserError(
             f"{foreign}No complete trial of study {name!r} has its weights and predictions under {shelf.folder}; name"
             " the --runs folder where it ran, or go on with it with a larger --keep."
@@ -101,7 +101,9 @@ def find_candidates(storage: RDBStorage, name: str, part: str, runs: Path) -> li
     return candidates
 
 
-def _with_predictions(name: str, stored: Stored, trials: Sequence[FrozenTrial], shelf: Shelf) -> list[Candidate]:
+def _with_predictions(
+    name: str, stored: Stored, trials: Sequence[FrozenTrial], shelf: StudyPredictions
+) -> list[Candidate]:
     return [
         Candidate(name, stored, trial, trial_folder(shelf.folder, trial.number), predictions)
         for trial in trials
@@ -147,10 +149,10 @@ def find_single(text: str, storage: RDBStorage, runs: Path) -> Candidate:
     if _task(stored) != "all":
         raise UserError(f"--against takes a trial with all 18 classes; study {name!r} predicts {_task(stored)} alone.")
     trials = [trial for trial in study.get_trials(deepcopy=False) if trial.number == int(number)]
-    shelf = Shelf(study_folder(study, runs), _task(stored))
+    shelf = StudyPredictions(study_folder(study, runs), _task(stored))
     models = _with_predictions(name, stored, trials, shelf)
     if not models:
-        foreign = next((f"{shelf.why_not(trial)}. " for trial in trials), "") if shelf.foreign else ""
+        foreign = next((f"{shelf.why_missing(trial)}. " for trial in trials), "") if shelf.foreign else ""
         raise UserError(
             f"{foreign}Trial {number} of study {name!r} has no predictions under {shelf.folder}; name another."
         )
@@ -172,7 +174,7 @@ def find_singles(like: Candidate, names: Sequence[str], storage: RDBStorage, run
         if stored.split == like.stored.split and _task(stored) == "all":
             trials = study.get_trials(deepcopy=False)
             complete = sorted(best_first(trials), key=lambda trial: trial.number)
-            shelf = Shelf(folder, _task(stored))
+            shelf = StudyPredictions(folder, _task(stored))
             singles += [model for model in _with_predictions(name, stored, complete, shelf) if same_photos(model, like)]
     return singles
 

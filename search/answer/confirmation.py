@@ -21,7 +21,7 @@ from maskcls.system.errors import UserError
 from search.answer.answer import Confirmation, Finalist
 from search.policy.confirmation import Plan, PlannedFinalist, training_of
 from search.storage.folder import study_folder
-from search.storage.predictions import Shelf
+from search.storage.predictions import StudyPredictions
 from search.study.record import Stored
 from search.study.space import values_of
 
@@ -94,7 +94,7 @@ def outcome_of(study: optuna.Study, stored: Stored, runs: Path) -> Confirmation 
     repeats = _whole_repeats(judged)
     if len(repeats) < MIN_REPEATS:
         return None
-    shelf = Shelf(study_folder(study, runs), stored.baseline_config.task)
+    shelf = StudyPredictions(study_folder(study, runs), stored.baseline_config.task)
     judges = Judges({one: [_counts(shelf, one.trial_by_repeat[repeat]) for repeat in repeats] for one in judged})
     reference = next((one for one in judged if one.planned.level == "reference"), None)
     from_baseline = judges.differences(judged, finalists[0])
@@ -160,9 +160,9 @@ def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
-def _counts(shelf: Shelf, trial: FrozenTrial) -> Counts:
+def _counts(shelf: StudyPredictions, trial: FrozenTrial) -> Counts:
     if shelf.predictions(trial) is None:
-        raise UserError(f"{shelf.why_not(trial)}. Give the --runs folder that the confirmation's workers wrote into.")
+        raise UserError(f"{shelf.why_missing(trial)}. Give the --runs folder that the confirmation's workers wrote to.")
     return shelf.counts(trial)
 
 

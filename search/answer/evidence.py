@@ -19,7 +19,7 @@ from search.policy.history import best_trial, configuration_of, runs_by_configur
 from search.policy.policy import is_replicate
 from search.policy.stopping import FINISHED
 from search.storage.folder import study_folder
-from search.storage.predictions import Shelf
+from search.storage.predictions import StudyPredictions
 from search.study.attributes import baseline_among
 from search.study.record import Stored
 from search.study.space import Factor, factors, params_of, values_of
@@ -29,7 +29,7 @@ def answer_of(study: optuna.Study, stored: Stored, runs: Path) -> Answer:
     """What the study says so far; ``runs`` is the folder where its trials' predictions lie. Needs no GPU, no torch."""
     config = stored.baseline_config
     trials = study.get_trials(deepcopy=False, states=FINISHED)
-    evidence = Evidence(stored, trials, Shelf(study_folder(study, runs), config.task))
+    evidence = Evidence(stored, trials, StudyPredictions(study_folder(study, runs), config.task))
     found = factors(stored.study.scientific)
     comparisons = sum(len(factor.levels) - 1 for factor in found)
     return put_in_words(
@@ -56,7 +56,7 @@ class Evidence:
 
     stored: Stored
     trials: Sequence[FrozenTrial]
-    shelf: Shelf
+    shelf: StudyPredictions
 
     @cached_property
     def known(self) -> list[FrozenTrial]:

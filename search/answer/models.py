@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
     from search.policy.history import Configuration
-    from search.storage.predictions import Shelf
+    from search.storage.predictions import StudyPredictions
 
 PREDICTION_FILES = ("valid.npz", "predictions.npz")
 """What training leaves in its folder, and what maskcls.evaluate -o does."""
@@ -73,7 +73,7 @@ def _trial_in(folder: Path, storage: str | None, runs: Path) -> tuple[str, int] 
     """
     import optuna
 
-    from search.database.connect import default_url, is_there, load_study, open_to_read
+    from search.database.connect import default_url, load_study, may_exist, open_to_read
     from search.storage.folder import study_folder
     from search.storage.retention import trial_folder
     from search.study.record import is_made_here
@@ -86,7 +86,7 @@ def _trial_in(folder: Path, storage: str | None, runs: Path) -> tuple[str, int] 
     if "study" not in origin or not isinstance(number, int) or trial_folder(home.parent, number) != home:
         return None
     url = storage or default_url(runs)
-    if not is_there(url):
+    if not may_exist(url):
         return None
     opened = open_to_read(url)
     for name in optuna.get_all_study_names(opened):
@@ -130,7 +130,7 @@ def _model_of_trial(name: str, number: int, storage: str | None, runs: Path) -> 
     from search.database.connect import default_url, load_study, open_to_read
     from search.policy.history import configuration_of, runs_by_configuration
     from search.storage.folder import study_folder
-    from search.storage.predictions import Shelf
+    from search.storage.predictions import StudyPredictions
     from search.study.record import read_stored
     from search.study.space import values_of
 
@@ -140,10 +140,10 @@ def _model_of_trial(name: str, number: int, storage: str | None, runs: Path) -> 
     trials = study.get_trials(deepcopy=False)
     if number >= len(trials):
         raise UserError(f"Study {name} has no trial {number}; its trials are 0 to {len(trials) - 1}.")
-    trial, shelf = trials[number], Shelf(study_folder(study, runs), task)
+    trial, shelf = trials[number], StudyPredictions(study_folder(study, runs), task)
     predictions = shelf.predictions(trial)
     if predictions is None:
-        raise UserError(f"{shelf.why_not(trial, name)}.")
+        raise UserError(f"{shelf.why_missing(trial, name)}.")
     values = describe_values(values_of(stored.study.space, trial.params))
     title = f"{name} trial {number} ({trial.state.name.lower()})  {values}"
     every = runs_by_configuration(shelf.with_predictions(trials))
@@ -171,7 +171,7 @@ def _key(study: str, params: "Configuration") -> str:
     return f"{study} {params}"
 
 
-def _predictions_of(shelf: "Shelf", runs: Sequence["FrozenTrial"]) -> tuple[Predictions, ...]:
+def _predictions_of(shelf: "StudyPredictions", runs: Sequence["FrozenTrial"]) -> tuple[Predictions, ...]:
     return tuple(predictions for run in runs if (predictions := shelf.predictions(run)) is not None)
 
 

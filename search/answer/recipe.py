@@ -15,10 +15,10 @@ from search.answer.answer import Confirmation
 from search.answer.confirmation import read_confirmation
 from search.policy.history import best_trial
 from search.storage.folder import study_folder
-from search.storage.predictions import shelf_of
+from search.storage.predictions import study_predictions
 from search.study.attributes import CONFIG, ORIGIN
 from search.study.record import Stored, read_search, read_stored
-from search.system.shell import quoted, runs_words
+from search.system.shell import quoted, runs_option
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Recipe:
     def training_command(self, file: Path, runs: Path) -> str:
         """What trains it again once it is written to ``file``."""
         fixes = f" --label-fixes {quoted(self.stored.label_fixes)}" if self.stored.label_fixes != "auto" else ""
-        options = fixes + (" --skip-unreadable" if self.stored.skip_unreadable else "") + runs_words(runs)
+        options = fixes + (" --skip-unreadable" if self.stored.skip_unreadable else "") + runs_option(runs)
         place = f"--data {quoted(self.stored.data)} -o {quoted(runs / 'best')}"
         return f"python -m maskcls.train --config {quoted(file)} {place}{options}"
 
@@ -114,6 +114,6 @@ def _recommended(trials: Sequence[FrozenTrial], confirmation: Confirmation | Non
 
 def check_files(study: optuna.Study, trial: FrozenTrial, runs: Path) -> None:
     """Raise UserError when the trial's folder says another value than the database: one of them is not the trial's."""
-    shelf = shelf_of(study, study_folder(study, runs))
+    shelf = study_predictions(study, study_folder(study, runs))
     if shelf.predictions(trial) is None and trial.number in shelf.foreign:
-        raise UserError(f"{shelf.why_not(trial)}. Give the --runs folder where the study ran, or another --trial.")
+        raise UserError(f"{shelf.why_missing(trial)}. Give the --runs folder where the study ran, or another --trial.")

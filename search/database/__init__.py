@@ -1,1 +1,1 @@
-"""The database of studies: opened, read, locked, and waited for when it is away."""
+"""The database of studies: opening it, reading it, locking a study, and waiting while it is away."""

@@ -6,8 +6,8 @@ import sqlite3
 import time
 import warnings
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,10 @@ from maskcls.system.errors import UserError, nearest, one_line
 from maskcls.system.liveness import beat
 from maskcls.system.lock import hold_file
 from maskcls.system.printable import one_printable_line
-from search.database.errors import is_passing, reason
+from search.database.errors import is_transient, reason
 from search.database.filesystem import check_local
 from search.database.optuna_internals import uncached_storage
-from search.database.read_only import check_readable, check_tables, is_writable, reader_of, tables_of
+from search.database.read_only import BUSY_SECONDS, check_readable, check_tables, is_writable, reader_of, tables_of
 from search.database.reconnecting import PATIENCE_SECONDS, ReconnectingStorage
 from search.database.study_lock import lock_of
 from search.database.timeouts import connect_args, limit_lock_waits
@@ -32,113 +32,95 @@ from search.system.storage_url import EXAMPLE, check_url, hide_secrets, shown_ur
 
 logger = logging.getLogger(__name__)
 
-BUSY_SECONDS = 10
-"""How long a writer waits for another one before SQLite calls the database locked; Patience then tries again."""
-
 OPEN_SECONDS = 2
-"""Between two tries to open a database that is away."""
+"""Pause between two tries to open a database that is away."""
 
 TABLES_KEY = 1936288364
-"""Key of the advisory lock under which tables are made."""
+"""Key of the advisory lock under which tables are created."""
 
 HEARTBEAT_SECONDS = 20
-"""How often a worker says that it still runs its trial; for workers on other machines, whose pid says nothing here."""
+"""How often a worker stores a heartbeat of its trial: for machines where its pid means nothing."""
 
 GRACE_SECONDS = 120
-"""A worker on another machine that was not heard of for so long is taken for dead."""
+"""A worker on another machine without a heartbeat for so long counts as dead."""
 
 
 def default_url(runs: Path) -> str:
-    """Where studies are stored when nothing else is said."""
+    """The URL of studies.db in the folder of the studies, where they are stored by default."""
     return sqlalchemy.URL.create("sqlite", database=str(runs / "studies.db")).render_as_string()
 
 
 def open_storage(
     url: str, create: bool, patience: float = PATIENCE_SECONDS, waits: bool = False
 ) -> ReconnectingStorage:
-    """The database, to be written to; ``patience`` in seconds, for when it goes away later.
+    """The database, open for writing; ``patience``: seconds to wait whenever it goes away later.
 
-    ``waits``: somebody has just had it open, so a server that is away now is waited for as well.
-    Raises UserError when it cannot be opened, is no study database, or is not there and ``create`` is false.
+    ``waits``: wait that long now too, for a server that another process of this command has just used.
+    Raises UserError when the database cannot be opened, is not a study database, or does not exist and ``create`` is
+    false.
     """
-    return _opened(lambda: _open_to_write(url, create, patience), patience if waits else 0)
 
-
-def _opened(open_: Callable[[], ReconnectingStorage], patience: float) -> ReconnectingStorage:
-    """What opens, tried again for so many seconds while what keeps it from it may pass."""
-    began, is_said = time.monotonic(), False
-    while True:
-        try:
-            return open_()
-        except UserError as error:
-            cause = error.__cause__
-            if cause is None or not is_passing(cause) or time.monotonic() - began >= patience:
-                raise
-            if not is_said:
-                is_said = True
-                logger.warning(f"waiting for the database, for {patience / 60:.0f} minutes at most: {reason(cause)}")
-        beat()
-        time.sleep(OPEN_SECONDS)
-
-
-def _open_to_write(url: str, create: bool, patience: float) -> ReconnectingStorage:
-    with _explaining_errors(url):
+    def open_() -> ReconnectingStorage:
         path = _sqlite_path(url)
-        if path is None:
-            return _closed_at_exit(_open_server(url, create, patience))
-        return _closed_at_exit(_open_sqlite(url, path, create, patience))
+        return _open_server(url, create, patience) if path is None else _open_sqlite(url, path, create, patience)
+
+    return _opened(url, open_, patience if waits else 0)
 
 
 def open_to_read(url: str, patience: float = PATIENCE_SECONDS, waits: bool = False) -> ReconnectingStorage:
-    """The database, for a command that only reads: it makes nothing, takes no lock, and needs no right to write.
+    """The database, open for reading: nothing is created, no lock is taken, and no write permission is needed.
 
-    Raises UserError when there is no study database.
+    Only to undo a transaction that was cut off does it take the lock; that needs write permission.
+    Raises NoStudiesError for a database that is not complete yet, UserError when there is no study database.
     """
-    return _opened(lambda: _open_to_read(url, patience), patience if waits else 0)
 
-
-def _open_to_read(url: str, patience: float) -> ReconnectingStorage:
-    with _explaining_errors(url):
+    def open_() -> ReconnectingStorage:
         path = _sqlite_path(url)
         if path is None:
-            return _closed_at_exit(_open_server(url, False, patience))
+            return _open_server(url, False, patience)
         _check_file(path)
-        check_readable(path)
+        _check_before_reading(path)
         options = {"creator": reader_of(path), "poolclass": sqlalchemy.NullPool}
-        return _closed_at_exit(_open(url, patience, skip_table_creation=True, engine_kwargs=options))
+        return _open(url, patience, skip_table_creation=True, engine_kwargs=options)
+
+    return _opened(url, open_, patience if waits else 0)
 
 
 def open_as_allowed(url: str, patience: float = PATIENCE_SECONDS) -> ReconnectingStorage:
-    """The database, to be written to where that is allowed, else to be read. Raises UserError as those two do."""
-    path = _sqlite_path(url) if is_url(url) else None
+    """open_storage where this user may write to the database, else open_to_read; raises UserError as they do."""
+    path = _sqlite_path(url) if _is_url(url) else None
     if path is not None and path.exists() and not is_writable(path):
         return open_to_read(url, patience)
     return open_storage(url, create=False, patience=patience)
 
 
-@contextmanager
-def _explaining_errors(url: str) -> Iterator[None]:
-    """Raise UserError, one line, for whatever goes wrong while the database is opened."""
+def _opened(url: str, open_: Callable[[], ReconnectingStorage], patience: float) -> ReconnectingStorage:
+    """The result of ``open_``, repeated after transient errors for ``patience`` seconds.
+
+    Raises a UserError of one line for any other error.
+    """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     hide_secrets(url)
     check_url(url)
-    try:
-        yield
-    except UserError:
-        raise
-    except ImportError as error:
-        raise UserError(
-            f"The storage {shown_url(url)} needs a driver that is not installed ({one_line(error).rstrip('.')})."
-            " For PostgreSQL: pip install 'mask-search[postgres]' and postgresql+psycopg://..."
-        ) from error
-    except Exception as error:  # every driver has its own family
-        raise UserError(f"The storage {shown_url(url)} cannot be opened: {reason(error)}. {EXAMPLE}") from error
-
-
-def _closed_at_exit(storage: ReconnectingStorage) -> ReconnectingStorage:
-    """The storage, noted for _close_all."""
-    _engines.add(storage.engine)
-    return storage
+    began, is_logged = time.monotonic(), False
+    while True:
+        try:
+            return open_()
+        except UserError:
+            raise
+        except ImportError as error:
+            raise UserError(
+                f"The storage {shown_url(url)} needs a driver that is not installed ({one_line(error).rstrip('.')})."
+                " For PostgreSQL: pip install 'mask-search[postgres]' and postgresql+psycopg://..."
+            ) from error
+        except Exception as error:  # every driver has its own exceptions
+            if not is_transient(error) or time.monotonic() - began >= patience:
+                raise UserError(f"The storage {shown_url(url)} cannot be opened: {reason(error)}. {EXAMPLE}") from error
+            if not is_logged:
+                is_logged = True
+                logger.warning(f"waiting for the database, {patience / 60:.0f} minutes at most: {reason(error)}")
+        beat()
+        time.sleep(OPEN_SECONDS)
 
 
 _engines: weakref.WeakSet[sqlalchemy.Engine] = weakref.WeakSet()
@@ -146,54 +128,56 @@ _engines: weakref.WeakSet[sqlalchemy.Engine] = weakref.WeakSet()
 
 @atexit.register
 def _close_all() -> None:
-    """The last process that closes an SQLite database moves what stands in its log into the file that people copy."""
+    """Close all databases: the last process to close an SQLite file moves its log into the file, which users copy."""
     for engine in _engines:
-        with suppress(Exception):  # one that cannot be reached any more is no reason to leave the others open
+        with suppress(Exception):  # a database that is out of reach must not keep the others open
             engine.dispose()
 
 
 def _open(url: str, patience: float, **options: Any) -> ReconnectingStorage:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of heartbeats
-        return ReconnectingStorage(
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # about heartbeats
+        storage = ReconnectingStorage(
             url, patience, heartbeat_interval=HEARTBEAT_SECONDS, grace_period=GRACE_SECONDS, **options
         )
+    _engines.add(storage.engine)
+    return storage
 
 
-def is_url(url: str) -> bool:
-    """Whether this can be read as a storage URL at all; opening one that cannot says what is wrong."""
+def _is_url(url: str) -> bool:
+    """Whether the URL can be parsed; opening one that cannot raises an error that says why."""
     try:
         sqlalchemy.make_url(url)
-    except (sqlalchemy.exc.ArgumentError, ValueError):  # a port that is no number
+    except (sqlalchemy.exc.ArgumentError, ValueError):  # ValueError: a port that is not a number
         return False
     return True
 
 
-def is_there(url: str) -> bool:
-    """Whether the database can hold anything yet; one that is not a file has to be asked."""
-    path = _sqlite_path(url) if is_url(url) else None
+def may_exist(url: str) -> bool:
+    """Whether the database may exist: False only for an SQLite file that does not."""
+    path = _sqlite_path(url) if _is_url(url) else None
     return path is None or path.exists()
 
 
 def _sqlite_path(url: str) -> Path | None:
-    """The database's file; None for a server's."""
+    """The file of an SQLite database; None for a server."""
     parsed = sqlalchemy.make_url(url)
     if parsed.get_backend_name() != "sqlite":
         return None
     if parsed.database in (None, "", ":memory:"):
-        raise UserError(f"The storage {shown_url(url)} would be gone with this command; name a file. {EXAMPLE}")
+        raise UserError(f"The storage {shown_url(url)} would be lost when this command ends; name a file. {EXAMPLE}")
     path = Path(str(parsed.database))
-    return path.resolve() if path.is_symlink() else path  # SQLite's log and our lock lie beside the file itself
+    return path.resolve() if path.is_symlink() else path  # SQLite's log and our lock lie beside the real file
 
 
 def _open_server(url: str, create: bool, patience: float) -> ReconnectingStorage:
-    """A server's database. Connections are tried before they are used, and one that answers no more is given up."""
-    # a process mostly asks one thing at a time: only one connection stays open between two questions
+    """A server's database. Every connection is tested before use, and replaced when it is dead."""
+    # a process mostly runs one query at a time, so only one connection stays open in between
     options = {"pool_pre_ping": True, "pool_size": 1, "max_overflow": 9, "connect_args": connect_args(url)}
     engine = sqlalchemy.create_engine(url, **options)
     try:
         with engine.connect() as connection:
-            if create and engine.dialect.name == "postgresql":  # two that make the same tables disturb each other
+            if create and engine.dialect.name == "postgresql":  # two processes must not create the same tables
                 connection.execute(sqlalchemy.text(f"SELECT pg_advisory_xact_lock({TABLES_KEY})"))
             if not create:
                 check_tables(sqlalchemy.inspect(engine).get_table_names(), shown_url(url))
@@ -205,14 +189,14 @@ def _open_server(url: str, create: bool, patience: float) -> ReconnectingStorage
 
 
 def _open_sqlite(url: str, path: Path, create: bool, patience: float) -> ReconnectingStorage:
-    """One process at a time, since two that make the same tables disturb each other.
+    """An SQLite database, opened by one process at a time, since two must not create the same tables.
 
-    Write-ahead logging, which stays with the file: readers (the dashboard) and writers do not wait for each other.
+    Write-ahead logging, a property of the file, lets readers (the dashboard) and writers work at the same time.
     """
     if not create:
         _check_file(path)
     if not path.parent.is_dir():
-        raise UserError(f"There is no folder {path.parent} for the database {path.name}; make it. {EXAMPLE}")
+        raise UserError(f"There is no folder {path.parent} for the database {path.name}; create it. {EXAMPLE}")
     check_local(path)
     if path.exists():
         _check_before_writing(path, create)
@@ -226,39 +210,56 @@ def _open_sqlite(url: str, path: Path, create: bool, patience: float) -> Reconne
         options = {"connect_args": {"timeout": BUSY_SECONDS}}
         storage = _open(url, patience, engine_kwargs=options, skip_table_creation=not create)
     sqlalchemy.event.listen(storage.engine, "connect", _tune_connection)
-    storage.engine.dispose()  # those opened before
+    storage.engine.dispose()  # connections from before the listener
     return storage
 
 
+def _check_before_reading(path: Path) -> None:
+    """Raise UserError when the file is not a study database; undo a transaction that was cut off first."""
+    try:
+        check_readable(path)
+    except sqlite3.OperationalError as error:
+        if not _can_undo_transaction(path, error):
+            raise
+        check_local(path)
+        with hold_file(lock_of(path), f"the lock of {path}"), closing(sqlite3.connect(path)) as connection:
+            tables_of(connection)  # the first read on a connection that may write plays back the journal
+        check_readable(path)
+
+
 def _check_before_writing(path: Path, create: bool) -> None:
-    """Raise UserError for a file that is no study database, before a lock is made beside it."""
+    """Raise UserError when the file is not a study database, before a lock file is created beside it."""
     try:
         check_readable(path, create)
     except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_READONLY or not is_writable(path):
+        if not _can_undo_transaction(path, error):
             raise
-        # a transaction that is under way, or was cut off: only a connection that may write can undo it
+
+
+def _can_undo_transaction(path: Path, error: sqlite3.OperationalError) -> bool:
+    """Whether reading failed because of a transaction that was cut off or is under way, and this user may write."""
+    return error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_READONLY and is_writable(path)
 
 
 def _check_file(path: Path) -> None:
     if not path.exists():
-        raise UserError(f"There is no database {path}; `python -m search.run` makes one, --storage names another.")
+        raise UserError(f"There is no database {path}; `python -m search.run` creates one, --storage names another.")
 
 
 def _tune_connection(connection: Any, _: Any) -> None:
-    """With WAL, a commit that survives a crash of the program (if not of the machine) needs no fsync."""
+    """Commit without fsync: in a write-ahead log that survives a crash of the program, if not of the machine."""
     connection.execute("PRAGMA synchronous=NORMAL")
 
 
 def load_study(storage: RDBStorage, name: str) -> optuna.Study:
-    """A stored study. Raises UserError with the nearest names when there is none of this name."""
+    """The stored study of this name. Raises UserError with the nearest names when there is none."""
     try:
-        # our policy proposes; Optuna's default sampler would go through all trials for every trial object
+        # our policy samples; Optuna's default sampler would read all trials for every Trial object
         return optuna.load_study(study_name=name, storage=storage, sampler=RandomSampler())
     except KeyError:
-        known = optuna.get_all_study_names(storage)
-        listed = f" There are: {', '.join(map(one_printable_line, known))}." if known else " There are none yet."
-        raise UserError(f"No study named {name!r} is stored.{nearest(name, known)}{listed}") from None
+        names = optuna.get_all_study_names(storage)
+        listed = f" There are: {', '.join(map(one_printable_line, names))}." if names else " There are none yet."
+        raise UserError(f"No study named {name!r} is stored.{nearest(name, names)}{listed}") from None
 
 
 def has_study(storage: RDBStorage, name: str) -> bool:
@@ -267,8 +268,8 @@ def has_study(storage: RDBStorage, name: str) -> bool:
 
 
 def create_study(storage: RDBStorage, name: str, attributes: dict[str, Any]) -> optuna.Study:
-    """A new study with its attributes. Its document (record.KEY) comes last, once all else is stored: without it a
-    study counts as cut off, and is made anew."""
+    """A new study with its attributes. Its document (record.KEY) is stored later, last of all: a study without one
+    counts as incomplete and is created anew."""
     study = optuna.create_study(study_name=name, storage=storage, direction="maximize", sampler=RandomSampler())
     for key, value in attributes.items():
         study.set_user_attr(key, value)
@@ -279,7 +280,7 @@ def create_study(storage: RDBStorage, name: str, attributes: dict[str, Any]) -> 
 
 
 def backend_of(study: optuna.Study) -> ReconnectingStorage:
-    """The study's database, without the cache that Optuna puts before it."""
+    """The study's database, without the cache that Optuna puts in front of it."""
     storage = uncached_storage(study)
     assert isinstance(storage, ReconnectingStorage)
     return storage

@@ -1,4 +1,4 @@
-"""What is wrong with the database: the cause beneath Optuna's words, and whether it may pass by itself.
+"""What is wrong with the database: the cause beneath Optuna's message, and whether it may pass by itself.
 
 Optuna says of every error that it happened "during the commit ... due to invalid data, e.g. exceeding max length",
 which is hardly ever so.
@@ -13,28 +13,28 @@ from maskcls.system.errors import OutsideError, one_line
 
 
 class DatabaseError(OutsideError, StorageInternalError):
-    """The database cannot be used. Its text names the database and the cause."""
+    """The database cannot be used. The message names the database and the cause."""
 
 
-PASSING_STATES = ("08", "40001", "40P01", "53300", "55P03", "57P01", "57P02", "57P03", "57P05", "25P03", "25006")
-"""SQLSTATEs, or their beginnings, that a restart, a failover, an idle timeout, a deadlock or a crowd leaves behind
-(https://www.postgresql.org/docs/current/errcodes-appendix.html). 25006, a read-only transaction, is what a standby says
-before it has been promoted."""
+TRANSIENT_STATES = ("08", "40001", "40P01", "53300", "55P03", "57P01", "57P02", "57P03", "57P05", "25P03", "25006")
+"""SQLSTATEs, or their prefixes, of a restart, a failover, an idle timeout, a deadlock or too many connections
+(https://www.postgresql.org/docs/current/errcodes-appendix.html). A standby that is not promoted yet answers 25006, a
+read-only transaction."""
 
-PASSING_MYSQL = (1040, 1053, 1205, 1213, 1290, 2002, 2003, 2006, 2013, 2055)
-"""MySQL's numbers for the same: too many connections, shutdown, lock timeout, deadlock, read-only, connection refused
-or lost."""
+TRANSIENT_MYSQL = (1040, 1053, 1205, 1213, 1290, 2002, 2003, 2006, 2013, 2055)
+"""MySQL's error numbers for the same: too many connections, shutdown, lock timeout, deadlock, read-only, connection
+refused or lost."""
 
-LASTING_TEXTS = ("authentication failed", "does not exist", "pg_hba.conf", "no password supplied", "not permitted")
-"""Texts of a connection that is refused for good. The driver gives no SQLSTATE before there is a connection."""
+PERMANENT_TEXTS = ("authentication failed", "does not exist", "pg_hba.conf", "no password supplied", "not permitted")
+"""Parts of the message when a connection is refused for good: without a connection the driver has no SQLSTATE."""
 
 LOST_IN_TRANSACTION = "8s2b"
 """SQLAlchemy's code for "can't reconnect until the transaction is rolled back"."""
 
 LOCKED_TEXTS = ("database is locked", "database table is locked", "database schema is locked")
-"""SQLite's, after it has waited connect.BUSY_SECONDS."""
+"""SQLite's messages after it has waited read_only.BUSY_SECONDS."""
 
-WORDS = {
+CLEARER_TEXTS = {
     "database is locked": "another program has locked it",
     "database table is locked": "another program has locked it",
     "readonly database": "it may not be written to (attempt to write a readonly database)",
@@ -42,11 +42,11 @@ WORDS = {
     "no such table": "its tables are missing",
     "unable to open database file": "its file cannot be opened (unable to open database file)",
 }
-"""Texts of the databases that say too little, and ours."""
+"""Part of a database's message that says too little -> ours in its place."""
 
 
 def chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The error and what is beneath it, the outermost first."""
+    """The error and its causes, the outermost first."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
@@ -55,33 +55,33 @@ def chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def reason(error: BaseException) -> str:
-    """The innermost cause in a line, without Optuna's, SQLAlchemy's and their links; no full stop at its end."""
+    """The innermost cause in one line, without the messages and links around it; no full stop at its end."""
     driver = _driver_error(error)
     innermost = driver if driver is not None else list(chain(error))[-1]
     text = one_line(str(innermost).partition("(Background")[0].partition("\tIs the server")[0]).rstrip(". ")
-    found = next((words for part, words in WORDS.items() if part in text), None)
-    return found or text or type(innermost).__name__
+    clearer = next((clearer for part, clearer in CLEARER_TEXTS.items() if part in text), None)
+    return clearer or text or type(innermost).__name__
 
 
-def is_passing(error: BaseException) -> bool:
-    """Whether the same may go well in a while: the server is away, or somebody holds a lock."""
+def is_transient(error: BaseException) -> bool:
+    """Whether a later try may succeed: the server is away, or another program holds a lock."""
     if isinstance(error, DatabaseError):
         return False  # waited for already
-    return any(_passes(found) for found in chain(error) if isinstance(found, sqlalchemy.exc.SQLAlchemyError))
+    return any(_is_transient(cause) for cause in chain(error) if isinstance(cause, sqlalchemy.exc.SQLAlchemyError))
 
 
 def sqlstate(error: sqlalchemy.exc.DBAPIError) -> str | None:
-    """The five characters that say what went wrong; None where the driver has none (sqlstate: psycopg, pgcode: 2)."""
+    """The SQLSTATE, five characters; None where the driver has none (psycopg: sqlstate, psycopg2: pgcode)."""
     state: str | None = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
     return state
 
 
 def _driver_error(error: BaseException) -> BaseException | None:
-    found = [one.orig for one in chain(error) if isinstance(one, sqlalchemy.exc.DBAPIError) and one.orig is not None]
-    return found[-1] if found else None
+    database_errors = [cause for cause in chain(error) if isinstance(cause, sqlalchemy.exc.DBAPIError)]
+    return next((cause.orig for cause in reversed(database_errors) if cause.orig is not None), None)
 
 
-def _passes(error: sqlalchemy.exc.SQLAlchemyError) -> bool:
+def _is_transient(error: sqlalchemy.exc.SQLAlchemyError) -> bool:
     if isinstance(error, sqlalchemy.exc.TimeoutError):
         return True  # the pool's
     if isinstance(error, sqlalchemy.exc.PendingRollbackError):
@@ -96,10 +96,10 @@ def _passes(error: sqlalchemy.exc.SQLAlchemyError) -> bool:
     if type(error.orig).__module__.startswith("sqlite3"):
         return False
     if state is not None:
-        return any(state.startswith(begin) for begin in PASSING_STATES)
+        return state.startswith(TRANSIENT_STATES)
     if not isinstance(error, sqlalchemy.exc.OperationalError | sqlalchemy.exc.InterfaceError):
         return False
     number = next(iter(getattr(error.orig, "args", ())), None)
     if isinstance(number, int):
-        return number in PASSING_MYSQL
-    return not any(part in text for part in LASTING_TEXTS)
+        return number in TRANSIENT_MYSQL
+    return not any(part in text for part in PERMANENT_TEXTS)

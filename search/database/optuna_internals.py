@@ -1,9 +1,9 @@
-"""What this service uses of Optuna's that Optuna calls private, each behind a function of ours.
+"""Optuna's private names that this service uses, each behind a function of ours.
 
-Such names may go with any version, so they stand here (tests/test_optuna_internals.py), and pyproject.toml bounds the
-version. Only reconnecting.py has others: its storage overrides methods of Optuna's, and asks the tables as that does.
+Any version may drop them, so they stand here (tests/test_optuna_internals.py), and pyproject.toml bounds the version.
+Only reconnecting.py has others: its storage overrides methods of Optuna's and queries its tables.
 
-Most functions go through the study's storage, which caches trials that have ended; the database itself is beneath.
+Most functions go through the study's storage, which caches finished trials, not to the database beneath.
 """
 
 from collections.abc import Mapping
@@ -18,18 +18,18 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 
 def storage_of(study: optuna.Study) -> BaseStorage:
-    """The storage that the study reads and writes through, with its cache."""
+    """The storage that the study reads and writes through, its cache included."""
     return study._storage
 
 
 def uncached_storage(study: optuna.Study) -> BaseStorage:
-    """The study's storage, without the cache that Optuna puts before a database."""
+    """The study's storage without the cache that Optuna puts in front of a database."""
     backend: BaseStorage = getattr(study._storage, "_backend", study._storage)
     return backend
 
 
 def forget_cache(study: optuna.Study) -> None:
-    """Read everything anew from now on."""
+    """Drop the study's cache of trials, so that the next read goes to the database."""
     study._storage = get_storage(uncached_storage(study))
 
 
@@ -39,18 +39,18 @@ def study_id(study: optuna.Study | FrozenStudy) -> int:
 
 
 def study_system_attributes(study: optuna.Study) -> dict[str, Any]:
-    """The attributes that Optuna and its dashboard keep with the study."""
+    """The study's system attributes, where Optuna and its dashboard keep theirs."""
     return study._storage.get_study_system_attrs(study._study_id)
 
 
 def set_study_system_attributes(study: optuna.Study, attributes: Mapping[str, Any]) -> None:
-    """Store such attributes, one after the other."""
+    """Store system attributes of a study, one after the other."""
     for key, value in attributes.items():
         study._storage.set_study_system_attr(study._study_id, key, value)
 
 
 def trial_id(trial: Trial | FrozenTrial) -> int:
-    """The trial's id in its database, where its number counts within its study only."""
+    """The trial's id, unique in its database; its number is unique in its study only."""
     return trial._trial_id
 
 
@@ -60,18 +60,18 @@ def read_trial(study: optuna.Study, trial: Trial | FrozenTrial) -> FrozenTrial:
 
 
 def set_attributes(study: optuna.Study, trial: Trial | FrozenTrial, attributes: Mapping[str, Any]) -> None:
-    """Store user attributes of a trial, one after the other. Raises UpdateFinishedTrialError for one that has ended."""
+    """Store user attributes of a trial, one after the other. Raises UpdateFinishedTrialError when it has ended."""
     for key, value in attributes.items():
         study._storage.set_trial_user_attr(trial._trial_id, key, value)
 
 
 def set_state(study: optuna.Study, trial: Trial | FrozenTrial, state: TrialState, value: float | None = None) -> None:
-    """Store a trial's state, and its value when it ends with one. Raises UpdateFinishedTrialError for one that has."""
+    """Store a trial's state, and its final value if any. Raises UpdateFinishedTrialError when it has ended."""
     study._storage.set_trial_state_values(trial._trial_id, state, None if value is None else [value])
 
 
 def store_trial(study: optuna.Study, template: FrozenTrial) -> int:
-    """Store a new trial in one go, with all that the template has but its number; returns its id."""
+    """Store a new trial in one transaction, all of the template but its number; returns its id."""
     return study._storage.create_new_trial(study._study_id, template)
 
 
@@ -83,12 +83,12 @@ def stale_trial_ids(study: optuna.Study) -> set[int]:
 
 
 def table_names() -> set[str]:
-    """The tables of a database of Optuna's."""
-    from optuna.storages._rdb import models  # loads SQLAlchemy, which who only reads a study's file can do without
+    """Names of the tables in Optuna's schema."""
+    from optuna.storages._rdb import models  # loads SQLAlchemy, which is not needed to read a study file
 
     return set(models.BaseModel.metadata.tables)
 
 
 def contains(distribution: BaseDistribution, value: Any) -> bool:
-    """Whether a parameter of the distribution can have the value. Raises ValueError for one of another type."""
+    """Whether the distribution contains the value. Raises ValueError for a value of another type."""
     return distribution._contains(distribution.to_internal_repr(value))

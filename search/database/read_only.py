@@ -1,8 +1,8 @@
-"""Reading an SQLite database without a trace: for a user without the right to write, on a full or read-only disk.
+"""Reading an SQLite database without leaving a trace: without write permission, on a full or read-only disk.
 
-A reader of a database with a write-ahead log needs the log's shared memory, a file beside the database that it would
-make. When nobody has the database open there is no log, and ``immutable`` reads the file as it lies. With a log, its
-files are there, and are read as they are (https://www.sqlite.org/wal.html#read_only_databases).
+With write-ahead logging a reader would create the log's shared memory, a file beside the database. While no process has
+the database open there is no log, and ``immutable`` reads the file alone. When there is a log its files exist and are
+read as they are (https://www.sqlite.org/wal.html#read_only_databases).
 """
 
 import os
@@ -15,18 +15,22 @@ from maskcls.system.errors import UserError
 from search.database.filesystem import network_filesystem
 from search.database.optuna_internals import table_names
 
-TABLES = {"studies", "trials", "version_info"}
-"""Those of Optuna's tables that tell its database from others."""
+VERSION_TABLE = "alembic_version"
+"""The last table that Optuna creates; its row is the last thing that it writes to a new database."""
+
+TABLES = {"studies", "trials", "version_info", VERSION_TABLE}
+"""Tables by which a complete database of Optuna's is recognized."""
 
 BUSY_SECONDS = 10
+"""How long SQLite waits for a lock before it reports the database as locked; reconnecting.Patience then tries again."""
 
 
 class NoStudiesError(UserError):
-    """A database that is empty, or was not made to its end."""
+    """The database is empty, or its tables are not all created yet."""
 
 
 def reader_of(path: Path) -> Callable[[], sqlite3.Connection]:
-    """Opens connections that cannot write. Each looks anew whether somebody writes by now."""
+    """A function that opens read-only connections. Each call checks anew whether the database is being written to."""
 
     def connect() -> sqlite3.Connection:
         mode = "mode=ro" if has_log(path) or is_being_written(path) else "mode=ro&immutable=1"
@@ -37,16 +41,16 @@ def reader_of(path: Path) -> Callable[[], sqlite3.Connection]:
 
 
 def is_being_written(path: Path) -> bool:
-    """Whether somebody writes just now to a database without a write-ahead log, which another program has made.
+    """Whether a database without a write-ahead log, as other programs create them, has a transaction under way.
 
-    Nobody but SQLite may open the file: closing it would let go of all the locks that this process has on it
+    Only SQLite may open the file: closing it would release all the locks that this process has on it
     (https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_).
     """
     return path.with_name(f"{path.name}-journal").exists()
 
 
 def has_log(path: Path) -> bool:
-    """Whether a write-ahead log holds anything that the database's file does not have yet."""
+    """Whether a write-ahead log may hold changes that the database file does not have yet."""
     log = path.with_name(f"{path.name}-wal")
     try:
         return log.stat().st_size > 0
@@ -55,22 +59,22 @@ def has_log(path: Path) -> bool:
 
 
 def is_writable(path: Path) -> bool:
-    """Whether this user may write to the database: to the file, and beside it."""
+    """Whether this user may write to the database file and to its folder."""
     return os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
 
 
 def check_readable(path: Path, create: bool = False) -> None:
-    """Raise UserError when the file is no study database, or cannot be read as it lies; it is not changed.
+    """Raise UserError when the file is not a study database or cannot be read; the file is not changed.
 
-    With ``create`` one without tables is to become one.
+    With ``create``, one without all of the tables is accepted: they are about to be created.
     """
     if not os.access(path, os.R_OK):
-        raise UserError(f"You may not read {path}; ask its owner for the right to read it.")
-    kind = network_filesystem(path.parent)
-    if kind is not None and has_log(path):
+        raise UserError(f"You may not read {path}; ask its owner for read permission.")
+    filesystem = network_filesystem(path.parent)
+    if filesystem is not None and has_log(path):
         raise UserError(
-            f"{path} lies on a file system ({kind}) that may be shared with other machines, and it is being written to;"
-            " what SQLite would read there cannot be trusted. Use the database where it is written."
+            f"{path} lies on a file system ({filesystem}) that may be shared with other machines, and it is being"
+            " written to; SQLite cannot read it reliably there. Use it on the machine that writes it."
         )
     check_tables(_tables(path), str(path), create)
 
@@ -85,26 +89,29 @@ def _tables(path: Path) -> list[str]:
     except sqlite3.OperationalError as error:
         if has_log(path) and not os.access(path.parent, os.W_OK):
             raise UserError(
-                f"{path} has a log ({path.name}-wal) that cannot be read without writing beside it ({error}). Copy"
-                f" {path.name} and {path.name}-wal to a folder of your own, and name it by --storage."
+                f"{path} has a log ({path.name}-wal), which needs write permission in its folder to be read ({error})."
+                f" Copy {path.name} and {path.name}-wal to a folder of your own, and give it by --storage."
             ) from error
         raise
 
 
 def tables_of(connection: sqlite3.Connection) -> list[str]:
-    """The names of the tables."""
-    return [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    """Names of the tables, without an empty version table: the database is still being created then."""
+    tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    if VERSION_TABLE in tables and connection.execute(f"SELECT 1 FROM {VERSION_TABLE}").fetchone() is None:
+        tables.remove(VERSION_TABLE)
+    return tables
 
 
 def check_tables(tables: Iterable[str], shown: str, create: bool = False) -> None:
-    """Raise UserError when a database of these tables is not Optuna's, or not yet and ``create`` is false."""
-    there = set(tables)
-    if there >= TABLES:
+    """Raise UserError when a database of these tables is not Optuna's, or incomplete while ``create`` is false."""
+    existing = set(tables)
+    if existing >= TABLES:
         return
-    if not there <= {*table_names(), "alembic_version"}:
+    if not existing <= {*table_names(), VERSION_TABLE}:
         raise UserError(
             f"{shown} is not a study database: it holds other tables. Name another by --storage, for example"
             " sqlite:///runs/studies.db."
         )
     if not create:
-        raise NoStudiesError(f"{shown} holds no studies yet; `python -m search.run` makes the first.")
+        raise NoStudiesError(f"{shown} holds no studies yet; `python -m search.run` creates the first.")

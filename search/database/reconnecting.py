@@ -1,9 +1,9 @@
-"""Optuna's database storage for a database that goes away for a while: it waits, says so, and does nothing twice.
+"""Optuna's database storage for a database that goes away for a while: it waits, logs that, and does nothing twice.
 
-A server restarts, fails over, or cuts idle connections; another program locks an SQLite file. Everything that the
-service asks of the database goes through the methods here, so all of it waits in one place. A call whose connection
-was lost may have been done all the same, so each is safe to repeat: what is set is set again to the same value, a new
-trial carries a token by which it is found, and an end that is there already with this state and value is ours.
+A server restarts, fails over, or cuts idle connections; another program locks an SQLite file. All access to the
+database goes through the methods here, so that it waits in one place. A call whose connection was lost may have been
+committed all the same, so each is safe to repeat: a value is set again to the same value, a new trial carries a token
+by which it is found, and a final state that is stored already with this value counts as ours.
 """
 
 import copy
@@ -27,132 +27,130 @@ from sqlalchemy.orm import Session
 
 from maskcls.system.liveness import beat
 from maskcls.system.lock import STUCK_SECONDS
-from search.database.errors import DatabaseError, is_passing, reason
+from search.database.errors import DatabaseError, is_transient, reason
 from search.system.storage_url import shown_url
 
 logger = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 600
-"""How long a database that is away is waited for."""
+"""How long to wait for a database that is away."""
 
 WAITS = (0.1, 5.0)
-"""Seconds before the second try, and the longest; each is 1.5 times the one before."""
+"""Seconds before the second try, and at most; each pause is 1.5 times the one before."""
 
 QUIET_SECONDS = 1
-"""A connection that is opened again within this is not worth a line."""
+"""A shorter wait is not logged."""
 
 TOKEN = "mask-search:token"
-"""System attribute of a trial: names the call that made it."""
+"""System attribute of a trial: identifies the call that created it."""
 
 T = TypeVar("T")
 
-logging.getLogger("optuna.storages._rdb.storage").setLevel(logging.ERROR)  # it tells of every lost connection itself
+logging.getLogger("optuna.storages._rdb.storage").setLevel(logging.ERROR)  # it logs every lost connection
 
 
 class LostTurnError(DatabaseError):
-    """The connection was lost in a turn (study_lock.exclusive), and what was done in it is undone."""
+    """The connection was lost in a turn (study_lock.exclusive), whose transaction is rolled back."""
 
 
 class Patience:
-    """One thing that is tried until it goes well."""
+    """The wait for one call that is repeated until it succeeds."""
 
     def __init__(self, storage: "ReconnectingStorage") -> None:
         self.storage, self.began, self.pause, self.is_long = storage, time.monotonic(), WAITS[0], False
 
     def wait(self, error: BaseException) -> None:
-        """Pause after an error that may pass. Raises DatabaseError for one that lasts."""
+        """Pause after a transient error. Raises DatabaseError for any other, or once the patience is used up."""
         waited = time.monotonic() - self.began
         if isinstance(error, LostTurnError) and error.__cause__ is not None:
             error = error.__cause__
-        if not is_passing(error):
+        if not is_transient(error):
             raise self.storage.explained(error) from error
         if waited + self.pause > self.storage.patience:
             self.storage.back_since = time.monotonic()  # it may be back from now on
-            after = f", for {_long(waited)}" if waited >= 1 else ""
+            after = f", after a wait of {_duration(waited)}" if waited >= 1 else ""
             raise self.storage.explained(error, after) from error
         if not self.is_long and waited + self.pause > QUIET_SECONDS:
             self.is_long = True
-            self.tell(f"waiting for the database, for {_long(self.storage.patience)} at most: {reason(error)}")
+            self._log(f"waiting for the database, {_duration(self.storage.patience)} at most: {reason(error)}")
         if not self.storage.is_file:
-            self.storage.engine.dispose()  # the other connections are as dead, or lead to what was the primary
+            self.storage.engine.dispose()  # the other connections are dead too, or lead to the former primary
         if threading.current_thread() is threading.main_thread():
             beat()  # this process waits; it does not hang
         time.sleep(self.pause)
         self.pause = min(1.5 * self.pause, WAITS[1])
 
-    def over(self) -> None:
-        """It went well."""
+    def succeeded(self) -> None:
+        """To be called after the try that succeeded."""
         if self.is_long:
-            self.tell("the database is back")
+            self._log("the database is back")
             self.storage.back_since = time.monotonic()
 
-    def tell(self, line: str) -> None:
-        """Write a line to stderr, unless whoever has the storage tells it in another way."""
-        if self.storage.tells:
-            logger.warning(line)
+    def _log(self, message: str) -> None:
+        if self.storage.logs_waiting:
+            logger.warning(message)
 
 
-def _long(seconds: float) -> str:
+def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} minutes" if seconds >= 120 else f"{seconds:.0f} seconds"
 
 
 class ReconnectingStorage(RDBStorage):
-    """RDBStorage that waits."""
+    """RDBStorage that waits while its database is away."""
 
     def __init__(self, url: str, patience: float = PATIENCE_SECONDS, **options: Any) -> None:
         """``patience`` in seconds; it may be changed at any time."""
         self.patience = patience
         self.lock_seconds: float = STUCK_SECONDS
         """How long one process may hold the lock that this one waits for."""
-        self.tells = True
-        """Whether waiting is told on stderr."""
+        self.logs_waiting = True
+        """Whether waits are logged; False for a user that shows them itself."""
         self.back_since: float | None = None
-        """When the database came back last, by time.monotonic."""
+        """When the database last came back, by time.monotonic."""
         self._turn = threading.local()
         super().__init__(url, **options)
 
     def explained(self, error: BaseException, after: str = "") -> DatabaseError:
-        """The error as the user should read it."""
-        return DatabaseError(f"The database {self.shown} cannot be used{after}: {reason(error)}.")
-
-    @property
-    def shown(self) -> str:
-        """Its URL, without a password."""
-        return shown_url(self.url)
+        """The error with a message for the user; ``after`` follows "cannot be used"."""
+        return DatabaseError(f"The database {shown_url(self.url)} cannot be used{after}: {reason(error)}.")
 
     def lost_turn(self, error: BaseException) -> LostTurnError:
-        """What a turn ends with when its connection is gone; to be raised from the error."""
+        """The error that ends a turn whose connection is lost; to be raised from ``error``."""
         return LostTurnError(str(self.explained(error)))
 
-    def patiently(self, call: Callable[[], T]) -> T:
-        """What the call returns, once the database lets it; in a turn at once or not at all."""
-        patience = Patience(self)
+    def patiently(self, call: Callable[[bool], T]) -> T:
+        """The result of the call, repeated until the database answers, but not in a turn.
+
+        Its argument is whether it may have been committed before, by a try whose connection was lost.
+        """
+        patience, is_repeated = Patience(self), False
         while True:
             try:
-                result = call()
+                result = call(is_repeated)
             except (StorageInternalError, sqlalchemy.exc.SQLAlchemyError) as error:
                 if isinstance(error, DatabaseError):
                     raise
-                if self.in_turn and is_passing(error):
+                if self._is_in_turn and is_transient(error):
                     raise self.lost_turn(error) from error
                 patience.wait(error)
+                is_repeated = True
             else:
-                patience.over()
+                patience.succeeded()
                 return result
 
     @property
     def is_file(self) -> bool:
-        """Whether it is SQLite's."""
+        """Whether the database is an SQLite file, not a server."""
         return self.engine.dialect.name == "sqlite"
 
     @property
-    def in_turn(self) -> bool:
-        """Whether this thread is in a turn on a server, in one transaction."""
+    def _is_in_turn(self) -> bool:
+        """Whether this thread is in a turn on a server, that is, in one transaction."""
         return getattr(self._turn, "on", False)
 
     @contextmanager
     def within(self, connection: sqlalchemy.Connection) -> Iterator[None]:
-        """All that this thread does here is part of the connection's transaction, and is kept or undone with it."""
+        """Make all that this thread does part of the connection's transaction."""
         self.scoped_session.remove()
         self.scoped_session.registry.set(Session(bind=connection, join_transaction_mode="create_savepoint"))
         self._turn.on = True
@@ -162,18 +160,17 @@ class ReconnectingStorage(RDBStorage):
             self._turn.on = False
             self.scoped_session.remove()
 
-    # what cannot simply be repeated
+    # calls that cannot simply be repeated
 
     def create_new_study(self, directions: Sequence[StudyDirection], study_name: str | None = None) -> int:
         """See RDBStorage."""
-        name, tries = study_name or f"no-name-{uuid.uuid4()}", Tries()
+        name = study_name or f"no-name-{uuid.uuid4()}"
 
-        def create() -> int:
-            tries.count += 1
+        def create(is_repeated: bool) -> int:
             try:
                 return RDBStorage.create_new_study(self, directions, name)
             except DuplicatedStudyError:
-                if tries.count == 1:
+                if not is_repeated:
                     raise
                 return RDBStorage.get_study_id_from_name(self, name)
 
@@ -181,14 +178,12 @@ class ReconnectingStorage(RDBStorage):
 
     def delete_study(self, study_id: int) -> None:
         """See RDBStorage."""
-        tries = Tries()
 
-        def delete() -> None:
-            tries.count += 1
+        def delete(is_repeated: bool) -> None:
             try:
                 RDBStorage.delete_study(self, study_id)
             except KeyError:
-                if tries.count == 1:
+                if not is_repeated:
                     raise
 
         self.patiently(delete)
@@ -197,57 +192,55 @@ class ReconnectingStorage(RDBStorage):
         template = copy.copy(template_trial or create_trial(state=TrialState.RUNNING))
         template.system_attrs = {**template.system_attrs, TOKEN: uuid.uuid4().hex}
 
-        def create() -> FrozenTrial:
+        def create(_: bool) -> FrozenTrial:
             with _create_scoped_session(self.scoped_session) as session:
                 models.StudyModel.find_or_raise_by_id(study_id, session, for_update=True)
-                made = self._get_prepared_new_trial(study_id, template, session)
-                found = copy.deepcopy(template)
-                found.number, found._trial_id = int(made.number), int(made.trial_id)
-                found.datetime_start = made.datetime_start
-                return found
+                row = self._get_prepared_new_trial(study_id, template, session)
+                trial = copy.deepcopy(template)
+                trial.number, trial._trial_id = int(row.number), int(row.trial_id)
+                trial.datetime_start = row.datetime_start
+                return trial
 
         return self.patiently(create)
 
     def _get_prepared_new_trial(
         self, study_id: int, template_trial: FrozenTrial | None, session: Session
     ) -> models.TrialModel:
-        """With the study's row locked: the trial that an earlier try has made after all, or a new one."""
+        """The trial that an earlier try committed after all, or a new one; the study's row is locked."""
         assert template_trial is not None
         attribute = models.TrialSystemAttributeModel
-        found = (
+        earlier = (
             session.query(models.TrialModel)
             .join(attribute, attribute.trial_id == models.TrialModel.trial_id)
             .filter(models.TrialModel.study_id == study_id)
             .filter(attribute.key == TOKEN, attribute.value_json == f'"{template_trial.system_attrs[TOKEN]}"')
             .one_or_none()
         )
-        return found or super()._get_prepared_new_trial(study_id, template_trial, session)
+        return earlier or super()._get_prepared_new_trial(study_id, template_trial, session)
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
         """See RDBStorage."""
-        tries = Tries()
 
-        def tell() -> bool:
-            tries.count += 1
+        def store(is_repeated: bool) -> bool:
             try:
                 return RDBStorage.set_trial_state_values(self, trial_id, state, values)
             except UpdateFinishedTrialError:
-                found = RDBStorage.get_trial(self, trial_id)
-                same = found.state == state and (values is None or found.values == [float(value) for value in values])
-                if tries.count == 1 or not same:
+                trial = RDBStorage.get_trial(self, trial_id)
+                is_same = trial.state == state and (values is None or trial.values == list(map(float, values)))
+                if not (is_repeated and is_same):
                     raise
                 return True
 
-        return self.patiently(tell)
+        return self.patiently(store)
 
     def _get_stale_trial_ids(self, study_id: int) -> list[int]:
-        """Whose heartbeat is old; nobody's while no heartbeat could be written, nor soon after."""
+        """See RDBStorage; none soon after the database was away, when no worker could write a heartbeat."""
         assert self.grace_period is not None
         if self.back_since is not None and time.monotonic() - self.back_since < self.grace_period:
             return []
-        return self.patiently(lambda: RDBStorage._get_stale_trial_ids(self, study_id))
+        return self.patiently(lambda _: RDBStorage._get_stale_trial_ids(self, study_id))
 
-    # what can be repeated: reading, and setting to the same value
+    # calls that can be repeated: reading, and setting to the same value
 
     def _set_trial_param(
         self,
@@ -257,22 +250,16 @@ class ReconnectingStorage(RDBStorage):
         distribution: BaseDistribution,
         previous_distribution: BaseDistribution | None,
     ) -> None:
-        """A second row of the name is refused by the table, which Optuna takes for well done."""
-        whole = (trial_id, param_name, param_value_internal, distribution, previous_distribution)
-        self.patiently(lambda: RDBStorage._set_trial_param(self, *whole))
-
-
-class Tries:
-    """How often something was tried."""
-
-    count = 0
+        """See RDBStorage, which takes a second row of the same name, refused by the table, for a success."""
+        arguments = (trial_id, param_name, param_value_internal, distribution, previous_distribution)
+        self.patiently(lambda _: RDBStorage._set_trial_param(self, *arguments))
 
 
 def _repeated(name: str) -> Callable[..., Any]:
     method = getattr(RDBStorage, name)
 
     def call(self: ReconnectingStorage, *args: Any, **options: Any) -> Any:
-        return self.patiently(lambda: method(self, *args, **options))
+        return self.patiently(lambda _: method(self, *args, **options))
 
     call.__doc__ = method.__doc__
     return call

@@ -1,9 +1,9 @@
-"""Deciding about a study one at a time: every decision that rests on what the others have decided is made in a turn.
+"""A lock on a study: a decision that depends on those of other processes is made in a turn, one process at a time.
 
-On an SQLite file a turn is a lock file beside it. On a server it is one transaction with a lock of its own: what is
-done in it is kept as a whole, or undone as a whole when the connection is lost with the lock, and then done again. As
-the lock belongs to the transaction it also holds behind a pgbouncer that hands out connections by the transaction.
-MySQL's locks belong to the connection, so a proxy that hands those out must keep one for a session there.
+On an SQLite file a turn holds a lock file beside it. On a server it is one transaction with an advisory lock: it is
+committed as a whole, or rolled back when the connection, and with it the lock, is lost, and then repeated. PostgreSQL's
+lock belongs to the transaction, so it also works behind pgbouncer in transaction mode. MySQL's lock belongs to the
+connection, so a proxy must pool by session there.
 """
 
 import zlib
@@ -16,14 +16,14 @@ import sqlalchemy
 import sqlalchemy.exc
 
 from maskcls.system.lock import Wait, hold_file
-from search.database.errors import is_passing, sqlstate
+from search.database.errors import is_transient, sqlstate
 from search.database.reconnecting import LostTurnError, Patience, ReconnectingStorage
 
 TRY_SECONDS = 2
-"""How long the server waits for the lock before we look who has it."""
+"""How long the server waits for the lock before we look up its holder."""
 
 LOCK_NOT_AVAILABLE = "55P03"
-"""PostgreSQL's state after lock_timeout."""
+"""PostgreSQL's SQLSTATE after lock_timeout."""
 
 T = TypeVar("T")
 
@@ -38,11 +38,11 @@ AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()
 def in_turn(
     storage: ReconnectingStorage, name: str, decide: Callable[[], T], undone: Callable[[], None] | None = None
 ) -> T:
-    """What ``decide`` returns, called while nobody else decides about the study of this name.
+    """The result of ``decide``, called in a turn of the study of this name.
 
-    Called again, after ``undone``, when the connection to a server was lost meanwhile: whatever it had done is undone,
-    except when the very last word, the commit, was lost on its way. It must be able to tell.
-    Raises UserError when one process does not let go of the lock, DatabaseError when the database stays away.
+    It is called again, after ``undone``, when the connection to a server was lost: its transaction is rolled back then,
+    unless only the answer to the commit was lost, which ``decide`` must detect itself.
+    Raises UserError when one process keeps the lock for too long, DatabaseError when the database stays away.
     """
     patience = Patience(storage)
     while True:
@@ -54,16 +54,16 @@ def in_turn(
                 undone()
             patience.wait(error)
         else:
-            patience.over()
+            patience.succeeded()
             return result
 
 
 @contextmanager
 def exclusive(storage: ReconnectingStorage, name: str) -> Iterator[None]:
-    """Wait until nobody else decides about the study of this name, and be the one who does. Not to be nested.
+    """One turn of the study of this name: waits for the lock, and holds it. Not to be nested.
 
-    Let go of when its holder dies: by the kernel on the lock file, by the server when the connection ends. Raises
-    LostTurnError when the connection to a server is lost in it.
+    The lock is released when its holder dies: a lock file by the kernel, a server's when the connection ends.
+    Raises LostTurnError when the connection to a server is lost.
     """
     if storage.is_file:
         path = Path(str(storage.engine.url.database))
@@ -72,22 +72,22 @@ def exclusive(storage: ReconnectingStorage, name: str) -> Iterator[None]:
         return
     try:
         with storage.engine.connect().execution_options(isolation_level="READ COMMITTED") as connection:
-            leave = _take(connection, name, storage.lock_seconds)
+            release = _take(connection, name, storage.lock_seconds)
             try:
                 with storage.within(connection):
                     yield
                 connection.commit()
             finally:
-                leave()
-    except sqlalchemy.exc.SQLAlchemyError as error:  # of the lock's own statements; the storage's are translated
-        raise (storage.lost_turn(error) if is_passing(error) else storage.explained(error)) from error
+                release()
+    except sqlalchemy.exc.SQLAlchemyError as error:  # from the lock's own statements; the storage translates its own
+        raise (storage.lost_turn(error) if is_transient(error) else storage.explained(error)) from error
 
 
 @contextmanager
 def holding(storage: ReconnectingStorage, name: str, check: Callable[[], None]) -> Iterator[None]:
-    """Be the one who decides, as ``check`` finds things, while files take their places.
+    """A turn in which files are moved into place, once ``check`` has returned.
 
-    Nothing may be written to the database in it: a connection that is lost at its end is taken to have undone nothing.
+    Nothing may be written to the database in it: a connection that is lost at its very end is ignored.
     """
     patience, is_held, is_done = Patience(storage), False, False
     while True:
@@ -95,7 +95,7 @@ def holding(storage: ReconnectingStorage, name: str, check: Callable[[], None]) 
             with exclusive(storage, name):
                 check()
                 is_held = True
-                patience.over()
+                patience.succeeded()
                 yield
                 is_done = True
         except LostTurnError as error:
@@ -108,13 +108,13 @@ def holding(storage: ReconnectingStorage, name: str, check: Callable[[], None]) 
 
 
 def lock_of(path: Path) -> Path:
-    """The lock file of an SQLite database, beside the file itself whatever links lead there, as SQLite's own are."""
+    """The lock file of an SQLite database, in the folder of the file itself, not of a symbolic link to it."""
     path = path.resolve()
     return path.with_name(f".{path.name}.lock")
 
 
 def _take(connection: sqlalchemy.Connection, name: str, limit: float) -> Callable[[], None]:
-    """Get the lock, in the transaction that stays open; returns what gives it back once that has ended."""
+    """Take the lock, within the open transaction; returns a function that releases it after the transaction."""
     wait = Wait(f"the turn of study {name}", limit)
     if connection.dialect.name == "postgresql":
         _take_of_postgres(connection, zlib.crc32(name.encode()), wait)
@@ -136,19 +136,19 @@ def _take_of_postgres(connection: sqlalchemy.Connection, key: int, wait: Wait) -
         holder = connection.execute(sqlalchemy.text(POSTGRES_HOLDER), {"key": key}).first()
         connection.rollback()
         if holder is not None:
-            pid, program, place, since = holder
-            wait.goes_on(f"{program or 'a program'} ({place or 'local'}, server process {pid}, since {since})")
+            pid, program, address, since = holder
+            wait.goes_on(f"{program or 'a program'} ({address or 'local'}, server process {pid}, since {since})")
 
 
 def _take_of_mysql(connection: sqlalchemy.Connection, lock: str, wait: Wait) -> Callable[[], None]:
-    asked = sqlalchemy.text("SELECT GET_LOCK(:lock, :seconds)")
-    while not connection.execute(asked, {"lock": lock, "seconds": TRY_SECONDS}).scalar():
+    take = sqlalchemy.text("SELECT GET_LOCK(:lock, :seconds)")
+    while not connection.execute(take, {"lock": lock, "seconds": TRY_SECONDS}).scalar():
         holder = connection.execute(sqlalchemy.text("SELECT IS_USED_LOCK(:lock)"), {"lock": lock}).scalar()
         wait.goes_on(f"connection {holder}")
-    connection.commit()  # what is read from here on is of now
+    connection.commit()  # or the transaction would read a snapshot from before the lock
 
-    def leave() -> None:
-        with suppress(sqlalchemy.exc.SQLAlchemyError):  # a lost connection has given it back
+    def release() -> None:
+        with suppress(sqlalchemy.exc.SQLAlchemyError):  # a lost connection has released it
             connection.execute(sqlalchemy.text("SELECT RELEASE_LOCK(:lock)"), {"lock": lock})
 
-    return leave
+    return release

@@ -1,4 +1,4 @@
-"""How to talk to a database server: time limits on connecting, on silence, and on locks."""
+"""Time limits for a database server: on connecting, on silence, and on locks."""
 
 import os
 import socket
@@ -7,18 +7,18 @@ from typing import Any
 import sqlalchemy
 
 LOCK_SECONDS = 30
-"""A statement waits so long for rows or tables that another program has locked; then it is tried again, and said."""
+"""How long a statement waits for rows or tables that another program has locked, before it is logged and retried."""
 
 
 def connect_args(url: str) -> dict[str, Any]:
-    """What the driver is told; what the URL says itself stays.
+    """Options for the driver, without those that the URL sets itself.
 
-    A server that is gone without a word (a firewall, a machine without power) is noticed within a minute.
+    They detect within a minute a server that vanished silently (a firewall, a power failure).
     """
     parsed = sqlalchemy.make_url(url)
     if parsed.get_driver_name() not in ("psycopg", "psycopg2"):
         return {"connect_timeout": 10} if parsed.get_driver_name() in ("pymysql", "mysqldb") else {}
-    wanted: dict[str, Any] = {
+    options: dict[str, Any] = {
         "connect_timeout": 10,
         "keepalives_idle": 20,
         "keepalives_interval": 10,
@@ -27,12 +27,12 @@ def connect_args(url: str) -> dict[str, Any]:
         "application_name": f"mask-search {socket.gethostname()[:30]} {os.getpid()}",
     }
     if parsed.get_driver_name() == "psycopg":
-        wanted["prepare_threshold"] = None  # prepared statements belong to a connection, which a pgbouncer changes
-    return {name: value for name, value in wanted.items() if name not in parsed.query}
+        options["prepare_threshold"] = None  # a prepared statement belongs to one connection; pgbouncer swaps them
+    return {name: value for name, value in options.items() if name not in parsed.query}
 
 
 def limit_lock_waits(engine: sqlalchemy.Engine) -> None:
-    """No statement waits without an end for another's lock. By the transaction, for the sake of a pgbouncer."""
+    """Limit how long statements wait for locks: in each transaction anew, as pgbouncer swaps connections."""
     if engine.dialect.name == "postgresql":
 
         @sqlalchemy.event.listens_for(engine, "begin")

@@ -11,18 +11,18 @@ from search.policy.stopping import count_finished
 from search.study.attributes import COMMIT, VERSIONS
 from search.study.loading import known_studies, load_study_file
 from search.study.study import Study, preview_of
-from search.system.shell import place_words, quoted, runs_words, storage_words
+from search.system.shell import place_options, quoted, runs_option, storage_option
 
 PREVIEW = "-preview"
 
 
 def commands_section(material: Material) -> Section:
     """How to make the study and its best model again: commands, versions, commit."""
-    name, where = material.study.study_name, place_words(material.options.runs, material.options.storage)
+    name, where = material.study.study_name, place_options(material.options.runs, material.options.storage)
     stored = material.stored
     runs = material.options.runs
     train = f"python -m maskcls.train --config best.toml --data {quoted(stored.data)} -o {quoted(runs / 'best')}"
-    train += _photo_options(material) + runs_words(runs)
+    train += _photo_options(material) + runs_option(runs)
     export = f"python -m search.export --study {quoted(name)} -o best.toml{where}"
     lines = [line for line in (run_command_of(material), _confirm_command(material, where), export, train) if line]
     blocks: list[Block] = [Code("\n".join(lines)), Text(_note(material))]
@@ -43,7 +43,7 @@ def _note(material: Material) -> str:
         "The first command continues the study, or makes it again where there is none: trial for trial the same with"
         " one worker on a CPU of the same kind and thread count. The last two train the best trial again."
     )
-    if hint := storage_words(material.options.storage)[1]:
+    if hint := storage_option(material.options.storage)[1]:
         told = f"{told} {hint}"
     file, _ = _file_of(material)
     return told if file else f"{told} The study's own file is not in studies/; put its path in place of FILE."
@@ -65,7 +65,7 @@ def run_command_of(material: Material) -> str:
     words += [f"--seed {stored.seed}"] if stored.seed else []
     if file != name.removesuffix(PREVIEW):
         words.append(f"--name {quoted(name)}")
-    return " ".join(words) + _photo_options(material) + place_words(material.options.runs, material.options.storage)
+    return " ".join(words) + _photo_options(material) + place_options(material.options.runs, material.options.storage)
 
 
 def _photo_options(material: Material) -> str:

@@ -22,7 +22,7 @@ from search.answer.evidence import answer_of
 from search.policy.history import best_trial, configuration_of
 from search.policy.stopping import FINISHED
 from search.storage.folder import study_folder
-from search.storage.predictions import Shelf
+from search.storage.predictions import StudyPredictions
 from search.study.attributes import baseline_among, is_baseline
 from search.study.record import Stored, read_search
 from search.study.space import values_of
@@ -85,10 +85,10 @@ class Material:
     stored: Stored
     answer: Answer
     options: ReportOptions
-    shelf: Shelf = field(init=False)
+    shelf: StudyPredictions = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "shelf", Shelf(study_folder(self.study, self.options.runs), self.task))
+        object.__setattr__(self, "shelf", StudyPredictions(study_folder(self.study, self.options.runs), self.task))
 
     @cached_property
     def config(self) -> TrainConfig:
@@ -147,7 +147,7 @@ class Material:
             return "The baseline is not complete yet, so there is nothing to compare with."
         for trial, side in ((self.baseline, self.before), (self.best, self.after)):
             if side is None:
-                return f"{self.shelf.why_not(trial)}."
+                return f"{self.shelf.why_missing(trial)}."
         if self.baseline.number == self.best.number:
             return "The best trial is the baseline itself."
         assert self.before is not None

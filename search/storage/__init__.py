@@ -1,1 +1,1 @@
-"""The queue of a study's trials, their failures, and what they leave on the disk."""
+"""The queue of a study's trials, their failures, and their files."""

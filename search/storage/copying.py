@@ -1,4 +1,4 @@
-"""A stored study that is asked for with a larger space: a wider range goes on in place, another choice as a copy."""
+"""A stored study requested with a larger space: with wider ranges it continues, with more choices as a copy."""
 
 import contextlib
 import shutil
@@ -25,126 +25,108 @@ from search.study.space import distributions, is_larger, is_wider_range, params_
 from search.study.study import Choice, Domain, Study
 
 MAX_COPIES = 5
-"""Tries at the folder of a running trial. Its files are changed for a moment at every evaluation."""
+"""How often to try to copy the folder of a running trial, whose files change at every evaluation."""
 
 
-def widened(stored: Stored, wanted: Stored) -> Stored:
-    """The stored study with the wider ranges of the wanted one, and with its sampler and pruner.
+def widened(stored: Stored, requested: Stored) -> Stored:
+    """The stored study with the requested one's wider ranges, sampler and pruner.
 
-    Its trials stay comparable: they lie within the wider range too.
+    Its trials stay comparable: they lie within the wider ranges too.
     """
-    there, here = stored.study, wanted.study
-    study = replace(
-        there,
-        scientific=_wider(there.scientific, here.scientific, _is_wider_range),
-        nuisance=_wider(there.nuisance, here.nuisance, _is_wider_range),
-        sampler=here.sampler,
-        pruner=here.pruner,
-        is_stored=True,
-    )
-    return replace(stored, study=study)
+    sampler, pruner = requested.study.sampler, requested.study.pruner
+    study = replace(stored.study, sampler=sampler, pruner=pruner, is_stored=True)
+    return replace(stored, study=_enlarged(study, requested.study, lambda _, old, new: is_wider_range(old, new)))
 
 
-def _is_wider_range(_: str, there: Domain, here: Domain) -> bool:
-    return is_wider_range(there, here)
+def check_can_grow(stored: Stored, requested: Stored, name: str) -> None:
+    """Raise UserError unless trials of ``stored``, the study of this name, can be trials of ``requested``."""
+    check_same(replace(stored, study=_enlarged(stored.study, requested.study, is_larger)), requested, name)
 
 
-def _wider(
-    there: Mapping[str, Domain], here: Mapping[str, Domain], is_wider: Callable[[str, Domain, Domain], bool]
-) -> dict[str, Domain]:
-    """``there`` with the domains of ``here`` that are wider; ``is_wider`` takes a hyperparameter's name and its two."""
-    return {
-        name: here[name] if name in here and is_wider(name, domain, here[name]) else domain
-        for name, domain in there.items()
-    }
+def _enlarged(study: Study, requested: Study, includes: Callable[[str, Domain, Domain], bool]) -> Study:
+    """``study`` with the requested domains that include its own, by ``includes`` (hyperparameter, own, requested)."""
 
+    def enlarge(own: Mapping[str, Domain], other: Mapping[str, Domain]) -> dict[str, Domain]:
+        return {
+            name: other[name] if name in other and includes(name, domain, other[name]) else domain
+            for name, domain in own.items()
+        }
 
-def check_grown(old: Stored, wanted: Stored, name: str) -> None:
-    """Raise UserError unless the trials of ``old``, stored as ``name``, can be trials of ``wanted``."""
-    there, here = old.study, wanted.study
-    study = replace(
-        there,
-        scientific=_wider(there.scientific, here.scientific, is_larger),
-        nuisance=_wider(there.nuisance, here.nuisance, is_larger),
-        is_stored=True,
-    )
-    check_same(replace(old, study=study), wanted, name)
+    scientific, nuisance = enlarge(study.scientific, requested.scientific), enlarge(study.nuisance, requested.nuisance)
+    return replace(study, scientific=scientific, nuisance=nuisance, is_stored=True)
 
 
 def copy_trials(old: optuna.Study, new: optuna.Study, study: Study, runs: Path) -> None:
-    """All trials in their order, so that they keep their numbers, with their notes, artifacts and folders.
+    """Copy all trials, with their numbers, notes, artifacts and folders, into a new study of the given definition.
 
     A trial that was running or waiting waits in the copy too.
     """
-    space, choices = distributions(study.space), _choices(read_stored(old).study.space)
+    space, old_space = distributions(study.space), read_stored(old).study.space
+    choices = {name: domain for name, domain in old_space.items() if isinstance(domain, Choice)}
     notes = study_system_attributes(old)
-    begun_in, there, here = id_of(old), study_folder(old, runs), study_folder(new, runs)
+    old_id, old_folder, new_folder = id_of(old), study_folder(old, runs), study_folder(new, runs)
     for trial in old.get_trials(deepcopy=False):
-        # in the copy's own words before anything refers to the trial: a note and a picture go by its id
         params = _renamed(trial.params, choices, study.space)
-        new_id = store_trial(new, _in_space(trial, params, space, begun_in))
-        _copy_note(notes, old, new, trial_id(trial), new_id)
-        home = trial_folder(there, trial.number)
-        if home.is_dir():
-            _copy_folder(home, trial_folder(here, trial.number), trial.state.is_finished())
-
-
-def _choices(space: Mapping[str, Domain]) -> dict[str, Domain]:
-    return {name: domain for name, domain in space.items() if isinstance(domain, Choice)}
+        new_trial_id = store_trial(new, _in_space(trial, params, space, old_id))
+        _copy_note(notes, old, new, trial_id(trial), new_trial_id)
+        source = trial_folder(old_folder, trial.number)
+        if source.is_dir():
+            _copy_folder(source, trial_folder(new_folder, trial.number), trial.state.is_finished())
 
 
 def _renamed(params: Mapping[str, Any], old: Mapping[str, Domain], new: Mapping[str, Domain]) -> dict[str, Any]:
-    """The parameters with options as the new study writes them: the database knows an option by how it is written."""
-    known = {name: domain for name, domain in old.items() if name in params}
-    return {**params, **params_of({name: new[name] for name in known}, values_of(known, params))}
+    """The parameters with options as the new study writes them: the database identifies an option by its text."""
+    present = {name: domain for name, domain in old.items() if name in params}
+    return {**params, **params_of({name: new[name] for name in present}, values_of(present, params))}
 
 
 def _in_space(
-    trial: FrozenTrial, params: dict[str, Any], space: Mapping[str, BaseDistribution], begun_in: str | None
+    trial: FrozenTrial, params: dict[str, Any], space: Mapping[str, BaseDistribution], old_id: str | None
 ) -> FrozenTrial:
-    is_over = trial.state.is_finished()
-    for name, found in space.items():  # a Subset's new member was off so far
-        if name not in params and trial.params and getattr(found, "choices", None) == (False, True):
+    """The trial in the new study's space, to be stored; ``old_id``: the id of the study that it is copied from."""
+    is_finished = trial.state.is_finished()
+    for name, distribution in space.items():  # a Subset's new member was off so far
+        if name not in params and trial.params and getattr(distribution, "choices", None) == (False, True):
             params[name] = False
     return create_trial(
-        state=trial.state if is_over else TrialState.WAITING,
-        values=trial.values if is_over else None,
+        state=trial.state if is_finished else TrialState.WAITING,
+        values=trial.values if is_finished else None,
         params=params,
         distributions={name: space[name] for name in params},
-        user_attrs={FILES_OF: begun_in, **trial.user_attrs, WORKER: None},
+        user_attrs={FILES_OF: old_id, **trial.user_attrs, WORKER: None},
         system_attrs=trial.system_attrs,
         intermediate_values=trial.intermediate_values,
     )
 
 
 def _copy_note(notes: dict[str, Any], old: optuna.Study, new: optuna.Study, old_id: int, new_id: int) -> None:
-    """The dashboard keeps a trial's note with the study, under the trial's id; pictures are named by ids too."""
+    """Copy a trial's note, which the dashboard keeps with the study; note and pictures are found by trial id."""
     body = trial_note(notes, old_id)
     if body:
         body = body.replace(artifact_path(study_id(old), old_id, ""), artifact_path(study_id(new), new_id, ""))
         save_trial_note(new, new_id, body)
 
 
-def _copy_folder(source: Path, target: Path, is_over: bool) -> None:
-    """A trial's folder, from which the copy goes on unless the trial is over.
+def _copy_folder(source: Path, target: Path, is_finished: bool) -> None:
+    """Copy a trial's folder; the copy of an unfinished trial continues from it.
 
-    It may be running, and its files take each other's places meanwhile: the copy has all of one evaluation, or none
-    and begins anew.
+    The trial may be running, and replace its files meanwhile: the copy has all files of one evaluation, or none and
+    starts again.
     """
     for _ in range(MAX_COPIES):
         shutil.copytree(source, target, copy_function=_link, dirs_exist_ok=True)
-        if is_over or _is_whole(target):
+        if is_finished or _is_whole(target):
             break
         delete_run_files(target)
     remove_staged_files(target)
 
 
 def _is_whole(folder: Path) -> bool:
-    """Whether the files are those of the record; some may have had the names that they are written under."""
+    """Whether the files are those of the run's record, once pending renames are finished."""
     try:
         record = read_record(folder)
         if record is None or record.is_legacy:
-            return True  # nothing is said of the files; the training begins anew, or looks at them itself
+            return True  # no record to compare with; the training starts again, or checks the files itself
         renames = pending_renames(folder, record)
     except UnusableRunError:
         return False
@@ -153,13 +135,13 @@ def _is_whole(folder: Path) -> bool:
 
 
 def _link(source: str, target: str) -> None:
-    """What is there stays, and what has gone meanwhile is left out."""
+    """Link a file unless the target exists, or the source was removed meanwhile."""
     with contextlib.suppress(FileExistsError, FileNotFoundError):
         link(Path(source), Path(target))
 
 
 def check_is_copy(study: optuna.Study, old: str) -> None:
-    """Raise UserError when --from would write into a study that did not begin as a copy of ``old``."""
+    """Raise UserError when the stored study is not a copy of ``old``, the study named by --from."""
     if study.user_attrs.get(GROWN_FROM) != old:
         raise UserError(
             f"--from makes a new study, and {study.study_name!r} is stored already. Give another --name, or no --from."

@@ -1,4 +1,4 @@
-"""What went wrong with trials: kinds, how often a trial is tried again, and when the study should stop trying."""
+"""Failures of trials: their kinds, how often a trial is tried again, and when the study gives up."""
 
 import errno
 import time
@@ -21,19 +21,19 @@ MAX_TRIES = 3
 """A crash is tried again twice."""
 
 MAX_WORKER_DEATHS = 8
-"""A trial whose process dies so often without getting to a further evaluation is what kills it (the kernel's
-out-of-memory killer says nothing)."""
+"""A trial whose process dies so often without reaching another evaluation counts as crashed (the kernel's
+out-of-memory killer leaves no message)."""
 
-FIRST = 5
-"""When so many attempts have been made and all of them crashed, the fault is not the trials'."""
+MIN_ATTEMPTS = 5
+"""The study gives up when at least so many attempts were made and all crashed: the trials are not at fault."""
 
-LAST, TOO_MANY = 20, 10
-"""When of the last so many attempts more than this many crashed, either."""
+RECENT_ATTEMPTS, MAX_RECENT_CRASHES = 20, 10
+"""It also gives up when more than MAX_RECENT_CRASHES of its last RECENT_ATTEMPTS crashed."""
 
 MAX_TEXT = 1000
-"""Characters of an error that are kept in the database; all of it is in the trial's crash.txt."""
+"""Characters of an error that the database keeps; the trial's crash.txt has all of it."""
 
-DISK = (
+DISK_ERRORS = (
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR,
     errno.EEXIST, errno.EISDIR, errno.ENODEV, errno.ENXIO, errno.ESTALE,
 )  # fmt: skip
@@ -42,76 +42,71 @@ DISK_TEXTS = (
     "Stale file handle", "(os error 28)", "(os error 122)", "(os error 27)", "(os error 5)", "(os error 30)",
     "disk is full", "disk I/O error", "readonly database",
 )  # fmt: skip
-"""Libraries that write for us say it in words: safetensors (in Rust), SQLite, PyTorch."""
+"""Parts of the messages of libraries that raise no OSError: safetensors (in Rust), SQLite, PyTorch."""
 
 
 def failure(kind: str, error: str) -> dict[str, Any]:
-    """A failure that has just happened."""
+    """A failure that happens now, as stored with the trial."""
     return {"kind": kind, "error": one_line(error)[:MAX_TEXT], "when": round(time.time(), 1)}
 
 
 def failures_of(trial: FrozenTrial) -> list[dict[str, Any]]:
     """A trial's failures, the oldest first."""
-    found: list[dict[str, Any]] = trial.user_attrs.get(FAILURES, [])
-    return found
+    failures: list[dict[str, Any]] = trial.user_attrs.get(FAILURES, [])
+    return failures
 
 
 def crashes_of(trial: FrozenTrial) -> int:
     """How often a trial crashed."""
-    return sum(found["kind"] == CRASH for found in failures_of(trial))
+    return sum(failed["kind"] == CRASH for failed in failures_of(trial))
 
 
 def has_diverged(trial: FrozenTrial) -> bool:
-    """Whether the training ended because its loss did not stay a number, or grew beyond reason."""
+    """Whether the training stopped because its loss became NaN or grew beyond reason."""
     return trial.user_attrs.get(FAILURE_KIND) == DIVERGED
 
 
 def may_try_again(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> bool:
     """Whether a trial that has just failed goes back into the queue.
 
-    While nothing has ever succeeded the fault may be anywhere, and no trial is given up.
+    While no trial has ever succeeded the fault may be anywhere, and none is given up.
     """
     kind = failures_of(trial)[-1]["kind"]
     if kind != CRASH:
-        return bool(kind == UNREADABLE)  # the photos' fault; the study stops
-    return crashes_of(trial) < MAX_TRIES or not any(found.value is not None for found in trials)
+        return bool(kind == UNREADABLE)  # the photos are at fault, and the study stops
+    return crashes_of(trial) < MAX_TRIES or not any(other.value is not None for other in trials)
 
 
 def reason_to_give_up(trials: Sequence[FrozenTrial], since: float) -> str:
-    """The last crash's cause when, since then (in seconds of time.time), too much crashed; else an empty string."""
-    bad = (CRASH, OUT_OF_MEMORY)
-    crashes = [
-        (found["when"], found["error"]) for trial in trials for found in failures_of(trial) if found["kind"] in bad
-    ]
-    ends = [
-        (ended, "")
-        for trial in trials
-        if trial.state.name in ("COMPLETE", "PRUNED") and (ended := ended_at(trial)) is not None
-    ]
-    attempts = sorted(attempt for attempt in crashes + ends if attempt[0] >= since)
-    causes = [cause for _, cause in attempts if cause]
-    only_crashes = len(attempts) >= FIRST and len(causes) == len(attempts)
-    recent = sum(bool(cause) for _, cause in attempts[-LAST:])
-    if only_crashes or (len(attempts) >= LAST and recent > TOO_MANY):
-        return causes[-1]
-    return ""
+    """The last crash's cause when too many attempts crashed since then (by time.time); else an empty string."""
+    attempts = []
+    for trial in trials:
+        crashes = [failed for failed in failures_of(trial) if failed["kind"] in (CRASH, OUT_OF_MEMORY)]
+        attempts += [(failed["when"], failed["error"]) for failed in crashes]
+        if trial.state.name in ("COMPLETE", "PRUNED") and (ended := ended_at(trial)) is not None:
+            attempts.append((ended, ""))
+    causes = [cause for when, cause in sorted(attempts) if when >= since]  # empty for a success
+    recent = causes[-RECENT_ATTEMPTS:]
+    all_crashed = len(causes) >= MIN_ATTEMPTS and all(causes)
+    most_crashed = len(recent) == RECENT_ATTEMPTS and sum(map(bool, recent)) > MAX_RECENT_CRASHES
+    return next(filter(None, reversed(causes))) if all_crashed or most_crashed else ""
 
 
 def cause_outside(error: BaseException) -> str:
-    """``the disk: ...`` or ``the database: ...`` when the fault is theirs, and no other trial will do better now; else
-    an empty string."""
-    if is_of_the_disk(error):
+    """``the disk: ...`` or ``the database: ...`` when that is at fault, so that other trials would fail too; else an
+    empty string."""
+    if _is_disk_error(error):
         return f"the disk: {reason(error)}"
     if isinstance(error, StuckError):
         return str(error)
-    if any(isinstance(found, DatabaseError | StorageInternalError) for found in chain(error)):
+    if any(isinstance(cause, DatabaseError | StorageInternalError) for cause in chain(error)):
         return f"the database: {reason(error)}"
     return ""
 
 
-def is_of_the_disk(error: BaseException | None) -> bool:
-    """Whether the cause is a disk that is full, failing or not to be written to."""
+def _is_disk_error(error: BaseException) -> bool:
+    """Whether the cause is a disk that is full, failing or read-only."""
     return any(
-        (isinstance(found, OSError) and found.errno in DISK) or any(text in str(found) for text in DISK_TEXTS)
-        for found in chain(error)
+        (isinstance(cause, OSError) and cause.errno in DISK_ERRORS) or any(text in str(cause) for text in DISK_TEXTS)
+        for cause in chain(error)
     )

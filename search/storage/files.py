@@ -1,4 +1,4 @@
-"""What a study has on the disk: its folder, and its pictures among those of all studies."""
+"""A study's files on the disk: its folder, and its pictures among the artifacts of all studies."""
 
 import contextlib
 import json
@@ -20,19 +20,19 @@ from search.study.names import is_name
 from search.study.record import is_made_here
 
 TRASH = "~"
-"""Begins the name of a folder that is on its way out; no study's name can have it."""
+"""Prefix of a folder that is about to be deleted; no study's name can have it."""
 
 DELETED = ".deleted"
-"""A file in such a folder, which says that it is no user's own."""
+"""A file in such a folder, which tells it from a user's own."""
 
 ARTIFACTS = "artifacts"
-ARTIFACT_FACTS = {"artifact_id", "filename"}
+ARTIFACT_KEYS = {"artifact_id", "filename"}
 
 
 def existing_folder(study: optuna.Study, runs: Path) -> Path | None:
-    """The study's folder; None when it has none. A study of another making has none, whatever lies there.
+    """The study's folder; None when it has none, as a study that another program made never has.
 
-    Raises UserError when a study of the same name in the folder's own database has the folder.
+    Raises UserError when the folder belongs to a study of the same name in another database.
     """
     if not is_made_here(study):
         return None
@@ -52,49 +52,45 @@ def existing_folder(study: optuna.Study, runs: Path) -> Path | None:
 
 
 def pictures_of(study: optuna.Study, runs: Path) -> list[Path]:
-    """Files of artifacts that are this study's alone: a copy (search.run --from) shares those of its trials."""
-    mine = _artifact_ids(study)
-    if not mine:
+    """Artifact files that only this study uses: a copy (search.run --from) shares those of its trials."""
+    own_ids = _artifact_ids(study)
+    if not own_ids:
         return []
     storage = backend_of(study)
     for name in optuna.get_all_study_names(storage):
         if name != study.study_name:
-            mine -= _artifact_ids(load_study(storage, name))
-    paths = [runs / ARTIFACTS / found for found in sorted(mine) if Path(found).name == found]
+            own_ids -= _artifact_ids(load_study(storage, name))
+    paths = [runs / ARTIFACTS / artifact_id for artifact_id in sorted(own_ids) if Path(artifact_id).name == artifact_id]
     return [path for path in paths if path.is_file()]
 
 
 def _artifact_ids(study: optuna.Study) -> set[str]:
     trials = study.get_trials(deepcopy=False)
-    return {
-        found
-        for owner in (study_artifacts(study), *(_artifacts(trial.system_attrs) for trial in trials))
-        for found in owner
-    }
+    return {*study_artifacts(study)}.union(*(_artifacts(trial.system_attrs) for trial in trials))
 
 
 def study_artifacts(study: optuna.Study) -> dict[str, str]:
-    """Id -> file name of the artifacts of the study itself, its trials' left out."""
+    """Id -> file name of the study's own artifacts, without those of its trials."""
     return _artifacts(study_system_attributes(study))
 
 
 def _artifacts(attributes: Mapping[str, Any]) -> dict[str, str]:
-    """Id -> file name, out of Optuna's attributes. One deleted in the dashboard is null, which optuna.artifacts cannot
-    read."""
-    found = [_facts(value) for key, value in attributes.items() if key.startswith(f"{ARTIFACTS}:")]
-    return {str(facts["artifact_id"]): str(facts["filename"]) for facts in found if facts.keys() >= ARTIFACT_FACTS}
+    """Id -> file name of the artifacts among Optuna's attributes. One that was deleted in the dashboard is null, which
+    optuna.artifacts cannot read."""
+    entries = [_entry(value) for key, value in attributes.items() if key.startswith(f"{ARTIFACTS}:")]
+    return {str(entry["artifact_id"]): str(entry["filename"]) for entry in entries if entry.keys() >= ARTIFACT_KEYS}
 
 
-def _facts(value: Any) -> dict[str, Any]:
-    """Nothing for what another program has put there."""
+def _entry(value: Any) -> dict[str, Any]:
+    """The JSON object of an artifact; empty when another program has stored something else there."""
     with contextlib.suppress(TypeError, ValueError):
-        found = json.loads(value)
-        return found if isinstance(found, dict) else {}
+        entry = json.loads(value)
+        return entry if isinstance(entry, dict) else {}
     return {}
 
 
 def size_of(paths: Iterable[Path]) -> int:
-    """Bytes of files, and of all in folders; a link counts as what it is."""
+    """Bytes of the files, and of all files in the folders; links are not followed."""
     return sum(file.lstat().st_size for path in paths for file in _files(path))
 
 
@@ -106,10 +102,10 @@ def _files(path: Path) -> Iterator[Path]:
         yield from (Path(folder) / name for name in names)
 
 
-def throw_away(folder: Path) -> None:
-    """Out of the way at once; empty_trash may then take its time."""
+def move_to_trash(folder: Path) -> None:
+    """Rename the folder, which is quick; empty_trash deletes it."""
     if folder.is_symlink():
-        folder.unlink()  # somebody put the link there; what it leads to is theirs
+        folder.unlink()  # a user put the link there, and owns its target
         return
     token = uuid4().hex
     write_text(folder / DELETED, token)
@@ -118,7 +114,7 @@ def throw_away(folder: Path) -> None:
 
 
 def empty_trash(runs: Path) -> None:
-    """Remove what was thrown away, by a command that was cut off too: what has the token of its name in it."""
+    """Delete the folders in the trash, which hold the token of their name, also those of a command that was killed."""
     for path in runs.glob(f"{TRASH}*{TRASH}*"):
         if _read(path / DELETED) == path.name.rpartition(TRASH)[2]:
             shutil.rmtree(path, ignore_errors=True)

@@ -1,9 +1,9 @@
-"""A study and its folder: they know each other by an id that both keep, whatever the study is called by now.
+"""The folder of a study, found by an id that both hold, whatever the study's name is.
 
-The id is an attribute of the study and stands in study.json in its folder, with the database that the study is stored
-in. So a study that was renamed in the dashboard keeps its folder, and no study writes into another one's.
+The id is an attribute of the study and stands in study.json in its folder, together with the study's database. So a
+study that is renamed in the dashboard keeps its folder, and no study writes into another's.
 
-Studies from before there were ids have the folder of their name; the next command that writes gives them one.
+A study from before there were ids has the folder of its name; the next command that writes gives it an id.
 """
 
 import json
@@ -23,8 +23,8 @@ from sqlalchemy.engine import URL
 
 from maskcls.system.errors import UserError
 from maskcls.system.files import write_text
-from search.database.connect import backend_of, default_url, has_study, is_there, open_to_read
-from search.storage.predictions import shelf_of
+from search.database.connect import backend_of, default_url, has_study, may_exist, open_to_read
+from search.storage.predictions import study_predictions
 from search.study.attributes import STUDY_ID, id_of
 from search.study.names import folder_in, is_name
 from search.study.record import is_made_here
@@ -36,19 +36,19 @@ MARKER = "study.json"
 
 @dataclass(frozen=True)
 class Marker:
-    """What study.json says."""
+    """The contents of study.json."""
 
     id: str
-    """Empty in a file that is damaged, or that the disk does not give now."""
+    """Empty when the file is damaged, or cannot be read now."""
     study: str
-    """Its name when it was made."""
+    """The study's name when the folder was created."""
     storage: str
-    """The database, without user and password: a path (relative to the folder of the studies where it lies in there)
-    or the address of a server."""
+    """The database, without user and password: a path (relative to the folder of the studies when it lies in there) or
+    the address of a server."""
 
 
 def read_marker(folder: Path) -> Marker | None:
-    """Whose folder it is; None when it does not say so. Never raises: a disk may fail to answer for a while."""
+    """The folder's marker; None when it has none. Never raises: a disk may be unavailable for a while."""
     try:
         values = json.loads((folder / MARKER).read_text(encoding="utf-8"))
         return Marker(str(values["id"]), str(values["study"]), str(values["storage"]))
@@ -60,121 +60,115 @@ def read_marker(folder: Path) -> Marker | None:
 
 def study_folder(study: optuna.Study, runs: Path) -> Path:
     """The study's folder, or where it will be. Raises UserError when that is another study's, or may be."""
-    found = _by_id(study, runs)
-    if found is not None:
-        return found
-    usual = folder_in(runs, study.study_name)
-    there = read_marker(usual)
-    if there is not None:
-        raise _taken(usual, there)
-    return usual
+    folder = _by_id(study, runs)
+    if folder is not None:
+        return folder
+    default = folder_in(runs, study.study_name)
+    marker = read_marker(default)
+    if marker is not None:
+        raise _taken(default, marker)
+    return default
 
 
 def _by_id(study: optuna.Study, runs: Path) -> Path | None:
     """The folder that has the study's id; None when there is none, or when the study has no id."""
-    mine = id_of(study)
-    if mine is None:
+    study_id = id_of(study)
+    if study_id is None:
         return None
-    # anybody may have changed the name: one that leads elsewhere, or is too long, is no folder's
-    near = [runs / study.study_name] if is_name(study.study_name) else []
-    candidates = [*near, *sorted(path.parent for path in runs.glob(f"*/{MARKER}"))]
-    found = [folder for folder in candidates if (there := read_marker(folder)) is not None and there.id == mine]
-    if found and found[:1] != near and len(found) > 1:
-        both = " and ".join(map(str, found[:2]))
+    # the dashboard may have renamed the study to anything: not every name is the name of a folder
+    named = [runs / study.study_name] if is_name(study.study_name) else []
+    candidates = [*named, *sorted(path.parent for path in runs.glob(f"*/{MARKER}"))]
+    folders = [path for path in candidates if (marker := read_marker(path)) is not None and marker.id == study_id]
+    if folders and folders[:1] != named and len(folders) > 1:
+        both = " and ".join(map(str, folders[:2]))
         raise UserError(f"Both {both} are folders of study {study.study_name!r}, copies it seems; move one away.")
-    return found[0] if found else None
+    return folders[0] if folders else None
 
 
 def make_folder(name: str, storage: RDBStorage, runs: Path) -> str:
-    """A folder for a study that is about to be stored under this name; returns its id. Under the study's lock.
+    """Create the folder of a study that is about to be stored under this name; returns its id. In a turn.
 
-    What a study that is stored no more has left there is set aside. Raises UserError when the folder is another's.
+    What a deleted study has left there is set aside. Raises UserError when the folder is another study's.
     """
-    usual = folder_in(runs, name)
-    if is_in_the_way(name, storage, runs):
-        _set_aside(usual)
-    mine = uuid4().hex
-    _mark(usual, Marker(mine, name, _place_of(storage, runs)))
-    return mine
+    folder = folder_in(runs, name)
+    if has_deleted_study(name, storage, runs):
+        _set_aside(folder)
+    study_id = uuid4().hex
+    _write_marker(folder, Marker(study_id, name, _address_of(storage, runs)))
+    return study_id
 
 
 def claim(study: optuna.Study, runs: Path) -> Path:
-    """The folder of a stored study, for who is about to write into it: with an id where it had none. Under its lock.
+    """The folder of a stored study that is about to be written to; gives it an id if it has none. In a turn.
 
-    Raises UserError when the folder is another's, or when its predictions are not those of the study's trials.
+    Raises UserError when the folder is another study's, or when its predictions are not those of the study's trials.
     """
-    found = _by_id(study, runs)
-    if found is not None:
-        _check_is_one(study)
-        return found
-    storage, usual = backend_of(study), folder_in(runs, study.study_name)
-    if read_marker(usual) is not None:
-        if is_in_the_way(study.study_name, storage, runs):
-            _set_aside(usual)
-    else:
-        _check_is_its(study, usual)
-    mine = id_of(study) or uuid4().hex
-    study.set_user_attr(STUDY_ID, mine)
-    _mark(usual, Marker(mine, study.study_name, _place_of(storage, runs)))
-    return usual
+    folder = _by_id(study, runs)
+    if folder is not None:
+        _check_id_is_unique(study)
+        return folder
+    storage, default = backend_of(study), folder_in(runs, study.study_name)
+    if read_marker(default) is None:
+        _check_predictions(study, default)
+    elif has_deleted_study(study.study_name, storage, runs):
+        _set_aside(default)
+    study_id = id_of(study) or uuid4().hex
+    study.set_user_attr(STUDY_ID, study_id)
+    _write_marker(default, Marker(study_id, study.study_name, _address_of(storage, runs)))
+    return default
 
 
-def _check_is_one(study: optuna.Study) -> None:
+def _check_id_is_unique(study: optuna.Study) -> None:
     """Raise UserError when two stored studies share the id, and so the folder."""
-    names = owners(study.user_attrs[STUDY_ID], backend_of(study))
+    names = names_with_id(study.user_attrs[STUDY_ID], backend_of(study))
     if len(names) > 1:
         raise UserError(
-            f"Studies {' and '.join(map(repr, names))} are one and the same, copied in the database, and have one"
-            " folder. Delete one in the dashboard; search.run --from makes a copy with a folder of its own."
+            f"Studies {' and '.join(map(repr, names))} share one id and one folder: one was copied in the database."
+            " Delete one in the dashboard; search.run --from makes a copy with its own folder."
         )
 
 
-def is_in_the_way(name: str, storage: RDBStorage, runs: Path) -> bool:
-    """Whether the usual folder holds trials of a study that is stored no more.
+def has_deleted_study(name: str, storage: RDBStorage, runs: Path) -> bool:
+    """Whether the folder for a study of this name holds trials of a study that is no longer stored.
 
-    Raises UserError when its study is stored, or when that cannot be seen from here.
+    Raises UserError when the folder's study is stored, or may be stored in another database.
     """
-    usual = folder_in(runs, name)
-    there = read_marker(usual)
-    has_trials = any(usual.glob("trial-*"))
-    if there is None:
-        if has_trials:
-            _check_is_nobodys(usual, name, storage, runs)
+    folder = folder_in(runs, name)
+    marker = read_marker(folder)
+    has_trials = any(folder.glob("trial-*"))
+    if marker is None:
+        if has_trials and not _is_beside(storage, runs):  # only the database beside the folder can tell its study
+            check_has_no_namesake(folder, name, storage, runs)
+            raise UserError(
+                f"{folder} holds trials of an unknown study. Move it away, or give a new --name or another --runs."
+            )
         return has_trials
-    if not there.id:
-        raise _taken(usual, there)
-    for owner in owners(there.id, storage):
-        raise UserError(f"{usual} is the folder of study {owner!r}. Give that name, or a new --name.")
-    if there.storage != _place_of(storage, runs) and _may_be_stored(there, runs):
-        raise _taken(usual, there)
+    if not marker.id:
+        raise _taken(folder, marker)
+    for stored_name in names_with_id(marker.id, storage):
+        raise UserError(f"{folder} is the folder of study {stored_name!r}. Give that name, or a new --name.")
+    if marker.storage != _address_of(storage, runs) and _may_be_stored(marker, runs):
+        raise _taken(folder, marker)
     return has_trials
 
 
-def _taken(usual: Path, there: Marker) -> UserError:
-    if not there.id:
-        return UserError(f"{usual / MARKER}, which says whose folder it is, cannot be read; move the folder away.")
-    where = there.storage if "://" in there.storage else usual.parent / there.storage
+def _taken(folder: Path, marker: Marker) -> UserError:
+    if not marker.id:
+        return UserError(f"{folder / MARKER}, which names the folder's study, cannot be read; move the folder away.")
+    where = marker.storage if "://" in marker.storage else folder.parent / marker.storage
     return UserError(
-        f"{usual} is the folder of another study {there.study!r}, stored in {where}."
+        f"{folder} is the folder of another study {marker.study!r}, stored in {where}."
         " Give the --runs folder that goes with this --storage, or a new --name."
     )
 
 
-def _check_is_nobodys(usual: Path, name: str, storage: RDBStorage, runs: Path) -> None:
-    """Raise UserError unless a folder without an id lies beside this database: only that can tell whose it is."""
-    if _is_beside(storage, runs):
-        return
-    check_has_no_namesake(usual, name, storage, runs)
-    raise UserError(f"{usual} holds trials of an unknown study. Move it away, or give a new --name or another --runs.")
-
-
 def check_has_no_namesake(folder: Path, name: str, storage: RDBStorage, runs: Path) -> None:
-    """Raise UserError when a folder that does not say whose it is has the name of a study in the database beside it.
+    """Raise UserError when the database beside a folder without a marker has a study of its name.
 
-    A study of that name in another ``storage`` has nothing to do with the folder then.
+    The folder is taken for that study's, so a study of the same name in another ``storage`` must not use it.
     """
     url = default_url(runs)
-    if not _is_beside(storage, runs) and is_there(url) and has_study(open_to_read(url), name):
+    if not _is_beside(storage, runs) and may_exist(url) and has_study(open_to_read(url), name):
         raise UserError(
             f"{folder} is the folder of another study {name!r}, the one in {runs}/studies.db."
             " Give the --runs folder that goes with this --storage."
@@ -182,47 +176,46 @@ def check_has_no_namesake(folder: Path, name: str, storage: RDBStorage, runs: Pa
 
 
 def _is_beside(storage: RDBStorage, runs: Path) -> bool:
-    """Whether it is the database in the folder of the studies."""
+    """Whether ``storage`` is the database in the folder of the studies."""
     url: URL = storage.engine.url
     is_file = url.get_backend_name() == "sqlite" and url.database is not None
     return is_file and Path(str(url.database)).resolve() == (runs / "studies.db").resolve()
 
 
-def _check_is_its(study: optuna.Study, folder: Path) -> None:
-    """Raise UserError when a folder without an id holds predictions that are not those of the study's trials."""
-    shelf = shelf_of(study, folder)
+def _check_predictions(study: optuna.Study, folder: Path) -> None:
+    """Raise UserError when a folder without a marker holds predictions that are not those of the study's trials."""
+    stored = study_predictions(study, folder)
     for trial in study.get_trials(deepcopy=False):
-        if shelf.predictions(trial) is None and trial.number in shelf.foreign:
+        if stored.predictions(trial) is None and trial.number in stored.foreign:
             raise UserError(
-                f"{folder} holds files of another study: {shelf.why_not(trial)}."
+                f"{folder} holds files of another study: {stored.why_missing(trial)}."
                 " Give the --runs folder where the study ran; where there is none, move this one away."
             )
 
 
-def owners(mine: str, storage: RDBStorage) -> list[str]:
-    """The names of the studies with this id; without those that are not made yet.
+def names_with_id(study_id: str, storage: RDBStorage) -> list[str]:
+    """The names of the studies with this id, of which there may be two; without incomplete ones.
 
-    The dashboard renames by storing a copy and deleting the study.
+    The dashboard renames a study by storing a copy and deleting the original.
     """
-    stored = [found for found in storage.get_all_studies() if id_of(found) == mine]
-    return [found.study_name for found in stored if is_made_here(found)]
+    return [study.study_name for study in storage.get_all_studies() if id_of(study) == study_id and is_made_here(study)]
 
 
-def _may_be_stored(there: Marker, runs: Path) -> bool:
-    """Whether a study is in another database; also when that cannot be looked at."""
-    path = runs / there.storage  # an absolute one stays what it is
-    if "://" in there.storage or not os.path.isfile(path):  # noqa: PTH113 - False too where the disk does not answer
+def _may_be_stored(marker: Marker, runs: Path) -> bool:
+    """Whether the marker's database holds its study; True also when the database cannot be read."""
+    path = runs / marker.storage  # an absolute path stays as it is
+    if "://" in marker.storage or not os.path.isfile(path):  # noqa: PTH113 - returns False when the disk fails
         return True
     query = "SELECT 1 FROM study_user_attributes WHERE key = ? AND value_json = ?"
     try:
         with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as connection:
-            return connection.execute(query, (STUDY_ID, json.dumps(there.id))).fetchone() is not None
+            return connection.execute(query, (STUDY_ID, json.dumps(marker.id))).fetchone() is not None
     except sqlite3.Error:
         return True
 
 
-def _place_of(storage: RDBStorage, runs: Path) -> str:
-    """Names the database, for Marker.storage."""
+def _address_of(storage: RDBStorage, runs: Path) -> str:
+    """The database, as Marker.storage has it."""
     url: URL = storage.engine.url
     if url.get_backend_name() == "sqlite":
         path, home = Path(str(url.database)).resolve(), runs.resolve()
@@ -231,7 +224,7 @@ def _place_of(storage: RDBStorage, runs: Path) -> str:
     return f"{url.get_backend_name()}://{host}{f':{url.port}' if url.port else ''}/{url.database}"
 
 
-def _mark(folder: Path, marker: Marker) -> None:
+def _write_marker(folder: Path, marker: Marker) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / MARKER, json.dumps(asdict(marker), indent=1))
 

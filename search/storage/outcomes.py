@@ -1,6 +1,6 @@
-"""What a worker tells of its trial: a score, how it ended, a failure, or that it goes back into the queue.
+"""What a worker stores of its trial: a score, its end, a failure, or its return to the queue.
 
-Each is decided in a turn (study_lock.in_turn), and only while the trial is this worker's: one that was not heard of for
+Each is stored in a turn (study_lock.in_turn), and only while the trial is this worker's: one without a heartbeat for
 long may have lost it to another.
 """
 
@@ -25,30 +25,30 @@ T = TypeVar("T")
 
 
 class TakenOverError(Exception):
-    """Another worker runs this trial by now: this one was taken for dead."""
+    """Another worker has taken over this trial, since this one seemed dead."""
 
 
 def decide_in_turn(study: optuna.Study, decide: Callable[[], T]) -> T:
-    """What ``decide`` returns, in a turn of this study's (study_lock.in_turn); it may be called again.
+    """The result of ``decide``, called in a turn of the study (study_lock.in_turn), which may be repeated.
 
-    What Optuna has in its cache is forgotten then: it may have been undone.
+    Before it is repeated, Optuna's cache is dropped: it may hold what was rolled back.
     """
     return in_turn(backend_of(study), study.study_name, decide, lambda: forget_cache(study))
 
 
 def check_mine(study: optuna.Study, trial: Trial, worker: WorkerIdentity) -> None:
-    """Raise TakenOverError when another worker has the trial by now, or it has ended without us."""
+    """Raise TakenOverError unless the trial is running, and on this worker."""
     stored = read_trial(study, trial)
     if stored.state != TrialState.RUNNING or not worker.is_same_process(worker_of(stored)):
-        raise TakenOverError(f"trial {trial.number} was taken over while this worker was not heard of")
+        raise TakenOverError(f"trial {trial.number} was taken over while this worker sent no heartbeat")
 
 
 def report(
     study: optuna.Study, trial: Trial, step: int, value: float, worker: WorkerIdentity, check: Callable[[], None]
 ) -> None:
-    """Store a value of a trial's curve, over an older one of the step; Optuna's own report keeps the older one.
+    """Store a value of a trial's curve, replacing an older one of the step, which Optuna's own report would keep.
 
-    Raises TakenOverError when another worker has the trial by now, and what ``check`` raises.
+    Raises TakenOverError when another worker has taken over the trial, and whatever ``check`` raises.
     """
 
     def decide() -> None:
@@ -65,12 +65,12 @@ def finish(
     state: TrialState,
     value: float | None,
     worker: WorkerIdentity | None = None,
-    tell: Callable[[], None] = lambda: None,
+    store_facts: Callable[[], None] = lambda: None,
 ) -> None:
-    """End a trial. A pruned one keeps its best value too, which study.tell would overwrite with its last.
+    """End a trial. A pruned one keeps its best value too, which study.tell would replace with its last.
 
-    With ``worker`` only its own: raises TakenOverError when another one has the trial by now. ``tell`` writes down what
-    belongs to the verdict, in the same turn; it may be called again.
+    Raises TakenOverError when it is not the trial of ``worker``, if given. ``store_facts`` stores more about the trial
+    in the same turn, which may be repeated.
     """
     tries = 0
 
@@ -78,10 +78,10 @@ def finish(
         nonlocal tries
         tries += 1
         if tries > 1 and _has_ended(read_trial(study, trial), state, value):
-            return  # the first try was kept, and the word of that was lost with the connection
+            return  # the first try was committed, and only the answer was lost with the connection
         if worker is not None:
             check_mine(study, trial, worker)
-        tell()
+        store_facts()
         end_trial(study, trial, state, value)
 
     decide_in_turn(study, decide)
@@ -92,13 +92,13 @@ def _has_ended(trial: FrozenTrial, state: TrialState, value: float | None) -> bo
 
 
 def end_trial(study: optuna.Study, trial: Trial | FrozenTrial, state: TrialState, value: float | None = None) -> None:
-    """Store a final state, and when it came. In a turn."""
+    """Store a final state, and when the trial ended. In a turn."""
     storage_of(study).set_trial_system_attr(trial_id(trial), ENDED, round(time.time(), 3))
     set_state(study, trial, state, value)
 
 
 def requeue(study: optuna.Study, trial: FrozenTrial | Trial, worker: WorkerIdentity) -> None:
-    """Back into the queue under its own number; no matter if it just ended, or is another worker's by now."""
+    """Put a trial back into the queue under its own number, unless it has ended or is another worker's by now."""
 
     def decide() -> None:
         stored = read_trial(study, trial)
@@ -109,9 +109,9 @@ def requeue(study: optuna.Study, trial: FrozenTrial | Trial, worker: WorkerIdent
 
 
 def put_back(study: optuna.Study, trial: FrozenTrial) -> None:
-    """Let an interrupted trial, as it is stored, wait; one that has ended stays so. In a turn."""
+    """Let an interrupted trial, read in this turn, wait again; one that has ended stays so."""
     with contextlib.suppress(UpdateFinishedTrialError):
-        # its last process is forgotten first, or the trial would look orphaned again until the next one has it
+        # its worker is removed first, or the trial would look orphaned until the next one takes it
         set_attributes(study, trial, {INTERRUPTIONS: interruptions_of(trial) + 1, WORKER: None})
         set_state(study, trial, TrialState.WAITING)
 
@@ -119,7 +119,7 @@ def put_back(study: optuna.Study, trial: FrozenTrial) -> None:
 def fail_trial(
     study: optuna.Study, trial: FrozenTrial | Trial, kind: str, error: str, worker: WorkerIdentity
 ) -> TrialState:
-    """Note a failure, and requeue the trial or end it; returns which. Another worker's trial is left alone."""
+    """Store a failure, and requeue or end the trial; returns its new state. Another worker's trial is left alone."""
 
     def decide() -> TrialState:
         stored = read_trial(study, trial)
@@ -131,10 +131,8 @@ def fail_trial(
 
 
 def note_failure(study: optuna.Study, trial: FrozenTrial, failed: dict[str, Any]) -> TrialState:
-    """Store a failure (failures.failure) of a trial, as it is stored, and requeue or end it; returns which. In a turn.
-
-    One that has ended stays so.
-    """
+    """fail_trial for a trial that was read in this turn, with its failure (failures.failure); one that has ended stays
+    so."""
     with contextlib.suppress(UpdateFinishedTrialError):
         facts = {FAILURES: [*failures_of(trial), failed], FAILURE_KIND: failed["kind"], ERROR: failed["error"]}
         set_attributes(study, trial, {**facts, WORKER: None})

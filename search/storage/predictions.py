@@ -1,4 +1,4 @@
-"""The stored predictions of a study's trials, counted person by person; each is read once."""
+"""The stored predictions of a study's trials, and their counts per person; each file is read once."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -18,45 +18,44 @@ from search.study.record import read_stored
 
 
 @dataclass
-class Shelf:
-    """Predictions of one study's trials. A trial's may be missing: its first evaluation is yet to come, or somebody
-    has tidied up. Those that are not what the trial was judged by are as good as missing."""
+class StudyPredictions:
+    """Predictions of a study's trials. A trial has none before its first evaluation, or when a user has deleted them;
+    those that it was not judged by count as missing."""
 
     folder: Path
-    """The study's."""
+    """The study's folder."""
     task: str
     foreign: dict[int, float] = field(default_factory=dict)
-    """Trial -> macro F1 of the predictions in its folder, where the trial's stored value is another."""
+    """Trial number -> macro F1 of the predictions in its folder, where it differs from the trial's stored value."""
     _predictions: dict[int, Predictions | None] = field(default_factory=dict)
     _counts: dict[int, Counts] = field(default_factory=dict)
 
     def predictions(self, trial: FrozenTrial) -> Predictions | None:
-        """Those of the evaluation that judges the trial; None when there are none, when they cannot be read, or when
-        a finished trial's stored value is not what they score."""
+        """The predictions of the evaluation that judges the trial; None when there are none, when they cannot be read,
+        or when they do not score a finished trial's stored value."""
         if trial.number not in self._predictions:
-            found = _load(self.path_of(trial))
-            self._predictions[trial.number] = self._checked(trial, found)
+            self._predictions[trial.number] = self._checked(trial, _load(self.path_of(trial)))
         return self._predictions[trial.number]
 
-    def _checked(self, trial: FrozenTrial, found: Predictions | None) -> Predictions | None:
-        if found is None or trial.state not in FINISHED:
-            return found
+    def _checked(self, trial: FrozenTrial, predictions: Predictions | None) -> Predictions | None:
+        if predictions is None or trial.state not in FINISHED:
+            return predictions
         try:
-            value = score(found.log_prob_NK, found.label_N, self.task).macro_f1
-        except (ValueError, IndexError):  # of another task's classes
+            value = score(predictions.log_prob_NK, predictions.label_N, self.task).macro_f1
+        except (ValueError, IndexError):  # another task's classes
             value = float("nan")
-        if any(abs(value - known) <= SAME for known in _values(trial)):
-            return found
+        if any(abs(value - stored) <= SAME for stored in _stored_values(trial)):
+            return predictions
         self.foreign[trial.number] = value
         return None
 
-    def why_not(self, trial: FrozenTrial, name: str = "") -> str:
-        """Why a trial (of the study ``name``, to be said) has no predictions, in a sentence without its point."""
+    def why_missing(self, trial: FrozenTrial, name: str = "") -> str:
+        """Why a trial has no predictions, in a sentence without its full stop, which may name its study."""
         if trial.number in self.foreign:
-            known = "no value" if trial.value is None else f"{trial.value:.4f}"
+            stored = "no value" if trial.value is None else f"{trial.value:.4f}"
             return (
                 f"The predictions of trial {trial.number} in {self.folder} are not those that it was judged by: they"
-                f" score {self.foreign[trial.number]:.4f}, and {known} is stored"
+                f" score {self.foreign[trial.number]:.4f}, and {stored} is stored"
             )
         if name:
             state = trial.state.name.lower()
@@ -68,39 +67,38 @@ class Shelf:
         return f"The stored predictions of trial {trial.number} ({PREDICTIONS}) are not in {self.folder}"
 
     def path_of(self, trial: FrozenTrial) -> Path:
-        """The file of a trial's predictions, whether it is there or not."""
+        """The file of a trial's predictions, which may not exist."""
         return trial_folder(self.folder, trial.number) / PREDICTIONS
 
     def with_predictions(self, trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
-        """Those whose predictions are there."""
+        """The trials that have predictions."""
         return [trial for trial in trials if self.predictions(trial) is not None]
 
     def counts(self, trial: FrozenTrial) -> Counts:
-        """The counts of a trial whose predictions are there."""
+        """The counts of a trial that has predictions."""
         if trial.number not in self._counts:
-            found = self.predictions(trial)
-            assert found is not None
-            self._counts[trial.number] = count(found.person_N, found.label_N, found.log_prob_NK.argmax(1), self.task)
+            stored = self.predictions(trial)
+            assert stored is not None
+            self._counts[trial.number] = count(stored.person_N, stored.label_N, stored.log_prob_NK.argmax(1), self.task)
         return self._counts[trial.number]
 
 
-def shelf_of(study: optuna.Study, folder: Path) -> Shelf:
-    """The shelf of a stored study whose folder that is (folder.study_folder)."""
-    stored = read_stored(study)
-    return Shelf(folder, stored.baseline_config.task)
+def study_predictions(study: optuna.Study, folder: Path) -> StudyPredictions:
+    """The predictions of a stored study in its folder (folder.study_folder)."""
+    return StudyPredictions(folder, read_stored(study).baseline_config.task)
 
 
-def _values(trial: FrozenTrial) -> list[float]:
-    """What the predictions of a finished trial may score: its value; any that was reported, where it diverged."""
+def _stored_values(trial: FrozenTrial) -> list[float]:
+    """The values that a finished trial's predictions may score: its own, and if it diverged any reported one."""
     values = [] if trial.value is None else [trial.value]
-    if has_diverged(trial):  # its last evaluation may be kept, and its best the value
+    if has_diverged(trial):  # its value is the best evaluation's, but the files may be the last one's
         values += trial.intermediate_values.values()
     return values
 
 
 def _load(path: Path) -> Predictions | None:
-    """None for a file that is cut off too: one broken file must not keep the others from speaking."""
+    """The predictions; None for a missing or damaged file, which must not make the others unusable."""
     try:
         return Predictions.load(path)
-    except Exception:  # numpy and zipfile each have their own
+    except Exception:  # numpy and zipfile have exceptions of their own
         return None

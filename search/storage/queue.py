@@ -1,8 +1,8 @@
-"""Trials handed out to workers.
+"""The queue from which workers take trials.
 
-Every decision about a study is made in a turn (study_lock.in_turn), so that workers of any number of commands on any
-number of machines share one count and one queue. A trial that is interrupted waits under its own number, with its
-parameters and reports. What workers tell of their trials is outcomes.py, what is left of dead ones orphans.py.
+Every decision about a study is made in a turn (study_lock.in_turn), so that the workers of any number of commands and
+machines share one queue and one count of trials. An interrupted trial waits under its own number, with its parameters
+and reports. Workers store their results through outcomes.py; orphans.py requeues the trials of dead workers.
 """
 
 import uuid
@@ -30,22 +30,22 @@ from search.system.processes import WorkerIdentity
 def next_trial(
     study: optuna.Study, policy: AnyPolicy, limits: StoppingCriteria, evaluations_per_epoch: int, worker: WorkerIdentity
 ) -> Trial | None:
-    """A trial for this worker to run: one that waits, or a new one. None when there is none to be had now.
+    """A trial for this worker to run, waiting or new; None when there is none now.
 
-    Never more than the limits allow when all that run come to an end; a trial that fails frees its place.
+    Running and finished trials together never exceed the limits; a trial that fails frees its place.
     """
     claim = uuid.uuid4().hex
 
     def decide() -> Trial | None:
         take_back_orphaned(study)
         trials = study.get_trials(deepcopy=False)
-        mine = next((found for found in trials if found.system_attrs.get(RUN, {}).get("claim") == claim), None)
-        if mine is not None:  # it was kept, and the word of that was lost with the connection
-            return Trial(study, trial_id(mine))
+        claimed = next((trial for trial in trials if trial.system_attrs.get(RUN, {}).get("claim") == claim), None)
+        if claimed is not None:  # an earlier try was committed, and only the answer was lost with the connection
+            return Trial(study, trial_id(claimed))
         if reached(limits, trials, evaluations_per_epoch):
             return None
-        places = limits.n_trials - count_finished(trials) - _count(trials, TrialState.RUNNING)
-        waiting = [found for found in trials if found.state == TrialState.WAITING and _can_run(study, policy, found)]
+        places = limits.n_trials - count_finished(trials) - sum(trial.state == TrialState.RUNNING for trial in trials)
+        waiting = [trial for trial in trials if trial.state == TrialState.WAITING and _can_run(study, policy, trial)]
         if places <= 0:
             return None
         trial = _pick(waiting, places)
@@ -56,37 +56,33 @@ def next_trial(
     return decide_in_turn(study, decide)
 
 
-def _count(trials: Sequence[FrozenTrial], state: TrialState) -> int:
-    return sum(trial.state == state for trial in trials)
-
-
 def _pick(waiting: Sequence[FrozenTrial], places: int) -> FrozenTrial | None:
-    """Which of the waiting trials is next; None for a new one.
+    """The waiting trial to run next; None for a new one.
 
-    Interrupted ones first. One that crashed waits until there is no place left for anything else: if what made it
-    crash is on its way out, all the better, and if it is everybody's, that shows in other trials first.
+    Interrupted trials come first. A crashed one waits until only crashed ones have a place left: a passing cause may be
+    gone by then, and a cause that all trials share shows in the others first.
     """
-    whole = [trial for trial in waiting if not crashes_of(trial)]
-    if whole or (waiting and len(waiting) >= places):
-        return min(whole or waiting, key=lambda trial: (crashes_of(trial), trial.number))
+    interrupted = [trial for trial in waiting if not crashes_of(trial)]
+    if interrupted or (waiting and len(waiting) >= places):
+        return min(interrupted or waiting, key=lambda trial: (crashes_of(trial), trial.number))
     return None
 
 
 def _can_run(study: optuna.Study, policy: AnyPolicy, trial: FrozenTrial) -> bool:
-    """Whether a waiting trial's parameters can be had; one that somebody else put there with others ends here."""
-    known = policy.distributions
-    bad = [name for name, value in trial.params.items() if name in known and not _fits(known[name], value)]
+    """Whether a waiting trial lies in the space; one that does not, added by another program, ends as failed."""
+    space = policy.distributions
+    bad = [name for name, value in trial.params.items() if name in space and not _fits(space[name], value)]
     if not bad:
         return True
-    said = some(f"{name}={trial.params[name]!r} not within {_range_of(known[name])}" for name in bad)
-    end = failure(UNKNOWN_VALUES, f"it was stored with values that this study cannot have: {said}")
-    set_attributes(study, trial, {FAILURES: [*failures_of(trial), end]})
+    values = some(f"{name}={trial.params[name]!r} not within {_range_of(space[name])}" for name in bad)
+    failed = failure(UNKNOWN_VALUES, f"it was stored with values outside the study's space: {values}")
+    set_attributes(study, trial, {FAILURES: [*failures_of(trial), failed]})
     end_trial(study, trial, TrialState.FAIL)
     return False
 
 
 def _fits(distribution: BaseDistribution, value: Any) -> bool:
-    """Whether the value can be had; it may be of any type."""
+    """Whether the distribution contains the value, which may be of any type."""
     try:
         return is_within(distribution, value)
     except TypeError:
@@ -97,7 +93,7 @@ def _new_trial(
     study: optuna.Study, policy: AnyPolicy, trials: Sequence[FrozenTrial], worker: WorkerIdentity, claim: str
 ) -> Trial:
     proposal = policy.propose(trials)
-    # written in one go: a process that is killed here leaves all of the trial or nothing
+    # stored in one transaction: a process that is killed here leaves the whole trial or nothing
     template = create_trial(
         state=TrialState.RUNNING,
         params=proposal.params,
@@ -118,10 +114,10 @@ def _take(
     worker: WorkerIdentity,
     claim: str,
 ) -> Trial:
-    """Take a waiting trial; one that somebody enqueued by hand may lack parameters, which the policy then gives."""
+    """Take a waiting trial; the policy completes the parameters of one that was enqueued by hand."""
     if policy.distributions.keys() - trial.params.keys():
         _complete(study, policy, trials, trial)
-    # the heartbeat first: an old one would have the trial taken back at once
+    # the heartbeat first: with an old one the trial would be requeued at once
     backend_of(study).record_heartbeat(trial_id(trial))
     storage_of(study).set_trial_system_attr(trial_id(trial), RUN, run_now(claim))
     set_attributes(study, trial, {WORKER: worker.to_json()})
@@ -130,13 +126,13 @@ def _take(
 
 
 def _complete(study: optuna.Study, policy: AnyPolicy, trials: Sequence[FrozenTrial], trial: FrozenTrial) -> None:
-    """Give an enqueued trial the parameters that it lacks: as enqueued where they can be had, else as proposed."""
-    fixed, known = trial.system_attrs.get("fixed_params", {}), policy.distributions
+    """Give an enqueued trial the parameters that it lacks: as enqueued where the space contains them, else proposed."""
+    enqueued, space = trial.system_attrs.get("fixed_params", {}), policy.distributions
     proposed = policy.propose(trials).params
-    in_vain = [f"{name}={value!r}: no such parameter" for name, value in fixed.items() if name not in known]
-    for name, distribution in known.items():
+    in_vain = [f"{name}={value!r}: no such parameter" for name, value in enqueued.items() if name not in space]
+    for name, distribution in space.items():
         if name not in trial.params:
-            value = fixed.get(name, proposed[name])
+            value = enqueued.get(name, proposed[name])
             if not _fits(distribution, value):
                 in_vain.append(f"{name}={value!r} not within {_range_of(distribution)}")
                 value = proposed[name]

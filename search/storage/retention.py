@@ -1,4 +1,4 @@
-"""Which large files of a study stay: the best weights of its best trials, and what running trials go on from."""
+"""Which large files of a study are kept: the weights of its best trials, and the states of unfinished ones."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,9 +11,9 @@ from search.policy.history import best_first
 
 
 def remove_large_files(trials: Sequence[FrozenTrial], folder: Path, keep: int) -> None:
-    """Remove what is large from the folders of finished trials, but the weights of the best ``keep`` complete ones.
+    """Delete the large files of finished trials, except the weights of the best ``keep`` complete ones.
 
-    Predictions, pictures and configs stay for all. Several workers may do it at once.
+    Predictions, pictures and configs of all trials are kept. Several workers may do this at once.
     """
     kept = {trial.number for trial in best_first(trials)[:keep]}
     for trial in trials:
@@ -26,5 +26,5 @@ def remove_large_files(trials: Sequence[FrozenTrial], folder: Path, keep: int) -
 
 
 def trial_folder(folder: Path, number: int) -> Path:
-    """The folder of a trial in its study's folder; belongs to the number for good."""
+    """The folder of trial ``number`` in its study's folder."""
     return folder / f"trial-{number:04d}"

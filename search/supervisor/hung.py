@@ -4,7 +4,7 @@ import logging
 
 from search.answer.format import duration
 from search.supervisor.pool import KILL_SECONDS, WorkerHandle, WorkerPool
-from search.system.processes import STALL_SECONDS, is_held
+from search.system.processes import STALL_SECONDS, is_suspended
 from search.system.signals import SHOW_STACK
 
 logger = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ def end_hung_workers(pool: WorkerPool, seconds: float, is_planned: bool) -> None
                 f"{_name(worker)} has told of no progress for {duration(limit / 3)}; it is ended at {duration(limit)}."
             )
         if not worker.hung and now >= limit:
-            worker.was_held = is_held(worker.process.pid)
+            worker.was_held = is_suspended(worker.process.pid)
             how = "was held up by SIGSTOP or a dead disk" if worker.was_held else "hung"
             worker.hung = f"it {how} for {duration(limit)}"
             logger.info(f"{_name(worker)} is ended: {worker.hung}.")

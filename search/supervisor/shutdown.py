@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from maskcls.system.console import say
 from search.supervisor.pool import KILL_SECONDS, WorkerHandle, WorkerPool
-from search.system.signals import AT_ONCE
+from search.system.signals import STOP_NOW
 
 STOP_SIGNALS = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "SIGHUP"}
 
@@ -78,7 +78,7 @@ class Shutdown:
             if self.pool.workers and not self.is_now:
                 say(f"{self.reason}: the trials that still run are stopped, and go on from their last evaluation.")
             for worker in self.pool.workers:
-                worker.process.send_signal(AT_ONCE)
+                worker.process.send_signal(STOP_NOW)
         if self.kill_from is not None and now >= self.kill_from:
             for worker in list(self.pool.workers):
                 self.pool.kill(worker, is_overdue=now >= self.kill_from + KILL_SECONDS)

@@ -7,7 +7,7 @@ from maskcls.data.dataset import prepare_data_folder, read_table
 from maskcls.system.console import say
 from maskcls.system.files import check_folder
 from maskcls.system.streams import is_terminal
-from search.database.connect import has_study, is_there, load_study, open_storage, open_to_read
+from search.database.connect import has_study, load_study, may_exist, open_storage, open_to_read
 from search.database.read_only import NoStudiesError
 from search.policy.policy import Policy
 from search.policy.stopping import StoppingCriteria, count_finished
@@ -59,7 +59,7 @@ def _is_done(name: str, wanted: Stored, launch: Launch, n_trials: int) -> bool:
 
     The weights are not looked at: finding those takes torch, which nothing else here does.
     """
-    if not is_there(launch.url):
+    if not may_exist(launch.url):
         return False
     try:
         storage = open_to_read(launch.url)

@@ -181,7 +181,7 @@ class Supervisor:
             self._end(Outcome(GAVE_UP, no_answer(error)))
             return
         storage = backend_of(self.study)
-        storage.patience, storage.tells = ASK_SECONDS, False  # Display tells of it, once
+        storage.patience, storage.logs_waiting = ASK_SECONDS, False  # Display tells of it, once
         self.order = replace(self.order, plan=False, grown_from=None)
         searches = self.order.wanted.confirmation is None
         progress = Progress(self.order.limits.n_trials, 0, None, len(self.pool.slots), searches)

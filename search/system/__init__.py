@@ -1,1 +1,1 @@
-"""Processes, signals, clocks, a shell's words and a storage's URL: what the search needs of the machine."""
+"""What the search needs of the machine: processes, signals, clocks, shell quoting and the storage URL."""

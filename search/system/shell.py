@@ -1,39 +1,39 @@
-"""Commands that are printed to be typed: whatever a folder or a study is named, a shell reads back that name."""
+"""Words and options of printed commands, quoted so that a shell reads back any name of a folder or study."""
 
 import os
 import shlex
 from pathlib import Path
 
-from search.system.storage_url import HINT, VARIABLE, url_to_type
+from search.system.storage_url import PASSWORD_HINT, STORAGE_VARIABLE, url_to_type
 
 
 def quoted(word: object) -> str:
-    """For a shell. What a terminal would act on, such as an escape, is written as its bytes (bash, zsh, ksh)."""
+    """The word, quoted for a shell; a control character is written as its bytes (bash, zsh, ksh)."""
     text = str(word)
     if text.isprintable():
         return shlex.quote(text)
     return f"$'{''.join(map(_escaped, text))}'"
 
 
-def _escaped(letter: str) -> str:
-    if letter.isprintable():
-        return f"\\{letter}" if letter in "\\'" else letter
-    return "".join(f"\\x{byte:02x}" for byte in os.fsencode(letter))
+def _escaped(character: str) -> str:
+    if character.isprintable():
+        return f"\\{character}" if character in "\\'" else character
+    return "".join(f"\\x{byte:02x}" for byte in os.fsencode(character))
 
 
-def runs_words(runs: Path) -> str:
-    """Where the studies are; nothing where that is so by default."""
+def runs_option(runs: Path) -> str:
+    """The --runs option of a printed command; empty for the default folder."""
     return f" --runs {quoted(runs)}" if runs != Path("runs") else ""
 
 
-def storage_words(url: str | None) -> tuple[str, str]:
-    """(the option for a command that is printed, what to say of it): both empty where nothing has to be typed."""
-    if not url or url == os.environ.get(VARIABLE):
+def storage_option(url: str | None) -> tuple[str, str]:
+    """(the --storage option of a printed command, a hint about its password); empty where none is needed."""
+    if not url or url == os.environ.get(STORAGE_VARIABLE):
         return "", ""
     typed, had_secrets = url_to_type(url)
-    return f" --storage {quoted(typed)}", HINT if had_secrets else ""
+    return f" --storage {quoted(typed)}", PASSWORD_HINT if had_secrets else ""
 
 
-def place_words(runs: Path, storage_url: str | None) -> str:
-    """What a command needs to be told besides the study: nothing where everything is as by default."""
-    return runs_words(runs) + storage_words(storage_url)[0]
+def place_options(runs: Path, storage_url: str | None) -> str:
+    """The --runs and --storage options of a printed command; empty for the defaults."""
+    return runs_option(runs) + storage_option(storage_url)[0]

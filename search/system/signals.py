@@ -1,7 +1,6 @@
-"""Signals, and which of them are for us.
+"""Signal handlers that leave alone what was ignored before the program began.
 
-What was set to be ignored before the program began stays so. ``nohup`` does that with SIGHUP, a shell with the SIGINT
-of what it starts in the background, and whoever typed it means it.
+``nohup`` ignores SIGHUP and a shell the SIGINT of its background jobs, and their user means it.
 """
 
 import signal
@@ -10,17 +9,17 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-AT_ONCE = signal.SIGUSR1
-"""The supervisor's word to a worker: stop now. Not SIGINT, which a worker may have inherited as ignored."""
+STOP_NOW = signal.SIGUSR1
+"""Tells a worker to stop without finishing its evaluation. SIGINT may be ignored in a worker, by inheritance."""
 
 SHOW_STACK = signal.SIGUSR2
-"""The supervisor's word to a worker that hangs: write down where."""
+"""Tells a hung worker to write its stack to its log."""
 
 Handler = Callable[[int, FrameType | None], Any]
 
 
 def handle(number: int, handler: Handler) -> bool:
-    """Have ``handler`` called, unless the signal is ignored; returns whether it will be."""
+    """Install ``handler`` unless the signal is ignored; returns whether it was installed."""
     if signal.getsignal(number) == signal.SIG_IGN:
         return False
     signal.signal(number, handler)
@@ -29,11 +28,11 @@ def handle(number: int, handler: Handler) -> bool:
 
 @contextmanager
 def handled(numbers: Iterable[int], handler: Handler) -> Iterator[None]:
-    """The same for several signals and for a while."""
-    before = {number: signal.getsignal(number) for number in numbers}
-    ours = [number for number in before if handle(number, handler)]
+    """Install ``handler`` for several signals while the context lasts."""
+    previous = {number: signal.getsignal(number) for number in numbers}
+    installed = [number for number in previous if handle(number, handler)]
     try:
         yield
     finally:
-        for number in ours:
-            signal.signal(number, before[number])
+        for number in installed:
+            signal.signal(number, previous[number])

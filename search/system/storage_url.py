@@ -1,4 +1,4 @@
-"""The storage's URL and how it is shown. A URL may hold a password; what is shown of it holds none."""
+"""The storage URL: checked, and shown without its password or other secrets."""
 
 import re
 from typing import TYPE_CHECKING
@@ -10,12 +10,14 @@ from maskcls.system.redact import MASK, hide
 if TYPE_CHECKING:
     import sqlalchemy
 
-VARIABLE = "MASKCLS_STORAGE"
-"""Gives every command's --storage."""
+STORAGE_VARIABLE = "MASKCLS_STORAGE"
+"""Environment variable with the default of every command's --storage."""
 
 EXAMPLE = "Example: sqlite:///runs/studies.db"
 
-HINT = f"The URL is shown without its password: give it by {VARIABLE}, or the password by ~/.pgpass or PGPASSWORD."
+PASSWORD_HINT = (
+    f"The URL is shown without its password: set {STORAGE_VARIABLE}, or give the password in ~/.pgpass or PGPASSWORD."
+)
 
 SHOWN_KEYS = frozenset(
     {
@@ -24,7 +26,7 @@ SHOWN_KEYS = frozenset(
         *("sslmode", "sslrootcert", "target_session_attrs", "timeout", "unix_socket", "uri", "user"),
     }
 )
-"""What may be seen of a URL's query. Every other key may hold a secret: password, sslpassword, options, token, ..."""
+"""Query keys whose values are shown. Every other may hold a secret: password, sslpassword, options, token, ..."""
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9]*(?:\+[A-Za-z0-9_]+)?://)")
 _NAME = re.compile(r"[\w.+-]*")
@@ -33,19 +35,19 @@ _VALUE = re.compile(r"[\w.,:/+~-]*")
 
 
 def shown_url(url: str) -> str:
-    """The URL with ``***`` in place of what may be secret; of one that is not quite clear, its scheme alone."""
-    parsed = _clear(url)
+    """The URL with ``***`` in place of what may be secret; only the scheme of an ambiguous one."""
+    parsed = _unambiguous(url)
     if parsed is None:
         return f"{_scheme(url)}..."
     return _with_query(parsed, [(key, value if _is_shown(key, value) else MASK) for key, value in _query(parsed)])
 
 
 def url_to_type(url: str) -> tuple[str, bool]:
-    """The URL for a command that is printed, without secrets, and whether it had any.
+    """The URL without secrets, for a printed command, and whether it had any.
 
-    One without its password works where the database's own ways (``~/.pgpass``, ``PGPASSWORD``) bring it.
+    Without its password it works where ``~/.pgpass`` or ``PGPASSWORD`` provides that.
     """
-    parsed = _clear(url)
+    parsed = _unambiguous(url)
     if parsed is None:
         return f"{_scheme(url) or 'postgresql+psycopg://'}USER@HOST/DATABASE", True
     shown = [(key, value) for key, value in _query(parsed) if _is_shown(key, value)]
@@ -55,7 +57,7 @@ def url_to_type(url: str) -> tuple[str, bool]:
 
 
 def hide_secrets(url: str) -> None:
-    """Let no error text have what is secret in the URL, also where it does not stand as its writer meant."""
+    """Hide the URL's secrets from all error texts, also those of a malformed URL."""
     rest = url.partition("://")[2] or url
     for text in (rest, rest.partition("?")[0]):  # a password may hold a question mark itself, and a query an @
         secret = text.rpartition("@")[0].partition(":")[2]
@@ -69,13 +71,13 @@ def hide_secrets(url: str) -> None:
 
 
 def check_url(url: str) -> None:
-    """Raise UserError for a URL that cannot be read, or whose password would be taken for the name of a machine."""
+    """Raise UserError for a URL that cannot be parsed, or in which a password would be taken for a host name."""
     parsed = _parsed(url)
     if parsed is not None and (_is_sqlite(parsed) or f"{parsed.host or ''}{parsed.database or ''}".count("@") == 0):
         return
     raise UserError(
-        f"The storage {shown_url(url)} cannot be opened: it is no URL of a database. In a user's name and a password"
-        f" each of @ : / ? # % has to be percent-encoded (@ is %40). {EXAMPLE}, or postgresql+psycopg://USER@HOST/DATABASE."
+        f"The storage {shown_url(url)} cannot be opened: it is not a database URL. In a user name or password,"
+        f" percent-encode each of @ : / ? # % (@ is %40). {EXAMPLE}, or postgresql+psycopg://USER@HOST/DATABASE."
     )
 
 
@@ -89,7 +91,7 @@ def _parsed(url: str) -> "sqlalchemy.URL | None":
 
     try:
         return sqlalchemy.make_url(url)
-    except Exception:  # a port that is no number is a ValueError, and who knows what else
+    except Exception:  # a port that is not a number raises ValueError, and drivers have errors of their own
         return None
 
 
@@ -97,19 +99,19 @@ def _is_sqlite(parsed: "sqlalchemy.URL") -> bool:
     return parsed.drivername.partition("+")[0] == "sqlite"
 
 
-def _clear(url: str) -> "sqlalchemy.URL | None":
-    """The parsed URL when each of its parts is what its place says; None on any doubt."""
+def _unambiguous(url: str) -> "sqlalchemy.URL | None":
+    """The parsed URL when each of its parts looks like what it stands for; None on any doubt."""
     parsed = _parsed(url)
     if parsed is None or not _SCHEME.match(url) or not all(_NAME.fullmatch(key) for key in parsed.query):
         return None
     path = parsed.database or ""
     if _is_sqlite(parsed):
-        is_clear = not parsed.username and not parsed.host and not re.search(":.*@", path) and path.isprintable()
+        is_plain = not parsed.username and not parsed.host and not re.search(":.*@", path) and path.isprintable()
     else:
-        is_clear = bool(
+        is_plain = bool(
             _NAME.fullmatch(parsed.username or "") and _HOST.fullmatch(parsed.host or "") and _NAME.fullmatch(path)
         )
-    return parsed if is_clear else None
+    return parsed if is_plain else None
 
 
 def _query(parsed: "sqlalchemy.URL") -> list[tuple[str, str]]:

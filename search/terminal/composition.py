@@ -36,7 +36,7 @@ from search.answer.format import (
 )
 from search.database.connect import default_url
 from search.study.space import values_of
-from search.system.shell import place_words, quoted
+from search.system.shell import place_options, quoted
 
 MAX_LOOKS = 60_000
 """Trios times resamples for the correction, about ten seconds; beyond it the resamples get fewer, but at least:"""
@@ -161,7 +161,7 @@ def _show_no_single(like: Candidate, runs: Path, storage_url: str | None) -> Non
     data += f" --people {stored.study.fixed['people']}" if stored.study.fixed["people"] else ""
     say(
         "single    none: no complete trial with all 18 classes is stored for these photos, so the gain is unknown. Make"
-        f" one: python -m search.run --study recipe --n-trials 20{data}{place_words(runs, storage_url)}"
+        f" one: python -m search.run --study recipe --n-trials 20{data}{place_options(runs, storage_url)}"
     )
 
 

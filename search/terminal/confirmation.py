@@ -23,7 +23,7 @@ from search.storage.pairs import search_of
 from search.study.attributes import SECONDS
 from search.study.record import Stored, read_stored
 from search.study.space import values_of
-from search.system.shell import place_words, quoted, storage_words
+from search.system.shell import place_options, quoted, storage_option
 from search.terminal.tables import show_table
 
 
@@ -93,8 +93,8 @@ def show_confirmation_summary(study: optuna.Study, stored: Stored, runs: Path, s
     show_study(confirmed, read_stored(confirmed), " ".join(answer.sentences))
     show_outcome(outcome, of)
     say("Next:")
-    say(f"  python -m search.export --study {quoted(of)} -o best.toml{place_words(runs, storage_url)}")
-    if hint := storage_words(storage_url)[1]:
+    say(f"  python -m search.export --study {quoted(of)} -o best.toml{place_options(runs, storage_url)}")
+    if hint := storage_option(storage_url)[1]:
         say(hint)
 
 

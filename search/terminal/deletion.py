@@ -16,7 +16,7 @@ from search.answer.confirmation import store_confirmation
 from search.answer.status import overview_of, runs_of
 from search.database.connect import backend_of, has_study, load_study
 from search.database.study_lock import in_turn
-from search.storage.files import empty_trash, existing_folder, pictures_of, size_of, throw_away
+from search.storage.files import empty_trash, existing_folder, move_to_trash, pictures_of, size_of
 from search.storage.pairs import confirmation_of, search_of
 from search.system.storage_url import shown_url
 
@@ -91,7 +91,7 @@ def _delete(study: optuna.Study, runs: Path) -> None:
         for path in pictures_of(study, runs):
             path.unlink(missing_ok=True)
         if folder is not None:
-            throw_away(folder)
+            move_to_trash(folder)
         _forget_verdict(study)
         optuna.delete_study(study_name=name, storage=storage)
 

@@ -6,13 +6,13 @@ from typing import Annotated
 import typer
 
 from search.system.processes import MIN_STALL
-from search.system.storage_url import VARIABLE
+from search.system.storage_url import STORAGE_VARIABLE
 
 StudyOption = Annotated[str, typer.Option(help="The study's stored name.")]
 
 StorageOption = Annotated[
     str | None,
-    typer.Option(envvar=VARIABLE, help="Optuna storage URL. Default: studies.db in the --runs folder."),
+    typer.Option(envvar=STORAGE_VARIABLE, help="Optuna storage URL. Default: studies.db in the --runs folder."),
 ]
 """``ps`` shows an option to everybody on the machine, and the environment to nobody else."""
 

@@ -20,8 +20,8 @@ from search.policy.stopping import FINISHED
 from search.study.attributes import baseline_among, part_f1
 from search.study.record import Stored
 from search.study.space import values_of
-from search.system.shell import place_words, quoted, storage_words
-from search.system.storage_url import VARIABLE, url_to_type
+from search.system.shell import place_options, quoted, storage_option
+from search.system.storage_url import STORAGE_VARIABLE, url_to_type
 
 
 def show_search_summary(study: optuna.Study, stored: Stored, runs: Path, storage_url: str | None) -> None:
@@ -103,19 +103,19 @@ def _show_pruning(trials: list[FrozenTrial]) -> None:
 
 
 def _show_next(name: str, runs: Path, storage_url: str | None) -> None:
-    where, study = place_words(runs, storage_url), quoted(name)
+    where, study = place_options(runs, storage_url), quoted(name)
     say("Next:")
     say(f"  python -m search.report --study {study}{where}")
     say(f"  python -m search.confirm --study {study}{where}")
     say(f"  python -m search.export --study {study} -o best.toml{where}")
     say(f"  python -m search.dashboard{where}")
     say(f"  optuna-dashboard {_url_word(runs, storage_url)} --artifact-dir {quoted(runs / 'artifacts')}")
-    if hint := storage_words(storage_url)[1]:
+    if hint := storage_option(storage_url)[1]:
         say(hint)
 
 
 def _url_word(runs: Path, storage_url: str | None) -> str:
     """The URL as a word of a command; one from the environment stays there."""
-    if storage_url and not storage_words(storage_url)[0]:
-        return f'"${VARIABLE}"'
+    if storage_url and not storage_option(storage_url)[0]:
+        return f'"${STORAGE_VARIABLE}"'
     return quoted(url_to_type(storage_url or default_url(runs))[0])

@@ -12,8 +12,8 @@ from search.database.reconnecting import ReconnectingStorage
 from search.database.study_lock import in_turn
 from search.policy.stopping import count_finished
 from search.policy.warm_starts import choose_warm_starts
-from search.storage.copying import check_grown, check_is_copy, copy_trials, widened
-from search.storage.folder import claim, is_in_the_way, make_folder
+from search.storage.copying import check_can_grow, check_is_copy, copy_trials, widened
+from search.storage.folder import claim, has_deleted_study, make_folder
 from search.storage.orphans import requeue_orphaned
 from search.study.attributes import GROWN_FROM, QUESTION, STUDY_ID
 from search.study.compatibility import check_revision
@@ -33,7 +33,7 @@ def find_or_create(setup: Setup, storage: ReconnectingStorage, order: WorkOrder)
     source = _study_to_copy(setup, storage, order)
     study = load_study(storage, setup.name) if is_stored(storage, setup.name) else source
     if not is_stored(storage, setup.name):
-        is_in_the_way(setup.name, storage, setup.runs)  # a folder that cannot be had is said before all work
+        has_deleted_study(setup.name, storage, setup.runs)  # a folder that cannot be had is said before all work
     finished = count_finished(study.get_trials(deepcopy=False)) if study is not None else 0
     setup.stored = _document_to_store(setup, storage, study, order)
     show_plan(setup, order.limits, finished, order.workers)
@@ -70,7 +70,7 @@ def _study_to_copy(setup: Setup, storage: ReconnectingStorage, order: WorkOrder)
         check_is_copy(load_study(storage, setup.name), order.grown_from)
         return None
     source = load_study(storage, order.grown_from)
-    check_grown(read_search(source), setup.stored, source.study_name)
+    check_can_grow(read_search(source), setup.stored, source.study_name)
     return source
 
 

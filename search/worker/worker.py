@@ -38,9 +38,9 @@ from search.storage.queue import next_trial
 from search.study.attributes import worker_of
 from search.study.compatibility import check_revision
 from search.study.record import check_same, read_stored
-from search.system.clock import moment_of
+from search.system.clock import time_at
 from search.system.processes import describe_myself
-from search.system.signals import AT_ONCE, SHOW_STACK, handle
+from search.system.signals import SHOW_STACK, STOP_NOW, handle
 from search.worker.create import find_or_create, is_stored
 from search.worker.events import EventWriter
 from search.worker.heartbeat import HeartbeatThread
@@ -164,7 +164,7 @@ def take_trials(
 
 def _reason_to_give_up(job: Job, order: WorkOrder) -> str:
     """The last crash's cause when too many trials have crashed since the command began; else an empty string."""
-    return reason_to_give_up(job.study.get_trials(deepcopy=False), moment_of(order.since))
+    return reason_to_give_up(job.study.get_trials(deepcopy=False), time_at(order.since))
 
 
 def _running(trials: Sequence[FrozenTrial]) -> tuple[RunningTrial, ...]:
@@ -248,7 +248,7 @@ def _heed_signals(stop: StopRequest) -> None:
     """SIGTERM and SIGHUP stop after the running evaluation too; SIGINT stops at once, and stays what it is."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         handle(number, lambda *_: setattr(stop, "reason", "a signal"))
-    signal.signal(AT_ONCE, signal.default_int_handler)
+    signal.signal(STOP_NOW, signal.default_int_handler)
 
 
 def _wait(order: WorkOrder, stop: StopRequest, go: threading.Event) -> bool:

@@ -101,7 +101,7 @@ MISTAKES: dict[str, tuple[tuple[str, ...], str]] = {
     "storage without driver": (("--study", "{mine}", *DATA, "--storage", "mysql+nope://a/b"), "cannot be opened"),
     "storage is a folder": (("--study", "{mine}", *DATA, "--storage", "sqlite:///{tmp}/empty"), "cannot be opened"),
     "storage of another kind": (("--study", "{mine}", *DATA, "--storage", "sqlite:///{tmp}/file"), "cannot be opened"),
-    "storage in memory": (("--study", "{mine}", *DATA, "--storage", "sqlite://"), "would be gone"),
+    "storage in memory": (("--study", "{mine}", *DATA, "--storage", "sqlite://"), "would be lost"),
     "runs is a file": (("--study", "{mine}", *DATA, "--runs", "{tmp}/file"), "{tmp}/file"),
     "runs cannot be made": (("--study", "{mine}", *DATA, "--runs", "/proc/nothing"), "/proc/nothing"),
     "runs of a preview is a file": (("--study", "{mine}", "--runs", "{tmp}/file"), "{tmp}/file"),

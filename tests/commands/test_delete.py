@@ -14,7 +14,7 @@ from optuna.trial import TrialState, create_trial
 
 import search.delete
 from search.database.connect import create_study, default_url, has_study, open_storage
-from search.storage.files import empty_trash, throw_away
+from search.storage.files import empty_trash, move_to_trash
 from search.study.attributes import WORKER
 from search.study.record import KEY, Stored
 from search.study.space import distributions
@@ -191,7 +191,7 @@ def test_emptying_the_trash_leaves_every_study_and_a_users_own_folders_alone(tmp
     for name in own:
         (tmp_path / name).mkdir()
     (tmp_path / "thrown").mkdir()
-    throw_away(tmp_path / "thrown")
+    move_to_trash(tmp_path / "thrown")
     assert len(folders(tmp_path)) == len(own) + 1
     empty_trash(tmp_path)
     assert folders(tmp_path) == sorted(own)

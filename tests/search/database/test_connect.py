@@ -16,11 +16,22 @@ import optuna
 import optuna_dashboard
 import pytest
 import sqlalchemy
+from optuna.storages._rdb import models
 
 import search.database.connect
 from maskcls.system.errors import UserError
-from search.database.connect import backend_of, create_study, default_url, has_study, is_there, load_study, open_storage
+from search.database.connect import (
+    backend_of,
+    create_study,
+    default_url,
+    has_study,
+    load_study,
+    may_exist,
+    open_storage,
+    open_to_read,
+)
 from search.database.errors import DatabaseError
+from search.database.read_only import NoStudiesError
 from search.storage.failures import cause_outside
 from tests.helpers.training import one_line
 
@@ -87,11 +98,11 @@ def test_readers_and_writers_do_not_wait_for_each_other(url: str, tmp_path: Path
 
 def test_a_database_is_made_in_a_folder_that_is_there_and_in_no_other(tmp_path: Path) -> None:
     url = default_url(tmp_path / "runs")
-    assert not is_there(url)
+    assert not may_exist(url)
     assert f"There is no folder {tmp_path}/runs" in cannot_open(url)
     (tmp_path / "runs").mkdir()
     open_storage(url, create=True)
-    assert is_there(url)
+    assert may_exist(url)
     assert (tmp_path / "runs" / "studies.db").is_file()
 
 
@@ -259,28 +270,71 @@ def test_a_disk_that_fails_is_no_fault_of_the_trials(code: str) -> None:
     assert cause_outside(RuntimeError("a bug of a library")) == ""
 
 
-@pytest.mark.parametrize("tables", [False, True])
-def test_what_a_killed_command_had_begun_to_make_is_undone_and_made_anew(
-    tmp_path: Path, url: str, tables: bool
-) -> None:
-    """Its rollback journal is there, which a connection that only reads cannot play back."""
-    made = tmp_path / "made.db"
-    if tables:
+@pytest.fixture(params=[False, True], ids=["no tables", "a study"])
+def cut_off(request: pytest.FixtureRequest, tmp_path: Path, url: str) -> bool:
+    """A database as a killed command leaves it, with a rollback journal; whether it held a study before."""
+    made, has_tables = tmp_path / "made.db", bool(request.param)
+    if has_tables:
         create_study(open_storage(f"sqlite:///{made}", create=True), "s", {}).ask()
         search.database.connect._close_all()
     connection = sqlite3.connect(made, isolation_level=None)
     connection.execute("PRAGMA journal_mode=DELETE")
     connection.execute("PRAGMA cache_size=1")  # pages of the unfinished transaction reach the file
-    if not tables:
+    if not has_tables:
         connection.execute("CREATE TABLE alembic_version (version_num TEXT)")
     connection.execute("BEGIN")
     for number in range(100):
         connection.execute("INSERT INTO alembic_version VALUES (?)", (f"{number}" * 1000,))
-    for end in ("", "-journal"):  # as a kill leaves them
+    for end in ("", "-journal"):
         (tmp_path / f"studies.db{end}").write_bytes((tmp_path / f"made.db{end}").read_bytes())
     connection.close()
-    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):  # which only a connection that may write plays back
         search.database.connect.check_readable(tmp_path / "studies.db", create=True)
+    return has_tables
+
+
+def test_what_a_killed_command_had_begun_to_make_is_undone_and_made_anew(
+    cut_off: bool, tmp_path: Path, url: str
+) -> None:
     storage = open_storage(url, create=True)
-    assert has_study(storage, "s") == tables
+    assert has_study(storage, "s") == cut_off
     assert not (tmp_path / "studies.db-journal").exists()
+
+
+def test_a_reader_who_may_write_has_a_killed_commands_transaction_undone(
+    cut_off: bool, tmp_path: Path, url: str
+) -> None:
+    if cut_off:
+        assert has_study(open_to_read(url), "s")
+    else:
+        with pytest.raises(NoStudiesError, match="holds no studies yet"):
+            open_to_read(url)
+    assert not (tmp_path / "studies.db-journal").exists()
+
+
+def test_a_reader_who_may_not_write_changes_nothing_of_a_killed_commands_transaction(
+    cut_off: bool, tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("studies.db*")}
+    monkeypatch.setattr(search.database.connect, "is_writable", lambda path: False)
+    with pytest.raises(UserError, match="it may not be written to"):
+        open_to_read(url)
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("studies.db*")} == before
+    assert not (tmp_path / ".studies.db.lock").exists()
+
+
+@pytest.mark.parametrize("has_version_table", [False, True])
+def test_a_database_that_another_command_is_making_holds_no_studies_yet(
+    has_version_table: bool, tmp_path: Path, url: str
+) -> None:
+    """Optuna makes the tables first, then writes a row to each of two of them; opening to read wrote them itself."""
+    engine = sqlalchemy.create_engine(url)
+    models.BaseModel.metadata.create_all(engine)
+    with engine.begin() as connection:
+        if has_version_table:
+            connection.execute(sqlalchemy.text("CREATE TABLE alembic_version (version_num TEXT)"))
+    engine.dispose()
+    with pytest.raises(NoStudiesError, match="holds no studies yet"):
+        open_to_read(url)
+    assert optuna.get_all_study_names(open_storage(url, create=True)) == []
+    assert not has_study(open_to_read(url), "s")

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -152,7 +153,7 @@ def test_four_processes_make_exactly_as_many_trials_as_asked_for(study: optuna.S
 
 def test_a_trial_of_a_silent_worker_on_another_machine_is_taken_back(study: optuna.Study) -> None:
     policy, me = Policy(TOY_STUDY, 0), describe_myself("cpu.0")
-    far = {**me, "machine": "another", "host": "far"}
+    far = replace(me, machine="another", host="far")
     first, second = (next_trial(study, policy, StoppingCriteria(3), 2, far) for _ in range(2))
     assert first is not None
     assert second is not None

@@ -72,7 +72,7 @@ def test_an_evaluation_that_is_kept_meanwhile_leaves_no_mixture(
     running: EvaluationStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: int
 ) -> None:
     monkeypatch.setattr(search.storage.copying, "link", after(calls, lambda: evaluate(running, 2)))
-    search.storage.copying._copy_folder(running.folder, tmp_path / "copy", is_over=False)
+    search.storage.copying._copy_folder(running.folder, tmp_path / "copy", is_finished=False)
     check_is_of_one(tmp_path / "copy", {1, 2})
     check_is_of_one(running.folder, {2})  # what is done to the copy is not done to the original
 
@@ -98,7 +98,7 @@ def test_files_that_have_not_got_their_names_yet_are_brought_along(
                 evaluate(running, 2)
 
     monkeypatch.setattr(search.storage.copying, "link", after(calls, half))
-    search.storage.copying._copy_folder(running.folder, tmp_path / "copy", is_over=False)
+    search.storage.copying._copy_folder(running.folder, tmp_path / "copy", is_finished=False)
     check_is_of_one(tmp_path / "copy", {1, 2})
 
 
@@ -115,13 +115,13 @@ def test_files_that_vanish_meanwhile_are_left_out(
             part.unlink()
 
     monkeypatch.setattr(search.storage.copying, "link", after(calls, vanish))
-    search.storage.copying._copy_folder(running.folder, tmp_path / "copy", is_over=False)
+    search.storage.copying._copy_folder(running.folder, tmp_path / "copy", is_finished=False)
     check_is_of_one(tmp_path / "copy", {1})
 
 
 def test_files_that_are_of_no_evaluation_are_not_gone_on_from(running: EvaluationStore, tmp_path: Path) -> None:
     (running.folder / STATE).write_text("harmed")
-    search.storage.copying._copy_folder(running.folder, tmp_path / "copy", is_over=False)
+    search.storage.copying._copy_folder(running.folder, tmp_path / "copy", is_finished=False)
     assert {path.name for path in (tmp_path / "copy").iterdir()} == {"config.toml"}
     assert (running.folder / STATE).read_text() == "harmed"
     assert opened(tmp_path / "copy") is None
@@ -132,5 +132,5 @@ def test_a_trial_that_is_over_is_copied_without_the_weights_that_were_swept(
 ) -> None:
     for name in (WEIGHTS, STATE):
         (running.folder / name).unlink()
-    search.storage.copying._copy_folder(running.folder, tmp_path / "copy", is_over=True)
+    search.storage.copying._copy_folder(running.folder, tmp_path / "copy", is_finished=True)
     assert {path.name for path in (tmp_path / "copy").iterdir()} == {"config.toml", RECORD, PREDICTIONS}

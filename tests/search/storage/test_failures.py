@@ -8,7 +8,9 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
-from search.storage.failures import CRASH, FIRST, LAST, TOO_MANY, failure, reason_to_give_up
+from search.storage.failures import CRASH, MAX_RECENT_CRASHES, MIN_ATTEMPTS, RECENT_ATTEMPTS, failure, reason_to_give_up
+
+SUCCESSES = RECENT_ATTEMPTS - MAX_RECENT_CRASHES
 
 
 def history(fates: Sequence[str]) -> list[FrozenTrial]:
@@ -29,11 +31,11 @@ def history(fates: Sequence[str]) -> list[FrozenTrial]:
 @pytest.mark.parametrize(
     ("fates", "cause"),
     [
-        ("X" * FIRST, f"cause {FIRST - 1}"),
-        ("X" * (FIRST - 1), ""),
-        ("C" + "X" * FIRST, ""),
-        ("C" * (LAST - TOO_MANY - 1) + "X" * (TOO_MANY + 1), f"cause {LAST - 1}"),
-        ("C" * (LAST - TOO_MANY) + "X" * TOO_MANY, ""),
+        ("X" * MIN_ATTEMPTS, f"cause {MIN_ATTEMPTS - 1}"),
+        ("X" * (MIN_ATTEMPTS - 1), ""),
+        ("C" + "X" * MIN_ATTEMPTS, ""),
+        ("C" * (SUCCESSES - 1) + "X" * (MAX_RECENT_CRASHES + 1), f"cause {RECENT_ATTEMPTS - 1}"),
+        ("C" * SUCCESSES + "X" * MAX_RECENT_CRASHES, ""),
         ("X" * 4 + "C" * 20, ""),
     ],
 )

@@ -76,7 +76,7 @@ def test_a_new_study_and_its_folder_have_one_id(tmp_path: Path, synthetic_table:
 def test_a_password_is_not_written_beside_the_trials(tmp_path: Path) -> None:
     url = "postgresql+psycopg://me:S3CRET@/studies?host=/run/pg&password=S3CRET"
     storage = SimpleNamespace(engine=SimpleNamespace(url=sqlalchemy.make_url(url)))
-    assert search.storage.folder._place_of(storage, tmp_path) == "postgresql:///run/pg/studies"  # type: ignore[arg-type]
+    assert search.storage.folder._address_of(storage, tmp_path) == "postgresql:///run/pg/studies"  # type: ignore[arg-type]
 
 
 def test_a_renamed_study_keeps_its_folder(
@@ -182,7 +182,7 @@ def test_two_studies_with_one_id_are_not_both_gone_on_with(tmp_path: Path, synth
     optuna.copy_study(
         from_study_name="toy", from_storage=study._storage, to_storage=study._storage, to_study_name="twin"
     )
-    with pytest.raises(UserError, match=r"'toy' and 'twin' are one and the same"):
+    with pytest.raises(UserError, match=r"'toy' and 'twin' share one id"):
         find(tmp_path, synthetic_table, name="twin")
 
 
@@ -239,7 +239,7 @@ def test_a_marker_that_the_disk_does_not_give_is_nobodys_leave_either(
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "read_text", read_text)
-        with pytest.raises(UserError, match=r"toy/study.json, which says whose folder it is, cannot be read"):
+        with pytest.raises(UserError, match=r"toy/study.json, which names the folder.s study, cannot be read"):
             study_folder(study, tmp_path)
         with pytest.raises(UserError, match="cannot be read"):
             find(tmp_path, synthetic_table)

@@ -9,7 +9,7 @@ import pytest
 
 from search.database.connect import create_study, default_url, open_storage
 from search.storage.folder import MARKER, make_folder, read_marker
-from search.storage.presence import Place, StudyPresence
+from search.storage.presence import StudyPresence
 from search.study.attributes import STUDY_ID
 from search.study.record import KEY
 
@@ -24,7 +24,7 @@ def ground(tmp_path: Path) -> StudyPresence:
 
 
 def fail(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    """Reading any marker does."""
+    """Make reading any marker fail."""
     real = Path.read_text
 
     def read_text(path: Path, *given: str, **options: str) -> str:
@@ -55,12 +55,14 @@ def test_a_marker_that_is_gone_or_anothers_is_a_loss(ground: StudyPresence, tmp_
     assert "was removed or moved while the study ran" in ground.lost()
 
 
-def test_files_are_let_go_of_with_the_place(tmp_path: Path) -> None:
-    place = Place(f"sqlite:///{tmp_path}/studies.db", tmp_path)
-    assert place.what_is_gone() == ""
-    (descriptor,) = place.held.values()
-    os.fstat(descriptor)
-    del place
+def test_files_are_closed_with_the_presence(tmp_path: Path) -> None:
+    presence = StudyPresence(create_study(open_storage(default_url(tmp_path), create=True), "toy", {}), tmp_path)
+    assert presence.lost() == ""
+    descriptors = list(presence._descriptors.values())
+    held = [Path(f"/proc/self/fd/{descriptor}").readlink() for descriptor in descriptors]
+    assert held == [tmp_path / "studies.db", tmp_path]
+    del presence
     gc.collect()
-    with pytest.raises(OSError, match="Bad file descriptor"):
-        os.fstat(descriptor)
+    for descriptor in descriptors:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(descriptor)

@@ -10,8 +10,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 import search.system.clock
 from search.policy.stopping import trials_since_best
-from search.storage.failures import CRASH, FIRST, reason_to_give_up
-from search.system.clock import ENDED, RUN, began_at, ended_at, moment_of, run_now, uptime
+from search.storage.failures import CRASH, MIN_ATTEMPTS, reason_to_give_up
+from search.system.clock import ENDED, RUN, began_at, ended_at, run_now, time_at, uptime
 
 FIRST_TIME, SECOND_TIME = 1_793_511_000.0, 1_793_514_600.0
 
@@ -55,7 +55,7 @@ def test_trials_that_succeed_in_it_keep_the_study_from_giving_up(monkeypatch: py
         create_trial(
             state=TrialState.FAIL, user_attrs={"failures": [{"kind": CRASH, "error": "x", "when": since + 30}]}
         )
-        for _ in range(FIRST)
+        for _ in range(MIN_ATTEMPTS)
     ]
     assert reason_to_give_up(crashed, since) == "x"
     assert reason_to_give_up([*crashed, ended(local)], since) == ""
@@ -86,7 +86,7 @@ def test_a_clock_that_is_set_back_hides_no_crash(monkeypatch: pytest.MonkeyPatch
     now = real() - 3600
     crashed = [
         create_trial(state=TrialState.FAIL, user_attrs={"failures": [{"kind": CRASH, "error": "x", "when": now + 1}]})
-        for _ in range(FIRST)
+        for _ in range(MIN_ATTEMPTS)
     ]
-    assert reason_to_give_up(crashed, moment_of(began)) == "x"
+    assert reason_to_give_up(crashed, time_at(began)) == "x"
     assert reason_to_give_up(crashed, real()) == ""  # what the clock said when the command began

@@ -16,7 +16,7 @@ from optuna.trial import TrialState, create_trial
 import search.system.processes
 from search.storage.orphans import is_orphaned
 from search.study.attributes import WORKER
-from search.system.processes import WorkerIdentity, describe_myself, is_held, start_time
+from search.system.processes import WorkerIdentity, describe_myself, is_suspended, start_time
 
 CHILD = """
 import json, sys
@@ -91,14 +91,14 @@ def test_a_trial_of_a_stopped_process_is_lost_once_nothing_was_heard_of_it(child
     assert not is_orphaned(trial, is_stale=True)  # the machine may have slept
     child.send_signal(signal.SIGSTOP)
     os.waitid(os.P_PID, child.pid, os.WSTOPPED | os.WNOWAIT)
-    assert is_held(child.pid)
+    assert is_suspended(child.pid)
     assert not is_orphaned(trial, is_stale=False)
     assert is_orphaned(trial, is_stale=True)
     child.send_signal(signal.SIGCONT)
     os.waitid(os.P_PID, child.pid, os.WCONTINUED | os.WNOWAIT)
-    assert not is_held(child.pid)
+    assert not is_suspended(child.pid)
     assert not is_orphaned(trial, is_stale=True)
-    assert not is_held(2**30)
+    assert not is_suspended(2**30)
 
 
 def test_a_process_that_only_has_the_number_of_a_dead_one_is_another(child: "subprocess.Popen[str]") -> None:

@@ -24,7 +24,7 @@ from maskcls.system.console import run_command
 from maskcls.system.errors import UserError, one_line
 from search.database.connect import open_storage
 from search.storage.failures import CRASH, failure
-from search.system.shell import place_words, quoted, storage_words
+from search.system.shell import place_options, quoted, storage_option
 from search.system.storage_url import check_url, hide_secrets, shown_url, url_to_type
 from tests.helpers import postgres
 from tests.helpers.search import MINE, complain
@@ -133,7 +133,7 @@ def test_no_command_tells_it(
 def test_a_password_with_an_unquoted_at_never_gets_to_a_name_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("search.database.connect._open", lambda *_, **__: pytest.fail("it was opened"))
     for url in UNCLEAR[0], UNCLEAR[2]:
-        with pytest.raises(UserError, match="percent-encoded"):
+        with pytest.raises(UserError, match="percent-encode each"):
             open_storage(url, create=False)
     check_url("postgresql+psycopg://me:p%40ss@host/db")
 
@@ -199,12 +199,12 @@ def test_other_texts_stay_as_they_are() -> None:
 
 def test_a_command_to_type_names_the_storage_only_where_it_has_to(monkeypatch: pytest.MonkeyPatch) -> None:
     url = "postgresql+psycopg://me:S3cr%21tPart@host/db"
-    words = place_words(Path("runs"), url)
+    words = place_options(Path("runs"), url)
     assert words == " --storage postgresql+psycopg://me@host/db"
-    assert "~/.pgpass" in storage_words(url)[1]
-    assert place_words(Path("a b"), "sqlite:///x y.db") == " --runs 'a b' --storage 'sqlite:///x y.db'"
+    assert "~/.pgpass" in storage_option(url)[1]
+    assert place_options(Path("a b"), "sqlite:///x y.db") == " --runs 'a b' --storage 'sqlite:///x y.db'"
     monkeypatch.setenv("MASKCLS_STORAGE", url)
-    assert (place_words(Path("runs"), url), storage_words(url)[1]) == ("", "")
+    assert (place_options(Path("runs"), url), storage_option(url)[1]) == ("", "")
 
 
 @pytest.mark.parametrize(

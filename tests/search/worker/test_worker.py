@@ -19,7 +19,7 @@ from maskcls.system.errors import UserError
 from search.database.connect import default_url, has_study, load_study, open_storage
 from search.policy.policy import Policy
 from search.policy.stopping import count_finished
-from search.storage.failures import CRASH, FIRST
+from search.storage.failures import CRASH, MIN_ATTEMPTS
 from search.storage.notes import save_trial_note
 from search.storage.outcomes import fail_trial, finish
 from search.storage.retention import trial_folder
@@ -108,7 +108,7 @@ def test_when_all_crash_it_gives_up_and_a_later_command_begins_anew(
     tmp_path: Path, synthetic_table: Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = make_job(tmp_path, synthetic_table)
-    fates(monkeypatch, [X] * FIRST)
+    fates(monkeypatch, [X] * MIN_ATTEMPTS)
     outcome = take_trials(job, order_for(tmp_path, 50))
     assert outcome.kind == GAVE_UP
     assert "is cursed" in outcome.cause
