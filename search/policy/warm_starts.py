@@ -10,9 +10,9 @@ from optuna.trial import TrialState
 
 from search.policy.portfolio import warm_configurations
 from search.study.attributes import GROWN_FROM
+from search.study.hyperparameters import Domain, contains
 from search.study.record import Stored, confirms, document_in
 from search.study.space import distributions, factors, is_within, params_of
-from search.study.study import Domain, contains
 
 MAX_SHARE = 1 / 4
 """Of the trials that warm starts may take."""

@@ -21,7 +21,7 @@ from search.storage.notes import artifact_path, save_trial_note, trial_note
 from search.storage.retention import trial_folder
 from search.study.attributes import FILES_OF, GROWN_FROM, WORKER, id_of
 from search.study.record import Stored, check_same, read_stored
-from search.study.space import distributions, is_larger, is_wider_range, params_of, values_of
+from search.study.space import distributions, is_wider_domain, is_wider_range, params_of, values_of
 from search.study.study import Choice, Domain, Study
 
 MAX_COPIES = 5
@@ -64,8 +64,8 @@ def check_grown(old: Stored, wanted: Stored, name: str) -> None:
     there, here = old.study, wanted.study
     study = replace(
         there,
-        scientific=_wider(there.scientific, here.scientific, is_larger),
-        nuisance=_wider(there.nuisance, here.nuisance, is_larger),
+        scientific=_wider(there.scientific, here.scientific, is_wider_domain),
+        nuisance=_wider(there.nuisance, here.nuisance, is_wider_domain),
         is_stored=True,
     )
     check_same(replace(old, study=study), wanted, name)
