@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from search.policy.policy import AnyPolicy, Policy, Proposal, training_seed
+from search.policy.policy import Policy, Proposal, training_seed
 from search.study.attributes import CONFIRMATION, FINALIST, REPEAT, ROLE, SEED
 from search.study.record import Stored
 from search.study.space import distributions
@@ -100,6 +100,9 @@ class ConfirmationPolicy:
     def should_continue(self, study: optuna.Study, trial: FrozenTrial, planned_evaluations: int) -> bool:
         """True: finalists are compared at the end of their trainings."""
         return True
+
+
+AnyPolicy = Policy | ConfirmationPolicy
 
 
 def policy_of(stored: Stored) -> AnyPolicy:

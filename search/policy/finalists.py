@@ -108,7 +108,7 @@ def _names(study: Study, baseline: Candidate, chosen: Sequence[Candidate]) -> li
 
 
 def _levels_text(study: Study, params: Mapping[str, Any]) -> str:
-    """``drop_rate = 0.7``, ``augment = flip+cutmix``, ``lr from 0.001 to 0.01``."""
+    """The levels as text: ``drop_rate = 0.7``, ``augment = flip+cutmix``, ``lr from 0.001 to 0.01``."""
     values = values_of(study.scientific, params)
     texts = []
     for name, domain in study.scientific.items():

@@ -10,17 +10,17 @@ shares. Within its level a trial gets, in this order:
 4. what the sampler proposes, from all trials, each measured against its own level.
 
 So levels are compared at equal nuisance hyperparameters before anything is known. One trial in REPLICATE_EVERY is
-outside this order: it repeats a configuration with another training seed, to measure the noise.
-A trial is pruned against trials of its own levels only.
+outside this order: it repeats a configuration with another training seed, to measure the noise. A trial is pruned
+against trials of its own levels only.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, TrialState
 
@@ -47,7 +47,7 @@ STARTUP_TRIALS = 10
 """Finished trials of a study before its sampler is used (the default of Optuna's TPE)."""
 
 REPLICATE_EVERY = 8
-"""Every so many trials one is a replicate: of the baseline and of the incumbent in turn, three each in 50 trials."""
+"""One in this many trials is a replicate, of the baseline and of the incumbent in turn: three of each in 50 trials."""
 
 NUM_SEEDS = 2**31
 """Training seeds are lower than this (maskcls.config)."""
@@ -60,18 +60,6 @@ class Proposal:
     params: dict[str, Any]
     attributes: dict[str, Any] = field(default_factory=dict)
     """Its purpose (search.study.attributes): ROLE; OF and SEED of a repetition, FROM of a warm start."""
-
-
-class AnyPolicy(Protocol):
-    """What a worker needs of a policy, a search's or a confirmation's."""
-
-    distributions: dict[str, BaseDistribution]
-
-    def propose(self, trials: Sequence[FrozenTrial]) -> Proposal:
-        """The next trial of a study with these trials, of any state."""
-
-    def should_continue(self, study: optuna.Study, trial: FrozenTrial, planned_evaluations: int) -> bool:
-        """Whether a trial that has just reported should continue."""
 
 
 class Policy:

@@ -4,7 +4,7 @@ A trial is judged at a few evaluations, the rungs, by its best score so far. It 
 tests, as each alone stops winners that the other keeps:
 
 - it is in the best share of all trials that reached this rung: asynchronous successive halving. Among many poor
-  trials this is lenient, as the first rungs of a short training need it, where scores say little;
+  trials this is lenient, which the first rungs of a short training need, as scores say little there;
 - it is no worse than the worst of the best few finished trials was at this rung. If most trials are good, because
   earlier studies' winners came first, being in the best share means little, and a winner that started slowly sets the
   standard for other slow starters.
@@ -14,14 +14,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from optuna.pruners import (
-    BasePruner,
-    HyperbandPruner,
-    MedianPruner,
-    NopPruner,
-    PercentilePruner,
-    SuccessiveHalvingPruner,
-)
+from optuna import pruners
+from optuna.pruners import BasePruner
 
 from maskcls.system.errors import UserError, nearest, one_line
 from search.study.study import Pruner
@@ -93,11 +87,11 @@ def _best_until(curve: Curve, step: int) -> float:
 OWN = "rungs"
 
 OPTUNA_PRUNERS: dict[str, type[BasePruner]] = {
-    "none": NopPruner,
-    "median": MedianPruner,
-    "percentile": PercentilePruner,
-    "halving": SuccessiveHalvingPruner,
-    "hyperband": HyperbandPruner,
+    "none": pruners.NopPruner,
+    "median": pruners.MedianPruner,
+    "percentile": pruners.PercentilePruner,
+    "halving": pruners.SuccessiveHalvingPruner,
+    "hyperband": pruners.HyperbandPruner,
 }
 """They compare a trial with all others, whatever its level."""
 

@@ -179,7 +179,7 @@ def describe_option(name: str, option: Any) -> str:
 
 
 def describe_domain(name: str, domain: Domain) -> str:
-    """``1e-05 to 0.003 (log)``, ``0.0 | 0.7``, ``any of gaussian, cutmix``."""
+    """The domain as text: ``1e-05 to 0.003 (log)``, ``0.0 | 0.7``, ``any of gaussian, cutmix``."""
     match domain:
         case Float(low, high, log):
             return f"{low:g} to {high:g}{' (log)' if log else ''}"

@@ -15,14 +15,7 @@ def load_study_file(name: str) -> Study:
 
     Raises UserError if there is no such file, if it cannot be loaded, or if it defines no study.
     """
-    path = Path(name) if name.endswith(".py") else STUDIES / f"{name}.py"
-    if name.endswith(".py"):
-        _check_file(path)
-    elif not path.is_file() or name.startswith("_"):
-        known = known_studies()
-        if Path(name).is_file() or ("/" in name and Path(name).exists()):
-            raise UserError(f"{name} is not a study file; give a path that ends in .py.")
-        raise UserError(f"No study named {name!r} in studies/.{nearest(name, known)} There are: {', '.join(known)}.")
+    path = _study_path(name)
     spec = importlib.util.spec_from_file_location(f"study_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None
@@ -44,14 +37,23 @@ def load_study_file(name: str) -> Study:
     return study
 
 
-def _check_file(path: Path) -> None:
-    """Raise UserError if there is no file at the path, saying what is there instead."""
-    if path.is_symlink() and not path.exists():
-        raise UserError(f"The study file {path} is a link to {path.readlink()}, which does not exist.")
-    if path.exists() and not path.is_file():
-        raise UserError(f"{path} is a folder, not a study file; give the file's path.")
-    if not path.exists():
-        raise UserError(f"There is no study file {path}.")
+def _study_path(name: str) -> Path:
+    """The path of the study's file. Raises UserError if there is no file, saying what is there instead."""
+    path = Path(name)
+    if name.endswith(".py"):
+        if path.is_symlink() and not path.exists():
+            raise UserError(f"The study file {path} is a link to {path.readlink()}, which does not exist.")
+        if path.exists() and not path.is_file():
+            raise UserError(f"{path} is a folder, not a study file; give the file's path.")
+        if not path.exists():
+            raise UserError(f"There is no study file {path}.")
+        return path
+    if (STUDIES / f"{name}.py").is_file() and not name.startswith("_"):
+        return STUDIES / f"{name}.py"
+    if path.is_file() or ("/" in name and path.exists()):
+        raise UserError(f"{name} is not a study file; give a path that ends in .py.")
+    names = known_studies()
+    raise UserError(f"No study named {name!r} in studies/.{nearest(name, names)} There are: {', '.join(names)}.")
 
 
 def known_studies() -> list[str]:

@@ -20,7 +20,7 @@ def checked_name(name: str) -> str:
     """The name for a new study. Raises UserError for one that its folder cannot have."""
     if not _has_valid_letters(name):
         raise UserError(
-            f"A study's name is made of letters, digits, '.', '_' and '-' and does not begin with '-'; {name!r} is not."
+            f"A study's name is made of letters, digits, '.', '_' and '-' and begins with no '-', unlike {name!r}."
             " Use another --name. Rename a stored study in the dashboard, or continue it by --name NEW --from OLD."
         )
     size = len(os.fsencode(name))
@@ -46,5 +46,5 @@ def _has_valid_letters(name: str) -> bool:
 def folder_in(runs: Path, name: str) -> Path:
     """The folder of a stored study. Raises UserError for a name that no folder can have: the dashboard allows any."""
     if not is_name(name):
-        raise UserError(f"A study's name is also its folder's, and {name!r} cannot be; rename it in the dashboard.")
+        raise UserError(f"A study's name is also its folder's, which cannot be {name!r}; rename it in the dashboard.")
     return runs / name

@@ -38,11 +38,13 @@ KEY = "study"
 VERSION = 1
 """Version of the document's format; the first documents have none. A later version is refused."""
 
-REQUIRED = {
-    "question", "scientific", "nuisance", "fixed", "baseline", "synthetic",
-    "data", "split", "weights", "weights_option", "label_fixes", "skip_unreadable", "seed",
-}  # fmt: skip
-"""The keys that every document has."""
+REQUIRED = ("data", "split", "weights", "weights_option", "label_fixes", "skip_unreadable", "seed")
+"""The fields of Stored that every document has."""
+
+OPTIONAL = ("photos", "confirmation", "weights_commits")
+"""Those that documents of early versions lack."""
+
+REQUIRED_KEYS = {"question", "scientific", "nuisance", "fixed", "baseline", "synthetic", *REQUIRED}
 
 WRITTEN_BEFORE = {QUESTION, COMMIT, VERSIONS, DECODER, GROWN_FROM, STUDY_ID, CONFIRMED_ID}
 """The attributes that a study may have before its document is written."""
@@ -98,17 +100,9 @@ class Stored:
             "synthetic": study.synthetic,
             "sampler": [study.sampler.name, study.sampler.arguments],
             "pruner": [study.pruner.name, study.pruner.arguments],
-            "data": self.data,
-            "split": self.split,
-            "weights": self.weights,
-            "weights_option": self.weights_option,
-            "label_fixes": self.label_fixes,
-            "skip_unreadable": self.skip_unreadable,
-            "seed": self.seed,
+            **{name: getattr(self, name) for name in REQUIRED},
             "warm": list(self.warm),
-            "photos": self.photos,
-            "confirmation": self.confirmation,
-            "weights_commits": self.weights_commits,
+            **{name: getattr(self, name) for name in OPTIONAL},
         }
 
     @staticmethod
@@ -124,15 +118,9 @@ class Stored:
             **_sampler_and_pruner(values),
             is_stored=True,
         )
-        shared = ("data", "split", "weights", "weights_option", "label_fixes", "skip_unreadable", "seed")
-        stored = Stored(
-            study,
-            **{name: values[name] for name in shared},
-            warm=tuple(values.get("warm", ())),
-            photos=values.get("photos", ""),
-            confirmation=values.get("confirmation"),
-            weights_commits=values.get("weights_commits", {}),
-        )
+        required = {name: values[name] for name in REQUIRED}
+        optional = {name: values[name] for name in OPTIONAL if name in values}
+        stored = Stored(study, **required, warm=tuple(values.get("warm", ())), **optional)
         stored.config(dict(study.baseline))  # raises for fixed values that TrainConfig does not allow
         return stored
 
@@ -156,7 +144,7 @@ def document_in(study: HasAttributes) -> dict[str, Any] | None:
     if not is_made_here(study):
         return None
     values = study.user_attrs[KEY]
-    if not values.keys() >= REQUIRED or _version(values) > VERSION:
+    if not values.keys() >= REQUIRED_KEYS or _version(values) > VERSION:
         return None
     try:
         Stored.from_json(values)
@@ -170,7 +158,7 @@ def is_made_here(study: HasAttributes) -> bool:
     return isinstance(study.user_attrs.get(KEY), dict) and list(study.directions) == [StudyDirection.MAXIMIZE]
 
 
-def confirms(study: HasAttributes) -> str | None:
+def confirms(study: HasUserAttributes) -> str | None:
     """The name of the study that this one confirms; None if it is no confirmation."""
     values = study.user_attrs.get(KEY)
     plan = values.get("confirmation") if isinstance(values, dict) else None
@@ -223,6 +211,7 @@ def is_fully_created(study: optuna.Study) -> bool:
     attributes = study.user_attrs
     if KEY in attributes or attributes.keys() - WRITTEN_BEFORE:
         return True
+    # a copy of another study has trials before it has a document
     return bool(study.get_trials(deepcopy=False)) and GROWN_FROM not in attributes
 
 
@@ -233,9 +222,7 @@ def check_same(stored: Stored, requested: Stored, name: str) -> None:
         if old.get(fact) != new.get(fact):
             remedy = "" if stored.confirmation else ", or a new --name"
             remedy += f", or --name NEW --from {name}" if _is_widened(fact, stored.study, requested.study) else ""
-            split = (
-                " A split is the photos, their labels and sides; one of these has changed." if fact == "split" else ""
-            )
+            split = " The photos, their labels or their sides have changed." if fact == "split" else ""
             raise UserError(
                 f"Study {name!r} is stored with {fact} = {_show(old.get(fact))};"
                 f" this command says {_show(new.get(fact))}. Give the stored value{remedy}.{split}"
@@ -259,7 +246,7 @@ def check_photos(stored: Stored, dataset: "Dataset", name: str) -> None:
 
 
 def _facts(stored: Stored, spelling: Mapping[str, Domain]) -> dict[str, Any]:
-    """One flat table of what must agree: the photos and weights themselves, not where they are or how they were named.
+    """What must agree, in one flat table: the photos and weights themselves, not where they are or how they were named.
 
     ``spelling``: the stored study's domains; a domain with the same values is described as it is spelled there.
     """

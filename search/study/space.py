@@ -112,7 +112,7 @@ class Factor:
         return next((index for index, (_, high) in enumerate(self.levels) if value <= high), len(self.levels) - 1)
 
     def describe(self, index: int) -> str:
-        """``drop_rate = 0.7``, or ``drop_rate from 0 to 0.25``."""
+        """The level as text: ``drop_rate = 0.7``, or ``drop_rate from 0 to 0.25``."""
         level = self.levels[index]
         if self.is_range:
             return f"{self.param} from {level[0]:.3g} to {level[1]:.3g}"
