@@ -65,7 +65,7 @@ MakePlayer = Callable[[Task, int, Sequence[Params]], Player]
 
 @dataclass(frozen=True)
 class Searched:
-    """What Policy asks of a Study. A Study itself admits only knobs of our own trainer, which LCBench has not."""
+    """What Policy needs of a Study, which admits only hyperparameters of our own trainer, not LCBench's."""
 
     space: Mapping[str, Domain]
     baseline: Mapping[str, Any]

@@ -73,17 +73,17 @@ def factors_of(name: str) -> list:
 
 
 def test_dropout_compares_what_the_learning_log_compared() -> None:
-    knob = load_study_file("dropout").scientific["drop_rate"]
-    assert isinstance(knob, Choice)
-    assert {0.0, 0.7} <= set(knob.options)
+    domain = load_study_file("dropout").scientific["drop_rate"]
+    assert isinstance(domain, Choice)
+    assert {0.0, 0.7} <= set(domain.options)
     assert load_study_file("dropout").fixed["backbone"] == "efficientnet_b3"
 
 
 def test_backbone_has_the_eight() -> None:
-    knob = load_study_file("backbone").scientific["backbone"]
-    assert isinstance(knob, Choice)
+    domain = load_study_file("backbone").scientific["backbone"]
+    assert isinstance(domain, Choice)
     wanted = "efficientnet_b0 efficientnet_b3 densenet121 resnet18 resnet50 convnext_tiny vit_small_patch16_224"
-    assert {*wanted.split(), "swin_tiny_patch4_window7_224"} <= set(knob.options)
+    assert {*wanted.split(), "swin_tiny_patch4_window7_224"} <= set(domain.options)
     assert "lr" in load_study_file("backbone").nuisance
 
 
@@ -92,8 +92,8 @@ def test_timm_knows_every_backbone_of_every_study() -> None:
 
     for name in NAMES:
         for study in (load_study_file(name), preview_of(load_study_file(name))):
-            knob = study.space.get("backbone")
-            known = [study.fixed["backbone"]] if knob is None else list(knob.options)  # type: ignore[union-attr]
+            domain = study.space.get("backbone")
+            known = [study.fixed["backbone"]] if domain is None else list(domain.options)  # type: ignore[union-attr]
             assert all(timm.is_model(backbone) for backbone in known)
 
 
@@ -113,8 +113,8 @@ def test_a_preview_asks_the_same_of_fewer_pixels(name: str) -> None:
     assert preview.synthetic
     assert preview.scientific.keys() == study.scientific.keys()
     assert preview.nuisance.keys() == study.nuisance.keys()
-    same = [knob for knob in study.space if knob != "backbone"]
-    assert all(preview.space[knob] == study.space[knob] for knob in same)
+    same = [name for name in study.space if name != "backbone"]
+    assert all(preview.space[name] == study.space[name] for name in same)
     assert preview.fixed["image_size"] == 96
     assert preview.fixed["epochs"] <= study.fixed["epochs"]
     assert distributions(preview.space).keys() == distributions(study.space).keys()

@@ -22,9 +22,9 @@ from search.database.optuna_internals import study_id, trial_id
 from search.policy.history import best_trial, seed_noise
 from search.storage.notes import artifact_path, save_study_note, save_trial_note
 from search.study.attributes import id_of
+from search.study.hyperparameters import Domain, describe_domain
 from search.study.record import Stored
 from search.study.space import values_of
-from search.study.study import Domain, describe_domain
 
 PICTURES = UUID("6f0c7f0e-43f0-4d1c-9d55-6b2a0a5f5f3a")
 """The name space of the pictures' ids: any number does that is no other program's."""

@@ -1,1 +1,1 @@
-"""What to try next, when to stop a trial, when a study has had enough, and who is confirmed."""
+"""What to try next, when to stop a trial or a study, and which configurations are confirmed."""

@@ -1,9 +1,8 @@
-"""The trials of a confirmation: which finalist is trained in which repeat, with a seed and judges of its own.
+"""The trials of a confirmation: every finalist is trained once in each repeat, with a seed of its own.
 
-A confirmation is a study of its own in the same database, so that workers, queue and resume are those of every study.
-Every finalist is trained once a repeat, one repeat after the other. All of a repeat have the same judges
-(TrainConfig.judge_round is its number), and what these people do to all finalists alike cancels when they are
-compared. More repeats only add trials at the end.
+A confirmation is a study of its own in the same database, with the workers, queue and resume of every study. All
+trainings of a repeat have the same judges (TrainConfig.judge_round is the number of the repeat), so the effect of these
+people cancels when finalists are compared. The repeats come one after the other; more repeats add trials at the end.
 """
 
 import itertools
@@ -15,98 +14,99 @@ from typing import Any, Literal, NamedTuple
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from search.policy.policy import AnyPolicy, Policy, Proposal, training_seed
+from search.policy.policy import Policy, Proposal, training_seed
 from search.study.attributes import CONFIRMATION, FINALIST, REPEAT, ROLE, SEED
 from search.study.record import Stored
 from search.study.space import distributions
 
 SUFFIX = "-confirm"
-"""A study and its confirmation: ``dropout`` and ``dropout-confirm``."""
-
+"""What a confirmation's name adds to its study's: ``dropout-confirm``."""
 
 LevelRole = Literal["reference", "other", ""]
-"""What a finalist stands for: the best configuration of the baseline's level or of another level, or itself alone."""
+"""Whether a finalist is the best configuration of the baseline's level, of another level, or of none."""
 
 
 @dataclass(frozen=True)
 class PlannedFinalist:
-    """A configuration to be trained again."""
+    """A configuration to train again."""
 
     name: str
     """``baseline``, ``drop_rate = 0.7``, ``trial 12``."""
     params: dict[str, Any]
     trials: tuple[int, ...]
-    """Its complete trials in the search, one of each training seed."""
+    """Numbers of its complete trials in the search, one of each training seed."""
     level: LevelRole = ""
-    """Which level it speaks for, as the best configuration found there: the baseline's (the reference), or another."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a confirmation does; stored in its document (Stored.confirmation)."""
+    """The plan of a confirmation; stored in its document (Stored.confirmation)."""
 
     of: str
-    """The study that is confirmed."""
+    """Name of the study that is confirmed."""
     finalists: tuple[PlannedFinalist, ...]
     """The baseline first."""
     top: int
-    """--top as given when they were chosen."""
+    """--top when the finalists were chosen."""
     repeats: int
     """How often each finalist is trained."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        values: dict[str, Any] = json.loads(json.dumps(asdict(self)))  # lists for tuples, as it comes back
+        """Plain values, as they come back from the database."""
+        values: dict[str, Any] = json.loads(json.dumps(asdict(self)))  # tuples become lists
         return values
 
     @staticmethod
     def of_document(stored: Stored) -> "Plan":
-        """The plan of a confirmation's document."""
-        assert stored.confirmation is not None
+        """The plan in a confirmation's document."""
         values = stored.confirmation
-        finalists = (PlannedFinalist(**{**found, "trials": tuple(found["trials"])}) for found in values["finalists"])
+        assert values is not None
+        finalists = (PlannedFinalist(**{**each, "trials": tuple(each["trials"])}) for each in values["finalists"])
         return Plan(**{**values, "finalists": tuple(finalists)})
 
 
 class Training(NamedTuple):
-    """What a trial of a confirmation is: one finalist's training in one repeat."""
+    """A finalist's training in a repeat: what a trial of a confirmation does."""
 
     repeat: int
     """From 1."""
     finalist: int
-    """Index in Plan.finalists, from 0: the baseline."""
+    """Index in Plan.finalists; 0 is the baseline."""
 
 
 def training_of(trial: FrozenTrial) -> Training | None:
-    """Which training a trial is; None for a trial that somebody added by hand."""
+    """The training that a trial does; None for a trial that was added by hand."""
     if REPEAT not in trial.user_attrs or FINALIST not in trial.user_attrs:
         return None
     return Training(trial.user_attrs[REPEAT], trial.user_attrs[FINALIST])
 
 
-class ConfirmPolicy:
-    """What Policy is to a search: every finalist once a repeat, to its end."""
+class ConfirmationPolicy:
+    """The policy of a confirmation: every finalist once in each repeat, none pruned."""
 
     def __init__(self, stored: Stored) -> None:
         self.distributions = distributions(stored.study.space)
         self.finalists, self.seed = Plan.of_document(stored).finalists, stored.seed
 
     def propose(self, trials: Sequence[FrozenTrial]) -> Proposal:
-        """The first training that no trial does or has done; one that failed for good is done again."""
-        begun = {training_of(trial) for trial in trials if trial.state != TrialState.FAIL}
+        """The first training that no trial does or has done; failed trials do not count."""
+        taken = {training_of(trial) for trial in trials if trial.state != TrialState.FAIL}
         order = (Training(repeat, index) for repeat in itertools.count(1) for index in range(len(self.finalists)))
-        repeat, finalist = next(training for training in order if training not in begun)
+        repeat, finalist = next(training for training in order if training not in taken)
         seed = training_seed(self.seed, repeat, finalist + 1)
         attributes = {ROLE: CONFIRMATION, FINALIST: finalist, REPEAT: repeat, SEED: seed}
         return Proposal(dict(self.finalists[finalist].params), attributes)
 
     def should_continue(self, study: optuna.Study, trial: FrozenTrial, planned_evaluations: int) -> bool:
-        """Always: a training that is stopped cannot be judged at the end."""
+        """True: finalists are compared at the end of their trainings."""
         return True
+
+
+AnyPolicy = Policy | ConfirmationPolicy
 
 
 def policy_of(stored: Stored) -> AnyPolicy:
     """The policy of a stored study."""
     if stored.confirmation is not None:
-        return ConfirmPolicy(stored)
+        return ConfirmationPolicy(stored)
     return Policy(stored.study, stored.seed, stored.warm)

@@ -1,4 +1,4 @@
-"""What a confirmation trains again: the baseline, and the best configuration of each level or the best of all."""
+"""The configurations that a confirmation trains again: the baseline, and the best of each level or of all."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,11 +10,10 @@ from maskcls.system.errors import UserError
 from search.policy.confirmation import LevelRole, PlannedFinalist
 from search.policy.history import Configuration, Runs, configuration_of, ranked_configurations
 from search.policy.levels import Levels
+from search.study.hyperparameters import encode
 from search.study.record import Stored
 from search.study.space import distributions, factors, params_of, values_of
-from search.study.study import Choice, Study, Subset, encode
-
-BASELINE = "baseline"
+from search.study.study import Choice, Study, Subset
 
 
 def choose_finalists(trials: Sequence[FrozenTrial], stored: Stored, top: int, name: str) -> tuple[PlannedFinalist, ...]:
@@ -22,20 +21,20 @@ def choose_finalists(trials: Sequence[FrozenTrial], stored: Stored, top: int, na
 
     With scientific hyperparameters the others are the best configuration of each level (of each combination of
     levels), the best levels first, then the next best configurations. A level that is led by the baseline's own
-    configuration has the baseline to speak for it. ``name``: the study's, for the message.
-    Raises UserError when there is nothing but the baseline to train again.
+    configuration is represented by the baseline. ``name``: the study's, for the message.
+    Raises UserError if no other configuration than the baseline has a complete trial.
     """
     ranking = Ranking(stored.study, trials)
     others = ranking.best_beside_baseline(top)
     if not others:
         raise UserError(
-            f"Study {name!r} has no complete trial but the baseline's, so there is nothing to confirm;"
-            " give it more by `python -m search.run`."
+            f"Study {name!r} has no complete trial but the baseline's, so there is nothing to confirm."
+            " Run more trials by `python -m search.run`."
         )
-    names = (BASELINE, *_names(stored.study, ranking.baseline, others))
+    names = ("baseline", *_names(stored.study, ranking.baseline, others))
     return tuple(
-        PlannedFinalist(called, found.params, tuple(run.number for run in found.runs), ranking.role(found))
-        for called, found in zip(names, (ranking.baseline, *others), strict=True)
+        PlannedFinalist(label, candidate.params, tuple(run.number for run in candidate.runs), ranking.role(candidate))
+        for label, candidate in zip(names, (ranking.baseline, *others), strict=True)
     )
 
 
@@ -47,11 +46,11 @@ class Candidate:
     runs: Runs
     """Its complete trials; the baseline may have none."""
     levels: Levels
-    """The combination of levels that it is at; empty in a study that compares none."""
+    """Its level of each factor; empty in a study that compares none."""
 
     @property
     def configuration(self) -> Configuration:
-        """What tells it from the others."""
+        """Its parameters in the form that is compared."""
         return configuration_of(self.params)
 
 
@@ -61,7 +60,7 @@ class Ranking:
     def __init__(self, study: Study, trials: Iterable[FrozenTrial]) -> None:
         self._factors = factors(study.scientific)
         parameters = distributions(study.space).keys()
-        # a trial that somebody added by hand may lack some
+        # a trial that was added by hand may lack some
         ranked = ranked_configurations(trial for trial in trials if parameters <= trial.params.keys())
         self._ranked = [self._candidate(runs[0].params, runs) for runs in ranked.values()]
         baseline = params_of(study.space, study.baseline)
@@ -74,41 +73,42 @@ class Ranking:
         return Candidate(dict(params), runs, tuple(factor.level(params) for factor in self._factors))
 
     def best_beside_baseline(self, top: int) -> list[Candidate]:
-        """The leader of the baseline's level, unless that is the baseline; and the ``top`` others, leaders first.
+        """The leader of the baseline's level, unless that is the baseline, and the ``top`` others, leaders first.
 
-        Without the former there would be nothing fair to compare the other levels with.
+        Without the former the other levels' leaders would be compared with an untuned baseline.
         """
-        found = [one for one in self._ranked if one.configuration != self.baseline.configuration]
-        reference = [one for one in found if self.role(one) == "reference"]
-        rest = [one for one in found if self.role(one) != "reference"]
-        return reference + sorted(rest, key=lambda one: not self._leads(one))[:top]  # stable: by rank among each
+        others = [candidate for candidate in self._ranked if candidate.configuration != self.baseline.configuration]
+        reference = [candidate for candidate in others if self.role(candidate) == "reference"]
+        rest = [candidate for candidate in others if self.role(candidate) != "reference"]
+        rest.sort(key=lambda candidate: not self._leads(candidate))  # stable, so each part stays ranked
+        return reference + rest[:top]
 
     def role(self, candidate: Candidate) -> LevelRole:
-        """Which level the candidate speaks for. The baseline speaks for its own where nothing there is complete."""
+        """The level that the candidate represents. The baseline represents its own if nothing there is complete."""
         if not self._leads(candidate):
             return ""
         return "reference" if candidate.levels == self.baseline.levels else "other"
 
     def _leads(self, candidate: Candidate) -> bool:
-        """Whether none of its level is better; never in a study that compares no levels."""
+        """Whether the candidate is the best of its level; False in a study that compares no levels."""
         configuration = candidate.configuration
         return bool(self._factors) and self._leaders.get(candidate.levels, configuration) == configuration
 
 
 def _names(study: Study, baseline: Candidate, chosen: Sequence[Candidate]) -> list[str]:
-    """What each is called: by its levels, with its first trial where another or the baseline has these too."""
+    """The name of each: its levels, with its first trial if another one or the baseline has the same levels."""
     if not study.scientific:
-        return [f"trial {found.runs[0].number}" for found in chosen]
-    texts = [_levels_text(study, found.params) for found in chosen]
-    taken = [*texts, _levels_text(study, baseline.params)]
+        return [f"trial {candidate.runs[0].number}" for candidate in chosen]
+    texts = [_levels_text(study, candidate.params) for candidate in chosen]
+    all_texts = [*texts, _levels_text(study, baseline.params)]
     return [
-        f"{text} (trial {found.runs[0].number})" if taken.count(text) > 1 else text
-        for text, found in zip(texts, chosen, strict=True)
+        f"{text} (trial {candidate.runs[0].number})" if all_texts.count(text) > 1 else text
+        for text, candidate in zip(texts, chosen, strict=True)
     ]
 
 
 def _levels_text(study: Study, params: Mapping[str, Any]) -> str:
-    """``drop_rate = 0.7``, ``augment = flip+cutmix``, ``lr from 0.001 to 0.01``."""
+    """The levels as text: ``drop_rate = 0.7``, ``augment = flip+cutmix``, ``lr from 0.001 to 0.01``."""
     values = values_of(study.scientific, params)
     texts = []
     for name, domain in study.scientific.items():

@@ -1,4 +1,4 @@
-"""What the trials so far say: the noise between training seeds, the best trial, and which configuration leads."""
+"""What a study's trials tell: the noise between training seeds, the best trial, and the leading configuration."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.study.attributes import EVALUATIONS, EVALUATIONS_PLANNED, SECONDS, seed_of
 
 Configuration = tuple[tuple[str, Any], ...]
-"""A trial's parameters by name, to compare and to count by."""
+"""A trial's parameters, sorted by name and hashable."""
 
 Runs = list[FrozenTrial]
 """The complete trials of one configuration, the earliest first, no two with the same training seed."""
@@ -19,38 +19,38 @@ Runs = list[FrozenTrial]
 
 @dataclass(frozen=True)
 class Noise:
-    """How far apart the values of one configuration lie from training seed to training seed."""
+    """The spread of a configuration's values over training seeds."""
 
     deviation: float
     """Standard deviation, pooled over all configurations that ran more than once."""
     dof: int
-    """Degrees of freedom that the deviation rests on: the runs beyond the first of each configuration."""
+    """Degrees of freedom of the deviation: the runs beyond the first of each configuration."""
 
     def describe(self) -> str:
-        """For people."""
+        """The text for users."""
         runs = "1 repeated run" if self.dof == 1 else f"{self.dof} repeated runs"
         return f"{self.deviation:.4f} from training seed to training seed (standard deviation, {runs})"
 
 
 def configuration_of(params: Mapping[str, Any]) -> Configuration:
-    """The configuration that these parameters are."""
+    """The configuration with these parameters."""
     return tuple(sorted(params.items()))
 
 
 def runs_by_configuration(trials: Iterable[FrozenTrial]) -> dict[Configuration, Runs]:
     """The runs of every configuration, in the order of the trials.
 
-    One that runs again with the same seed gives the same value, which says nothing of noise.
+    A second run with the same seed is left out: it has the same value, which tells nothing about noise.
     """
-    found: dict[Configuration, dict[Any, FrozenTrial]] = {}
+    runs_of: dict[Configuration, dict[int | None, FrozenTrial]] = {}
     for trial in trials:
         if trial.state == TrialState.COMPLETE:
-            found.setdefault(configuration_of(trial.params), {}).setdefault(seed_of(trial), trial)
-    return {configuration: list(runs.values()) for configuration, runs in found.items()}
+            runs_of.setdefault(configuration_of(trial.params), {}).setdefault(seed_of(trial), trial)
+    return {configuration: list(runs.values()) for configuration, runs in runs_of.items()}
 
 
 def seed_noise(trials: Iterable[FrozenTrial]) -> Noise | None:
-    """What the study knows of its own noise; None while no configuration ran twice to its end."""
+    """The noise between training seeds; None while no configuration has two complete runs."""
     squares, dof = 0.0, 0
     for runs in runs_by_configuration(trials).values():
         values = values_of_runs(runs)
@@ -61,7 +61,7 @@ def seed_noise(trials: Iterable[FrozenTrial]) -> Noise | None:
 
 
 def values_of_runs(runs: Sequence[FrozenTrial]) -> list[float]:
-    """Values of complete trials."""
+    """The values of complete trials."""
     return [run.value for run in runs if run.value is not None]
 
 
@@ -77,36 +77,36 @@ def _rank(runs: Runs) -> tuple[float, int]:
 
 
 def incumbent(trials: Iterable[FrozenTrial], other_than: Configuration | None = None) -> Runs:
-    """The runs of the leading configuration, or of the best ``other_than`` one. Empty while none is complete."""
+    """The runs of the leading configuration, ``other_than`` excluded. Empty while none is complete."""
     ranked = ranked_configurations(trials)
     return next((runs for configuration, runs in ranked.items() if configuration != other_than), [])
 
 
 @dataclass(frozen=True)
 class Savings:
-    """Over some finished trials."""
+    """What pruning saved in some finished trials."""
 
     pruned: int
     finished: int
     evaluations: int
-    """That were not made."""
+    """Evaluations that were not made."""
     share: float
-    """Of the planned evaluations."""
+    """Their share of the planned evaluations."""
     seconds: float
-    """That they would have taken, at the speed of each trial."""
+    """Time that they would have taken, at the speed of each trial."""
 
 
 def savings(trials: Iterable[FrozenTrial]) -> Savings:
-    """Of finished trials; one that diverged has no record and saves nothing."""
+    """What pruning saved in these finished trials; one that diverged has no count of evaluations and saves nothing."""
     trials = list(trials)
     counted = [trial.user_attrs for trial in trials if EVALUATIONS_PLANNED in trial.user_attrs]
-    planned_evaluations = sum(facts[EVALUATIONS_PLANNED] for facts in counted)
+    planned = sum(facts[EVALUATIONS_PLANNED] for facts in counted)
     made = sum(facts[EVALUATIONS] for facts in counted)
     return Savings(
         pruned=sum(trial.state == TrialState.PRUNED for trial in trials),
         finished=len(trials),
-        evaluations=planned_evaluations - made,
-        share=1 - made / planned_evaluations if planned_evaluations else 0.0,
+        evaluations=planned - made,
+        share=1 - made / planned if planned else 0.0,
         seconds=sum(facts[SECONDS] * (facts[EVALUATIONS_PLANNED] / facts[EVALUATIONS] - 1) for facts in counted),
     )
 

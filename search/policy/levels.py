@@ -1,4 +1,4 @@
-"""The levels of the scientific hyperparameters: dealt out evenly, and taken off the values where the rest is tuned.
+"""The levels of the scientific hyperparameters: their allocation to trials, and their effect on the values.
 
 Shapes: N trials, F factors, C candidate combinations of levels.
 """
@@ -11,16 +11,17 @@ import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
 MAX_COMBINATIONS = 1024
-"""More combinations of levels than this are sampled, not listed, when the next one is dealt."""
+"""Up to so many combinations of levels are listed to choose the next one; of more, so many are sampled."""
 
 Levels = tuple[int, ...]
+"""A trial's level of each factor, by index."""
 
 
 def deal(taken: Sequence[Levels], sizes: Sequence[int], rng: np.random.Generator) -> Levels:
     """The next combination of levels, given those of the trials so far and the number of levels of each factor.
 
-    One of those that keep each factor's levels evenly used first, then each pair's of factors (or two factors could
-    go hand in hand and never be told apart), else at random.
+    Each factor's levels are used evenly first; then the levels of each pair of factors, which could otherwise be
+    confounded; ties are broken at random.
     """
     if math.prod(sizes) <= MAX_COMBINATIONS:
         candidate_CF = np.array(list(itertools.product(*(range(size) for size in sizes))), dtype=int)
@@ -35,16 +36,15 @@ def deal(taken: Sequence[Levels], sizes: Sequence[int], rng: np.random.Generator
         count = np.zeros((sizes[i], sizes[j]), dtype=int)
         np.add.at(count, (taken_NF[:, i], taken_NF[:, j]), 1)
         paired_C += count[candidate_CF[:, i], candidate_CF[:, j]]
-    first = np.lexsort((paired_C, alone_C))[0]  # stable, so the permutation decides among equals
+    first = np.lexsort((paired_C, alone_C))[0]  # stable, so the permutation breaks ties
     return tuple(int(level) for level in candidate_CF[first])
 
 
 def level_offsets(levels: Sequence[Levels], trials: Sequence[FrozenTrial]) -> list[float]:
     """How much better or worse each trial's levels do than the study as a whole, by medians of complete trials.
 
-    Taken off the values, they leave what the nuisance hyperparameters did: the good half of a losing level counts as
-    good.
-    Several factors are taken off one after the other (Tukey's median polish, one sweep).
+    A value minus its offset shows the effect of the nuisance hyperparameters: the good half of a losing level counts
+    as good. Several factors are subtracted one after the other (Tukey's median polish, one sweep).
     """
     offset_N = np.zeros(len(trials))
     value_N = np.array([trial.value if trial.state == TrialState.COMPLETE else np.nan for trial in trials], dtype=float)
@@ -54,7 +54,7 @@ def level_offsets(levels: Sequence[Levels], trials: Sequence[FrozenTrial]) -> li
         residual_N = value_N - offset_N
         centre = np.nanmedian(residual_N)
         for level in np.unique(level_N):
-            here_N = level_N == level
-            if np.isfinite(residual_N[here_N]).any():
-                offset_N[here_N] += np.nanmedian(residual_N[here_N]) - centre
+            is_level_N = level_N == level
+            if np.isfinite(residual_N[is_level_N]).any():
+                offset_N[is_level_N] += np.nanmedian(residual_N[is_level_N]) - centre
     return offset_N.tolist()

@@ -1,8 +1,8 @@
 """Which configuration comes next, and whether a trial should continue: functions of the study's trials so far.
 
-Plain TPE chases the best, so it visits a losing level of a scientific hyperparameter in a few trials of fifty only, and
-then what is compared is a tuned level with an untuned one. Here the levels are dealt out first, in about equal shares.
-Within its level a trial gets, in this order:
+Plain TPE goes where the best trials are: it tries a losing level of a scientific hyperparameter in a few trials of
+fifty, so that a tuned level is compared with an untuned one. Here the levels are dealt out first, in about equal
+shares. Within its level a trial gets, in this order:
 
 1. the baseline's nuisance hyperparameters; the first trial of the study is the baseline itself;
 2. those known to work (warm starts);
@@ -10,31 +10,33 @@ Within its level a trial gets, in this order:
 4. what the sampler proposes, from all trials, each measured against its own level.
 
 So levels are compared at equal nuisance hyperparameters before anything is known. One trial in REPLICATE_EVERY is
-outside of this order: it repeats a configuration with another training seed, so that the study knows its own noise.
-A trial is pruned against trials of its own levels only.
+outside this order: it repeats a configuration with another training seed, to measure the noise. A trial is pruned
+against trials of its own levels only.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, TrialState
 
 from search.policy.history import configuration_of, incumbent
 from search.policy.levels import Levels, deal, level_offsets
 from search.policy.pruning import Pruning, make_pruner
-from search.policy.samplers import make_sampler, sobol, tune, value_at
+from search.policy.samplers import ask_sampler, make_sampler, sobol, value_at
 from search.study.attributes import (
     BASELINE,
+    FROM,
     OF,
     REPEATED,
     REPLICATE,
     ROLE,
     SEED,
+    WARM_START,
     is_baseline,
     is_replicate,
 )
@@ -42,34 +44,22 @@ from search.study.space import Factor, distributions, factors, params_of
 from search.study.study import Study
 
 STARTUP_TRIALS = 10
-"""Finished trials before the sampler has something to go by (the default of Optuna's TPE)."""
+"""Finished trials of a study before its sampler is used (the default of Optuna's TPE)."""
 
 REPLICATE_EVERY = 8
-"""One trial in so many is a replicate: of the baseline and of the incumbent in turn, three times each in 50 trials."""
+"""One in this many trials is a replicate, of the baseline and of the incumbent in turn: three of each in 50 trials."""
 
 NUM_SEEDS = 2**31
-"""A training seed is lower than this (maskcls.config)."""
+"""Training seeds are lower than this (maskcls.config)."""
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """A trial to be run."""
+    """A trial to run."""
 
     params: dict[str, Any]
     attributes: dict[str, Any] = field(default_factory=dict)
-    """What it is for (search.study.attributes): ROLE; OF and SEED of what runs again, FROM of a warm start."""
-
-
-class AnyPolicy(Protocol):
-    """What a worker asks of a policy: the search's own, or a confirmation's."""
-
-    distributions: dict[str, BaseDistribution]
-
-    def propose(self, trials: Sequence[FrozenTrial]) -> Proposal:
-        """The next trial of a study that has these so far, of any state."""
-
-    def should_continue(self, study: optuna.Study, trial: FrozenTrial, planned_evaluations: int) -> bool:
-        """Whether a trial that has just reported should continue."""
+    """Its purpose (search.study.attributes): ROLE; OF and SEED of a repetition, FROM of a warm start."""
 
 
 class Policy:
@@ -88,22 +78,22 @@ class Policy:
         self.baseline = params_of(study.space, study.baseline)
         self.factors = factors(study.scientific)
         scientific = {factor.param for factor in self.factors}
-        self.tuned = {name: found for name, found in self.distributions.items() if name not in scientific}
+        self.tuned = {name: domain for name, domain in self.distributions.items() if name not in scientific}
         self.starts = [Proposal(self._tuned_params({}))]
         """The nuisance parameters that every level begins with: the baseline's, then the warm starts'."""
         for start in warm:
-            attributes = {"role": "warm start", "from": start["from"]}
+            attributes = {ROLE: WARM_START, FROM: start["from"]}
             self.starts.append(Proposal(self._tuned_params(start["params"]), attributes))
         self.seed, self.sampler = seed, study.sampler
         self.pruner: Pruning | BasePruner = make_pruner(study.pruner)
-        make_sampler(self.sampler, seed, 0)  # what cannot be made is said now
+        make_sampler(self.sampler, seed, 0)  # raises now, not in the first trial that needs the sampler
 
-    def _tuned_params(self, known: Mapping[str, Any]) -> dict[str, Any]:
-        """All tuned parameters: the known ones, and the baseline's for the others."""
-        return {name: known.get(name, self.baseline[name]) for name in self.tuned}
+    def _tuned_params(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The given values of tuned parameters, completed with the baseline's."""
+        return {name: given.get(name, self.baseline[name]) for name in self.tuned}
 
     def propose(self, trials: Sequence[FrozenTrial]) -> Proposal:
-        """The next trial of a study that has these so far, of any state."""
+        """The next trial of a study with these trials, of any state."""
         number = len(trials)
         if number == 0:
             return Proposal(self.baseline, {ROLE: BASELINE})
@@ -116,48 +106,49 @@ class Policy:
             factor.param: self._draw(factor, level, rng) for factor, level in zip(self.factors, levels, strict=True)
         }
         nuisance = self._nuisance(levels, tried, trials, rng)
-        return self._reseeded_if_known(Proposal({**scientific, **nuisance.params}, nuisance.attributes), trials)
+        return self._reseeded_if_run(Proposal({**scientific, **nuisance.params}, nuisance.attributes), trials)
 
     def _next_levels(self, tried: Sequence[FrozenTrial], rng: np.random.Generator) -> Levels:
-        """The levels whose turn it is; a trial that failed gives its share back."""
+        """The levels whose turn it is; failed trials do not count."""
         taken = [self._levels(trial) for trial in tried if trial.state != TrialState.FAIL]
         return deal(taken, [len(factor.levels) for factor in self.factors], rng)
 
     def _draw(self, factor: Factor, level: int, rng: np.random.Generator) -> Any:
-        """The level's option, or a random value of its bin."""
+        """The level's option, or a random value in its bin."""
         if not factor.is_range:
             return factor.levels[level]
         low, high = factor.levels[level]
-        whole = self.distributions[factor.param]
-        assert isinstance(whole, FloatDistribution | IntDistribution)
-        return value_at(type(whole)(low, high, log=whole.log), rng.random())
+        full_range = self.distributions[factor.param]
+        assert isinstance(full_range, FloatDistribution | IntDistribution)
+        return value_at(type(full_range)(low, high, log=full_range.log), rng.random())
 
     def _nuisance(
         self, levels: Levels, tried: Sequence[FrozenTrial], trials: Sequence[FrozenTrial], rng: np.random.Generator
     ) -> Proposal:
-        """The nuisance parameters that go with these levels: the start whose turn it is, then points, then samples."""
+        """The nuisance parameters that go with these levels: a start, then a Sobol point, then the sampler's."""
         if not self.tuned:
             return Proposal({})
         turn = self._turn(levels, tried)
         if turn < len(self.starts):
             return self.starts[turn]
-        known = [trial for trial in trials if trial.state != TrialState.FAIL and self._is_of_space(trial)]
-        if sum(trial.state.is_finished() for trial in known) < STARTUP_TRIALS:
+        history = [trial for trial in trials if trial.state != TrialState.FAIL and self._is_of_space(trial)]
+        if sum(trial.state.is_finished() for trial in history) < STARTUP_TRIALS:
             return Proposal(sobol(self.tuned, turn - len(self.starts), self.seed))
-        offsets = level_offsets([self._levels(trial) for trial in known], known)
+        offsets = level_offsets([self._levels(trial) for trial in history], history)
         seed = int(np.random.SeedSequence([self.seed, len(trials)]).generate_state(1)[0])
-        return Proposal(tune(make_sampler(self.sampler, seed, len(known)), self.tuned, known, offsets, rng))
+        sampler = make_sampler(self.sampler, seed, len(history))
+        return Proposal(ask_sampler(sampler, self.tuned, history, offsets, rng))
 
     def _turn(self, levels: Levels, tried: Sequence[FrozenTrial]) -> int:
-        """How many trials the least tried of these levels has had; failed ones too, not to repeat what failed.
+        """How many trials the least tried of these levels has had; failed ones count, so that they are not repeated.
 
         In a study that compares nothing: how many trials there are.
         """
         past = [self._levels(trial) for trial in tried]
-        return min((sum(found[i] == level for found in past) for i, level in enumerate(levels)), default=len(past))
+        return min((sum(used[i] == level for used in past) for i, level in enumerate(levels)), default=len(past))
 
-    def _reseeded_if_known(self, proposal: Proposal, trials: Sequence[FrozenTrial]) -> Proposal:
-        """The proposal; with another training seed where its very configuration has run: it would only end the same."""
+    def _reseeded_if_run(self, proposal: Proposal, trials: Sequence[FrozenTrial]) -> Proposal:
+        """The proposal, with another training seed if its configuration has run: the same seed gives the same value."""
         same = [trial for trial in trials if trial.params == proposal.params and trial.state != TrialState.FAIL]
         if not same:
             return proposal
@@ -165,12 +156,12 @@ class Policy:
         return Proposal(proposal.params, {ROLE: REPEATED, OF: same[0].number, SEED: seed})
 
     def _replicate(self, trials: Sequence[FrozenTrial]) -> Proposal:
-        """The baseline again, or the best other configuration, in turn; with a training seed that no trial has had."""
-        number, of = len(trials), trials[0]
+        """The baseline again, or the best other configuration, in turn, with a new training seed."""
+        number, original = len(trials), trials[0]
         if number // REPLICATE_EVERY % 2 == 1:
-            of = next(iter(incumbent(trials, other_than=configuration_of(self.baseline))), of)
+            original = next(iter(incumbent(trials, other_than=configuration_of(self.baseline))), original)
         seed = training_seed(self.seed, number)
-        return Proposal(dict(of.params), {ROLE: REPLICATE, OF: of.number, SEED: seed})
+        return Proposal(dict(original.params), {ROLE: REPLICATE, OF: original.number, SEED: seed})
 
     def _is_of_space(self, trial: FrozenTrial) -> bool:
         return self.distributions.keys() <= trial.params.keys()
@@ -181,9 +172,9 @@ class Policy:
     def should_continue(self, study: optuna.Study, trial: FrozenTrial, planned_evaluations: int) -> bool:
         """Whether a trial that has just reported should continue.
 
-        With scientific factors it is compared with the trials of its own level, and stops only when it is not good
-        enough at any of its levels: whole levels are the answer's to judge. What is there for its own value, the
-        baseline and every replicate, always continues.
+        With scientific factors it is compared with the trials of its own level, and stops only if it is not good
+        enough at any of its levels: the answer judges levels, not the pruner. The baseline and replicates always
+        continue, as the noise is computed from them.
         """
         if self.is_never_pruned(trial):
             return True
@@ -191,21 +182,21 @@ class Policy:
             return not self.pruner.prune(study, trial)
         if trial.last_step not in self.pruner.rungs(planned_evaluations):
             return True
-        trials = study.get_trials(deepcopy=False)
         others = [
             other
-            for other in trials
+            for other in study.get_trials(deepcopy=False)
             if other.number != trial.number and other.intermediate_values and other.state != TrialState.FAIL
         ]
         curve, pruner = trial.intermediate_values, self.pruner
-        curves = ([peer.intermediate_values for peer in peers] for peers in self._peer_groups(trial, others))
-        return any(pruner.should_continue(curve, peers, planned_evaluations) for peers in curves)
+        curve_groups = ([peer.intermediate_values for peer in peers] for peers in self._peer_groups(trial, others))
+        return any(pruner.should_continue(curve, curves, planned_evaluations) for curves in curve_groups)
 
     def is_never_pruned(self, trial: FrozenTrial) -> bool:
-        """Whether the trial is there for its own value: the noise is known from these."""
+        """Whether the trial's own value is needed, whatever it is."""
         return is_baseline(trial) or is_replicate(trial)
 
     def _peer_groups(self, trial: FrozenTrial, others: Sequence[FrozenTrial]) -> list[Sequence[FrozenTrial]]:
+        """For each factor the trials at the same level; all trials in a study that compares nothing."""
         if not self.factors:
             return [others]
         return [
@@ -214,7 +205,7 @@ class Policy:
         ]
 
     def describe_pruning(self, planned_evaluations: int) -> str:
-        """One line for the plan."""
+        """The line of the plan on pruning."""
         if isinstance(self.pruner, BasePruner):
             return type(self.pruner).__name__
         against = ", within its level" if self.factors and self.pruner.rungs(planned_evaluations) else ""

@@ -1,9 +1,9 @@
-"""Configurations to try first, learnt from earlier studies: a portfolio of which one at least should do well.
+"""Configurations to try first, learnt from earlier studies: a portfolio in which at least one should do well.
 
-Configurations that won elsewhere are the largest lever that a search has (facts.md, section 5). The best ones of all
-studies would be much alike. The portfolio takes the one that does best on the mean of the studies, then the one that
-adds most where the first is weak, and so on. As a rule a configuration was run in one study only; its value in the
-others is guessed from their nearest trials.
+Nothing improves a search more than configurations that won elsewhere (benchmarks/README.md). The best ones of all
+studies would be much alike. The portfolio takes the one with the best mean over the studies, then the one that adds
+most where the first is weak, and so on. Most configurations were run in one study only; their values in the others are
+estimated from the nearest trials.
 
 Shapes: C candidates, N trials of a study, K neighbours, T studies, D parameters.
 """
@@ -21,26 +21,26 @@ Space = Mapping[str, BaseDistribution]
 Floats = NDArray[np.float64]
 
 NUM_NEIGHBOURS = 5
-"""Trials that a value is guessed from; 3 to 8 do equally well, one alone is worse."""
+"""Trials that a value is estimated from; 3 to 8 do equally well, one alone is worse."""
 NUM_CANDIDATES = 20
-"""The best trials of each study that may be chosen. More cost time and change nothing."""
+"""How many of the best trials of each study may be chosen. More cost time and change nothing."""
 NEAR = 0.1
 """A configuration nearer than this to a chosen one, in mean difference of parameters as shares of their ranges, is not
 worth a trial: a sampler's last proposals in a study are nearly copies of its best one."""
 UNKNOWN = 1 / 3
-"""The difference in a parameter that one of two configurations lacks: the mean one of two random values. Where both
-lack it they agree: both get the caller's."""
+"""Difference in a parameter that one of two configurations lacks: the mean difference of two random values. If both
+lack it they agree, as both get the caller's value."""
 
 
 def warm_configurations(
     earlier: Sequence[Sequence[tuple[Params, float]]], space: Space, count: int
 ) -> list[dict[str, Any]]:
-    """At most ``count`` configurations of ``space`` to try first, the most promising one first.
+    """At most ``count`` configurations of ``space`` to try first, the most promising first.
 
-    ``earlier`` holds (parameters, value) of each study's trials, higher is better. Parameters that the space does not
-    know are left out. So are values outside of their range, with the whole trial: a configuration that loses the value
-    that made it good is another one. A configuration may lack parameters of the space that its study did not search;
-    the caller fills them in (with the baseline's). Deterministic: ties go to the earlier study and trial.
+    ``earlier`` holds (parameters, value) of each study's trials; higher is better. Parameters outside the space are
+    left out. A trial with a value outside its range is left out, as it may owe its score to that value. A configuration
+    may lack parameters of the space that its study did not search; the caller fills them in (with the baseline's).
+    Deterministic: ties go to the earlier study and trial.
     """
     studies = [[(_shared(params, space), value) for params, value in trials] for trials in earlier]
     studies = [[(params, value) for params, value in trials if params and math.isfinite(value)] for trials in studies]
@@ -49,12 +49,12 @@ def warm_configurations(
         return []
     point_TND = [np.array([to_point(params, space) for params, _ in trials]) for trials in studies]
     value_TN = [standardised(np.array([value for _, value in trials])) for trials in studies]
-    found: dict[bytes, tuple[dict[str, Any], Floats]] = {}
+    candidates: dict[bytes, tuple[dict[str, Any], Floats]] = {}
     for trials, point_ND, value_N in zip(studies, point_TND, value_TN, strict=True):
         for index in np.argsort(-value_N, kind="stable")[:NUM_CANDIDATES]:
-            found.setdefault(point_ND[index].tobytes(), (trials[index][0], point_ND[index]))
-    configurations = [params for params, _ in found.values()]
-    point_CD = np.array([point_D for _, point_D in found.values()])
+            candidates.setdefault(point_ND[index].tobytes(), (trials[index][0], point_ND[index]))
+    configurations = [params for params, _ in candidates.values()]
+    point_CD = np.array([point_D for _, point_D in candidates.values()])
     guess_TC = np.array(
         [guess(point_CD, point_ND, value_N) for point_ND, value_N in zip(point_TND, value_TN, strict=True)]
     )
@@ -62,15 +62,15 @@ def warm_configurations(
 
 
 def _shared(params: Params, space: Space) -> dict[str, Any]:
-    """The parameters that the space knows; none when one of them is outside of its range."""
+    """The parameters of the space; none if one of them is outside its range."""
     shared = {name: params[name] for name in space if name in params}
     return {} if any(math.isnan(to_unit(space[name], value)) for name, value in shared.items()) else shared
 
 
 def portfolio(guess_TC: Floats, point_CD: Floats, count: int) -> list[int]:
-    """Candidates chosen one after the other, each for the mean over studies of the best so far.
+    """Indices of candidates, each chosen to raise the mean over studies of the best chosen so far.
 
-    When none adds anything (one study alone: after its best), the choice begins again among those left.
+    When none raises it (in a single study: after its best), the choice begins again among those left.
     """
     chosen: list[int] = []
     best_T = np.zeros(len(guess_TC))
@@ -89,7 +89,7 @@ def portfolio(guess_TC: Floats, point_CD: Floats, count: int) -> list[int]:
 
 
 def standardised(value_N: Floats) -> Floats:
-    """From 0, the median and all below, to 1, the study's best: failures of any size tell nothing about winners."""
+    """Values scaled from 0, the median and all below, to 1, the best: the size of a failure does not matter."""
     middle, best = np.median(value_N), value_N.max()
     if best <= middle:
         return (value_N >= best).astype(float)
@@ -97,9 +97,9 @@ def standardised(value_N: Floats) -> Floats:
 
 
 def guess(point_CD: Floats, point_ND: Floats, value_N: Floats) -> Floats:
-    """The value of each candidate in a study: the mean of its nearest trials, weighted by 1 / distance^2.
+    """The estimated value of each candidate in a study: the mean of its nearest trials, weighted by 1 / distance^2.
 
-    A trial at the very point outweighs all others.
+    A trial at the candidate's own point outweighs all others.
     """
     distance_CN = distance(point_CD, point_ND)
     num = min(NUM_NEIGHBOURS, len(value_N))
@@ -109,7 +109,7 @@ def guess(point_CD: Floats, point_ND: Floats, value_N: Floats) -> Floats:
 
 
 def distance(a_CD: Floats, b_ND: Floats) -> Floats:
-    """Mean difference of the parameters; two options of a choice are 1 apart whichever they are."""
+    """Mean difference of the parameters; any two options of a choice are 1 apart."""
     total_CN = np.zeros((len(a_CD), len(b_ND)))
     for a_C, b_N in zip(a_CD.T, b_ND.T, strict=True):  # one parameter at a time, to keep memory small
         gap_CN = np.minimum(np.abs(a_C[:, None] - b_N), 1.0)
@@ -120,12 +120,12 @@ def distance(a_CD: Floats, b_ND: Floats) -> Floats:
 
 
 def to_point(params: Params, space: Space) -> list[float]:
-    """Coordinates of a configuration, NaN for a parameter that it lacks."""
-    return [to_unit(found, params[name]) if name in params else math.nan for name, found in space.items()]
+    """The configuration's coordinates; NaN for a parameter that it lacks."""
+    return [to_unit(domain, params[name]) if name in params else math.nan for name, domain in space.items()]
 
 
 def to_unit(distribution: BaseDistribution, value: Any) -> float:
-    """Where a value lies in its range, from 0 to 1, or the number of a choice's option; NaN when it lies outside."""
+    """Where the value lies in its range, from 0 to 1, or the index of a choice's option; NaN if it is outside."""
     match distribution:
         case CategoricalDistribution(choices=choices):
             return float(choices.index(value)) if value in choices else math.nan

@@ -1,4 +1,4 @@
-"""Where the next nuisance parameters come from: points that fill the space, or one of Optuna's samplers."""
+"""Where the next nuisance parameters come from: a sequence that fills the space, or one of Optuna's samplers."""
 
 import math
 import warnings
@@ -20,63 +20,62 @@ SAMPLERS: dict[str, Callable[..., BaseSampler]] = {
     "gp": GPSampler,
 }
 
-OURS: dict[str, dict[str, Any]] = {
+DEFAULT_ARGUMENTS: dict[str, dict[str, Any]] = {
     "tpe": {"multivariate": True, "group": True, "constant_liar": True, "n_startup_trials": 0},
     "gp": {"n_startup_trials": 0},
 }
+"""TPE models the parameters jointly and counts running trials as bad, so that workers do not try the same; neither
+sampler draws random trials of its own."""
 
 AUTO, FEW_TRIALS = "auto", 100
 """Up to so many trials a Gaussian process proposes: it finds better ones than TPE (benchmarks/policy.py), at a cost
 that grows with the trials. From then on TPE does."""
 
 MAX_MODELLED = 500
-"""Trials that a sampler is shown at most, so that the thousandth trial costs no more to propose than the hundredth."""
+"""Trials that a sampler sees at most, so that the thousandth trial costs no more to propose than the hundredth."""
 
 BEST_MODELLED = 50
-"""The best of them are always shown. TPE calls at most 25 trials good, so it calls the same ones good as with all."""
+"""The best of them are always seen. TPE calls at most 25 trials good, so it calls the same ones good as with all."""
 
 
-def make_sampler(asked: Sampler, seed: int, num_trials: int) -> BaseSampler:
-    """Optuna's sampler of this name with these arguments. Raises UserError for an unknown name or argument.
-
-    TPE is asked for what suits a study like ours, unless the study says otherwise: parameters together, running
-    trials taken for bad ones (so that workers do not try the same), and no random trials of its own.
-    """
-    known = [AUTO, *SAMPLERS]
-    if asked.name not in known:
-        raise UserError(f"No sampler named {asked.name!r}.{nearest(asked.name, known)} There are: {', '.join(known)}.")
-    name = asked.name if asked.name != AUTO else "gp" if num_trials <= FEW_TRIALS else "tpe"
-    arguments = {**OURS.get(name, {}), **asked.arguments}
+def make_sampler(choice: Sampler, seed: int, num_trials: int) -> BaseSampler:
+    """The chosen sampler; ``auto`` goes by the number of trials. Raises UserError for an unknown name or argument."""
+    names = [AUTO, *SAMPLERS]
+    if choice.name not in names:
+        close = nearest(choice.name, names)
+        raise UserError(f"No sampler named {choice.name!r}.{close} There are: {', '.join(names)}.")
+    name = choice.name if choice.name != AUTO else "gp" if num_trials <= FEW_TRIALS else "tpe"
+    arguments = {**DEFAULT_ARGUMENTS.get(name, {}), **choice.arguments}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             return SAMPLERS[name](**arguments, seed=seed)
     except (TypeError, ValueError, ImportError) as error:
-        raise UserError(f"Sampler {asked.name} cannot be made with {arguments}: {one_line(error)}.") from error
+        raise UserError(f"Sampler {choice.name} cannot be made with {arguments}: {one_line(error)}.") from error
 
 
-def tune(
+def ask_sampler(
     sampler: BaseSampler,
     tuned: Mapping[str, BaseDistribution],
     trials: Sequence[FrozenTrial],
     offsets: Sequence[float],
     rng: np.random.Generator,
 ) -> dict[str, Any]:
-    """Values of the tuned parameters by ``sampler``, on copies of the trials whose values are lowered by their offsets.
+    """Values that the sampler proposes for the tuned parameters, given trials whose values are lowered by ``offsets``.
 
-    A copy, since Optuna's samplers write notes of their own into the study that they are asked for, and would go by
-    the scientific parameters too.
+    It sees a copy of the study: Optuna's samplers store attributes in the study and model all its parameters, also the
+    scientific ones.
     """
-    order = _shown(trials, offsets, rng)
     copy = optuna.create_study(direction="maximize", sampler=sampler)
-    # a Gaussian process knows complete trials only; TPE has a place for pruned ones
+    # a Gaussian process models complete trials only; TPE has a place for pruned ones
     all_complete = isinstance(sampler, GPSampler)
-    copy.add_trials([_shifted(trials[i], offsets[i], tuned, all_complete) for i in order])
+    modelled = _modelled(trials, offsets, rng)
+    copy.add_trials([_shifted(trials[i], offsets[i], tuned, all_complete) for i in modelled])
     return copy.ask(dict(tuned)).params
 
 
-def _shown(trials: Sequence[FrozenTrial], offsets: Sequence[float], rng: np.random.Generator) -> list[int]:
-    """Which trials the sampler sees, in order: all, or the running, the best, and others at random."""
+def _modelled(trials: Sequence[FrozenTrial], offsets: Sequence[float], rng: np.random.Generator) -> list[int]:
+    """Indices of the trials that the sampler sees: all, or the running ones, the best, and a sample of the others."""
     if len(trials) <= MAX_MODELLED:
         return list(range(len(trials)))
     finished = [i for i, trial in enumerate(trials) if trial.state.is_finished()]
@@ -92,46 +91,44 @@ def _shown(trials: Sequence[FrozenTrial], offsets: Sequence[float], rng: np.rand
 
 
 def _shifted(
-    trial: FrozenTrial, offset: float, kept: Mapping[str, BaseDistribution], all_complete: bool
+    trial: FrozenTrial, offset: float, tuned: Mapping[str, BaseDistribution], all_complete: bool
 ) -> FrozenTrial:
-    """A copy of a trial with the kept parameters only and all its values lowered by ``offset``.
+    """A copy of a trial with the tuned parameters only and all its values lowered by ``offset``.
 
-    ``all_complete``: a pruned trial counts as a complete one with the best value that it got to; one that diverged
-    before it had any as a failed one.
-
-    An interrupted one counts as running, as it will again: a waiting copy would be handed out as the next trial.
+    ``all_complete``: a pruned trial counts as complete, with its best value; one that diverged before it had a value
+    as failed. An interrupted trial counts as running, since Optuna would take a waiting copy as the next trial.
     """
     value = trial.value - offset if trial.state.is_finished() and trial.value is not None else None
     state = trial.state if trial.state.is_finished() else TrialState.RUNNING
     if all_complete and state == TrialState.PRUNED:
         state = TrialState.FAIL if value is None else TrialState.COMPLETE
+    domains = {name: domain for name, domain in tuned.items() if name in trial.params}
     return create_trial(
         state=state,
         value=value,
-        params={name: trial.params[name] for name in kept if name in trial.params},
-        distributions={name: found for name, found in kept.items() if name in trial.params},
-        intermediate_values={step: found - offset for step, found in trial.intermediate_values.items()},
+        params={name: trial.params[name] for name in domains},
+        distributions=domains,
+        intermediate_values={step: score - offset for step, score in trial.intermediate_values.items()},
     )
 
 
 def sobol(tuned: Mapping[str, BaseDistribution], index: int, seed: int) -> dict[str, Any]:
-    """The ``index``-th of a sequence of configurations, from 0, that fill the space evenly."""
+    """The ``index``-th configuration, from 0, of a sequence that fills the space evenly."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # balance is lost when not 2^n points are drawn; no matter
-        from scipy.stats import qmc  # takes a second to load, and no study begins with it
+        warnings.simplefilter("ignore", UserWarning)  # of unbalanced sequences, those of other lengths than 2^n
+        from scipy.stats import qmc  # takes a second to load, and no study needs it for its first trials
 
         point = qmc.Sobol(len(tuned), rng=seed).random(index + 1)[-1]
-    return {name: value_at(found, float(u)) for (name, found), u in zip(tuned.items(), point, strict=True)}
+    return {name: value_at(domain, float(share)) for (name, domain), share in zip(tuned.items(), point, strict=True)}
 
 
 def value_at(distribution: BaseDistribution, share: float) -> Any:
-    """The value that lies at this share, in [0, 1), of the distribution."""
+    """The value at this share, in [0, 1), of the distribution."""
     match distribution:
         case CategoricalDistribution(choices=choices):
             return choices[int(share * len(choices))]
         case IntDistribution(low=low, high=high, log=log):
-            edges = (low - 0.5, high + 0.5)
-            value = round(_between(edges[0] if not log else max(edges[0], 0.5), edges[1], log, share))
+            value = round(_between(low - 0.5 if not log else max(low - 0.5, 0.5), high + 0.5, log, share))
             return min(max(value, low), high)
         case FloatDistribution(low=low, high=high, log=log):
             return min(max(_between(low, high, log, share), low), high)

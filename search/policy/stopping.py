@@ -1,4 +1,4 @@
-"""When a study has had enough: trials, epochs, patience; all counted over the stored trials, so over every run."""
+"""When a study is done: limits on trials, epochs and patience, counted over all stored trials of all commands."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 @dataclass(frozen=True)
 class StoppingCriteria:
-    """What a command of search.run asks for."""
+    """The limits that a command of search.run sets."""
 
     n_trials: int
     """Complete and pruned trials that the study should reach."""
     max_epochs: float | None = None
     """No trial begins once the study's trials have trained for so many epochs together."""
     patience: int | None = None
-    """No trial begins once so many have ended without a best that is better by more than the noise."""
+    """No trial begins once so many have ended without improving the best value by more than the noise."""
 
 
 def count_finished(trials: Sequence[FrozenTrial]) -> int:
@@ -30,7 +30,7 @@ def count_finished(trials: Sequence[FrozenTrial]) -> int:
 
 
 def epochs_spent(trials: Sequence[FrozenTrial], evaluations_per_epoch: int) -> float:
-    """Epochs that all trials trained for, those that failed or go on later included."""
+    """Epochs that all trials trained for, including failed and interrupted ones."""
     return sum(max(trial.intermediate_values, default=0) for trial in trials) / evaluations_per_epoch
 
 
@@ -39,8 +39,8 @@ def trials_since_best(trials: Sequence[FrozenTrial]) -> int:
 
     Replicates do not count: they try nothing new.
     """
-    known = seed_noise(trials)
-    margin = known.deviation if known else 0.0
+    noise = seed_noise(trials)
+    margin = noise.deviation if noise else 0.0
     best, since = float("-inf"), 0
     ended = [trial for trial in trials if trial.state in FINISHED and not is_replicate(trial)]
     for trial in sorted(ended, key=lambda trial: (ended_at(trial) or 0.0, trial.number)):
@@ -51,7 +51,7 @@ def trials_since_best(trials: Sequence[FrozenTrial]) -> int:
 
 
 def reached(limits: StoppingCriteria, trials: Sequence[FrozenTrial], evaluations_per_epoch: int) -> str:
-    """The option whose limit has been reached, in words; empty while the study should go on."""
+    """The option whose limit has been reached, as ``--n-trials 50``; empty while the study should continue."""
     if count_finished(trials) >= limits.n_trials:
         return f"--n-trials {limits.n_trials}"
     if limits.max_epochs is not None and epochs_spent(trials, evaluations_per_epoch) >= limits.max_epochs:

@@ -21,7 +21,7 @@ from search.storage.notes import artifact_path, save_trial_note, trial_note
 from search.storage.retention import trial_folder
 from search.study.attributes import FILES_OF, GROWN_FROM, WORKER, id_of
 from search.study.record import Stored, check_same, read_stored
-from search.study.space import distributions, is_larger, is_wider_range, params_of, values_of
+from search.study.space import distributions, is_wider_domain, is_wider_range, params_of, values_of
 from search.study.study import Choice, Domain, Study
 
 MAX_COPIES = 5
@@ -40,7 +40,7 @@ def widened(stored: Stored, requested: Stored) -> Stored:
 
 def check_can_grow(stored: Stored, requested: Stored, name: str) -> None:
     """Raise UserError unless trials of ``stored``, the study of this name, can be trials of ``requested``."""
-    check_same(replace(stored, study=_enlarged(stored.study, requested.study, is_larger)), requested, name)
+    check_same(replace(stored, study=_enlarged(stored.study, requested.study, is_wider_domain)), requested, name)
 
 
 def _enlarged(study: Study, requested: Study, includes: Callable[[str, Domain, Domain], bool]) -> Study:

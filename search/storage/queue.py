@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 from maskcls.system.errors import some
 from search.database.connect import backend_of
 from search.database.optuna_internals import set_attributes, set_state, storage_of, store_trial, trial_id
-from search.policy.policy import AnyPolicy
+from search.policy.confirmation import AnyPolicy
 from search.policy.stopping import StoppingCriteria, count_finished, reached
 from search.storage.failures import UNKNOWN_VALUES, crashes_of, failure, failures_of
 from search.storage.orphans import take_back_orphaned

@@ -1,4 +1,4 @@
-"""What is asked. The file of a study imports its words from here, and nothing else."""
+"""The vocabulary of a study file, which imports these names and nothing else."""
 
 from search.study.study import Choice, Float, Int, Pruner, Sampler, Study, Subset
 

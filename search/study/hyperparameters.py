@@ -1,24 +1,24 @@
-"""The hyperparameters of a study: the values that each may take, and how these are written down and shown."""
+"""The hyperparameters of a study: the domain of each, and how domains and values are checked, stored and shown."""
 
 import itertools
 import math
 from dataclasses import dataclass
 from typing import Any
 
-from maskcls.config import KNOBS, canonical, canonical_or_same
-from maskcls.system.errors import UserError, nearest
+from maskcls.config import canonical, canonical_or_same
+from maskcls.system.errors import UserError
 from search.study.values import plain
 
-PROBED = (0.5, 0.137, 0.871)
-"""Where in a range, beside its ends, values are tried out when a study is written; none of them is a round number."""
+PROBE_SHARES = (0.5, 0.137, 0.871)
+"""Where in a range, besides its ends, values are checked when a study is written: none gives a round number."""
 
 NUM_BINS = 4
-"""Levels that a scientific range is divided into, where it holds as many values."""
+"""Levels that a scientific range is divided into, if it holds that many values."""
 
 
 @dataclass(frozen=True)
 class Float:
-    """Any number from low to high; ``log``: drawn on a logarithmic scale."""
+    """Any number from low to high; with ``log`` on a logarithmic scale."""
 
     low: float
     high: float
@@ -27,7 +27,7 @@ class Float:
 
 @dataclass(frozen=True)
 class Int:
-    """Any whole number from low to high, both included."""
+    """Any whole number from low to high, both included; with ``log`` on a logarithmic scale."""
 
     low: int
     high: int
@@ -46,7 +46,7 @@ class Choice:
 
 @dataclass(frozen=True, init=False)
 class Subset:
-    """Any subset of the names: each is on or off by itself."""
+    """Any subset of the names: each is on or off independently."""
 
     names: tuple[str, ...]
 
@@ -59,7 +59,10 @@ Domain = Float | Int | Choice | Subset
 
 
 def plain_domain(name: str, domain: Any) -> Any:
-    """A domain of plain values; a value of ``preview`` as itself."""
+    """The domain with plain values; any other value, as ``preview`` has them, as a plain value.
+
+    Raises UserError, naming the hyperparameter, for ends or options that are not possible.
+    """
     match domain:
         case Float(low, high, log):
             return Float(float(_end(name, domain, low)), float(_end(name, domain, high)), _flag(name, log))
@@ -75,23 +78,21 @@ def plain_domain(name: str, domain: Any) -> Any:
 
 
 def _end(name: str, domain: Float | Int, value: Any) -> float:
-    found = plain(name, value)
-    if isinstance(found, bool) or not isinstance(found, int | float):
+    end = plain(name, value)
+    if isinstance(end, bool) or not isinstance(end, int | float):
         raise UserError(f"{name}: a range goes from one number to another, not {domain}.")
-    return found
+    return end
 
 
 def _flag(name: str, value: Any) -> bool:
-    found = plain(name, value)
-    if not isinstance(found, bool):
+    flag = plain(name, value)
+    if not isinstance(flag, bool):
         raise UserError(f"{name}: log is True or False, not {value!r}.")
-    return found
+    return flag
 
 
 def check_domain(name: str, domain: Domain) -> None:
-    """Raise UserError for a hyperparameter that TrainConfig has not, or a domain that holds what it cannot have."""
-    if name not in KNOBS:
-        raise UserError(f"No knob named {name!r}.{nearest(name, KNOBS)} There are: {', '.join(KNOBS)}.")
+    """Raise UserError for a hyperparameter that TrainConfig does not have, or a domain that it does not allow."""
     match domain:
         case Float(low, high, log) | Int(low, high, log):
             if not low < high or (log and low <= 0):
@@ -112,8 +113,8 @@ def check_domain(name: str, domain: Domain) -> None:
 
 
 def _check_range(name: str, domain: Float | Int) -> None:
-    """Every value of the range is one that the hyperparameter can have, by its ends and some in between."""
-    low, high, *between = probed(domain)
+    """Raise UserError unless TrainConfig allows the range's probe values."""
+    low, high, *between = probe_values(domain)
     canonical(name, low)
     canonical(name, high)
     for value in between:
@@ -121,13 +122,13 @@ def _check_range(name: str, domain: Float | Int) -> None:
             canonical(name, value)
         except UserError as error:
             if canonical_or_same(name, round(value)) == round(value):
-                hint = f"{name} takes whole numbers only; write Int({low:g}, {high:g}), not {domain}."
-                raise UserError(hint) from None
-            raise UserError(f"{name} cannot have all values of {domain}: {error}") from None
+                text = f"{name} takes whole numbers only; write Int({low:g}, {high:g}), not {domain}."
+                raise UserError(text) from None
+            raise UserError(f"{name} cannot take every value of {domain}: {error}") from None
 
 
 def _check_options(name: str, options: tuple[Any, ...]) -> None:
-    """No level stands there twice in two spellings: half of the trials would ask whether 16 is better than 16."""
+    """Raise UserError for one option in two spellings: the study would ask whether 16 is better than 16."""
     seen: dict[Any, Any] = {}
     for option in options:
         value = canonical(name, option)
@@ -136,12 +137,12 @@ def _check_options(name: str, options: tuple[Any, ...]) -> None:
         seen[value] = option
 
 
-def probed(domain: Domain) -> list[Any]:
-    """Values to try out: every option, none and all of a Subset, of a range its ends and some in between."""
+def probe_values(domain: Domain) -> list[Any]:
+    """Values to check: every option; the empty and the full Subset; the ends of a range, first, and some in between."""
     match domain:
         case Float(low, high, log) | Int(low, high, log):
             ends = (math.log(low), math.log(high)) if log else (low, high)
-            between = [ends[0] + share * (ends[1] - ends[0]) for share in PROBED]
+            between = [ends[0] + share * (ends[1] - ends[0]) for share in PROBE_SHARES]
             drawn = [math.exp(value) if log else value for value in between]
             whole = [low + 1, high - 1, *map(round, drawn)]
             return [low, high, *(whole if isinstance(domain, Int) else drawn)]
@@ -152,20 +153,20 @@ def probed(domain: Domain) -> list[Any]:
 
 
 def contains(name: str, domain: Domain, value: Any) -> bool:
-    """Whether the domain of the hyperparameter ``name`` holds this value, however that is written."""
-    found = canonical_or_same(name, value)
+    """Whether the domain of the hyperparameter ``name`` contains the value, in whatever spelling."""
+    value = canonical_or_same(name, value)
     match domain:
         case Float(low, high) | Int(low, high):
-            is_number = isinstance(found, int | float) and math.isfinite(found)
-            return is_number and low <= found <= high and (isinstance(domain, Float) or found == round(found))
+            is_number = isinstance(value, int | float) and math.isfinite(value)
+            return is_number and low <= value <= high and (isinstance(domain, Float) or value == round(value))
         case Choice(options):
-            return any(found == canonical_or_same(name, option) for option in options)
+            return any(value == canonical_or_same(name, option) for option in options)
         case Subset(names):
-            return isinstance(found, list | tuple) and set(found) <= set(names)
+            return isinstance(value, list | tuple) and set(value) <= set(names)
 
 
 def encode(option: Any) -> str | int | float | bool:
-    """An option as the databases and dashboards want it: numbers, booleans and words as they are, else as text."""
+    """The option as Optuna and its dashboard take it: a tuple as text (``flip+cutmix``, ``none``), others unchanged."""
     if isinstance(option, list | tuple):
         return "+".join(str(item) for item in option) or "none"
     assert isinstance(option, str | int | float | bool), option
@@ -173,12 +174,12 @@ def encode(option: Any) -> str | int | float | bool:
 
 
 def describe_option(name: str, option: Any) -> str:
-    """The option in its one form: ``32`` of an image size that is written as (32, 32)."""
+    """The option in its canonical form: ``32`` for an image size that is written as (32, 32)."""
     return str(encode(canonical_or_same(name, option)))
 
 
 def describe_domain(name: str, domain: Domain) -> str:
-    """``1e-05 to 0.003 (log)``, ``0.0 | 0.7``, ``any of gaussian, cutmix``."""
+    """The domain as text: ``1e-05 to 0.003 (log)``, ``0.0 | 0.7``, ``any of gaussian, cutmix``."""
     match domain:
         case Float(low, high, log):
             return f"{low:g} to {high:g}{' (log)' if log else ''}"
@@ -196,7 +197,7 @@ def bins(domain: Float | Int) -> list[tuple[float, float]]:
     edges = [low + (high - low) * index / NUM_BINS for index in range(NUM_BINS + 1)]
     if domain.log:
         edges = [math.exp(edge) for edge in edges]
-    edges[0], edges[-1] = domain.low, domain.high  # not to lose them to rounding
+    edges[0], edges[-1] = domain.low, domain.high  # exact, where exp and log round
     if isinstance(domain, Float):
         return list(itertools.pairwise(edges))
     starts = sorted({domain.low, *(math.ceil(edge) for edge in edges[1:-1])})
@@ -204,7 +205,7 @@ def bins(domain: Float | Int) -> list[tuple[float, float]]:
 
 
 def domain_to_json(domain: Domain) -> dict[str, Any]:
-    """For the stored study."""
+    """The domain as plain values, for the stored study."""
     match domain:
         case Float(low, high, log) | Int(low, high, log):
             return {"kind": type(domain).__name__, "low": low, "high": high, "log": log}

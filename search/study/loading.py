@@ -1,4 +1,4 @@
-"""Where studies come from: the files of ``studies/``, and those of a user's own."""
+"""Loading study files: those of ``studies/``, and users' own."""
 
 import importlib.util
 import sys
@@ -11,15 +11,11 @@ STUDIES = Path(__file__).parents[2] / "studies"
 
 
 def load_study_file(name: str) -> Study:
-    """STUDY of ``studies/<name>.py``, or of the file that ``name`` is the path of."""
-    path = Path(name) if name.endswith(".py") else STUDIES / f"{name}.py"
-    if name.endswith(".py"):
-        _check_file(path)
-    elif not path.is_file() or name.startswith("_"):
-        known = known_studies()
-        if Path(name).is_file() or ("/" in name and Path(name).exists()):
-            raise UserError(f"{name} is no study file: give the path of one that ends in .py.")
-        raise UserError(f"No study named {name!r} in studies/.{nearest(name, known)} There are: {', '.join(known)}.")
+    """STUDY of ``studies/<name>.py``, or of the file at the path ``name``, which ends in .py.
+
+    Raises UserError if there is no such file, if it cannot be loaded, or if it defines no study.
+    """
+    path = _study_path(name)
     spec = importlib.util.spec_from_file_location(f"study_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None
@@ -30,10 +26,8 @@ def load_study_file(name: str) -> Study:
     except UserError as error:
         raise UserError(f"{path.name}: {error}") from None
     except SystemExit as error:
-        raise UserError(
-            f"The study file {path} ends the command (sys.exit, status {error.code}); take that out."
-        ) from None
-    except Exception as error:  # whatever a file of the user's own may raise
+        raise UserError(f"The study file {path} calls sys.exit (status {error.code}); remove that call.") from None
+    except Exception as error:  # a user's file may raise anything
         raise UserError(
             f"The study file {path} cannot be loaded: {type(error).__name__}: {one_line(error)}."
         ) from error
@@ -43,14 +37,23 @@ def load_study_file(name: str) -> Study:
     return study
 
 
-def _check_file(path: Path) -> None:
-    """Raise UserError when there is no such file, and say what is there instead."""
-    if path.is_symlink() and not path.exists():
-        raise UserError(f"The study file {path} is a link to {path.readlink()}, which is not there.")
-    if path.exists() and not path.is_file():
-        raise UserError(f"{path} is no study file but a folder; give the file's path.")
-    if not path.exists():
-        raise UserError(f"There is no study file {path}.")
+def _study_path(name: str) -> Path:
+    """The path of the study's file. Raises UserError if there is no file, saying what is there instead."""
+    path = Path(name)
+    if name.endswith(".py"):
+        if path.is_symlink() and not path.exists():
+            raise UserError(f"The study file {path} is a link to {path.readlink()}, which does not exist.")
+        if path.exists() and not path.is_file():
+            raise UserError(f"{path} is a folder, not a study file; give the file's path.")
+        if not path.exists():
+            raise UserError(f"There is no study file {path}.")
+        return path
+    if (STUDIES / f"{name}.py").is_file() and not name.startswith("_"):
+        return STUDIES / f"{name}.py"
+    if path.is_file() or ("/" in name and path.exists()):
+        raise UserError(f"{name} is not a study file; give a path that ends in .py.")
+    names = known_studies()
+    raise UserError(f"No study named {name!r} in studies/.{nearest(name, names)} There are: {', '.join(names)}.")
 
 
 def known_studies() -> list[str]:

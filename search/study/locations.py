@@ -1,4 +1,4 @@
-"""Where the files that a stored study was made from are now: a later command is run from elsewhere, or much later."""
+"""The files that a stored study was made from: they may have moved, or the command runs in another folder."""
 
 from pathlib import Path
 
@@ -8,23 +8,23 @@ from search.study.record import Stored
 
 
 def photos_now(stored: Stored, name: str, data: str | None) -> str:
-    """--data for a command on the stored study ``name``: as given to it, else as the study has it.
+    """Where the photos of the stored study ``name`` are: --data as given now, else as the study was made with.
 
-    Raises UserError when the study's photos, or the label fixes that were applied to them, are not where they were.
+    Raises UserError if the study's photos, or the label fixes that were applied to them, are not where they were.
     """
     if data is None and stored.data not in WORDS and not Path(stored.data).is_dir():
         raise UserError(
-            f"Study {name!r} has its photos in {stored.data}, and there is no such folder {_here(stored.data)}."
-            " Name it by --data."
+            f"Study {name!r} was made with the photos in {stored.data}, but there is no such folder"
+            f" {_searched(stored.data)}. Give it by --data."
         )
     if stored.label_fixes not in WORDS and not Path(stored.label_fixes).is_file():
         raise UserError(
-            f"Study {name!r} has its label fixes from {stored.label_fixes}, and there is no such file"
-            f" {_here(stored.label_fixes)}. Bring it back."
+            f"Study {name!r} was made with the label fixes in {stored.label_fixes}, but there is no such file"
+            f" {_searched(stored.label_fixes)}. Put it back."
         )
     return stored.data if data is None else as_kept(data)
 
 
-def _here(path: str) -> str:
-    """Earlier versions kept paths as they were typed."""
-    return "any more" if Path(path).is_absolute() else f"under {Path.cwd()}; it was typed in another folder"
+def _searched(path: str) -> str:
+    """Where the path was looked for; earlier versions stored paths as they were typed."""
+    return "any more" if Path(path).is_absolute() else f"under {Path.cwd()}; the path was typed in another folder"

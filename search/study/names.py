@@ -1,4 +1,4 @@
-"""Names of studies: each is a folder's too, and the dashboard renames a study to anything."""
+"""Names of studies: a study's name is also its folder's, and the dashboard can rename a study to anything."""
 
 import os
 from pathlib import Path
@@ -6,45 +6,45 @@ from pathlib import Path
 from maskcls.system.errors import UserError
 from maskcls.system.files import MAX_BYTES
 
-CHARACTERS = "letters, digits, '.', '_' and '-'"
-LONGEST_NAME = 100
-LONGEST_BYTES = 180
-"""In UTF-8. A folder's name has files.MAX_BYTES at most, and what is made of a study's is longer: its confirmation's,
-one that is being deleted."""
+MAX_NAME = 100
+"""In characters."""
 
-TAKEN_NAMES = ("cache", "artifacts", "studies.db", "synthetic")
-"""What else lies in the runs folder begins with one of these."""
+MAX_NAME_BYTES = 180
+"""In UTF-8; lower than files.MAX_BYTES, as the folders of a confirmation and of a deleted study have longer names."""
+
+RESERVED = ("cache", "artifacts", "studies.db", "synthetic")
+"""What the names of other files in the runs folder begin with."""
 
 
 def checked_name(name: str) -> str:
-    """The name for a new study. Raises UserError for one that no folder can have."""
-    if not _has_folders_letters(name):
+    """The name for a new study. Raises UserError for one that its folder cannot have."""
+    if not _has_valid_letters(name):
         raise UserError(
-            f"A study's name is made of {CHARACTERS}, and begins with no '-'; not {name!r}. Use --name. A stored study"
-            " of such a name is renamed in the dashboard, or goes on by --name NEW --from OLD."
+            f"A study's name is made of letters, digits, '.', '_' and '-' and begins with no '-', unlike {name!r}."
+            " Use another --name. Rename a stored study in the dashboard, or continue it by --name NEW --from OLD."
         )
     size = len(os.fsencode(name))
-    if len(name) > LONGEST_NAME or size > LONGEST_BYTES or name.startswith(TAKEN_NAMES):
+    if len(name) > MAX_NAME or size > MAX_NAME_BYTES or name.startswith(RESERVED):
         raise UserError(
-            f"A study's name names its folder too: at most {LONGEST_NAME} characters and {LONGEST_BYTES} bytes, and"
-            f" not beginning with {', '.join(TAKEN_NAMES)}. Use another --name than {name!r} ({size} bytes); a study"
-            " that is stored under it goes on by --name NEW --from OLD."
+            f"A study's name is also its folder's: it has at most {MAX_NAME} characters and {MAX_NAME_BYTES} bytes, and"
+            f" does not begin with {', '.join(RESERVED)}. Use another --name than {name!r} ({size} bytes); continue a"
+            " study that is stored under it by --name NEW --from OLD."
         )
     return name
 
 
 def is_name(name: str) -> bool:
-    """Whether a folder can have it; a stored study may have been named before today's limits."""
-    return _has_folders_letters(name) and len(os.fsencode(name)) <= MAX_BYTES and not name.startswith(TAKEN_NAMES)
+    """Whether a folder can have the name; stored studies may exceed today's limits."""
+    return _has_valid_letters(name) and len(os.fsencode(name)) <= MAX_BYTES and not name.startswith(RESERVED)
 
 
-def _has_folders_letters(name: str) -> bool:
+def _has_valid_letters(name: str) -> bool:
     is_option = name.startswith("-")
     return bool(name.strip(".")) and not is_option and all(letter.isalnum() or letter in "._-" for letter in name)
 
 
 def folder_in(runs: Path, name: str) -> Path:
-    """The folder of a stored study. Raises UserError when its name, which anybody may have changed, is no folder's."""
+    """The folder of a stored study. Raises UserError for a name that no folder can have: the dashboard allows any."""
     if not is_name(name):
-        raise UserError(f"A study's name names its folder too, and {name!r} cannot; rename it in the dashboard.")
+        raise UserError(f"A study's name is also its folder's, which cannot be {name!r}; rename it in the dashboard.")
     return runs / name

@@ -1,6 +1,6 @@
 """A study as it is stored: its question, the roles of its hyperparameters, and all that its trials have in common.
 
-Later commands need the stored name only, and no study file.
+Later commands need only the stored name, not the study file.
 """
 
 import json
@@ -24,36 +24,39 @@ from search.study.attributes import (
     VERSIONS,
     HasUserAttributes,
 )
-from search.study.space import is_larger, is_same
-from search.study.study import Domain, Int, Pruner, Sampler, Study, describe_domain, domain_from_json, domain_to_json
+from search.study.hyperparameters import Domain, Int, describe_domain, domain_from_json, domain_to_json
+from search.study.space import is_same_domain, is_wider_domain
+from search.study.study import Pruner, Sampler, Study
 from search.system.shell import quoted
 
 if TYPE_CHECKING:
     from maskcls.data.dataset import Dataset
 
 KEY = "study"
-"""The study attribute that holds the document. It is written last: a study without it is not made yet."""
+"""The study attribute that holds the document. It is written last, so a study without it is not complete."""
 
 VERSION = 1
-"""Of the document; one without a number is from before there were any. A later one is not read."""
+"""Version of the document's format; the first documents have none. A later version is refused."""
 
-NEEDED = {
-    "question", "scientific", "nuisance", "fixed", "baseline", "synthetic",
-    "data", "split", "weights", "weights_option", "label_fixes", "skip_unreadable", "seed",
-}  # fmt: skip
-"""What every document has."""
+REQUIRED = ("data", "split", "weights", "weights_option", "label_fixes", "skip_unreadable", "seed")
+"""The fields of Stored that every document has."""
 
-BEGUN = {QUESTION, COMMIT, VERSIONS, DECODER, GROWN_FROM, STUDY_ID, CONFIRMED_ID}
-"""The attributes that a study of ours has before its document."""
+OPTIONAL = ("photos", "confirmation", "weights_commits")
+"""Those that documents of early versions lack."""
+
+REQUIRED_KEYS = {"question", "scientific", "nuisance", "fixed", "baseline", "synthetic", *REQUIRED}
+
+WRITTEN_BEFORE = {QUESTION, COMMIT, VERSIONS, DECODER, GROWN_FROM, STUDY_ID, CONFIRMED_ID}
+"""The attributes that a study may have before its document is written."""
 
 
 @dataclass(frozen=True)
 class Stored:
-    """What is the same in all trials of a study; trials of two that differ in it cannot be compared."""
+    """The document of a study: what all its trials have in common, without which they could not be compared."""
 
     study: Study
     data: str
-    """The folder as given, or "synthetic"."""
+    """--data as given: a folder or "synthetic"."""
     split: str
     """split.split_hash of photos, labels and sides."""
     weights: dict[str, str]
@@ -61,57 +64,50 @@ class Stored:
     weights_option: str
     """--weights as given."""
     label_fixes: str
+    """--label-fixes as given."""
     skip_unreadable: bool
     seed: int
-    """Of the sampler, and of every trial's training."""
+    """Seed of the sampler and, unless a trial has its own, of the training."""
     warm: tuple[dict[str, Any], ...] = ()
-    """Settings to begin with, each {"params", "from"}; chosen when the study was made (policy.Policy)."""
+    """The warm starts, each {"params", "from"}; chosen when the study was made (policy.warm_starts)."""
     photos: str = ""
-    """Dataset.content when the study was made; empty in one from before that was written down."""
+    """Dataset.content when the study was made; empty in a document of an early version."""
     confirmation: dict[str, Any] | None = None
-    """Of a study that search.confirm made: policy.confirmation.Plan as JSON; None: a search."""
+    """policy.confirmation.Plan as JSON, in a study that search.confirm made; None in a search."""
     weights_commits: dict[str, str] = field(default_factory=dict)
-    """Weights.commits: which weights to ask the hub for again."""
+    """Weights.commits: the revisions of the weights on the hub."""
 
     def config(self, values: dict[str, Any], seed: int | None = None) -> TrainConfig:
-        """The config of the trial with these values of what is searched; a replicate brings a seed of its own."""
+        """The config of a trial with these values of the searched hyperparameters; ``seed``: None for the study's."""
         return make_config({**self.study.fixed, **values, "seed": self.seed if seed is None else seed})
 
     @property
     def baseline_config(self) -> TrainConfig:
-        """The config of trial 0, numerics not resolved: also where to look up what all trials have in common."""
+        """The config of trial 0, numerics not resolved; its fixed values are those of every trial."""
         return self.config(dict(self.study.baseline))
 
     def to_json(self) -> dict[str, Any]:
         """Plain values. What is fixed is written out in full, so that a later default cannot change the study."""
         study = self.study
-        every = json.loads(self.baseline_config.model_dump_json())
+        config = json.loads(self.baseline_config.model_dump_json())
         return {
             "version": VERSION,
             "question": study.question,
             "scientific": {name: domain_to_json(domain) for name, domain in study.scientific.items()},
             "nuisance": {name: domain_to_json(domain) for name, domain in study.nuisance.items()},
-            "fixed": {name: value for name, value in every.items() if name not in study.space and name != "seed"},
-            "baseline": {name: every[name] for name in study.baseline},
+            "fixed": {name: value for name, value in config.items() if name not in study.space and name != "seed"},
+            "baseline": {name: config[name] for name in study.baseline},
             "synthetic": study.synthetic,
             "sampler": [study.sampler.name, study.sampler.arguments],
             "pruner": [study.pruner.name, study.pruner.arguments],
-            "data": self.data,
-            "split": self.split,
-            "weights": self.weights,
-            "weights_option": self.weights_option,
-            "label_fixes": self.label_fixes,
-            "skip_unreadable": self.skip_unreadable,
-            "seed": self.seed,
+            **{name: getattr(self, name) for name in REQUIRED},
             "warm": list(self.warm),
-            "photos": self.photos,
-            "confirmation": self.confirmation,
-            "weights_commits": self.weights_commits,
+            **{name: getattr(self, name) for name in OPTIONAL},
         }
 
     @staticmethod
     def from_json(values: dict[str, Any]) -> "Stored":
-        """The inverse of to_json."""
+        """The inverse of to_json. Raises UserError, KeyError and others for a document that was changed by hand."""
         study = Study(
             question=values["question"],
             scientific={name: domain_from_json(domain) for name, domain in values["scientific"].items()},
@@ -119,24 +115,18 @@ class Stored:
             fixed=values["fixed"],
             baseline=values["baseline"],
             synthetic=values["synthetic"],
-            **_tools(values),
+            **_sampler_and_pruner(values),
             is_stored=True,
         )
-        shared = ("data", "split", "weights", "weights_option", "label_fixes", "skip_unreadable", "seed")
-        found = Stored(
-            study,
-            **{name: values[name] for name in shared},
-            warm=tuple(values.get("warm", ())),
-            photos=values.get("photos", ""),
-            confirmation=values.get("confirmation"),
-            weights_commits=values.get("weights_commits", {}),
-        )
-        found.config(dict(study.baseline))  # what is fixed may be no value of TrainConfig
-        return found
+        required = {name: values[name] for name in REQUIRED}
+        optional = {name: values[name] for name in OPTIONAL if name in values}
+        stored = Stored(study, **required, warm=tuple(values.get("warm", ())), **optional)
+        stored.config(dict(study.baseline))  # raises for fixed values that TrainConfig does not allow
+        return stored
 
 
-def _tools(values: dict[str, Any]) -> dict[str, Any]:
-    """Sampler and pruner; a document from before there was a choice has the default ones."""
+def _sampler_and_pruner(values: dict[str, Any]) -> dict[str, Any]:
+    """A document of an early version lacks them and means the defaults."""
     kinds = {"sampler": Sampler, "pruner": Pruner}
     return {name: kind(values[name][0], **values[name][1]) for name, kind in kinds.items() if name in values}
 
@@ -146,43 +136,46 @@ class HasAttributes(HasUserAttributes, Protocol):
 
     @property
     def directions(self) -> Sequence[StudyDirection]:
-        """What each of its goals should be."""
+        """Whether each of its objectives is maximized or minimized."""
 
 
 def document_in(study: HasAttributes) -> dict[str, Any] | None:
-    """The document of a study of ours that can be read; None for any other, whatever it calls its attributes."""
+    """The document's values; None for a study of another program, or one whose document cannot be read."""
     if not is_made_here(study):
         return None
     values = study.user_attrs[KEY]
-    if not values.keys() >= NEEDED or _version(values) > VERSION:
+    if not values.keys() >= REQUIRED_KEYS or _version(values) > VERSION:
         return None
     try:
         Stored.from_json(values)
-    except Exception:  # somebody has written into it
+    except Exception:  # a document that was changed by hand may raise anything
         return None
     return dict(values)
 
 
 def is_made_here(study: HasAttributes) -> bool:
-    """Whether the study is one of ours, also when its document can no longer be read."""
+    """Whether this service made the study, even if its document can no longer be read."""
     return isinstance(study.user_attrs.get(KEY), dict) and list(study.directions) == [StudyDirection.MAXIMIZE]
 
 
-def confirms(study: HasAttributes) -> str | None:
-    """The name of the study that this one is the confirmation of; None for any other."""
+def confirms(study: HasUserAttributes) -> str | None:
+    """The name of the study that this one confirms; None if it is no confirmation."""
     values = study.user_attrs.get(KEY)
-    found = values.get("confirmation") if isinstance(values, dict) else None
-    of = found.get("of") if isinstance(found, dict) else None
-    return of if isinstance(of, str) else None
+    plan = values.get("confirmation") if isinstance(values, dict) else None
+    name = plan.get("of") if isinstance(plan, dict) else None
+    return name if isinstance(name, str) else None
 
 
 def _version(values: dict[str, Any]) -> int:
-    found = values.get("version", 0)
-    return found if isinstance(found, int) else VERSION + 1
+    version = values.get("version", 0)
+    return version if isinstance(version, int) else VERSION + 1
 
 
 def read_stored(study: optuna.Study) -> Stored:
-    """The document of a study in the database. Raises UserError for a study of another making."""
+    """The document of a study in the database.
+
+    Raises UserError for a study of another program, and for a document of a newer version or one that cannot be read.
+    """
     name = one_printable_line(study.study_name)
     if not is_made_here(study):
         raise UserError(f"Study {name!r} in this database was not made by search.run.")
@@ -194,66 +187,68 @@ def read_stored(study: optuna.Study) -> Stored:
         )
     try:
         return Stored.from_json(values)
-    except Exception as error:  # whatever somebody has written into it
+    except Exception as error:  # a document that was changed by hand may raise anything
         raise UserError(
-            f"The document of study {name!r} cannot be read ({type(error).__name__}: {one_line(error)}); somebody has"
-            " changed it. search.run makes another under a new --name."
+            f"The document of study {name!r} was changed and cannot be read ({type(error).__name__}:"
+            f" {one_line(error)}). Begin a new study by search.run --name NEW."
         ) from error
 
 
 def read_search(study: optuna.Study) -> Stored:
-    """The same, of a study that searches; raises UserError for a confirmation."""
+    """The document of a search. Raises UserError as read_stored does, and for a confirmation."""
     stored = read_stored(study)
     if stored.confirmation is not None:
-        of = stored.confirmation["of"]
+        searched = stored.confirmation["of"]
         raise UserError(
-            f"{study.study_name!r} is the confirmation of study {of!r}, which"
-            f" `python -m search.confirm --study {quoted(of)}` goes on with; give that study's name."
+            f"{study.study_name!r} is the confirmation of study {searched!r}. Give that study's name;"
+            f" `python -m search.confirm --study {quoted(searched)}` continues the confirmation."
         )
     return stored
 
 
-def is_whole(study: optuna.Study) -> bool:
-    """Whether a study of the database is made; True as well for one that is not ours, which nobody may touch."""
+def is_fully_created(study: optuna.Study) -> bool:
+    """Whether no command has to create the study any more; also True for a study of another program."""
     attributes = study.user_attrs
-    if KEY in attributes or attributes.keys() - BEGUN:
+    if KEY in attributes or attributes.keys() - WRITTEN_BEFORE:
         return True
+    # a copy of another study has trials before it has a document
     return bool(study.get_trials(deepcopy=False)) and GROWN_FROM not in attributes
 
 
-def check_same(stored: Stored, wanted: Stored, name: str) -> None:
-    """Raise UserError, with both values, when the command asks for another study than the stored one."""
-    there, here = _facts(stored, stored.study.space), _facts(wanted, stored.study.space)
-    for fact in sorted(there.keys() | here.keys(), key=_importance):
-        if there.get(fact) != here.get(fact):
+def check_same(stored: Stored, requested: Stored, name: str) -> None:
+    """Raise UserError, with both values, if the requested study differs from the one that is stored as ``name``."""
+    old, new = _facts(stored, stored.study.space), _facts(requested, stored.study.space)
+    for fact in sorted(old.keys() | new.keys(), key=_importance):
+        if old.get(fact) != new.get(fact):
             remedy = "" if stored.confirmation else ", or a new --name"
-            remedy += f", or --name NEW --from {name}" if _is_searched(fact, stored, wanted) else ""
+            remedy += f", or --name NEW --from {name}" if _is_widened(fact, stored.study, requested.study) else ""
+            split = " The photos, their labels or their sides have changed." if fact == "split" else ""
             raise UserError(
-                f"Study {name!r} is stored with {fact} = {_show(there.get(fact))};"
-                f" this command says {_show(here.get(fact))}. Give what is stored{remedy}.{_explained(fact)}"
+                f"Study {name!r} is stored with {fact} = {_show(old.get(fact))};"
+                f" this command says {_show(new.get(fact))}. Give the stored value{remedy}.{split}"
             )
 
 
 def check_photos(stored: Stored, dataset: "Dataset", name: str) -> None:
-    """Raise UserError when the stored trials saw other pixels than those at hand, though the split says the same."""
-    new = "Trials of both cannot be compared; begin a new study, search.run --name NEW."
+    """Raise UserError if the stored trials saw other pixels than the dataset's, although the split is the same."""
+    remedy = "Old and new trials cannot be compared; begin a new study by search.run --name NEW."
     if not stored.photos and dataset.turned_anew:
         raise UserError(
-            f"Study {name!r} is of an earlier version, which overlooked the EXIF orientation of"
+            f"Study {name!r} was made by an earlier version, which ignored the EXIF orientation of"
             f" {len(dataset.turned_anew)} of its photos ({some(dataset.turned_anew, 3)}); they are turned upright now."
-            f" {new}"
+            f" {remedy}"
         )
     if stored.photos and stored.photos != dataset.content:
         raise UserError(
-            f"Study {name!r} was made of photos with the same names and sizes, but other contents ({stored.photos}"
-            f" there, {dataset.content} here). {new}"
+            f"Study {name!r} was made from photos of the same names and sizes but other contents ({stored.photos}"
+            f" then, {dataset.content} now). {remedy}"
         )
 
 
-def _facts(stored: Stored, written: Mapping[str, Domain]) -> dict[str, Any]:
-    """One flat table of what must agree. The photos count, not where they lie or how the weights were asked for.
+def _facts(stored: Stored, spelling: Mapping[str, Domain]) -> dict[str, Any]:
+    """What must agree, in one flat table: the photos and weights themselves, not where they are or how they were named.
 
-    ``written``: the stored study's domains, which may be written otherwise than the same ones here.
+    ``spelling``: the stored study's domains; a domain with the same values is described as it is spelled there.
     """
     values = stored.to_json()
     facts = {name: values[name] for name in ("synthetic", "weights", "split", "seed")}
@@ -261,27 +256,23 @@ def _facts(stored: Stored, written: Mapping[str, Domain]) -> dict[str, Any]:
     study = stored.study
     for role, domains in (("compared", study.scientific), ("tuned", study.nuisance)):
         for name, domain in domains.items():
-            is_the_same = name in written and is_same(name, written[name], domain)
+            if name in spelling and is_same_domain(name, spelling[name], domain):
+                domain = spelling[name]
             whole = " (whole numbers)" if isinstance(domain, Int) else ""
-            facts[name] = f"{role}, {describe_domain(name, written[name] if is_the_same else domain)}{whole}"
+            facts[name] = f"{role}, {describe_domain(name, domain)}{whole}"
     return facts
 
 
-def _is_searched(fact: str, stored: Stored, wanted: Stored) -> bool:
-    """Whether it is a hyperparameter that the command searches more widely: a copy of the study can go on (grow)."""
-    there, here = stored.study.space, wanted.study.space
-    if (fact in stored.study.scientific) != (fact in wanted.study.scientific):
+def _is_widened(fact: str, old: Study, new: Study) -> bool:
+    """Whether it is a hyperparameter with a wider domain in the new study, which a copy of the old one can adopt."""
+    if fact not in old.space or fact not in new.space or (fact in old.scientific) != (fact in new.scientific):
         return False
-    return fact in there and fact in here and is_larger(fact, there[fact], here[fact])
+    return is_wider_domain(fact, old.space[fact], new.space[fact])
 
 
 def _importance(fact: str) -> tuple[bool, str]:
-    """Hyperparameters first: another size or share of people is why a split or a weights file differs."""
+    """Sort key, hyperparameters first: another size or share of people also changes the split or the weights."""
     return fact in ("split", "weights"), fact
-
-
-def _explained(fact: str) -> str:
-    return " A split names the photos, their labels and sides; one of these has changed." if fact == "split" else ""
 
 
 def _show(value: Any) -> str:

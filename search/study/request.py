@@ -1,4 +1,4 @@
-"""What a command of search.run asks for: a study's file, its photos, and what is fixed otherwise than in the file."""
+"""The study that a command of search.run asks for: a study file, photos, and values that differ from the file's."""
 
 import os
 from collections.abc import Sequence
@@ -18,36 +18,36 @@ from search.study.study import Study, pin, preview_of
 
 @dataclass(frozen=True)
 class StudyRequest:
-    """The options of search.run that say which study it is."""
+    """The options of search.run that determine the study."""
 
     file: str
-    """--study: a name of studies/, or a path."""
+    """--study: the name of a study in studies/, or a path."""
     name: str | None = None
-    """--name as given; None: the file's."""
+    """--name; None: the file's name."""
     data: str | None = None
-    """A folder, "synthetic", or None and "" for none."""
+    """--data: a folder, or "synthetic"; None or empty: not given."""
     weights: str | None = None
-    """None: by the data."""
+    """--weights; None: scratch for synthetic photos, else auto."""
     label_fixes: str = "auto"
     skip_unreadable: bool = False
     seed: int = 0
     settings: Sequence[str] = ()
     """KEY=VALUE of each --set."""
     people: int | None = None
-    """None: all."""
+    """--people; None: all."""
     copy_of: str | None = None
     """--from: the stored study to begin as a copy of."""
 
     @cached_property
     def document(self) -> Study:
-        """What the file says. Raises UserError when it cannot be loaded."""
+        """The study of the file. Raises UserError if it cannot be loaded."""
         return load_study_file(self.file)
 
     @property
     def source(self) -> str | None:
-        """Where the photos are, as this study is asked for; None when nothing is said of it.
+        """The folder of the photos, or "synthetic"; None if neither --data nor the environment names one.
 
-        A study that brings its own photos ignores the environment: only an explicit --data means others.
+        A study of synthetic photos ignores the environment: only an explicit --data overrules it.
         """
         if not self.data:  # MASKCLS_DATA= in the environment means none
             return None
@@ -56,21 +56,21 @@ class StudyRequest:
 
     @property
     def is_preview(self) -> bool:
-        """Whether the study needs photos and has none, so that a small version of it runs on synthetic ones."""
+        """Whether the study needs photos and has none, so that its preview runs on synthetic ones."""
         return self.source is None and not self.document.synthetic
 
     @property
     def stored_name(self) -> str:
-        """The name to store it under. Raises UserError for one that no study can have, and for a copy without one."""
+        """The name to store the study under. Raises UserError for an invalid name, and for a copy without --name."""
         name = checked_name(self.name or Path(self.file).stem + ("-preview" if self.is_preview else ""))
         if self.copy_of is not None and self.name is None:
             raise UserError("--from copies a study under a new name; give it by --name.")
         return name
 
     def to_stored(self) -> Stored:
-        """The study to make, or to go on with; its split and weights are not known yet.
+        """The study to create or to continue; its split and weights are not known yet.
 
-        Raises UserError for a setting or a seed that cannot be.
+        Raises UserError for a --set or --seed that is not allowed.
         """
         study = apply_options(self.document, self.is_preview, self.source, self.settings, self.people)
         make_config({"seed": self.seed})
@@ -82,7 +82,7 @@ class StudyRequest:
 def apply_options(
     study: Study, is_preview: bool, data: str | None, settings: Sequence[str], people: int | None
 ) -> Study:
-    """The study of a file as a command asks for it. Raises UserError for a setting that cannot be."""
+    """The study of a file as a command asks for it. Raises UserError for a --set that is not allowed."""
     if is_preview:
         study = preview_of(study)
     elif data is not None:

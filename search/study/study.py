@@ -1,9 +1,8 @@
-"""The words in which a study is written. Studies import these and nothing else.
+"""A study: a question, the roles of its hyperparameters, and the recipe that it starts from.
 
-A study asks a question. Its *scientific* hyperparameters are what is asked; its *nuisance* hyperparameters are tuned,
-so that the comparison is fair; its *fixed* ones are the same in every trial
-(https://github.com/google-research/tuning_playbook). Without scientific ones it looks for the best. What users read
-calls a hyperparameter a knob.
+Its *scientific* hyperparameters are what it compares; its *nuisance* hyperparameters are tuned, so that the comparison
+is fair; its *fixed* ones are the same in every trial (https://github.com/google-research/tuning_playbook). A study
+without scientific ones looks for the best configuration.
 """
 
 import itertools
@@ -13,40 +12,31 @@ from typing import Any
 
 from maskcls.config import canonical_or_same, make_config
 from maskcls.system.errors import UserError
-from search.study.hyperparameters import (  # the words of a study, and what is asked of them
-    NUM_BINS,
+from search.study.hyperparameters import (
     Choice,
     Domain,
     Float,
     Int,
     Subset,
-    bins,
     check_domain,
     contains,
-    describe_domain,
-    describe_option,
-    domain_from_json,
-    domain_to_json,
-    encode,
     plain_domain,
-    probed,
+    probe_values,
 )
-from search.study.values import named, plain, plain_values
+from search.study.values import plain, plain_values, with_plain_names
 
-__all__ = ["Choice", "Float", "Int", "Pruner", "Sampler", "Study", "Subset"]
-__all__ += ["NUM_BINS", "Domain", "bins", "contains", "describe_domain", "describe_option", "encode", "probed"]
-__all__ += ["domain_from_json", "domain_to_json", "pin", "preview_of"]
+__all__ = ["Choice", "Domain", "Float", "Int", "Pruner", "Sampler", "Study", "Subset", "pin", "preview_of"]
 
 NEVER_SEARCHED = (
     *("task", "seed", "split_seed", "valid_share", "judge_round", "people"),
     *("epochs", "evaluations_per_epoch", "keep"),
 )
-"""Trials that differ in these cannot be compared."""
+"""Hyperparameters in which two trials must not differ if they are to be compared."""
 
 
 @dataclass(frozen=True, init=False)
 class Sampler:
-    """What proposes the nuisance values: ``Sampler("tpe", n_ei_candidates=48)``; Optuna's, with Optuna's arguments."""
+    """What proposes the nuisance values: ``Sampler("auto")``, or one of Optuna's with Optuna's arguments."""
 
     name: str
     arguments: dict[str, Any]
@@ -58,7 +48,7 @@ class Sampler:
 
 @dataclass(frozen=True, init=False)
 class Pruner:
-    """What ends trials early: ``Pruner("rungs")``, our own; ``Pruner("none")``; or one of Optuna's."""
+    """What stops trials early: ``Pruner("rungs")``, our own; ``Pruner("none")``; or one of Optuna's."""
 
     name: str
     arguments: dict[str, Any]
@@ -77,55 +67,56 @@ class Study:
     nuisance: Mapping[str, Domain]
     """What is tuned: hyperparameter -> the values that it may take."""
     fixed: Mapping[str, Any]
-    """Values that are the same in every trial; what is named nowhere keeps TrainConfig's default."""
+    """Values that are the same in every trial; a hyperparameter without a role keeps TrainConfig's default."""
     baseline: Mapping[str, Any]
-    """A value for every scientific and nuisance hyperparameter: trial 0, a sound recipe."""
+    """A value for every scientific and nuisance hyperparameter: the configuration of trial 0, a sound recipe."""
     scientific: Mapping[str, Domain] = field(default_factory=dict)
-    """What is compared: hyperparameter -> its levels, which share the trials about equally."""
+    """What is compared: hyperparameter -> its levels, which get about equally many trials."""
     preview: Mapping[str, Any] = field(default_factory=dict)
-    """Other fixed values, or other Choices of what is searched, when there is no data and the photos are synthetic."""
+    """Fixed values and domains that replace the study's when there is no data and the photos are synthetic."""
     synthetic: bool = False
     """Whether the study is about the synthetic photos; then it needs no data and has no preview."""
     sampler: Sampler = Sampler("auto")
     pruner: Pruner = Pruner("rungs")
     is_stored: InitVar[bool] = False
-    """Read from a database, which may hold what is refused today and still has to be shown: it is not checked again."""
+    """Whether it was read from a database: a stored study is shown even if it would be refused today."""
 
     def __post_init__(self, is_stored: bool) -> None:
         if not is_stored:
             _make_plain(self)
             _check(self)
-        for part in ("fixed", "baseline"):  # in one form, however the file or an earlier version writes a value
-            values = getattr(self, part)
-            object.__setattr__(self, part, {name: canonical_or_same(name, value) for name, value in values.items()})
+        for role in ("fixed", "baseline"):  # the file, or an earlier version, may have written them in another form
+            values = getattr(self, role)
+            object.__setattr__(self, role, {name: canonical_or_same(name, value) for name, value in values.items()})
 
     @property
     def space(self) -> dict[str, Domain]:
-        """Every hyperparameter that differs between trials."""
+        """The domain of every hyperparameter that differs between trials."""
         return {**self.scientific, **self.nuisance}
 
 
 def _make_plain(study: Study) -> None:
-    """What the file holds as plain Python values. Raises UserError for what has none, such as a function."""
-    found: dict[str, Any] = {
+    """Replace the study's values by plain Python ones. Raises UserError where there is none, as for a function."""
+    fields: dict[str, Any] = {
         "question": plain("question", study.question),
         "fixed": plain_values("fixed", study.fixed),
         "baseline": plain_values("baseline", study.baseline),
         "synthetic": plain("synthetic", study.synthetic),
     }
     for role in ("scientific", "nuisance", "preview"):
-        found[role] = {name: plain_domain(name, domain) for name, domain in named(role, getattr(study, role)).items()}
-    for word, kind in (("sampler", Sampler), ("pruner", Pruner)):
-        tool = getattr(study, word)
+        domains = with_plain_names(role, getattr(study, role))
+        fields[role] = {name: plain_domain(name, domain) for name, domain in domains.items()}
+    for role, kind in (("sampler", Sampler), ("pruner", Pruner)):
+        tool = getattr(study, role)
         if not isinstance(tool, kind):
-            raise UserError(f'{word} is {kind.__name__}("name", ...), not {tool!r}.')
-        arguments = {name: plain(f"The {word}'s {name}", value) for name, value in tool.arguments.items()}
-        found[word] = kind(str(plain(word, tool.name)), **arguments)
-    if not isinstance(found["question"], str) or not found["question"].strip():
+            raise UserError(f'{role} is {kind.__name__}("name", ...), not {tool!r}.')
+        arguments = {name: plain(f"The {role}'s {name}", value) for name, value in tool.arguments.items()}
+        fields[role] = kind(str(plain(role, tool.name)), **arguments)
+    if not isinstance(fields["question"], str) or not fields["question"].strip():
         raise UserError(f"question is a sentence that ends with a question mark, not {study.question!r}.")
-    if not isinstance(found["synthetic"], bool):
+    if not isinstance(fields["synthetic"], bool):
         raise UserError(f"synthetic is True or False, not {study.synthetic!r}.")
-    for name, value in found.items():
+    for name, value in fields.items():
         object.__setattr__(study, name, value)
 
 
@@ -135,16 +126,17 @@ def _check(study: Study) -> None:
         if name in NEVER_SEARCHED:
             raise UserError(f"{name} is never searched: trials that differ in it cannot be compared. Make it fixed.")
     if "seed" in study.fixed:
-        raise UserError("seed is no fixed knob; --seed gives the sampler's and every trial's.")
-    both = study.scientific.keys() & study.nuisance.keys() | study.space.keys() & study.fixed.keys()
-    if both:
-        raise UserError(f"A knob is scientific, nuisance or fixed; {', '.join(sorted(both))} is more than one.")
+        raise UserError("seed cannot be fixed in a study file; give it by --seed.")
+    repeated = study.scientific.keys() & study.nuisance.keys() | study.space.keys() & study.fixed.keys()
+    if repeated:
+        names = ", ".join(sorted(repeated))
+        raise UserError(f"A hyperparameter is scientific, nuisance or fixed; give {names} one role only.")
     if study.baseline.keys() != study.space.keys():
-        differing = ", ".join(sorted(study.baseline.keys() ^ study.space.keys()))
-        raise UserError(f"The baseline names every scientific and nuisance knob and no other; see {differing}.")
+        names = ", ".join(sorted(study.baseline.keys() ^ study.space.keys()))
+        raise UserError(f"The baseline gives every scientific and nuisance hyperparameter and no other; check {names}.")
     for name, domain in study.space.items():
         if not contains(name, domain, study.baseline[name]):
-            raise UserError(f"The baseline's {name}, {study.baseline[name]!r}, is outside of {domain}.")
+            raise UserError(f"The baseline's {name}, {study.baseline[name]!r}, is outside {domain}.")
     make_config({**study.fixed, **study.baseline})
     _check_together(study)
     if study.preview:
@@ -152,23 +144,27 @@ def _check(study: Study) -> None:
 
 
 def _check_together(study: Study) -> None:
-    """Any two hyperparameters at any of their probed values: a rule of TrainConfig is about one or two."""
-    tried = {name: probed(domain) for name, domain in study.space.items()}
-    for names in (*((name,) for name in tried), *itertools.combinations(tried, 2)):
-        for values in itertools.product(*(tried[name] for name in names)):
+    """Raise UserError if any two hyperparameters cannot have some of their probe values together.
+
+    No rule of TrainConfig concerns more than two hyperparameters.
+    """
+    probes = {name: probe_values(domain) for name, domain in study.space.items()}
+    for names in (*((name,) for name in probes), *itertools.combinations(probes, 2)):
+        for values in itertools.product(*(probes[name] for name in names)):
             make_config({**study.fixed, **study.baseline, **dict(zip(names, values, strict=True))})
 
 
 def preview_of(study: Study) -> Study:
-    """The study as it runs without data: what ``preview`` names takes the place of the real thing.
+    """The study as it runs without data: its ``preview`` replaces domains and fixed values.
 
-    A searched hyperparameter takes another domain there, and the baseline its first option where it no longer lies
-    within.
+    A baseline value that is outside the new domain becomes the domain's first option. Raises UserError for a preview
+    that gives a searched hyperparameter a value, a fixed one a domain, or a domain that excludes the baseline and has
+    no options.
     """
     domains = {name: value for name, value in study.preview.items() if isinstance(value, Domain)}
     unknown = domains.keys() - study.space.keys()
     if unknown or study.preview.keys() - domains.keys() & study.space.keys():
-        raise UserError("preview gives other knobs for searched knobs and other values for fixed ones.")
+        raise UserError("preview gives a searched hyperparameter another domain, and a fixed one another value.")
     baseline = {
         name: value if contains(name, domains.get(name, study.space[name]), value) else _first(domains[name])
         for name, value in study.baseline.items()
@@ -186,22 +182,22 @@ def preview_of(study: Study) -> Study:
 
 def _first(domain: Domain) -> Any:
     if not isinstance(domain, Choice):
-        raise UserError("preview gives a searched knob another Choice, or a range that holds the baseline.")
+        raise UserError("preview gives a searched hyperparameter a Choice, or a domain that contains the baseline.")
     return domain.options[0]
 
 
 def pin(study: Study, values: Mapping[str, Any]) -> Study:
     """The study with these values fixed; a nuisance hyperparameter among them is no longer tuned.
 
-    Raises UserError for a scientific one: without it there is no question.
+    Raises UserError for a scientific one, without which there is no question, and for values that are not allowed.
     """
     for name in values:
         if name in study.scientific:
             raise UserError(
-                f"--set cannot fix {name}: it is what this study compares. Search a copy of the study file."
+                f"--set cannot fix {name}: it is what this study compares. Change it in a copy of the study file."
             )
         if name == "seed":
-            raise UserError("--set cannot fix seed; --seed gives the study's.")
+            raise UserError("--set cannot fix seed; give it by --seed.")
     make_config({**study.fixed, **study.baseline, **values})
     return replace(
         study,

@@ -1,6 +1,6 @@
-"""Whatever a study file may hold as a value, as plain Python: numbers, words, truth values, and tuples of them.
+"""Values of a study file as plain Python: numbers, strings, booleans, and tuples of them.
 
-A study is stored as JSON and compared with what was stored, so numpy's numbers, paths and enums must not get that far.
+A study is stored as JSON and compared with the stored one, so NumPy's numbers, paths and enums are converted first.
 """
 
 import os
@@ -14,7 +14,10 @@ from maskcls.system.errors import UserError, one_line
 
 
 def plain(where: str, value: Any) -> Any:
-    """The value in plain Python; a set is sorted, a mapping becomes a dict. Raises UserError, naming ``where``."""
+    """The value in plain Python; a set is sorted, a mapping becomes a dict.
+
+    Raises UserError, naming ``where``, for a value that has no such form.
+    """
     match value:
         case Enum():
             return plain(where, value.value)
@@ -29,7 +32,7 @@ def plain(where: str, value: Any) -> Any:
         case os.PathLike():
             return str(os.fspath(value))
         case Mapping():
-            return {str(plain(where, key)): plain(where, found) for key, found in value.items()}
+            return {str(plain(where, key)): plain(where, item) for key, item in value.items()}
         case Set():
             return tuple(sorted((plain(where, item) for item in value), key=str))
         case Sequence() if not isinstance(value, bytes | bytearray | memoryview):
@@ -41,12 +44,12 @@ def plain(where: str, value: Any) -> Any:
 
 
 def plain_values(where: str, values: Any) -> dict[str, Any]:
-    """A mapping from names to values, each plain."""
-    return {name: plain(name, value) for name, value in named(where, values).items()}
+    """The mapping with plain names and values. Raises UserError for anything else."""
+    return {name: plain(name, value) for name, value in with_plain_names(where, values).items()}
 
 
-def named(where: str, values: Any) -> dict[str, Any]:
-    """A mapping with plain names. Raises UserError for anything else."""
+def with_plain_names(where: str, values: Any) -> dict[str, Any]:
+    """The mapping with plain names, its values unchanged. Raises UserError for anything but a mapping."""
     if not isinstance(values, Mapping):
         raise UserError(f'{where} is {{"name": value, ...}}, not {one_line(repr(values), 80)}.')
     return {str(plain(where, name)): value for name, value in values.items()}

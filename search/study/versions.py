@@ -1,4 +1,4 @@
-"""What a study was begun with and what it goes on with: versions, commit and decoder, which may move last digits."""
+"""Versions, commit and decoder that a study was created with and is continued with: they may change last digits."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,25 +11,23 @@ from search.study.attributes import COMMIT, VERSIONS
 
 
 def creation_facts(**more: str) -> dict[str, Any]:
-    """What a study keeps of what it is made with; ``more`` is known only where torch is loaded (the decoder)."""
+    """Attributes that a new study is stored with; ``more`` is the decoder, known only to processes that load torch."""
     return {COMMIT: commit(), VERSIONS: versions(), **more}
 
 
 def changes_since_creation(study: optuna.Study, **more: str) -> str:
-    """``torch 2.13.0 -> 2.14.1, commit ab12 -> cd34``; empty when all is as it was, as far as that is known."""
-    there, here = (_flat(facts, more) for facts in (study.user_attrs, creation_facts(**more)))
-    return ", ".join(
-        f"{name} {there[name]} -> {found}" for name, found in here.items() if there.get(name, found) != found
-    )
+    """``torch 2.13.0 -> 2.14.1, commit ab12 -> cd34``; empty if no known fact has changed."""
+    old, new = (_flat(facts, more) for facts in (study.user_attrs, creation_facts(**more)))
+    return ", ".join(f"{name} {old[name]} -> {value}" for name, value in new.items() if old.get(name, value) != value)
 
 
 def _flat(facts: Mapping[str, Any], more: Mapping[str, str]) -> dict[str, str]:
-    """Fact -> its value; one that nobody could know is left out."""
-    every = {**(facts.get(VERSIONS) or {}), **{name: facts.get(name) for name in (COMMIT, *more)}}
-    return {name: str(value) for name, value in every.items() if value not in (None, "unknown")}
+    """Fact -> its value; unknown ones are left out."""
+    values = {**(facts.get(VERSIONS) or {}), **{name: facts.get(name) for name in (COMMIT, *more)}}
+    return {name: str(value) for name, value in values.items() if value not in (None, "unknown")}
 
 
 def show_changes(changes: str) -> None:
-    """A line of a plan; nothing when nothing has changed."""
+    """Print a line of the plan; none if nothing has changed."""
     if changes:
-        say(f"  changed   since the study began: {changes}; trials from before and after may differ in more than seed")
+        say(f"  changed   since the study began: {changes}; earlier and later trials may differ in more than the seed")

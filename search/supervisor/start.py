@@ -12,7 +12,7 @@ from search.database.read_only import NoStudiesError
 from search.policy.policy import Policy
 from search.policy.stopping import StoppingCriteria, count_finished
 from search.storage.copying import widened
-from search.study.record import Stored, check_same, is_whole, read_search
+from search.study.record import Stored, check_same, is_fully_created, read_search
 from search.study.request import StudyRequest
 from search.supervisor.launch import Launch
 from search.supervisor.supervisor import Supervisor
@@ -66,7 +66,7 @@ def _is_done(name: str, wanted: Stored, launch: Launch, n_trials: int) -> bool:
     except NoStudiesError:
         return False
     study = load_study(storage, name) if has_study(storage, name) else None
-    if study is None or not is_whole(study):
+    if study is None or not is_fully_created(study):
         storage.engine.dispose()
         return False
     stored = read_search(study)

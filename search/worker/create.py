@@ -17,7 +17,7 @@ from search.storage.folder import claim, has_deleted_study, make_folder
 from search.storage.orphans import requeue_orphaned
 from search.study.attributes import GROWN_FROM, QUESTION, STUDY_ID
 from search.study.compatibility import check_revision
-from search.study.record import KEY, Stored, check_photos, check_same, is_whole, read_search, read_stored
+from search.study.record import KEY, Stored, check_photos, check_same, is_fully_created, read_search, read_stored
 from search.study.versions import changes_since_creation, creation_facts, show_changes
 from search.worker.job import Setup
 from search.worker.messages import WorkOrder
@@ -76,7 +76,7 @@ def _study_to_copy(setup: Setup, storage: ReconnectingStorage, order: WorkOrder)
 
 def is_stored(storage: ReconnectingStorage, name: str) -> bool:
     """Whether the study is there with its document; a process killed in between leaves one without."""
-    return has_study(storage, name) and is_whole(load_study(storage, name))
+    return has_study(storage, name) and is_fully_created(load_study(storage, name))
 
 
 def _document_to_store(

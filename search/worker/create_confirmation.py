@@ -25,7 +25,7 @@ from search.storage.folder import claim, make_folder
 from search.storage.orphans import requeue_orphaned
 from search.storage.pairs import confirmation_of
 from search.study.attributes import CONFIRMED_ID, QUESTION, STUDY_ID, id_of
-from search.study.record import KEY, Stored, is_whole, read_stored
+from search.study.record import KEY, Stored, is_fully_created, read_stored
 from search.study.versions import creation_facts
 from search.system.shell import quoted
 
@@ -45,7 +45,7 @@ def find(storage: ReconnectingStorage, of: str) -> optuna.Study | None:
             f"The confirmation would be stored as {name!r}, and {size} bytes are too many for a folder's name (at most"
             f" {MAX_BYTES}). Copy the study under a shorter name (search.run --name NEW --from OLD) and confirm that."
         )
-    if not has_study(storage, name) or not is_whole(load_study(storage, name)):
+    if not has_study(storage, name) or not is_fully_created(load_study(storage, name)):
         return None
     remedy = f"remove it by `python -m search.delete --study {quoted(name)}`."
     if read_stored(load_study(storage, name)).confirmation is None:

@@ -17,7 +17,7 @@ from maskcls.training.loop import evaluation_stops
 from maskcls.training.numerics import resolve
 from search.database.connect import backend_of
 from search.database.study_lock import holding
-from search.policy.policy import AnyPolicy
+from search.policy.confirmation import AnyPolicy
 from search.storage.folder import study_folder
 from search.storage.outcomes import check_mine
 from search.storage.presence import StudyPresence

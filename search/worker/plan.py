@@ -18,8 +18,9 @@ from maskcls.training.speed import measure_speed
 from search.answer.format import SYNTHETIC, duration
 from search.policy.policy import Policy
 from search.policy.stopping import StoppingCriteria
+from search.study.hyperparameters import describe_domain, probe_values
 from search.study.record import Stored
-from search.study.study import Choice, Float, Int, Study, describe_domain, probed
+from search.study.study import Choice, Float, Int, Study
 from search.worker.job import Setup
 
 LONG_SECONDS = 6 * 3600
@@ -90,7 +91,7 @@ def check_sizes(setup: Setup) -> None:
     if not isinstance(domain, Float | Int):
         return  # the sizes of a Choice are all built for the estimate
     for config in _variants(setup.stored):
-        for size in probed(domain):
+        for size in probe_values(domain):
             try:
                 check_builds(change(config, image_size=size))
             except UserError as error:

@@ -23,7 +23,7 @@ from search.answer.confirmation import outcome_of, read_confirmation
 from search.answer.wording import confirmed_sentences
 from search.database.connect import create_study, default_url, has_study, load_study, open_storage
 from search.policy import warm_starts
-from search.policy.confirmation import ConfirmPolicy, Plan, policy_of, training_of
+from search.policy.confirmation import ConfirmationPolicy, Plan, policy_of, training_of
 from search.policy.finalists import choose_finalists
 from search.storage.folder import claim
 from search.storage.pairs import search_of
@@ -113,7 +113,7 @@ def test_nothing_but_the_baseline_is_refused(runs: Sequence[tuple[dict[str, Any]
     assert "nothing to confirm" in one_line(caught.value)
 
 
-def propose(policy: ConfirmPolicy, made: list[FrozenTrial], state: TrialState = C) -> FrozenTrial:
+def propose(policy: ConfirmationPolicy, made: list[FrozenTrial], state: TrialState = C) -> FrozenTrial:
     proposal = policy.propose(made)
     trial = create_trial(
         state=state,
@@ -129,7 +129,7 @@ def propose(policy: ConfirmPolicy, made: list[FrozenTrial], state: TrialState = 
 
 def test_every_finalist_is_trained_once_a_repeat() -> None:
     policy = policy_of(confirming())
-    assert isinstance(policy, ConfirmPolicy)
+    assert isinstance(policy, ConfirmationPolicy)
     made: list[FrozenTrial] = []
     for _ in range(9):
         propose(policy, made)
@@ -138,13 +138,13 @@ def test_every_finalist_is_trained_once_a_repeat() -> None:
     assert len({trial.user_attrs["seed"] for trial in made}) == 9
     again: list[FrozenTrial] = []
     for _ in range(12):  # whoever asks for more repeats gets these and others after them
-        propose(ConfirmPolicy(confirming(repeats=9)), again)
+        propose(ConfirmationPolicy(confirming(repeats=9)), again)
     assert [trial.user_attrs for trial in again[:9]] == [trial.user_attrs for trial in made]
     assert training_of(again[11]) == (4, 2)
 
 
 def test_a_training_that_failed_for_good_is_done_again_and_one_that_diverged_is_not() -> None:
-    policy, made = ConfirmPolicy(confirming()), list[FrozenTrial]()
+    policy, made = ConfirmationPolicy(confirming()), list[FrozenTrial]()
     for state in (C, X, P, R):
         propose(policy, made, state)
     assert [training_of(trial) for trial in made] == [(1, 0), (1, 1), (1, 1), (1, 2)]
@@ -152,8 +152,8 @@ def test_a_training_that_failed_for_good_is_done_again_and_one_that_diverged_is_
 
 
 def test_nothing_stops_a_training_early() -> None:
-    trial = propose(ConfirmPolicy(confirming()), [])
-    assert ConfirmPolicy(confirming()).should_continue(optuna.create_study(), trial, 4)
+    trial = propose(ConfirmationPolicy(confirming()), [])
+    assert ConfirmationPolicy(confirming()).should_continue(optuna.create_study(), trial, 4)
 
 
 def test_a_planted_difference_is_confirmed_and_comes_back_from_the_database(

@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from maskcls.system.errors import UserError
 from search.policy.levels import deal
 from search.policy.policy import Policy
-from search.policy.samplers import BEST_MODELLED, FEW_TRIALS, MAX_MODELLED, _shown, make_sampler
+from search.policy.samplers import BEST_MODELLED, FEW_TRIALS, MAX_MODELLED, _modelled, make_sampler
 from search.study.space import distributions, factors
 from search.study.study import Choice, Domain, Float, Int, Pruner, Sampler, Study, Subset
 from tests.helpers.search import DROPOUT, asking, begin, play, toy, tried
@@ -177,7 +177,7 @@ def test_only_so_many_trials_are_shown_to_the_sampler_and_the_best_of_all_are_am
     values = rng.permutation(MAX_MODELLED * 2) / 1000
     trials = [create_trial(value=float(value), params={"lr": 1e-3}, distributions=space) for value in values]
     trials.append(create_trial(state=TrialState.RUNNING, params={"lr": 1e-3}, distributions=space))
-    shown = _shown(trials, [0.0] * len(trials), rng)
+    shown = _modelled(trials, [0.0] * len(trials), rng)
     assert len(shown) == MAX_MODELLED
     assert shown == sorted(set(shown))
     assert {*np.argsort(-values)[:BEST_MODELLED].tolist(), len(trials) - 1} <= set(shown)

@@ -1,4 +1,4 @@
-"""How the nuisance knobs are tuned, within every level; on formula scores."""
+"""How the nuisance hyperparameters are tuned, within every level; on formula scores."""
 
 import itertools
 from collections.abc import Callable
@@ -47,7 +47,7 @@ def regrets(make: Callable[[int], optuna.Study], seeds: range) -> np.ndarray:
     return np.array(rows)
 
 
-def test_nuisance_knobs_are_tuned_within_every_level() -> None:
+def test_nuisance_hyperparameters_are_tuned_within_every_level() -> None:
     ours = regrets(lambda seed: play(DROPOUT, 68, toy, Policy(DROPOUT, seed)), range(20))
     random = regrets(lambda seed: settled(RandomSampler(seed), DROPOUT, 60), range(20))
     assert ours.mean() < random.mean() / 2

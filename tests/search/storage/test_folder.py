@@ -199,7 +199,7 @@ def test_a_copy_goes_on_from_the_states_of_the_study_it_was_copied_from(tmp_path
 @pytest.mark.parametrize("name", ["../outside", "cache", "~x~y", "."])
 def test_a_name_that_no_folder_can_have_is_refused_as_one(tmp_path: Path, name: str) -> None:
     study = create_study(open_storage(default_url(tmp_path), create=True), name, {KEY: {}})
-    with pytest.raises(UserError, match="names its folder too"):
+    with pytest.raises(UserError, match="is also its folder"):
         study_folder(study, tmp_path)
 
 
@@ -219,7 +219,7 @@ def test_a_name_that_leads_elsewhere_is_no_path_and_its_study_can_be_deleted(
 ) -> None:
     name = name.replace("ABSOLUTE", str(tmp_path / "victim"))
     runs, outside = victim(tmp_path, name)
-    with pytest.raises(UserError, match="names its folder too"):
+    with pytest.raises(UserError, match="is also its folder"):
         study_folder(load_study(open_storage(default_url(runs), create=False), name), runs)
     assert run(search.delete.main, "--study", name, "--runs", runs, "--yes") == 0
     assert (outside / MARKER).is_file()

@@ -92,8 +92,8 @@ def test_a_study_with_such_a_trial_is_refused_with_reason_and_remedy(tmp_path: P
     with pytest.raises(UserError) as caught:
         check_revision(study, read_stored(study))
     assert one_line(caught.value) == (
-        f"Trial 4 of 'toy' was trained by an earlier version, which {NO_DROPOUT}; it cannot be compared with a trial of"
-        " now. Begin anew under another --name."
+        f"Trial 4 of 'toy' was trained by an earlier version, which {NO_DROPOUT}; new trials cannot be compared with"
+        " it. Begin a new study under another --name."
     )
 
 

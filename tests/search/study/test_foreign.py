@@ -18,7 +18,7 @@ from search.database.connect import create_study, default_url, load_study, open_
 from search.policy.warm_starts import choose_warm_starts
 from search.storage.files import pictures_of
 from search.study.names import checked_name
-from search.study.record import KEY, VERSION, Stored, document_in, is_whole, read_stored
+from search.study.record import KEY, VERSION, Stored, document_in, is_fully_created, read_stored
 from tests.helpers.search import TOY_STUDY, complain
 from tests.helpers.training import run
 
@@ -88,9 +88,9 @@ def test_a_document_from_before_there_were_versions_is_read(runs: Path) -> None:
 
 def test_an_empty_study_that_somebody_has_made_notes_on_is_not_made_anew(runs: Path) -> None:
     study = optuna.create_study(storage=open_(runs), study_name="theirs")
-    assert not is_whole(study)
+    assert not is_fully_created(study)
     study.set_user_attr("purpose", "mine")
-    assert is_whole(study)
+    assert is_fully_created(study)
 
 
 BAD_NAMES = ["../../outside", "..", ".", "cache", "artifacts", "synthetic-1", "studies.db", "x\x1b[2J\x1b]0;OWNED\x07",

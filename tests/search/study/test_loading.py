@@ -40,14 +40,14 @@ def test_a_file_may_hold_a_dataclass(tmp_path: Path) -> None:
 @pytest.mark.parametrize("status", ["", "0", "3", "'enough'"])
 def test_a_file_that_ends_the_command_is_refused_and_does_not_end_it(tmp_path: Path, status: str) -> None:
     (tmp_path / "mine.py").write_text(f"import sys\nsys.exit({status})\n", encoding="utf-8")
-    assert f"{tmp_path}/mine.py ends the command (sys.exit" in refused(tmp_path / "mine.py")
+    assert f"{tmp_path}/mine.py calls sys.exit (status " in refused(tmp_path / "mine.py")
 
 
 def test_what_is_there_instead_of_a_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "link.py").symlink_to("/not/mounted.py")
     (tmp_path / "folder.py").mkdir()
-    assert "is a link to /not/mounted.py, which is not there" in refused(tmp_path / "link.py")
-    assert "is no study file but a folder" in refused(tmp_path / "folder.py")
+    assert "is a link to /not/mounted.py, which does not exist" in refused(tmp_path / "link.py")
+    assert "is a folder, not a study file" in refused(tmp_path / "folder.py")
     assert f"There is no study file {tmp_path}/none.py." in refused(tmp_path / "none.py")
 
 

@@ -37,16 +37,16 @@ def test_photos_are_where_they_were_or_where_the_command_says(tmp_path: Path, mo
 def test_photos_that_are_not_there_are_the_studys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     told = refused(STORED)
-    assert f"Study 'mine' has its photos in photos, and there is no such folder under {tmp_path}" in told
-    assert "typed in another folder. Name it by --data." in told
-    assert "no such folder any more. Name it by --data." in refused(replace(STORED, data="/gone/photos"))
+    assert f"Study 'mine' was made with the photos in photos, but there is no such folder under {tmp_path}" in told
+    assert "typed in another folder. Give it by --data." in told
+    assert "no such folder any more. Give it by --data." in refused(replace(STORED, data="/gone/photos"))
 
 
 def test_label_fixes_that_are_not_there_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photos").mkdir()
     stored = replace(STORED, label_fixes="/gone/fixes.csv")
-    assert "has its label fixes from /gone/fixes.csv, and there is no such file any more" in refused(stored)
+    assert "with the label fixes in /gone/fixes.csv, but there is no such file any more" in refused(stored)
     assert "fixes.csv" in refused(stored, "photos")
 
 
@@ -75,5 +75,5 @@ def test_a_study_is_stored_with_paths_that_hold_from_anywhere(
     succeed(search.report.main, "--study", "mine", "--runs", "../runs")
     assert "Without photos: there is no folder photos here. --data names another." in capfd.readouterr().out
     told = complain(monkeypatch, capfd, search.confirm.main, "--study", "mine", "--runs", "../runs")
-    assert "Study 'mine' has its photos in photos" in told
+    assert "Study 'mine' was made with the photos in photos" in told
     assert "--data" in told

@@ -87,7 +87,7 @@ def test_a_difference_is_told_with_both_values(changes: dict[str, Any], hints: t
     assert all(hint in text for hint in hints), text
 
 
-def test_another_range_another_role_and_another_knob_are_differences() -> None:
+def test_another_range_another_role_and_another_hyperparameter_are_differences() -> None:
     wider = {**STUDY.nuisance, "lr": Float(1e-5, 1e-2, log=True)}
     assert "1e-05" in refused(study=replace(STUDY, nuisance=wider))
     more = {"drop_rate": Choice(0.0, 0.5, 0.7)}
@@ -100,7 +100,7 @@ def test_another_range_another_role_and_another_knob_are_differences() -> None:
     assert "--from" not in text
 
 
-def test_the_knob_that_caused_a_difference_comes_before_the_split_and_the_weights() -> None:
+def test_the_hyperparameter_that_caused_a_difference_comes_before_the_split_and_the_weights() -> None:
     study = pin(STUDY, {"valid_share": 0.3})
     text = refused(study=study, split="ffff", weights={"source": "folder"}, seed=9)
     assert "split" not in text
@@ -139,7 +139,7 @@ def test_photos_of_the_same_names_and_sizes_with_other_contents_are_others() -> 
     check_photos(stored, photos("aaaa", "images/a/normal.jpg"), "dropout")  # turned as they were when it was made
     with pytest.raises(UserError) as caught:
         check_photos(stored, photos("bbbb"), "dropout")
-    assert "other contents (aaaa there, bbbb here)" in one_line(caught.value)
+    assert "other contents (aaaa then, bbbb now)" in one_line(caught.value)
     assert "--name NEW" in one_line(caught.value)
 
 

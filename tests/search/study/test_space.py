@@ -9,8 +9,9 @@ import optuna
 import pytest
 
 from maskcls.config import canonical
+from search.study.hyperparameters import NUM_BINS, bins, domain_from_json, domain_to_json
 from search.study.space import distributions, factors, params_of, values_of
-from search.study.study import NUM_BINS, Choice, Domain, Float, Int, Subset, bins, domain_from_json, domain_to_json
+from search.study.study import Choice, Domain, Float, Int, Subset
 
 SPACE: dict[str, Domain] = {
     "lr": Float(1e-5, 3e-3, log=True),

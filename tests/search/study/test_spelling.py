@@ -17,16 +17,17 @@ from search.answer.format import describe_values
 from search.answer.status import status_of
 from search.database.connect import create_study, default_url, load_study, open_storage
 from search.policy.policy import Policy
+from search.study.hyperparameters import describe_domain
 from search.study.record import KEY, Stored, check_same, read_stored
 from search.study.space import distributions, factors, params_of, values_of
-from search.study.study import Choice, Domain, Float, Int, Study, Subset, describe_domain, pin, preview_of
+from search.study.study import Choice, Domain, Float, Int, Study, Subset, pin, preview_of
 from search.worker.create import find_or_create
 from tests.helpers.search import make_setup, order_for
 from tests.helpers.training import one_line
 
 
 def study(name: str, domain: Domain, baseline: Any, **more: Any) -> Study:
-    """A study that compares the values of one knob."""
+    """A study that compares the values of one hyperparameter."""
     given = {"question": "Which?", "nuisance": {}, "fixed": {"epochs": 1}, "scientific": {name: domain}}
     return Study(**{**given, "baseline": {name: baseline}, **more})
 
@@ -60,7 +61,7 @@ CASES = [(name, domain, value) for name, domain, values in SPELLINGS for value i
 
 
 @pytest.mark.parametrize(("name", "domain", "value"), CASES, ids=str)
-def test_a_baseline_may_be_spelled_otherwise_than_its_knob(name: str, domain: Domain, value: Any) -> None:
+def test_a_baseline_may_be_spelled_otherwise_than_its_hyperparameter(name: str, domain: Domain, value: Any) -> None:
     made = study(name, domain, value)
     assert made.baseline == {name: canonical(name, value)}
     back = Stored.from_json(json.loads(json.dumps(stored(made).to_json()))).study
@@ -102,22 +103,22 @@ def test_one_level_in_two_spellings_is_refused(name: str, options: tuple[Any, ..
         ("image_size", Float(32, 64), 32, "image_size takes whole numbers only"),
         ("threads", Float(0, 4), 1, "threads takes whole numbers only"),
         ("image_size", Int(8, 64), 32, "image_size must be from 16 to 2048"),
-        ("image_size", Int(32, 64), (32, 48), "is outside of"),
+        ("image_size", Int(32, 64), (32, 48), "is outside"),
         ("crop", Int(0, 1), 1, "crop must be shares"),
-        ("weight_decay", Int(0, 1), 0.5, "is outside of"),
+        ("weight_decay", Int(0, 1), 0.5, "is outside"),
         ("heads", Float(0, 1), 0, "heads must be"),
         ("augment", Float(0, 1), 0, "augment must be"),
     ],
 )
-def test_a_range_holds_only_what_the_knob_can_have(name: str, domain: Domain, value: Any, hint: str) -> None:
+def test_a_range_holds_only_what_the_hyperparameter_can_have(name: str, domain: Domain, value: Any, hint: str) -> None:
     assert hint in refused(name, domain, value)
 
 
-def test_a_range_may_go_beyond_what_suits_the_other_knobs_defaults() -> None:
+def test_a_range_may_go_beyond_what_suits_the_other_hyperparameters_defaults() -> None:
     assert study("micro_batch", Int(0, 128), 0, fixed={"batch_size": 128}).space == {"micro_batch": Int(0, 128)}
 
 
-def test_two_knobs_that_cannot_be_together_are_refused_also_as_ranges() -> None:
+def test_two_hyperparameters_that_cannot_be_together_are_refused_also_as_ranges() -> None:
     domains = {"micro_batch": Int(0, 64), "batch_size": Int(32, 128)}
     with pytest.raises(UserError, match=r"micro_batch \(64\) must not exceed batch_size \(32\)"):
         Study("Which?", nuisance=domains, fixed={}, baseline={"micro_batch": 0, "batch_size": 64})

@@ -29,7 +29,7 @@ class Loss(Enum):
 
 
 def study(name: str, domain: Any, baseline: Any, **more: Any) -> Study:
-    """A study that tunes one knob."""
+    """A study that tunes one hyperparameter."""
     return Study(
         **{"question": "Which?", "nuisance": {name: domain}, "fixed": {}, "baseline": {name: baseline}, **more}
     )
@@ -79,7 +79,7 @@ def test_what_numpy_torch_and_others_write_becomes_plain_python(value: Any, expe
 
 
 @pytest.mark.parametrize("value", [len, lambda: 1, Float, object(), b"flip", 1j, iter([1]), [1, len], {"a": len}])
-def test_what_has_no_plain_value_is_refused_by_the_name_of_its_knob(value: Any) -> None:
+def test_what_has_no_plain_value_is_refused_by_the_name_of_its_hyperparameter(value: Any) -> None:
     with pytest.raises(UserError, match=r"^lr must be a number, a word or a list of them, not .*\.$"):
         plain("lr", value)
     assert "lr must be" in refused("weight_decay", Float(0.1, 0.2), 0.1, fixed={"lr": value})
