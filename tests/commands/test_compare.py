@@ -65,7 +65,7 @@ def test_order_turns_the_sign(played: Played, capsys: pytest.CaptureFixture[str]
 
 def test_repeated_settings_are_compared_as_recipes(played: Played, capsys: pytest.CaptureFixture[str]) -> None:
     assert "(2 and 2 runs)" in shown(capsys, played, "toy:1", "toy:0")
-    assert "(2 and 1 runs; the spread between seeds from" in shown(capsys, played, "toy:1", "toy:8")
+    assert "(2 and 1 runs; the spread between seeds is from" in shown(capsys, played, "toy:1", "toy:8")
     assert "Both are runs of one recipe" in shown(capsys, played, "toy:1", "toy:9")
 
 
@@ -189,7 +189,7 @@ def test_trials_of_a_confirmation_are_compared_as_models(
     columns = (found.path_N, found.person_N, found.label_N, found.log_prob_NK)
     put(confirmation, Predictions(*(column[9:] for column in columns)), TrialState.COMPLETE, {"repeat": 2})
     text = shown(capsys, played, "toy-confirm:0", "toy-confirm:1")
-    assert "are compared by search.confirm itself (python -m search.confirm --study toy)." in text
+    assert "search.confirm compares the recipes (python -m search.confirm --study toy)." in text
     assert "no configuration has run twice" not in text
     assert "one recipe" not in text
     told = complain(monkeypatch, capsys, compare, "toy-confirm:0", "toy-confirm:2", "--runs", str(played.runs))
