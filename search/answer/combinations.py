@@ -5,7 +5,6 @@ Shape suffixes: N photos, P people, K classes.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import overload
 
@@ -188,20 +187,10 @@ class Trios(Sequence[Counts]):
         self.shape = tuple(len(candidates[part]) for part in PARTS)
         self.label_N = np.asarray(encode(*(candidates[part][0].classes(part)[0] for part in PARTS)))
         self._predicted = [[model.classes(part)[1] for model in candidates[part]] for part in PARTS]
-
-    @cached_property
-    def person_N(self) -> np.ndarray:
-        """The person on each photo."""
-        return self.candidates[PARTS[0]][0].predictions.person_N
-
-    @cached_property
-    def _truth(self) -> Counts:
-        return count(self.person_N, self.label_N, self.label_N)
-
-    @cached_property
-    def _row_start_N(self) -> np.ndarray:
-        """Where the row of each photo's person begins in a flat table of people and classes."""
-        return np.unique(np.asarray(self.person_N, dtype=str), return_inverse=True)[1] * NUM_CLASSES
+        person_N = first.predictions.person_N
+        self._truth = count(person_N, self.label_N, self.label_N)
+        # where the row of each photo's person begins in a flat table of people and classes
+        self._row_start_N = np.unique(np.asarray(person_N, dtype=str), return_inverse=True)[1] * NUM_CLASSES
 
     def __len__(self) -> int:
         return int(np.prod(self.shape))
@@ -210,12 +199,6 @@ class Trios(Sequence[Counts]):
         """The model of each part."""
         numbers = np.unravel_index(index, self.shape)
         return {part: self.candidates[part][int(number)] for part, number in zip(PARTS, numbers, strict=True)}
-
-    def predicted(self, index: int) -> np.ndarray:
-        """int64 [N]: the trio's class 0..17 of every photo."""
-        numbers = np.unravel_index(index, self.shape)
-        by_part = (models[int(number)] for models, number in zip(self._predicted, numbers, strict=True))
-        return np.asarray(encode(*by_part))
 
     @overload
     def __getitem__(self, index: int) -> Counts: ...
@@ -227,7 +210,9 @@ class Trios(Sequence[Counts]):
             return [self[number] for number in range(*index.indices(len(self)))]
         if not 0 <= index < len(self):
             raise IndexError(index)
-        predicted_N = self.predicted(index)
+        numbers = np.unravel_index(index, self.shape)
+        by_part = (models[int(number)] for models, number in zip(self._predicted, numbers, strict=True))
+        predicted_N = np.asarray(encode(*by_part))
         right_N = predicted_N == self.label_N
         return replace(
             self._truth,

@@ -32,15 +32,15 @@ PICTURES = UUID("6f0c7f0e-43f0-4d1c-9d55-6b2a0a5f5f3a")
 
 def show_study(study: optuna.Study, stored: Stored, answer: str = "") -> None:
     """Write the study's note: question, ``answer`` so far (plain text, if any), progress, and how it is asked."""
-    asked = stored.study
-    label = "**Synthetic photos: says nothing about faces.**\n\n" if asked.synthetic else ""
+    document = stored.study
+    label = "**Synthetic photos: says nothing about faces.**\n\n" if document.synthetic else ""
     answered = f"{markdown(answer)}\n\n" if answer else ""
-    tables = _table("Compared", asked.scientific) + _table("Tuned", asked.nuisance)
-    fixed = describe_values({name: value for name, value in asked.fixed.items() if name not in asked.space})
+    tables = _table("Compared", document.scientific) + _table("Tuned", document.nuisance)
+    fixed = describe_values({name: value for name, value in document.fixed.items() if name not in document.space})
     save_study_note(
         study,
-        f"## {markdown(asked.question)}\n\n{label}{answered}{_so_far(study, stored)}{tables}"
-        f"Baseline{'' if stored.confirmation else ' (trial 0)'}: {markdown(describe_values(asked.baseline))}\n\n"
+        f"## {markdown(document.question)}\n\n{label}{answered}{_so_far(study, stored)}{tables}"
+        f"Baseline{'' if stored.confirmation else ' (trial 0)'}: {markdown(describe_values(document.baseline))}\n\n"
         f"Fixed: {markdown(fixed)}\n\nData {markdown(stored.data)}, split {stored.split},"
         f" weights: {markdown(stored.weights['source'])}.\n",
     )

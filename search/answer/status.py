@@ -121,7 +121,7 @@ class TrialStatus:
     state: str
     """complete, pruned, running, waiting or fail."""
     values: dict[str, Any]
-    """Values of the knobs."""
+    """Values of its hyperparameters."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class ConfigurationStatus:
     state: str
     """complete, pruned, running, waiting or fail."""
     values: dict[str, Any]
-    """Values of the knobs."""
+    """Values of its hyperparameters."""
     runs: tuple[int, ...]
     """Numbers of the complete trials of that configuration."""
     mean: float | None
@@ -369,7 +369,7 @@ def _failures(trials: Sequence[FrozenTrial]) -> tuple[FailureStatus, ...]:
 
 
 def _divergence(trial: FrozenTrial) -> list[dict[str, Any]]:
-    """A trial's divergence in the form of failures_of, where it is not stored: it is a result."""
+    """The divergence of a trial, which is stored as its result, in the form of failures_of."""
     if trial.state != TrialState.PRUNED or not has_diverged(trial):
         return []
     return [{"kind": DIVERGED, "error": trial.user_attrs.get(ERROR, ""), "when": ended_at(trial) or 0.0}]

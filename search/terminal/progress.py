@@ -43,7 +43,7 @@ class Watcher(Protocol):
 
 
 class Screen(Watcher, Protocol):
-    """A watcher that shows the progress; as a context manager it gives the terminal back."""
+    """A Watcher that shows the progress; a context manager, to give the terminal back."""
 
     progress: "Progress"
 
@@ -126,7 +126,7 @@ class Progress:
 
 
 class PlainWatcher:
-    """Prints a line when a trial begins, at each evaluation, and when it ends."""
+    """A Screen that prints a line when a trial begins, at each evaluation, and when it ends."""
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
@@ -138,12 +138,10 @@ class PlainWatcher:
         pass
 
     def trial_began(self, number: int, values: Mapping[str, Any]) -> None:
-        """See Watcher."""
         self.progress.began(number, describe_values(values))
         say(f"trial {number}: {describe_values(values)}")
 
     def evaluated(self, number: int, step: int, planned_evaluations: int, scores: Scores, is_news: bool = True) -> None:
-        """See Watcher."""
         self.progress.evaluated(number, planned_evaluations, scores)
         if is_news:
             f1 = f"macro F1 {as_score(scores.macro_f1)}{parts(scores.f1_per_part)}"
@@ -152,7 +150,6 @@ class PlainWatcher:
             say(f"trial {number}: continues from its last evaluation")
 
     def trial_ended(self, number: int, state: TrialState, value: float | None, why: str = "") -> None:
-        """See Watcher."""
         row = self.progress.ended(number, state, value)
         best = "" if row.best is None else f", macro F1 {row.best_text}"
         say(f"trial {number}: {row.state}{best}, {duration(row.seconds)}; {self.progress.headline()}")
@@ -161,7 +158,7 @@ class PlainWatcher:
 
 
 class LiveWatcher:
-    """Draws a table of the trials again and again in place."""
+    """A Screen that keeps redrawing a table of the trials in place."""
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
@@ -177,15 +174,12 @@ class LiveWatcher:
             self.live.stop()
 
     def trial_began(self, number: int, values: Mapping[str, Any]) -> None:
-        """See Watcher."""
         self.progress.began(number, describe_values(values))
 
     def evaluated(self, number: int, step: int, planned_evaluations: int, scores: Scores, is_news: bool = True) -> None:
-        """See Watcher."""
         self.progress.evaluated(number, planned_evaluations, scores)
 
     def trial_ended(self, number: int, state: TrialState, value: float | None, why: str = "") -> None:
-        """See Watcher."""
         row = self.progress.ended(number, state, value)
         row.values += f"  {one_printable_line(why, encoding_of(sys.stdout))}"
 

@@ -48,7 +48,7 @@ def show_overview(overview: DatabaseOverview) -> None:
         say(f"The questions are shown on {WIDE} columns, or with --study.")
     gone = sum(study.gone for study in overview.studies)
     if gone:
-        say(f"{count_of(gone, 'running trial')} without a process: the next search.run of the study continues them.")
+        say(f"{count_of(gone, 'running trial')} without a process, which the next search.run of the study continues.")
 
 
 def _overview_cells(study: StudyOverview) -> tuple[str, ...]:

@@ -97,8 +97,8 @@ def _show_pruning(trials: list[FrozenTrial]) -> None:
     saved = savings(trials)
     if saved.pruned:
         say(
-            f"Pruning stopped {saved.pruned} of {saved.finished} trials and saved {saved.share:.0%} of the training,"
-            f" about {duration(saved.seconds)}."
+            f"Pruning stopped {saved.pruned} of {saved.finished} trials and saved {100 * saved.share:.0f} % of the"
+            f" training, about {duration(saved.seconds)}."
         )
 
 
