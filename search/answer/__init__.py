@@ -1,1 +1,1 @@
-"""From trials to an answer: numbers with their intervals, verdicts, and the sentences that tell them."""
+"""From trials to an answer: estimates with their intervals, verdicts, and the sentences that state them."""

@@ -1,4 +1,4 @@
-"""The answer to a study's question, with what it rests on, as plain values: what report, summary and dashboard show."""
+"""The answer to a study's question and its evidence, as plain values for the report, the summary and the dashboard."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,55 +11,54 @@ from search.policy.history import Noise
 
 @dataclass(frozen=True)
 class Comparison:
-    """One side less the other, judged by the same people."""
+    """The difference of two sides, ours less theirs, judged by the same people."""
 
     ours: str
-    """For people: ``drop_rate = 0.7``, ``trial 12``."""
+    """Name of our side, as users see it: ``drop_rate = 0.7``, ``trial 12``."""
     theirs: str
     estimate: Estimate
     about: Literal["models", "recipes"]
-    """These trained models; or the recipes, with the spread from training seed to training seed in the interval.
+    """What the estimate is about: these trained models, or, where both sides ran at least twice, the recipes.
 
-    Only where both sides have run at least twice is it about recipes.
+    The interval of recipes includes the spread between training seeds.
     """
     runs: tuple[int, int]
-    """Trainings on each side."""
+    """Number of trainings on each side."""
     with_seeds: Estimate | None = None
-    """Of a comparison of models: the same with the spread from seed to seed that other settings of the study showed.
-    None where none has run twice."""
+    """For models: the estimate with the spread between seeds taken from the study's repeated runs; None without any."""
 
 
 @dataclass(frozen=True)
 class Level:
-    """One level of a scientific knob, at its best nuisance setting."""
+    """One level of a scientific hyperparameter, at its best configuration."""
 
     text: str
     """``drop_rate = 0.7``."""
     complete: int
     pruned: int
-    """Trials at this level, replicates left out."""
+    """Number of trials at this level, replicates left out."""
     best: float | None
-    """The highest value of those complete; known without their predictions too."""
+    """The highest value of the complete trials, also of those without predictions."""
     trials: tuple[int, ...]
-    """The runs of the best setting, the first one first; empty while none is complete."""
+    """The runs of the best configuration, the earliest first; empty while none is complete."""
     values: Mapping[str, Any]
-    """All knobs of that setting."""
+    """Hyperparameters of the best configuration."""
     score: Estimate | None
-    """Mean macro F1 of those runs, its interval over people."""
+    """Mean macro F1 of those runs, with its interval over people."""
     against: Comparison | None
-    """This level less the reference level; None for the reference itself, and while either has no complete trial."""
+    """This level less the reference level; None for the reference itself, and while either has no usable trial."""
     left_out: tuple[int, ...] = ()
-    """The runs of the best setting, where none of them has predictions: no lesser setting speaks for the level then."""
+    """The runs of the best configuration, if none has usable predictions: no other configuration stands in for it."""
 
 
 @dataclass(frozen=True)
 class FactorAnswer:
-    """The levels of one factor (a scientific knob, or one member of a Subset)."""
+    """The levels of one factor (a scientific hyperparameter, or one member of a Subset)."""
 
     param: str
     levels: tuple[Level, ...]
     reference: int
-    """The level that the others are compared with: the baseline's."""
+    """Index of the level that the others are compared with: the baseline's."""
 
 
 @dataclass(frozen=True)
@@ -69,13 +68,13 @@ class Winner:
     trial: int
     values: Mapping[str, Any]
     score: Estimate
-    """As measured, by the people who chose it."""
+    """Score on the people who chose it."""
     corrected: float
-    """Macro F1 to be expected on people who did not choose it."""
+    """Expected macro F1 on people who did not choose it."""
     candidates: int
-    """Trials that it was chosen from."""
+    """Number of trials that it was chosen from."""
     against_baseline: Comparison | None
-    """Shown, but never the answer to the question: the winner was tuned and chosen, the baseline was not."""
+    """Never the answer to the question: the winner was tuned and chosen, the baseline was not."""
 
 
 @dataclass(frozen=True)
@@ -88,52 +87,53 @@ class Finalist:
     trials: tuple[int, ...]
     """Its trials in the search."""
     scores: tuple[float, ...]
-    """Macro F1 of every repeat."""
+    """Macro F1 in each repeat."""
     against: Estimate | None
-    """Less the baseline; None for the baseline, and while either has diverged."""
+    """This finalist less the baseline; None for the baseline, and when either has diverged."""
     level: LevelRole = ""
     against_reference: Estimate | None = None
-    """Of another level: less the reference, both the best settings of their levels. This answers the question."""
+    """For another level than the baseline's: its best less the reference level's best. This answers the question."""
     diverged: tuple[int, ...] = ()
-    """Repeats in which its training diverged: then it is judged no further."""
+    """Repeats in which its training diverged; it is then no longer judged."""
 
 
 @dataclass(frozen=True)
 class Confirmation:
-    """Finalists and baseline trained again on fresh splits and seeds (search.confirm)."""
+    """The outcome of search.confirm: finalists and baseline trained again on fresh splits and seeds."""
 
     study: str
     """Stored name of the confirmation's own study."""
     finalists: tuple[Finalist, ...]
     """The baseline first."""
     repeats: int
-    """Finished ones."""
+    """Number of finished repeats."""
     planned: int
+    """Number of planned repeats."""
     judges: int
-    """People who judged, over all repeats; none of them chose a finalist."""
+    """Number of people who judged in any repeat; none of them chose a finalist."""
     winner: int
     """Index of the finalist with the best mean."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the study says."""
+    """What a study says so far."""
 
     question: str
     verdict: str
-    """``better``, ``worse``, ``not distinguishable``, ``no answer yet`` ...: a few words for a badge."""
+    """A few words for a badge: ``better``, ``worse``, ``not distinguishable``, ``no answer yet`` ..."""
     sentences: tuple[str, ...]
     """The answer in two sentences of plain text."""
     caveats: tuple[str, ...]
-    """What a careful reader must know: one sentence each."""
+    """What a careful reader must know, one sentence each."""
     factors: tuple[FactorAnswer, ...]
     winner: Winner | None
     noise: Noise | None
-    """Spread from training seed to training seed; None while no setting has run twice."""
+    """Spread between training seeds; None while no configuration has run twice."""
     people: int
-    """Validation people."""
+    """Number of validation people."""
     confirmation: Confirmation | None
     left_out: tuple[int, ...] = ()
-    """Complete trials whose stored predictions are missing, cannot be read, or are foreign."""
+    """Complete trials whose stored predictions are missing, unreadable or foreign."""
     foreign: tuple[int, ...] = ()
-    """Those of them whose predictions score something else than the trial's stored value."""
+    """Those whose predictions score something else than the trial's stored value."""

@@ -1,6 +1,6 @@
-"""What a confirmation came to: the finalists' scores over the repeats, their differences from the baseline, a verdict.
+"""The outcome of a confirmation: the finalists' scores over the repeats, and their differences with intervals.
 
-It is computed from the stored predictions, and kept with the study that it confirms.
+It is computed from stored predictions and kept with the study that it confirms.
 
 Shape suffixes: C finalists, R repeats, P people.
 """
@@ -29,14 +29,14 @@ KEY = "confirmation"
 """The attribute of the confirmed study that holds the outcome."""
 
 ESTIMATE = ("value", "low", "high", "error", "freedom", "critical")
-"""What the fields of an Estimate are called in the database, in their order."""
+"""Stored names of an Estimate's fields, in their order."""
 
 MIN_REPEATS = 2
-"""One says nothing of the spread from repeat to repeat."""
+"""One repeat says nothing about the spread between repeats."""
 
 
 def read_confirmation(study: optuna.Study) -> Confirmation | None:
-    """The outcome that is stored with a study; None while there is none."""
+    """The outcome stored with a study; None while there is none."""
     values = study.user_attrs.get(KEY)
     if values is None:
         return None
@@ -61,7 +61,7 @@ def _estimate(values: Mapping[str, float] | None) -> Estimate | None:
 
 
 def store_confirmation(study: optuna.Study, outcome: Confirmation | None) -> None:
-    """Keep the outcome with the study that it confirms; None forgets it."""
+    """Store the outcome with the study that it confirms; None removes it."""
     study.set_user_attr(KEY, None if outcome is None else _to_json(outcome))
 
 
@@ -77,68 +77,71 @@ def _to_json(outcome: Confirmation) -> dict[str, Any]:
     return {**asdict(outcome), "finalists": finalists}
 
 
-def _estimate_to_json(found: Estimate | None) -> dict[str, float] | None:
-    return None if found is None else dict(zip(ESTIMATE, astuple(found), strict=True))
+def _estimate_to_json(estimate: Estimate | None) -> dict[str, float] | None:
+    return None if estimate is None else dict(zip(ESTIMATE, astuple(estimate), strict=True))
 
 
 def outcome_of(study: optuna.Study, stored: Stored, runs: Path) -> Confirmation | None:
-    """The outcome of a confirmation so far, from its trials' files; None before two repeats are whole.
+    """The outcome of a confirmation so far, from its trials' files; None before two repeats are complete.
 
-    A repeat is whole when every finalist has finished it. One that diverged in any of them is judged no further: what
-    is left of it would be its lucky repeats.
-    Raises UserError when a trial's predictions are not in ``runs``.
+    A repeat is complete when every finalist has finished it. A finalist that diverged in any repeat is no longer
+    judged, since its other repeats are the lucky ones. Raises UserError when a trial's predictions are not in ``runs``.
     """
     plan = Plan.of_document(stored)
     finalists = _trained_finalists(plan, study.get_trials(deepcopy=False))
     judged = [finalist for finalist in finalists if not finalist.diverged]
-    repeats = _whole_repeats(judged)
+    repeats = _complete_repeats(judged)
     if len(repeats) < MIN_REPEATS:
         return None
     shelf = StudyPredictions(study_folder(study, runs), stored.baseline_config.task)
-    judges = Judges({one: [_counts(shelf, one.trial_by_repeat[repeat]) for repeat in repeats] for one in judged})
-    reference = next((one for one in judged if one.planned.level == "reference"), None)
+    runs_of = {
+        finalist: [_counts(shelf, finalist.trial_by_repeat[repeat]) for repeat in repeats] for finalist in judged
+    }
+    judges = Judges(runs_of)
+    reference = next((finalist for finalist in judged if finalist.planned.level == "reference"), None)
+    others = [finalist for finalist in judged if finalist.planned.level == "other"]
     from_baseline = judges.differences(judged, finalists[0])
-    from_reference = judges.differences([one for one in judged if one.planned.level == "other"], reference)
+    from_reference = judges.differences(others, reference)
     return Confirmation(
         study=study.study_name,
         finalists=tuple(
             Finalist(
-                name=one.planned.name,
-                values=_plain(values_of(stored.study.space, one.planned.params)),
-                trials=one.planned.trials,
-                scores=one.scores(repeats),
-                against=from_baseline.get(one),
-                level=one.planned.level,
-                against_reference=from_reference.get(one),
-                diverged=one.diverged,
+                name=finalist.planned.name,
+                values=_plain(values_of(stored.study.space, finalist.planned.params)),
+                trials=finalist.planned.trials,
+                scores=finalist.scores(repeats),
+                against=from_baseline.get(finalist),
+                level=finalist.planned.level,
+                against_reference=from_reference.get(finalist),
+                diverged=finalist.diverged,
             )
-            for one in finalists
+            for finalist in finalists
         ),
         repeats=len(repeats),
         planned=plan.repeats,
-        judges=judges.number,
-        winner=finalists.index(max(judged, key=lambda one: fmean(one.scores(repeats)))),
+        judges=judges.num_people,
+        winner=finalists.index(max(judged, key=lambda finalist: fmean(finalist.scores(repeats)))),
     )
 
 
 @dataclass(frozen=True, eq=False)
 class TrainedFinalist:
-    """A finalist of the plan with its trainings so far; each is equal to itself alone."""
+    """A finalist of the plan with its trainings so far; hashed by identity."""
 
     planned: PlannedFinalist
     trial_by_repeat: Mapping[int, FrozenTrial]
-    """Complete ones."""
+    """Repeat -> its complete training."""
     diverged: tuple[int, ...]
-    """Repeats in which its training diverged."""
+    """Repeats in which its training diverged, in order."""
 
     def scores(self, repeats: Sequence[int]) -> tuple[float, ...]:
-        """Macro F1 in those of the repeats that it has finished."""
+        """Macro F1 in each of ``repeats`` that it has finished."""
         trials = [self.trial_by_repeat[repeat] for repeat in repeats if repeat in self.trial_by_repeat]
         return tuple(trial.value for trial in trials if trial.value is not None)
 
 
 def _trained_finalists(plan: Plan, trials: Sequence[FrozenTrial]) -> list[TrainedFinalist]:
-    """The finalists in the order of the plan, the baseline first."""
+    """The finalists in the plan's order, the baseline first."""
     placed = [(*place, trial) for trial in trials if (place := training_of(trial)) is not None]
     finalists = []
     for number, planned in enumerate(plan.finalists):
@@ -150,13 +153,13 @@ def _trained_finalists(plan: Plan, trials: Sequence[FrozenTrial]) -> list[Traine
     return finalists
 
 
-def _whole_repeats(finalists: Sequence[TrainedFinalist]) -> list[int]:
-    """The repeats that all of them have finished; none where there is no finalist."""
-    return sorted(set.intersection(*(set(one.trial_by_repeat) for one in finalists))) if finalists else []
+def _complete_repeats(finalists: Sequence[TrainedFinalist]) -> list[int]:
+    """The repeats that every finalist has finished; empty without finalists."""
+    return sorted(set.intersection(*(set(finalist.trial_by_repeat) for finalist in finalists))) if finalists else []
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """As JSON has them."""
+    """The values with lists for tuples, as they come back from the database."""
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
@@ -167,29 +170,27 @@ def _counts(shelf: StudyPredictions, trial: FrozenTrial) -> Counts:
 
 
 class Judges:
-    """Everybody who judged in any repeat, and what each finalist got from them."""
+    """All people who judged in any repeat, and every finalist's counts over them."""
 
     def __init__(self, counts: Mapping[TrainedFinalist, Sequence[Counts]]) -> None:
-        """``counts``: those of each finalist's runs, repeat by repeat."""
+        """``counts``: for each finalist, the counts of its runs in the repeats' order."""
         repeats = len(next(iter(counts.values())))
-        # one finalist after the other: the first run in which somebody judged is then that person's first repeat
+        # finalist by finalist, so that the first run that a person judged is of that person's first repeat
         aligned, first_P = align([run for counts_R in counts.values() for run in counts_R])
         self.finalists = list(counts)
         self.runs_CR = [aligned[start : start + repeats] for start in range(0, len(aligned), repeats)]
-        self.number = len(first_P)
+        self.num_people = len(first_P)
         self.resamples = resample(aligned[0], group_P=first_P)
 
     def differences(
         self, finalists: Sequence[TrainedFinalist], reference: TrainedFinalist | None
     ) -> dict[TrainedFinalist, Estimate]:
-        """Each one's difference from the reference, which has none from itself; empty where that was not judged."""
+        """The difference of every other finalist from the reference; empty when the reference was not judged."""
         if reference not in self.finalists:
             return {}
         compared = [finalist for finalist in finalists if finalist is not reference]
-        row = {finalist: number for number, finalist in enumerate(self.finalists)}
+        row, number = self.finalists.index, len(compared)
         return {
-            finalist: compare_repeats(
-                self.runs_CR, row[finalist], row[reference], self.resamples, macro_f1, len(compared)
-            )
+            finalist: compare_repeats(self.runs_CR, row(finalist), row(reference), self.resamples, macro_f1, number)
             for finalist in compared
         }

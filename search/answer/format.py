@@ -1,6 +1,6 @@
-"""Values as people read them: settings, times, scores, differences, intervals, verdicts.
+"""Values as text: configurations, times, scores, differences, intervals, verdicts.
 
-Tables have four decimals. Sentences have three, and say what an interval is.
+Tables show four decimals. Sentences show three and name the interval.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,20 +12,20 @@ from maskcls.system.errors import some
 from search.study.hyperparameters import encode
 
 NONE, PLAIN_NONE = "–", "-"
-"""What there is none of: on a page; on a terminal, whose encoding may lack the dash."""
+"""Text for a missing value: on a page; on a terminal, whose encoding may lack the dash."""
 
-SAME = "not distinguishable"
-"""The verdict that there is no difference beyond noise."""
+NOT_DISTINCT = "not distinguishable"
+"""The verdict on a difference that is not beyond noise."""
 
 SYNTHETIC = "SYNTHETIC PHOTOS: says nothing about faces."
-"""What stands above everything that was made from drawn photos."""
+"""Label of everything that was made from synthetic photos."""
 
 NO_ERROR = 1e-12
-"""A standard error below it is none: nobody differs from anybody, and nothing tells how wide an interval would be."""
+"""Below it a standard error is zero but for rounding: no two people differ, so there is no interval."""
 
 
 def describe_values(values: Mapping[str, Any]) -> str:
-    """``drop_rate=0.4 lr=0.00021 augment=gaussian+cutmix``."""
+    """A configuration in a line: ``drop_rate=0.4 lr=0.00021 augment=gaussian+cutmix``."""
     return " ".join(f"{name}={_short(value)}" for name, value in values.items())
 
 
@@ -34,69 +34,69 @@ def _short(value: Any) -> str:
 
 
 def duration(seconds: float) -> str:
-    """``12 s``, ``3 min``, ``2.5 h``."""
+    """A duration: ``12 s``, ``3 min``, ``2.5 h``."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def as_score(value: float | None, none: str = NONE) -> str:
-    """``0.5921``: a score in a table; ``none`` where there is none."""
+    """A score in a table: ``0.5921``; ``none`` when it is missing."""
     return none if value is None else f"{value:.4f}"
 
 
 def signed(value: float) -> str:
-    """``+0.0123``: a difference of scores in a table."""
+    """A difference of scores in a table: ``+0.0123``."""
     return f"{value:+.4f}"
 
 
 def parts(f1_per_part: Mapping[str, float]) -> str:
-    """``  mask 0.9134  gender 0.8120  age 0.7011``, to follow a macro F1; empty for a single task."""
+    """The F1 of the parts, to follow a macro F1: ``  mask 0.9134  gender 0.8120``; empty for a single task."""
     return "".join(f"  {part} {as_score(value)}" for part, value in f1_per_part.items())
 
 
-def has_interval(found: Estimate) -> bool:
-    """Whether anything tells how wide the interval is."""
-    return found.error >= NO_ERROR
+def has_interval(estimate: Estimate) -> bool:
+    """Whether the estimate has a standard error, and so an interval."""
+    return estimate.error >= NO_ERROR
 
 
-def clipped(found: Estimate, lowest: float) -> Estimate:
-    """The interval kept within [``lowest``, 1]: 0 for a score, -1 for a difference of two."""
-    return replace(found, low=max(lowest, found.low), high=min(1.0, found.high))
+def clipped(estimate: Estimate, lowest: float) -> Estimate:
+    """The estimate with its interval cut to [``lowest``, 1]; ``lowest`` is 0 for a score, -1 for a difference."""
+    return replace(estimate, low=max(lowest, estimate.low), high=min(1.0, estimate.high))
 
 
-def spread(found: Estimate, digits: int = 4, none: str = NONE) -> str:
-    """``0.5921 to 0.6611``: the interval of a score; ``none`` where it has none."""
-    return _limits(clipped(found, 0.0), f".{digits}f", none)
+def spread(estimate: Estimate, digits: int = 4, none: str = NONE) -> str:
+    """The interval of a score: ``0.5921 to 0.6611``; ``none`` when it has none."""
+    return _limits(clipped(estimate, 0.0), f".{digits}f", none)
 
 
-def signed_spread(found: Estimate, digits: int = 4, none: str = NONE) -> str:
-    """``-0.0102 to +0.0348``: the interval of a difference; ``none`` where it has none."""
-    return _limits(clipped(found, -1.0), f"+.{digits}f", none)
+def signed_spread(estimate: Estimate, digits: int = 4, none: str = NONE) -> str:
+    """The interval of a difference: ``-0.0102 to +0.0348``; ``none`` when it has none."""
+    return _limits(clipped(estimate, -1.0), f"+.{digits}f", none)
 
 
-def _limits(found: Estimate, spec: str, none: str) -> str:
-    return f"{found.low:{spec}} to {found.high:{spec}}" if has_interval(found) else none
+def _limits(estimate: Estimate, spec: str, none: str) -> str:
+    return f"{estimate.low:{spec}} to {estimate.high:{spec}}" if has_interval(estimate) else none
 
 
-def score_cell(found: Estimate, digits: int = 4, none: str = NONE) -> str:
-    """``0.6211 (0.5921 to 0.6611)``: a score and its interval in a table; ``digits`` of the interval's limits."""
-    return f"{as_score(found.value)} ({spread(found, digits, none)})"
+def score_cell(estimate: Estimate, digits: int = 4, none: str = NONE) -> str:
+    """A score and its interval in a table: ``0.6211 (0.5921 to 0.6611)``; ``digits`` are those of the limits."""
+    return f"{as_score(estimate.value)} ({spread(estimate, digits, none)})"
 
 
-def difference_cell(found: Estimate) -> str:
-    """``+0.0123 (-0.0102 to +0.0348)``: a difference and its interval in a table."""
-    return f"{signed(found.value)} ({signed_spread(found)})"
+def difference_cell(estimate: Estimate) -> str:
+    """A difference and its interval in a table: ``+0.0123 (-0.0102 to +0.0348)``."""
+    return f"{signed(estimate.value)} ({signed_spread(estimate)})"
 
 
-def score_words(found: Estimate) -> str:
-    """``0.6211 (95 % interval 0.592 to 0.661)``: a score and its interval in a sentence."""
-    return f"{as_score(found.value)} ({_interval_words(spread(found, 3, ''))})"
+def score_words(estimate: Estimate) -> str:
+    """A score and its interval in a sentence: ``0.6211 (95 % interval 0.592 to 0.661)``."""
+    return f"{as_score(estimate.value)} ({_interval_words(spread(estimate, 3, ''))})"
 
 
-def difference_words(found: Estimate) -> str:
-    """``-0.022 (95 % interval -0.060 to +0.016)``: a difference and its interval in a sentence."""
-    return f"{found.value:+.3f} ({_interval_words(signed_spread(found, 3, ''))})"
+def difference_words(estimate: Estimate) -> str:
+    """A difference and its interval in a sentence: ``-0.022 (95 % interval -0.060 to +0.016)``."""
+    return f"{estimate.value:+.3f} ({_interval_words(signed_spread(estimate, 3, ''))})"
 
 
 def _interval_words(limits: str) -> str:
@@ -104,45 +104,45 @@ def _interval_words(limits: str) -> str:
 
 
 def power_words(effect: float) -> str:
-    """What could have been seen, in a clause; ``effect`` is an Estimate's minimum detectable effect."""
+    """A clause that states an Estimate's minimum detectable effect."""
     return f"a difference of {effect:.3f} would be found four times in five"
 
 
 def percent(share: float) -> str:
-    """``13.7 %``."""
+    """A share: ``13.7 %``."""
     return f"{100 * share:.1f} %"
 
 
 def listed(items: Sequence[object]) -> str:
-    """``3``, ``3 and 5``, ``3, 5 and 8``."""
+    """A list in words: ``3``, ``3 and 5``, ``3, 5 and 8``; ``none`` without items."""
     words = [str(item) for item in items]
     return " and ".join(part for part in (", ".join(words[:-1]), words[-1]) if part) if words else "none"
 
 
 def trials_named(numbers: Sequence[int]) -> str:
-    """``trial 12``, ``trials 1, 9``; of more than a few the first few."""
+    """Trials by number: ``trial 12``, ``trials 1, 9``; the first few of many."""
     return f"trial{'' if len(numbers) == 1 else 's'} {some(numbers)}"
 
 
 def capital(text: str) -> str:
-    """With a capital letter, to begin a sentence."""
+    """The text with a capital letter, to begin a sentence."""
     return text[:1].upper() + text[1:]
 
 
-def verdict_on(found: Estimate) -> str:
-    """Better, worse or not distinguishable; where nothing tells of the noise, nothing is beyond it."""
-    return found.verdict if has_interval(found) else SAME
+def verdict_on(estimate: Estimate) -> str:
+    """Better, worse or not distinguishable; without an interval nothing is beyond noise."""
+    return estimate.verdict if has_interval(estimate) else NOT_DISTINCT
 
 
 def bare(verdict: str) -> str:
-    """The verdict without what it adds in brackets."""
+    """The verdict without its addition in brackets."""
     return verdict.partition(" (")[0]
 
 
-SIGNS = {"better": "▲", "worse": "▼", SAME: "≈"}
-"""Verdict -> the sign that goes with the word, so that nothing hangs on a colour."""
+SIGNS = {"better": "▲", "worse": "▼", NOT_DISTINCT: "≈"}
+"""Verdict -> its sign, so that no verdict is told by colour alone."""
 
 
 def with_sign(verdict: str) -> str:
-    """``▲ better``; what a verdict adds in brackets stays."""
+    """The verdict with its sign: ``▲ better``; an addition in brackets stays."""
     return f"{SIGNS.get(bare(verdict), '…')} {verdict}"

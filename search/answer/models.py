@@ -1,4 +1,4 @@
-"""What search.compare is asked to compare: ``STUDY:TRIAL``, or the folder of a trained model."""
+"""The models that search.compare compares, each named by ``STUDY:TRIAL`` or by its folder."""
 
 import hashlib
 import os
@@ -21,11 +21,10 @@ from maskcls.system.errors import UserError, some
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
-    from search.policy.history import Configuration
     from search.storage.predictions import StudyPredictions
 
 PREDICTION_FILES = ("valid.npz", "predictions.npz")
-"""What training leaves in its folder, and what maskcls.evaluate -o does."""
+"""Written by training, and by maskcls.evaluate -o."""
 
 
 @dataclass(frozen=True)
@@ -36,28 +35,28 @@ class ComparedModel:
     task: str
     predictions: Predictions
     configuration: str
-    """Names its knobs; two sides of one setting differ in the training seed at most."""
+    """Key of its configuration in ``runs``; two models with the same key differ at most in the training seed."""
     runs: Mapping[str, tuple[Predictions, ...]]
-    """Setting -> its complete runs, of the whole study where the model is a trial; they tell of the spread between
-    seeds. A model in a folder has itself alone."""
+    """Configuration -> its complete runs in the trial's whole study, which show the spread between seeds. A model in a
+    folder has only itself."""
     unfinished: str = ""
-    """Of a trial that is not complete, what became of it: ``was stopped after 8 of 12 evaluations``. It is no run."""
+    """For a trial that is not complete, and so no run: ``was stopped after 8 of 12 evaluations``."""
     confirms: str | None = None
-    """Of a trial of a confirmation, the study that is confirmed."""
+    """For a trial of a confirmation, the study that is confirmed."""
 
     def counts(self, part: str | None = None) -> Counts:
-        """The model's counts, person by person; of a part of all 18 classes, or of its own task."""
+        """The model's counts, person by person, over its task's classes or those of one part of all 18."""
         return self.count_run(self.predictions, part)
 
     def count_run(self, run: Predictions, part: str | None = None) -> Counts:
-        """The same of any run of its task."""
+        """The counts of any run of the same task."""
         return count(run.person_N, run.label_N, run.log_prob_NK.argmax(1), self.task, part)
 
 
 def find_model(text: str, storage: str | None, runs: Path) -> ComparedModel:
-    """The model that ``text`` names. Raises UserError when there is none, or when it has no stored predictions."""
+    """The model that ``text`` names. Raises UserError when there is none, or when it has no predictions."""
     folder = Path(text)
-    if os.path.isdir(folder):  # noqa: PTH112 - False too for what is too long for a path
+    if os.path.isdir(folder):  # noqa: PTH112 - also False for a text too long for a path
         trial = _trial_in(folder, storage, runs)
         return _model_in(folder) if trial is None else _model_of_trial(*trial, storage, runs)
     study, colon, number = text.rpartition(":")
@@ -67,9 +66,9 @@ def find_model(text: str, storage: str | None, runs: Path) -> ComparedModel:
 
 
 def _trial_in(folder: Path, storage: str | None, runs: Path) -> tuple[str, int] | None:
-    """(study, trial) whose folder this is; None for any other, and where its study is not in the database.
+    """(study, trial) whose folder this is; None for any other folder, and when the database has no such study.
 
-    Named by where it lies: in the copy of a study (--from), [origin] tells of the study that was copied.
+    The study is found by the folder's place: in a copy of a study (--from), [origin] names the original.
     """
     import optuna
 
@@ -78,22 +77,22 @@ def _trial_in(folder: Path, storage: str | None, runs: Path) -> tuple[str, int] 
     from search.storage.retention import trial_folder
     from search.study.record import is_made_here
 
-    config, home = folder / "config.toml", folder.resolve()
-    if not config.is_file() or not (folder / PREDICTION_FILES[0]).is_file() or runs.resolve() not in home.parents:
+    config, place = folder / "config.toml", folder.resolve()
+    if not config.is_file() or not (folder / PREDICTION_FILES[0]).is_file() or runs.resolve() not in place.parents:
         return None
     origin = load_config(config)[1]
     number = origin.get("trial")
-    if "study" not in origin or not isinstance(number, int) or trial_folder(home.parent, number) != home:
+    if "study" not in origin or not isinstance(number, int) or trial_folder(place.parent, number) != place:
         return None
     url = storage or default_url(runs)
     if not may_exist(url):
         return None
     opened = open_to_read(url)
     for name in optuna.get_all_study_names(opened):
-        # deleted meanwhile, another study's folder, a name that no folder can have, a disk that does not answer
+        # the study was deleted meanwhile, its folder is another's or cannot exist, or the disk does not answer
         with suppress(UserError, OSError):
             study = load_study(opened, name)
-            if is_made_here(study) and study_folder(study, runs).resolve() == home.parent:
+            if is_made_here(study) and study_folder(study, runs).resolve() == place.parent:
                 return name, number
     return None
 
@@ -112,17 +111,15 @@ def _model_in(folder: Path) -> ComparedModel:
     elif predictions.log_prob_NK.shape[1] == len(CLASS_NAMES["all"]):
         task = "all"
     else:
-        raise UserError(f"{folder} has no config.toml, which says of which task its predictions are.")
+        raise UserError(f"{folder} has no config.toml, which names the task of its predictions.")
     return ComparedModel(str(folder), task, predictions, str(folder), {str(folder): (predictions,)})
 
 
 def _load(path: Path) -> Predictions:
     try:
         return Predictions.load(path)
-    except Exception as error:  # numpy and zipfile each have their own for a broken file
-        raise UserError(
-            f"{path} does not hold predictions: {type(error).__name__}. Evaluate the model again."
-        ) from error
+    except Exception as error:  # numpy and zipfile each raise their own for a broken file
+        raise UserError(f"{path} holds no predictions: {type(error).__name__}. Evaluate the model again.") from error
 
 
 def _model_of_trial(name: str, number: int, storage: str | None, runs: Path) -> ComparedModel:
@@ -146,12 +143,13 @@ def _model_of_trial(name: str, number: int, storage: str | None, runs: Path) -> 
         raise UserError(f"{shelf.why_missing(trial, name)}.")
     values = describe_values(values_of(stored.study.space, trial.params))
     title = f"{name} trial {number} ({trial.state.name.lower()})  {values}"
-    every = runs_by_configuration(shelf.with_predictions(trials))
-    complete = {_key(name, params): _predictions_of(shelf, group) for params, group in every.items()}
+    complete = {
+        f"{name} {configuration}": _predictions_of(shelf, group)
+        for configuration, group in runs_by_configuration(shelf.with_predictions(trials)).items()
+    }
+    key = f"{name} {configuration_of(trial.params)}"
     confirms = None if stored.confirmation is None else stored.confirmation["of"]
-    return ComparedModel(
-        title, task, predictions, _key(name, configuration_of(trial.params)), complete, _unfinished(trial), confirms
-    )
+    return ComparedModel(title, task, predictions, key, complete, _unfinished(trial), confirms)
 
 
 def _unfinished(trial: "FrozenTrial") -> str:
@@ -161,14 +159,10 @@ def _unfinished(trial: "FrozenTrial") -> str:
 
     if trial.state == TrialState.COMPLETE:
         return ""
-    done, planned_evaluations = evaluations_of(trial), planned_evaluations_of(trial)
-    if trial.state != TrialState.PRUNED or done is None or planned_evaluations is None:
+    evaluations, planned_evaluations = evaluations_of(trial), planned_evaluations_of(trial)
+    if trial.state != TrialState.PRUNED or evaluations is None or planned_evaluations is None:
         return f"is not complete ({trial.state.name.lower()})"
-    return f"was stopped after {done} of {planned_evaluations} evaluations"
-
-
-def _key(study: str, params: "Configuration") -> str:
-    return f"{study} {params}"
+    return f"was stopped after {evaluations} of {planned_evaluations} evaluations"
 
 
 def _predictions_of(shelf: "StudyPredictions", runs: Sequence["FrozenTrial"]) -> tuple[Predictions, ...]:
@@ -176,27 +170,25 @@ def _predictions_of(shelf: "StudyPredictions", runs: Sequence["FrozenTrial"]) ->
 
 
 def check_comparable(ours: ComparedModel, theirs: ComparedModel) -> None:
-    """Raise UserError unless they are two, judged on the same photos, by the same task."""
+    """Raise UserError unless the two are different models of one task, judged on the same labelled photos."""
     if ours.task != theirs.task:
-        raise UserError(f"A predicts {ours.task} and B {theirs.task}; compare models of one task.")
+        raise UserError(f"A predicts {ours.task} and B predicts {theirs.task}; compare models of one task.")
     our_paths, their_paths = (set(model.predictions.path_N.tolist()) for model in (ours, theirs))
     if our_paths != their_paths and (ours.confirms or theirs.confirms):
         raise UserError(
-            "A and B were judged on different photos: in a confirmation every repeat has other judges. Compare two"
+            "A and B were judged on different photos: in a confirmation every repeat has its own judges. Compare two"
             " trials of one repeat."
         )
     if our_paths != their_paths:
         unshared = sorted(our_paths ^ their_paths)
         raise UserError(
             f"A and B were judged on different photos: {len(our_paths & their_paths)} in common, {len(unshared)} not"
-            f" ({some(unshared, 2)}). Have maskcls.evaluate -o score both on one folder of people new to both."
+            f" ({some(unshared, 2)}). Score both with maskcls.evaluate -o on one folder of people new to both."
         )
     if not np.array_equal(_labels_by_path(ours), _labels_by_path(theirs)):
-        raise UserError(
-            "A and B were judged by different labels of the same photos; use the same label fixes for both."
-        )
+        raise UserError("A and B were judged with different labels of the same photos; use the same label fixes.")
     if digest(ours.predictions) == digest(theirs.predictions):
-        raise UserError("A and B are the same predictions; name two different ones.")
+        raise UserError("A and B have the same predictions; name two different models.")
 
 
 def _labels_by_path(model: ComparedModel) -> np.ndarray:
@@ -204,12 +196,12 @@ def _labels_by_path(model: ComparedModel) -> np.ndarray:
 
 
 def digest(predictions: Predictions) -> str:
-    """Alike for the same predictions, in whatever order the photos are."""
+    """A digest of the predictions that does not depend on the order of the photos."""
     order_N = np.argsort(predictions.path_N)
     paths = "\n".join(predictions.path_N[order_N].tolist()).encode()
     return hashlib.sha256(paths + predictions.log_prob_NK[order_N].tobytes()).hexdigest()
 
 
 def same_people(runs: Sequence[Predictions], resamples: Resamples) -> bool:
-    """Whether all runs were judged by the people who are resampled."""
+    """Whether all runs were judged by exactly the resampled people."""
     return all(np.array_equal(np.unique(run.person_N), resamples.person_P) for run in runs)

@@ -1,4 +1,4 @@
-"""What optuna-dashboard shows beside its own plots: notes on the study and its trials, and their pictures."""
+"""Notes on the study and its trials for optuna-dashboard, and the trials' pictures."""
 
 import json
 import shutil
@@ -27,31 +27,31 @@ from search.study.record import Stored
 from search.study.space import values_of
 
 PICTURES = UUID("6f0c7f0e-43f0-4d1c-9d55-6b2a0a5f5f3a")
-"""The name space of the pictures' ids: any number does that is no other program's."""
+"""Name space of the pictures' ids: arbitrary, but no other program's."""
 
 
 def show_study(study: optuna.Study, stored: Stored, answer: str = "") -> None:
-    """The question, its answer so far where there is one (Markdown), how it is asked, and how far it is."""
-    asked = stored.study
-    label = "**Synthetic photos: says nothing about faces.**\n\n" if asked.synthetic else ""
-    told = f"{markdown(answer)}\n\n" if answer else ""
-    tables = _table("Compared", asked.scientific) + _table("Tuned", asked.nuisance)
-    fixed = describe_values({name: value for name, value in asked.fixed.items() if name not in asked.space})
+    """Write the study's note: question, ``answer`` so far (plain text, if any), progress, and how it is asked."""
+    document = stored.study
+    label = "**Synthetic photos: says nothing about faces.**\n\n" if document.synthetic else ""
+    answered = f"{markdown(answer)}\n\n" if answer else ""
+    tables = _table("Compared", document.scientific) + _table("Tuned", document.nuisance)
+    fixed = describe_values({name: value for name, value in document.fixed.items() if name not in document.space})
     save_study_note(
         study,
-        f"## {markdown(asked.question)}\n\n{label}{told}{_so_far(study, stored)}{tables}"
-        f"Baseline{'' if stored.confirmation else ' (trial 0)'}: {markdown(describe_values(asked.baseline))}\n\n"
+        f"## {markdown(document.question)}\n\n{label}{answered}{_so_far(study, stored)}{tables}"
+        f"Baseline{'' if stored.confirmation else ' (trial 0)'}: {markdown(describe_values(document.baseline))}\n\n"
         f"Fixed: {markdown(fixed)}\n\nData {markdown(stored.data)}, split {stored.split},"
         f" weights: {markdown(stored.weights['source'])}.\n",
     )
 
 
 def _so_far(study: optuna.Study, stored: Stored) -> str:
-    """How many trials, the best one, the baseline and the noise."""
+    """The number of trials, the best one, the baseline and the noise, as a list."""
     trials = study.get_trials(deepcopy=False)
     counts = Counter(trial.state.name.lower() for trial in trials)
     lines = [f"Trials: {', '.join(f'{count} {state}' for state, count in counts.items()) or 'none yet'}"]
-    if stored.confirmation is not None:  # whose repeats have other judges each: no trial of it is the best
+    if stored.confirmation is not None:  # each repeat has its own judges, so that no trial is the best
         return f"- Confirmation of {markdown(stored.confirmation['of'])}\n- {lines[0]}\n\n"
     outcome = read_confirmation(study)
     if outcome is not None:
@@ -62,9 +62,9 @@ def _so_far(study: optuna.Study, stored: Stored) -> str:
         lines.append(f"Best so far: trial {best.number}, macro F1 {best.value:.4f}: {values}")
     if trials and trials[0].value is not None:
         lines.append(f"Baseline so far: macro F1 {trials[0].value:.4f}")
-    known = seed_noise(trials)
-    if known is not None:
-        lines.append(f"Noise: {known.describe()}")
+    noise = seed_noise(trials)
+    if noise is not None:
+        lines.append(f"Noise: {noise.describe()}")
     return "".join(f"- {markdown(line)}\n" for line in lines) + "\n"
 
 
@@ -73,15 +73,15 @@ def _table(role: str, domains: Mapping[str, Domain]) -> str:
     return f"{rows}\n" if rows else ""
 
 
-def _show_picture(trial: optuna.Trial, picture: Path, artifacts: Path) -> str:
-    """The id of the picture as an artifact of the trial.
+def _store_picture(trial: optuna.Trial, picture: Path, artifacts: Path) -> str:
+    """Store the picture as an artifact of the trial, and return its id.
 
-    As optuna.artifacts.upload_artifact stores it, but that makes another id and another file at every call.
+    This is optuna.artifacts.upload_artifact, which however makes a new id and a new file at every call.
     """
     study = trial.study
     artifact = str(uuid5(PICTURES, f"{id_of(study) or study.study_name} {trial.number}"))
     facts = ArtifactMeta(artifact_id=artifact, filename=picture.name, mimetype="image/png", encoding=None)
-    # before the file, so that search.delete finds it
+    # the attribute before the file, so that search.delete always finds the file
     trial.storage.set_trial_system_attr(trial_id(trial), f"artifacts:{artifact}", json.dumps(asdict(facts)))
     artifacts.mkdir(parents=True, exist_ok=True)
     write_atomically(artifacts / artifact, partial(shutil.copyfile, picture))
@@ -89,11 +89,8 @@ def _show_picture(trial: optuna.Trial, picture: Path, artifacts: Path) -> str:
 
 
 def show_trial(trial: optuna.Trial, result: Result, picture: Path, artifacts: Path) -> None:
-    """A trial's scores and its confusion matrix. Before the trial ends, since then it is frozen.
-
-    May be called again for the same trial: then it takes the place of what is there.
-    """
-    artifact = _show_picture(trial, picture, artifacts)
+    """Write a running trial's note: its scores and its confusion matrix. A second call replaces the first one's."""
+    artifact = _store_picture(trial, picture, artifacts)
     scores = result.best.scores
     parts = "".join(f"| {part} macro F1 | {value:.4f} |\n" for part, value in scores.f1_per_part.items())
     address = artifact_path(study_id(trial.study), trial_id(trial), artifact)

@@ -1,4 +1,4 @@
-"""The recipe to take out of a study: the confirmed winner's, else the best trial's, or that of a trial by number."""
+"""The recipe to export from a study: the confirmed winner's, else the best trial's, or that of a trial by number."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,26 +23,26 @@ from search.system.shell import quoted, runs_option
 
 @dataclass(frozen=True)
 class Recipe:
-    """A trial of a study, as a config and where it came from."""
+    """A trial to export, as a config and its origin."""
 
     study: str
     """Stored name."""
     stored: Stored
     trial: FrozenTrial
     confirmation: Confirmation | None
-    """That chose the trial; None: it is the best of the search, or was asked for by its number."""
+    """The confirmation that chose the trial; None if it is the best of the search or was requested by number."""
 
     @property
     def config(self) -> TrainConfig:
-        """The trial's, numerics resolved."""
+        """The config that the trial ran, numerics resolved."""
         return make_config(self.trial.user_attrs[CONFIG])
 
     @property
     def origin(self) -> dict[str, Any]:
-        """Plain values for the [origin] of the config's file: what made it, its value, and what confirmed it."""
+        """Plain values of the config file's [origin]: what made the trial, its value, and what confirmed it."""
         origin = {**self.trial.user_attrs[ORIGIN], "value": self.trial.value, "state": self.trial.state.name.lower()}
         if self.stored.weights.get("source") == "scratch":
-            origin["weights_option"] = "scratch"  # auto may find elsewhere what it did not find here
+            origin["weights_option"] = "scratch"  # on another machine auto might find weights
         if self.confirmation is not None:
             origin["confirmed_by"] = self.confirmation.study
             origin["confirmed_mean"] = fmean(self.confirmation.finalists[self.confirmation.winner].scores)
@@ -50,17 +50,17 @@ class Recipe:
         return origin
 
     def to_toml(self) -> str:
-        """For maskcls.train --config."""
+        """The file for maskcls.train --config."""
         return config_to_toml(self.config, self.origin)
 
     def describe(self) -> str:
-        """``trial 12 of dropout, macro F1 0.8123, seed 0, split 0123abcd``, and what the confirmation says of it."""
+        """``trial 12 of dropout, macro F1 0.8123, seed 0, split 0123abcd``, and its result in the confirmation."""
         split = self.origin.get("split", self.stored.split)
         trial = f"trial {self.trial.number} of {self.study}, macro F1 {self.trial.value!r}"
         return f"{trial}, seed {self.config.seed}, split {split}{_confirmed(self.confirmation)}"
 
     def training_command(self, file: Path, runs: Path) -> str:
-        """What trains it again once it is written to ``file``."""
+        """The command that trains it again from ``file``."""
         fixes = f" --label-fixes {quoted(self.stored.label_fixes)}" if self.stored.label_fixes != "auto" else ""
         options = fixes + (" --skip-unreadable" if self.stored.skip_unreadable else "") + runs_option(runs)
         place = f"--data {quoted(self.stored.data)} -o {quoted(runs / 'best')}"
@@ -68,7 +68,7 @@ class Recipe:
 
 
 def _confirmed(confirmation: Confirmation | None) -> str:
-    """What a confirmation says of its winner, to follow what the search says; empty without one."""
+    """The winner's result in the confirmation, to follow that of the search; empty without a confirmation."""
     if confirmation is None:
         return ""
     winner = confirmation.finalists[confirmation.winner]
@@ -81,17 +81,17 @@ def _confirmed(confirmation: Confirmation | None) -> str:
 
 
 def find_recipe(study: optuna.Study, number: int | None, runs: Path) -> Recipe:
-    """The recipe of trial ``number``; None: of the confirmed winner, or of the best trial while nothing is confirmed.
+    """The recipe of trial ``number``; for None, of the confirmed winner, or of the best trial without a confirmation.
 
-    Raises UserError when there is no such trial, when it has not finished, and when its files are not its own.
+    Raises UserError when there is no such finished trial, and when its files are another trial's.
     """
     stored = read_search(study) if number is None else read_stored(study)
     trials = study.get_trials(deepcopy=False)
     confirmation = read_confirmation(study) if number is None else None
-    asked_for = next((trial for trial in trials if trial.number == number), None)
-    trial = _recommended(trials, confirmation) if number is None else asked_for
+    requested = next((trial for trial in trials if trial.number == number), None)
+    trial = _recommended(trials, confirmation) if number is None else requested
     is_finished = trial is not None and trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
-    if trial is None or not is_finished or "config" not in trial.user_attrs:
+    if trial is None or not is_finished or CONFIG not in trial.user_attrs:
         which = "complete trial" if number is None else f"finished trial {number}"
         raise UserError(f"Study {study.study_name} has no {which} to export.")
     check_files(study, trial, runs)
@@ -99,21 +99,21 @@ def find_recipe(study: optuna.Study, number: int | None, runs: Path) -> Recipe:
 
 
 def _recommended(trials: Sequence[FrozenTrial], confirmation: Confirmation | None) -> FrozenTrial | None:
-    """The best run of the confirmed winner's setting; without a confirmation the best trial."""
+    """The best run of the confirmed winner's configuration; without a confirmation, the best trial."""
     if confirmation is None:
         return best_trial(trials)
     winner = confirmation.finalists[confirmation.winner]
     best = best_trial(trial for trial in trials if trial.number in winner.trials)
     if best is None:
         raise UserError(
-            f"The confirmation's best mean is that of {winner.name}, which has no complete trial in the search to"
-            f" export; train a config.toml of its trials in {confirmation.study}, or name another by --trial."
+            f"{winner.name} has the best mean in the confirmation, but no complete trial in the search to export."
+            f" Train a config.toml of its trials in {confirmation.study}, or name another trial with --trial."
         )
     return best
 
 
 def check_files(study: optuna.Study, trial: FrozenTrial, runs: Path) -> None:
-    """Raise UserError when the trial's folder says another value than the database: one of them is not the trial's."""
+    """Raise UserError when the predictions in the trial's folder score another value than the database says."""
     shelf = study_predictions(study, study_folder(study, runs))
     if shelf.predictions(trial) is None and trial.number in shelf.foreign:
         raise UserError(f"{shelf.why_missing(trial)}. Give the --runs folder where the study ran, or another --trial.")

@@ -1,7 +1,7 @@
-"""Where studies stand: what search.status shows, and, as JSON with these very names, what scripts read.
+"""The state of studies, as search.status shows it and, as JSON with these very names, scripts read it.
 
-Times are ISO 8601 with their offset from UTC, values are macro F1, and None (null) stands for what there is none of.
-It only reads: a trial without a process is named here, and taken back by the next search.run.
+Times are ISO 8601 with their offset from UTC, values are macro F1, and None (null) stands for a missing one.
+Nothing here writes: the next search.run takes back a trial whose process is gone.
 """
 
 import math
@@ -49,23 +49,23 @@ STATES = {
 
 @dataclass(frozen=True)
 class TrialCounts:
-    """Trials of each state."""
+    """The number of trials in each state."""
 
     complete: int
-    """Trained to their end."""
+    """Trained to the end."""
     pruned: int
     """Stopped early, diverged ones included."""
     running: int
-    """Being trained; those without a process included."""
+    """Being trained, those whose process is gone included."""
     waiting: int
-    """In the queue: asked for, interrupted, or to be tried again."""
+    """In the queue: enqueued, interrupted, or to be tried again."""
     failed: int
     """Given up after an error."""
 
 
 @dataclass(frozen=True)
 class BestTrial:
-    """The best complete trial, in short."""
+    """The best complete trial, in brief."""
 
     trial: int
     """Its number."""
@@ -75,44 +75,44 @@ class BestTrial:
 
 @dataclass(frozen=True)
 class StudyOverview:
-    """One study in a line."""
+    """A study in one line."""
 
     name: str
-    """The stored one, which every command takes."""
+    """The stored name, which every command takes."""
     question: str | None
-    """None: not made by search.run."""
+    """The study's question; None if it was not made by search.run."""
     confirms: str | None
-    """The study that this one is the confirmation of (search.confirm); None for a search.
+    """The study that this one confirms (search.confirm); None for a search.
 
-    A confirmation has no best, baseline, incumbent or noise: each repeat has other judges.
+    A confirmation has no best, baseline, incumbent or noise: each repeat has its own judges.
     """
     trials: TrialCounts
-    """How many there are of each state."""
+    """The number of trials in each state."""
     gone: int
-    """Running trials that have no process any more; the next search.run takes them up."""
+    """Number of running trials whose process is gone; the next search.run continues them."""
     best: BestTrial | None
-    """None too for another program's study, where the best may be the lowest, or one of several."""
+    """The best trial; also None for another program's study, which may minimise, or have several objectives."""
     last_event: str | None
-    """When a trial last began, ended or failed."""
+    """Time at which a trial last began, ended or failed."""
 
 
 @dataclass(frozen=True)
 class DatabaseOverview:
-    """All studies of a database: the document without --study."""
+    """All studies of a database: the JSON document without --study."""
 
     storage: str
-    """Its URL, without a password."""
+    """The database's URL, without a password."""
     studies: tuple[StudyOverview, ...]
-    """The one where something happened last at the end."""
+    """The studies, by the time of their last event."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """The document as plain values."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class TrialStatus:
-    """A trial and its knobs."""
+    """A trial and its hyperparameters."""
 
     trial: int
     """Its number."""
@@ -121,12 +121,12 @@ class TrialStatus:
     state: str
     """complete, pruned, running, waiting or fail."""
     values: dict[str, Any]
-    """Values of the knobs."""
+    """Values of its hyperparameters."""
 
 
 @dataclass(frozen=True)
 class ConfigurationStatus:
-    """A trial and its knobs, and all complete runs of the same setting."""
+    """A trial and its hyperparameters, with all complete runs of the same configuration."""
 
     trial: int
     """Its number."""
@@ -135,117 +135,117 @@ class ConfigurationStatus:
     state: str
     """complete, pruned, running, waiting or fail."""
     values: dict[str, Any]
-    """Values of the knobs."""
+    """Values of its hyperparameters."""
     runs: tuple[int, ...]
-    """The complete trials of that setting."""
+    """Numbers of the complete trials of that configuration."""
     mean: float | None
-    """Mean value of those."""
+    """Mean value of those trials."""
 
 
 @dataclass(frozen=True)
 class NoiseStatus:
-    """The spread from training seed to training seed."""
+    """The spread between training seeds."""
 
     deviation: float
     """Standard deviation."""
     repeated_runs: int
-    """Runs that it rests on: those beyond the first of each setting."""
+    """Number of runs that it rests on: those beyond the first of each configuration."""
 
 
 @dataclass(frozen=True)
 class RunningTrial:
-    """Who runs what where since when."""
+    """A running trial and its worker."""
 
     trial: int
     """Its number."""
     host: str | None
-    """The machine's name; None here and below for a trial that no worker has claimed."""
+    """Name of the worker's machine; None here and below for a trial that no worker has claimed."""
     pid: int | None
-    """The worker's process there."""
+    """Process id of the worker."""
     slot: str | None
-    """``cuda:1.0``: the device, and which of its workers."""
+    """The device and the worker's number on it: ``cuda:1.0``."""
     since: str | None
-    """When the trial began."""
+    """Time at which the trial began."""
     worker_since: str | None
-    """When its worker began."""
+    """Time at which its worker began."""
     evaluation: int
-    """The last one made; 0: none yet."""
+    """Number of the last evaluation; 0 before the first."""
     evaluations: int | None
-    """Those planned."""
+    """Number of planned evaluations."""
     value: float | None
-    """Best so far."""
+    """The best value so far."""
     gone: bool
-    """It has no process any more."""
+    """Whether its process is gone."""
 
 
 @dataclass(frozen=True)
 class FailureStatus:
-    """All failures of one kind. A trial that failed and was tried again counts every time."""
+    """All failures of one kind; a trial that failed several times counts each time."""
 
     kind: str
     """``crash``, ``out of memory``, ``diverged`` ...: see search.storage.failures."""
     count: int
-    """How often."""
+    """Number of failures."""
     trials: tuple[int, ...]
-    """In which trials."""
+    """Numbers of the trials that failed so."""
     last_error: str
-    """The latest one's text."""
+    """Text of the latest error."""
     last_trial: int
-    """The trial that had it."""
+    """Number of the trial with the latest error."""
     last_when: str | None
-    """When that was."""
+    """Time of the latest error."""
 
 
 @dataclass(frozen=True)
 class StudyStatus:
-    """All that is known of one study: the document with --study.
+    """The full state of one study: the JSON document with --study.
 
-    In JSON the overview's fields stand beside the others, and ``best`` is the one here.
+    In JSON the overview's fields stand beside the others, and ``best`` is this class's.
     """
 
     storage: str
     """The database's URL, without a password."""
     overview: StudyOverview
-    """The study in a line."""
+    """The study in one line."""
     synthetic: bool
-    """Its photos are drawn."""
+    """Whether its photos are synthetic."""
     data: str
     """The folder of the photos as given, or "synthetic"."""
     noise: NoiseStatus | None
-    """None while no setting has run twice."""
+    """The study's noise; None while no configuration has run twice."""
     best: TrialStatus | None
     """The best complete trial."""
     baseline: ConfigurationStatus | None
     """The baseline's trial and its replicates."""
     incumbent: ConfigurationStatus | None
-    """The setting with the best mean, by its first trial."""
+    """The configuration with the best mean, by its first trial."""
     confirmed: str | None
-    """The verdict of its confirmation, a sentence."""
+    """The verdict of its confirmation, as a sentence."""
     trials_since_best: int
-    """Trials since the last one that was better by more than the noise."""
+    """Number of trials since the last one that was better by more than the noise."""
     epochs: float
-    """Spent, over all trials."""
+    """Epochs trained over all trials."""
     running: tuple[RunningTrial, ...]
     """The running trials, by number."""
     failures: tuple[FailureStatus, ...]
-    """One for each kind."""
+    """The failures, one entry for each kind."""
     interruptions: int
-    """How often processes were stopped or died."""
+    """Number of times that a trial's process was stopped or died."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """The document as plain values."""
         values = asdict(self)
         return {"storage": values.pop("storage"), **values.pop("overview"), **values}
 
 
 def overview_of_all(storage: RDBStorage) -> DatabaseOverview:
-    """All studies of a database."""
+    """The overview of all studies in a database."""
     studies = (overview_of(load_study(storage, name)) for name in optuna.get_all_study_names(storage))
     return DatabaseOverview(shown_url(storage.url), tuple(sorted(studies, key=lambda study: study.last_event or "")))
 
 
 def overview_of(study: optuna.Study) -> StudyOverview:
-    """One study in a line, whoever made it."""
+    """The overview of one study, whichever program made it."""
     trials = study.get_trials(deepcopy=False)
     document, of = document_in(study), confirms(study)
     best = _best(trials, is_search=document is not None and of is None)
@@ -261,12 +261,12 @@ def overview_of(study: optuna.Study) -> StudyOverview:
 
 
 def _best(trials: Sequence[FrozenTrial], is_search: bool) -> FrozenTrial | None:
-    """The best trial; there is none in a confirmation, whose repeats have other judges each."""
+    """The best trial; None for a confirmation, in which each repeat has its own judges."""
     return best_trial(trials) if is_search else None
 
 
 def status_of(study: optuna.Study, stored: Stored) -> StudyStatus:
-    """All that is known of one study."""
+    """The full state of one study."""
     trials = study.get_trials(deepcopy=False)
     is_search = stored.confirmation is None
     outcome = read_confirmation(study)
@@ -274,7 +274,6 @@ def status_of(study: optuna.Study, stored: Stored) -> StudyStatus:
     baseline = baseline_among(trials)
     best = _best(trials, is_search)
     leading = incumbent(trials) if is_search else []
-    per_epoch = _fixed(stored, "evaluations_per_epoch")
     return StudyStatus(
         storage=shown_url(backend_of(study).url),
         overview=overview_of(study),
@@ -286,7 +285,7 @@ def status_of(study: optuna.Study, stored: Stored) -> StudyStatus:
         incumbent=_with_runs(next(iter(leading), None), trials, stored),
         confirmed=None if outcome is None else confirmed_sentences(outcome)[0],
         trials_since_best=trials_since_best(trials),
-        epochs=epochs_spent(trials, per_epoch),
+        epochs=epochs_spent(trials, stored.baseline_config.evaluations_per_epoch),
         running=runs_of(study, trials, _evaluations(trials, stored)),
         failures=_failures(trials),
         interruptions=sum(interruptions_of(trial) for trial in trials),
@@ -294,32 +293,28 @@ def status_of(study: optuna.Study, stored: Stored) -> StudyStatus:
 
 
 def iso(when: float | None) -> str | None:
-    """With its offset from UTC."""
+    """The time ``when``, in seconds since 1970, as ISO 8601 with its offset from UTC."""
     return None if when is None else datetime.fromtimestamp(when, UTC).astimezone().isoformat(timespec="seconds")
 
 
-def _fixed(stored: Stored, name: str) -> int:
-    return int(getattr(stored.baseline_config, name))
-
-
 def _counts(trials: Sequence[FrozenTrial]) -> TrialCounts:
-    counted = Counter(trial.state for trial in trials)
-    return TrialCounts(**{name: counted[state] for name, state in STATES.items()})
+    count = Counter(trial.state for trial in trials)
+    return TrialCounts(**{name: count[state] for name, state in STATES.items()})
 
 
 def _value(value: float | None) -> float | None:
-    """JSON knows no NaN, which a study that others wrote into may hold."""
+    """The value as JSON can hold it: None for NaN or infinity, which other programs may have stored."""
     return value if value is not None and math.isfinite(value) else None
 
 
 def _trial(trial: FrozenTrial, stored: Stored) -> dict[str, Any]:
-    """What TrialStatus and ConfigurationStatus both say of it."""
+    """The fields that TrialStatus and ConfigurationStatus share."""
     state = trial.state.name.lower()
     return {"trial": trial.number, "value": _value(trial.value), "state": state, "values": _values(trial, stored)}
 
 
 def _values(trial: FrozenTrial, stored: Stored) -> dict[str, Any]:
-    """Values of the knobs; the bare parameters of a trial that was added by hand and lacks some."""
+    """The values of the hyperparameters; the bare parameters of a trial added by hand that lacks some."""
     try:
         return {name: encode(value) for name, value in values_of(stored.study.space, trial.params).items()}
     except KeyError:
@@ -327,7 +322,7 @@ def _values(trial: FrozenTrial, stored: Stored) -> dict[str, Any]:
 
 
 def _with_runs(trial: FrozenTrial | None, trials: Sequence[FrozenTrial], stored: Stored) -> ConfigurationStatus | None:
-    """The trial, and all complete runs of its setting with their mean."""
+    """The trial with all complete runs of its configuration and their mean; None for no trial."""
     if trial is None:
         return None
     runs = runs_by_configuration(trials).get(configuration_of(trial.params), [])
@@ -337,13 +332,14 @@ def _with_runs(trial: FrozenTrial | None, trials: Sequence[FrozenTrial], stored:
 
 
 def _evaluations(trials: Iterable[FrozenTrial], stored: Stored) -> int:
-    """Evaluations of a trial that is not pruned, as one that has ended wrote them down, else by the config."""
+    """Planned evaluations of a trial, as stored with one that has ended, else by the config."""
+    config = stored.baseline_config
     planned = (count for trial in trials if (count := planned_evaluations_of(trial)) is not None)
-    return int(next(planned, _fixed(stored, "epochs") * _fixed(stored, "evaluations_per_epoch")))
+    return int(next(planned, config.epochs * config.evaluations_per_epoch))
 
 
 def runs_of(study: optuna.Study, trials: Sequence[FrozenTrial], planned: int | None = None) -> tuple[RunningTrial, ...]:
-    """The running trials. ``planned``: evaluations of a trial that is not pruned."""
+    """The running trials. ``planned``: the planned evaluations of a trial."""
     running = [trial for trial in trials if trial.state == TrialState.RUNNING]
     stale = stale_trial_ids(study) if running else set()
     return tuple(_run(trial, is_orphaned(trial, trial_id(trial) in stale), planned) for trial in running)
@@ -365,50 +361,35 @@ def _run(trial: FrozenTrial, gone: bool, planned: int | None) -> RunningTrial:
     )
 
 
-@dataclass(frozen=True)
-class _Failure:
-    """One failure of one trial."""
-
-    trial: int
-    kind: str
-    error: str
-    when: float
-    """Seconds of time.time."""
-
-
 def _failures(trials: Sequence[FrozenTrial]) -> tuple[FailureStatus, ...]:
-    """A row a kind: how often, in which trials, and its latest error."""
-    failures = [
-        _Failure(trial.number, known["kind"], known["error"], known["when"])
-        for trial in trials
-        for known in failures_of(trial)
-    ]
-    # a divergence is a result, and stands with the trial itself
-    failures += [
-        _Failure(trial.number, DIVERGED, trial.user_attrs.get(ERROR, ""), ended_at(trial) or 0.0)
-        for trial in trials
-        if trial.state == TrialState.PRUNED and has_diverged(trial)
-    ]
-    kinds = sorted({failure.kind for failure in failures})
-    return tuple(_failures_of_kind([failure for failure in failures if failure.kind == kind]) for kind in kinds)
+    """All failures and divergences, one entry for each kind."""
+    failures = [(trial.number, failure) for trial in trials for failure in (*failures_of(trial), *_divergence(trial))]
+    kinds = sorted({failure["kind"] for _, failure in failures})
+    return tuple(_failure_status(kind, [row for row in failures if row[1]["kind"] == kind]) for kind in kinds)
 
 
-def _failures_of_kind(failures: Sequence[_Failure]) -> FailureStatus:
-    last = max(failures, key=lambda failure: failure.when)
+def _divergence(trial: FrozenTrial) -> list[dict[str, Any]]:
+    """The divergence of a trial, which is stored as its result, in the form of failures_of."""
+    if trial.state != TrialState.PRUNED or not has_diverged(trial):
+        return []
+    return [{"kind": DIVERGED, "error": trial.user_attrs.get(ERROR, ""), "when": ended_at(trial) or 0.0}]
+
+
+def _failure_status(kind: str, failures: Sequence[tuple[int, dict[str, Any]]]) -> FailureStatus:
+    """``failures``: (trial number, failure) of all failures of this kind."""
+    last_trial, last = max(failures, key=lambda row: row[1]["when"])
     return FailureStatus(
-        kind=last.kind,
+        kind=kind,
         count=len(failures),
-        trials=tuple(sorted({failure.trial for failure in failures})),
-        last_error=last.error,
-        last_trial=last.trial,
-        last_when=iso(last.when),
+        trials=tuple(sorted({number for number, _ in failures})),
+        last_error=last["error"],
+        last_trial=last_trial,
+        last_when=iso(last["when"]),
     )
 
 
-def _last_event(trials: Iterable[FrozenTrial]) -> str | None:
-    """When a trial last began, ended or failed; evaluations carry no time."""
-    trials = list(trials)
-    ends = [moment for trial in trials for moment in (began_at(trial), ended_at(trial))]
-    moments = [moment for moment in ends if moment is not None]
-    moments += [found["when"] for trial in trials for found in failures_of(trial)]
+def _last_event(trials: Sequence[FrozenTrial]) -> str | None:
+    """Time at which a trial last began, ended or failed; evaluations have no time."""
+    moments = [moment for trial in trials for moment in (began_at(trial), ended_at(trial)) if moment is not None]
+    moments += [failure["when"] for trial in trials for failure in failures_of(trial)]
     return iso(max(moments, default=None))

@@ -6,12 +6,12 @@ from typing import Any
 
 from maskcls.config import canonical_or_same
 from maskcls.scoring.intervals import Estimate
-from maskcls.system.errors import some
+from maskcls.system.errors import count_of, some
 from search.answer.answer import Answer, Comparison, Confirmation, FactorAnswer, Finalist, Level, Winner
-from search.answer.format import SAME, capital, difference_words, power_words, signed_spread, trials_named
+from search.answer.format import NOT_DISTINCT, capital, difference_words, power_words, signed_spread, trials_named
 from search.study.record import Stored
 
-OPEN = "no answer yet"
+NO_ANSWER = "no answer yet"
 
 
 def put_in_words(answer: Answer, stored: Stored) -> Answer:
@@ -20,174 +20,161 @@ def put_in_words(answer: Answer, stored: Stored) -> Answer:
     if answer.confirmation is not None and pair is not None:
         verdict, sentences = pair[2].verdict, confirmed_sentences(answer.confirmation)
     elif answer.winner is None:
-        verdict, sentences = OPEN, _nothing(answer)
+        verdict, sentences = NO_ANSWER, _without_winner(answer)
     elif not answer.factors:
-        verdict, sentences = _best_found(answer)
+        verdict, sentences = _best_found(answer, answer.winner)
     elif len(answer.factors) == 1:
         verdict, sentences = _of_one_factor(answer.factors[0], answer.people)
     else:
-        verdict, sentences = _of_many(answer)
+        verdict, sentences = _of_many_factors(answer)
     return replace(answer, verdict=verdict, sentences=sentences, caveats=tuple(_caveats(answer, stored)))
 
 
 def decisive(comparison: Comparison) -> Estimate:
-    """What the verdict goes by: the recipes' interval where anything is known of seeds, else that of the models."""
+    """The estimate behind the verdict: that of the recipes if anything is known about seeds, else of the models."""
     return comparison.estimate if comparison.with_seeds is None else comparison.with_seeds
 
 
 def verdict_of(comparison: Comparison) -> str:
-    """About the recipes where anything is known of seeds, else about the models at hand, and it says so."""
+    """The verdict on the recipes if anything is known about seeds, else on the models, which it then says."""
     verdict = decisive(comparison).verdict
-    speaks_of_models = comparison.about == "models" and comparison.with_seeds is None
-    return f"{verdict} (these two trained models)" if speaks_of_models and verdict != SAME else verdict
+    is_about_models = comparison.about == "models" and comparison.with_seeds is None
+    return f"{verdict} (these two trained models)" if is_about_models and verdict != NOT_DISTINCT else verdict
 
 
-def headline(factor: FactorAnswer) -> Level | None:
-    """The best level beside the reference: what the answer is about. None while there is none to compare."""
+def _challenger(factor: FactorAnswer) -> Level | None:
+    """The best level other than the reference, which the answer is about; None while there is none to compare."""
     compared = [level for level in factor.levels if level.against is not None and level.score is not None]
     return max(compared, key=lambda level: level.score.value if level.score else 0.0, default=None)
 
 
 def _of_one_factor(factor: FactorAnswer, people: int) -> tuple[str, tuple[str, ...]]:
-    level, reference = headline(factor), factor.levels[factor.reference]
+    level, reference = _challenger(factor), factor.levels[factor.reference]
     if level is None or level.against is None or level.score is None or reference.score is None:
-        return OPEN, _why_open(factor)
-    verdict, compared = verdict_of(level.against), level.against
+        return NO_ANSWER, _why_open(factor)
+    verdict = verdict_of(level.against)
+    others = [other for other in factor.levels if other is not level]
+    verdicts = ((other.text, verdict_of(other.against)) for other in others if other.against is not None)
     first = (
-        f"{capital(verdict)}: {level.text} at its best scores {level.score.value:.3f} and {reference.text} at its best"
-        f" {reference.score.value:.3f}, a difference of {difference_words(decisive(compared))} on {people} validation"
-        f" people{_also(_other_levels(factor, level))}."
+        f"{capital(verdict)}: at their best, {level.text} scores {level.score.value:.3f} and {reference.text} scores"
+        f" {reference.score.value:.3f}, a difference of {difference_words(decisive(level.against))} on {people}"
+        f" validation people{_also(verdicts)}."
     )
-    return verdict, (first, _what_it_is_about(compared))
+    return verdict, (first, _basis(level.against))
 
 
 def _why_open(factor: FactorAnswer) -> tuple[str, str]:
-    """Why there are no two levels to compare: trials that are yet to come, or predictions that are gone."""
+    """Why no two levels can be compared: trials are not complete yet, or predictions are missing."""
     waiting = [level.text for level in factor.levels if not level.trials and not level.left_out]
-    unread = _left_out_words(factor.levels)
-    if not unread:
-        return f"No trial is complete yet at {some(waiting)}.", "Levels are compared once two of them have one."
-    first = f"Nothing can be compared, since predictions are left out: {some(unread)}."
+    left_out = _left_out_levels(factor.levels)
+    if not left_out:
+        return f"No trial is complete yet at {some(waiting)}.", "Two levels are needed for a comparison."
+    first = f"The levels cannot be compared, for lack of usable predictions: {some(left_out)}."
     if waiting:
         return first, f"No trial is complete yet at {some(waiting)}."
     return first, "The trials are complete; give the --runs folder where the study ran."
 
 
-def _left_out_words(levels: Iterable[Level]) -> list[str]:
-    """``drop_rate = 0.5 (its best: trial 6)``, of levels whose best setting has no predictions."""
+def _left_out_levels(levels: Iterable[Level]) -> list[str]:
+    """``drop_rate = 0.5 (its best: trial 6)`` for every level whose best configuration has no usable predictions."""
     return [f"{level.text} (its best: {trials_named(level.left_out)})" for level in levels if level.left_out]
 
 
-def _other_levels(factor: FactorAnswer, shown: Level) -> list[tuple[str, str]]:
-    """(level, verdict) of every level that differs from the reference, but for the one that is shown."""
-    others = [
-        (level.text, verdict_of(level.against))
-        for level in factor.levels
-        if level.against is not None and level is not shown
-    ]
-    return [(text, verdict) for text, verdict in others if verdict != SAME]
+def _also(verdicts: Iterable[tuple[str, str]]) -> str:
+    """``; drop_rate = 0.7 is worse`` for every (name, verdict) that differs from the reference."""
+    return "".join(f"; {name} is {verdict}" for name, verdict in verdicts if verdict != NOT_DISTINCT)
 
 
-def _other_finalists(confirmation: Confirmation, shown: Finalist) -> list[tuple[str, str]]:
-    """The same of a confirmation's finalists."""
-    return [
-        (finalist.name, found.verdict)
-        for finalist in confirmation.finalists
-        if finalist is not shown and (found := finalist.against_reference) is not None and found.verdict != SAME
-    ]
-
-
-def _also(verdicts: list[tuple[str, str]]) -> str:
-    return "".join(f"; {text} is {verdict}" for text, verdict in verdicts)
-
-
-def _what_it_is_about(compared: Comparison) -> str:
-    """Models or recipes, and what could have been seen."""
-    could = power_words(decisive(compared).minimum_detectable_effect)
-    ours, theirs = compared.runs
-    if compared.about == "recipes":
-        return f"The interval covers people and training seeds both ({ours} and {theirs} runs); {could}."
-    runs = "one run each" if max(compared.runs) == 1 else f"{ours} and {theirs} runs"
-    if compared.with_seeds is None:
-        return f"That is of these two trained models, {runs}; of the recipes it says nothing. {capital(could)}."
-    models, these = compared.estimate, "these two" if max(compared.runs) == 1 else "these"
+def _basis(comparison: Comparison) -> str:
+    """What the interval covers, and the smallest difference that would have been found."""
+    power = power_words(decisive(comparison).minimum_detectable_effect)
+    ours, theirs = comparison.runs
+    if comparison.about == "recipes":
+        return f"The interval covers both people and training seeds ({ours} and {theirs} runs); {power}."
+    runs, models = ("one run each", "these two") if ours == theirs == 1 else (f"{ours} and {theirs} runs", "these")
+    if comparison.with_seeds is None:
+        return f"This is about {models} trained models, {runs}; it says nothing about the recipes. {capital(power)}."
+    alone = signed_spread(comparison.estimate, 3, "none")
     return (
-        f"The interval covers people and training seeds, whose spread the study's repeated runs show ({runs} here);"
-        f" of {these} trained models alone it is {signed_spread(models, 3, 'none')}. {capital(could)}."
+        f"The interval covers both people and training seeds ({runs}; the spread between seeds is from the study's"
+        f" repeated runs); for {models} trained models alone it is {alone}. {capital(power)}."
     )
 
 
-def _of_many(answer: Answer) -> tuple[str, tuple[str, ...]]:
-    """A verdict for each factor, those of a kind together."""
-    compared = [(level, level.against) for factor in answer.factors if (level := headline(factor)) is not None]
+def _of_many_factors(answer: Answer) -> tuple[str, tuple[str, ...]]:
+    """The verdict on each factor, equal verdicts together."""
+    levels = [level for factor in answer.factors if (level := _challenger(factor)) is not None]
+    compared = [(level, level.against) for level in levels if level.against is not None]
     if not compared:
-        return OPEN, ("No two levels have a complete trial yet.", "There is nothing to compare.")
-    groups: dict[str, list[str]] = {}
+        return NO_ANSWER, ("No two levels have a complete trial yet.", "There is nothing to compare.")
+    names: dict[str, list[str]] = {}
     for level, against in compared:
-        if against is not None:
-            groups.setdefault(verdict_of(against), []).append(f"{level.text} ({against.estimate.value:+.3f})")
-    first = "; ".join(f"{verdict}: {', '.join(names)}" for verdict, names in groups.items())
-    largest = max(decisive(against).minimum_detectable_effect for _, against in compared if against is not None)
+        names.setdefault(verdict_of(against), []).append(f"{level.text} ({against.estimate.value:+.3f})")
+    first = "; ".join(f"{verdict}: {', '.join(group)}" for verdict, group in names.items())
+    effect = max(decisive(against).minimum_detectable_effect for _, against in compared)
     second = (
         f"Each is compared with the baseline's level, both at their best, on {answer.people} validation people;"
-        f" {power_words(largest)}."
+        f" {power_words(effect)}."
     )
-    verdict = next(iter(groups)) if len(groups) == 1 else "it depends"
+    verdict = next(iter(names)) if len(names) == 1 else "it depends"
     return verdict, (f"{capital(first)}.", second)
 
 
-def _best_found(answer: Answer) -> tuple[str, tuple[str, ...]]:
-    winner = answer.winner
-    assert winner is not None
+def _best_found(answer: Answer, winner: Winner) -> tuple[str, tuple[str, ...]]:
     first = (
         f"The best of {chosen_from(answer, winner)}, trial {winner.trial}, scores {winner.score.value:.3f} macro"
-        f" F1; on people who did not choose it, {winner.corrected:.3f} is to be expected."
+        f" F1; expect {winner.corrected:.3f} on people who did not choose it."
     )
-    if winner.against_baseline is None:
-        return "best found", (first, "It is the baseline's own setting.")
     against = winner.against_baseline
-    second = f"Against the baseline it is {verdict_of(against)}: {difference_words(decisive(against))}."
+    if against is None:
+        return "best found", (first, "It has the baseline's own configuration.")
+    second = f"Compared with the baseline it is {verdict_of(against)}: {difference_words(decisive(against))}."
     return "best found", (first, second)
 
 
 def chosen_from(answer: Answer, winner: Winner) -> str:
-    """``8 complete trials``; said to be fewer than there are where predictions are missing."""
-    whose = " whose predictions are here" if answer.left_out else ""
-    return f"{winner.candidates} complete trials{whose}"
+    """``8 complete trials``, and that their predictions are usable if others' are not."""
+    usable = " with usable predictions" if answer.left_out else ""
+    return f"{count_of(winner.candidates, 'complete trial')}{usable}"
 
 
 def left_out_sentences(answer: Answer) -> Iterator[str]:
-    """Which complete trials nothing rests on, and why."""
+    """Which complete trials the answer leaves out, and why."""
     missing = [number for number in answer.left_out if number not in answer.foreign]
     if missing:
-        yield f"Left out, as their stored predictions are missing or broken: {trials_named(missing)}."
+        yield f"Left out, because their stored predictions are missing or broken: {trials_named(missing)}."
     if answer.foreign:
         yield (
-            "Left out, as their stored predictions are not those that they were judged by (they score something else):"
+            "Left out, because their stored predictions score something else than the stored value:"
             f" {trials_named(answer.foreign)}."
         )
 
 
-def _nothing(answer: Answer) -> tuple[str, ...]:
+def _without_winner(answer: Answer) -> tuple[str, ...]:
     if answer.left_out:
-        return "Trials are complete, but none of their stored predictions can be read.", "Nothing can be compared."
+        return "Trials are complete, but none of their stored predictions can be used.", "Nothing can be compared."
     return "No trial is complete yet.", "There is nothing to compare."
 
 
 def confirmed_sentences(confirmation: Confirmation) -> tuple[str, ...]:
-    """What a confirmation says, in two sentences: of recipes, trained again and judged by others."""
+    """The outcome of a confirmation in two sentences."""
     pair = confirmed_pair(confirmation)
     if pair is None:
-        return _unconfirmed(confirmation), "It answers nothing; more repeats do not change that."
-    ours, theirs, found = pair
+        return _unconfirmed(confirmation), "More repeats will not change that."
+    ours, theirs, difference = pair
+    others = (
+        (finalist.name, finalist.against_reference.verdict)
+        for finalist in confirmation.finalists
+        if finalist.against_reference is not None and finalist is not ours
+    )
     first = (
-        f"{capital(found.verdict)}: over {confirmation.repeats} fresh trainings each, {ours.name} scores"
-        f" {_mean(ours):.3f} and {_called(theirs)} {_mean(theirs):.3f}, a difference of {difference_words(found)}"
-        f"{_also(_other_finalists(confirmation, ours))}."
+        f"{capital(difference.verdict)}: over {confirmation.repeats} fresh trainings each, {ours.name} scores"
+        f" {_mean(ours):.3f} and {_called(theirs)} {_mean(theirs):.3f}, a difference of {difference_words(difference)}"
+        f"{_also(others)}."
     )
     second = (
-        f"The interval covers people and training seeds: {confirmation.judges} people judged, none of whom had chosen a"
-        f" finalist; {power_words(found.minimum_detectable_effect)}."
+        f"The interval covers both people and training seeds: {confirmation.judges} people judged, none of whom had"
+        f" chosen a finalist; {power_words(difference.minimum_detectable_effect)}."
     )
     return first, second
 
@@ -195,25 +182,25 @@ def confirmed_sentences(confirmation: Confirmation) -> tuple[str, ...]:
 def _unconfirmed(confirmation: Confirmation) -> str:
     diverged = [_called(finalist) for finalist in confirmation.finalists if finalist.diverged]
     if diverged:
-        return f"No verdict: the confirmation has nothing to compare, since trainings of {some(diverged)} diverged."
-    return "No verdict: the confirmation's finalists are of one level, so no two levels are compared."
+        return f"No verdict: trainings of {some(diverged)} diverged, so the confirmation has nothing to compare."
+    return "No verdict: all finalists of the confirmation are of one level, so there are no two levels to compare."
 
 
 def confirmed_pair(confirmation: Confirmation) -> tuple[Finalist, Finalist, Estimate] | None:
-    """What a confirmation answers: the best of the other levels less the reference, both the best of their levels.
+    """(ours, theirs, ours less theirs), which answers the question: the best other level and the reference level.
 
-    Without levels the best finalist less the baseline. None where one side is missing or diverged: a tuned level is
-    never compared with the untuned baseline in its place.
+    Without levels, the best finalist and the baseline. None when a side is missing or diverged: a tuned level is never
+    compared with the untuned baseline instead.
     """
     finalists = confirmation.finalists
-    reference = next((one for one in finalists if one.level == "reference"), None)
-    levels = [one for one in finalists if one.against_reference is not None]
-    if reference is not None and levels:
-        best = max(levels, key=_mean)
+    reference = next((finalist for finalist in finalists if finalist.level == "reference"), None)
+    others = [finalist for finalist in finalists if finalist.against_reference is not None]
+    if reference is not None and others:
+        best = max(others, key=_mean)
         assert best.against_reference is not None
         return best, reference, best.against_reference
-    others = [one for one in finalists if one.against is not None]
-    if any(one.level for one in finalists) or not others:
+    others = [finalist for finalist in finalists if finalist.against is not None]
+    if any(finalist.level for finalist in finalists) or not others:
         return None
     best = max(others, key=_mean)
     assert best.against is not None
@@ -234,13 +221,13 @@ def _caveats(answer: Answer, stored: Stored) -> Iterator[str]:
     compared = [level.against for factor in answer.factors for level in factor.levels if level.against is not None]
     if answer.confirmation is None and any(comparison.about == "models" for comparison in compared):
         yield (
-            "Where a side has run once, it is a trained model; what its recipe gives with other seeds is borrowed from"
-            " the study's repeated runs, or not known. search.confirm trains the recipes again."
+            "A side that ran only once is one trained model: how its recipe varies between seeds is taken from the"
+            " study's repeated runs, or unknown. search.confirm trains the recipes again."
         )
     if answer.confirmation is not None and confirmed_pair(answer.confirmation) is None:
         yield _unconfirmed(answer.confirmation)
-    if answer.confirmation is not None and _has_gone_on(answer, answer.confirmation):
-        yield "The study has gone on since its finalists were chosen, and its best trial by now is not among them."
+    if answer.confirmation is not None and _is_overtaken(answer, answer.confirmation):
+        yield "The study has continued since its finalists were chosen, and its best trial now is not among them."
     yield from left_out_sentences(answer)
     if len(compared) > 1:
         yield (
@@ -248,31 +235,30 @@ def _caveats(answer: Answer, stored: Stored) -> Iterator[str]:
             " 100 studies."
         )
     levels = [level for factor in answer.factors for level in factor.levels]
-    missing = [level.text for level in levels if not level.trials and not level.left_out]
-    if missing and answer.winner is not None:
-        yield f"No trial is complete at {some(missing)}."
-    unread = _left_out_words(levels)
-    if unread and answer.winner is not None:
-        yield f"Not compared, since the predictions of their best are left out: {some(unread)}."
+    waiting = [level.text for level in levels if not level.trials and not level.left_out]
+    if waiting and answer.winner is not None:
+        yield f"No trial is complete at {some(waiting)}."
+    left_out = _left_out_levels(levels)
+    if left_out and answer.winner is not None:
+        yield f"Not compared, for lack of usable predictions: {some(left_out)}."
     if answer.winner is not None and answer.confirmation is None:
         yield (
-            "A trial's score is that of its best evaluation, chosen by the people who judge it; all are optimistic by"
-            " about as much."
+            "A trial's score is that of its best evaluation, chosen by the people who judge it, so all scores are"
+            " optimistic by about as much."
         )
     if answer.noise is None and answer.winner is not None:
-        yield "No setting has run twice yet, so nothing is known of the spread from training seed to training seed."
+        yield "No configuration has run twice yet, so the spread between training seeds is unknown."
 
 
-def _has_gone_on(answer: Answer, confirmation: Confirmation) -> bool:
-    """Whether the best trial came later than all that the finalists were chosen by, with a setting of its own."""
+def _is_overtaken(answer: Answer, confirmation: Confirmation) -> bool:
+    """Whether the best trial ran after the finalists were chosen, with a configuration that is none of theirs."""
     if answer.winner is None:
         return False
-    known = max((trial for one in confirmation.finalists for trial in one.trials), default=-1)
-    return answer.winner.trial > known and all(
-        _plain(answer.winner.values) != _plain(one.values) for one in confirmation.finalists
-    )
+    latest = max((trial for finalist in confirmation.finalists for trial in finalist.trials), default=-1)
+    configurations = [_canonical(finalist.values) for finalist in confirmation.finalists]
+    return answer.winner.trial > latest and _canonical(answer.winner.values) not in configurations
 
 
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """However an earlier version has written a value into the database."""
+def _canonical(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values in their one form, whichever form an earlier version stored."""
     return {name: canonical_or_same(name, value) for name, value in values.items()}

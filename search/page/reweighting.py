@@ -10,7 +10,7 @@ from maskcls.scoring.counts import Counts, macro_f1
 from maskcls.scoring.intervals import Estimate, compare
 from maskcls.scoring.reweighting import KEYS, NAMES, effective_people, groups_of, parse_prior, targets
 from maskcls.system.errors import UserError
-from search.answer.format import SAME, as_score, describe_values, difference_cell, percent, spread, verdict_on
+from search.answer.format import NOT_DISTINCT, as_score, describe_values, difference_cell, percent, spread, verdict_on
 from search.page.blocks import Block, Section, Table, Text
 from search.page.data import Material
 from search.policy.history import best_first
@@ -114,7 +114,7 @@ def _ranking(rows: Sequence[Row], material: Material) -> str:
     )
     assert material.resamples is not None
     found = compare(first.counts, second.counts, material.resamples, weight_P=material.weight_P)
-    noise = SAME if verdict_on(found) == SAME else "beyond noise"
+    noise = NOT_DISTINCT if verdict_on(found) == NOT_DISTINCT else "beyond noise"
     ranks = f"the rank of {len(moved)} of {len(rows)} changes" if moved else "no rank changes"
     return (
         f"{start}; {ranks}. Its lead on {second.name} under the prior is"

@@ -1,1 +1,1 @@
-"""What commands take from a terminal and show on it: options, progress, tables, verdicts."""
+"""What commands read from a terminal and show on it: options, progress, tables, verdicts."""

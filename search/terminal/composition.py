@@ -1,4 +1,4 @@
-"""What search.compose does: the best trio, what it is worth beside a single model, the file, and all of it in words."""
+"""The work of search.compose: choose the best trio, compare it with the best single model, and write it to a file."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +25,7 @@ from search.answer.combinations import (
     find_singles,
 )
 from search.answer.format import (
-    SAME,
+    NOT_DISTINCT,
     SYNTHETIC,
     as_score,
     capital,
@@ -38,10 +38,9 @@ from search.database.connect import default_url
 from search.study.space import values_of
 from search.system.shell import place_options, quoted
 
-MAX_LOOKS = 60_000
-"""Trios times resamples for the correction, about ten seconds; beyond it the resamples get fewer, but at least:"""
-
-MIN_RESAMPLES = 50
+MAX_LOOKS, MIN_RESAMPLES = 60_000, 50
+"""The correction may take this many trios times resamples, about ten seconds: many trios get fewer resamples, but not
+fewer than the minimum."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +50,9 @@ class Best:
     counts: Counts
     selected: Selected
     score: Estimate
-    """As measured, by the people who chose it."""
+    """Score on the people who chose it."""
     candidates: int
-    """How many it was chosen from."""
+    """Number of models or trios that it was chosen from."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +61,14 @@ class Gain:
 
     measured: Estimate
     corrected: Estimate
-    """Less what the trio owes to having been chosen among more; the verdict rests on this."""
+    """Less the trio's extra optimism from being chosen among more; the verdict rests on this."""
 
 
 def compose(studies: Mapping[str, str], out: Path, against: str | None, storage: RDBStorage, runs: Path) -> None:
-    """Choose, compare, write, say. ``studies``: part -> stored name. Raises UserError before anything is written."""
+    """Write the best trio to ``out``, and say what it gains. Raises UserError before anything is written.
+
+    ``studies``: part -> stored name. ``against``: STUDY:TRIAL, the single model; None: the best one stored.
+    """
     trios = Trios({part: find_candidates(storage, studies[part], part, runs) for part in PARTS})
     like = trios.candidates[PARTS[0]][0]
     singles = _singles(like, against, storage, runs)
@@ -79,20 +81,18 @@ def compose(studies: Mapping[str, str], out: Path, against: str | None, storage:
     if any(model.stored.study.synthetic for model in trio.values()):
         say(f"  {SYNTHETIC}")
     _show_trio(trio, best)
-    single = _best_of([model.counts() for model in singles], resamples) if singles else None
-    gain = None
-    if single is None:
-        _show_no_single(like, runs, storage.url if storage.url != default_url(runs) else None)
-    else:
-        gain = _gain(best, single, resamples)
-        _show_gain(singles[single.selected.index], single, best, gain)
     origin = _origin(trio, best)
-    if single is not None and gain is not None:
-        origin["single"] = _facts(singles[single.selected.index], "all")
-        origin["gain"] = {"value": gain.corrected.value, "low": gain.corrected.low, "high": gain.corrected.high}
-        origin["gain"]["verdict"] = gain.corrected.verdict
-    written, home = save_composed(out, {part: model.folder for part, model in trio.items()}, origin)
-    say(f"{written}: the three models lie in {home}; keep both together")
+    if singles:
+        single = _best_of([model.counts() for model in singles], resamples)
+        model, gain = singles[single.selected.index], _gain(best, single, resamples)
+        _show_gain(model, single, best, gain)
+        value, low, high = gain.corrected.value, gain.corrected.low, gain.corrected.high
+        origin["single"] = _facts(model, "all")
+        origin["gain"] = {"value": value, "low": low, "high": high, "verdict": gain.corrected.verdict}
+    else:
+        _show_no_single(like, runs, storage.url if storage.url != default_url(runs) else None)
+    written, folder = save_composed(out, {part: model.folder for part, model in trio.items()}, origin)
+    say(f"{written}: the three models are in {folder}; keep both together")
     say(f"Next: python -m maskcls.predict --model {quoted(out)} --images DIR -o submission.csv")
 
 
@@ -105,14 +105,14 @@ def _singles(like: Candidate, against: str | None, storage: RDBStorage, runs: Pa
 
 
 def _best_of(models: Sequence[Counts], resamples: Resamples) -> Best:
-    most = max(MIN_RESAMPLES, MAX_LOOKS // len(models))
-    selected = select(models, resamples, max_resamples=min(500, most))
+    max_resamples = min(500, max(MIN_RESAMPLES, MAX_LOOKS // len(models)))
+    selected = select(models, resamples, max_resamples=max_resamples)
     counts = models[selected.index]
     return Best(counts, selected, interval(counts, resamples), len(models))
 
 
 def _gain(trio: Best, single: Best, resamples: Resamples) -> Gain:
-    """Both scores are optimistic, the trio's usually more: its surplus of optimism is taken off the difference."""
+    """The gain, from which the trio's surplus of optimism is taken: it was chosen among more than the single model."""
     measured = compare((trio.counts,), (single.counts,), resamples)
     optimism = [best.selected.raw - best.selected.corrected for best in (trio, single)]
     surplus = max(0.0, optimism[0] - optimism[1])
@@ -142,16 +142,16 @@ def _score(best: Best) -> str:
 
 
 def _show_gain(model: Candidate, single: Best, best: Best, gain: Gain) -> None:
-    """``model``: the best single one, whose score is ``single``; ``best``: the best trio."""
-    found = gain.corrected.verdict
-    verdict = found if found == SAME else f"the trio is {found}"
+    """``model``: the best single model, with the score ``single``; ``best``: the best trio."""
+    verdict = gain.corrected.verdict
+    verdict = verdict if verdict == NOT_DISTINCT else f"the trio is {verdict}"
     say(f"single    {model.name}: {_score(single)}")
     say(f"gain      {difference_words(gain.measured)} as measured")
     say(f"          {difference_words(gain.corrected)} once corrected: {verdict}")
-    say(f"{capital(power_words(gain.corrected.minimum_detectable_effect))}; a smaller one easily is not.")
+    say(f"{capital(power_words(gain.corrected.minimum_detectable_effect))}; a smaller one is easily missed.")
     say(
-        "Both are single trained models, not recipes, and the trio was chosen among"
-        f" {best.candidates} by the same people who judge it here."
+        f"This is about trained models, not recipes, and the trio was chosen from {best.candidates} by the same people"
+        " who judge it here."
     )
 
 
@@ -160,7 +160,7 @@ def _show_no_single(like: Candidate, runs: Path, storage_url: str | None) -> Non
     data = "" if stored.study.synthetic else f" --data {quoted(stored.data)}"
     data += f" --people {stored.study.fixed['people']}" if stored.study.fixed["people"] else ""
     say(
-        "single    none: no complete trial with all 18 classes is stored for these photos, so the gain is unknown. Make"
+        "single    none: no complete trial of all 18 classes is stored for these photos, so the gain is unknown. Make"
         f" one: python -m search.run --study recipe --n-trials 20{data}{place_options(runs, storage_url)}"
     )
 
@@ -175,8 +175,8 @@ def _origin(trio: Mapping[str, Candidate], best: Best) -> dict[str, Any]:
         corrected=best.selected.corrected,
         chosen_among=best.candidates,
     )
-    return {**origin.to_json(), **{part: _facts(one, part) for part, one in trio.items()}}
+    return {**origin.to_json(), **{part: _facts(model, part) for part, model in trio.items()}}
 
 
-def _facts(one: Candidate, part: str) -> dict[str, Any]:
-    return {"study": one.study, "trial": one.trial.number, "macro_f1": one.macro_f1(part)}
+def _facts(model: Candidate, part: str) -> dict[str, Any]:
+    return {"study": model.study, "trial": model.trial.number, "macro_f1": model.macro_f1(part)}

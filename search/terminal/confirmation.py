@@ -1,4 +1,4 @@
-"""What search.confirm says: its plan before the first training, the table and the verdict at the end."""
+"""What search.confirm shows: its plan before the first training, the tables and the verdict at the end."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,24 +28,23 @@ from search.terminal.tables import show_table
 
 
 def show_confirmation_plan(plan: Plan, stored: Stored, table: Table, rounds: Sequence[Table]) -> None:
-    """Finalists, judges and data, in a line each."""
+    """Print the confirmation's data, judges and finalists. ``rounds``: the table of each repeat, with its judges."""
     say(f"Confirmation of {plan.of}: {stored.study.question}")
     if stored.study.synthetic:
         say(f"  {SYNTHETIC}")
-    (train, train_photos), (chose, chose_photos) = table.count("train"), table.count("valid")
-    say(f"  data      {stored.data}: {train + chose} people, {train_photos + chose_photos} photos")
-    for note in () if stored.study.synthetic else table.notes:  # no label of a drawn person is wrong
+    (train, train_photos), (valid, valid_photos) = table.count("train"), table.count("valid")
+    say(f"  data      {stored.data}: {train + valid} people, {train_photos + valid_photos} photos")
+    for note in () if stored.study.synthetic else table.notes:  # the labels of synthetic photos need no fixes
         say(f"            {note}")
     sizes = sorted({round_.count("valid")[0] for round_ in rounds})
     say(
-        f"  judges    {' or '.join(map(str, sizes))} people a repeat, of the search's {train} training people;"
-        f" the {chose} who chose the finalists only train"
+        f"  judges    {' or '.join(map(str, sizes))} people per repeat, from the search's {train} training people;"
+        f" the {valid} who chose the finalists only train"
     )
     task = stored.baseline_config.task
     for repeat, round_ in enumerate(rounds, start=1):
-        missing = missing_classes(round_.photos, "valid", task)
-        if missing:
-            say(f"            NO JUDGE OF REPEAT {repeat} SHOWS: {some(missing)}. Their F1 counts 0 there.")
+        if missing := missing_classes(round_.photos, "valid", task):
+            say(f"            NO JUDGE OF REPEAT {repeat} SHOWS: {some(missing)}. Their F1 counts as 0 there.")
     title = "finalists"
     for finalist in plan.finalists:
         say(f"  {title:9s} {finalist.name}: {describe_values(values_of(stored.study.space, finalist.params))}")
@@ -55,12 +54,11 @@ def show_confirmation_plan(plan: Plan, stored: Stored, table: Table, rounds: Seq
 def show_confirmation_work(
     plan: Plan, stored: Stored, n_trials: int, workers: int, finished: int, search: Sequence[FrozenTrial]
 ) -> None:
-    """How much there is to do, and how long that takes, by what the finalists' own trials took."""
-    each = n_trials // len(plan.finalists)
-    epochs = stored.baseline_config.epochs
+    """Print the number of trainings, and the time left by the finalists' own trials in the search."""
+    each, epochs = n_trials // len(plan.finalists), stored.baseline_config.epochs
     say(
-        f"  trainings {finished} of {n_trials} done: {each} of each, of {epochs} epochs without"
-        " pruning, judged at the last evaluation"
+        f"  trainings {finished} of {n_trials} done: {each} per finalist, {epochs} epochs each, without pruning, judged"
+        " at the last evaluation"
     )
     seconds = [
         fmean(search[number].user_attrs.get(SECONDS, 0.0) for number in finalist.trials)
@@ -69,23 +67,23 @@ def show_confirmation_work(
     ]
     if any(seconds):
         left = duration(fmean(seconds) * (n_trials - finished) / workers)
-        say(f"  time      about {left}, by the search's trials")
+        say(f"  time      about {left}, judging by the search's trials")
     say()
 
 
 def show_confirmation_summary(study: optuna.Study, stored: Stored, runs: Path, storage_url: str | None) -> None:
-    """Print the outcome so far, and keep it with the study that is confirmed: in its attributes and its note."""
+    """Print the outcome so far, and store it with the confirmed study, in its attributes and its note."""
     try:
         outcome = outcome_of(study, stored, runs)
     except UserError as error:
         say(f"No verdict: {error}")
         return
     if outcome is None:
-        say(f"No verdict yet: it takes {MIN_REPEATS} repeats that every finalist has finished.")
+        say(f"No verdict yet: it needs {MIN_REPEATS} repeats that every finalist has finished.")
         return
     confirmed = search_of(study)
     if confirmed is None:
-        say(f"No verdict: study {Plan.of_document(stored).of!r}, which it confirms, is stored no more.")
+        say(f"No verdict: study {Plan.of_document(stored).of!r}, which it confirms, is no longer stored.")
         return
     of = confirmed.study_name
     store_confirmation(confirmed, outcome)
@@ -99,25 +97,28 @@ def show_confirmation_summary(study: optuna.Study, stored: Stored, runs: Path, s
 
 
 def show_outcome(outcome: Confirmation, of: str) -> None:
-    """The table of the finalists, that of the levels, and what they say. ``of``: the study that is confirmed."""
+    """Print the finalists, the levels and the verdict. ``of``: name of the confirmed study."""
     say(f"Confirmation of {of}: {outcome.repeats} of {outcome.planned} repeats, {outcome.judges} judges")
     titles = ("finalist", "mean F1", "range", "from baseline", "95 % interval", "verdict")
-    show_table(titles, [_finalist_cells(found) for found in outcome.finalists], ("mean F1", "from baseline"))
+    show_table(titles, [_finalist_cells(finalist) for finalist in outcome.finalists], ("mean F1", "from baseline"))
     _show_levels(outcome)
     say()
-    for line in confirmed_sentences(outcome):
-        say(line)
-    say(f"The best mean is that of {outcome.finalists[outcome.winner].name}: search.export writes it.")
+    for sentence in confirmed_sentences(outcome):
+        say(sentence)
+    say(f"{outcome.finalists[outcome.winner].name} has the best mean: search.export writes it.")
 
 
 def _show_levels(outcome: Confirmation) -> None:
-    """What answers the study's question: every level at its best, less the best of the baseline's level."""
-    levels = [(finalist, found) for finalist in outcome.finalists if (found := finalist.against_reference) is not None]
-    if not levels:
+    """Print what answers the study's question: every level at its best, less the best of the baseline's level."""
+    rows = [
+        (finalist.name, *_difference_cells(finalist.against_reference))
+        for finalist in outcome.finalists
+        if finalist.against_reference is not None
+    ]
+    if not rows:
         return
     reference = next(finalist.name for finalist in outcome.finalists if finalist.level == "reference")
     say()
-    rows = [(finalist.name, *_difference_cells(found)) for finalist, found in levels]
     titles = ("level at its best", f"from {reference}", "95 % interval", "verdict")
     show_table(titles, rows, titles[1:2])
 
@@ -136,6 +137,6 @@ def _finalist_cells(finalist: Finalist) -> tuple[str, ...]:
     return finalist.name, *mean, *difference
 
 
-def _difference_cells(found: Estimate) -> tuple[str, str, str]:
-    """Difference, interval, verdict."""
-    return signed(found.value), signed_spread(found, none=PLAIN_NONE), found.verdict
+def _difference_cells(difference: Estimate) -> tuple[str, str, str]:
+    """Value, interval, verdict."""
+    return signed(difference.value), signed_spread(difference, none=PLAIN_NONE), difference.verdict

@@ -1,4 +1,4 @@
-"""What search.delete does: it looks for whoever runs the study, shows what will go, asks, and deletes."""
+"""The work of search.delete: refuse while the study runs, show what will be deleted, ask, and delete."""
 
 import sys
 from dataclasses import asdict
@@ -24,44 +24,44 @@ MIB = 2**20
 
 
 def delete(study: optuna.Study, runs: Path, asks: bool) -> bool:
-    """Delete a study with all that it has, after asking where ``asks``; returns whether that was done.
+    """Delete a study with its files and its confirmation, if ``asks`` after asking; returns whether it was deleted.
 
-    Raises UserError while it runs, and when there is nobody to ask.
+    Raises UserError while the study runs, and when there is no terminal to ask on.
     """
-    confirmation = confirmation_of(study)  # it says nothing without the study, and goes with it
-    studies = [study] if confirmation is None else [study, confirmation]
-    for found in studies:
-        _check_nobody_runs(found, runs)
+    confirmation = confirmation_of(study)  # which says nothing without the study
+    targets = [study] if confirmation is None else [study, confirmation]
+    for target in targets:
+        _check_not_running(target, runs)
     if asks and not is_terminal(sys.stdin):
         raise UserError(
-            f"Deleting study {study.study_name!r} has to be confirmed, and there is no terminal to ask on; use --yes."
+            f"Deleting study {study.study_name!r} must be confirmed, and there is no terminal to ask on; use --yes."
         )
-    for found in studies:
-        _describe(found, runs)
-    names = " and ".join(found.study_name for found in studies)
+    for target in targets:
+        _describe(target, runs)
+    names = " and ".join(target.study_name for target in targets)
     if asks and not typer.confirm(f"Delete study {one_printable_line(names)} for good?"):
         say("Nothing was deleted.")
         return False
-    for found in reversed(studies):  # a confirmation first: it is nothing without its study
-        _delete(found, runs)
-        say(f"Study {found.study_name} is deleted.")
+    for target in reversed(targets):  # cut off in between, the study is left, not the confirmation
+        _delete(target, runs)
+        say(f"Study {target.study_name} is deleted.")
     return True
 
 
-def _check_nobody_runs(study: optuna.Study, runs: Path) -> None:
-    """Raise UserError, naming the processes, while any run trials of the study, or are about to."""
+def _check_not_running(study: optuna.Study, runs: Path) -> None:
+    """Raise UserError while any process runs a trial of the study, or is about to."""
     alive = [run for run in runs_of(study, study.get_trials(deepcopy=False)) if not run.gone]
     if alive:
-        who = "; ".join(f"trial {run.trial} on {run.host}, process {run.pid} ({run.slot})" for run in alive)
-        raise UserError(f"Study {study.study_name!r} is running: {who}. Stop that first (Ctrl-C in its terminal).")
+        trials = "; ".join(f"trial {run.trial} on {run.host}, process {run.pid} ({run.slot})" for run in alive)
+        raise UserError(f"Study {study.study_name!r} is running: {trials}. Stop it first (Ctrl-C in its terminal).")
     folder = existing_folder(study, runs)
-    logs = None if folder is None else folder / "logs"  # which every worker holds, between its trials too
+    logs = None if folder is None else folder / "logs"  # every worker holds its lock, also between trials
     if logs is not None and logs.is_dir() and is_held(logs):
-        raise UserError(f"Workers of study {study.study_name!r} are up. Stop that first (Ctrl-C in its terminal).")
+        raise UserError(f"Study {study.study_name!r} has live workers. Stop it first (Ctrl-C in its terminal).")
 
 
 def _describe(study: optuna.Study, runs: Path) -> None:
-    """Say what will go."""
+    """Print what will be deleted."""
     overview = overview_of(study)
     say(f"Study {overview.name}: {overview.question or 'not made by search.run'}")
     counts = ", ".join(f"{count} {state}" for state, count in asdict(overview.trials).items() if count) or "none"
@@ -83,24 +83,19 @@ def _delete(study: optuna.Study, runs: Path) -> None:
         nonlocal tries
         tries += 1
         if tries > 1 and not has_study(storage, name):
-            return  # it is gone, and the word of that was lost with the connection
-        study = load_study(storage, name)  # it may have been deleted, or gone on, while we asked
-        _check_nobody_runs(study, runs)
+            return  # an earlier try deleted it, and lost the connection before the reply
+        study = load_study(storage, name)  # it may have been deleted or continued while we asked
+        _check_not_running(study, runs)
         folder = existing_folder(study, runs)
-        # the database last: cut off before, the study is still there, and the same command goes on
+        # the database last: if cut off before, the study is still there, and the same command continues
         for path in pictures_of(study, runs):
             path.unlink(missing_ok=True)
         if folder is not None:
             move_to_trash(folder)
-        _forget_verdict(study)
+        confirmed = search_of(study)
+        if confirmed is not None:
+            store_confirmation(confirmed, None)
         optuna.delete_study(study_name=name, storage=storage)
 
     in_turn(storage, name, decide)
-    empty_trash(runs)  # takes its time, and others wait for the lock
-
-
-def _forget_verdict(study: optuna.Study) -> None:
-    """The study that a confirmation confirms keeps its outcome; it goes with the confirmation."""
-    searched = search_of(study)
-    if searched is not None:
-        store_confirmation(searched, None)
+    empty_trash(runs)  # slow, and so outside the lock

@@ -1,4 +1,4 @@
-"""Options that several commands share, each declared once. A command imports them before --help: nothing heavy here."""
+"""Options that several commands share. --help imports this module, so that it must import nothing heavy."""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,12 +14,12 @@ StorageOption = Annotated[
     str | None,
     typer.Option(envvar=STORAGE_VARIABLE, help="Optuna storage URL. Default: studies.db in the --runs folder."),
 ]
-"""``ps`` shows an option to everybody on the machine, and the environment to nobody else."""
+"""A URL with a password belongs into the environment: ``ps`` shows options to every user of the machine."""
 
-RunsOption = Annotated[Path, typer.Option(help="Folder of the studies and of all that is kept for them.")]
+RunsOption = Annotated[Path, typer.Option(help="Folder for everything that studies keep on disk.")]
 
 RUNS = Path("runs")
-"""Where --runs is by default."""
+"""Default of --runs."""
 
 PriorOption = Annotated[
     str | None,
@@ -37,16 +37,16 @@ WorkersOption = Annotated[
     typer.Option(
         min=1,
         envvar="MASKCLS_WORKERS",
-        help="Processes that run trials. Default: one for each GPU; on a CPU one a core, up to 4.",
+        help="Number of worker processes. Default: one for each GPU; on a CPU one per core, up to 4.",
     ),
 ]
 
 ForceOption = Annotated[
-    bool, typer.Option("--force", help="As many --workers as asked for, whatever cores and memory carry.")
+    bool, typer.Option("--force", help="Start all --workers, even more than cores and memory can carry.")
 ]
 
 TimeoutOption = Annotated[float | None, typer.Option(min=0, help="Seconds after which to stop; resumable.")]
 
 StallOption = Annotated[
-    float, typer.Option(min=MIN_STALL, help="Seconds without progress after which a worker is taken for hung.")
+    float, typer.Option(min=MIN_STALL, help="Seconds without progress after which a worker counts as hung.")
 ]

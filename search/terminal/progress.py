@@ -1,4 +1,4 @@
-"""What the terminal shows while a study runs: a live table, or plain lines where the output is no terminal."""
+"""What the terminal shows while a study runs: a live table, or plain lines when the output is no terminal."""
 
 import contextlib
 import sys
@@ -21,29 +21,29 @@ from search.answer.format import as_score, describe_values, duration, parts
 
 BARS, DOT = "▁▂▃▄▅▆▇█", "·"
 PLAIN_BARS, PLAIN_DOT = "_-~=+*%#", "."
-"""Where the terminal's encoding has no others."""
+"""The same in plain characters, for an encoding that lacks them."""
 ROWS_SHOWN = 12
-FIXED_WIDTH, MIN_KNOBS_WIDTH = 28, 20
-"""Letters that the live table's first three columns take with their gaps, and that its last one should have."""
+FIXED_WIDTH, MIN_LAST_WIDTH = 28, 20
+"""Width of the live table's first three columns with their gaps, and the least of its last one, in characters."""
 STATE_NAMES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 STATE_STYLES = {"running": "bold", "pruned": "dim", "failed": "red", "interrupted": "yellow"}
 
 
 class Watcher(Protocol):
-    """Told of everything that happens to trials."""
+    """Receives everything that happens to trials."""
 
     def trial_began(self, number: int, values: Mapping[str, Any]) -> None:
-        """A trial starts, or goes on after an interruption."""
+        """A trial begins, or continues after an interruption. ``values``: its hyperparameters."""
 
     def evaluated(self, number: int, step: int, planned_evaluations: int, scores: Scores, is_news: bool = True) -> None:
-        """Evaluation ``step`` of ``planned_evaluations`` of the running trial; no news: made before an interruption."""
+        """Evaluation ``step`` of ``planned_evaluations`` is done; without ``is_news`` it was before an interruption."""
 
     def trial_ended(self, number: int, state: TrialState, value: float | None, why: str = "") -> None:
-        """The verdict, and what made a trial fail; WAITING for an interrupted trial."""
+        """A trial ends, or is interrupted (WAITING). ``why``: the error of a failed one."""
 
 
 class Screen(Watcher, Protocol):
-    """What a person looks at; a context manager, to give the terminal back."""
+    """A Watcher that shows the progress; a context manager, to give the terminal back."""
 
     progress: "Progress"
 
@@ -54,44 +54,45 @@ class Screen(Watcher, Protocol):
 
 @dataclass
 class TrialRow:
-    """One trial of this command, as far as it is."""
+    """The progress of one trial."""
 
     values: str
-    """Of its knobs; what made it fail is added."""
+    """Its hyperparameters in a line, followed by the error of a failed trial."""
     began: float
-    """Seconds of time.monotonic."""
+    """Time at which it began, in seconds of time.monotonic."""
     planned_evaluations: int = 0
     curve: list[float] = field(default_factory=list)
-    """Macro F1 of every evaluation."""
+    """Macro F1 of every evaluation so far."""
     state: str = "running"
     seconds: float = 0.0
-    """How long it ran; 0 while it runs."""
+    """Duration of an ended trial; 0 while it runs."""
     value: float | None = None
-    """The trial's value, once it has ended with one."""
+    """Value of an ended trial; None if it has none."""
 
     @property
     def best(self) -> float | None:
-        """Its value, or while it has none the best evaluation."""
+        """Its value, or the best evaluation so far."""
         return max(self.curve, default=None) if self.value is None else self.value
 
     @property
     def best_text(self) -> str:
-        """For a cell; empty before the first evaluation."""
+        """``best`` as the text of a cell; empty before the first evaluation."""
         return as_score(self.best, "")
 
 
 @dataclass
 class Progress:
-    """The trials of this command, and how far the study is."""
+    """The trials of this command, and the progress of the study."""
 
     num_trials: int
+    """Number of trials that the study should reach."""
     finished: int
-    """Of the whole study, those of earlier and other commands included."""
+    """Number of finished trials of the study, those of earlier and other commands included."""
     best: tuple[float, int] | None
     """(value, trial number) of the best complete trial of the study."""
     num_workers: int = 1
     compares: bool = True
-    """Whether one trial can be better than another: not in a confirmation, whose rounds have other judges."""
+    """Whether trials are comparable; not in a confirmation, where each repeat has its own judges."""
     rows: dict[int, TrialRow] = field(default_factory=dict)
 
     def began(self, number: int, values: str) -> TrialRow:
@@ -112,20 +113,20 @@ class Progress:
         return row
 
     def headline(self) -> str:
-        """Where the study stands, in one line."""
+        """The progress of the study in one line: finished trials, best, time left."""
         best = f"best {as_score(self.best[0])} (trial {self.best[1]})" if self.best else "no trial complete yet"
         pruned = sum(row.state == "pruned" for row in self.rows.values())
-        done = [row.seconds for row in self.rows.values() if row.state in ("complete", "pruned")]
+        durations = [row.seconds for row in self.rows.values() if row.state in ("complete", "pruned")]
         left = ""
-        if done and self.finished < self.num_trials:
-            seconds = sum(done) / len(done) * (self.num_trials - self.finished) / self.num_workers
+        if durations and self.finished < self.num_trials:
+            seconds = sum(durations) / len(durations) * (self.num_trials - self.finished) / self.num_workers
             left = f", about {duration(seconds)} left"
         counts = f", {best}, {pruned} pruned" if self.compares else ""
         return f"{self.finished} of {self.num_trials} trials{counts}{left}"
 
 
 class PlainWatcher:
-    """A line when a trial begins, one an evaluation, one when it ends."""
+    """A Screen that prints a line when a trial begins, at each evaluation, and when it ends."""
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
@@ -137,21 +138,18 @@ class PlainWatcher:
         pass
 
     def trial_began(self, number: int, values: Mapping[str, Any]) -> None:
-        """See Watcher."""
         self.progress.began(number, describe_values(values))
         say(f"trial {number}: {describe_values(values)}")
 
     def evaluated(self, number: int, step: int, planned_evaluations: int, scores: Scores, is_news: bool = True) -> None:
-        """See Watcher."""
         self.progress.evaluated(number, planned_evaluations, scores)
-        if not is_news:
-            if step == 1:
-                say(f"trial {number}: goes on from its last evaluation")
-            return
-        say(f"trial {number}: evaluation {step} of {planned_evaluations}  {_f1_text(scores)}")
+        if is_news:
+            f1 = f"macro F1 {as_score(scores.macro_f1)}{parts(scores.f1_per_part)}"
+            say(f"trial {number}: evaluation {step} of {planned_evaluations}  {f1}")
+        elif step == 1:
+            say(f"trial {number}: continues from its last evaluation")
 
     def trial_ended(self, number: int, state: TrialState, value: float | None, why: str = "") -> None:
-        """See Watcher."""
         row = self.progress.ended(number, state, value)
         best = "" if row.best is None else f", macro F1 {row.best_text}"
         say(f"trial {number}: {row.state}{best}, {duration(row.seconds)}; {self.progress.headline()}")
@@ -160,7 +158,7 @@ class PlainWatcher:
 
 
 class LiveWatcher:
-    """A table that is drawn again in place."""
+    """A Screen that keeps redrawing a table of the trials in place."""
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
@@ -176,22 +174,19 @@ class LiveWatcher:
             self.live.stop()
 
     def trial_began(self, number: int, values: Mapping[str, Any]) -> None:
-        """See Watcher."""
         self.progress.began(number, describe_values(values))
 
     def evaluated(self, number: int, step: int, planned_evaluations: int, scores: Scores, is_news: bool = True) -> None:
-        """See Watcher."""
         self.progress.evaluated(number, planned_evaluations, scores)
 
     def trial_ended(self, number: int, state: TrialState, value: float | None, why: str = "") -> None:
-        """See Watcher."""
         row = self.progress.ended(number, state, value)
         row.values += f"  {one_printable_line(why, encoding_of(sys.stdout))}"
 
     def _render(self) -> Group:
         rows = list(self.progress.rows.items())[-ROWS_SHOWN:]
         curves = max((max(len(row.curve), row.planned_evaluations) for _, row in rows), default=0)
-        is_narrow = self.console.width < FIXED_WIDTH + max(curves, len("evaluations")) + MIN_KNOBS_WIDTH
+        is_narrow = self.console.width < FIXED_WIDTH + max(curves, len("evaluations")) + MIN_LAST_WIDTH
         shown = self._blocks(rows) if is_narrow else [self._table(rows)]
         return Group(*shown, Text(self.progress.headline()))
 
@@ -199,17 +194,17 @@ class LiveWatcher:
         table = Table(box=None, pad_edge=False, header_style="dim")
         for title, justify in (("trial", "right"), ("state", "left"), ("best F1", "right"), ("evaluations", "left")):
             table.add_column(title, justify=justify, no_wrap=True)  # type: ignore[arg-type]
-        table.add_column("knobs", overflow="fold")
+        table.add_column("configuration", overflow="fold")
         top = max((row.best or 0.0 for row in self.progress.rows.values()), default=0.0) or 1.0
         for number, row in rows:
             curve = sparkline(row.curve, row.planned_evaluations, top)
             cells = (str(number), row.state, row.best_text, curve, row.values)
-            # Text is not markup: errors and names of levels may have brackets
+            # Text, since errors and names of levels may have brackets, which are no markup
             table.add_row(*(Text(without_controls(cell)) for cell in cells), style=self._style(number, row))
         return table
 
     def _blocks(self, rows: Sequence[tuple[int, TrialRow]]) -> list[Text]:
-        """The same where columns would be cut off: two lines a trial, as many trials as there is room for."""
+        """Two lines per trial, for a terminal too narrow for the table; as many trials as there is room for."""
         shown = []
         for number, row in rows[-max(1, (self.console.height - 2) // 3) :]:
             evaluations = f"{len(row.curve)}/{row.planned_evaluations}" if row.curve else ""
@@ -224,21 +219,17 @@ class LiveWatcher:
         return "green" if is_best else STATE_STYLES.get(row.state, "")
 
 
-def _f1_text(scores: Scores) -> str:
-    return f"macro F1 {as_score(scores.macro_f1)}{parts(scores.f1_per_part)}"
-
-
 def without_controls(text: str) -> str:
-    """Without what would move the cursor or colour the rest: an error's text is shown, not obeyed."""
+    """The text without control characters, which would move the cursor or colour the rest."""
     return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def sparkline(curve: Sequence[float], width: int, top: float) -> str:
-    """One bar an evaluation, from 0 to ``top``, and dots for those not made."""
+    """A bar per evaluation, from 0 to ``top``, then dots up to ``width`` evaluations."""
     bars, dot = (BARS, DOT) if _has_bars() else (PLAIN_BARS, PLAIN_DOT)
     highest = len(bars) - 1
-    made = "".join(bars[min(highest, int(value / top * highest + 0.5))] for value in curve)
-    return made + dot * (width - len(curve))
+    drawn = "".join(bars[min(highest, int(value / top * highest + 0.5))] for value in curve)
+    return drawn + dot * (width - len(curve))
 
 
 def _has_bars() -> bool:
@@ -250,9 +241,9 @@ def _has_bars() -> bool:
 
 
 def is_terminal() -> bool:
-    """Whether someone looks at a screen on which lines can be drawn again.
+    """Whether standard output is a terminal on which lines can be drawn again.
 
-    Rich must think so too, or it would show nothing until the end (TERM=dumb); its notion alone would colour pipes
-    when asked to by the environment.
+    Rich must agree, or it would show nothing until the end (TERM=dumb); Rich alone would colour a pipe if the
+    environment asks it to.
     """
     return streams.is_terminal(sys.stdout) and Console().is_terminal and not Console().is_dumb_terminal

@@ -1,4 +1,4 @@
-"""What search.status found, for a person to read."""
+"""The text of search.status."""
 
 import shutil
 import time
@@ -29,13 +29,13 @@ NUMBERS = ("trial", "trials", "times", "best F1", *STATES)
 OVERVIEW = ("study", *STATES, "best F1", "trial", "last event", "question")
 DAY = 86400
 CAUSE_LENGTH = 160
-"""Characters of an error that are shown; --json has it all."""
+"""Characters of an error that are shown; --json has all of them."""
 WIDE = 110
-"""Columns of a terminal that has room for the questions too; --study shows them otherwise."""
+"""Width from which a terminal has room for the questions, in characters."""
 
 
 def show_overview(overview: DatabaseOverview) -> None:
-    """A row a study."""
+    """Print a table of all studies."""
     if not overview.studies:
         say(f"No study is stored in {overview.storage} yet.")
         return
@@ -45,10 +45,10 @@ def show_overview(overview: DatabaseOverview) -> None:
         titles, rows = titles[:-1], [row[:-1] for row in rows]
     show_table(titles, rows, NUMBERS)
     if len(titles) < len(OVERVIEW):
-        say(f"What each asks takes {WIDE} columns, or --study.")
+        say(f"The questions are shown on {WIDE} columns, or with --study.")
     gone = sum(study.gone for study in overview.studies)
     if gone:
-        say(f"{count_of(gone, 'running trial')} without a process: the next search.run of the study goes on with them.")
+        say(f"{count_of(gone, 'running trial')} without a process, which the next search.run of the study continues.")
 
 
 def _overview_cells(study: StudyOverview) -> tuple[str, ...]:
@@ -65,12 +65,12 @@ def _overview_cells(study: StudyOverview) -> tuple[str, ...]:
 
 
 def _question(study: StudyOverview) -> str:
-    asked = one_line(study.question or "- (not made by search.run)")
-    return f"Confirmation of {study.confirms}: {asked}" if study.confirms else asked
+    question = one_line(study.question or "- (not made by search.run)")
+    return f"Confirmation of {study.confirms}: {question}" if study.confirms else question
 
 
 def show_status(study: StudyStatus) -> None:
-    """One study from its question to its failures."""
+    """Print one study, from its question to its failures."""
     overview = study.overview
     say(f"Study {one_printable_line(overview.name)}: {_question(overview)}")
     if study.synthetic:
@@ -115,7 +115,7 @@ def _mean(baseline: ConfigurationStatus | None) -> str:
 
 
 def _incumbent(incumbent: ConfigurationStatus | None) -> str:
-    """The setting that leads by its mean, which need not be that of the single best trial."""
+    """The configuration with the best mean, which need not be that of the best trial."""
     if incumbent is None:
         return "none yet"
     runs = incumbent.runs
@@ -126,7 +126,7 @@ def _incumbent(incumbent: ConfigurationStatus | None) -> str:
 
 def _noise(noise: NoiseStatus | None) -> str:
     if noise is None:
-        return "not known: no setting has run twice yet"
+        return "unknown: no configuration has run twice yet"
     return Noise(noise.deviation, noise.repeated_runs).describe()
 
 
@@ -135,7 +135,7 @@ def _patience(study: StudyStatus) -> str:
         return "no trial is complete yet"
     beyond = " by more than the noise" if study.noise else ""
     trials = count_of(study.trials_since_best, "trial")
-    return f"{trials} ended since the last one that was better than all before{beyond}"
+    return f"{trials} ended since the last one that beat all before it{beyond}"
 
 
 def _show_running(running: Sequence[RunningTrial], command: str) -> None:
@@ -146,7 +146,7 @@ def _show_running(running: Sequence[RunningTrial], command: str) -> None:
     titles = ("trial", "evaluation", "best F1", "slot", "host", "pid", "since", "process")
     show_table(titles, [_running_cells(run) for run in running], (*NUMBERS, "pid"))
     if any(run.gone for run in running):
-        say(f"A trial whose process is gone waits for the next {command} of this study, which goes on with it.")
+        say(f"A trial whose process is gone waits for the next {command} of this study, which continues it.")
 
 
 def _running_cells(run: RunningTrial) -> tuple[str, ...]:
@@ -165,30 +165,22 @@ def _running_cells(run: RunningTrial) -> tuple[str, ...]:
 def _show_failures(failures: Sequence[FailureStatus], interruptions: int) -> None:
     say()
     if not failures:
-        say("Nothing has failed." + _interrupted(interruptions))
-        return
-    rows = [
-        (found.kind, str(found.count), some(found.trials), _ago(found.last_when), _cause(found.last_error))
-        for found in failures
-    ]
-    show_table(("failure", "times", "in trials", "last", "last error"), rows, NUMBERS)
+        say("Nothing has failed.")
+    else:
+        titles = ("failure", "times", "in trials", "last", "last error")
+        show_table(titles, [_failure_cells(failure) for failure in failures], NUMBERS)
     if interruptions:
-        say(_interrupted(interruptions).strip())
+        times = count_of(interruptions, "time")
+        say(f"Processes were stopped or died {times}; such trials continue from their last evaluation.")
 
 
-def _cause(error: str) -> str:
-    return one_line(error, CAUSE_LENGTH)
-
-
-def _interrupted(count: int) -> str:
-    if not count:
-        return ""
-    times = count_of(count, "time")
-    return f" Processes were stopped or died {times}; such trials go on from their last evaluation."
+def _failure_cells(failure: FailureStatus) -> tuple[str, ...]:
+    error = one_line(failure.last_error, CAUSE_LENGTH)
+    return failure.kind, str(failure.count), some(failure.trials), _ago(failure.last_when), error
 
 
 def _ago(when: str | None) -> str:
-    """``3 min ago``; a day and more as a date."""
+    """``3 min ago``; a date from a day on."""
     if when is None:
         return "never"
     moment = datetime.fromisoformat(when)

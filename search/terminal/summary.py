@@ -1,4 +1,4 @@
-"""What a study came to so far: its levels, its best trial beside the baseline, the answer, what to type next."""
+"""The summary at the end of search.run: levels, best trial and baseline, the answer, and what to type next."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -25,7 +25,7 @@ from search.system.storage_url import STORAGE_VARIABLE, url_to_type
 
 
 def show_search_summary(study: optuna.Study, stored: Stored, runs: Path, storage_url: str | None) -> None:
-    """Print it, and put the answer into the study's note in the dashboard."""
+    """Print the summary, and put the answer into the study's note in the dashboard."""
     trials = study.get_trials(deepcopy=False, states=FINISHED)
     best = best_trial(trials)
     if best is None:
@@ -54,24 +54,24 @@ def show_search_summary(study: optuna.Study, stored: Stored, runs: Path, storage
     for sentence in answer.sentences:
         say(sentence)
     say()
-    with suppress(optuna.exceptions.StorageInternalError):  # a full disk ended the study, and that is said elsewhere
+    with suppress(optuna.exceptions.StorageInternalError):  # a full disk ended the study, and its error says so
         show_study(study, stored, " ".join(answer.sentences))
     _show_next(study.study_name, runs, storage_url)
 
 
 def _show_winner(answer: Answer, winner: Winner) -> None:
-    """What the best trial is worth, and how it stands to the baseline: never the answer to a question."""
+    """The best trial's expected score and its difference from the baseline, which are never the answer."""
     say(
-        f"chosen    from {chosen_from(answer, winner)} by the people who judge it: macro F1"
-        f" {as_score(winner.corrected)} is to be expected on others"
+        f"chosen    from {chosen_from(answer, winner)} by the people who judge it; expect macro F1"
+        f" {as_score(winner.corrected)} on other people"
     )
     against = winner.against_baseline
     if against is not None:
-        say(f"          against the baseline {difference_words(decisive(against))}: {verdict_of(against)}")
+        say(f"          compared with the baseline {difference_words(decisive(against))}: {verdict_of(against)}")
 
 
 def _show_factor(factor: FactorAnswer) -> None:
-    """Each level's share of the trials, its best, and the difference from the reference."""
+    """Each level's best score, number of trials, and difference from the reference."""
     reference = factor.levels[factor.reference]
     say(f"{factor.param}: each level at its best, with 95 % intervals")
     for level in factor.levels:
@@ -80,7 +80,7 @@ def _show_factor(factor: FactorAnswer) -> None:
         if level.against is not None:
             difference = f"{difference_words(decisive(level.against))}: {verdict_of(level.against)}"
         elif level.left_out:
-            difference = "not compared: its predictions are left out"
+            difference = "not compared: no usable predictions"
         counts = f"{level.complete} complete, {level.pruned} pruned"
         say(f"  {level.text:28s} {score:23s}  {counts:22s}  {difference}".rstrip())
 
@@ -93,12 +93,12 @@ def _show_trial(role: str, trial: FrozenTrial, stored: Stored) -> None:
 
 
 def _show_pruning(trials: list[FrozenTrial]) -> None:
-    """How much of the training that was planned did not have to be done, and what that would have taken."""
+    """The share of the planned training that pruning saved, and its time."""
     saved = savings(trials)
     if saved.pruned:
         say(
-            f"Pruning stopped {saved.pruned} of {saved.finished} trials and saved {saved.share:.0%} of the training,"
-            f" about {duration(saved.seconds)}."
+            f"Pruning stopped {saved.pruned} of {saved.finished} trials and saved {100 * saved.share:.0f} % of the"
+            f" training, about {duration(saved.seconds)}."
         )
 
 
@@ -115,7 +115,7 @@ def _show_next(name: str, runs: Path, storage_url: str | None) -> None:
 
 
 def _url_word(runs: Path, storage_url: str | None) -> str:
-    """The URL as a word of a command; one from the environment stays there."""
+    """The URL as a word of a command; one from the environment stays in its variable."""
     if storage_url and not storage_option(storage_url)[0]:
         return f'"${STORAGE_VARIABLE}"'
     return quoted(url_to_type(storage_url or default_url(runs))[0])

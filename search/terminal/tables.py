@@ -1,4 +1,4 @@
-"""A table on the terminal, by Rich; the same as plain aligned columns where the output is no terminal."""
+"""Tables: drawn by Rich on a terminal, plain aligned columns otherwise."""
 
 import sys
 from collections.abc import Sequence
@@ -12,13 +12,12 @@ from maskcls.system.console import say
 from maskcls.system.printable import encoding_of, one_printable_line
 from search.terminal.progress import is_terminal
 
-GAP = "  "
 WRAPPED_WIDTH = 8
-"""Letters that a column of words should have at least."""
+"""Width that a column of words should have at least, in characters."""
 
 
 def show_table(titles: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[str] = ()) -> None:
-    """Print it; the columns titled in ``numbers`` to the right."""
+    """Print a table; the columns whose titles are in ``numbers`` are right-aligned."""
     encoding = encoding_of(sys.stdout)
     rows = [[one_printable_line(cell, encoding) for cell in row] for row in rows]
     if is_terminal():
@@ -33,20 +32,20 @@ def show_table(titles: Sequence[str], rows: Sequence[Sequence[str]], numbers: Se
             cell.rjust(width) if title in numbers else set_cell_size(cell, width)
             for title, cell, width in zip(titles, row, widths, strict=True)
         ]
-        say(GAP.join(cells).rstrip())
+        say("  ".join(cells).rstrip())
 
 
 def _least_width(titles: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[str]) -> int:
-    """Letters that the table takes when all that may be wrapped is; with less Rich leaves columns out."""
-    widths = [max(cell_len(cell) for cell in column) for column in zip(titles, *rows, strict=True)]
-    wrapped = [title not in numbers and index > 0 for index, title in enumerate(titles)]
-    return sum(
-        min(width, WRAPPED_WIDTH) if may_wrap else width for width, may_wrap in zip(widths, wrapped, strict=True)
-    ) + (len(titles) - 1)
+    """Width of the table, in characters, with every column wrapped that may be; in less, Rich drops columns."""
+    width = len(titles) - 1
+    for index, column in enumerate(zip(titles, *rows, strict=True)):
+        widest = max(cell_len(cell) for cell in column)
+        width += widest if index == 0 or column[0] in numbers else min(widest, WRAPPED_WIDTH)
+    return width
 
 
 def _show_blocks(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A line a cell, for a terminal on which the table would lose columns."""
+    """Print one line per cell, for a terminal on which the table would lose columns."""
     width = max(map(len, titles[1:]))
     for first, *others in rows:
         say(first)
@@ -56,7 +55,7 @@ def _show_blocks(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 def _show_rich(titles: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[str]) -> None:
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for title in titles:  # on a narrow terminal words are wrapped; names, which come first, and numbers never
+    for title in titles:  # on a narrow terminal words are wrapped, but never numbers and the names in the first column
         is_number = title in numbers
         no_wrap = is_number or title == titles[0]
         table.add_column(title, justify="right" if is_number else "left", no_wrap=no_wrap, overflow="fold")

@@ -49,7 +49,7 @@ def test_scores_and_difference_are_those_of_the_stored_predictions(
         f1.append(f1_score(found.label_N, found.log_prob_NK.argmax(1), labels=range(18), average="macro"))
         assert f"{letter}  macro F1 {f1[-1]:.4f} (95 % interval" in text
     assert f"A - B  {f1[0] - f1[1]:+.3f} (95 % interval +" in text
-    assert "A is better than B. These two trained models; the same 24 people judged both." in text
+    assert "A is better than B. This is about these two trained models, judged by the same 24 people." in text
     assert "would be found four times in five" in text
 
 
@@ -65,7 +65,7 @@ def test_order_turns_the_sign(played: Played, capsys: pytest.CaptureFixture[str]
 
 def test_repeated_settings_are_compared_as_recipes(played: Played, capsys: pytest.CaptureFixture[str]) -> None:
     assert "(2 and 2 runs)" in shown(capsys, played, "toy:1", "toy:0")
-    assert "(2 and 1 runs; the spread between seeds from" in shown(capsys, played, "toy:1", "toy:8")
+    assert "(2 and 1 runs; the spread between seeds is from" in shown(capsys, played, "toy:1", "toy:8")
     assert "Both are runs of one recipe" in shown(capsys, played, "toy:1", "toy:9")
 
 
@@ -76,7 +76,7 @@ def test_folders_are_compared_too(played: Played, tmp_path: Path, capsys: pytest
         shutil.copy(trial_folder(played.runs / "toy", number) / "valid.npz", folder / "predictions.npz")
     text = shown(capsys, played, *folders)
     assert re.findall(r"A - B .*", text) == re.findall(r"A - B .*", shown(capsys, played, "toy:1", "toy:8"))
-    assert "no setting has run twice" in text
+    assert "no configuration has run twice" in text
 
 
 def test_order_of_the_photos_does_not_matter(
@@ -125,7 +125,7 @@ def twin(played: Played) -> Played:
 def test_a_trial_that_is_not_complete_says_nothing_of_recipes(
     played: Played, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    says = "B was stopped after 2 of 4 evaluations; of the recipes that says nothing."
+    says = "B was stopped after 2 of 4 evaluations; this says nothing about the recipes."
     text = shown(capsys, played, "toy:1", "toy:2")
     assert says in text
     assert not recipes(text)
@@ -137,7 +137,7 @@ def test_a_running_trial_says_nothing_of_its_own_recipe(played: Played, capsys: 
     put(going, stored(played, 8), TrialState.RUNNING, {})
     put(going, stored(played, 1), TrialState.COMPLETE, {"evaluations": 4, "evaluations_planned": 4})
     text = shown(capsys, played, "unended:0", "unended:1")  # of one setting
-    assert "A is not complete (running); of the recipes that says nothing." in text
+    assert "A is not complete (running); this says nothing about the recipes." in text
     assert "one recipe" not in text
 
 
@@ -154,7 +154,7 @@ def test_the_folder_of_a_trial_is_the_trial(
     elsewhere = shown(capsys, played, tmp_path / "trial-0001", "toy:0")
     without = shown(capsys, played, folder, trial_folder(played.runs / "toy", 0), "--storage", absent)
     assert "(1 and 2 runs; the spread" in recipes(elsewhere)[0]
-    assert "no setting has run twice" in without
+    assert "no configuration has run twice" in without
 
 
 @pytest.mark.parametrize("name", ["../toy", "n" * 300])
@@ -189,11 +189,11 @@ def test_trials_of_a_confirmation_are_compared_as_models(
     columns = (found.path_N, found.person_N, found.label_N, found.log_prob_NK)
     put(confirmation, Predictions(*(column[9:] for column in columns)), TrialState.COMPLETE, {"repeat": 2})
     text = shown(capsys, played, "toy-confirm:0", "toy-confirm:1")
-    assert "are compared by search.confirm itself (python -m search.confirm --study toy)." in text
-    assert "no setting has run twice" not in text
+    assert "search.confirm compares the recipes (python -m search.confirm --study toy)." in text
+    assert "no configuration has run twice" not in text
     assert "one recipe" not in text
     told = complain(monkeypatch, capsys, compare, "toy-confirm:0", "toy-confirm:2", "--runs", str(played.runs))
-    assert "in a confirmation every repeat has other judges. Compare two trials of one repeat." in told
+    assert "in a confirmation every repeat has its own judges. Compare two trials of one repeat." in told
 
 
 @pytest.mark.parametrize("prior", ["men=0.5", "male=0.5,female=0.6"])
@@ -222,8 +222,8 @@ def test_without_error_there_is_no_interval(played: Played, tmp_path: Path, caps
 
 def test_widened_intervals_are_said_to_be(played: Played, capsys: pytest.CaptureFixture[str]) -> None:
     text = shown(capsys, played, "toy:1", "toy:8")
-    assert "By part; the intervals are widened, so that all 3 hold at once in 95 of 100 studies:\n  mask" in text
-    assert "By class; the intervals are widened, so that all 18 hold at once in 95 of 100 studies:\n" in text
+    assert "By part, with intervals widened so that all 3 hold at once in 95 of 100 studies:\n  mask" in text
+    assert "By class, with intervals widened so that all 18 hold at once in 95 of 100 studies:\n" in text
 
 
 def test_models_that_differ_and_recipes_that_do_not_are_explained(
@@ -243,12 +243,12 @@ def test_models_that_differ_and_recipes_that_do_not_are_explained(
         (("toy:1", "toy:14"), "Trial 14 of toy (running) has no predictions"),
         (("toi:1", "toy:1"), "No study named 'toi' is stored. Nearest: toy."),
         (("toy:1", "empty"), "empty holds no predictions (valid.npz or predictions.npz)"),
-        (("toy:1", "broken"), "does not hold predictions"),
-        (("toy:1", "three"), "three has no config.toml, which says of which task"),
+        (("toy:1", "broken"), "holds no predictions: "),
+        (("toy:1", "three"), "three has no config.toml, which names the task"),
         (("toy:1", "fewer"), "A and B were judged on different photos"),
-        (("toy:1", "mended"), "A and B were judged by different labels of the same photos"),
-        (("toy:1", "toy:1"), "A and B are the same predictions; name two different ones."),
-        (("toy:1", "same"), "A and B are the same predictions; name two different ones."),
+        (("toy:1", "mended"), "A and B were judged with different labels of the same photos"),
+        (("toy:1", "toy:1"), "A and B have the same predictions; name two different models."),
+        (("toy:1", "same"), "A and B have the same predictions; name two different models."),
         (("toy:1", "toy:8", "--prior", "men=0.5"), "--prior knows no 'men'"),
     ],
 )

@@ -186,7 +186,7 @@ def test_a_trio_that_is_much_better_is_called_better(runs: Path, capsys: pytest.
     assert measured[0] == pytest.approx(written["origin"]["value"] - written["origin"]["single"]["macro_f1"], abs=6e-4)
     assert 0 < fair[1] < fair[0] <= measured[0]
     assert "would be found four times in five" in printed
-    assert "the trio was chosen among 24 by the same people" in printed
+    assert "the trio was chosen from 24 by the same people" in printed
 
 
 def test_a_difference_within_noise_is_not_distinguishable(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -234,7 +234,7 @@ def test_behind_a_link_the_models_lie_beside_the_file_itself(
     capsys.readouterr()
     assert run(search.compose.main, *words(runs, out=str(link))) == 0
     told = capsys.readouterr().out
-    assert f"{models}/target.toml: the three models lie in {models}/target.parts; keep both together" in told
+    assert f"{models}/target.toml: the three models are in {models}/target.parts; keep both together" in told
     assert {path.name for path in models.iterdir()} == {"target.toml", "target.parts"}
     assert not (tmp_path / "link.parts").exists()
     for name in (link, models / "target.toml"):
@@ -311,7 +311,7 @@ def spoilt(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ({"age": "gone"}, "No complete trial of study 'gone' has its weights"),
         ({"age": "empty"}, "Study 'empty' has no complete trial yet"),
         ({"age": "confirmed"}, "'confirmed' is the confirmation of study 'ages'"),
-        ({"against": "ages:0"}, "--against takes a trial with all 18 classes; study 'ages' predicts age alone."),
+        ({"against": "ages:0"}, "--against takes a trial of all 18 classes; study 'ages' predicts only age."),
         ({"against": "whole"}, "--against takes STUDY:TRIAL, for example recipe:7, not 'whole'."),
         ({"against": "whole:7"}, "Trial 7 of study 'whole' has no predictions"),
         ({"against": "other:0"}, "study 'masks' has split 0123abcd and 'other' ffff"),

@@ -178,7 +178,7 @@ def test_a_planted_difference_is_confirmed_and_comes_back_from_the_database(
     assert "160 people judged, none of whom had chosen a finalist" in second
     show_confirmation_summary(made, stored, tmp_path, None)
     told = capsys.readouterr().out
-    assert f"{first}\n{second}\nThe best mean is that of good: search.export writes it." in told
+    assert f"{first}\n{second}\ngood has the best mean: search.export writes it." in told
     search_ = load_study(open_storage(default_url(tmp_path), create=False), "toy")
     assert read_confirmation(search_) == outcome
     notes = json.dumps(search_._storage.get_study_system_attrs(search_._study_id))

@@ -98,7 +98,7 @@ def test_whoever_is_stopped_or_killed_it_comes_to_the_same(
     told = read_until(process, f"evaluation 2 of {EPOCHS}")
     assert "the 12 who chose the finalists only train" in told
     assert "drop_rate = 0.5: drop_rate=0.5 lr=0.01" in told
-    assert "trainings 0 of 4 done: 2 of each, of 6 epochs without pruning" in told
+    assert "trainings 0 of 4 done: 2 per finalist, 6 epochs each, without pruning" in told
     process.send_signal(signal.SIGINT)
     told, status = end(process)
     assert status == 130

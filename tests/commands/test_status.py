@@ -115,7 +115,7 @@ def test_a_study_is_shown_from_its_question_to_its_failures(
         "  noise       0.0283 from training seed to training seed (standard deviation, 1 repeated run)",
         "  spent       6 epochs",
         "Nothing is running.",
-        "Processes were stopped or died 2 times; such trials go on from their last evaluation.",
+        "Processes were stopped or died 2 times; such trials continue from their last evaluation.",
     ):
         assert line in shown.splitlines()
     rows = [" ".join(line.split()) for line in shown.splitlines() if line.startswith((DIVERGED, CRASH))]

@@ -63,7 +63,7 @@ def test_best_trial_is_shown_with_a_corrected_score_and_is_not_the_answer(played
     assert found.winner.corrected <= found.winner.score.value
     assert found.winner.against_baseline is not None
     assert "trial 1" not in " ".join(found.sentences)
-    assert ": drop_rate = 0.5 at its best scores" in found.sentences[0]
+    assert ": at their best, drop_rate = 0.5 scores" in found.sentences[0]
     assert len(found.sentences) == 2
 
 
@@ -90,7 +90,7 @@ def test_complete_trials_without_any_predictions_are_told_from_no_complete_trial
     for path in (played.runs / "toy").rglob("valid.npz"):
         path.unlink()
     found = answer(played)
-    assert found.sentences[0] == "Trials are complete, but none of their stored predictions can be read."
+    assert found.sentences[0] == "Trials are complete, but none of their stored predictions can be used."
     assert found.factors[0].levels[1].best is not None
 
 
@@ -104,7 +104,7 @@ def test_confirmation_that_has_been_overtaken_is_said(played: Played) -> None:
     outcome = Confirmation("toy-confirm", (one, other), 2, 2, 40, 1)
     told = put_in_words(replace(found, confirmation=outcome, factors=()), played.stored)
     assert told.verdict == "better"
-    assert any("has gone on since its finalists were chosen" in caveat for caveat in told.caveats)
+    assert any("has continued since its finalists were chosen" in caveat for caveat in told.caveats)
     assert not any("best evaluation" in caveat for caveat in told.caveats)
 
 
@@ -135,13 +135,13 @@ def test_a_level_is_not_judged_by_a_lesser_setting_when_the_predictions_of_its_b
     assert off.trials == (0, 10)
     assert found.verdict == "no answer yet"
     told = " ".join((*found.sentences, *found.caveats))
-    assert "predictions are left out: drop_rate = 0.5 (its best: trials 1, 9)." in told
+    assert "for lack of usable predictions: drop_rate = 0.5 (its best: trials 1, 9)." in told
     assert "No trial is complete" not in told
     show_search_summary(played.study, played.stored, played.runs, None)
     shown = capsys.readouterr().out
-    assert "Left out, as their stored predictions are missing or broken: trials 1, 9." in shown
-    assert "not compared: its predictions are left out" in shown
-    assert "complete trials whose predictions are here" in shown
+    assert "Left out, because their stored predictions are missing or broken: trials 1, 9." in shown
+    assert "not compared: no usable predictions" in shown
+    assert "complete trials with usable predictions" in shown
 
 
 # --- words ------------------------------------------------------------------------------------------------------------
@@ -175,7 +175,7 @@ def test_the_answer_is_about_the_best_level_beside_the_reference(played: Played)
     )
     found = put_in_words(of_levels(played, *levels), played.stored)
     assert found.verdict == "better"
-    assert "drop_rate = 0.2 at its best scores 0.550 and drop_rate = 0.0 at its best 0.500" in found.sentences[0]
+    assert "at their best, drop_rate = 0.2 scores 0.550 and drop_rate = 0.0 scores 0.500" in found.sentences[0]
     assert "+0.050 (95 % interval +0.030 to +0.070)" in found.sentences[0]
     assert found.sentences[0].endswith("; drop_rate = 0.7 is worse.")
     assert "2 and 2 runs" in found.sentences[1]
@@ -205,4 +205,4 @@ def test_question_without_levels_is_answered_by_the_best_found(played: Played) -
     found = put_in_words(replace(answer(played), factors=()), played.stored)
     assert found.verdict == "best found"
     assert found.sentences[0].startswith("The best of 11 complete trials, trial 1, scores")
-    assert found.sentences[1].startswith("Against the baseline it is")
+    assert found.sentences[1].startswith("Compared with the baseline it is")

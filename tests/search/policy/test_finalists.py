@@ -83,7 +83,7 @@ def test_levels_are_printed_with_the_answer(confirmed: Confirmation, capsys: pyt
     text = capsys.readouterr().out
     assert "from off" in text
     assert "Better: over 3 fresh trainings each, on scores" in text
-    assert "The best mean is that of on: search.export writes it." in text
+    assert "on has the best mean: search.export writes it." in text
 
 
 def test_tuned_level_is_never_compared_with_the_untuned_baseline(confirmed: Confirmation) -> None:

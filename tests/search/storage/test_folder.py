@@ -256,7 +256,7 @@ def test_predictions_that_are_not_what_a_trial_was_judged_by_are_left_out_and_na
     foreign(played, 4)
     found = answer_of(played.study, played.stored, tmp_path)
     assert (found.left_out, found.foreign) == ((4,), (4,))
-    assert any("not those that they were judged by" in caveat and "trial 4." in caveat for caveat in found.caveats)
+    assert any("score something else than" in caveat and "trial 4." in caveat for caveat in found.caveats)
 
 
 def test_a_trial_whose_files_say_another_value_is_neither_exported_nor_compared(

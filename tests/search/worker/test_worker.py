@@ -138,7 +138,7 @@ def test_the_baseline_is_trial_0_and_the_document_is_stored(
     told = capsys.readouterr().out
     assert "SYNTHETIC PHOTOS: says nothing about faces" in told
     assert "after evaluation 2, 3 of 4 keep the best 1 in 3" in told
-    assert "Pruning stopped 1 of 3 trials and saved 17% of the training, about 10 s." in told
+    assert "Pruning stopped 1 of 3 trials and saved 17 % of the training, about 10 s." in told
     assert "best      trial 2: macro F1 0.5200" in told
     assert "baseline  trial 0: macro F1 0.5000" in told
     assert f"python -m search.export --study toy -o best.toml --runs {tmp_path}" in told
