@@ -1,1 +1,1 @@
-"""The workers of one command: started, watched, replaced and ended."""
+"""The supervisor of one command: starts its workers, watches them, replaces those that die, and ends them."""

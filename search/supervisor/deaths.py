@@ -1,4 +1,4 @@
-"""Workers that died: of what, by whose fault, and what becomes of the trial that they ran."""
+"""Workers that died: what killed them, whether their trial is to blame, and what becomes of it."""
 
 import signal
 from dataclasses import dataclass
@@ -13,27 +13,27 @@ from search.study.attributes import worker_of
 from search.supervisor.pool import WorkerHandle
 
 OWN_FAULT = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
-"""Signals that a process earns by what it does; any other was sent from outside."""
+"""Signals that a process causes itself; any other was sent from outside."""
 
 OWN_WEIGHT = 4
-"""Among workers that fail to start, one that dies by itself counts as so many that were killed (by the kernel, when
-memory is short)."""
+"""Weight of a worker that dies by itself before its first trial; a killed one (by the kernel, when memory is short)
+counts 1."""
 
 
 @dataclass(frozen=True)
 class Death:
-    """How a worker died that did not mean to end."""
+    """The unplanned end of a worker."""
 
     how: str
-    """The signal's name, or the exit status."""
+    """The signal's name or the exit status."""
     is_trials_fault: bool
-    """Whether the trial that it ran is to blame: it crashed or hung, and was not killed or stopped from outside."""
+    """Whether its trial is to blame: the worker crashed or hung, and was not killed or suspended from outside."""
     weight: int
-    """What it counts among workers that fail to start."""
+    """How much it counts towards MAX_FAILED_STARTS."""
 
 
 def death_of(worker: WorkerHandle) -> Death:
-    """How a worker died whose process has ended."""
+    """The death of a worker whose process has ended."""
     status = worker.process.returncode
     how = signal.Signals(-status).name if status < 0 else f"exit status {status}"
     is_trials_fault = -status in OWN_FAULT or (bool(worker.hung) and not worker.was_held)
@@ -41,14 +41,15 @@ def death_of(worker: WorkerHandle) -> Death:
 
 
 def free_trial(study: optuna.Study, worker: WorkerHandle, number: int, death: Death) -> FrozenTrial:
-    """Have a dead worker's trial go on elsewhere, or fail when it is to blame; returns it as it was before.
+    """Requeue a dead worker's trial, or fail it when it is to blame; returns the trial as it was before.
 
-    Raises one of presence.DATABASE_ERRORS; then the next worker takes the trial back.
+    Raises one of presence.DATABASE_ERRORS; the next worker requeues the trial then.
     """
     trial = study.get_trials(deepcopy=False)[number]
     identity = worker_of(trial)
+    # the trial may be another worker's by now, with the same pid on another machine
     is_its = identity is not None and identity.pid == worker.process.pid and identity.has_ended() is not None
-    if death.is_trials_fault and identity is not None and is_its:  # else a worker elsewhere has it by now
+    if death.is_trials_fault and identity is not None and is_its:
         fail_trial(study, trial, CRASH, worker.hung or f"its process died of {death.how}", identity)
     requeue_orphaned(study)
     return trial

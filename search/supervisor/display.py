@@ -1,11 +1,9 @@
-"""A study as its supervisor shows it: on the terminal, and in its note in the dashboard."""
+"""Shows a running study on the terminal and in its note in the dashboard."""
 
 import logging
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-
-import optuna
 
 from search.database.errors import reason
 from search.database.reconnecting import PATIENCE_SECONDS
@@ -19,37 +17,32 @@ from search.worker.messages import Evaluated, RunningTrial, TrialBegan, TrialEnd
 logger = logging.getLogger(__name__)
 
 AWAY_SECONDS = PATIENCE_SECONDS
-"""For so long the supervisor goes on without its database, which it only reads to show how far the study is."""
+"""How long the supervisor continues without its database, which it only reads to show the progress."""
 
 NOTE_SECONDS = 10
-"""The study's note in the dashboard is written again at most so often."""
+"""Shortest time between two updates of the study's note in the dashboard."""
 
 
 @dataclass
 class Display:
-    """What is seen of a study while it runs.
+    """The view of a running study.
 
-    Its methods return why the study is to be given up; an empty string while it is not.
+    ``show``, ``refresh`` and ``database_failed`` return why to give up; an empty string if there is no reason.
     """
 
     presence: StudyPresence
     screen: Screen
     note_written: float = 0.0
-    """When (time.monotonic) the study's note was written last."""
+    """When (time.monotonic) the study's note was last written."""
     refreshed: float = 0.0
-    """When the database was asked last."""
+    """When the database was last read."""
     away_since: float | None = None
-    """When the database was last asked in vain, the first time of several."""
+    """When the database stopped answering; None while it answers."""
     announced: set[tuple[int, str, int]] = field(default_factory=set)
-    """(number, host, pid) of the trials that it has said a worker waits for."""
-
-    @property
-    def study(self) -> optuna.Study:
-        """The one that runs."""
-        return self.presence.study
+    """(number, host, pid) of the trials that a worker has been reported to wait for."""
 
     def show(self, event: TrialBegan | Evaluated | TrialEnded) -> str:
-        """Pass on what happened to a trial."""
+        """Show an event of a trial."""
         match event:
             case TrialBegan(number, values):
                 self.screen.trial_began(number, values)
@@ -58,20 +51,20 @@ class Display:
                 self.screen.evaluated(number, step, planned_evaluations, scores, is_news)
                 return ""
             case TrialEnded(number, state, value, why):
-                trouble = self.refresh()
+                why_give_up = self.refresh()
                 self.screen.trial_ended(number, state, value, why)
         if time.monotonic() - self.note_written > NOTE_SECONDS:
-            write_note(self.study)
+            write_note(self.presence.study)
             self.note_written = time.monotonic()
-        return trouble
+        return why_give_up
 
     def refresh(self) -> str:
-        """The count and the best from the database: others may work on the study too."""
-        begun = self.refreshed = time.monotonic()
+        """Read the count and the best trial from the database, since other commands may work on the study too."""
+        began = self.refreshed = time.monotonic()
         try:
-            trials = self.study.get_trials(deepcopy=False)
+            trials = self.presence.study.get_trials(deepcopy=False)
         except DATABASE_ERRORS as error:
-            return self.database_failed(error, begun)
+            return self.database_failed(error, began)
         if self.away_since is not None:
             logger.info("The database is back.")
         self.away_since = None
@@ -80,17 +73,17 @@ class Display:
         self.screen.progress.best = (best.value, best.number) if best is not None and best.value is not None else None
         return ""
 
-    def database_failed(self, error: BaseException, begun: float) -> str:
-        """The database did not answer a question that was ``begun`` then; nothing while that may pass."""
+    def database_failed(self, error: BaseException, began: float) -> str:
+        """Note that the database did not answer a query that ``began`` (time.monotonic) then."""
         if isinstance(error, KeyError):
             return self.presence.why_failed() or no_answer(error)
         if self.away_since is None:
-            self.away_since = begun
-            logger.info(f"Waiting for the database, {AWAY_SECONDS / 60:.0f} minutes at most: {reason(error)}.")
+            self.away_since = began
+            logger.info(f"Waiting up to {AWAY_SECONDS / 60:.0f} minutes for the database: {reason(error)}.")
         return no_answer(error) if time.monotonic() - self.away_since >= AWAY_SECONDS else ""
 
     def say_waiting_for(self, trials: Iterable[RunningTrial], own_pids: set[int]) -> None:
-        """What a worker waits for, once, when that is no trial of this command, whose processes are ``own_pids``."""
+        """Report each trial of another command that a worker waits for, once. ``own_pids``: this command's workers."""
         for trial in trials:
             key = (trial.number, trial.host, trial.pid)
             if (trial.pid in own_pids and not trial.is_away) or key in self.announced:

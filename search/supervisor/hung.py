@@ -1,4 +1,4 @@
-"""Workers that hang: found by what they tell of their progress, and ended so that their trials go on elsewhere."""
+"""Finds workers that report no progress, and kills them so that other workers continue their trials."""
 
 import logging
 
@@ -10,40 +10,40 @@ from search.system.signals import SHOW_STACK
 logger = logging.getLogger(__name__)
 
 PLAN_STALLS = 4
-"""How many times as long the plan may stand still: it downloads weights."""
+"""How many times ``stall`` the planner may take without progress: it downloads weights."""
 
 STACK_SECONDS = 1
-"""How long a worker that hangs has to write down where."""
+"""How long a hung worker has to log where it hangs."""
 
 
 def end_hung_workers(pool: WorkerPool, seconds: float, is_planned: bool) -> None:
-    """Warn of workers that have told of no progress for long, and end those for which it is too long.
+    """Warn of workers without progress, and kill those whose time is up.
 
-    ``seconds``: since the last call, of those that the supervisor itself was running. A machine that was suspended is
-    no reason: then neither side was running. ``is_planned``: whether the study is stored.
+    ``seconds``: time since the last call in which the supervisor itself was running, since on a suspended machine no
+    worker is. ``is_planned``: whether the study is stored.
     """
     for worker in list(pool.workers):
         limit = _limit_seconds(worker, is_planned)
-        before, worker.silent_seconds = worker.silent_seconds, worker.silent_seconds + seconds
-        now = worker.silent_seconds
-        if now < limit:
+        before = worker.silent_seconds
+        silent = worker.silent_seconds = before + seconds
+        if silent < limit:
             worker.hung = ""
-        if before < limit / 3 <= now:
+        if before < limit / 3 <= silent:
             logger.info(
-                f"{_name(worker)} has told of no progress for {duration(limit / 3)}; it is ended at {duration(limit)}."
+                f"{_name(worker)} reports no progress for {duration(limit / 3)}; it is killed after {duration(limit)}."
             )
-        if not worker.hung and now >= limit:
+        if not worker.hung and silent >= limit:
             worker.was_held = is_suspended(worker.process.pid)
             how = "was held up by SIGSTOP or a dead disk" if worker.was_held else "hung"
             worker.hung = f"it {how} for {duration(limit)}"
-            logger.info(f"{_name(worker)} is ended: {worker.hung}.")
+            logger.info(f"{_name(worker)} is killed: {worker.hung}.")
             worker.process.send_signal(SHOW_STACK)  # into its log
-        elif worker.hung and now >= limit + STACK_SECONDS:
-            pool.kill(worker, is_overdue=now >= limit + STACK_SECONDS + KILL_SECONDS)
+        elif worker.hung and silent >= limit + STACK_SECONDS:
+            pool.kill(worker, is_overdue=silent >= limit + STACK_SECONDS + KILL_SECONDS)
 
 
 def _limit_seconds(worker: WorkerHandle, is_planned: bool) -> float:
-    """How long it may be silent; torch and timm may lie on a slow disk, so a worker that still loads has long."""
+    """How long the worker may be silent; longer while it loads torch and timm, maybe from a slow disk."""
     stall = STALL_SECONDS if worker.order is None else worker.order.stall
     if not worker.has_reported:
         return max(stall, STALL_SECONDS)

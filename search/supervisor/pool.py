@@ -1,4 +1,4 @@
-"""Worker processes as their supervisor has them: started, given work, listened to and removed."""
+"""The worker processes of a supervisor, and the pipes through which it sends orders and reads events."""
 
 import logging
 import os
@@ -14,7 +14,7 @@ from search.worker.messages import Event, Outcome, WorkOrder, event_from_line
 logger = logging.getLogger(__name__)
 
 KILL_SECONDS = 10
-"""How long a process may take to end once it was killed."""
+"""How long a killed process may take to end."""
 
 
 @dataclass
@@ -23,10 +23,10 @@ class WorkerPool:
 
     slots: Sequence[Slot]
     arguments: Sequence[str] = ("-m", "search.worker.process")
-    """What Python is to run; the descriptor for its events follows."""
+    """Arguments of Python, followed by the descriptor for the events."""
     workers: list["WorkerHandle"] = field(default_factory=list)
     unkillable: list["WorkerHandle"] = field(default_factory=list)
-    """Those that were killed and do not end, until the supervisor has replaced them."""
+    """Killed workers that do not end, until the supervisor has replaced them."""
 
     def __enter__(self) -> "WorkerPool":
         return self
@@ -35,43 +35,41 @@ class WorkerPool:
         for worker in self.workers:
             worker.process.kill()
         for worker in self.workers:
-            with suppress(subprocess.TimeoutExpired):  # one that a dead network disk holds ends when the kernel lets it
+            with suppress(subprocess.TimeoutExpired):  # a dead network disk may hold it
                 worker.process.wait(KILL_SECONDS)
             worker.close()
 
     def start_others(self) -> None:
-        """A process for every slot but the first: loading takes seconds, so all of them load at once."""
+        """Start a process for every slot but the first, so that all load at once, which takes seconds."""
         for slot in self.slots[1:]:
             self.start(slot)
 
     def start(self, slot: Slot) -> "WorkerHandle":
-        """A process that loads what it needs and then waits for its order."""
-        theirs, ours = os.pipe()
+        """Start a process, which loads its libraries and then waits for its order."""
+        read_end, write_end = os.pipe()
         process = subprocess.Popen(
-            [sys.executable, *self.arguments, str(ours)],
+            [sys.executable, *self.arguments, str(write_end)],
             stdin=subprocess.PIPE,
-            bufsize=0,  # a line is one system call, which a signal handler may make too
+            bufsize=0,  # each line is one system call, which a signal handler may make
             env=slot.environment(),
-            pass_fds=[ours],
+            pass_fds=[write_end],
             start_new_session=True,  # the terminal's Ctrl-C is for the supervisor alone
         )
-        os.close(ours)
-        os.set_blocking(theirs, False)
-        self.workers.append(WorkerHandle(slot, process, theirs))
+        os.close(write_end)
+        os.set_blocking(read_end, False)
+        self.workers.append(WorkerHandle(slot, process, read_end))
         return self.workers[-1]
 
     def kill(self, worker: "WorkerHandle", is_overdue: bool) -> None:
-        """End a process; ``is_overdue``: one that has not ended by now never will, and is removed all the same."""
+        """Kill a process; with ``is_overdue`` it is removed even if it does not end."""
         worker.process.kill()
         if is_overdue and worker.process.poll() is None:
-            logger.info(
-                f"Process {worker.process.pid} was killed and does not end (a dead disk may hold it); nobody waits."
-            )
+            logger.info(f"Process {worker.process.pid} was killed but does not end (a dead disk may hold it).")
             self.remove(worker)
             self.unkillable.append(worker)
 
     def remove(self, worker: "WorkerHandle") -> None:
-        """Take a process that has ended out of the pool."""
+        """Remove a worker from the pool."""
         worker.close()
         self.workers.remove(worker)
 
@@ -83,32 +81,32 @@ class WorkerHandle:
     slot: Slot
     process: "subprocess.Popen[bytes]"
     events: int
-    """File descriptor that its events come from."""
+    """File descriptor from which its events are read."""
     order: WorkOrder | None = None
-    """The first line that it reads; before it it does not understand anything else."""
+    """The first line that it reads; before that it understands no other."""
     trial: int | None = None
-    """The number of the trial that it runs."""
+    """Number of the trial that it runs."""
     has_begun_trial: bool = False
-    """Whether it has begun any trial so far."""
+    """Whether it has begun a trial."""
     outcome: Outcome | None = None
-    """How it says that it ends."""
+    """Its own report of how it ends."""
     error: str = ""
-    """What it died of, if it could say so."""
+    """The error that it died of, if it could report it."""
     silent_seconds: float = 0.0
-    """Since its last event, of those that the supervisor itself was running."""
+    """Time since its last event in which the supervisor itself was running."""
     has_reported: bool = False
     """Whether any event has come from it."""
     hung: str = ""
-    """What it is ended for, when it tells of no progress."""
+    """Why it is killed, once it has reported no progress for too long."""
     was_held: bool = False
-    """Whether that was done to it (SIGSTOP, a dead disk) and not its trial's fault."""
+    """Whether SIGSTOP or a dead disk held it, which is not its trial's fault."""
     has_closed_events: bool = False
     """Whether its end of the pipe is closed."""
     unread: bytes = b""
-    """The beginning of an event whose end has not come yet."""
+    """The beginning of an event that is not complete yet."""
 
     def assign(self, order: WorkOrder) -> None:
-        """Have it work."""
+        """Send the order to the worker."""
         self.order = order
         self.send(order.to_line())
 
@@ -121,7 +119,7 @@ class WorkerHandle:
                 text = text[self.process.stdin.write(text) :]
 
     def read_events(self) -> Iterator[Event]:
-        """The events that have come in whole."""
+        """The complete events that have arrived."""
         with suppress(BlockingIOError):
             while part := os.read(self.events, 1 << 16):
                 self.unread += part

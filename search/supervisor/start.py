@@ -1,4 +1,4 @@
-"""What search.run does: workers start while the photos are listed, and go on until the study has what was asked for."""
+"""Runs search.run: starts workers, which train trials until the study reaches a limit."""
 
 import sys
 from dataclasses import replace
@@ -22,15 +22,15 @@ from search.terminal.summary import show_search_summary
 
 
 def run_study(request: StudyRequest, launch: Launch, limits: StoppingCriteria, keep: int, cold: bool) -> int:
-    """Have workers run trials of the study until a limit is reached; returns the exit status.
+    """Run trials of the study until a limit is reached; returns the exit status.
 
-    ``keep``: trials whose best weights stay on the disk. ``cold``: without warm starts. Raises UserError for options
-    that cannot be, before a worker starts wherever that can be seen without torch.
+    ``keep``: number of trials whose best weights stay on the disk. ``cold``: without warm starts. Raises UserError for
+    invalid options, before a worker starts wherever the check needs no torch.
     """
-    wanted = request.to_stored()
+    requested = request.to_stored()
     check_folder(launch.runs, "--runs")
     name = request.stored_name
-    Policy(wanted.study, wanted.seed)  # raises UserError for a sampler or pruner that cannot be made
+    Policy(requested.study, requested.seed)  # raises UserError for an invalid sampler or pruner
     if request.is_preview:
         say("PREVIEW, since no --data was given. The real study:")
         say(f"  python -m search.run --study {quoted(request.file)} --n-trials {limits.n_trials} --data DIR")
@@ -38,26 +38,26 @@ def run_study(request: StudyRequest, launch: Launch, limits: StoppingCriteria, k
     check_url(launch.url)
     with pool:
         pool.start(pool.slots[0])  # it loads torch while the photos are listed here
-        config = wanted.config(dict(wanted.study.baseline))
-        table = read_table(prepare_data_folder(wanted.data, launch.runs), config, wanted.label_fixes)
-        # a copy is never just done: the first worker compares it with the study that it is a copy of
-        if request.copy_of is None and _is_done(name, replace(wanted, split=table.hash), launch, limits.n_trials):
+        folder = prepare_data_folder(requested.data, launch.runs)
+        table = read_table(folder, requested.baseline_config, requested.label_fixes)
+        # not for a copy, which the first worker compares with its source
+        if request.copy_of is None and _is_done(name, replace(requested, split=table.hash), launch, limits.n_trials):
             return 0
         launch.runs.mkdir(parents=True, exist_ok=True)
         open_storage(launch.url, create=True).engine.dispose()
         pool.start_others()
         if is_terminal(sys.stderr):
-            print("Loading torch and timm, which takes some seconds ...", file=sys.stderr)
+            print("Loading torch and timm, which takes a few seconds ...", file=sys.stderr)
         order = launch.make_order(
-            pool.slots, name, wanted, limits, plan=True, keep=keep, cold=cold, copy_of=request.copy_of
+            len(pool.slots), name, requested, limits, plan=True, keep=keep, cold=cold, copy_of=request.copy_of
         )
         return Supervisor(pool, order, launch.timeout, launch.storage).run()
 
 
-def _is_done(name: str, wanted: Stored, launch: Launch, n_trials: int) -> bool:
-    """Whether the study has so many trials; then say so. Raises UserError when it is another one than is asked for.
+def _is_done(name: str, requested: Stored, launch: Launch, n_trials: int) -> bool:
+    """Whether the study has all its trials; if so, print its summary.
 
-    The weights are not looked at: finding those takes torch, which nothing else here does.
+    Raises UserError when it is not the requested study. The weights are not compared, since finding them takes torch.
     """
     if not may_exist(launch.url):
         return False
@@ -70,10 +70,10 @@ def _is_done(name: str, wanted: Stored, launch: Launch, n_trials: int) -> bool:
         storage.engine.dispose()
         return False
     stored = read_search(study)
-    check_same(widened(stored, wanted), replace(wanted, weights=stored.weights), name)
+    check_same(widened(stored, requested), replace(requested, weights=stored.weights), name)
     if count_finished(study.get_trials(deepcopy=False)) < n_trials:
         storage.engine.dispose()
         return False
-    say(f"Study {name} has its {n_trials} trials already.")
+    say(f"Study {name} already has its {n_trials} trials.")
     show_search_summary(study, stored, launch.runs, launch.storage)
     return True

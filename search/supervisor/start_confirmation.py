@@ -1,4 +1,4 @@
-"""What search.confirm does: finalists are chosen and stored, and workers train them again with other seeds."""
+"""Runs search.confirm: chooses and stores the finalists, and has workers train them again with other seeds."""
 
 from dataclasses import replace
 
@@ -16,51 +16,52 @@ from search.supervisor.launch import Launch
 from search.supervisor.pool import WorkerPool
 from search.supervisor.supervisor import Supervisor
 from search.terminal.confirmation import show_confirmation_plan, show_confirmation_summary, show_confirmation_work
-from search.worker.create_confirmation import check_repeats, document, find, store
+from search.worker.create_confirmation import check_repeats, find_confirmation, make_document, store_confirmation
 
 
 def confirm_study(name: str, top: int, repeats: int, data: str | None, weights: str | None, launch: Launch) -> int:
     """Train ``top`` finalists of a stored study and its baseline again, ``repeats`` times; returns the exit status.
 
-    ``data`` and ``weights``: where they are now; None: where they were. Raises UserError for a study that cannot be
-    confirmed, and for options that cannot be.
+    ``data`` and ``weights``: None for those of the search. Raises UserError for a study that cannot be confirmed, and
+    for invalid options.
     """
     storage = open_storage(launch.url, create=False)
     searched = load_study(storage, name)
-    folder_in(launch.runs, name)  # beside which the trainings' files are to be
+    folder_in(launch.runs, name)  # raises UserError for a name that no folder can have
     stored = read_search(searched)
-    existing = find(storage, name)
-    wanted = document(searched, stored, existing, top, repeats)
-    n_trials = len(Plan.of_document(wanted).finalists) * repeats
+    existing = find_confirmation(storage, name)
+    document = make_document(searched, stored, existing, top, repeats)
+    n_trials = len(Plan.of_document(document).finalists) * repeats
     if existing is not None and count_finished(existing.get_trials(deepcopy=False)) >= n_trials:
-        say(f"Study {existing.study_name} has its {n_trials} trainings already.")
-        show_confirmation_summary(existing, wanted, launch.runs, launch.storage)
+        say(f"Study {existing.study_name} already has its {n_trials} trainings.")
+        show_confirmation_summary(existing, document, launch.runs, launch.storage)
         return 0
-    # auto may find today what it did not find then
-    had = "scratch" if stored.weights["source"] == "scratch" else stored.weights_option
-    wanted = replace(wanted, data=photos_now(stored, name, data), weights_option=as_kept(weights) if weights else had)
+    # a search from scratch stays so, though --weights auto might find pretrained weights today
+    searched_with = "scratch" if stored.weights["source"] == "scratch" else stored.weights_option
+    weights_option = as_kept(weights) if weights else searched_with
+    document = replace(document, data=photos_now(stored, name, data), weights_option=weights_option)
     with launch.make_pool(n_trials) as pool:
-        return _train(pool, wanted, repeats, launch)
+        return _train(pool, document, repeats, launch)
 
 
-def _train(pool: WorkerPool, wanted: Stored, repeats: int, launch: Launch) -> int:
-    """Check and show what will be done, store it, and have the workers do it; they load torch meanwhile."""
+def _train(pool: WorkerPool, document: Stored, repeats: int, launch: Launch) -> int:
+    """Check, store and show the plan while the workers load torch, then run it; returns the exit status."""
     pool.start(pool.slots[0])
     pool.start_others()
-    config = wanted.config(dict(wanted.study.baseline))
-    table = read_table(prepare_data_folder(wanted.data, launch.runs), config, wanted.label_fixes)
-    rounds = check_repeats(table, wanted, repeats)
+    folder = prepare_data_folder(document.data, launch.runs)
+    table = read_table(folder, document.baseline_config, document.label_fixes)
+    repeat_tables = check_repeats(table, document, repeats)
     storage = open_storage(launch.url, create=False, waits=True)
-    study = store(storage, wanted, launch.runs)
-    # another first command may have chosen the finalists
-    wanted = replace(wanted, confirmation=read_stored(study).confirmation)
-    plan = Plan.of_document(wanted)
+    study = store_confirmation(storage, document, launch.runs)
+    # another command may have chosen the finalists meanwhile
+    document = replace(document, confirmation=read_stored(study).confirmation)
+    plan = Plan.of_document(document)
     n_trials = len(plan.finalists) * repeats
-    show_confirmation_plan(plan, wanted, table, rounds)
+    show_confirmation_plan(plan, document, table, repeat_tables)
     searched = load_study(storage, plan.of)
     show_changes(changes_since_creation(searched))
     finished = count_finished(study.get_trials(deepcopy=False))
-    show_confirmation_work(plan, wanted, n_trials, len(pool.slots), finished, searched.get_trials(deepcopy=False))
+    show_confirmation_work(plan, document, n_trials, len(pool.slots), finished, searched.get_trials(deepcopy=False))
     limits = StoppingCriteria(n_trials)
-    order = launch.make_order(pool.slots, study.study_name, wanted, limits, plan=False, cold=True)
+    order = launch.make_order(len(pool.slots), study.study_name, document, limits, plan=False, cold=True)
     return Supervisor(pool, order, launch.timeout, launch.storage, summary=show_confirmation_summary).run()

@@ -1,8 +1,7 @@
-"""The supervisor of a study's workers: starts them, shows what they do, replaces those that die, and ends them.
+"""The main loop of a command's supervisor: starts workers, handles their events, replaces those that die.
 
-It imports neither torch nor timm. All truth is in the database; the supervisor may be killed at any moment, and its
-workers then end after the evaluation that they are at. A command goes through the phases of ``Phase``; what its workers
-tell comes in as events (search.worker.messages).
+It imports neither torch nor timm. All state that counts is in the database: the supervisor may be killed at any moment,
+and its workers then stop after their current evaluation. A command goes through the phases of ``Phase``.
 """
 
 import selectors
@@ -45,25 +44,25 @@ from search.worker.messages import (
 )
 
 MAX_FAILED_STARTS = 12
-"""Workers that die one after another before they begin a trial, by Death.weight: then something is wrong with all."""
+"""Give up when workers of this total Death.weight have died in a row before their first trial."""
 
 TICK_SECONDS = 0.25
-"""How often signals and the time limit are looked at."""
+"""How often signals and the time limit are checked."""
 
 PRESENCE_SECONDS = 2
-"""How often it is looked whether the study is still where it was."""
+"""How often the presence of the study's files is checked."""
 
 REFRESH_SECONDS = 15
-"""The count is read at least so often: others work on the study too, and a database that is away gets said."""
+"""How often the count of trials is read at least, since others work on the study too and the database may be lost."""
 
-ASK_SECONDS = 5
-"""How long the database may take to answer the supervisor, which has workers to listen to."""
+QUERY_SECONDS = 5
+"""How long a query of the supervisor may wait for the database, since its workers' events must not wait."""
 
 
 class Phase(Enum):
-    """Where a command is."""
+    """The phases of a command."""
 
-    PLANNING = "the first worker shows the plan and stores the study, while the others make ready"
+    PLANNING = "the first worker shows the plan and stores the study, while the others get ready"
     RUNNING = "workers take trials; one that dies is replaced"
     STOPPING = "the workers were told to stop, or killed; none is replaced"
 
@@ -74,23 +73,23 @@ class Supervisor:
 
     pool: WorkerPool
     order: WorkOrder
-    """The first worker's; the others' differ in the slot, and they do not plan."""
+    """The first worker's order; the others differ in the slot, and do not plan."""
     timeout: float | None
-    """Seconds from the plan on."""
+    """Seconds, counted from the end of the plan."""
     storage_url: str | None
-    """As given, for what the summary tells to type."""
+    """--storage as given, for the commands that the summary shows."""
     summary: Summary = show_search_summary
-    """Prints what the study came to, at the end."""
+    """Prints the summary at the end."""
     study: optuna.Study | None = None
-    """None until it is planned."""
+    """None while it is not stored."""
     display: Display | None = None
-    """None until then too."""
+    """None while the study is not stored."""
     outcome: Outcome = field(default_factory=lambda: Outcome(STOPPED))
-    """How the first worker ended that ended by itself, or why none can work."""
+    """The outcome of the first worker that ended by itself, or why none can work."""
     failed_to_start: int = 0
-    """Workers that died one after another before they began a trial, by weight."""
+    """Total weight of the workers that have died in a row before their first trial."""
     deadline: float | None = None
-    """When (time.monotonic) the timeout has passed."""
+    """When (time.monotonic) the timeout passes."""
     last_tick: float = field(default_factory=time.monotonic)
     last_presence_check: float = 0.0
 
@@ -99,13 +98,13 @@ class Supervisor:
 
     @property
     def phase(self) -> Phase:
-        """Stopping may begin before the study is planned."""
+        """The present phase; PLANNING may go over into STOPPING directly."""
         if self.shutdown.reason:
             return Phase.STOPPING
         return Phase.PLANNING if self.study is None else Phase.RUNNING
 
     def run(self) -> int:
-        """Until every worker has ended; returns the exit status. The pool's first worker makes the plan."""
+        """Run until every worker has ended; returns the exit status. The pool's first worker makes the plan."""
         with handled(STOP_SIGNALS, lambda number, _: self.shutdown.on_signal(number, self.study is not None)):
             try:
                 if not self.order.plan:  # the command has shown its own plan and stored the study
@@ -133,7 +132,7 @@ class Supervisor:
         return conclude(self.study, presence, end, self.summary)
 
     def _listen(self) -> None:
-        """Wait for events, a tick at most, and handle them."""
+        """Wait up to TICK_SECONDS for events and handle them."""
         with selectors.DefaultSelector() as selector:
             for worker in self.pool.workers:
                 if not worker.has_closed_events:
@@ -158,7 +157,7 @@ class Supervisor:
                 case TrialBegan() | Evaluated() | TrialEnded():
                     self._handle_trial_event(worker, event)
                 case Moved():
-                    pass  # that it was read at all is what counts
+                    pass  # read_events has noted that the worker lives
 
     def _handle_trial_event(self, worker: WorkerHandle, event: TrialBegan | Evaluated | TrialEnded) -> None:
         if self.display is None:
@@ -167,24 +166,23 @@ class Supervisor:
             worker.trial, worker.has_begun_trial, self.failed_to_start = event.number, True, 0
         elif isinstance(event, TrialEnded):
             worker.trial = None
-        if why := self.display.show(event):
-            self._end(Outcome(GAVE_UP, why))
+        self._give_up(self.display.show(event))
 
     def _begin_running(self) -> None:
-        """The study is stored: now there is something to show, and work for the workers that wait."""
-        if self.study is not None:  # the first worker died and another one has planned again
+        """Show the stored study from now on, and let the waiting workers start."""
+        if self.study is not None:  # the planner died, and its successor has planned again
             return
         try:
             self.study = load_study(open_storage(self.order.url, create=False, waits=True), self.order.name)
             presence = StudyPresence(self.study, study_folder(self.study, Path(self.order.runs)))
         except DATABASE_ERRORS as error:
-            self._end(Outcome(GAVE_UP, no_answer(error)))
+            self._give_up(no_answer(error))
             return
         storage = backend_of(self.study)
-        storage.patience, storage.logs_waiting = ASK_SECONDS, False  # Display tells of it, once
-        self.order = replace(self.order, plan=False, grown_from=None)
-        searches = self.order.wanted.confirmation is None
-        progress = Progress(self.order.limits.n_trials, 0, None, len(self.pool.slots), searches)
+        storage.patience, storage.logs_waiting = QUERY_SECONDS, False  # Display reports a lost database
+        self.order = replace(self.order, plan=False, copy_of=None)
+        is_search = self.order.requested.confirmation is None
+        progress = Progress(self.order.limits.n_trials, 0, None, len(self.pool.slots), is_search)
         self.display = Display(presence, LiveWatcher(progress) if is_terminal() else PlainWatcher(progress))
         self.display.refresh()
         self.display.screen.__enter__()
@@ -200,14 +198,19 @@ class Supervisor:
         worker.assign(replace(order, plan=plans, waits=waits))
 
     def _end(self, outcome: Outcome, worker: WorkerHandle | None = None) -> None:
-        """A worker says that it is about to end; or, without one, no worker can work."""
+        """Note how ``worker`` is about to end, or, without one, why no worker can work."""
         if self.outcome.kind in (GAVE_UP, VANISHED):
-            return  # the first cause is the cause
+            return  # only the first cause counts
         stops_all = outcome.kind in (REFUSED, GAVE_UP)
         if stops_all or self.outcome.kind == STOPPED:
             self.outcome = outcome
         if stops_all:
             self._stop_all("another worker gave up", but=worker)
+
+    def _give_up(self, cause: str) -> None:
+        """End the command for this cause; an empty one is no reason."""
+        if cause:
+            self._end(Outcome(GAVE_UP, cause))
 
     def _stop_all(self, reason: str, but: WorkerHandle | None = None) -> None:
         if self.study is not None:
@@ -216,12 +219,12 @@ class Supervisor:
         self.shutdown.reason = self.shutdown.reason or reason
         for worker in self.pool.workers:
             if worker is not but:
-                worker.process.kill()  # it has nothing to finish, and may be loading still
+                worker.process.kill()  # it has nothing to finish, and may still be loading
 
     def _tick(self) -> None:
-        """What the clock asks for."""
+        """Do what depends on the time: hung workers, the timeout, checks, the steps of a shutdown."""
         now = time.monotonic()
-        # four ticks at most: what the machine or the supervisor slept is no worker's silence
+        # at most four ticks, since the machine or the supervisor may have slept
         end_hung_workers(self.pool, min(now - self.last_tick, 4 * TICK_SECONDS), self.study is not None)
         self.last_tick = now
         if self.deadline is not None and now >= self.deadline and self.phase is not Phase.STOPPING:
@@ -229,55 +232,53 @@ class Supervisor:
         if now - self.last_presence_check >= PRESENCE_SECONDS:
             self.last_presence_check = now
             self._check_presence()
-        is_due = self.display is not None and now - self.display.refreshed >= REFRESH_SECONDS
-        if is_due and self.display is not None and self.phase is not Phase.STOPPING and (why := self.display.refresh()):
-            self._end(Outcome(GAVE_UP, why))
+        if self.phase is Phase.RUNNING and self.display is not None and now - self.display.refreshed >= REFRESH_SECONDS:
+            self._give_up(self.display.refresh())
         self.shutdown.escalate()
 
     def _check_presence(self) -> None:
-        """Stop at once when the study's files are gone: the workers would go on writing into files that nobody sees."""
+        """Stop at once when the study's files are gone: the workers would continue to write into deleted files."""
         lost = self.display.presence.lost() if self.display is not None else ""
         if lost and self.outcome.kind != VANISHED:
-            self.outcome = Outcome(VANISHED, f"{lost}. Once it is back in its place, the same command goes on")
+            self.outcome = Outcome(VANISHED, f"{lost}. Once it is back in its place, the same command continues")
             self.shutdown.request(lost, now=True)
 
     def _handle_ended_worker(self, worker: WorkerHandle) -> None:
-        """Take note of a process that has ended, and put another in its place when it did not mean to end."""
+        """Remove a worker whose process has ended, and replace it if it died."""
         self._handle_events(worker)
         self.pool.remove(worker)
         was_to_plan = self.study is None and worker.order is not None and worker.order.plan
         is_clean = worker.process.returncode == 0
         if was_to_plan and worker.hung:
-            self._end(Outcome(GAVE_UP, f"the plan was not made: {worker.hung}"))
+            self._give_up(f"the plan was not made: {worker.hung}")
         if was_to_plan and is_clean and self.phase is not Phase.STOPPING:
-            self._stop_all("the plan was not made")  # this worker alone was stopped, from outside
+            self._stop_all("the plan was not made")  # a signal from outside stopped the planner alone
         self._check_presence()
         was_stopped_alone = worker.outcome is not None and worker.outcome.kind == STOPPED
         if self.phase is not Phase.STOPPING and (not is_clean or was_stopped_alone):
             self._handle_dead_worker(worker, plans=was_to_plan)
 
     def _handle_dead_worker(self, worker: WorkerHandle, plans: bool) -> None:
-        """Free the trial of a worker that did not mean to end, and start another one; too many in a row end it all."""
+        """Free the trial of a worker that died and start another worker; give up when too many fail to start."""
         death = death_of(worker)
         if worker.trial is not None:
             self._free_trial(worker, worker.trial, death)
         if not worker.has_begun_trial:
             self.failed_to_start += death.weight
         if self.failed_to_start >= MAX_FAILED_STARTS:
-            why = f": {worker.error}" if worker.error else f" ({death.how})"
-            self._end(Outcome(GAVE_UP, f"one worker after another ended before it began a trial{why}"))
+            cause = f": {worker.error}" if worker.error else f" ({death.how})"
+            self._give_up(f"one worker after another died before its first trial{cause}")
         elif self.phase is not Phase.STOPPING:
             self._replace(worker, plans)
 
     def _free_trial(self, worker: WorkerHandle, number: int, death: Death) -> None:
         assert self.study is not None
         assert self.display is not None
-        begun = time.monotonic()
+        began = time.monotonic()
         try:
             trial = free_trial(self.study, worker, number, death)
         except DATABASE_ERRORS as error:
-            if why := self.display.database_failed(error, begun):
-                self._end(Outcome(GAVE_UP, why))
+            self._give_up(self.display.database_failed(error, began))
             return
         if not trial.state.is_finished():
             why = worker.hung or f"its worker died ({death.how})"
@@ -286,12 +287,12 @@ class Supervisor:
     def _replace(self, worker: WorkerHandle, plans: bool) -> None:
         successor = self.pool.start(worker.slot)
         self._assign(successor, plans)
-        if self.shutdown.reason:  # a signal came in between, and told those that there were
+        if self.shutdown.reason:  # a signal that came meanwhile has not reached this one
             successor.process.kill()
 
     def _handle_unkillable_worker(self, worker: WorkerHandle) -> None:
-        """Another one takes its slot, and its trial once that has not been heard of for long."""
+        """Replace a worker that does not end; its trial is requeued once its heartbeat is stale."""
         if self.study is None:
-            self._end(Outcome(GAVE_UP, f"the plan was not made: {worker.hung or 'its process does not end'}"))
+            self._give_up(f"the plan was not made: {worker.hung or 'its process does not end'}")
         elif self.phase is not Phase.STOPPING:
             self._replace(worker, plans=False)

@@ -1,1 +1,1 @@
-"""One worker process: it takes trials off the queue (worker.py) and runs them (objective.py)."""
+"""One worker process: takes trials from the queue (worker.py) and runs them (objective.py)."""

@@ -1,4 +1,4 @@
-"""The stored study that a command goes on with, or a new one. After the plan: what that refuses leaves nothing."""
+"""Creates the study of a command or updates the stored one, after the plan: a refused plan stores nothing."""
 
 from dataclasses import replace
 
@@ -25,15 +25,16 @@ from search.worker.plan import check_sizes, show_estimate, show_plan
 
 
 def find_or_create(setup: Setup, storage: ReconnectingStorage, order: WorkOrder) -> None:
-    """Show what will be done, then store the study or what has changed of it.
+    """Show the plan, then store the study or what has changed of it.
 
-    ``setup.stored`` becomes the document to store. Raises UserError when the stored study is another one than is asked
-    for, and for what the plan finds impossible.
+    ``setup.stored`` becomes the document to store. Raises UserError when the stored study is not the requested one, and
+    for a model that cannot be built.
     """
     source = _study_to_copy(setup, storage, order)
-    study = load_study(storage, setup.name) if is_stored(storage, setup.name) else source
-    if not is_stored(storage, setup.name):
-        has_deleted_study(setup.name, storage, setup.runs)  # a folder that cannot be had is said before all work
+    exists = is_stored(storage, setup.name)
+    study = load_study(storage, setup.name) if exists else source
+    if not exists:
+        has_deleted_study(setup.name, storage, setup.runs)  # raises UserError before any work, not after it
     finished = count_finished(study.get_trials(deepcopy=False)) if study is not None else 0
     setup.stored = _document_to_store(setup, storage, study, order)
     show_plan(setup, order.limits, finished, order.workers)
@@ -47,14 +48,13 @@ def find_or_create(setup: Setup, storage: ReconnectingStorage, order: WorkOrder)
     show_estimate(setup, dataset, order.limits.n_trials - finished, order.workers)
     say()
     in_turn(storage, setup.name, lambda: _store(setup, storage, source))
-    orphaned = requeue_orphaned(load_study(storage, setup.name))
-    if orphaned:
-        say(f"Cut off earlier, and going on from the last evaluation: trial {', '.join(map(str, orphaned))}.")
+    if orphaned := requeue_orphaned(load_study(storage, setup.name)):
+        say(f"Interrupted earlier, continuing from the last evaluation: trial {', '.join(map(str, orphaned))}.")
 
 
 def _store(setup: Setup, storage: ReconnectingStorage, source: optuna.Study | None) -> None:
-    """In a turn of the study's; ``source``: what a new one is a copy of."""
-    if is_stored(storage, setup.name):  # another first command may have got as far
+    """Create or update the study, under its lock; a new one begins as a copy of ``source``."""
+    if is_stored(storage, setup.name):  # maybe by another command meanwhile
         study = load_study(storage, setup.name)
         claim(study, setup.runs)
         _widen(study, setup)
@@ -63,28 +63,28 @@ def _store(setup: Setup, storage: ReconnectingStorage, source: optuna.Study | No
 
 
 def _study_to_copy(setup: Setup, storage: ReconnectingStorage, order: WorkOrder) -> optuna.Study | None:
-    """The study of --from; None when there is none, or when its copy was made already by this very command."""
-    if order.grown_from is None:
+    """The study of --from; None without that option, or when this command has made the copy already."""
+    if order.copy_of is None:
         return None
     if is_stored(storage, setup.name):
-        check_is_copy(load_study(storage, setup.name), order.grown_from)
+        check_is_copy(load_study(storage, setup.name), order.copy_of)
         return None
-    source = load_study(storage, order.grown_from)
+    source = load_study(storage, order.copy_of)
     check_can_grow(read_search(source), setup.stored, source.study_name)
     return source
 
 
 def is_stored(storage: ReconnectingStorage, name: str) -> bool:
-    """Whether the study is there with its document; a process killed in between leaves one without."""
+    """Whether the study is stored with its document, which a process that was killed meanwhile leaves out."""
     return has_study(storage, name) and is_fully_created(load_study(storage, name))
 
 
 def _document_to_store(
     setup: Setup, storage: ReconnectingStorage, study: optuna.Study | None, order: WorkOrder
 ) -> Stored:
-    """What the command asks for, with the warm starts and photos of the study that it goes on with or copies.
+    """The requested document, with the warm starts and photos of the study that the command continues or copies.
 
-    Warm starts are chosen once, for a new study. Raises UserError when the stored study is another one.
+    Warm starts are chosen for new studies only. Raises UserError when the stored study is not the requested one.
     """
     document = setup.stored
     if study is None:
@@ -93,31 +93,31 @@ def _document_to_store(
     stored = read_stored(study)
     check_revision(study, stored)
     if order.cold and stored.warm:
-        say("The warm starts were chosen when the study was made; --cold is for a new one.")
+        say("--cold has no effect: the warm starts were chosen when the study was created.")
     if study.study_name == setup.name:
         check_same(widened(stored, document), document, study.study_name)
     return replace(document, warm=stored.warm, photos=stored.photos)
 
 
 def _widen(study: optuna.Study, setup: Setup) -> None:
-    """Store wider ranges, another sampler and another pruner of a stored study."""
+    """Store the wider ranges, the sampler and the pruner that the command sets."""
     stored = read_stored(study)
     wider = widened(stored, setup.stored)
     check_same(wider, setup.stored, setup.name)
     if wider.to_json() != stored.to_json():
         study.set_user_attr(KEY, wider.to_json())
-        say("The study goes on with the wider ranges, the sampler and the pruner of this command.")
+        say("The study continues with the wider ranges, the sampler and the pruner of this command.")
         say()
 
 
 def _create(setup: Setup, storage: ReconnectingStorage, source: optuna.Study | None) -> None:
-    """A new study; its document last, so that one that was cut off is made anew."""
+    """Create the study, its document last, so that an incomplete one is created anew."""
     if has_study(storage, setup.name):
         optuna.delete_study(study_name=setup.name, storage=storage)
-    grown_from = {GROWN_FROM: source.study_name if source is not None else None}
     study_id = make_folder(setup.name, storage, setup.runs)
-    facts = {STUDY_ID: study_id, QUESTION: setup.stored.study.question, **creation_facts(decoder=DECODER), **grown_from}
-    study = create_study(storage, setup.name, facts)
+    facts = {STUDY_ID: study_id, QUESTION: setup.stored.study.question, **creation_facts(decoder=DECODER)}
+    copied_from = source.study_name if source is not None else None
+    study = create_study(storage, setup.name, {**facts, GROWN_FROM: copied_from})
     if source is not None:
         copy_trials(source, study, setup.stored.study, setup.runs)
     show_study(study, setup.stored)

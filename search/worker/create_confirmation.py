@@ -1,6 +1,6 @@
-"""The study of a confirmation: found or chosen, checked before the first training, and stored.
+"""Creates the study of a confirmation or updates the stored one, once its finalists are chosen and checked.
 
-Who is trained again is decided once, by the first command; more repeats may be asked for at any time.
+The first command chooses the finalists for good; later ones may add repeats.
 """
 
 import os
@@ -30,7 +30,7 @@ from search.study.versions import creation_facts
 from search.system.shell import quoted
 
 
-def find(storage: ReconnectingStorage, of: str) -> optuna.Study | None:
+def find_confirmation(storage: ReconnectingStorage, of: str) -> optuna.Study | None:
     """The confirmation of the study stored as ``of``; None while it has none.
 
     Raises UserError when the confirmation's name is taken, or too long for a folder.
@@ -47,18 +47,18 @@ def find(storage: ReconnectingStorage, of: str) -> optuna.Study | None:
         )
     if not has_study(storage, name) or not is_fully_created(load_study(storage, name)):
         return None
-    remedy = f"remove it by `python -m search.delete --study {quoted(name)}`."
+    remedy = f"remove it with `python -m search.delete --study {quoted(name)}`."
     if read_stored(load_study(storage, name)).confirmation is None:
-        raise UserError(f"A confirmation of {of!r} is stored as {name!r}, and there is a search of that name; {remedy}")
+        raise UserError(f"The confirmation of {of!r} needs the name {name!r}, which a search has; {remedy}")
     raise UserError(f"{name!r} confirms an earlier study of this name; {remedy}")
 
 
-def document(
+def make_document(
     searched: optuna.Study, stored: Stored, confirmation: optuna.Study | None, top: int, repeats: int
 ) -> Stored:
-    """The document of the confirmation's study: as stored, once there is one; else with the finalists of now.
+    """The document of the confirmation: with the finalists of the stored one, or the present ones for a new one.
 
-    ``stored``: the search's own. Raises UserError while the search runs, and when it was made anew meanwhile.
+    ``stored``: the search's own. Raises UserError while the search runs, and when it has been created anew since.
     """
     if confirmation is None:
         _check_has_ended(searched)
@@ -66,45 +66,42 @@ def document(
         plan = Plan(searched.study_name, finalists, top, repeats)
         study = replace(stored.study, fixed={**stored.study.fixed, "keep": "last"}, is_stored=True)
         return replace(stored, study=study, warm=(), confirmation=plan.to_json())
-    begun = read_stored(confirmation)
-    _check_same_search(begun, stored, confirmation.study_name)
-    plan = Plan.of_document(begun)
+    existing = read_stored(confirmation)
+    _check_same_search(existing, stored, confirmation.study_name)
+    plan = Plan.of_document(existing)
     if plan.top != top:
         say(
-            f"The finalists were chosen by the first command and stay (--top {plan.top}); to choose anew,"
-            f" `python -m search.delete --study {quoted(confirmation.study_name)}` first."
+            f"The finalists stay those of the first command (--top {plan.top}); to choose new ones, run `python -m"
+            f" search.delete --study {quoted(confirmation.study_name)}` first."
         )
-    plan = replace(plan, of=searched.study_name, repeats=max(repeats, plan.repeats))  # it may have been renamed
-    return replace(begun, confirmation=plan.to_json())
+    # the search may have been renamed
+    plan = replace(plan, of=searched.study_name, repeats=max(repeats, plan.repeats))
+    return replace(existing, confirmation=plan.to_json())
 
 
 def _check_has_ended(searched: optuna.Study) -> None:
     """Raise UserError while trials of the search run."""
-    alive = [run for run in runs_of(searched, searched.get_trials(deepcopy=False)) if not run.gone]
-    if alive:
+    running = [run for run in runs_of(searched, searched.get_trials(deepcopy=False)) if not run.gone]
+    if running:
         raise UserError(
-            f"Study {searched.study_name!r} is running (trial {alive[0].trial} on {alive[0].host}, process"
-            f" {alive[0].pid}), so its finalists are not known yet; let it end, or stop it by Ctrl-C."
+            f"Study {searched.study_name!r} is running (trial {running[0].trial} on {running[0].host}, process"
+            f" {running[0].pid}), so its finalists are not known yet; let it finish, or stop it with Ctrl-C."
         )
 
 
-def _check_same_search(begun: Stored, stored: Stored, name: str) -> None:
-    """Raise UserError when the study was made anew since its confirmation began."""
-    fixed = {**stored.study.fixed, "keep": "last"}
-    if (begun.split, begun.weights, begun.seed, begun.study.fixed) != (
-        stored.split,
-        stored.weights,
-        stored.seed,
-        {**begun.study.fixed, **fixed},
-    ):
+def _check_same_search(confirmation: Stored, searched: Stored, name: str) -> None:
+    """Raise UserError when the search has been created anew since its confirmation, stored as ``name``, began."""
+    fixed = {**confirmation.study.fixed, **searched.study.fixed, "keep": "last"}
+    expected = searched.split, searched.weights, searched.seed, fixed
+    if (confirmation.split, confirmation.weights, confirmation.seed, confirmation.study.fixed) != expected:
         raise UserError(
-            f"{name!r} confirms an earlier study of this name, with other photos, weights, seed or fixed knobs;"
-            f" remove it by `python -m search.delete --study {quoted(name)}`."
+            f"{name!r} confirms an earlier study of this name, with other photos, weights, seed or fixed"
+            f" hyperparameters; remove it with `python -m search.delete --study {quoted(name)}`."
         )
 
 
 def check_repeats(table: Table, stored: Stored, repeats: int) -> list[Table]:
-    """Each repeat's table. Raises UserError for photos that are not the study's, or too few people to judge."""
+    """The table of each repeat. Raises UserError for other photos than the study's, and for too few people to judge."""
     config = stored.baseline_config
     if config.judge_round:
         raise UserError(
@@ -113,8 +110,8 @@ def check_repeats(table: Table, stored: Stored, repeats: int) -> list[Table]:
         )
     if table.hash != stored.split:
         raise UserError(
-            f"The photos in {table.folder} are not those of the study: the split is {stored.split} there and"
-            f" {table.hash} here. Say where they are by --data."
+            f"The photos in {table.folder} are not those of the study: their split is {table.hash}, not {stored.split}."
+            " Give the study's photos with --data."
         )
     tables = []
     for number in range(1, repeats + 1):
@@ -125,14 +122,14 @@ def check_repeats(table: Table, stored: Stored, repeats: int) -> list[Table]:
     return tables
 
 
-def store(storage: ReconnectingStorage, document: Stored, runs: Path) -> optuna.Study:
-    """The confirmation's study, new or with what it is to have from now on; its orphaned trials back in the queue."""
+def store_confirmation(storage: ReconnectingStorage, document: Stored, runs: Path) -> optuna.Study:
+    """Create or update the confirmation and requeue its orphaned trials; returns its study."""
     of = Plan.of_document(document).of
-    confirmation = find(storage, of)
+    confirmation = find_confirmation(storage, of)
     name = of + SUFFIX if confirmation is None else confirmation.study_name
 
     def decide() -> None:
-        confirmation = find(storage, of)  # another first command may have got as far
+        confirmation = find_confirmation(storage, of)  # maybe created by another command meanwhile
         if confirmation is not None:
             claim(confirmation, runs)
             _add_repeats(confirmation, document)
@@ -141,23 +138,22 @@ def store(storage: ReconnectingStorage, document: Stored, runs: Path) -> optuna.
 
     in_turn(storage, name, decide)
     study = load_study(storage, name)
-    orphaned = requeue_orphaned(study)
-    if orphaned:
-        say(f"Cut off earlier, and going on from the last evaluation: trial {', '.join(map(str, orphaned))}.")
+    if orphaned := requeue_orphaned(study):
+        say(f"Interrupted earlier, continuing from the last evaluation: trial {', '.join(map(str, orphaned))}.")
     return study
 
 
 def _add_repeats(study: optuna.Study, document: Stored) -> None:
-    """The finalists stay, whichever command chose them; the repeats only grow."""
-    begun = read_stored(study)
-    plan, asked = Plan.of_document(begun), Plan.of_document(document)
-    if asked.repeats > plan.repeats or asked.of != plan.of:
-        more = replace(plan, of=asked.of, repeats=max(plan.repeats, asked.repeats)).to_json()
-        study.set_user_attr(KEY, replace(begun, confirmation=more).to_json())
+    """Store the document's repeats when they are more, and the search's present name; the finalists stay."""
+    existing = read_stored(study)
+    plan, requested = Plan.of_document(existing), Plan.of_document(document)
+    if requested.repeats > plan.repeats or requested.of != plan.of:
+        plan = replace(plan, of=requested.of, repeats=max(plan.repeats, requested.repeats))
+        study.set_user_attr(KEY, replace(existing, confirmation=plan.to_json()).to_json())
 
 
 def _create(storage: ReconnectingStorage, name: str, document: Stored, runs: Path) -> None:
-    """A new study; its document last, so that one that was cut off is made anew."""
+    """Create the study, its document last, so that an incomplete one is created anew."""
     if has_study(storage, name):
         optuna.delete_study(study_name=name, storage=storage)
     study_id = make_folder(name, storage, runs)

@@ -1,4 +1,4 @@
-"""A worker's events on their way to its supervisor: a JSON line each, never waited for."""
+"""Sends a worker's events to its supervisor, one JSON line each, without blocking the training."""
 
 import logging
 import os
@@ -15,14 +15,14 @@ from search.worker.messages import Evaluated, Event, TrialBegan, TrialEnded, eve
 logger = logging.getLogger(__name__)
 
 LAST_SECONDS = 5
-"""How long a worker that ends waits for its last events to be read."""
+"""How long a worker that ends waits until its last events are written."""
 
 
 class EventWriter:
     """The watcher that passes everything on to the supervisor.
 
-    A thread writes, since the pipe may be full: a supervisor that was suspended (Ctrl-Z) reads nothing, and its
-    workers go on. That the supervisor has died is seen by the end of the standard input, not here.
+    A thread writes, since a suspended supervisor (Ctrl-Z) reads nothing and the pipe may fill up; its workers must not
+    stop for that. The end of the standard input, not an error here, shows that the supervisor has died.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -32,11 +32,11 @@ class EventWriter:
         self.writer.start()
 
     def send(self, event: Event) -> None:
-        """Have the event written; returns at once."""
+        """Queue the event for the writing thread."""
         self.lines.put(event_to_line(event))
 
     def close(self) -> None:
-        """Wait until the last events are written, LAST_SECONDS at most."""
+        """Wait up to LAST_SECONDS until the last events are written."""
         self.lines.put(None)
         self.writer.join(LAST_SECONDS)
 

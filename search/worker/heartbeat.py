@@ -1,4 +1,4 @@
-"""A worker's heartbeat: it says, in the database and to the supervisor, that the training moves; not that it exists."""
+"""A worker's heartbeat: shows the database and the supervisor that its training makes progress."""
 
 import faulthandler
 import logging
@@ -18,15 +18,15 @@ from search.worker.messages import Moved
 logger = logging.getLogger(__name__)
 
 WRITE_SECONDS = 1
-"""How long a heartbeat's way into the database is looked after."""
+"""How long a check waits until its heartbeat is in the database."""
 
 
 class HeartbeatThread(threading.Thread):
-    """Looks at the pulse from time to time.
+    """Watches the beats of the training (liveness.beats).
 
-    While it moves the supervisor gets Moved. The database hears of the trial until the pulse has stood still for
-    ``stall`` seconds; from then on whoever looks may take the trial. A worker that hangs is ended by its supervisor,
-    and ends itself when that is gone, or stuck as well.
+    While they come, the supervisor gets Moved. The trial's heartbeat in the database stops once there has been no beat
+    for ``stall`` seconds; from then on any worker may take the trial over. A hung worker is killed by its supervisor,
+    and exits by itself when the supervisor is dead (``is_alone``) or hung too.
     """
 
     def __init__(self, events: EventWriter, stall: float, is_alone: Callable[[], bool]) -> None:
@@ -39,23 +39,23 @@ class HeartbeatThread(threading.Thread):
         self.seen_beats, self.still_seconds = beats(), 0.0
 
     def set_trial(self, trial_id: int | None) -> None:
-        """The id of the trial that runs from now on; None for none."""
+        """Set the id of the running trial; None when none runs."""
         self.trial_id = trial_id
 
     def run(self) -> None:
         """Check until the process ends."""
-        looked = time.monotonic()
+        last_check = time.monotonic()
         while True:
             time.sleep(self.interval)
             now = time.monotonic()
-            # a process that was stopped for hours has not stood still so long by its own doing
-            self.check(min(now - looked, 2 * self.interval))
-            looked = now
+            # a process that was suspended for hours did not hang that long
+            self.check(min(now - last_check, 2 * self.interval))
+            last_check = now
 
     def check(self, seconds: float) -> None:
-        """Send on what has moved, or end a process that hangs and that nothing else ends.
+        """Pass on that there is progress, or exit when the process hangs and nothing else ends it.
 
-        ``seconds``: since the last check.
+        ``seconds``: time since the last check.
         """
         current = beats()
         if current != self.seen_beats:
@@ -66,14 +66,12 @@ class HeartbeatThread(threading.Thread):
         if self.still_seconds < self.stall:
             self._beat()
         elif self.is_alone() or self.still_seconds >= 2 * self.stall:
-            logger.info(
-                f"nothing has moved for {self.still_seconds:.0f} s, and no supervisor ends it: this process does"
-            )
+            logger.info(f"no progress for {self.still_seconds:.0f} s, and no supervisor ends this process: it exits")
             faulthandler.dump_traceback()
             os._exit(1)
 
     def _beat(self) -> None:
-        """In a thread of its own: a database that is away may take minutes, and the supervisor hears meanwhile."""
+        """Record the heartbeat in a thread: a lost database may take minutes, and the supervisor needs its events."""
         trial_id = self.trial_id
         if self.storage is None or trial_id is None or (self.writer is not None and self.writer.is_alive()):
             return
@@ -84,5 +82,5 @@ class HeartbeatThread(threading.Thread):
     def _record(self, storage: RDBStorage, trial_id: int) -> None:
         try:
             storage.record_heartbeat(trial_id)
-        except Exception as error:  # a database that is out of reach for a while is no reason to end
-            logger.info(f"no heartbeat: {one_line(error)}")
+        except Exception as error:  # a database may be out of reach for a while
+            logger.info(f"heartbeat not recorded: {one_line(error)}")

@@ -1,4 +1,4 @@
-"""A study's trials and the process that works on them: what every trial of it needs."""
+"""What every trial of a study needs: its data, its weights, its device, and the worker process that runs it."""
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -13,7 +13,6 @@ from maskcls.config import ResolvedConfig, TrainConfig, change
 from maskcls.data.dataset import Dataset, Table, load_dataset, with_judges
 from maskcls.model.weights import Weights
 from maskcls.training.autotune import choose_numerics
-from maskcls.training.loop import evaluation_stops
 from maskcls.training.numerics import resolve
 from search.database.connect import backend_of
 from search.database.study_lock import holding
@@ -29,47 +28,43 @@ from search.terminal.progress import Watcher
 
 @dataclass
 class StopRequest:
-    """True once the worker is to stop; trials look at it after every evaluation."""
+    """A request to stop, true once it was made; trials look at it after every evaluation."""
 
     reason: str = ""
-    """What asked for it; empty while nothing has."""
+    """Why to stop; empty while there is no reason."""
 
     def __bool__(self) -> bool:
         return bool(self.reason)
 
 
 class StopStudyError(Exception):
-    """No other trial would do better: the disk is full, the photos cannot be read, the database is gone. Its text is
-    the cause."""
+    """Every other trial would fail too: the disk is full, the photos are unreadable, the database is gone. The message
+    is the cause."""
 
 
 @dataclass
 class Setup:
-    """All that a study's trials need but the study itself, which is stored only once this is known to work."""
+    """What a study's trials need apart from the study itself, which is stored only once this is known to work."""
 
     name: str
-    """Under which the study is stored."""
+    """Name under which the study is stored."""
     stored: Stored
+    """The study's document: as the command requests it, later as it is stored."""
     runs: Path
     table: Table
-    """With the search's split."""
+    """The photos, with the search's split."""
     weights: Weights
     device: torch.device
     cores: int = 0
-    """CPU threads for a training whose config does not name a number; 0: all."""
+    """CPU threads for a training whose config leaves them open; 0: all."""
     home: Path | None = None
-    """The study's folder, once it is stored (folder.study_folder); None: the one of its name."""
+    """The stored study's folder (folder.study_folder); None: the one of its name."""
     _datasets: dict[tuple[Any, ...], Dataset] = field(default_factory=dict)
 
     @property
     def baseline(self) -> TrainConfig:
-        """The config of trial 0, numerics not resolved."""
+        """The config of trial 0, with numerics unresolved."""
         return self.stored.baseline_config
-
-    @property
-    def planned_evaluations(self) -> int:
-        """Evaluations of a trial that is not stopped."""
-        return len(evaluation_stops(self.baseline, self.table.count("train")[1]))
 
     @property
     def folder(self) -> Path:
@@ -77,16 +72,16 @@ class Setup:
         return self.home or self.runs / self.name
 
     def trial_folder(self, number: int) -> Path:
-        """Belongs to the trial of this number for good."""
+        """The folder of the trial with this number."""
         return trial_folder(self.folder, number)
 
     def resolve(self, config: TrainConfig) -> ResolvedConfig:
-        """The config with its numerics, as this worker computes."""
+        """The config with the numerics that this worker computes with."""
         config = change(config, threads=config.threads or self.cores)
         return resolve(choose_numerics(config, self.device, self.runs / "cache"), self.device)
 
     def dataset(self, config: TrainConfig) -> Dataset:
-        """The decoded photos as ``config`` wants them; kept, since trials mostly want the same."""
+        """The decoded photos for ``config``; cached, since most trials use the same."""
         key = (config.image_size, config.crop, config.old_from, config.judge_round)
         if key not in self._datasets:
             skip, table = self.stored.skip_unreadable, with_judges(self.table, config)
@@ -103,20 +98,20 @@ class Job:
     policy: AnyPolicy
     watcher: Watcher
     worker: WorkerIdentity
-    """Of this process."""
+    """This process."""
     stop: StopRequest = field(default_factory=StopRequest)
     keep: int = 5
-    """Trials whose best weights stay on the disk."""
+    """Number of trials whose best weights stay on the disk."""
 
     @cached_property
     def presence(self) -> StudyPresence:
-        """The database and the folder that its work goes to, as they were when they were first looked at."""
+        """The study's database and folder, as they were at the first access."""
         return StudyPresence(self.study, study_folder(self.study, self.setup.runs))
 
     def hold_trial(self, trial: optuna.Trial) -> AbstractContextManager[None]:
-        """Hold the trial for the moment in which its files take their places: no other worker can take it meanwhile.
+        """Lock the trial while its files are put in place, so that no other worker can take it over meanwhile.
 
-        Raises TakenOverError when another one has, and StopStudyError when there is nothing to write into any more.
+        Entering raises TakenOverError when another worker has it, and StopStudyError when the study is gone.
         """
 
         def check() -> None:
@@ -126,13 +121,11 @@ class Job:
         return holding(backend_of(self.study), self.study.study_name, check)
 
     def check_presence(self) -> None:
-        """Raise StopStudyError when there is nothing to write into any more."""
-        lost = self.presence.lost()
-        if lost:
+        """Raise StopStudyError when the study's database or folder is gone."""
+        if lost := self.presence.lost():
             raise StopStudyError(lost)
 
     def raise_if_vanished(self, error: Exception) -> None:
-        """Raise StopStudyError in the place of ``error`` when the study itself is gone, which explains it."""
-        lost = self.presence.why_failed()
-        if lost:
+        """Raise StopStudyError from ``error`` when the study is gone, which explains the error."""
+        if lost := self.presence.why_failed():
             raise StopStudyError(lost) from error

@@ -1,6 +1,6 @@
-"""What the supervisor and its workers tell each other: orders down, events up, one JSON value a line.
+"""The messages between a supervisor and its workers: orders down, events up, one JSON value a line.
 
-Both ends are always of one version: a line is never stored.
+Lines are never stored, so both ends are always of the same version.
 """
 
 import json
@@ -17,70 +17,72 @@ from search.system.processes import STALL_SECONDS
 EndKind = Literal["nothing left", "refused", "gave up", "stopped", "vanished"]
 
 NOTHING_LEFT: Final = "nothing left"
-"""The study has had enough; the cause is the option whose limit is reached."""
+"""The study has reached a limit; the cause is the option that set it."""
 REFUSED: Final = "refused"
-"""What is asked for cannot be had; the cause is a UserError's text."""
+"""The request is impossible; the cause is the text of a UserError."""
 GAVE_UP: Final = "gave up"
-"""No other trial would do better."""
+"""Every other trial would fail in the same way."""
 STOPPED: Final = "stopped"
 """The worker was told to stop."""
 VANISHED: Final = "vanished"
-"""The study's files are gone, as the supervisor sees it; no worker says so."""
+"""The study's files are gone. Only the supervisor sets this; no worker sends it."""
 
 GO = "go"
-"""What a worker that waits is told once the study is stored. Any other line after the order is a reason to stop."""
+"""The line that starts a waiting worker once the study is stored. Any other line after the order is why to stop."""
 
 
 @dataclass(frozen=True)
 class WorkOrder:
-    """All that a worker is told: the storage, the study and its slot, and what this command wants of it."""
+    """Everything that a worker needs to know: the storage, the study, its slot and the options of the command."""
 
     url: str
     name: str
-    """Of the stored study."""
+    """Name of the stored study."""
     runs: str
-    wanted: Stored
-    """What the command asks for; weights and split are for the worker to find out."""
-    device: str
-    slot: str
-    cores: int
+    requested: Stored
+    """The study that the command describes; its weights and split are filled in by the worker."""
     workers: int
-    """Of this command, all together."""
+    """Number of workers of this command."""
     limits: StoppingCriteria
     keep: int
     cold: bool
     since: float
-    """When the command began, as clock.uptime has it: crashes before it do not count."""
-    grown_from: str | None
+    """When the command began (clock.uptime): crashes before it do not count."""
+    copy_of: str | None
+    """Name of the study that this one begins as a copy of; None for any other."""
     plan: bool
     """Whether to show the plan and to store the study first."""
     waits: bool = False
-    """Whether another worker does that, and the word to go is still to come."""
+    """Whether to wait for GO, since another worker makes the plan."""
     stall: float = STALL_SECONDS
-    """Seconds without any progress after which a worker is taken for hung."""
+    """Seconds without progress after which a worker counts as hung."""
+    slot: str = ""
+    """Name of the worker's slot, in which it has ``device`` and ``cores``."""
+    device: str = "auto"
+    cores: int = 0
 
     def to_line(self) -> str:
-        """For the worker's standard input."""
+        """The order as the line that goes to the worker's standard input."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return json.dumps({**values, "wanted": self.wanted.to_json(), "limits": asdict(self.limits)}) + "\n"
+        return json.dumps({**values, "requested": self.requested.to_json(), "limits": asdict(self.limits)}) + "\n"
 
     @staticmethod
     def from_line(line: str) -> "WorkOrder":
-        """The inverse. Raises UserError for a study that cannot be."""
+        """The inverse of to_line. Raises UserError for values that no study can have."""
         values = json.loads(line)
-        values["wanted"] = Stored.from_json(values["wanted"])
+        values["requested"] = Stored.from_json(values["requested"])
         values["limits"] = StoppingCriteria(**values["limits"])
         return WorkOrder(**values)
 
 
 @dataclass(frozen=True)
 class Planned:
-    """The plan is shown and the study is stored: the other workers may go."""
+    """The plan is shown and the study is stored: the other workers may start."""
 
 
 @dataclass(frozen=True)
 class Moved:
-    """The training has made progress, or whatever else the worker is at."""
+    """The worker has made progress, in training or in anything else."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ class TrialBegan:
 
     number: int
     values: dict[str, Any]
-    """What its row shows: the parameters, and why it is run where that is not plain."""
+    """What its row shows: the hyperparameters, and why it runs where that is not obvious."""
 
 
 @dataclass(frozen=True)
@@ -98,11 +100,11 @@ class Evaluated:
 
     number: int
     step: int
-    """Counted from 1 to ``planned_evaluations``."""
+    """1 to ``planned_evaluations``."""
     planned_evaluations: int
     scores: Scores
     is_news: bool
-    """Whether no earlier session of the trial has told it."""
+    """Whether no earlier session of the trial has reported this evaluation."""
 
 
 @dataclass(frozen=True)
@@ -111,10 +113,10 @@ class TrialEnded:
 
     number: int
     state: TrialState
-    """WAITING for one that goes on later."""
+    """WAITING for a trial that continues later."""
     value: float | None
     why: str = ""
-    """What made it fail or wait."""
+    """Why it failed or waits."""
 
 
 @dataclass(frozen=True)
@@ -130,23 +132,23 @@ class RunningTrial:
 
 @dataclass(frozen=True)
 class WaitsFor:
-    """There is no trial for the worker, while others run these."""
+    """The worker has no trial to run; it waits for these, which others run."""
 
     trials: tuple[RunningTrial, ...]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The worker is about to end; also how a whole command ended."""
+    """How a worker is about to end; also how a whole command ended."""
 
     kind: EndKind
     cause: str = ""
-    """In words; empty where there is nothing to say."""
+    """The cause in words; empty where the kind says it all."""
 
 
 @dataclass(frozen=True)
 class Died:
-    """The worker is about to end by an error of its own, which no outcome covers."""
+    """The worker is about to end with an error that no outcome covers."""
 
     error: str
 
@@ -163,11 +165,11 @@ EVENT_NAMES: dict[type[Event], str] = {
     Outcome: "ended",
     Died: "died",
 }
-EVENT_TYPES = {name: kind for kind, name in EVENT_NAMES.items()}
+EVENT_TYPES = {name: event_type for event_type, name in EVENT_NAMES.items()}
 
 
 def event_to_line(event: Event) -> bytes:
-    """A JSON list: the event's name, then its fields."""
+    """The event as a line: a JSON list of its name and its fields."""
     details: tuple[Any, ...] = astuple(event)
     match event:
         case Evaluated(number, step, planned_evaluations, scores, is_news):
@@ -188,5 +190,4 @@ def event_from_line(line: bytes) -> Event:
         case "waits", [trials]:
             return WaitsFor(tuple(RunningTrial(*trial) for trial in trials))
         case _:
-            kind: type[Event] = EVENT_TYPES[name]
-            return kind(*details)
+            return EVENT_TYPES[name](*details)

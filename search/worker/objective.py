@@ -1,4 +1,4 @@
-"""One trial: from the parameters that Optuna suggests, through training, to a verdict. Where the two meet."""
+"""One trial: from the parameters that Optuna suggests, through training, to a verdict."""
 
 import contextlib
 import json
@@ -30,7 +30,7 @@ from maskcls.training.revision import REVISION
 from maskcls.training.run_folder import draw_best, train_into
 from search.answer.notes import show_trial
 from search.database.connect import backend_of
-from search.database.optuna_internals import trial_id
+from search.database.optuna_internals import read_trial
 from search.storage.failures import CRASH, DIVERGED, MAX_TRIES, OUT_OF_MEMORY, UNREADABLE, cause_outside, crashes_of
 from search.storage.outcomes import TakenOverError, fail_trial, finish, report, requeue
 from search.storage.retention import remove_large_files
@@ -44,29 +44,29 @@ logger = logging.getLogger(__name__)
 
 
 class UnreadableDataError(Exception):
-    """The photos cannot be read any more."""
+    """The photos cannot be read, or are not those that the study began with."""
 
 
 @dataclass
 class Verdict:
-    """How a trial ended, or that it waits."""
+    """How a trial ended, or that it was interrupted and waits."""
 
     state: TrialState
     value: float | None = None
-    """Macro F1 of its best evaluation; None for one that waits, or that diverged before its first evaluation."""
+    """Macro F1 of the best evaluation; None for a trial that waits, or diverged before its first evaluation."""
     facts: dict[str, Any] = field(default_factory=dict)
-    """Trial attributes to store with it."""
+    """Trial attributes to store."""
     result: Result | None = None
-    """None for a trial that diverged, or waits."""
+    """None for a trial that diverged or waits."""
     picture: Path | None = None
-    """Its confusion matrix, not in its place yet."""
+    """The picture of the confusion matrix, still under a temporary name."""
 
 
 def run_trial(job: Job, trial: optuna.Trial) -> TrialState:
-    """Run a trial to its verdict and store that; WAITING when the trial goes back into the queue.
+    """Run a trial and store its verdict; returns its state, WAITING when it goes back into the queue.
 
-    Raises KeyboardInterrupt when told to stop at once and StopStudyError when no other trial would do better, with
-    the trial back in the queue.
+    Raises KeyboardInterrupt when told to stop at once, and StopStudyError when every other trial would fail too; the
+    trial is back in the queue then.
     """
     values = values_of(job.setup.stored.study.space, trial.params)
     remarks = {name: trial.user_attrs[name] for name in (REPEAT, IN_VAIN) if name in trial.user_attrs}
@@ -89,24 +89,26 @@ def run_trial(job: Job, trial: optuna.Trial) -> TrialState:
         job.raise_if_vanished(error)
         return _handle_failure(job, trial, error)
     if verdict.state != TrialState.WAITING:
-        # only now: cut off before, the trial goes on from its files to the same verdict
+        # only now: if interrupted before, the trial needs its files to reach the same verdict again
         remove_large_files(job.study.get_trials(deepcopy=False), job.setup.folder, job.keep)
     job.watcher.trial_ended(trial.number, verdict.state, verdict.value)
     return verdict.state
 
 
 def _train(job: Job, trial: optuna.Trial, values: dict[str, Any]) -> Verdict:
-    """Train the trial's config, with its files in the trial's folder, and say what that came to."""
+    """Train the trial's config, with its files in the trial's folder, and return the verdict."""
     config = job.setup.resolve(_config_of(job.setup.stored, trial, values))
     dataset = _load_photos(job, config)
     trial.set_user_attr(REVISION_KEY, REVISION)
     folder = job.setup.trial_folder(trial.number)
-    crashes = crashes_of(job.study._storage.get_trial(trial._trial_id))
+    crashes = crashes_of(read_trial(job.study, trial))
     with job.hold_trial(trial):
-        _make_ready(folder, crashes)
+        # the state that it would resume from may be the cause of the crashes, so its last try begins anew
+        if crashes >= MAX_TRIES - 1:
+            delete_run_files(folder)
     reporter = _TrialReporter(job, trial, len(evaluation_stops(config, len(dataset.train.row_N))))
-    if reporter.known and not (folder / RECORD).exists():
-        logger.info(f"trial {trial.number}: {folder / RECORD} is not here, so it starts again")
+    if reporter.stored_values and not (folder / RECORD).exists():
+        logger.info(f"trial {trial.number}: {folder / RECORD} is missing, so it starts again")
     origin = _origin(job, trial, dataset.hash)
     try:
         config, result = train_into(
@@ -129,7 +131,7 @@ def _train(job: Job, trial: optuna.Trial, values: dict[str, Any]) -> Verdict:
     if reporter.verdict == TrialState.WAITING:
         return Verdict(TrialState.WAITING)
     value = result.best.scores.macro_f1
-    # not to be taken for a file in its place while this worker may have lost the trial
+    # under a temporary name, since another worker may have taken the trial over
     picture = folder / f".{uuid4().hex}.confusion.png"
     draw_best(folder, config, f"{job.setup.name}, trial {trial.number}: macro F1 {value:.4f}", picture)
     facts = _facts(job, folder, config, result, origin)
@@ -137,14 +139,14 @@ def _train(job: Job, trial: optuna.Trial, values: dict[str, Any]) -> Verdict:
 
 
 def _config_of(stored: Stored, trial: optuna.Trial, values: dict[str, Any]) -> TrainConfig:
-    """The trial's config: a replicate brings a seed of its own, one of a confirmation its repeat's judges too."""
+    """The trial's config: a replicate has a training seed of its own, and in a confirmation its repeat's judges too."""
     repeat = repeat_of(trial)
     judges = {} if repeat is None else {"judge_round": repeat}
     return stored.config({**values, **judges}, seed_of(trial))
 
 
 def _load_photos(job: Job, config: TrainConfig) -> Dataset:
-    """Raises UnreadableDataError for photos that cannot be had, or that are not those the study began with."""
+    """The decoded photos of the config. Raises UnreadableDataError for unreadable photos and for other ones."""
     try:
         dataset = job.setup.dataset(config)
         check_photos(job.setup.stored, dataset, job.setup.name)
@@ -153,40 +155,34 @@ def _load_photos(job: Job, config: TrainConfig) -> Dataset:
     return dataset
 
 
-def _make_ready(folder: Path, crashes: int) -> None:
-    """The last try of a trial that crashes begins anew: the state that it goes on from may be what crashes it."""
-    if crashes >= MAX_TRIES - 1:
-        delete_run_files(folder)
-
-
 class _TrialReporter:
-    """Stores every evaluation of the trial once, and asks whether it should go on; see training.reporter.Reporter."""
+    """Stores every evaluation of the trial and decides whether to continue; see training.reporter.Reporter."""
 
     def __init__(self, job: Job, trial: optuna.Trial, planned_evaluations: int) -> None:
         self.job, self.trial, self.planned_evaluations = job, trial, planned_evaluations
-        self.known = dict(trial.storage.get_trial(trial_id(trial)).intermediate_values)
+        self.stored_values = dict(read_trial(job.study, trial).intermediate_values)
         """Step -> value as stored, by this session or an earlier one."""
-        self.last_known = max(self.known, default=0)
+        self.last_stored_step = max(self.stored_values, default=0)
         self.values: dict[int, float] = {}
-        """Step -> value of this very run, which a session that goes on reports again from its beginning."""
+        """Step -> value of this training; a resumed one reports again from its first step."""
         self.verdict = TrialState.COMPLETE
 
     @property
     def best(self) -> float | None:
-        """The best value of this run so far; None before its first evaluation."""
+        """The best value of this training so far; None before its first evaluation."""
         return max(self.values.values(), default=None)
 
     def __call__(self, step: int, scores: Scores) -> bool:
         value = self.values[step] = scores.macro_f1
-        is_news = self.known.get(step) != value  # a run that began again may have come to others
+        is_news = self.stored_values.get(step) != value  # a training that started again may have other values
         if is_news:
             report(self.job.study, self.trial, step, value, self.job.worker, self.job.check_presence)
-            self.known[step] = value
+            self.stored_values[step] = value
         self.job.watcher.evaluated(self.trial.number, step, self.planned_evaluations, scores, is_news)
         if step == self.planned_evaluations:
             return True
-        # the last step of an earlier session is judged again: its process may have died before it stored the verdict
-        if step >= self.last_known and not self._should_continue():
+        # the pruner judges an earlier session's last step again, since that may have died before it stored the verdict
+        if step >= self.last_stored_step and not self._should_continue():
             self.verdict = TrialState.PRUNED
             return False
         if self.job.stop:
@@ -195,12 +191,12 @@ class _TrialReporter:
         return True
 
     def _should_continue(self) -> bool:
-        stored = self.trial.storage.get_trial(trial_id(self.trial))
-        return self.job.policy.should_continue(self.job.study, stored, self.planned_evaluations)
+        trial = read_trial(self.job.study, self.trial)
+        return self.job.policy.should_continue(self.job.study, trial, self.planned_evaluations)
 
 
 def _origin(job: Job, trial: optuna.Trial, split: str) -> dict[str, Any]:
-    """Where a trained folder or an exported config came from. ``split``: of the trial's own table."""
+    """The origin that is written into config.toml and exported configs. ``split``: the hash of the trial's table."""
     stored = job.setup.stored
     return Origin(
         made_by="search.confirm" if stored.confirmation else "search.run",
@@ -217,7 +213,7 @@ def _origin(job: Job, trial: optuna.Trial, split: str) -> dict[str, Any]:
 
 
 def _facts(job: Job, folder: Path, config: TrainConfig, result: Result, origin: dict[str, Any]) -> dict[str, Any]:
-    """What one needs to judge the trial, and to run it again."""
+    """The trial attributes needed to judge the trial and to run it again."""
     best, last = result.best, result.history[-1]
     record = read_record(folder)
     assert record is not None  # it has just been written
@@ -244,7 +240,7 @@ def _facts(job: Job, folder: Path, config: TrainConfig, result: Result, origin: 
 
 
 def _record(job: Job, trial: optuna.Trial, verdict: Verdict) -> None:
-    """Store the verdict, with all that belongs to it, unless the trial is another worker's by now."""
+    """Store the verdict, its facts and its picture. Raises TakenOverError when another worker has the trial."""
 
     def store_facts() -> None:
         job.check_presence()
@@ -252,7 +248,7 @@ def _record(job: Job, trial: optuna.Trial, verdict: Verdict) -> None:
             trial.set_user_attr(key, value)
         if verdict.picture is not None and verdict.result is not None:
             picture = job.setup.trial_folder(trial.number) / "confusion.png"
-            if verdict.picture.exists():  # else an earlier try has moved it
+            if verdict.picture.exists():  # else an earlier try of this function has moved it
                 verdict.picture.replace(picture)
             show_trial(trial, verdict.result, picture, job.setup.runs / "artifacts")
 
@@ -260,21 +256,22 @@ def _record(job: Job, trial: optuna.Trial, verdict: Verdict) -> None:
 
 
 def _handle_failure(job: Job, trial: optuna.Trial, error: Exception) -> TrialState:
-    """Store what went wrong; the trial is tried again later or is over.
+    """Store the failure; returns whether the trial is tried again (WAITING) or has failed.
 
-    Raises StopStudyError when no other trial would do better.
+    Raises StopStudyError when every other trial would fail too.
     """
-    text = f"{type(error).__name__}: {error}"
-    outside = cause_outside(error)
-    if outside:
-        backend_of(job.study).patience = 0  # it has been waited for, if it is the database
-        with contextlib.suppress(optuna.exceptions.StorageInternalError):  # or it is on the same disk
-            requeue(job.study, trial, job.worker)  # else its process is seen to be gone
-        raise StopStudyError(outside) from error
+    cause = cause_outside(error)
+    if cause:
+        backend_of(job.study).patience = 0  # a lost database has been waited for already
+        # without this, another worker requeues the trial once it sees that the process has ended
+        with contextlib.suppress(optuna.exceptions.StorageInternalError):
+            requeue(job.study, trial, job.worker)
+        raise StopStudyError(cause) from error
     _keep_traceback(job.setup.trial_folder(trial.number))
     if isinstance(error, UnreadableDataError):
         fail_trial(job.study, trial, UNREADABLE, str(error), job.worker)
         raise StopStudyError(str(error)) from error
+    text = f"{type(error).__name__}: {error}"
     kind = OUT_OF_MEMORY if isinstance(error, torch.OutOfMemoryError) else CRASH
     state = fail_trial(job.study, trial, kind, text, job.worker)
     job.watcher.trial_ended(trial.number, state, None, one_line(text))
@@ -282,7 +279,7 @@ def _handle_failure(job: Job, trial: optuna.Trial, error: Exception) -> TrialSta
 
 
 def _keep_traceback(folder: Path) -> None:
-    """crash.txt, for whoever looks for the cause; when the disk is what failed, the database has a line of it."""
+    """Write the traceback to crash.txt; should the disk fail, the database still has its last line."""
     with contextlib.suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "crash.txt", redacted(traceback.format_exc()))

@@ -1,4 +1,4 @@
-"""What a study is going to do, said before its first trial; what cannot be had is found out here."""
+"""The plan of a study, shown before its first trial; a trial that cannot be built is found here."""
 
 import itertools
 import math
@@ -13,6 +13,7 @@ from maskcls.data.split import missing_classes
 from maskcls.model.classifier import check_builds
 from maskcls.system.console import say
 from maskcls.system.errors import UserError, some
+from maskcls.training.loop import evaluation_stops
 from maskcls.training.numerics import describe_device
 from maskcls.training.speed import measure_speed
 from search.answer.format import SYNTHETIC, duration
@@ -24,14 +25,14 @@ from search.study.study import Choice, Float, Int, Study
 from search.worker.job import Setup
 
 LONG_SECONDS = 6 * 3600
-"""A study that would take longer is told what would shorten it."""
+"""A longer study is shown with options that would shorten it."""
 
 STRUCTURAL = ("backbone", "heads", "image_size")
-"""Searched knobs that decide what a step costs, and whether it can be built at all."""
+"""Hyperparameters that decide what a step costs, and whether the model can be built."""
 
 
 def backbones_of(study: Study) -> list[str]:
-    """Every backbone that a trial may ask for."""
+    """Every backbone that a trial may use."""
     domain = study.space.get("backbone")
     if isinstance(domain, Choice):
         return [str(option) for option in domain.options]
@@ -39,14 +40,14 @@ def backbones_of(study: Study) -> list[str]:
 
 
 def show_plan(setup: Setup, limits: StoppingCriteria, finished: int, workers: int) -> None:
-    """Data, split, weights, device, warm starts and rungs, in a line each."""
+    """Print data, split, weights, device, hyperparameters, pruning, warm starts and trials, in a line each."""
     stored, study = setup.stored, setup.stored.study
     say(f"Study {setup.name}: {study.question}")
     if study.synthetic:
         say(f"  {SYNTHETIC}")
     (train_people, train_photos), (valid_people, valid_photos) = setup.table.count("train"), setup.table.count("valid")
     say(f"  data      {stored.data}: {train_people + valid_people} people, {train_photos + valid_photos} photos")
-    for note in () if study.synthetic else setup.table.notes:  # no label of a drawn person is wrong
+    for note in () if study.synthetic else setup.table.notes:  # drawn people have no wrong labels
         say(f"            {note}")
     say(
         f"  split     by person, {stored.split}: train {train_people} people, {train_photos} photos;"
@@ -61,13 +62,14 @@ def show_plan(setup: Setup, limits: StoppingCriteria, finished: int, workers: in
     say(f"  weights   {source}, {some(backbones_of(study))}")
     if setup.weights.note:
         say(f"            NOT PRETRAINED: {setup.weights.note}.")
-    at_once = f", {workers} workers" if workers > 1 else ""
-    say(f"  device    {describe_device(setup.device)}{at_once}")
+    pool = f", {workers} workers" if workers > 1 else ""
+    say(f"  device    {describe_device(setup.device)}{pool}")
     for role, domains in (("compared", study.scientific), ("tuned", study.nuisance)):
         if domains:
             texts = (f"{name} {describe_domain(name, domain)}" for name, domain in domains.items())
             say(f"  {role:9s} {'; '.join(texts)}")
-    say(f"  pruning   {_pruning(setup)}")
+    planned_evaluations = len(evaluation_stops(setup.baseline, train_photos))
+    say(f"  pruning   {Policy(study, stored.seed).describe_pruning(planned_evaluations)}")
     if stored.warm:
         sources = Counter(warm["from"] for warm in stored.warm)
         say(f"  warm      {'; '.join(f'{count} {source}' for source, count in sources.items())}")
@@ -76,20 +78,15 @@ def show_plan(setup: Setup, limits: StoppingCriteria, finished: int, workers: in
 
 def _other_limits(limits: StoppingCriteria) -> str:
     epochs = f", at most {limits.max_epochs:g} epochs in all" if limits.max_epochs is not None else ""
-    patience = f", at most {limits.patience} without a better one" if limits.patience is not None else ""
+    patience = f", at most {limits.patience} in a row without improvement" if limits.patience is not None else ""
     return epochs + patience
 
 
-def _pruning(setup: Setup) -> str:
-    stored = setup.stored
-    return Policy(stored.study, stored.seed).describe_pruning(setup.planned_evaluations)
-
-
 def check_sizes(setup: Setup) -> None:
-    """Raise UserError where a range of image_size has sizes that a backbone cannot take; nothing is computed."""
+    """Raise UserError where a range of image_size has sizes that a backbone cannot take. Runs no model."""
     domain = setup.stored.study.space.get("image_size")
     if not isinstance(domain, Float | Int):
-        return  # the sizes of a Choice are all built for the estimate
+        return  # show_estimate builds every size of a Choice
     for config in _variants(setup.stored):
         for size in probe_values(domain):
             try:
@@ -98,32 +95,35 @@ def check_sizes(setup: Setup) -> None:
                 raise UserError(f"{error} Make image_size a Choice of sizes that {config.backbone} takes.") from None
 
 
-def show_estimate(setup: Setup, data: Dataset, num_left: int, workers: int) -> None:
-    """Time for the trials left, from a few real steps of every backbone; builds each, so that none fails later."""
+def show_estimate(setup: Setup, dataset: Dataset, trials_left: int, workers: int) -> None:
+    """Print how long ``trials_left`` take, from a few real steps of every model that a trial may build.
+
+    ``dataset``: the baseline's photos. Raises UserError for a model that cannot be built.
+    """
     seconds = []
     for config in _variants(setup.stored):
         config = setup.resolve(config)
-        photos = data if config.image_size == setup.baseline.image_size else setup.dataset(config)
+        photos = dataset if config.image_size == setup.baseline.image_size else setup.dataset(config)
         speed = measure_speed(config, photos, setup.device, setup.weights.file(config.backbone))
         seconds.append(speed.seconds(config, photos))
     mean = statistics.mean(seconds)
-    total = mean * math.ceil(num_left / workers)  # side by side
-    say(f"  time      about {duration(mean)} a trial, {duration(total)} for {num_left} if none is pruned")
+    total = mean * math.ceil(trials_left / workers)
+    say(f"  time      about {duration(mean)} a trial, {duration(total)} for {trials_left} if none is pruned")
     if total > LONG_SECONDS:
-        say(f"            {_shorter(setup.stored.study)}")
+        say(f"            {_advice(setup.stored.study)}")
 
 
 def _variants(stored: Stored) -> Iterator[TrainConfig]:
-    """The baseline, with dropout if any trial has it, with every combination of the structural knobs' options."""
+    """The baseline with every combination of the structural hyperparameters' options, and with dropout if searched."""
     study = stored.study
-    base = {**study.baseline, **_most_dropout(study)}
-    searched = {name: domain.options for name in STRUCTURAL if isinstance(domain := study.space.get(name), Choice)}
-    for values in itertools.product(*searched.values()):
-        yield stored.config({**base, **dict(zip(searched, values, strict=True))})
+    base = {**study.baseline, **_highest_dropout(study)}
+    options = {name: domain.options for name in STRUCTURAL if isinstance(domain := study.space.get(name), Choice)}
+    for values in itertools.product(*options.values()):
+        yield stored.config({**base, **dict(zip(options, values, strict=True))})
 
 
-def _most_dropout(study: Study) -> dict[str, Any]:
-    """The highest drop_rate that is searched: whether it reaches the head shows only in a model that has it."""
+def _highest_dropout(study: Study) -> dict[str, Any]:
+    """The highest drop_rate of the space: whether dropout reaches the head shows only in a model that has some."""
     match study.space.get("drop_rate"):
         case Choice(options):
             return {"drop_rate": max(options, key=float)}
@@ -133,19 +133,19 @@ def _most_dropout(study: Study) -> dict[str, Any]:
             return {}
 
 
-def _shorter(study: Study) -> str:
-    """What a user could set; the study itself is never shrunk."""
-    offers = {"image_size": 96, "epochs": 3, "backbone": "tf_efficientnet_lite0"}
+def _advice(study: Study) -> str:
+    """Options that would shorten the study, which itself is never shrunk."""
+    cheaper = {"image_size": 96, "epochs": 3, "backbone": "tf_efficientnet_lite0"}
     current = {**TrainConfig().model_dump(), **study.fixed}
-    useful = [
+    options = [
         f"--set {name}={value}"
-        for name, value in offers.items()
-        if name not in study.space and _smaller(current[name], value)
+        for name, value in cheaper.items()
+        if name not in study.space and _would_help(current[name], value)
     ]
-    return f"It runs as asked. Shorter: {' '.join([*useful, '--people 300'])} under another --name, or a GPU."
+    return f"To shorten it: {' '.join([*options, '--people 300'])} under another --name, or a GPU."
 
 
-def _smaller(current: Any, offer: Any) -> bool:
+def _would_help(current: Any, cheaper: Any) -> bool:
     if isinstance(current, list | tuple):
-        return max(current) > offer
-    return current != offer if isinstance(offer, str) else current > offer
+        return max(current) > cheaper
+    return current != cheaper if isinstance(cheaper, str) else current > cheaper

@@ -1,12 +1,12 @@
-"""python -m search.worker.process FD: the process around worker.py, from loading it to its end."""
+"""python -m search.worker.process FD: loads worker.py, runs it and exits."""
 
 import gc
 import sys
 
 
 def main() -> None:
-    """Load and work, in a process that loses no time to garbage that is not there."""
-    gc.disable()  # what is loaded is a million objects to stay: looking for garbage among them takes a seventh of it
+    """Load the libraries and run the worker, without garbage collection over the objects that stay for good."""
+    gc.disable()  # loading makes a million lasting objects, and collecting among them takes a seventh of its time
     import optuna
     import torch
 
@@ -19,14 +19,14 @@ def main() -> None:
     guard_tracebacks()
     log_to_console()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    torch.set_num_threads(1)  # until a config says otherwise
+    torch.set_num_threads(1)  # until a config sets them
     try:
         search.worker.worker.main()
         status = 0
     except Exception as error:
         print(redacted_traceback(error), file=sys.stderr, end="")
         status = 1
-    gc.freeze()  # with what the trials have loaded since; the interpreter's end would look through it
+    gc.freeze()  # also what the trials have loaded, or the interpreter would collect among it on exit
     sys.exit(status)
 
 

@@ -1,9 +1,9 @@
 """One worker: a process that takes trial after trial of a stored study and runs them on its slot.
 
-Started by the supervisor as ``python -m search.worker.process FD``: its order comes as the first line of
-the standard input, further lines tell it to go or to stop, the end of the input means that the supervisor has died.
-What happens is sent as events on the file descriptor FD (messages.py). The first worker of a command shows the plan on
-the terminal and stores the study while the others make ready; from then on a worker writes to a log file of its own.
+The supervisor starts it as ``python -m search.worker.process FD``. The first line of its standard input is its order;
+later lines start or stop it, and the end of the input means that the supervisor has died. It sends events to the file
+descriptor FD (messages.py). The first worker of a command shows the plan on the terminal and stores the study while the
+others get ready; from then on every worker writes to a log file of its own.
 
 ``take_trials`` is the main loop of the whole service; ``objective.run_trial`` is what it runs.
 """
@@ -22,13 +22,14 @@ from pathlib import Path
 
 from optuna.trial import FrozenTrial, TrialState
 
-from maskcls.data.dataset import prepare_data_folder, read_table
+from maskcls.data.dataset import Table, prepare_data_folder, read_table
 from maskcls.model.weights import resolve_weights
 from maskcls.system.errors import UserError, one_line
 from maskcls.system.liveness import beat
 from maskcls.system.lock import share_folder
 from maskcls.training.numerics import pick_device
 from search.database.connect import backend_of, load_study, open_storage, open_to_read
+from search.database.optuna_internals import trial_id
 from search.policy.confirmation import policy_of
 from search.policy.stopping import reached
 from search.storage import retention
@@ -38,7 +39,6 @@ from search.storage.queue import next_trial
 from search.study.attributes import worker_of
 from search.study.compatibility import check_revision
 from search.study.record import check_same, read_stored
-from search.system.clock import time_at
 from search.system.processes import describe_myself
 from search.system.signals import SHOW_STACK, STOP_NOW, handle
 from search.worker.create import find_or_create, is_stored
@@ -65,23 +65,23 @@ from search.worker.plan import backbones_of
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
-"""How often a worker without a trial looks for one: another's may fail or be interrupted."""
+"""How often a worker without a trial looks for one: another worker's may fail or be interrupted."""
 
 
 def main() -> None:
-    """Carry out the order on the standard input, and send how that ended."""
+    """Carry out the order on the standard input and send the outcome."""
     events = EventWriter(int(sys.argv[1]))
     try:
         lines = _lines(sys.stdin.fileno())
         order = next(lines, None)
-        if order is not None:  # else the supervisor found out that there is nothing to do, or died
+        if order is not None:  # else the supervisor has nothing to do, or has died
             events.send(_carry_out(order, lines, events))
     finally:
         events.close()
 
 
 def _carry_out(order: str, lines: Iterator[str], events: EventWriter) -> Outcome:
-    """Work, and turn whatever ends that into an outcome. Raises errors that are a fault of ours, once they are sent."""
+    """Work, and return the outcome. An error that has no outcome is a bug: it is sent as Died and raised again."""
     try:
         return _work(WorkOrder.from_line(order), lines, events)
     except (Exception, KeyboardInterrupt) as error:
@@ -93,7 +93,7 @@ def _carry_out(order: str, lines: Iterator[str], events: EventWriter) -> Outcome
 
 
 def _outcome_of(error: BaseException) -> Outcome | None:
-    """How an error ends the worker; None for one that is a fault of ours."""
+    """The outcome of a worker that an error ends; None for a bug."""
     match error:
         case UserError():
             return Outcome(REFUSED, str(error))
@@ -106,7 +106,7 @@ def _outcome_of(error: BaseException) -> Outcome | None:
 
 
 def _work(order: WorkOrder, lines: Iterator[str], events: EventWriter) -> Outcome:
-    """Wait for the plan or make it, then take trials until there is a reason to end."""
+    """Wait for the plan or make it, then take trials until there is a reason to stop."""
     stop, go, alone = StopRequest(), threading.Event(), threading.Event()
     _listen(stop, go, alone, lines)
     heartbeat = HeartbeatThread(events, order.stall, alone.is_set)
@@ -128,26 +128,26 @@ def take_trials(
 ) -> Outcome:
     """The main loop of the service: take a trial, run it to its verdict, until nothing is left; returns why it ended.
 
-    ``on_trial`` gets the id of the trial that runs, None once it does not; ``on_waiting`` the trials that others run
-    while there is none for this worker, whenever they change: one of them may fail or be interrupted.
-    Raises StopStudyError when no other trial would do better, KeyboardInterrupt when told to stop at once.
+    ``on_trial`` gets the id of the running trial, None once it has ended. ``on_waiting`` gets the trials of other
+    workers that this one waits for, whenever they change: one of them may fail or be interrupted.
+    Raises StopStudyError when every other trial would fail too, KeyboardInterrupt when told to stop at once.
     """
-    per_epoch = job.setup.baseline.evaluations_per_epoch
+    study, per_epoch = job.study, job.setup.baseline.evaluations_per_epoch
     presence = job.presence  # as it is now, before the first trial
     waiting_for: tuple[RunningTrial, ...] = ()
     try:
         while not job.stop:
             beat()
-            if cause := presence.lost() or _reason_to_give_up(job, order):
+            if cause := presence.lost() or reason_to_give_up(study.get_trials(deepcopy=False), time_at(order.since)):
                 return Outcome(GAVE_UP, cause)
-            trial = next_trial(job.study, job.policy, order.limits, per_epoch, job.worker)
+            trial = next_trial(study, job.policy, order.limits, per_epoch, job.worker)
             if trial is not None:
-                on_trial(trial._trial_id)
+                on_trial(trial_id(trial))
                 run_trial(job, trial)
                 on_trial(None)
                 waiting_for = ()
                 continue
-            trials = job.study.get_trials(deepcopy=False)
+            trials = study.get_trials(deepcopy=False)
             if limit := reached(order.limits, trials, per_epoch):
                 return Outcome(NOTHING_LEFT, limit)
             if (running := _running(trials)) != waiting_for:
@@ -162,13 +162,8 @@ def take_trials(
         raise
 
 
-def _reason_to_give_up(job: Job, order: WorkOrder) -> str:
-    """The last crash's cause when too many trials have crashed since the command began; else an empty string."""
-    return reason_to_give_up(job.study.get_trials(deepcopy=False), time_at(order.since))
-
-
 def _running(trials: Sequence[FrozenTrial]) -> tuple[RunningTrial, ...]:
-    """The trials that run: what a worker without one waits for."""
+    """The running trials, which a worker without one waits for."""
     return tuple(
         RunningTrial(trial.number, worker.host, worker.pid, is_away=worker.has_ended() is None)
         for trial in trials
@@ -177,60 +172,64 @@ def _running(trials: Sequence[FrozenTrial]) -> tuple[RunningTrial, ...]:
 
 
 def _make_job(order: WorkOrder, stop: StopRequest, events: EventWriter) -> Job:
-    """What every trial needs; the first worker of a command shows the plan and stores the study on the way.
+    """The worker's job; on the way, the first worker of a command shows the plan and stores the study.
 
-    Raises UserError for what cannot be had, and when the stored study is not the one that was asked for.
+    Raises UserError for unusable data, weights and devices, and when the stored study is not the requested one.
     """
     if not order.plan:
-        _write_to_log(order, _home(order))
+        _write_to_log(order)
     setup = _set_up(order)
     storage = open_storage(order.url, create=False, waits=True)
-    # a worker that hangs in a turn is ended by its supervisor first
+    # longer than a supervisor takes to kill a worker that hangs with the lock
     storage.lock_seconds = max(storage.lock_seconds, 2 * order.stall)
     if order.plan:
         find_or_create(setup, storage, order)
         events.send(Planned())
-        _write_to_log(order, _home(order))
+        _write_to_log(order)
     study = load_study(storage, order.name)
     stored = read_stored(study)
     setup.home = study_folder(study, setup.runs)
     check_same(stored, setup.stored, order.name)
     check_revision(study, stored)
-    # the space as it is stored, the photos and weights as this command reaches them
+    # the space as stored, the photos and weights where this command finds them
     setup.stored = replace(stored, data=setup.stored.data, weights_option=setup.stored.weights_option)
     retention.remove_large_files(study.get_trials(deepcopy=False), setup.folder, order.keep)
     return Job(setup, study, policy_of(stored), events, describe_myself(order.slot), stop, order.keep)
 
 
 def _set_up(order: WorkOrder) -> Setup:
-    """What the trials need, found on this machine. Raises UserError for what cannot be had."""
-    wanted, runs = order.wanted, Path(order.runs)
-    device = pick_device(order.device)
-    table = read_table(prepare_data_folder(wanted.data, runs), order.wanted.baseline_config, wanted.label_fixes)
-    weights = resolve_weights(wanted.weights_option, backbones_of(wanted.study), _commits(order))
-    wanted = replace(wanted, split=table.hash, weights=weights.describe(), weights_commits=weights.commits)
-    return Setup(order.name, wanted, runs, table, weights, device, order.cores)
+    """The trials' setup on this machine. Raises UserError for unusable data, weights and devices."""
+    requested, device = order.requested, pick_device(order.device)
+    table = _read_photos(order)
+    weights = resolve_weights(requested.weights_option, backbones_of(requested.study), _weights_commits(order))
+    requested = replace(requested, split=table.hash, weights=weights.describe(), weights_commits=weights.commits)
+    return Setup(order.name, requested, Path(order.runs), table, weights, device, order.cores)
 
 
-def _commits(order: WorkOrder) -> dict[str, str]:
-    """Which of the hub's weights the study has had so far, or the one that it is to be a copy of."""
+def _read_photos(order: WorkOrder) -> Table:
+    folder = prepare_data_folder(order.requested.data, Path(order.runs))
+    return read_table(folder, order.requested.baseline_config, order.requested.label_fixes)
+
+
+def _weights_commits(order: WorkOrder) -> dict[str, str]:
+    """The hub's commits of the weights that the study, or the one that it is to be a copy of, has used so far."""
     storage = open_to_read(order.url, waits=True)
-    for name in (order.name, order.grown_from):
+    for name in (order.name, order.copy_of):
         if name is not None and is_stored(storage, name):
             return read_stored(load_study(storage, name)).weights_commits
     return {}
 
 
 def _lines(descriptor: int) -> Iterator[str]:
-    """Line after line, unbuffered: a thread that waits in sys.stdin keeps the interpreter from ending."""
+    """The lines of a file, unbuffered: a thread that blocks in sys.stdin would keep the interpreter from exiting."""
     text = b""
     while part := os.read(descriptor, 1 << 16):
-        *whole, text = (text + part).split(b"\n")
-        yield from (line.decode() for line in whole)
+        *lines, text = (text + part).split(b"\n")
+        yield from (line.decode() for line in lines)
 
 
 def _listen(stop: StopRequest, go: threading.Event, alone: threading.Event, lines: Iterator[str]) -> None:
-    """Read on in a thread: why to ``stop``, or that the study is stored (``go``) or the supervisor dead (``alone``)."""
+    """Read lines in a thread: a reason to ``stop``, GO (``go``), or the end once the supervisor is dead (``alone``)."""
 
     def read() -> None:
         for line in lines:
@@ -245,7 +244,7 @@ def _listen(stop: StopRequest, go: threading.Event, alone: threading.Event, line
 
 
 def _heed_signals(stop: StopRequest) -> None:
-    """SIGTERM and SIGHUP stop after the running evaluation too; SIGINT stops at once, and stays what it is."""
+    """SIGTERM and SIGHUP stop the worker after its evaluation, AT_ONCE stops it now; SIGINT stays as inherited."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         handle(number, lambda *_: setattr(stop, "reason", "a signal"))
     signal.signal(STOP_NOW, signal.default_int_handler)
@@ -254,16 +253,12 @@ def _heed_signals(stop: StopRequest) -> None:
 def _wait(order: WorkOrder, stop: StopRequest, go: threading.Event) -> bool:
     """Do what is slow the first time, then wait; True once the study is stored, False when told to stop before.
 
-    What goes wrong here is ignored: the planner meets it too, or this worker does again. The weights are left to the
-    planner, since all at once would ask the hub for the same files.
+    Errors are ignored: the planner meets them too, or this worker meets them again. Only the planner loads the weights,
+    or all workers would ask the hub for the same files at once.
     """
     with contextlib.suppress(Exception):
         open_storage(order.url, create=False).engine.dispose()
-        read_table(
-            prepare_data_folder(order.wanted.data, Path(order.runs)),
-            order.wanted.baseline_config,
-            order.wanted.label_fixes,
-        )
+        _read_photos(order)
     while not go.wait(POLL_SECONDS):
         beat()
         if stop:
@@ -271,14 +266,10 @@ def _wait(order: WorkOrder, stop: StopRequest, go: threading.Event) -> bool:
     return True
 
 
-def _home(order: WorkOrder) -> Path:
-    """The folder of the study, which is stored."""
-    return study_folder(load_study(open_to_read(order.url, waits=True), order.name), Path(order.runs))
-
-
-def _write_to_log(order: WorkOrder, home: Path) -> None:
-    """Everything that this process writes, and the libraries in it, goes to its slot's log."""
-    folder = home / "logs"
+def _write_to_log(order: WorkOrder) -> None:
+    """Redirect the output of this process, and of the libraries in it, to its slot's log in the study's folder."""
+    study = load_study(open_to_read(order.url, waits=True), order.name)
+    folder = study_folder(study, Path(order.runs)) / "logs"
     folder.mkdir(parents=True, exist_ok=True)
     log = os.open(folder / f"{order.slot.replace(':', '')}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     sys.stdout.flush()
@@ -286,5 +277,5 @@ def _write_to_log(order: WorkOrder, home: Path) -> None:
     os.dup2(log, 2)
     os.close(log)
     faulthandler.register(SHOW_STACK, file=2)
-    share_folder(folder)  # so that nobody deletes the study between two trials
+    share_folder(folder)  # so that search.delete does not remove the study between two trials
     logger.info(f"--- worker {os.getpid()}, {time.strftime('%Y-%m-%d %H:%M:%S')}")

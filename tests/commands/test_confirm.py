@@ -33,7 +33,7 @@ from search.study.space import distributions, params_of
 from search.study.study import Choice, Float, Study, Subset
 from search.system.processes import describe_myself
 from search.terminal.confirmation import show_confirmation_summary
-from search.worker.create_confirmation import check_repeats, document, find, store
+from search.worker.create_confirmation import check_repeats, find_confirmation, make_document, store_confirmation
 from tests.helpers.confirmation import PEOPLE, confirming, judged, past, stored_as
 from tests.helpers.search import TOY_STUDY, asking, complain
 from tests.helpers.training import one_line, run
@@ -321,8 +321,8 @@ def begin(runs: Path, table: Table, top: int, repeats: int) -> Stored:
         made = create_study(storage, "toy", {KEY: stored_as(TOY_STUDY, table.hash).to_json()})
         past(TOY_STUDY, ({}, 0.5), ({"drop_rate": 0.5}, 0.4), ({"lr": 0.02}, 0.6), into=made)
     toy = load_study(storage, "toy")
-    wanted = document(toy, read_stored(toy), find(storage, "toy"), top, repeats)
-    return read_stored(store(storage, wanted, runs))
+    requested = make_document(toy, read_stored(toy), find_confirmation(storage, "toy"), top, repeats)
+    return read_stored(store_confirmation(storage, requested, runs))
 
 
 def test_a_renamed_study_keeps_its_confirmation(tmp_path: Path, synthetic_table: Table) -> None:
@@ -335,10 +335,10 @@ def test_a_renamed_study_keeps_its_confirmation(tmp_path: Path, synthetic_table:
     optuna.copy_study(from_study_name="toy", from_storage=storage, to_storage=storage, to_study_name="other")
     storage.delete_study(old._study_id)
     other = load_study(storage, "other")
-    found = find(storage, "other")
+    found = find_confirmation(storage, "other")
     assert found is not None
     assert found.study_name == "toy-confirm"
-    store(storage, document(other, read_stored(other), found, 1, 3), tmp_path)
+    store_confirmation(storage, make_document(other, read_stored(other), found, 1, 3), tmp_path)
     assert Plan.of_document(read_stored(found)).of == "other"
     assert Plan.of_document(read_stored(found)).repeats == 3
     again = search_of(found)
@@ -358,7 +358,7 @@ def test_the_confirmation_of_a_deleted_study_is_not_that_of_the_next_of_its_name
         claim(made, tmp_path)
         if has_study(storage, "toy-confirm"):
             with pytest.raises(UserError, match="'toy-confirm' confirms an earlier study of this name"):
-                find(storage, "toy")
+                find_confirmation(storage, "toy")
         else:
             begin(tmp_path, synthetic_table, 1, 2)
             storage.delete_study(made._study_id)
@@ -375,7 +375,7 @@ def test_the_finalists_are_chosen_once_and_repeats_only_grow(
     capsys.readouterr()
     later = begin(tmp_path, synthetic_table, 1, 5)
     told = capsys.readouterr().out
-    assert "The finalists were chosen by the first command and stay (--top 2); to choose anew, `python -m" in told
+    assert "The finalists stay those of the first command (--top 2); to choose new ones, run `python -m" in told
     assert Plan.of_document(later) == replace(Plan.of_document(stored), repeats=5)
     assert Plan.of_document(begin(tmp_path, synthetic_table, 2, 2)).repeats == 5
     config = stored.baseline_config
@@ -394,7 +394,7 @@ def test_nobody_who_chose_is_among_the_judges(tmp_path: Path, synthetic_table: T
 @pytest.mark.parametrize(
     ("change_of", "hint"),
     [
-        ({"split": "ffff"}, "are not those of the study: the split is ffff there"),
+        ({"split": "ffff"}, "are not those of the study: their split is "),
         ({"fixed": {"judge_round": 2}}, "only a study with judge_round=0 can be confirmed"),
     ],
 )
@@ -445,7 +445,7 @@ def test_what_cannot_be_confirmed_is_one_line(
     assert "is the confirmation of study 'toy'" in refused("toy-confirm")
     assert "nothing to confirm" in refused("fresh")
     assert "is running (trial 2 on" in refused("running")
-    assert "there is a search of that name" in refused("taken")
+    assert "needs the name 'taken-confirm', which a search has" in refused("taken")
     assert "--repeats" in refused("toy", "--repeats", "1")
     assert "There is no device cuda:9" in refused("toy", "--device", "cuda:9")
     assert "There is no folder nowhere" in refused("toy", "--data", "nowhere")
@@ -461,7 +461,7 @@ def test_a_study_that_was_made_anew_is_not_gone_on_with(tmp_path: Path, syntheti
     past(TOY_STUDY, ({}, 0.5), into=load_study(storage, "toy-confirm"))
     other = replace(stored_as(TOY_STUDY, synthetic_table.hash), seed=3)
     with pytest.raises(UserError) as caught:
-        document(load_study(storage, "toy"), other, find(storage, "toy"), 1, 2)
+        make_document(load_study(storage, "toy"), other, find_confirmation(storage, "toy"), 1, 2)
     assert "confirms an earlier study of this name" in one_line(caught.value)
     assert Plan.of_document(stored).to_json() == stored.confirmation
 
@@ -470,4 +470,4 @@ def test_a_study_whose_confirmation_has_no_room_for_its_name_is_told_the_way_out
     storage, name = open_storage(default_url(tmp_path), create=True), "名" * 84
     create_study(storage, name, {})
     with pytest.raises(UserError, match=r"260 bytes are too many .* --name NEW --from OLD"):
-        find(storage, name)
+        find_confirmation(storage, name)

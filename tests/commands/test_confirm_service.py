@@ -95,15 +95,15 @@ def test_whoever_is_stopped_or_killed_it_comes_to_the_same(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     process = confirm("--repeats", "2")
-    told = read_until(process, f"evaluation 2 of {EPOCHS}")
-    assert "the 12 who chose the finalists only train" in told
-    assert "drop_rate = 0.5: drop_rate=0.5 lr=0.01" in told
-    assert "trainings 0 of 4 done: 2 per finalist, 6 epochs each, without pruning" in told
+    output = read_until(process, f"evaluation 2 of {EPOCHS}")
+    assert "the 12 who chose the finalists only train" in output
+    assert "drop_rate = 0.5: drop_rate=0.5 lr=0.01" in output
+    assert "trainings 0 of 4 done: 2 per finalist, 6 epochs each, without pruning" in output
     process.send_signal(signal.SIGINT)
-    told, status = end(process)
+    output, status = end(process)
     assert status == 130
-    assert "Stopped by Ctrl-C at 0 of 4 trials. The same command goes on." in told
-    assert "No verdict yet" in told
+    assert "Stopped by Ctrl-C at 0 of 4 trials. The same command continues the study." in output
+    assert "No verdict yet" in output
     (trial,) = trials(runs)
     assert trial.state == TrialState.WAITING
     known = dict(trial.intermediate_values)
@@ -112,16 +112,16 @@ def test_whoever_is_stopped_or_killed_it_comes_to_the_same(
     process = confirm("--repeats", "2")
     read_until(process, f"trial 1: evaluation 2 of {EPOCHS}")
     os.kill(worker_of(trials(runs)[1]).pid, signal.SIGKILL)
-    told, status = end(process)
-    assert status == 0, told
-    assert "its worker died (SIGKILL)" in told
-    assert "Confirmation of mine: 2 of 2 repeats" in told
+    output, status = end(process)
+    assert status == 0, output
+    assert "its worker died (SIGKILL)" in output
+    assert "Confirmation of mine: 2 of 2 repeats" in output
 
-    told, status = end(
+    output, status = end(
         confirm("--repeats", "3", "--workers", "2", "--force")
     )  # more of it: these stay, others come after them
-    assert status == 0, told
-    assert "trainings 4 of 6 done" in told
+    assert status == 0, output
+    assert "trainings 4 of 6 done" in output
     done = trials(runs)
     assert known.items() <= done[0].intermediate_values.items()
     assert [trial.state for trial in done] == [TrialState.COMPLETE] * 6
@@ -148,17 +148,17 @@ def test_whoever_is_stopped_or_killed_it_comes_to_the_same(
     assert outcome.finalists[0].scores == tuple(trial.value for trial in done[::2])
 
     assert run(search.confirm.main, "--study", "mine", "--repeats", "3", "--top", "1", "--runs", runs) == 0
-    assert "Study mine-confirm has its 6 trainings already." in capsys.readouterr().out
+    assert "Study mine-confirm already has its 6 trainings." in capsys.readouterr().out
     (tmp_path / "mine.py").write_text(MINE)
     words = ("--study", str(tmp_path / "mine.py"), "--data", str(synthetic_folder), "--weights", "scratch")
-    told = complain(monkeypatch, capsys, search.run.main, *words, "--runs", str(runs), "--name", "mine-confirm")
-    assert "'mine-confirm' is the confirmation of study 'mine'" in told
+    output = complain(monkeypatch, capsys, search.run.main, *words, "--runs", str(runs), "--name", "mine-confirm")
+    assert "'mine-confirm' is the confirmation of study 'mine'" in output
 
 
 def test_other_weights_than_the_search_had_are_refused(
     runs: Path, confirm: Callable[..., "subprocess.Popen[str]"], tmp_path: Path
 ) -> None:
-    told, status = end(confirm("--weights", str(tmp_path / "nowhere")))
+    output, status = end(confirm("--weights", str(tmp_path / "nowhere")))
     assert status == 2
-    assert told.rstrip().splitlines()[-1].startswith("error: --weights takes auto")
+    assert output.rstrip().splitlines()[-1].startswith("error: --weights takes auto")
     assert trials(runs) == []

@@ -51,9 +51,9 @@ def test_whoever_is_stopped_or_killed_the_trial_ends_where_it_would_have(place: 
     process = place.start("--n-trials", "1")
     read_until(process, "evaluation 2 of 20")
     process.send_signal(signal.SIGINT)
-    told, status = end(process)
+    output, status = end(process)
     assert status == 130
-    assert "Stopped by Ctrl-C at 0 of 1 trials. The same command goes on." in told
+    assert "Stopped by Ctrl-C at 0 of 1 trials. The same command continues the study." in output
     (trial,) = place.trials()
     assert trial.state == TrialState.WAITING
     asked_at = len(trial.intermediate_values)
@@ -75,8 +75,8 @@ def test_whoever_is_stopped_or_killed_the_trial_ends_where_it_would_have(place: 
     process = place.start("--n-trials", "1")
     read_until(process, f"evaluation {len(known) + 2} of 20")
     os.kill(worker_of(place.trials()[0]).pid, signal.SIGKILL)
-    told, status = end(process)
-    assert "its worker died (SIGKILL)" in told
+    output, status = end(process)
+    assert "its worker died (SIGKILL)" in output
     assert status == 0
 
     (trial,) = place.trials()
@@ -97,7 +97,7 @@ def test_killed_all_together_nothing_counts_as_running(place: Place, capfd: pyte
     end(process)
     assert place.trials()[0].state == TrialState.RUNNING
     succeed(search.run.main, *place.command, "--n-trials", "1")
-    assert "Cut off earlier, and going on from the last evaluation: trial 0." in capfd.readouterr().out
+    assert "Interrupted earlier, continuing from the last evaluation: trial 0." in capfd.readouterr().out
     assert place.trials()[0].state == TrialState.COMPLETE
 
 
@@ -119,9 +119,9 @@ def test_a_signal_that_was_ignored_before_stays_ignored(place: Place) -> None:
     for number in ignored:
         process.send_signal(number)
         os.kill(worker_of(place.trials()[0]).pid, number)
-    told, status = end(process)
+    output, status = end(process)
     assert (status, place.trials()[0].state) == (0, TrialState.COMPLETE)
-    assert "Stopped" not in told
+    assert "Stopped" not in output
 
 
 @pytest.mark.parametrize("ignored", [(), (signal.SIGINT,)])
@@ -134,9 +134,9 @@ def test_a_second_signal_stops_at_once(place: Place, ignored: tuple[int, ...]) -
     read_until(process, "once more to stop at once")
     process.send_signal(signal.SIGTERM)
     os.kill(worker.pid, signal.SIGCONT)
-    told, status = end(process)
+    output, status = end(process)
     assert status == 130
-    assert "Stopped by SIGTERM" in told
+    assert "Stopped by SIGTERM" in output
     assert worker.has_ended()
     assert place.trials()[0].state == TrialState.WAITING
 
@@ -157,9 +157,9 @@ def test_two_commands_with_two_workers_each_share_the_work(tmp_path: Path, synth
 
 
 def test_a_time_limit_stops_it_and_the_same_command_goes_on(place: Place) -> None:
-    told, status = end(place.start("--n-trials", "1", "--timeout", "0"))
+    output, status = end(place.start("--n-trials", "1", "--timeout", "0"))
     assert status == 0
-    assert "Stopped by --timeout at 0 of 1 trials. The same command goes on." in told
+    assert "Stopped by --timeout at 0 of 1 trials. The same command continues the study." in output
     assert all(trial.state == TrialState.WAITING for trial in place.trials())
     succeed(search.run.main, *place.command, "--n-trials", "1")
     assert [trial.state for trial in place.trials()] == [TrialState.COMPLETE]
@@ -169,16 +169,16 @@ def test_a_limit_of_epochs_is_counted_over_all_commands(tmp_path: Path, syntheti
     (tmp_path / "mine.py").write_text(MINE)
     place = Place(tmp_path, synthetic_folder)
     for limit, expected in (("3", 2), ("3", 2), ("5", 3)):
-        told, status = end(place.start("--n-trials", "9", "--max-epochs", limit))
+        output, status = end(place.start("--n-trials", "9", "--max-epochs", limit))
         assert status == 0
-        assert f"--max-epochs {limit} is reached" in told
+        assert f"--max-epochs {limit} is reached" in output
         assert len(place.trials()) == expected
 
 
 def test_the_supervisor_loads_neither_torch_nor_timm() -> None:
     modules = "search.run, search.supervisor.supervisor, search.supervisor.slots, search.storage.copying"
     script = f"import sys, {modules}; print(sorted(sys.modules))"
-    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
-    assert "'torch'" not in told
-    assert "'timm'" not in told
-    assert "'optuna'" in told
+    output = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert "'torch'" not in output
+    assert "'timm'" not in output
+    assert "'optuna'" in output

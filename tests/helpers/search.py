@@ -268,12 +268,13 @@ def succeed(main: Callable[..., object], *words: str) -> None:
     assert ended.value.code == 0
 
 
-def order_for(runs: Path, n_trials: int, grown_from: str | None = None, cold: bool = True) -> WorkOrder:
+def order_for(runs: Path, n_trials: int, copy_of: str | None = None, cold: bool = True) -> WorkOrder:
+    """The order of the first and only worker of a command on the toy study."""
     return WorkOrder(
         url=default_url(runs),
         name="toy",
         runs=str(runs),
-        wanted=Stored(TOY_STUDY, "synthetic", "", {}, "scratch", "auto", False, 0),
+        requested=Stored(TOY_STUDY, "synthetic", "", {}, "scratch", "auto", False, 0),
         device="cpu",
         slot="cpu.0",
         cores=1,
@@ -282,6 +283,6 @@ def order_for(runs: Path, n_trials: int, grown_from: str | None = None, cold: bo
         keep=5,
         cold=cold,
         since=0.0,
-        grown_from=grown_from,
+        copy_of=copy_of,
         plan=True,
     )

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,14 @@ import search.supervisor.hung
 import search.supervisor.shutdown
 import search.supervisor.supervisor
 from search.database.connect import GRACE_SECONDS, create_study, default_url, load_study, open_storage
-from search.policy.stopping import StoppingCriteria
 from search.storage.failures import failures_of
 from search.study.record import KEY, Stored
 from search.supervisor.pool import WorkerPool
 from search.supervisor.slots import Slot
 from search.supervisor.supervisor import Supervisor
 from search.terminal.progress import PlainWatcher
-from search.worker.messages import NOTHING_LEFT, STOPPED, WorkOrder
-from tests.helpers.search import TOY_STUDY
+from search.worker.messages import NOTHING_LEFT, STOPPED
+from tests.helpers.search import TOY_STUDY, order_for
 
 TOY = """
 import json, os, pathlib, shutil, signal, sys, time
@@ -102,23 +102,7 @@ def command(
     pool = WorkerPool([slot], arguments=("-c", TOY.format(first=first, then=then, nothing_left=NOTHING_LEFT)))
     pools.append(pool)
     pool.start(slot)
-    order = WorkOrder(
-        url=default_url(runs),
-        name="toy",
-        runs=str(runs),
-        wanted=stored,
-        device="cpu",
-        slot=slot.name,
-        cores=1,
-        workers=1,
-        limits=StoppingCriteria(n_trials),
-        keep=5,
-        cold=True,
-        since=0.0,
-        grown_from=None,
-        plan=True,
-        stall=stall,
-    )
+    order = replace(order_for(runs, n_trials), requested=stored, stall=stall)
     return Supervisor(pool, order, None, None, summary=lambda *_: None)
 
 
@@ -133,14 +117,14 @@ def test_a_worker_that_hangs_is_named_and_ended_and_its_trial_goes_on(
     supervisor = command(tmp_path / "runs", pools, HANGS, stall=1.5)
     (first,) = supervisor.pool.workers
     assert supervisor.run() == 0
-    told = capsys.readouterr().out
-    assert f"Worker cpu.0 (process {first.process.pid}, trial 0) has told of no progress for 0 s" in told
-    assert "is ended: it hung for 2 s." in told
-    assert "trial 0: it hung for 2 s" in told
+    output = capsys.readouterr().out
+    assert f"Worker cpu.0 (process {first.process.pid}, trial 0) reports no progress for 0 s" in output
+    assert "is killed: it hung for 2 s." in output
+    assert "trial 0: it hung for 2 s" in output
     assert first.process.returncode == -signal.SIGUSR2  # a toy shows no stack
     trial = trial_of(tmp_path / "runs")
     assert trial.state == TrialState.COMPLETE
-    assert [found["error"] for found in failures_of(trial)] == ["it hung for 2 s"]  # the trial's own fault
+    assert [failure["error"] for failure in failures_of(trial)] == ["it hung for 2 s"]  # the trial's own fault
 
 
 def test_a_worker_that_does_not_even_end_when_it_is_killed_is_replaced(
@@ -148,7 +132,7 @@ def test_a_worker_that_does_not_even_end_when_it_is_killed_is_replaced(
 ) -> None:
     monkeypatch.setattr(search.supervisor.hung, "KILL_SECONDS", 0.1)
     supervisor = command(
-        tmp_path / "runs", pools, f"signal.signal({signal.SIGUSR2:d}, signal.SIG_IGN); {HANGS}", stall=1
+        tmp_path / "runs", pools, f"signal.signal({signal.SIGUSR2:d}, signal.SIG_IGN); {HANGS}", stall=2
     )
     (first,) = supervisor.pool.workers
     monkeypatch.setattr(first.process, "kill", lambda: None)  # as one that a dead disk holds
@@ -157,7 +141,7 @@ def test_a_worker_that_does_not_even_end_when_it_is_killed_is_replaced(
     finally:
         os.kill(first.process.pid, signal.SIGKILL)
         first.process.wait()
-    assert f"Process {first.process.pid} was killed and does not end" in capsys.readouterr().out
+    assert f"Process {first.process.pid} was killed but does not end" in capsys.readouterr().out
     trials = load_study(open_storage(default_url(tmp_path / "runs"), create=False), "toy").get_trials()
     assert [trial.state for trial in trials] == [TrialState.RUNNING, TrialState.COMPLETE]
 
@@ -168,7 +152,7 @@ def test_a_worker_that_somebody_stopped_is_killed_and_its_trial_is_not_to_blame(
     supervisor = command(tmp_path / "runs", pools, IS_STOPPED, stall=1.5)
     (first,) = supervisor.pool.workers
     assert supervisor.run() == 0
-    assert "is ended: it was held up by SIGSTOP or a dead disk for 2 s." in capsys.readouterr().out
+    assert "is killed: it was held up by SIGSTOP or a dead disk for 2 s." in capsys.readouterr().out
     assert first.process.returncode == -signal.SIGKILL
     trial = trial_of(tmp_path / "runs")
     assert (trial.state, failures_of(trial), trial.user_attrs["interruptions"]) == (TrialState.COMPLETE, [], 1)
@@ -180,7 +164,7 @@ def test_a_worker_that_is_slow_but_tells_of_progress_is_left_alone(
     slow = "[(time.sleep(.1), tell('moves')) for _ in range(25)]"
     supervisor = command(tmp_path / "runs", pools, slow, stall=1.5)
     assert supervisor.run() == 0
-    assert "is ended: " not in capsys.readouterr().out
+    assert "is killed: " not in capsys.readouterr().out
     assert failures_of(trial_of(tmp_path / "runs")) == []
 
 
@@ -209,7 +193,7 @@ def test_a_plan_that_hangs_has_longer_and_then_ends_the_command(
 ) -> None:
     supervisor = command(tmp_path / "runs", pools, "", first=f"tell('moves'); {HANGS}", stall=0.3)
     assert supervisor.run() == 1
-    assert "No worker could begin: the plan was not made: it hung for 1 s." in capsys.readouterr().out
+    assert "No worker could start: the plan was not made: it hung for 1 s." in capsys.readouterr().out
     assert len(supervisor.pool.workers) == 0
 
 
@@ -221,9 +205,9 @@ def test_a_time_limit_ends_workers_that_do_not_get_to_their_evaluation(
     supervisor.timeout = 1.0
     (worker,) = supervisor.pool.workers
     assert supervisor.run() == 0
-    told = capsys.readouterr().out
-    assert "--timeout: the trials that still run are stopped, and go on from their last evaluation." in told
-    assert "Stopped by --timeout at 0 of 1 trials. The same command goes on." in told
+    output = capsys.readouterr().out
+    assert "--timeout: trials that still run are stopped, and continue later from their last evaluation." in output
+    assert "Stopped by --timeout at 0 of 1 trials. The same command continues the study." in output
     assert worker.process.poll() is not None
     assert trial_of(tmp_path / "runs").state == TrialState.WAITING
 
@@ -246,7 +230,7 @@ def test_before_the_plan_the_first_signal_ends_it(
 
 
 def test_a_worker_that_closes_its_pipe_and_stays_keeps_nobody_busy(tmp_path: Path, pools: list[WorkerPool]) -> None:
-    supervisor = command(tmp_path / "runs", pools, f"events.close(); {HANGS}", stall=1.0)
+    supervisor = command(tmp_path / "runs", pools, f"events.close(); {HANGS}", stall=2.0)
     (worker,) = supervisor.pool.workers
     assert supervisor.run() == 0
     assert worker.has_closed_events
@@ -276,10 +260,10 @@ def test_a_study_whose_files_vanish_is_given_up_with_a_sentence(
     assert supervisor.run() == 1
     runs = tmp_path / "runs"
     gone = f"the study's folder {runs / 'toy'}" if "folder" in what else f"the database {runs / 'studies.db'}"
-    told = capsys.readouterr().out.splitlines()
-    assert told[-1] == (
+    output = capsys.readouterr().out.splitlines()
+    assert output[-1] == (
         f"Gave up: {gone} was removed, moved or replaced while the study ran."
-        " Once it is back in its place, the same command goes on."
+        " Once it is back in its place, the same command continues."
     )
     assert len(supervisor.pool.workers) == 0
 
@@ -326,7 +310,7 @@ def test_what_a_worker_waits_for_is_said_once_unless_it_is_this_commands_own(
     )
     assert command(tmp_path / "runs", pools, waits).run() == 0
     assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("Waiting")] == [
-        "Waiting for trial 1, which runs on another machine or in another container (box, process 7); it goes on here"
-        f" once it has not been heard of for {GRACE_SECONDS} s.",
+        "Waiting for trial 1, which runs on another machine or in another container (box, process 7); this"
+        f" command takes it over after {GRACE_SECONDS} s without a heartbeat.",
         "Waiting for trial 2, which another command runs (process 8).",
     ]

@@ -4,18 +4,18 @@ The workers here are toys of a few lines that tell what real ones tell; real one
 """
 
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from search.database.connect import create_study, default_url, open_storage
-from search.policy.stopping import StoppingCriteria
 from search.study.record import KEY, Stored
 from search.supervisor.pool import WorkerPool
 from search.supervisor.slots import Slot
 from search.supervisor.supervisor import Supervisor
-from search.worker.messages import GO, NOTHING_LEFT, REFUSED, STOPPED, WorkOrder
-from tests.helpers.search import TOY_STUDY
+from search.worker.messages import GO, NOTHING_LEFT, REFUSED, STOPPED
+from tests.helpers.search import TOY_STUDY, order_for
 
 TOY = """
 import json, os, signal, sys
@@ -56,23 +56,7 @@ def command(tmp_path: Path, planning: str, workers: int = 3) -> tuple[Supervisor
     pool = WorkerPool(slots, arguments=("-c", script))
     pool.start(slots[0])
     pool.start_others()
-    order = WorkOrder(
-        url=default_url(tmp_path),
-        name="toy",
-        runs=str(tmp_path),
-        wanted=stored,
-        device="cpu",
-        slot="cpu.0",
-        cores=1,
-        workers=workers,
-        limits=StoppingCriteria(3),
-        keep=5,
-        cold=True,
-        since=0.0,
-        grown_from=None,
-        plan=True,
-    )
-    return Supervisor(pool, order, None, None), pool
+    return Supervisor(pool, replace(order_for(tmp_path, 3), requested=stored, workers=workers), None, None), pool
 
 
 def slots_that_had(word: str, tmp_path: Path) -> list[str]:
@@ -106,7 +90,7 @@ def test_a_planner_that_somebody_stops_ends_the_command(tmp_path: Path, capsys: 
     supervisor, pool = command(tmp_path, f"tell('ended', {STOPPED!r}, ''); sys.exit()")
     processes = [worker.process for worker in pool.workers]
     assert supervisor.run() == 1
-    assert "No worker could begin: the plan was not made." in capsys.readouterr().out
+    assert "No worker could start: the plan was not made." in capsys.readouterr().out
     assert all(process.returncode is not None for process in processes)
 
 

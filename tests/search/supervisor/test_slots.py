@@ -51,10 +51,10 @@ def names(gpus: list[Gpu]) -> list[tuple[str, str]]:
 
 
 def test_every_gpu_is_named_as_torch_counts_and_made_visible_by_its_uuid() -> None:
-    found = gpus_of(ROWS, {"GPU-bbbb2222"}, None)
-    assert names(found) == [("cuda:0", "GPU-aaaa1111"), ("cuda:1", "GPU-bbbb2222"), ("cuda:2", "GPU-cc")]
-    assert [gpu.is_ours for gpu in found] == [False, True, False]
-    assert [gpu.is_busy for gpu in found] == [False, False, False]
+    gpus = gpus_of(ROWS, {"GPU-bbbb2222"}, None)
+    assert names(gpus) == [("cuda:0", "GPU-aaaa1111"), ("cuda:1", "GPU-bbbb2222"), ("cuda:2", "GPU-cc")]
+    assert [gpu.is_ours for gpu in gpus] == [False, True, False]
+    assert [gpu.is_busy for gpu in gpus] == [False, False, False]
     assert [gpu.is_busy for gpu in gpus_of(ROWS, set(), None)] == [False, True, False]
 
 
@@ -72,9 +72,9 @@ def test_every_gpu_is_named_as_torch_counts_and_made_visible_by_its_uuid() -> No
     ],
 )
 def test_cuda_visible_devices_is_read_as_cuda_does(visible: str, expected: list[tuple[str, str]]) -> None:
-    found = gpus_of(ROWS, set(), visible)
-    assert names(found) == expected
-    assert all((gpu.used_mib, gpu.total_mib) == ROWS[gpu.visible][1:] for gpu in found if gpu.visible in ROWS)
+    gpus = gpus_of(ROWS, set(), visible)
+    assert names(gpus) == expected
+    assert all((gpu.used_mib, gpu.total_mib) == ROWS[gpu.visible][1:] for gpu in gpus if gpu.visible in ROWS)
 
 
 def test_a_tenth_of_the_memory_is_nobodys_work() -> None:
@@ -97,10 +97,10 @@ def test_workers_beyond_the_trials_are_left_out_and_that_is_said(
     eight_cores: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert len(make_slots("cpu", 1000, [], 3)) == 3
-    assert capsys.readouterr().out == "--workers 1000 is more than there are trials: 3 of them work.\n"
+    assert capsys.readouterr().out == "--workers 1000 is more than there are trials; 3 are started.\n"
     assert len(make_slots("cpu", 3, [], 3)) == 3
     assert capsys.readouterr().out == ""
-    with pytest.raises(UserError, match="--workers 1000 is more than this machine carries"):
+    with pytest.raises(UserError, match="--workers 1000 is more than this machine has room for"):
         make_slots("cpu", 1000, [], 9)
     assert capsys.readouterr().out == ""
 
@@ -115,7 +115,7 @@ def test_more_workers_than_cores_and_memory_carry_are_refused_unless_forced(
     for gpus in ([], [FREE]):
         with pytest.raises(UserError) as caught:
             make_slots("auto", workers, gpus, 2000)
-        assert f"--workers {workers} is more than this machine carries: 8 cores" in one_line(caught.value)
+        assert f"--workers {workers} is more than this machine has room for: 8 cores" in one_line(caught.value)
         assert f"Take --workers {most} or fewer; --force" in one_line(caught.value)
         assert len(make_slots("auto", workers, gpus, 2000, force=True)) == workers
         assert len(make_slots("auto", most, gpus, 2000)) == most
@@ -177,9 +177,9 @@ def test_an_unknown_device_is_told_the_known_ones(device: str, gpus: list[Gpu], 
 def test_a_worker_sees_its_gpu_alone_and_its_share_of_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     monkeypatch.setenv("MARK", "inherited")
-    theirs = Slot("cuda:1.0", "cuda:0", "1", 3).environment()
-    assert (theirs["CUDA_VISIBLE_DEVICES"], theirs["OMP_NUM_THREADS"], theirs["MARK"]) == ("1", "3", "inherited")
-    assert Slot("x.0", "auto", None, 1).environment()["CUDA_VISIBLE_DEVICES"] == "0,1"
+    environment = Slot("cuda:1.0", "cuda:0", "1", 3).environment()
+    names = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "MARK")
+    assert tuple(map(environment.get, names)) == ("1", "3", "inherited")
 
 
 def test_the_driver_is_asked_for_the_gpus_and_for_who_works_on_them(
@@ -188,11 +188,11 @@ def test_the_driver_is_asked_for_the_gpus_and_for_who_works_on_them(
     words = [sys.executable, "-c", "input()", "search.worker.worker"]  # a process that calls itself one of ours
     with subprocess.Popen(words, stdin=subprocess.PIPE) as ours:
         fake_driver(tmp_path, monkeypatch, DRIVER.format(python=sys.executable, apps=f"GPU-bbbb2222, {ours.pid}"))
-        found = find_gpus()
+        gpus = find_gpus()
         ours.communicate(b"\n")
-    assert names(found) == [("cuda:0", "GPU-aaaa1111"), ("cuda:1", "GPU-bbbb2222")]
-    assert [(gpu.used_mib, gpu.total_mib) for gpu in found] == [(100, 80_000), (70_000, 80_000)]
-    assert [gpu.is_ours for gpu in found] == [False, True]
+    assert names(gpus) == [("cuda:0", "GPU-aaaa1111"), ("cuda:1", "GPU-bbbb2222")]
+    assert [(gpu.used_mib, gpu.total_mib) for gpu in gpus] == [(100, 80_000), (70_000, 80_000)]
+    assert [gpu.is_ours for gpu in gpus] == [False, True]
     fake_driver(tmp_path, monkeypatch, DRIVER.format(python=sys.executable, apps=f"GPU-bbbb2222, {os.getpid()}"))
     assert [gpu.is_busy for gpu in find_gpus()] == [False, True]  # this process is somebody else's
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")

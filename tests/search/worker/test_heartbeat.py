@@ -25,8 +25,8 @@ from tests.helpers.search import make_job, order_for
 from tests.helpers.training import CPU, TINY
 
 
-class Heard:
-    """An events writer and a storage that note what they are told."""
+class Recorder:
+    """An event writer and a storage that record their calls."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
@@ -39,70 +39,70 @@ class Heard:
         self.ids.append(trial_id)
 
 
-def heart_of(heard: Heard, is_alone: bool = False) -> HeartbeatThread:
-    heart = HeartbeatThread(heard, 100, lambda: is_alone)  # type: ignore[arg-type]
-    heart.storage = heard  # type: ignore[assignment]
-    heart.set_trial(7)
-    return heart
+def heartbeat_of(recorder: Recorder, is_alone: bool = False) -> HeartbeatThread:
+    heartbeat = HeartbeatThread(recorder, 100, lambda: is_alone)  # type: ignore[arg-type]
+    heartbeat.storage = recorder  # type: ignore[assignment]
+    heartbeat.set_trial(7)
+    return heartbeat
 
 
 def test_a_database_that_does_not_answer_keeps_no_sign_of_life_from_the_supervisor(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(search.worker.heartbeat, "WRITE_SECONDS", 0.01)
-    heard, answers, asked = Heard(), threading.Event(), list[int]()
+    recorder, answers, asked = Recorder(), threading.Event(), list[int]()
 
     def wait(trial_id: int) -> None:
         asked.append(trial_id)
         answers.wait(60)
 
-    heard.record_heartbeat = wait  # type: ignore[method-assign]
-    heart = heart_of(heard)
+    recorder.record_heartbeat = wait  # type: ignore[method-assign]
+    heartbeat = heartbeat_of(recorder)
     for _ in range(3):
         beat()
-        heart.check(20)
+        heartbeat.check(20)
     answers.set()
-    assert (heard.events, asked) == ([Moved()] * 3, [7])  # one that waits is enough
+    assert (recorder.events, asked) == ([Moved()] * 3, [7])  # one that waits is enough
 
 
 def test_every_look_at_a_pulse_that_moves_is_told() -> None:
-    heard = Heard()
-    heart = heart_of(heard)
+    recorder = Recorder()
+    heartbeat = heartbeat_of(recorder)
     for _ in range(3):
         beat()
-        heart.check(20)
-    assert (heard.events, heard.ids) == ([Moved()] * 3, [7] * 3)
+        heartbeat.check(20)
+    assert (recorder.events, recorder.ids) == ([Moved()] * 3, [7] * 3)
 
 
 def test_a_pulse_that_stands_still_is_not_told_and_after_a_while_the_trial_is_given_up() -> None:
-    heard = Heard()
-    heart = heart_of(heard)
+    recorder = Recorder()
+    heartbeat = heartbeat_of(recorder)
     for _ in range(8):
-        heart.check(20)
-    assert (heard.events, heard.ids) == ([], [7] * 4)
+        heartbeat.check(20)
+    assert (recorder.events, recorder.ids) == ([], [7] * 4)
     beat()  # it was only slow
-    heart.check(20)
-    assert (heard.events, heard.ids) == ([Moved()], [7] * 5)
+    heartbeat.check(20)
+    assert (recorder.events, recorder.ids) == ([Moved()], [7] * 5)
 
 
 def test_between_trials_no_trial_is_told_of() -> None:
-    heard = Heard()
-    heart = heart_of(heard)
-    heart.set_trial(None)
+    recorder = Recorder()
+    heartbeat = heartbeat_of(recorder)
+    heartbeat.set_trial(None)
     beat()
-    heart.check(20)
-    assert (heard.events, heard.ids) == ([Moved()], [])
+    heartbeat.check(20)
+    assert (recorder.events, recorder.ids) == ([Moved()], [])
 
 
 def test_a_worker_that_hangs_ends_itself_when_its_supervisor_is_gone_or_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
     ended: list[int] = []
     monkeypatch.setattr(os, "_exit", ended.append)
     monkeypatch.setattr(search.worker.heartbeat.faulthandler, "dump_traceback", lambda: None)
-    heart_of(Heard()).check(199)
+    heartbeat_of(Recorder()).check(199)
     assert ended == []
-    heart_of(Heard(), is_alone=True).check(100)
+    heartbeat_of(Recorder(), is_alone=True).check(100)
     assert ended == [1]
-    heart_of(Heard()).check(200)  # or when the supervisor does not do it
+    heartbeat_of(Recorder()).check(200)  # or when the supervisor does not do it
     assert ended == [1, 1]
 
 
@@ -134,7 +134,7 @@ def test_a_supervisor_that_does_not_read_keeps_no_worker_waiting(monkeypatch: py
         events.send(TrialBegan(number, {"text": "x" * 1000}))
     events.close()
     read = b""
-    while read.count(b"\n") < 100:  # a supervisor that goes on hears all of it
+    while read.count(b"\n") < 100:  # a supervisor that continues reads all of it
         read += os.read(theirs, 1 << 16)
     assert [json.loads(line)[1] for line in read.splitlines()] == list(range(100))
     events.writer.join()
@@ -173,15 +173,15 @@ def test_a_worker_without_a_trial_tells_which_ones_run(tmp_path: Path, synthetic
     ]
     for trial_id in ids:
         backend_of(job.study).record_heartbeat(trial_id)
-    told: list[tuple[RunningTrial, ...]] = []
+    waits: list[tuple[RunningTrial, ...]] = []
 
     def end_one(running: tuple[RunningTrial, ...]) -> None:
-        told.append(running)
+        waits.append(running)
         storage.set_trial_state_values(ids.pop(0), TrialState.COMPLETE, [0.5])
 
     assert take_trials(job, order_for(tmp_path, 2), on_waiting=end_one).kind == NOTHING_LEFT
     pid = os.getpid()
-    assert told == [
+    assert waits == [
         (RunningTrial(0, "box", pid, True), RunningTrial(1, job.worker.host, pid, False)),
         (RunningTrial(1, job.worker.host, pid, False),),
     ]

@@ -191,7 +191,7 @@ def test_a_crash_is_kept_with_its_cause_and_tried_again(
     assert run_trial(job, trial) == TrialState.WAITING
     facts = stored_trial(job).user_attrs
     assert facts["failure_kind"] == "crash"
-    assert [(found["kind"], found["error"]) for found in facts["failures"]] == [
+    assert [(failure["kind"], failure["error"]) for failure in facts["failures"]] == [
         ("crash", "RuntimeError: the disk is on fire")
     ]
     text = (job.setup.trial_folder(0) / "crash.txt").read_text()

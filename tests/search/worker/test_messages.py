@@ -60,10 +60,11 @@ def test_every_kind_of_event_is_tried_here() -> None:
 
 
 def test_an_order_is_one_line_and_is_read_back(tmp_path: Path) -> None:
-    wanted = Stored(TOY_STUDY, "synthetic", "hash", {"source": "scratch"}, "scratch", "auto", False, 1)
-    order = replace(order_for(tmp_path, 9), wanted=wanted, limits=StoppingCriteria(9, 2.5, 3), waits=True, stall=60.0)
+    requested = Stored(TOY_STUDY, "synthetic", "hash", {"source": "scratch"}, "scratch", "auto", False, 1)
+    order = order_for(tmp_path, 9)
+    order = replace(order, requested=requested, limits=StoppingCriteria(9, 2.5, 3), waits=True, stall=60.0)
     line = order.to_line()
     assert line.count("\n") == 1
-    found = WorkOrder.from_line(line)
-    assert found.wanted.to_json() == wanted.to_json()
-    assert replace(found, wanted=wanted) == order
+    read = WorkOrder.from_line(line)
+    assert read.requested.to_json() == requested.to_json()
+    assert replace(read, requested=requested) == order

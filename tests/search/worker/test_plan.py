@@ -41,8 +41,8 @@ def test_a_size_that_one_of_the_backbones_cannot_take_is_found(tmp_path: Path, s
     sizes = Choice((32, 32), (50, 70))
     domains: dict[str, Domain] = {"backbone": Choice("test_efficientnet", "test_vit"), "image_size": sizes}
     baseline = {"backbone": "test_efficientnet", "image_size": (32, 32)}
-    told = refusal(study_of(domains, baseline), tmp_path, synthetic_table)
-    assert told.startswith("timm cannot build test_vit for 50 x 70 pixels")
+    error = refusal(study_of(domains, baseline), tmp_path, synthetic_table)
+    assert error.startswith("timm cannot build test_vit for 50 x 70 pixels")
 
 
 @pytest.mark.parametrize("domain", [Choice(0.0, 0.5, 0.2), Float(0.0, 0.5)])
@@ -61,9 +61,9 @@ def test_dropout_that_would_do_nothing_is_found_though_the_baseline_has_none(
     assert "drop_rate=0.5 would do nothing" in refusal(study, tmp_path, synthetic_table)
 
 
-@pytest.mark.parametrize("grown_from", [None, "toy"])
+@pytest.mark.parametrize("copy_of", [None, "toy"])
 def test_the_weights_of_a_stored_study_are_asked_for_by_its_commits(
-    grown_from: str | None, tmp_path: Path, synthetic_table: Table, monkeypatch: pytest.MonkeyPatch
+    copy_of: str | None, tmp_path: Path, synthetic_table: Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = make_job(tmp_path, synthetic_table)
     commits = {"test_efficientnet": "a" * 40}
@@ -77,9 +77,9 @@ def test_the_weights_of_a_stored_study_are_asked_for_by_its_commits(
     monkeypatch.setattr(search.worker.worker, "resolve_weights", resolve)
     monkeypatch.setattr(search.worker.worker, "read_table", lambda *_: synthetic_table)
     monkeypatch.setattr(search.worker.worker, "prepare_data_folder", lambda *_: tmp_path)
-    order = replace(order_for(tmp_path, 1, grown_from), wanted=job.setup.stored, name="copy" if grown_from else "toy")
+    order = replace(order_for(tmp_path, 1, copy_of), requested=job.setup.stored, name="copy" if copy_of else "toy")
     assert search.worker.worker._set_up(order).stored.weights_commits == {"test_efficientnet": "b" * 40}
-    search.worker.worker._set_up(replace(order, name="another", grown_from=None))
+    search.worker.worker._set_up(replace(order, name="another", copy_of=None))
     assert asked == [commits, {}]
 
 

@@ -61,9 +61,9 @@ def test_it_ends_with_its_supervisor_and_leaves_nothing(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "search.worker.process", str(ours)]
     process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=[ours])
     os.close(ours)
-    told, _ = process.communicate(waiting(tmp_path).to_line().encode(), timeout=60)  # and the end of the input
+    output, _ = process.communicate(waiting(tmp_path).to_line().encode(), timeout=60)  # and the end of the input
     assert process.returncode == 0
-    assert told == b""
+    assert output == b""
     assert os.read(theirs, 1000).decode() == f'["moves"]\n["ended", "{STOPPED}", "the supervisor is gone"]\n'
     os.close(theirs)
     assert list(tmp_path.iterdir()) == []

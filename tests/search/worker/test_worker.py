@@ -61,14 +61,14 @@ def find(
     study: Study = TOY_STUDY,
     name: str = "toy",
     n_trials: int = 40,
-    grown_from: str | None = None,
+    copy_of: str | None = None,
     cold: bool = True,
 ) -> optuna.Study:
     """Have the study made or found, as the first worker does."""
     storage = open_storage(default_url(runs), create=True)
     setup = make_setup(runs, table, study)
     setup.name = name
-    find_or_create(setup, storage, order_for(runs, n_trials, grown_from, cold))
+    find_or_create(setup, storage, order_for(runs, n_trials, copy_of, cold))
     return load_study(storage, name)
 
 
@@ -135,22 +135,22 @@ def test_the_baseline_is_trial_0_and_the_document_is_stored(
     assert first.user_attrs["role"] == "baseline"
     assert read_stored(study).study.question == TOY_STUDY.question
     assert study.direction == optuna.study.StudyDirection.MAXIMIZE
-    told = capsys.readouterr().out
-    assert "SYNTHETIC PHOTOS: says nothing about faces" in told
-    assert "after evaluation 2, 3 of 4 keep the best 1 in 3" in told
-    assert "Pruning stopped 1 of 3 trials and saved 17 % of the training, about 10 s." in told
-    assert "best      trial 2: macro F1 0.5200" in told
-    assert "baseline  trial 0: macro F1 0.5000" in told
-    assert f"python -m search.export --study toy -o best.toml --runs {tmp_path}" in told
-    assert f"optuna-dashboard sqlite:///{tmp_path}/studies.db --artifact-dir {tmp_path}/artifacts" in told
+    output = capsys.readouterr().out
+    assert "SYNTHETIC PHOTOS: says nothing about faces" in output
+    assert "after evaluation 2, 3 of 4 keep the best 1 in 3" in output
+    assert "Pruning stopped 1 of 3 trials and saved 17 % of the training, about 10 s." in output
+    assert "best      trial 2: macro F1 0.5200" in output
+    assert "baseline  trial 0: macro F1 0.5000" in output
+    assert f"python -m search.export --study toy -o best.toml --runs {tmp_path}" in output
+    assert f"optuna-dashboard sqlite:///{tmp_path}/studies.db --artifact-dir {tmp_path}/artifacts" in output
 
 
 def test_the_end_shows_what_each_level_came_to(
     tmp_path: Path, synthetic_table: Table, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run_toy(monkeypatch, tmp_path, synthetic_table, [C, C, P, P])
-    told = capsys.readouterr().out.splitlines()
-    level = {line.split()[2]: line.split()[3:8] for line in told if line.startswith("  drop_rate = ")}
+    output = capsys.readouterr().out.splitlines()
+    level = {line.split()[2]: line.split()[3:8] for line in output if line.startswith("  drop_rate = ")}
     assert level["0.0"] == ["0.5000", "1", "complete,", "1", "pruned"]
     assert level["0.5"] == ["0.5100", "1", "complete,", "1", "pruned"]
 
@@ -238,7 +238,7 @@ def test_another_choice_goes_on_in_a_copy_that_keeps_numbers_notes_and_files(
     with pytest.raises(UserError) as caught:
         find(tmp_path, synthetic_table, more)
     assert "--name NEW --from toy" in one_line(caught.value)
-    new = find(tmp_path, synthetic_table, more, name="more", grown_from="toy")
+    new = find(tmp_path, synthetic_table, more, name="more", copy_of="toy")
     first, second = new.get_trials()
     assert (first.number, first.value, first.intermediate_values) == (0, 0.4, {1: 0.4})
     assert first.params == TOY_STUDY.baseline
@@ -269,9 +269,9 @@ def test_a_copy_that_was_cut_off_is_made_anew_and_a_whole_one_goes_on(
     with monkeypatch.context() as patch:
         patch.setattr(search.storage.copying, "_copy_note", cut_off)
         with pytest.raises(KeyboardInterrupt):
-            find(tmp_path, synthetic_table, more, name="more", grown_from="toy")
+            find(tmp_path, synthetic_table, more, name="more", copy_of="toy")
     for _ in range(2):  # the same command, and once more when all is there
-        new = find(tmp_path, synthetic_table, more, name="more", grown_from="toy")
+        new = find(tmp_path, synthetic_table, more, name="more", copy_of="toy")
         assert [trial.value for trial in new.get_trials()] == [0.5, 0.51, 0.52, 0.53]
 
 
@@ -304,10 +304,10 @@ def test_a_copy_with_another_fixed_value_is_refused(
     find(tmp_path, synthetic_table)
     other = replace(TOY_STUDY, fixed={**TOY_STUDY.fixed, **change})
     with pytest.raises(UserError) as caught:
-        find(tmp_path, synthetic_table, other, name="more", grown_from="toy")
+        find(tmp_path, synthetic_table, other, name="more", copy_of="toy")
     assert next(iter(change)) in one_line(caught.value)
     with pytest.raises(UserError, match="stored already"):
-        find(tmp_path, synthetic_table, grown_from="toy")
+        find(tmp_path, synthetic_table, copy_of="toy")
 
 
 def test_a_new_study_begins_with_what_is_known_and_with_the_best_of_earlier_ones(
