@@ -39,6 +39,7 @@ from search.storage.queue import next_trial
 from search.study.attributes import worker_of
 from search.study.compatibility import check_revision
 from search.study.record import check_same, read_stored
+from search.system.clock import time_at
 from search.system.processes import describe_myself
 from search.system.signals import SHOW_STACK, STOP_NOW, handle
 from search.worker.create import find_or_create, is_stored
