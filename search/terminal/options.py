@@ -16,7 +16,7 @@ StorageOption = Annotated[
 ]
 """``ps`` shows an option to everybody on the machine, and the environment to nobody else."""
 
-RunsOption = Annotated[Path, typer.Option(help="Folder of the studies and of all that is kept for them.")]
+RunsOption = Annotated[Path, typer.Option(help="Folder of the studies and their files.")]
 
 RUNS = Path("runs")
 """Where --runs is by default."""
@@ -24,29 +24,27 @@ RUNS = Path("runs")
 PriorOption = Annotated[
     str | None,
     typer.Option(
-        help="Re-weight scores as if people came in these shares: male=0.6,old=0.25 (male, female, young, middle, old)."
+        help="Reweight scores as if people came in these shares: male=0.6,old=0.25 (male, female, young, middle, old)."
     ),
 ]
 
-DeviceOption = Annotated[
-    str, typer.Option(help="auto (every GPU that is not busy, else the CPU), cpu, cuda or cuda:N.")
-]
+DeviceOption = Annotated[str, typer.Option(help="auto (every idle GPU, else the CPU), cpu, cuda or cuda:N.")]
 
 WorkersOption = Annotated[
     int | None,
     typer.Option(
         min=1,
         envvar="MASKCLS_WORKERS",
-        help="Processes that run trials. Default: one for each GPU; on a CPU one a core, up to 4.",
+        help="Processes that run trials. Default: one per GPU; on a CPU one per core, up to 4.",
     ),
 ]
 
 ForceOption = Annotated[
-    bool, typer.Option("--force", help="As many --workers as asked for, whatever cores and memory carry.")
+    bool, typer.Option("--force", help="Start all --workers, even more than cores and memory allow.")
 ]
 
 TimeoutOption = Annotated[float | None, typer.Option(min=0, help="Seconds after which to stop; resumable.")]
 
 StallOption = Annotated[
-    float, typer.Option(min=MIN_STALL, help="Seconds without progress after which a worker is taken for hung.")
+    float, typer.Option(min=MIN_STALL, help="Seconds without progress after which a worker counts as hung.")
 ]
