@@ -51,7 +51,7 @@ def main(
         float | None, typer.Option(min=0, help="Start no trial once all together have trained for this many epochs.")
     ] = None,
     patience: Annotated[
-        int | None, typer.Option(min=1, help="Start no trial once this many have finished without a new best.")
+        int | None, typer.Option(min=1, help="Start no trial once this many have not beaten the best beyond noise.")
     ] = None,
     cold: Annotated[
         bool, typer.Option("--cold", help="No warm starts, neither from known configurations nor from earlier studies.")
