@@ -30,19 +30,15 @@ def main(
     Every trio of trials whose weights are kept is judged by their stored predictions, and the best is compared with
     the best single model on the same people.
     """
-    _check_out(out)
-    from search.database.connect import default_url, open_to_read
-    from search.terminal.composition import compose
-
-    opened = open_to_read(storage or default_url(runs))
-    compose({"mask": mask, "gender": gender, "age": age}, out, against, opened, runs)
-
-
-def _check_out(out: Path) -> None:
     if out.suffix != ".toml":
         raise UserError(f"--out takes a TOML file, such as best.toml, not {out}.")
     check_output(out)
     check_stays(out)
+    from search.database.connect import default_url, open_to_read
+    from search.terminal.composition import compose
+
+    database = open_to_read(storage or default_url(runs))
+    compose({"mask": mask, "gender": gender, "age": age}, out, against, database, runs)
 
 
 if __name__ == "__main__":

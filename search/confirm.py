@@ -18,14 +18,12 @@ from search.terminal.options import (
     WorkersOption,
 )
 
-MAX_REPEATS = 100
-
 
 def main(
     study: StudyOption,
     top: Annotated[int, typer.Option(min=1, help="Finalists besides the baseline and the best of its level.")] = 3,
     repeats: Annotated[
-        int, typer.Option(min=2, max=MAX_REPEATS, help="Trainings of each finalist, with new judges and seeds.")
+        int, typer.Option(min=2, max=100, help="Trainings of each finalist, with new judges and seeds.")
     ] = 5,
     data: Annotated[
         str | None, typer.Option(help="Where the study's photos are now. Default: where they were.")

@@ -70,8 +70,8 @@ def levels_section(material: Material) -> Section:
         " Differences are from the reference level, on the same people. The interval for these models covers people"
         " only; the one for the recipes also covers training seeds, and decides the verdict where it is known."
     )
-    is_in_lead = confirmation_figure(answer.confirmation) is None
-    figure = None if is_in_lead else levels_figure(answer)
+    _, confirmed = confirmed_differences(answer.confirmation)
+    figure = levels_figure(answer) if confirmed else None  # without a confirmation it leads the report
     tables = (_levels_table(factor) for factor in answer.factors)
     return Section("Levels", (text, *((figure,) if figure else ()), *tables))
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from maskcls.config import TrainConfig, make_config
+from maskcls.config import make_config
 from maskcls.data.dataset import SYNTHETIC
 from maskcls.system.errors import UserError
 from search.page.blocks import Code, Facts, Section, Text
@@ -92,22 +92,18 @@ def _set_options(material: Material, document: Study | None) -> list[str]:
     """--set (or --people) for every fixed hyperparameter that differs from the study file's."""
     if document is None:
         return []
-    defaults = _written_out(make_config({**document.fixed, **document.baseline}))
+    defaults = make_config({**document.fixed, **document.baseline}).model_dump()
     space = material.stored.study.space
     options = []
-    for name, value in _written_out(material.config).items():
+    for name, value in material.config.model_dump().items():
         is_same = defaults[name] == value and name not in document.space
         if name != "seed" and name not in space and not is_same:
             options.append(f"--people {value}" if name == "people" else f"--set {quoted(f'{name}={_as_typed(value)}')}")
     return options
 
 
-def _written_out(config: TrainConfig) -> dict[str, Any]:
-    return config.model_dump()
-
-
 def _as_typed(value: Any) -> str:
-    """What --set reads back as the value."""
+    """The value as one types it after --set."""
     if isinstance(value, tuple):
         is_size = all(isinstance(item, int | float) for item in value) and value
         return "x".join(map(str, value)) if is_size else ",".join(value)
@@ -115,16 +111,14 @@ def _as_typed(value: Any) -> str:
 
 
 def _facts(material: Material) -> list[tuple[str, str]]:
-    study, stored = material.study, material.stored
-    facts = study.user_attrs
-    versions = ", ".join(f"{name} {found}" for name, found in facts.get(VERSIONS, {}).items())
-    weights = ", ".join(f"{name} {found}" for name, found in stored.weights.items())
+    stored, attributes = material.stored, material.study.user_attrs
+    versions = ", ".join(f"{name} {version}" for name, version in attributes.get(VERSIONS, {}).items())
     return [
-        ("study", study.study_name),
+        ("study", material.study.study_name),
         ("data", stored.data),
         ("split", stored.split),
-        ("weights", weights),
+        ("weights", ", ".join(f"{key} {value}" for key, value in stored.weights.items())),
         ("seed", str(stored.seed)),
-        ("commit", str(facts.get(COMMIT, "unknown"))),
+        ("commit", str(attributes.get(COMMIT, "unknown"))),
         ("versions", versions or "unknown"),
     ]

@@ -162,13 +162,11 @@ def _table(confusions: list[Confusion], mistakes: Mistakes, before: Predictions 
     rows = []
     for confusion in confusions:
         rate = mistakes.rate(confusion)
-        cells = (f"{rate.photos:,}", f"{rate.wrong:,}", percent(rate.value), str(rate.affected), str(rate.people))
-        rows.append((confusion.text, *cells, *(() if before is None else _wrong_and_share(confusion, before))))
+        cells = [f"{rate.photos:,}", f"{rate.wrong:,}", percent(rate.value), str(rate.affected), str(rate.people)]
+        if before is not None:
+            was = rate_of(confusion, before)
+            cells += [f"{was.wrong:,}", percent(was.value)]
+        rows.append((confusion.text, *cells))
     if before is not None:
         titles += ("wrong before", "share before")
     return Table(titles, tuple(rows), titles[1:], caption)
-
-
-def _wrong_and_share(confusion: Confusion, predictions: Predictions) -> tuple[str, str]:
-    rate = rate_of(confusion, predictions)
-    return f"{rate.wrong:,}", percent(rate.value)

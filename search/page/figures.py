@@ -58,7 +58,6 @@ class Dot:
 class Curve:
     """A trial's scores over its evaluations."""
 
-    trial: int
     value_by_step: dict[int, float]
     kind: str
     """best, baseline, complete or pruned."""

@@ -67,7 +67,7 @@ def _curve(trial: FrozenTrial, material: Material) -> Curve:
         kind = "baseline"
     if material.best is not None and trial.number == material.best.number:
         kind = "best"
-    return Curve(trial.number, dict(trial.intermediate_values), kind)
+    return Curve(dict(trial.intermediate_values), kind)
 
 
 def _pruned_table(trials: Sequence[FrozenTrial]) -> Table:

@@ -28,7 +28,7 @@ PATHS = ("/", "/dashboard/", "/api/studies", "/artifacts/0/0", "/static/bundle.j
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """With one study."""
+    """A --runs folder with one study."""
     folder = tmp_path_factory.mktemp("runs")
     create_study(open_storage(default_url(folder), create=True), "toy", {KEY: STORED.to_json()})
     return folder
