@@ -1,21 +1,21 @@
-"""A hyperparameter search: a study asks a question, workers run its trials, the answer comes with what it rests on.
+"""Hyperparameter search: a study asks a question, workers run its trials, and the answer comes with its evidence.
 
 The path of a trial, folder by folder; each imports only from those before it (tests/test_layers.py):
 
-- system, database: processes, signals, clocks; the studies' database, which may go away and come back
-- study: what is asked: the words of a study file, its space, the document that is stored (record.py)
-- policy: what to try next, when to stop a trial, and when a study has had enough
-- storage: the queue of trials, failures, and what trials leave on the disk
-- answer: from trials to numbers and words: levels compared, the best corrected for its choice, confirmation
-- terminal, page: what a person reads: on the terminal, and in the report
-- worker: a process that takes trial after trial (worker.py: the main loop) and runs each (objective.py), which trains
-  it by ``fit`` of maskcls/training/loop.py, and reports, prunes and stores on the way
-- supervisor: starts the workers of a command, replaces those that die, ends them; web: serves the dashboard
-- run.py and its neighbours: the commands; each takes options and makes one call
+- system, database: processes, signals, clocks; the study database, which may be away for a while
+- study: the question: what a study file says, its search space, the document that is stored (record.py)
+- policy: what to try next, when to prune a trial, when to stop a study
+- storage: the queue of trials, failures, and the files of trials
+- answer: from trials to numbers and words: levels compared, the best trial corrected for its choice, confirmation
+- terminal, page: what a person reads, on the terminal and in the report
+- worker: a process that takes trial after trial (worker.py: the main loop) and runs each (objective.py): it trains by
+  ``fit`` of maskcls/training/loop.py, and reports, prunes and stores on the way
+- supervisor: starts a command's workers, replaces those that die, stops them; web: serves the dashboard
+- run.py and its neighbours: the commands; each declares options and makes one call
 
 To add
 
-- a command: a module here with ``main``, of options (terminal/options.py has the shared ones) and one call; then the
+- a command: a module here with ``main``: options (terminal/options.py has the shared ones) and one call; then the
   README, tests/test_docs.py and tests/commands/test_help.py
 - a sampler: SAMPLERS in policy/samplers.py; a pruner: policy/pruning.py
 - a section of the report: page/build.py; a kind of block: page/blocks.py

@@ -1,4 +1,4 @@
-"""python -m search.compare A B: two trained models on the same people, their difference with its interval."""
+"""python -m search.compare A B: two trained models on the same people, and their difference with its interval."""
 
 from typing import Annotated
 
@@ -10,7 +10,7 @@ from search.terminal.options import RUNS, PriorOption, RunsOption, StorageOption
 
 def main(
     a: Annotated[str, typer.Argument(metavar="A", help="STUDY:TRIAL, or the folder of a trained model.")],
-    b: Annotated[str, typer.Argument(metavar="B", help="The one that A is compared with.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="The model that A is compared with.")],
     prior: PriorOption = None,
     storage: StorageOption = None,
     runs: RunsOption = RUNS,

@@ -1,4 +1,4 @@
-"""python -m search.compose: a model for mask, gender and age each, chosen together from stored trials; no training."""
+"""python -m search.compose: models for mask, gender and age, chosen together from stored trials; no training."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,39 +12,33 @@ from search.terminal.options import RUNS, RunsOption, StorageOption
 
 
 def main(
-    mask: Annotated[str, typer.Option(help="Stored study whose trials may answer for the mask state.")],
-    gender: Annotated[str, typer.Option(help="The same for the gender.")],
-    age: Annotated[str, typer.Option(help="The same for the age band. Studies of all 18 classes serve anywhere.")],
+    mask: Annotated[str, typer.Option(help="Stored study whose trials may predict the mask state.")],
+    gender: Annotated[str, typer.Option(help="Stored study for the gender.")],
+    age: Annotated[str, typer.Option(help="Stored study for the age band. One of all 18 classes may serve any part.")],
     out: Annotated[
-        Path, typer.Option("-o", "--out", help="TOML file to write, for maskcls.predict; its models lie in NAME.parts.")
+        Path, typer.Option("-o", "--out", help="TOML file to write, for maskcls.predict; its models go to NAME.parts.")
     ],
     against: Annotated[
         str | None,
-        typer.Option(
-            help="STUDY:TRIAL, the single model to compare with. Default: the best stored on the same photos."
-        ),
+        typer.Option(help="STUDY:TRIAL, the single model to compare with. Default: the best one for the same photos."),
     ] = None,
     storage: StorageOption = None,
     runs: RunsOption = RUNS,
 ) -> None:
     """Find the trio of trials with the best macro F1 over the 18 classes, and write it as one model.
 
-    All trios of the trials whose weights are kept are judged by their stored predictions, and the best is compared
-    with the best single model on the same people.
+    Every trio of trials whose weights are kept is judged by their stored predictions, and the best is compared with
+    the best single model on the same people.
     """
-    _check_out(out)
+    if out.suffix != ".toml":
+        raise UserError(f"--out takes a TOML file, such as best.toml, not {out}.")
+    check_output(out)
+    check_stays(out)
     from search.database.connect import default_url, open_to_read
     from search.terminal.composition import compose
 
-    opened = open_to_read(storage or default_url(runs))
-    compose({"mask": mask, "gender": gender, "age": age}, out, against, opened, runs)
-
-
-def _check_out(out: Path) -> None:
-    if out.suffix != ".toml":
-        raise UserError(f"--out is a TOML file, for example best.toml, not {out}.")
-    check_output(out)
-    check_stays(out)
+    database = open_to_read(storage or default_url(runs))
+    compose({"mask": mask, "gender": gender, "age": age}, out, against, database, runs)
 
 
 if __name__ == "__main__":

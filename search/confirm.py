@@ -1,4 +1,4 @@
-"""python -m search.confirm: train a study's finalists and its baseline again, judged by people who chose nobody."""
+"""python -m search.confirm: train a study's finalists and its baseline again, judged by other people."""
 
 from typing import Annotated
 
@@ -18,19 +18,17 @@ from search.terminal.options import (
     WorkersOption,
 )
 
-MAX_REPEATS = 100
-
 
 def main(
     study: StudyOption,
-    top: Annotated[int, typer.Option(min=1, help="Finalists, besides the baseline and the best of its level.")] = 3,
+    top: Annotated[int, typer.Option(min=1, help="Finalists besides the baseline and the best of its level.")] = 3,
     repeats: Annotated[
-        int, typer.Option(min=2, max=MAX_REPEATS, help="How often each is trained, with other judges and seeds.")
+        int, typer.Option(min=2, max=100, help="Trainings of each finalist, with new judges and seeds.")
     ] = 5,
     data: Annotated[
         str | None, typer.Option(help="Where the study's photos are now. Default: where they were.")
     ] = None,
-    weights: Annotated[str | None, typer.Option(help="As in search.run. Default: what the study had.")] = None,
+    weights: Annotated[str | None, typer.Option(help="As in search.run. Default: as in the study.")] = None,
     device: DeviceOption = "auto",
     workers: WorkersOption = None,
     force: ForceOption = False,
@@ -39,10 +37,10 @@ def main(
     storage: StorageOption = None,
     runs: RunsOption = RUNS,
 ) -> int:
-    """Train the best settings of a study and its baseline again, and say whether they hold.
+    """Train a study's best configurations and its baseline again, and say whether the differences hold.
 
-    Each repeat has a seed and judges of its own; the judges are training people of the search, who chose none of the
-    finalists. The same command again goes on; more --repeats add to those there are.
+    Each repeat has its own seed and judges: training people of the search, who chose none of the finalists. The same
+    command again continues; a larger --repeats adds repeats.
     """
     from search.supervisor.launch import Launch
     from search.supervisor.start_confirmation import confirm_study

@@ -10,10 +10,10 @@ from search.terminal.options import RUNS, RunsOption, StorageOption
 from search.web.tokens import MIN_TOKEN, TOKEN_VARIABLE, choose_token
 
 LOOPBACK = "127.0.0.1"
-"""This machine only; its other users reach it too. Whoever is let in can change the studies."""
+"""This machine only, but all of its users reach it. Whoever is let in can change the studies."""
 
 PATIENCE_SECONDS = 30
-"""A page waits so long for a database that is away; the next one finds it again later."""
+"""How long a page waits for a database that is away."""
 
 
 def main(
@@ -24,28 +24,28 @@ def main(
         str | None,
         typer.Option(
             envvar=TOKEN_VARIABLE,
-            help=f"What a browser has to know, at least {MIN_TOKEN} characters. Default: a new one each time.",
+            help=f"Secret to open the dashboard with, at least {MIN_TOKEN} characters. Default: a new one each time.",
         ),
     ] = None,
     token_file: Annotated[Path | None, typer.Option(help="File whose first line is the token.")] = None,
     no_token: Annotated[
-        bool, typer.Option("--no-token", help="Let in every user of this machine; on the loopback only.")
+        bool, typer.Option("--no-token", help="Let in every user of this machine; with --host 127.0.0.1 only.")
     ] = False,
     allow_host: Annotated[
         list[str] | None,
-        typer.Option(help="Another name by which browsers ask for this machine, as through a proxy. May repeat."),
+        typer.Option(help="Another host name under which browsers reach this machine, as by a proxy. Repeatable."),
     ] = None,
     runs: RunsOption = RUNS,
 ) -> None:
-    """Serve optuna-dashboard for the studies until Ctrl-C, to whoever knows the token in the address it prints."""
+    """Serve optuna-dashboard for the studies until Ctrl-C. It opens with the token in the printed address."""
     from search.database.connect import default_url, open_as_allowed
     from search.web.dashboard import check_host_names, serve_dashboard
 
     other_names = allow_host or []
     check_host_names(other_names)
-    chosen = choose_token(token, token_file, no_token)
-    opened = open_as_allowed(storage or default_url(runs), patience=PATIENCE_SECONDS)
-    serve_dashboard(opened, runs, host, port, chosen, other_names)
+    token = choose_token(token, token_file, no_token)
+    database = open_as_allowed(storage or default_url(runs), patience=PATIENCE_SECONDS)
+    serve_dashboard(database, runs, host, port, token, other_names)
 
 
 if __name__ == "__main__":

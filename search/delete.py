@@ -1,4 +1,4 @@
-"""python -m search.delete: remove a study, its folder and its pictures, after asking; nothing of any other study."""
+"""python -m search.delete: remove a study with its folder, pictures and confirmation, after asking; nothing else."""
 
 from typing import Annotated
 
@@ -14,12 +14,12 @@ def main(
     runs: RunsOption = RUNS,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> int:
-    """Delete a study from the database, with its folder, its pictures and its confirmation. There is no way back."""
+    """Delete a study from the database, with its folder, its pictures and its confirmation. This cannot be undone."""
     from search.database.connect import default_url, load_study, open_storage
     from search.terminal.deletion import delete
 
-    opened = open_storage(storage or default_url(runs), create=False)
-    return 0 if delete(load_study(opened, study), runs, asks=not yes) else 1
+    database = open_storage(storage or default_url(runs), create=False)
+    return 0 if delete(load_study(database, study), runs, asks=not yes) else 1
 
 
 if __name__ == "__main__":

@@ -14,12 +14,12 @@ def main(
     study: StudyOption,
     out: Annotated[Path, typer.Option("-o", "--out", help="TOML file to write.")],
     trial: Annotated[
-        int | None, typer.Option(min=0, help="This trial instead of the confirmed winner or the best.")
+        int | None, typer.Option(min=0, help="Number of a trial. Default: the confirmed winner, else the best trial.")
     ] = None,
     storage: StorageOption = None,
     runs: RunsOption = RUNS,
 ) -> None:
-    """Write a training config, and where it came from, to a file: of the confirmed winner, else of the best trial."""
+    """Write the confirmed winner, else the best trial, as a training config that says where it came from."""
     from search.answer.recipe import find_recipe
     from search.database.connect import default_url, load_study, open_to_read
 

@@ -1,6 +1,6 @@
-"""python -m search.report: a study as one web page to send, with its Markdown twin; both go to the dashboard too.
+"""python -m search.report: a study as one web page to send, and as Markdown; the dashboard shows both too.
 
-Works while the study runs: what is not known yet says so. Needs no GPU and imports no torch.
+It works while the study runs, and says what is not known yet. It needs no GPU and imports no torch.
 """
 
 from pathlib import Path
@@ -22,12 +22,12 @@ def main(
     prior: PriorOption = None,
     data: Annotated[Path | None, typer.Option(help="Folder of the photos. Default: where the study had them.")] = None,
     no_photos: Annotated[
-        bool, typer.Option("--no-photos", help="Neither photos nor their names among the mistakes.")
+        bool, typer.Option("--no-photos", help="Leave out the photos of mistakes and their file names.")
     ] = False,
     storage: StorageOption = None,
     runs: RunsOption = RUNS,
 ) -> None:
-    """Write a study's report: report.html, which needs nothing else, and report.md with its drawings."""
+    """Write a study's report: report.html, a single page with everything in it, and report.md with its figures."""
     from search.database.connect import default_url, load_study, open_to_read
     from search.page.build import make_report
     from search.page.dashboard import share
@@ -47,7 +47,7 @@ def main(
     say(" ".join(report.sentences))
     folder = photo_folder(material)
     if options.photos and not folder.is_dir():
-        say(f"Without photos: there is no folder {folder} here. --data names another.")
+        say(f"Without photos: there is no folder {folder} here; --data takes another.")
     say(f"{page}")
     say(f"{twin}")
 

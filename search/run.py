@@ -1,4 +1,4 @@
-"""python -m search.run: run a study until it has so many trials; the same command again goes on."""
+"""python -m search.run: run a study until it has --n-trials trials; the same command again continues it."""
 
 from typing import Annotated
 
@@ -20,20 +20,20 @@ from search.terminal.options import (
 
 
 def main(
-    study: Annotated[str, typer.Option(help="A study of studies/, or the path of a study file of your own.")],
+    study: Annotated[str, typer.Option(help="A study in studies/, or the path of your own study file.")],
     n_trials: Annotated[int, typer.Option(min=1, help="Trials the study should reach, over all runs.")] = 50,
     data: Annotated[
         str | None,
         typer.Option(
             envvar="MASKCLS_DATA",
-            help="Folder with images/, or: synthetic. Without it a study runs as a preview on synthetic photos.",
+            help="Folder with images/, or: synthetic. Default: a preview of the study on synthetic photos.",
         ),
     ] = None,
     storage: StorageOption = None,
     weights: Annotated[
         str | None,
         typer.Option(
-            help="auto (timm's hub, from scratch when it cannot be reached), pretrained, scratch, or a folder of"
+            help="auto (timm's hub, or scratch when it cannot be reached), pretrained, scratch, or a folder of"
             " <backbone>.safetensors. Default: auto; scratch on synthetic photos."
         ),
     ] = None,
@@ -41,25 +41,25 @@ def main(
     workers: WorkersOption = None,
     force: ForceOption = False,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", help="KEY=VALUE: fix a knob of the training config. May repeat.")
+        list[str] | None, typer.Option("--set", help="KEY=VALUE: fix a hyperparameter. Repeatable.")
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Name to store the study under. Default: the study's.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the sampler and of every trial's training.")] = 0,
+    name: Annotated[str | None, typer.Option(help="Name to store the study under. Default: the study's own.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the sampler and of every trial's training.")] = 0,
     timeout: TimeoutOption = None,
     stall: StallOption = STALL_SECONDS,
     max_epochs: Annotated[
-        float | None, typer.Option(min=0, help="Begin no trial once all have trained for so many epochs together.")
+        float | None, typer.Option(min=0, help="Start no trial once all together have trained for this many epochs.")
     ] = None,
     patience: Annotated[
-        int | None, typer.Option(min=1, help="Begin no trial once so many have ended without a better best.")
+        int | None, typer.Option(min=1, help="Start no trial once this many have not beaten the best beyond noise.")
     ] = None,
     cold: Annotated[
-        bool, typer.Option("--cold", help="No warm starts: neither known settings nor earlier studies.")
+        bool, typer.Option("--cold", help="No warm starts, neither from known configurations nor from earlier studies.")
     ] = False,
     keep: Annotated[int, typer.Option(min=0, help="Trials whose best weights stay on the disk.")] = 5,
     from_: Annotated[
         str | None,
-        typer.Option("--from", help="Begin as a copy of this stored study, with more choices; needs --name."),
+        typer.Option("--from", help="Start from a copy of this stored study, to add choices; needs --name."),
     ] = None,
     people: Annotated[int | None, typer.Option(min=2, help="Use only this many people, for a quick look.")] = None,
     label_fixes: LabelFixesOption = "auto",
@@ -68,16 +68,15 @@ def main(
 ) -> int:
     """Run a study until it has --n-trials trials (complete or pruned).
 
-    Ctrl-C once: the running trials finish their evaluation and go back into the queue; twice: at once. The same
-    command again goes on from there; a second one beside it shares the work.
+    After Ctrl-C the running trials finish their evaluation and go back into the queue; a second Ctrl-C stops them at
+    once. Run the same command again to continue, or at the same time to share the work.
     """
     from search.policy.stopping import StoppingCriteria
     from search.study.request import StudyRequest
     from search.supervisor.launch import Launch
     from search.supervisor.start import run_study
 
-    settings = set_ or ()
-    request = StudyRequest(study, name, data, weights, label_fixes, skip_unreadable, seed, settings, people, from_)
+    request = StudyRequest(study, name, data, weights, label_fixes, skip_unreadable, seed, set_ or (), people, from_)
     launch = Launch(runs, storage, device, workers, force, timeout, stall)
     return run_study(request, launch, StoppingCriteria(n_trials, max_epochs, patience), keep, cold)
 

@@ -1,9 +1,9 @@
-"""python -m search.status: which studies there are, how far they are, and who runs what where since when.
+"""python -m search.status: the studies, their progress, and which process runs which trial, where and since when.
 
 It only reads, imports neither torch nor timm, and never disturbs a run.
 
-``--json`` prints one document: a DatabaseOverview, or with --study a StudyStatus. What a key means stands with the
-field of its name in search/answer/status.py.
+``--json`` prints one document: a DatabaseOverview, or with --study a StudyStatus. search/answer/status.py describes
+each key at the field of that name.
 """
 
 import json
@@ -19,21 +19,21 @@ def main(
     study: Annotated[str | None, typer.Option(help="The study's stored name. Default: a table of all.")] = None,
     storage: StorageOption = None,
     runs: RunsOption = RUNS,
-    json_: Annotated[bool, typer.Option("--json", help="One JSON document, for scripts.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON document, for scripts.")] = False,
 ) -> None:
-    """Show the studies, or one study: trials, best, noise, who runs what where, what failed."""
+    """Show all studies, or one: its trials, best trial, noise, running processes and failures."""
     from search.answer.status import overview_of_all, status_of
     from search.database.connect import default_url, load_study, open_to_read
     from search.study.record import read_stored
     from search.terminal.status import show_overview, show_status
 
-    opened = open_to_read(storage or default_url(runs))
+    database = open_to_read(storage or default_url(runs))
     if study is None:
-        overview = overview_of_all(opened)
+        overview = overview_of_all(database)
         _say_json(overview.to_json()) if json_ else show_overview(overview)
     else:
-        found = load_study(opened, study)
-        status = status_of(found, read_stored(found))
+        stored_study = load_study(database, study)
+        status = status_of(stored_study, read_stored(stored_study))
         _say_json(status.to_json()) if json_ else show_status(status)
 
 

@@ -1,6 +1,6 @@
-"""What a report is made of, as plain values: the web page and its Markdown twin show the same ones.
+"""The blocks of a report as plain values, which the web page and the Markdown file both show.
 
-To add a kind of block, add it here and to Block, and say how both show it: render.py and report.html.j2.
+To add a kind of block, add it here and to Block, and show it in render.py (Markdown) and report.html.j2 (web page).
 """
 
 from dataclasses import dataclass
@@ -15,31 +15,31 @@ class Text:
 
 @dataclass(frozen=True)
 class Bullets:
-    """Short statements, one a line."""
+    """A list of short statements."""
 
     items: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Facts:
-    """Statements, each under a word or two that say what it is about."""
+    """A list of (term, statement)."""
 
     items: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
 class Table:
-    """Cells as they are shown."""
+    """A table of formatted cells."""
 
     titles: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     numbers: tuple[str, ...] = ()
-    """Titles of the columns that are set to the right."""
+    """Titles of the right-aligned columns."""
     caption: str = ""
     strong: tuple[int, ...] = ()
-    """Rows that stand out."""
+    """Indices of the highlighted rows."""
     note: str = ""
-    """What its columns mean, in a line below."""
+    """A line below the table that explains its columns."""
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,13 @@ class Figure:
     """A drawing."""
 
     name: str
-    """The name of its file, and of it on the page; letters and dashes."""
+    """The name of its file, without .svg; letters and dashes."""
     svg: str
     alt: str
-    """What one sees, for whoever does not."""
+    """The text for those who cannot see the drawing."""
     caption: str = ""
     is_dense: bool = False
-    """Too fine to shrink to a telephone: scrolls sideways there."""
+    """Whether it is too fine to shrink to a phone's width: it scrolls sideways there."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class Picture:
-    """A photo and what was made of it."""
+    """A photo with its caption."""
 
     jpeg: bytes | None
     """None: not shown."""
@@ -92,28 +92,29 @@ Block = Text | Bullets | Facts | Table | Figure | Figures | Gallery | Code
 
 @dataclass(frozen=True)
 class Section:
-    """A heading with what belongs to it."""
+    """A heading with its blocks."""
 
     title: str
     blocks: tuple[Block, ...]
 
     @property
     def anchor(self) -> str:
-        """Its place on the page."""
+        """The heading's id on the page."""
         return "".join(letter if letter.isalnum() else "-" for letter in self.title.lower())
 
 
 @dataclass(frozen=True)
 class Report:
-    """The answer, what it rests on, and the sections below."""
+    """The answer, its lead blocks, and the sections below."""
 
     study: str
     """Stored name."""
     question: str
     verdict: str
-    """In two or three words; see wording.verdict_of."""
+    """Two or three words; see wording.verdict_of."""
     sentences: tuple[str, ...]
+    """The answer in words."""
     lead: tuple[Block, ...]
-    """Right below the answer."""
+    """Blocks right below the answer."""
     sections: tuple[Section, ...]
     footer: str

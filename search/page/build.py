@@ -1,7 +1,6 @@
-"""From a study to its report: the sections in their order.
+"""The report of a study: its sections in their order.
 
-To add a section, write a function that makes it from the Material, out of the blocks of blocks.py, and name it in
-SECTIONS.
+To add a section, write a function that makes it from the Material and the blocks of blocks.py, and add it to SECTIONS.
 """
 
 from collections.abc import Callable
@@ -34,11 +33,11 @@ SECTIONS: tuple[Callable[[Material], Section | None], ...] = (
     prior_section,
     commands_section,
 )
-"""As they follow each other on the page; one that returns None has no place there."""
+"""The sections in their order on the page; one that returns None is left out."""
 
 
 def make_report(material: Material) -> Report:
-    """The whole report. Raises UserError for a prior that cannot be had."""
+    """The whole report. Raises UserError for a --prior that the study's predictions cannot be weighted to."""
     check_prior(material)
     answer = material.answer
     return Report(
@@ -56,6 +55,6 @@ def _footer(material: Material) -> str:
     counts = f"{count_of(len(material.finished), 'finished trial')} of {len(material.trials)}"
     now = datetime.now().astimezone().isoformat(sep=" ", timespec="minutes")
     return (
-        f"Made {now} by search.report at commit {commit()}, from {counts}. Intervals hold at 95 %: over people, and"
-        " over training seeds as well where that is said."
+        f"Made {now} by search.report at commit {commit()}, from {counts}. Intervals are 95 % intervals over people,"
+        " and over training seeds as well where that is said."
     )

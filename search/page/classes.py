@@ -1,4 +1,4 @@
-"""The report's part on classes: which got better and worse beyond noise, and the confusion matrices.
+"""The report's sections on classes: which became better or worse beyond noise, and the confusion matrices.
 
 Shape suffixes: K classes.
 """
@@ -17,27 +17,28 @@ from search.page.blocks import Block, Figure, Figures, Section, Table, Text
 from search.page.data import Material, TrialPredictions
 from search.page.figures import Dot, draw_dots, draw_matrix
 
-TITLES = ("", "photos", "before", "after", "difference", "95 % interval", "verdict")
+TITLES = ("photos", "before", "after", "difference", "95 % interval", "verdict")
 
 
 @dataclass(frozen=True)
 class Change:
-    """F1 of one class, or of one part of the label, before and after."""
+    """F1 of one class, or macro F1 of one part of the label, before and after."""
 
     name: str
     photos: int
     before: float
     after: float
     estimate: Estimate
+    """The difference, after minus before."""
 
     @property
     def verdict(self) -> str:
-        """Nothing is beyond noise where nothing tells of the noise: one person alone, or all alike."""
+        """Better, worse or not distinguishable."""
         return verdict_on(self.estimate)
 
 
 def class_changes(material: Material) -> list[Change]:
-    """A change a class, the intervals so wide that all hold at once; empty without before and after."""
+    """The change of each class, with simultaneous intervals; empty without predictions before and after."""
     if material.pair is None or material.resamples is None:
         return []
     before, after = material.pair
@@ -57,29 +58,29 @@ def class_changes(material: Material) -> list[Change]:
 
 
 def part_changes(material: Material) -> list[Change]:
-    """Macro F1 of mask, gender and age alone, read off the predicted class; empty for a single task."""
+    """The change of mask, gender and age, read off the predicted class; empty where a study predicts one part alone."""
     if material.pair is None or material.resamples is None or material.task != "all":
         return []
     before, after = material.pair
-    found = []
+    changes = []
     for part in PARTS:
-        was, now = (f1_per_class(merge_confusion(side.confusion_KK, part)).mean() for side in (before, after))
+        was, now = (f1_per_class(merge_confusion(model.confusion_KK, part)).mean() for model in (before, after))
         counts = (after.counts(part),), (before.counts(part),)
         estimate = compare(*counts, material.resamples, macro_f1, comparisons=len(PARTS))
-        found.append(Change(part, len(after.predictions.label_N), float(was), float(now), estimate))
-    return found
+        changes.append(Change(part, len(after.predictions.label_N), float(was), float(now), estimate))
+    return changes
 
 
 def classes_section(material: Material) -> Section:
-    """Which classes got better and worse beyond noise."""
-    title = "Classes that got better and worse"
+    """Which classes became better or worse beyond noise, from the baseline to the best trial."""
+    title = "Classes that got better or worse"
     if material.pair is None or material.resamples is None:
         return Section(title, (Text(material.missing()),))
     before, after = material.pair
     changes = class_changes(material)
     people = count_of(len(material.resamples.person_P), "person", "people")
     intro = (
-        f"From {before.name} to {after.name}, on the same {people}. The intervals are over people and so wide that all"
+        f"From {before.name} to {after.name}, on the same {people}. The intervals are over people, widened so that all"
         f" {len(changes)} hold at once.{_optimism(material)}"
     )
     chance = material.same_configuration
@@ -92,7 +93,7 @@ def classes_section(material: Material) -> Section:
 
 
 def _optimism(material: Material) -> str:
-    """By how much the choice makes the best trial's score optimistic."""
+    """How optimistic the best trial's score is, for having been chosen."""
     winner = material.answer.winner
     if winner is None or winner.candidates < 2:
         return ""
@@ -103,25 +104,24 @@ def _optimism(material: Material) -> str:
 
 
 def _beyond_noise(changes: list[Change]) -> str:
-    """The list that a reader wants first."""
-    said = []
+    sentences = []
     for word in ("better", "worse"):
-        names = [f"{c.name} ({signed(c.estimate.value)})" for c in changes if c.verdict == word]
-        said.append(f"{word.capitalize()} beyond noise: {'; '.join(names) or 'none'}.")
-    return " ".join(said)
+        names = [f"{change.name} ({signed(change.estimate.value)})" for change in changes if change.verdict == word]
+        sentences.append(f"{word.capitalize()} beyond noise: {'; '.join(names) or 'none'}.")
+    return " ".join(sentences)
 
 
 def _figure(changes: list[Change], is_chance: bool) -> Figure:
     dots = [Dot(change.name, change.estimate, "" if is_chance else change.verdict) for change in changes]
-    caption = "Change of F1 of each class with its interval."
+    caption = "Change in F1 of each class with its interval."
     if not is_chance:
-        caption += " A green triangle up is better and a red one down worse beyond noise; a blue dot is neither."
-    return draw_dots("classes", dots, "change of F1", f"{caption} The table has the numbers.", caption, zero=True)
+        caption += " Green triangle up: better beyond noise. Red triangle down: worse beyond noise. Blue dot: neither."
+    return draw_dots("classes", dots, "change in F1", f"{caption} The table has the numbers.", caption, zero=True)
 
 
 def _table(what: str, changes: list[Change], is_chance: bool) -> Table:
-    """Two trainings of one recipe get no verdict."""
-    titles = (what, *(TITLES[1:6] if is_chance else TITLES[1:]))
+    """The table of changes; without verdicts for two trainings of one configuration."""
+    titles = (what, *(TITLES[:-1] if is_chance else TITLES))
     rows = tuple(
         (
             change.name,
@@ -135,38 +135,36 @@ def _table(what: str, changes: list[Change], is_chance: bool) -> Table:
         for change in changes
     )
     strong = tuple(row for row, change in enumerate(changes) if change.verdict in ("better", "worse"))
-    return Table(titles, rows, TITLES[1:6], strong=() if is_chance else strong)
+    return Table(titles, rows, TITLES[:-1], strong=() if is_chance else strong)
 
 
 def matrices_section(material: Material) -> Section:
-    """The matrices before and after, with and without the diagonal."""
+    """The confusion matrices before and after, with and without the diagonal."""
     title = "Confusion matrices"
-    sides = material.pair or ((material.after,) if material.after else ())
-    if not sides:
+    models = material.pair or ((material.after,) if material.after else ())
+    if not models:
         return Section(title, (Text(material.missing()),))
-    text = "Rows are the true class, columns the predicted one. Without the diagonal the mistakes show."
-    if material.pair is None:
-        text += f" {material.missing()}"
-    elif material.same_configuration:
-        text += f" {material.same_configuration}"
-    most = max(_mistakes(side).max() for side in sides)
-    figures = [_with_diagonal(side, place) for side, place in zip(sides, ("before", "after"), strict=False)]
-    figures += [_without_diagonal(side, place, most) for side, place in zip(sides, ("before", "after"), strict=False)]
+    note = material.same_configuration if material.pair else material.missing()
+    text = f"Rows are the true class, columns the predicted one. Without the diagonal the mistakes show. {note}".strip()
+    named = list(zip(("before", "after"), models, strict=False))
+    most = max(1, *(_mistakes(model).max() for model in models))
+    figures = [_with_diagonal(name, model) for name, model in named]
+    figures += [_without_diagonal(name, model, most) for name, model in named]
     return Section(title, (Text(text), Figures(tuple(figures))))
 
 
-def _mistakes(side: TrialPredictions) -> np.ndarray:
-    return side.confusion_KK * (1 - np.eye(len(side.confusion_KK), dtype=np.int64))
+def _mistakes(model: TrialPredictions) -> np.ndarray:
+    return model.confusion_KK * (1 - np.eye(len(model.confusion_KK), dtype=np.int64))
 
 
-def _with_diagonal(side: TrialPredictions, place: str) -> Figure:
-    share_KK = side.confusion_KK / np.maximum(side.confusion_KK.sum(1, keepdims=True), 1)
+def _with_diagonal(name: str, model: TrialPredictions) -> Figure:
+    share_KK = model.confusion_KK / np.maximum(model.confusion_KK.sum(1, keepdims=True), 1)
     text_KK = np.round(100 * share_KK).astype(int)
-    title = f"{capital(side.name)}: percent of each true class"
-    return draw_matrix(f"confusion-{place}", share_KK, text_KK, side.task, title, 1.0, is_mistakes=False)
+    title = f"{capital(model.name)}: percent of each true class"
+    return draw_matrix(f"confusion-{name}", share_KK, text_KK, model.task, title, 1.0, is_mistakes=False)
 
 
-def _without_diagonal(side: TrialPredictions, place: str, most: int) -> Figure:
-    mistakes_KK = _mistakes(side)
-    title = f"{capital(side.name)}: mistakes only, in photos"
-    return draw_matrix(f"mistakes-{place}", mistakes_KK, mistakes_KK, side.task, title, max(1, most), is_mistakes=True)
+def _without_diagonal(name: str, model: TrialPredictions, most: int) -> Figure:
+    mistakes_KK = _mistakes(model)
+    title = f"{capital(model.name)}: mistakes only, in photos"
+    return draw_matrix(f"mistakes-{name}", mistakes_KK, mistakes_KK, model.task, title, most, is_mistakes=True)

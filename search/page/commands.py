@@ -1,11 +1,11 @@
-"""How to reproduce a study: the commands, with the options that it is stored with, and what it was made by."""
+"""The report's section on how to reproduce a study: its commands with their options, and its versions."""
 
 from typing import Any
 
-from maskcls.config import TrainConfig, make_config
+from maskcls.config import make_config
 from maskcls.data.dataset import SYNTHETIC
 from maskcls.system.errors import UserError
-from search.page.blocks import Block, Code, Facts, Section, Text
+from search.page.blocks import Code, Facts, Section, Text
 from search.page.data import Material
 from search.policy.stopping import count_finished
 from search.study.attributes import COMMIT, VERSIONS
@@ -17,51 +17,51 @@ PREVIEW = "-preview"
 
 
 def commands_section(material: Material) -> Section:
-    """How to make the study and its best model again: commands, versions, commit."""
+    """How to run the study and train its best trial again: commands, versions, commit."""
     name, where = material.study.study_name, place_options(material.options.runs, material.options.storage)
-    stored = material.stored
-    runs = material.options.runs
-    train = f"python -m maskcls.train --config best.toml --data {quoted(stored.data)} -o {quoted(runs / 'best')}"
+    data, runs = material.stored.data, material.options.runs
+    train = f"python -m maskcls.train --config best.toml --data {quoted(data)} -o {quoted(runs / 'best')}"
     train += _photo_options(material) + runs_option(runs)
     export = f"python -m search.export --study {quoted(name)} -o best.toml{where}"
     lines = [line for line in (run_command_of(material), _confirm_command(material, where), export, train) if line]
-    blocks: list[Block] = [Code("\n".join(lines)), Text(_note(material))]
-    return Section("How to reproduce it", (*blocks, Facts(tuple(_facts(material)))))
+    blocks = Code("\n".join(lines)), Text(_note(material)), Facts(tuple(_facts(material)))
+    return Section("How to reproduce it", blocks)
 
 
 def _confirm_command(material: Material, where: str) -> str:
-    """Nothing for a study that has not been confirmed."""
-    found = material.answer.confirmation
-    if found is None:
+    """The command of the study's confirmation; empty without one."""
+    confirmation = material.answer.confirmation
+    if confirmation is None:
         return ""
-    asked = f"--top {len(found.finalists) - 1} --repeats {found.planned}"
-    return f"python -m search.confirm --study {quoted(material.study.study_name)} {asked}{where}"
+    options = f"--top {len(confirmation.finalists) - 1} --repeats {confirmation.planned}"
+    return f"python -m search.confirm --study {quoted(material.study.study_name)} {options}{where}"
 
 
 def _note(material: Material) -> str:
-    told = (
-        "The first command continues the study, or makes it again where there is none: trial for trial the same with"
-        " one worker on a CPU of the same kind and thread count. The last two train the best trial again."
+    note = (
+        "The first command continues the study, or runs it anew where it is not stored: trial for trial the same with"
+        " one worker on a CPU of the same type and thread count. The last two train the best trial again."
     )
     if hint := storage_option(material.options.storage)[1]:
-        told = f"{told} {hint}"
+        note = f"{note} {hint}"
     file, _ = _file_of(material)
-    return told if file else f"{told} The study's own file is not in studies/; put its path in place of FILE."
+    return note if file else f"{note} The study's file is not in studies/; replace FILE.py with its path."
 
 
 def run_command_of(material: Material) -> str:
-    """``python -m search.run`` with all that the study is stored with and that is not so by default."""
+    """``python -m search.run`` with every option of the study that differs from its default."""
     stored, name = material.stored, material.study.study_name
     file, document = _file_of(material)
     words = ["python -m search.run --study", quoted(file) if file else "FILE.py"]
     words.append(f"--n-trials {count_finished(material.trials)}")
-    is_by_itself = document is not None and (document.synthetic or name.endswith(PREVIEW))
-    if not (stored.data == SYNTHETIC and is_by_itself):
+    is_synthetic_by_default = document is not None and (document.synthetic or name.endswith(PREVIEW))
+    if not (stored.data == SYNTHETIC and is_synthetic_by_default):
         words.append(f"--data {quoted(stored.data)}")
-    weights = "scratch" if stored.weights.get("source") == "scratch" else stored.weights_option  # as auto came to it
+    # auto may have ended with scratch
+    weights = "scratch" if stored.weights.get("source") == "scratch" else stored.weights_option
     if weights != ("scratch" if stored.data == SYNTHETIC else "auto"):
         words.append(f"--weights {quoted(weights)}")
-    words += _settings(material, document)
+    words += _set_options(material, document)
     words += [f"--seed {stored.seed}"] if stored.seed else []
     if file != name.removesuffix(PREVIEW):
         words.append(f"--name {quoted(name)}")
@@ -74,10 +74,10 @@ def _photo_options(material: Material) -> str:
 
 
 def _file_of(material: Material) -> tuple[str, Study | None]:
-    """The study file that asks this question, and what it says; nothing when none of studies/ does."""
+    """The study file that asks this question, and its study; empty when no file in studies/ does."""
     name = material.study.study_name
     first = name.removesuffix(PREVIEW)
-    for file in sorted(known_studies(), key=lambda known: known != first):
+    for file in sorted(known_studies(), key=lambda file: file != first):
         try:
             study = load_study_file(file)
         except UserError:
@@ -88,27 +88,22 @@ def _file_of(material: Material) -> tuple[str, Study | None]:
     return "", None
 
 
-def _settings(material: Material, document: Study | None) -> list[str]:
-    """--set for every fixed knob that the study file has otherwise, --people for its own."""
+def _set_options(material: Material, document: Study | None) -> list[str]:
+    """--set (or --people) for every fixed hyperparameter that differs from the study file's."""
     if document is None:
         return []
-    there = _written_out(make_config({**document.fixed, **document.baseline}))
-    found = []
-    for name, value in _written_out(material.config).items():
-        is_pinned = name in document.space and name not in material.stored.study.space
-        if name == "seed" or name in material.stored.study.space or not (is_pinned or there[name] != value):
-            continue
-        option = f"--people {value}" if name == "people" else f"--set {quoted(f'{name}={_as_typed(value)}')}"
-        found.append(option)
-    return found
-
-
-def _written_out(config: TrainConfig) -> dict[str, Any]:
-    return config.model_dump()
+    defaults = make_config({**document.fixed, **document.baseline}).model_dump()
+    space = material.stored.study.space
+    options = []
+    for name, value in material.config.model_dump().items():
+        is_same = defaults[name] == value and name not in document.space
+        if name != "seed" and name not in space and not is_same:
+            options.append(f"--people {value}" if name == "people" else f"--set {quoted(f'{name}={_as_typed(value)}')}")
+    return options
 
 
 def _as_typed(value: Any) -> str:
-    """What --set reads back as the value."""
+    """The value as one types it after --set."""
     if isinstance(value, tuple):
         is_size = all(isinstance(item, int | float) for item in value) and value
         return "x".join(map(str, value)) if is_size else ",".join(value)
@@ -116,16 +111,14 @@ def _as_typed(value: Any) -> str:
 
 
 def _facts(material: Material) -> list[tuple[str, str]]:
-    study, stored = material.study, material.stored
-    facts = study.user_attrs
-    versions = ", ".join(f"{name} {found}" for name, found in facts.get(VERSIONS, {}).items())
-    weights = ", ".join(f"{name} {found}" for name, found in stored.weights.items())
+    stored, attributes = material.stored, material.study.user_attrs
+    versions = ", ".join(f"{name} {version}" for name, version in attributes.get(VERSIONS, {}).items())
     return [
-        ("study", study.study_name),
+        ("study", material.study.study_name),
         ("data", stored.data),
         ("split", stored.split),
-        ("weights", weights),
+        ("weights", ", ".join(f"{key} {value}" for key, value in stored.weights.items())),
         ("seed", str(stored.seed)),
-        ("commit", str(facts.get(COMMIT, "unknown"))),
+        ("commit", str(attributes.get(COMMIT, "unknown"))),
         ("versions", versions or "unknown"),
     ]

@@ -1,7 +1,7 @@
-"""What gets confused with what, read out: by mask state, which ages, which genders, in which direction.
+"""What gets confused with what, in sentences: which ages and genders, by mask state, in which direction.
 
-A difference (behind a mask or not, one direction or the other, before or after) is called real only when an interval
-over people leaves out 0; the intervals are so wide that all comparisons made here hold at once.
+A difference (between mask states, directions, before and after) counts only when its interval over people excludes 0;
+the intervals are widened so that all comparisons made here hold at once.
 """
 
 from dataclasses import dataclass, replace
@@ -20,175 +20,153 @@ from maskcls.scoring.confusions import (
 from maskcls.scoring.predictions import Predictions
 from maskcls.scoring.resampling import Resamples
 from maskcls.system.errors import count_of
-from search.answer.format import clipped, has_interval, percent
+from search.answer.format import capital, clipped, has_interval, percent
 from search.page.blocks import Facts, Section, Table, Text
 from search.page.data import Material
 
 WHERE = ("mask worn", "mask incorrect", "no mask")
-"""The mask states in a word or two."""
+"""The mask states in the terms of the list."""
 
 WORN, NOT_WORN, YOUNG, OLD = 0, 2, 0, 2
 
 COMPARISONS = 3 * 2 + 2 + 3
-"""Each mask state's two directions of age and of gender; masked against unmasked; before against after by part."""
-
-Said = tuple[str, str]
-"""What it is about, and what is said."""
+"""Both directions of age and of gender in each mask state; mask worn or not; before and after, for each part."""
 
 
 @dataclass(frozen=True)
-class Reader:
-    """One model's mistakes, and how to compare them."""
+class Mistakes:
+    """One model's mistakes: how often each confusion happens, and comparisons of these rates."""
 
     predictions: Predictions
     resamples: Resamples
 
     def rate(self, confusion: Confusion) -> Rate:
-        """How often it happens."""
+        """How often the confusion happens."""
         return rate_of(confusion, self.predictions)
 
-    def told(self, confusion: Confusion) -> str:
+    def describe(self, confusion: Confusion) -> str:
         """``12 of 240 photos (5.0 %, 7 of 48 people)``."""
         rate = self.rate(confusion)
         people = f"{rate.affected} of {count_of(rate.people, 'person', 'people')}"
         return f"{rate.wrong:,} of {count_of(rate.photos, 'photo')} ({percent(rate.value)}, {people})"
 
     def compare(self, ours: Confusion, theirs: Confusion, before: Predictions | None = None) -> str:
-        """Whether our rate differs from theirs (of the model before), as a sentence."""
+        """A sentence on whether our rate differs from theirs, which is that of the model ``before`` if given."""
         other = before or self.predictions
         rates = self.rate(ours), rate_of(theirs, other)
         if min(rate.people for rate in rates) < MIN_PEOPLE:
             return "Too few people to tell the two apart."
         counts = count_confusion(ours, self.predictions), count_confusion(theirs, other)
-        found = clipped(compare_rates(*counts, self.resamples, COMPARISONS), -1.0)
-        if not has_interval(found):
+        difference = clipped(compare_rates(*counts, self.resamples, COMPARISONS), -1.0)
+        if not has_interval(difference):
             return "The two are not distinguishable."
-        span = f"{points(found.value)} points, interval {points(found.low)} to {points(found.high)}"
-        verdict = "A difference beyond noise" if is_distinguishable(found, *rates) else "Not distinguishable"
-        return f"{verdict}: {span}."
-
-
-def points(share: float) -> str:
-    """A difference of shares in percentage points: ``+3.1``."""
-    return f"{100 * share:+.1f}"
+        value, low, high = (f"{100 * share:+.1f}" for share in (difference.value, difference.low, difference.high))
+        verdict = "A difference beyond noise" if is_distinguishable(difference, *rates) else "Not distinguishable"
+        return f"{verdict}: {value} points, interval {low} to {high}."
 
 
 def confusions_section(material: Material) -> Section:
-    """Sentences first, then the numbers that they were read from."""
+    """Sentences on the confusions, then the tables behind them."""
     title = "What gets confused with what"
     if material.after is None or material.resamples is None:
         return Section(title, (Text(material.missing()),))
     if material.task != "all":
         text = f"The models of this study predict {material.task} alone, so nothing can be said by mask state."
         return Section(title, (Text(text),))
-    reader = Reader(material.after.predictions, material.resamples)
+    mistakes = Mistakes(material.after.predictions, material.resamples)
     before = material.pair[0].predictions if material.pair else None
-    chance = f" {material.same_configuration}" if before and material.same_configuration else ""
-    intro = Text(
-        f"Read off the predictions of {material.after.name}. A difference counts as one only where an interval over"
-        f" people leaves out 0; {COMPARISONS} are looked at together, and the intervals are widened for that."
-        f"{chance}"
+    chance = material.same_configuration if before else ""
+    intro = (
+        f"From the predictions of {material.after.name}. A difference counts only where its interval over people"
+        f" excludes 0; the intervals are widened so that all {COMPARISONS} comparisons hold at once. {chance}"
     )
-    said = (*sentences_of(reader), *(changes_since(reader, before, bool(chance)) if before else ()))
-    tables = [_table(reader.predictions, before, mask) for mask in range(len(MASKS))]
-    return Section(title, (intro, Facts(said), *tables, _mask_table(reader.predictions, before)))
+    changes = [] if before is None else _changes(mistakes, before, bool(chance))
+    tables = [
+        _table([*directions("gender", mask), *directions("age", mask)], mistakes, before, f"True mask state: {name}")
+        for mask, name in enumerate(MASKS)
+    ]
+    tables.append(_table(directions("mask"), mistakes, before, "All photos"))
+    return Section(title, (Text(intro.strip()), Facts((*_sentences(mistakes), *changes)), *tables))
 
 
-def sentences_of(reader: Reader) -> tuple[Said, ...]:
-    """What one would say of the confusion matrix, chosen by rule."""
+def _sentences(mistakes: Mistakes) -> list[tuple[str, str]]:
+    """(term, sentence) pairs on the most telling confusions."""
     states = range(len(MASKS))
-    return (
-        ("in all", _by_part(reader)),
-        *((f"ages, {WHERE[mask]}", _ages(reader, mask)) for mask in states),
-        ("ages, two bands off", _far(reader)),
-        *((f"genders, {WHERE[mask]}", _genders(reader, mask)) for mask in states),
-        *((f"{part} behind a mask", _masked(reader, part)) for part in ("age", "gender")),
-        ("mask states", _masks(reader)),
-    )
+    return [
+        ("overall", _by_part(mistakes)),
+        *((f"ages, {WHERE[mask]}", _ages(mistakes, mask)) for mask in states),
+        ("ages, two bands off", _two_bands_off(mistakes)),
+        *((f"genders, {WHERE[mask]}", _genders(mistakes, mask)) for mask in states),
+        *((f"{part} behind a mask", _behind_a_mask(mistakes, part)) for part in ("age", "gender")),
+        ("mask states", _masks(mistakes)),
+    ]
 
 
-def _by_part(reader: Reader) -> str:
-    rates = {part: reader.rate(Confusion(part)) for part in PARTS}
-    wrong = int((reader.predictions.label_N != reader.predictions.log_prob_NK.argmax(1)).sum())
+def _by_part(mistakes: Mistakes) -> str:
+    rates = {part: mistakes.rate(Confusion(part)) for part in PARTS}
+    wrong = int((mistakes.predictions.label_N != mistakes.predictions.log_prob_NK.argmax(1)).sum())
     shares = ", ".join(f"{part} on {rate.wrong:,} ({percent(rate.value)})" for part, rate in rates.items())
     photos = count_of(rates["age"].photos, "photo")
     return f"Of {photos}, {wrong:,} are in the wrong class: {shares}; one photo may be wrong in several."
 
 
-def _ages(reader: Reader, mask: int) -> str:
-    """The largest confusion of ages at this mask state, and the same the other way round."""
-    most = max(directions("age", mask), key=lambda way: (reader.rate(way).wrong, reader.rate(way).value))
-    return _both_ways(reader, most)
+def _ages(mistakes: Mistakes, mask: int) -> str:
+    """The most frequent confusion of ages in this mask state, in both directions."""
+    most = max(directions("age", mask), key=lambda way: (mistakes.rate(way).wrong, mistakes.rate(way).value))
+    return _both_ways(mistakes, most)
 
 
-def _genders(reader: Reader, mask: int) -> str:
-    """The gender with the higher rate first."""
-    return _both_ways(reader, max(directions("gender", mask), key=lambda confusion: reader.rate(confusion).value))
+def _genders(mistakes: Mistakes, mask: int) -> str:
+    """The confusion of genders in this mask state, the direction with the higher rate first."""
+    return _both_ways(mistakes, max(directions("gender", mask), key=lambda way: mistakes.rate(way).value))
 
 
-def _both_ways(reader: Reader, confusion: Confusion) -> str:
-    if not reader.rate(confusion).wrong:
+def _both_ways(mistakes: Mistakes, way: Confusion) -> str:
+    if not mistakes.rate(way).wrong:
         return "None is wrong."
-    back = replace(confusion, true=confusion.predicted, predicted=confusion.true)
-    first = f"{_capital(confusion.text)} on {reader.told(confusion)}; the other way round on {reader.told(back)}."
-    return f"{first} {reader.compare(confusion, back)}"
+    back = replace(way, true=way.predicted, predicted=way.true)
+    first = f"{capital(way.text)} on {mistakes.describe(way)}; the other way round on {mistakes.describe(back)}."
+    return f"{first} {mistakes.compare(way, back)}"
 
 
-def _far(reader: Reader) -> str:
-    confusions = Confusion("age", YOUNG, OLD), Confusion("age", OLD, YOUNG)
-    return f"{'; '.join(f'{_capital(confusion.text)} on {reader.told(confusion)}' for confusion in confusions)}."
+def _two_bands_off(mistakes: Mistakes) -> str:
+    ways = Confusion("age", YOUNG, OLD), Confusion("age", OLD, YOUNG)
+    return f"{'; '.join(f'{capital(way.text)} on {mistakes.describe(way)}' for way in ways)}."
 
 
-def _masked(reader: Reader, part: str) -> str:
-    """Does a mask hide it? Wrong at all, with and without."""
+def _behind_a_mask(mistakes: Mistakes, part: str) -> str:
     worn, bare = Confusion(part, mask=WORN), Confusion(part, mask=NOT_WORN)
-    first = f"Wrong on {reader.told(worn)} with the mask worn and on {reader.told(bare)} without one."
-    return f"{first} {reader.compare(worn, bare)}"
+    first = f"Wrong on {mistakes.describe(worn)} with the mask worn and on {mistakes.describe(bare)} without one."
+    return f"{first} {mistakes.compare(worn, bare)}"
 
 
-def _masks(reader: Reader) -> str:
-    most = max(directions("mask"), key=lambda confusion: reader.rate(confusion).wrong)
-    return f"Most often {most.text}, on {reader.told(most)}." if reader.rate(most).wrong else "None is wrong."
+def _masks(mistakes: Mistakes) -> str:
+    most = max(directions("mask"), key=lambda way: mistakes.rate(way).wrong)
+    return f"Most often {most.text}, on {mistakes.describe(most)}." if mistakes.rate(most).wrong else "None is wrong."
 
 
-def changes_since(reader: Reader, before: Predictions, is_chance: bool) -> tuple[Said, ...]:
-    """What the best trial does otherwise than the baseline, part by part; ``is_chance``: they are of one recipe."""
-    return tuple((f"{part}, before and after", _change(reader, Confusion(part), before, is_chance)) for part in PARTS)
+def _changes(mistakes: Mistakes, before: Predictions, is_chance: bool) -> list[tuple[str, str]]:
+    """(term, sentence) pairs on the mistakes in each part before and after; ``is_chance``: of one configuration."""
+    changes = []
+    for part in PARTS:
+        was, now = rate_of(Confusion(part), before), mistakes.rate(Confusion(part))
+        text = f"Wrong on {percent(was.value)} of the photos before and on {percent(now.value)} after."
+        if not is_chance:
+            text += f" {mistakes.compare(Confusion(part), Confusion(part), before)}"
+        changes.append((f"{part}, before and after", text))
+    return changes
 
 
-def _change(reader: Reader, confusion: Confusion, before: Predictions, is_chance: bool) -> str:
-    was, now = rate_of(confusion, before), reader.rate(confusion)
-    first = f"Wrong on {percent(was.value)} of the photos before and on {percent(now.value)} after."
-    if is_chance:
-        return first
-    return f"{first} {reader.compare(confusion, confusion, before)}"
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
-def _table(now: Predictions, before: Predictions | None, mask: int) -> Table:
-    confusions = [*directions("gender", mask), *directions("age", mask)]
-    return _rates_table(confusions, now, before, f"{MASKS[mask].capitalize()}: photos of this true mask state")
-
-
-def _mask_table(now: Predictions, before: Predictions | None) -> Table:
-    return _rates_table(directions("mask"), now, before, "Mask states: all photos")
-
-
-def _rates_table(confusions: list[Confusion], now: Predictions, before: Predictions | None, caption: str) -> Table:
-    titles = ("true taken for", "photos", "wrong", "share", "people affected", "of people")
+def _table(confusions: list[Confusion], mistakes: Mistakes, before: Predictions | None, caption: str) -> Table:
+    titles: tuple[str, ...] = ("confusion", "photos", "wrong", "share", "people affected", "of people")
     rows = []
     for confusion in confusions:
-        rate = rate_of(confusion, now)
-        cells = (f"{rate.photos:,}", f"{rate.wrong:,}", percent(rate.value), str(rate.affected), str(rate.people))
-        was = () if before is None else _before(confusion, before)
-        rows.append((confusion.text, *cells, *was))
-    more = () if before is None else ("wrong before", "share before")
-    return Table((*titles, *more), tuple(rows), (*titles[1:], *more), caption)
-
-
-def _before(confusion: Confusion, before: Predictions) -> tuple[str, str]:
-    rate = rate_of(confusion, before)
-    return f"{rate.wrong:,}", percent(rate.value)
+        rate = mistakes.rate(confusion)
+        cells = [f"{rate.photos:,}", f"{rate.wrong:,}", percent(rate.value), str(rate.affected), str(rate.people)]
+        if before is not None:
+            was = rate_of(confusion, before)
+            cells += [f"{was.wrong:,}", percent(was.value)]
+        rows.append((confusion.text, *cells))
+    if before is not None:
+        titles += ("wrong before", "share before")
+    return Table(titles, tuple(rows), titles[1:], caption)

@@ -1,4 +1,4 @@
-"""What a report is about, gathered once (Material): the study, its answer, and the predictions before and after."""
+"""The material of a report: the study, its answer, and the predictions of the baseline and of the best trial."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -30,22 +30,22 @@ from search.study.space import values_of
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """What the command was asked for."""
+    """The options of search.report."""
 
     runs: Path = Path("runs")
     storage: str | None = None
-    """As given; None: the default one."""
+    """As given; None: the default database."""
     data: Path | None = None
-    """Folder of the photos, where it is another than the stored one."""
+    """Folder of the photos; None: the one stored with the study."""
     photos: bool = True
-    """Whether to show photos and their names."""
+    """Whether to show photos and their file names."""
     prior: str | None = None
     """``male=0.6,old=0.25``."""
 
 
 @dataclass(frozen=True)
 class TrialPredictions:
-    """One trained model, as its stored predictions show it."""
+    """A trial with its stored predictions."""
 
     trial: FrozenTrial
     predictions: Predictions
@@ -58,28 +58,27 @@ class TrialPredictions:
 
     @cached_property
     def predicted_N(self) -> np.ndarray:
-        """Classes 0..K-1."""
+        """Predicted classes, 0..K-1."""
         return np.asarray(self.predictions.log_prob_NK.argmax(1))
 
     @cached_property
     def confusion_KK(self) -> np.ndarray:
-        """Row true class, column predicted class."""
+        """Confusion matrix in photos: row true class, column predicted class."""
         return confusion_matrix(self.predictions.label_N, self.predicted_N, len(CLASS_NAMES[self.task]))
 
     @property
     def people(self) -> np.ndarray:
-        """Their names, sorted."""
+        """Names of the people, sorted."""
         return np.unique(np.asarray(self.predictions.person_N, dtype=str))
 
     def counts(self, part: str | None = None) -> Counts:
-        """Counts person by person; of one part of all 18 classes, or of the task's own classes."""
-        found = self.predictions
-        return count(found.person_N, found.label_N, self.predicted_N, self.task, part)
+        """Counts by person: for one part of the 18 classes, or for the task's own classes."""
+        return count(self.predictions.person_N, self.predictions.label_N, self.predicted_N, self.task, part)
 
 
 @dataclass(frozen=True)
 class Material:
-    """All that the sections are made from; what costs time is computed once, when a section asks for it."""
+    """The input of every section; what takes time is computed once, when a section needs it."""
 
     study: optuna.Study
     stored: Stored
@@ -92,29 +91,28 @@ class Material:
 
     @cached_property
     def config(self) -> TrainConfig:
-        """The baseline's, numerics not resolved."""
+        """The baseline's config, numerics not resolved."""
         return self.stored.baseline_config
 
     @property
     def task(self) -> str:
-        """What the study's models predict."""
+        """The task of the study's models: all, mask, gender or age."""
         return self.config.task
 
     @cached_property
     def trials(self) -> list[FrozenTrial]:
-        """All, of any state."""
+        """All trials, in any state."""
         return self.study.get_trials(deepcopy=False)
 
     @cached_property
     def finished(self) -> list[FrozenTrial]:
-        """Complete and pruned ones."""
+        """Complete and pruned trials."""
         return [trial for trial in self.trials if trial.state in FINISHED]
 
     @cached_property
     def best(self) -> FrozenTrial | None:
-        """The best complete trial; the answer's, where it names one."""
-        best = best_trial(self.trials)
-        return self.trials[self.answer.winner.trial] if self.answer.winner else best
+        """The answer's winner, else the best complete trial."""
+        return self.trials[self.answer.winner.trial] if self.answer.winner else best_trial(self.trials)
 
     @cached_property
     def baseline(self) -> FrozenTrial | None:
@@ -122,55 +120,54 @@ class Material:
         return baseline_among(trial for trial in self.trials if trial.state == TrialState.COMPLETE)
 
     def values(self, trial: FrozenTrial) -> dict[str, Any]:
-        """The values of a trial's knobs."""
+        """The values of a trial's hyperparameters."""
         return values_of(self.stored.study.space, trial.params)
 
     @cached_property
     def before(self) -> TrialPredictions | None:
-        """The baseline's model."""
+        """The baseline with its predictions."""
         return self._predictions_of(self.baseline)
 
     @cached_property
     def after(self) -> TrialPredictions | None:
-        """The best trial's model."""
+        """The best trial with its predictions."""
         return self._predictions_of(self.best)
 
     def _predictions_of(self, trial: FrozenTrial | None) -> TrialPredictions | None:
-        found = None if trial is None else self.shelf.predictions(trial)
-        return None if trial is None or found is None else TrialPredictions(trial, found, self.task)
+        predictions = None if trial is None else self.shelf.predictions(trial)
+        return None if trial is None or predictions is None else TrialPredictions(trial, predictions, self.task)
 
     def missing(self) -> str:
-        """Why there is no before and after, in a sentence; empty when there is."""
+        """A sentence on why there is no pair; empty when there is one."""
         if self.best is None:
             return "No trial is complete yet."
         if self.baseline is None:
             return "The baseline is not complete yet, so there is nothing to compare with."
-        for trial, side in ((self.baseline, self.before), (self.best, self.after)):
-            if side is None:
-                return f"{self.shelf.why_missing(trial)}."
+        if self.before is None:
+            return f"{self.shelf.why_missing(self.baseline)}."
+        if self.after is None:
+            return f"{self.shelf.why_missing(self.best)}."
         if self.baseline.number == self.best.number:
             return "The best trial is the baseline itself."
-        assert self.before is not None
-        assert self.after is not None
         same = np.array_equal(self.before.predictions.path_N, self.after.predictions.path_N)
-        return "" if same else "The two trials were judged by different photos."
+        return "" if same else "The two trials were judged on different photos."
 
     @cached_property
     def pair(self) -> tuple[TrialPredictions, TrialPredictions] | None:
-        """Before and after, judged by the same photos."""
+        """Before and after, judged on the same photos."""
         if self.missing() or self.before is None or self.after is None:
             return None
         return self.before, self.after
 
     @cached_property
     def same_configuration(self) -> str:
-        """That before and after are trainings of one recipe, in a sentence; empty when they are not."""
+        """A sentence when before and after are two trainings of one configuration; else empty."""
         if self.best is None or self.baseline is None or self.best.number == self.baseline.number:
             return ""
         if configuration_of(self.best.params) != configuration_of(self.baseline.params):
             return ""
         return (
-            f"Trial {self.best.number} is the baseline's own setting with another training seed: what differs is"
+            f"Trial {self.best.number} is the baseline's configuration with another training seed: any difference is"
             " chance."
         )
 
@@ -180,15 +177,15 @@ class Material:
         return None if self.after is None else resample(self.after.counts())
 
     def interval(self, trial: FrozenTrial) -> Estimate | None:
-        """The interval of a trial's macro F1, over people; None without its predictions."""
-        judged = self._predictions_of(trial)
-        if judged is None or self.resamples is None or not np.array_equal(judged.people, self.resamples.person_P):
+        """A trial's macro F1 with its interval over people; None without predictions for the same people."""
+        model = self._predictions_of(trial)
+        if model is None or self.resamples is None or not np.array_equal(model.people, self.resamples.person_P):
             return None
-        return interval(judged.counts(), self.resamples)
+        return interval(model.counts(), self.resamples)
 
     @cached_property
     def weight_P(self) -> Floats | None:
-        """Weights of the people under --prior."""
+        """Weights of the people under --prior; None without it, or without the best trial's predictions."""
         if self.options.prior is None or self.after is None:
             return None
         groups = groups_of(self.after.predictions.person_N, self.after.predictions.label_N)
@@ -196,6 +193,6 @@ class Material:
 
 
 def gather(study: optuna.Study, options: ReportOptions) -> Material:
-    """All that the report of a stored study is made from. Raises UserError for a study that is no search of ours."""
+    """The material for the report of a stored study. Raises UserError for a study that is not one of our searches."""
     stored = read_search(study)
     return Material(study, stored, answer_of(study, stored, options.runs), options)

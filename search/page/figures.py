@@ -1,7 +1,7 @@
-"""The report's drawings, as SVG: dots with intervals, confusion matrices, learning curves, bars.
+"""The report's figures as SVG: dots with intervals, confusion matrices, learning curves, bars.
 
-Colours are Okabe and Ito's, which the colour-blind tell apart; shape or dashes say the same once more. A drawing of
-340 points can be shrunk to a telephone and still be read.
+Colours are Okabe and Ito's, which colour-blind people can tell apart; shapes and dashes carry the same information. A
+figure 340 points wide can still be read on a phone.
 
 Shape suffixes: K classes.
 """
@@ -30,10 +30,10 @@ BLUE, ORANGE, VERMILION, GREEN, GREY = "#0072B2", "#E69F00", "#D55E00", "#009E73
 COLOURS = {"better": GREEN, "worse": VERMILION}
 MARKERS = {"better": "^", "worse": "v"}
 WIDTH = 340 / 72
-"""Inches."""
+"""Width of a figure in inches."""
 FONT = 9.5
-LONGEST_LABEL = 30
-"""Letters of a label on one line."""
+MAX_LABEL = 30
+"""Most characters of a label on one line."""
 LOOK: dict[Any, Any] = {
     "font.size": FONT,
     "axes.labelsize": FONT,
@@ -50,7 +50,7 @@ class Dot:
     text: str
     estimate: Estimate
     verdict: str = ""
-    """better and worse have a colour and a shape of their own."""
+    """better and worse have their own colour and shape."""
     is_reference: bool = False
 
 
@@ -58,7 +58,6 @@ class Dot:
 class Curve:
     """A trial's scores over its evaluations."""
 
-    trial: int
     value_by_step: dict[int, float]
     kind: str
     """best, baseline, complete or pruned."""
@@ -66,8 +65,8 @@ class Curve:
 
 @matplotlib.rc_context(LOOK)
 def draw_dots(name: str, dots: Sequence[Dot], axis: str, alt: str, caption: str = "", zero: bool = False) -> Figure:
-    """A dot and its interval a row, the first one on top; ``zero``: differences, with a line at 0; else scores."""
-    labels = [_wrapped(dot.text) for dot in dots]
+    """A row for each dot with its interval, from top to bottom; ``zero``: differences, with a line at 0, not scores."""
+    labels = ["\n".join(textwrap.wrap(dot.text, MAX_LABEL)) for dot in dots]
     lines = max(label.count("\n") for label in labels) + 1
     drawing = _drawing(0.55 + (0.14 + 0.16 * lines) * len(dots))
     axes = drawing.subplots()
@@ -89,25 +88,21 @@ def draw_dots(name: str, dots: Sequence[Dot], axis: str, alt: str, caption: str 
     return Figure(name, to_svg(drawing, name), alt, caption)
 
 
-def _wrapped(text: str) -> str:
-    """A label that leaves room for what it labels."""
-    if len(text) <= LONGEST_LABEL:
-        return text
-    return "\n".join(textwrap.wrap(text, LONGEST_LABEL))
-
-
 @matplotlib.rc_context(LOOK)
 def draw_matrix(
     name: str, value_KK: np.ndarray, text_KK: np.ndarray, task: str, title: str, most: float, is_mistakes: bool
 ) -> Figure:
-    """One confusion matrix: row true class, column predicted class; zeros stay empty."""
+    """A confusion matrix: row true class, column predicted class; ``text_KK`` is written into the cells, but not zeros.
+
+    ``most`` is the value of the darkest colour.
+    """
     size = len(value_KK)
     width = 5.6 if size > 3 else 3.4
     drawing = _drawing(width, width)
     axes = drawing.subplots()
     colours = "Oranges" if is_mistakes else "Blues"
     axes.pcolormesh(value_KK, cmap=colours, vmin=0, vmax=most, edgecolors="white", linewidth=0.5)
-    names = [short_name(found) for found in CLASS_NAMES[task]]
+    names = [short_name(name) for name in CLASS_NAMES[task]]
     font = 7.5 if size > 3 else FONT
     axes.set_xticks(np.arange(size) + 0.5, names, rotation=90 if size > 3 else 0, fontsize=font)
     axes.set_yticks(np.arange(size) + 0.5, names, fontsize=font)
@@ -136,16 +131,16 @@ LEGEND = {"best": "best trial", "baseline": "baseline", "complete": "complete", 
 
 @matplotlib.rc_context(LOOK)
 def draw_curves(name: str, curves: Sequence[Curve], alt: str, caption: str) -> Figure:
-    """Scores over evaluations; where a pruned trial was stopped there is a cross."""
+    """Scores over evaluations, with a cross where a trial was pruned."""
     drawing = _drawing(3.4)
     axes = drawing.subplots()
-    seen: set[str] = set()
+    drawn: set[str] = set()
     for curve in sorted(curves, key=lambda curve: list(STYLES).index(curve.kind)):
         steps = sorted(curve.value_by_step)
-        label = None if curve.kind in seen else LEGEND[curve.kind]
+        label = None if curve.kind in drawn else LEGEND[curve.kind]
         values = [curve.value_by_step[step] for step in steps]
         axes.plot(steps, values, label=label, **STYLES[curve.kind])
-        seen.add(curve.kind)
+        drawn.add(curve.kind)
         if curve.kind == "pruned":
             axes.plot(steps[-1:], values[-1:], marker="x", color=VERMILION, markersize=6, markeredgewidth=1.6, zorder=6)
     axes.set(xlabel="evaluation", ylabel="macro F1")
@@ -158,7 +153,7 @@ def draw_curves(name: str, curves: Sequence[Curve], alt: str, caption: str) -> F
 
 @matplotlib.rc_context(LOOK)
 def draw_bars(name: str, values: dict[str, float], alt: str, caption: str) -> Figure:
-    """A bar a name, with its share."""
+    """A bar with its value for each name."""
     drawing = _drawing(0.3 + 0.3 * len(values))
     axes = drawing.subplots()
     axes.barh(list(values), list(values.values()), color=BLUE, height=0.6)
@@ -184,12 +179,12 @@ def _plain(axes: Axes) -> None:
 
 
 def to_svg(drawing: Drawing, name: str) -> str:
-    """The <svg> element alone; its ids begin with ``name``, so that many stand on one page. The same each time."""
-    written = io.StringIO()
-    FigureCanvasSVG(drawing)  # no pyplot, which keeps every figure
+    """The <svg> element, reproducible, with ``name`` before all of its ids, so that they are unique on a page."""
+    output = io.StringIO()
+    FigureCanvasSVG(drawing)  # pyplot would keep every figure
     with matplotlib.rc_context({"svg.hashsalt": name}):
-        drawing.savefig(written, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    svg = written.getvalue().partition("<svg")[2]
+        drawing.savefig(output, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    svg = output.getvalue().partition("<svg")[2]
     svg = re.sub(r'\bid="', f'id="{name}-', svg)
     svg = re.sub(r'href="#', f'href="#{name}-', svg)
     return "<svg" + re.sub(r"url\(#", f"url(#{name}-", svg)

@@ -1,4 +1,4 @@
-"""The report's gallery: the mistakes that the best trial is most sure of, with their photos where they can be had."""
+"""The report's gallery: the best trial's most confident mistakes, with their photos where they are available."""
 
 import io
 from pathlib import Path
@@ -8,52 +8,51 @@ import numpy as np
 from maskcls.labels import CLASS_NAMES
 from maskcls.system.errors import one_line
 from search.answer.format import percent
-from search.page.blocks import Block, Gallery, Picture, Section, Text
+from search.page.blocks import Gallery, Picture, Section, Text
 from search.page.data import Material, TrialPredictions
 
-MOST = 12
+MAX_PICTURES = 12
 PIXELS = 160
 """Longest side of a thumbnail."""
 
 
 def gallery_section(material: Material) -> Section:
-    """The mistakes that the best trial is most sure of, at most one a person."""
-    title = "The most confident mistakes"
-    side = material.after
-    if side is None:
+    """The best trial's most confident mistakes, at most one per person."""
+    title = "Most confident mistakes"
+    model = material.after
+    if model is None:
         return Section(title, (Text(material.missing()),))
-    mistakes = confident_mistakes(side)
-    if not mistakes:
-        return Section(title, (Text(f"{side.name.capitalize()} makes no mistake on the validation photos."),))
+    rows = confident_mistakes(model)
+    if not rows:
+        return Section(title, (Text(f"{model.name.capitalize()} makes no mistake on the validation photos."),))
     folder, why_not = _photos(material)
-    text = f"What {side.name} is most sure of and wrong about, one photo a person at most. Some may be wrong labels."
-    pictures = tuple(_picture(side, row, folder, material.options.photos) for row in mistakes)
-    blocks: tuple[Block, ...] = (Text(f"{text} {why_not}".strip()), Gallery(pictures))
-    return Section(title, blocks)
+    text = f"The wrong predictions that {model.name} is most sure of, one per person. Some may be wrong labels."
+    pictures = tuple(_picture(model, row, folder, material.options.photos) for row in rows)
+    return Section(title, (Text(f"{text} {why_not}".strip()), Gallery(pictures)))
 
 
-def confident_mistakes(side: TrialPredictions, most: int = MOST) -> list[int]:
-    """Rows of the predictions, the highest probability of a wrong class first; one of each person."""
-    wrong = np.flatnonzero(side.predicted_N != side.predictions.label_N)
-    sure = side.predictions.log_prob_NK.max(1)[wrong]
-    found: dict[str, int] = {}
-    for row in wrong[np.argsort(-sure, kind="stable")].tolist():
-        found.setdefault(str(side.predictions.person_N[row]), row)
-    return list(found.values())[:most]
+def confident_mistakes(model: TrialPredictions) -> list[int]:
+    """Rows of the wrong predictions, the highest probability first, one per person."""
+    wrong = np.flatnonzero(model.predicted_N != model.predictions.label_N)
+    log_prob = model.predictions.log_prob_NK.max(1)[wrong]
+    row_by_person: dict[str, int] = {}
+    for row in wrong[np.argsort(-log_prob, kind="stable")].tolist():
+        row_by_person.setdefault(str(model.predictions.person_N[row]), row)
+    return list(row_by_person.values())[:MAX_PICTURES]
 
 
 def _photos(material: Material) -> tuple[Path | None, str]:
     """The folder of the photos; None and the reason where they are not shown."""
     if not material.options.photos:
-        return None, "The photos and their names, which tell of the people, are left out (--no-photos)."
+        return None, "The photos and their file names, which identify people, are left out (--no-photos)."
     folder = photo_folder(material)
     if not folder.is_dir():
-        return None, f"The photos are not shown: there is no folder {folder} here. --data names another."
+        return None, f"The photos are not shown: there is no folder {folder} here; --data takes another."
     return folder, ""
 
 
 def photo_folder(material: Material) -> Path:
-    """Where the photos should lie, by --data or as the study has it; the drawn ones are not drawn for a report."""
+    """The folder where the photos should be: --data, else the study's. Synthetic photos are not drawn for a report."""
     from maskcls.data.dataset import SYNTHETIC, synthetic_folder
 
     if material.options.data is not None:
@@ -61,26 +60,25 @@ def photo_folder(material: Material) -> Path:
     return synthetic_folder(material.options.runs) if material.stored.data == SYNTHETIC else Path(material.stored.data)
 
 
-def _picture(side: TrialPredictions, row: int, folder: Path | None, is_named: bool) -> Picture:
-    names = CLASS_NAMES[side.task]
-    found = side.predictions
-    true, called = names[found.label_N[row]], names[side.predicted_N[row]]
-    probability = float(np.exp(found.log_prob_NK[row].max()))
-    path = str(found.path_N[row])
+def _picture(model: TrialPredictions, row: int, folder: Path | None, is_named: bool) -> Picture:
+    names, predictions = CLASS_NAMES[model.task], model.predictions
+    true, predicted = names[predictions.label_N[row]], names[model.predicted_N[row]]
+    probability = float(np.exp(predictions.log_prob_NK[row].max()))
+    path = str(predictions.path_N[row])
     jpeg, problem = (None, "") if folder is None else thumbnail(folder / path)
     lines = (f"true: {true}", f"{percent(probability)} sure", path if is_named else "", problem)
-    return Picture(jpeg, f"called {called}", tuple(line for line in lines if line))
+    return Picture(jpeg, f"predicted: {predicted}", tuple(line for line in lines if line))
 
 
 def thumbnail(path: Path) -> tuple[bytes | None, str]:
-    """A small JPEG of the photo, of the pixels that models see and nothing else; None and the reason without one."""
+    """A small JPEG with the pixels that models see and no metadata; or None and the reason."""
     from maskcls.images.preview import picture
 
     try:
-        small = picture(path)
-    except Exception as error:  # whatever it is, one picture must not cost the report
+        image = picture(path)
+    except Exception as error:  # no photo, however broken, may cost the report
         return None, f"not shown: {one_line(error, 80)}"
-    small.thumbnail((PIXELS, PIXELS))
-    written = io.BytesIO()
-    small.save(written, format="JPEG", quality=82)
-    return written.getvalue(), ""
+    image.thumbnail((PIXELS, PIXELS))
+    output = io.BytesIO()
+    image.save(output, format="JPEG", quality=82)
+    return output.getvalue(), ""

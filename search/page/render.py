@@ -1,4 +1,4 @@
-"""A report as one web page that needs nothing else, and as Markdown with its drawings beside it."""
+"""A report as one self-contained web page, and as Markdown with its figures beside it."""
 
 import base64
 import re
@@ -17,10 +17,10 @@ TONES = {"better": "good", "worse": "bad", NOT_DISTINCT: "same"}
 
 
 def write_report(report: Report, folder: Path) -> tuple[Path, Path]:
-    """Write the page, and the Markdown with its drawings beside it; returns the paths of both."""
+    """Write report.html, and report.md with its figures; returns the paths of both."""
     folder.mkdir(parents=True, exist_ok=True)
     page, twin = folder / "report.html", folder / "report.md"
-    for figure in figures_of(report):
+    for figure in _figures_of(report):
         write_output_text(folder / f"{figure.name}.svg", figure.svg)
     write_output_text(page, to_html(report))
     write_output_text(twin, to_markdown(report))
@@ -28,7 +28,7 @@ def write_report(report: Report, folder: Path) -> tuple[Path, Path]:
 
 
 def to_html(report: Report) -> str:
-    """The report as a page. No script, no network, every picture inside."""
+    """The report as one page with its figures and photos inside; no script, no network."""
     template = resources.files("search.page").joinpath("report.html.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(
         autoescape=True, finalize=finalize, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
@@ -40,18 +40,18 @@ def to_html(report: Report) -> str:
 
 
 def typeset(text: str) -> str:
-    """A real minus sign before numbers, and a percent sign that stays with its number."""
+    """The text with minus signs before numbers, and percent signs that stay with their numbers."""
     return re.sub(r"(?<=\d) %", "\u00a0%", re.sub(r"(?<![\w.])-(?=\d)", "−", text))
 
 
 def _cell(text: str) -> Markup:
-    """A value and its interval may stand on two lines, but neither is broken."""
+    """A table cell whose value and interval may stand on two lines, neither of which breaks."""
     parts = [Markup("<span>{}</span>").format(part) for part in re.split(r" (?=\()", typeset(text))]
     return Markup(" ").join(parts)
 
 
 def _inline(figure: Figure) -> Markup:
-    """The drawing, named for those who do not see it."""
+    """The figure's SVG, with its alternative text."""
     alt = Markup.escape(figure.alt)
     return Markup(figure.svg.replace("<svg", f'<svg role="img" aria-label="{alt}"', 1))
 
@@ -61,9 +61,9 @@ def _data_url(jpeg: bytes) -> str:
 
 
 def to_markdown(report: Report) -> str:
-    """The report in Markdown; drawings are linked, photos left out."""
-    said = markdown(" ".join(report.sentences))
-    head = f"# {markdown(report.question)}\n\n**{markdown(with_sign(report.verdict))}**\n\n{said}\n"
+    """The report in Markdown, with links to its figures and without photos."""
+    answer = markdown(" ".join(report.sentences))
+    head = f"# {markdown(report.question)}\n\n**{markdown(with_sign(report.verdict))}**\n\n{answer}\n"
     parts = [head, *map(_block, report.lead), *map(_section, report.sections), f"---\n\n{markdown(report.footer)}\n"]
     return "\n".join(parts)
 
@@ -107,10 +107,11 @@ def _figure(figure: Figure) -> str:
     return f"![{markdown(figure.alt)}]({figure.name}.svg)\n{caption}"
 
 
-def figures_of(report: Report) -> list[Figure]:
-    """Every drawing, in its order."""
-    blocks = [*report.lead, *(block for section in report.sections for block in section.blocks)]
-    found: list[Figure] = []
-    for block in blocks:
-        found += [block] if isinstance(block, Figure) else list(block.figures) if isinstance(block, Figures) else []
-    return found
+def _figures_of(report: Report) -> list[Figure]:
+    figures: list[Figure] = []
+    for block in (*report.lead, *(block for section in report.sections for block in section.blocks)):
+        if isinstance(block, Figure):
+            figures.append(block)
+        elif isinstance(block, Figures):
+            figures += block.figures
+    return figures

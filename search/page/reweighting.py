@@ -1,4 +1,4 @@
-"""Scores re-weighted to a stated prior (--prior): levels and trials, and which ranks change by it.
+"""The report's section on another prior (--prior): reweighted scores of levels and trials, and the ranks that change.
 
 Shape suffixes: P people.
 """
@@ -20,18 +20,18 @@ MAX_TRIALS = 10
 
 @dataclass(frozen=True)
 class Row:
-    """A level or a trial, scored as it is and under the prior."""
+    """A level or a trial, with its score as it is and under the prior."""
 
     name: str
     counts: tuple[Counts, ...]
-    """Of its runs."""
+    """Counts of each of its runs."""
     plain: float
     weighted: Estimate
-    configuration: str = ""
+    configuration: str
 
 
 def check_prior(material: Material) -> None:
-    """Raise UserError for a prior that this study's predictions cannot be weighted to."""
+    """Raise UserError for a --prior that this study's predictions cannot be weighted to."""
     if material.options.prior is None:
         return
     parse_prior(material.options.prior)
@@ -40,11 +40,11 @@ def check_prior(material: Material) -> None:
             f"--prior needs a study of all 18 classes; {material.study.study_name} predicts {material.task} alone."
             " Leave it out."
         )
-    _ = material.weight_P
+    _ = material.weight_P  # raises for shares that these people cannot be weighted to
 
 
 def prior_section(material: Material) -> Section | None:
-    """Levels and trials under the stated prior; None without --prior."""
+    """Scores and ranks of levels and trials under the prior; None without --prior."""
     if material.options.prior is None:
         return None
     title = "Under another prior"
@@ -59,71 +59,73 @@ def prior_section(material: Material) -> Section | None:
         ]
         if len(rows) > 1:
             blocks += [Text(f"{factor.param}: {_ranking(rows, material)}"), _table("level", rows, rows)]
-    every = [
+    rows = [
         _row(f"trial {trial.number}", (trial.number,), material, describe_values(material.values(trial)))
         for trial in material.shelf.with_predictions(best_first(material.trials))
     ]
-    if len(every) > 1:
-        shown = sorted(every, key=lambda row: min(_rank(row, every, False), _rank(row, every, True)))[:MAX_TRIALS]
-        blocks += [Text(f"Trials: {_ranking(every, material)}"), _table("trial", shown, every)]
+    if len(rows) > 1:
+        shown = sorted(rows, key=lambda row: min(_rank(row, rows, False), _rank(row, rows, True)))[:MAX_TRIALS]
+        blocks += [Text(f"Trials: {_ranking(rows, material)}"), _table("trial", shown, rows)]
     return Section(title, tuple(blocks))
 
 
 def _intro(material: Material) -> str:
-    """What was asked for, and what it costs."""
     assert material.weight_P is not None
     assert material.after is not None
     assert material.options.prior is not None
     shares = parse_prior(material.options.prior)
     gender_P, age_P = groups_of(material.after.predictions.person_N, material.after.predictions.label_N)
-    told = []
+    changes = []
     for part, class_P in (("gender", gender_P), ("age", age_P)):
         target = targets(shares, part, class_P)
         for index, name in enumerate(NAMES[part]):
-            told.append(f"{name} {percent(target[index])} (here {percent(float((class_P == index).mean()))})")
-    named = ", ".join(f"{name} = {shares[name]:g}" for name in KEYS if name in shares)
+            changes.append(f"{name} {percent(target[index])} (here {percent(float((class_P == index).mean()))})")
+    prior = ", ".join(f"{name} = {shares[name]:g}" for name in KEYS if name in shares)
     people = effective_people(material.weight_P)
     return (
-        f"The validation people are weighted so that they look like the stated prior ({named}): {', '.join(told)}. What"
-        f" is not named keeps its proportions. The weights leave as much certainty as {people:.0f} of the"
-        f" {len(material.weight_P)} people would."
+        f"The validation people are weighted to match the given prior ({prior}): {', '.join(changes)}. Groups that are"
+        f" not named keep their proportions. The weighted people are worth {people:.0f} of the"
+        f" {len(material.weight_P)} unweighted ones."
     )
 
 
 def _row(name: str, trials: Sequence[int], material: Material, configuration: str) -> Row:
     counts = tuple(material.shelf.counts(material.trials[number]) for number in trials)
     assert material.resamples is not None
-    plain = sum(float(macro_f1(*found.sums())) for found in counts) / len(counts)
+    plain = sum(float(macro_f1(*run.sums())) for run in counts) / len(counts)
     weighted = compare(counts, (), material.resamples, weight_P=material.weight_P)
     return Row(name, counts, plain, weighted, configuration)
 
 
 def _rank(row: Row, rows: Sequence[Row], is_weighted: bool) -> int:
-    """From 1; equals share the better rank."""
-    mine = row.weighted.value if is_weighted else row.plain
-    return 1 + sum((other.weighted.value if is_weighted else other.plain) > mine for other in rows)
+    """The row's rank, from 1; equals share the better one."""
+    score = row.weighted.value if is_weighted else row.plain
+    return 1 + sum((other.weighted.value if is_weighted else other.plain) > score for other in rows)
 
 
 def _ranking(rows: Sequence[Row], material: Material) -> str:
-    """Does the leader change, and is the lead more than noise?"""
+    """Whether the leader changes, and whether its lead is beyond noise."""
     first, second = sorted(rows, key=lambda row: -row.weighted.value)[:2]
     leader = max(rows, key=lambda row: row.plain)
-    moved = [row.name for row in rows if _rank(row, rows, False) != _rank(row, rows, True)]
+    moved = sum(_rank(row, rows, False) != _rank(row, rows, True) for row in rows)
     start = (
         f"{first.name} still leads" if first.name == leader.name else f"{first.name} takes the lead from {leader.name}"
     )
     assert material.resamples is not None
-    found = compare(first.counts, second.counts, material.resamples, weight_P=material.weight_P)
-    noise = NOT_DISTINCT if verdict_on(found) == NOT_DISTINCT else "beyond noise"
-    ranks = f"the rank of {len(moved)} of {len(rows)} changes" if moved else "no rank changes"
+    lead = compare(first.counts, second.counts, material.resamples, weight_P=material.weight_P)
+    noise = NOT_DISTINCT if verdict_on(lead) == NOT_DISTINCT else "beyond noise"
+    ranks = f"the rank of {moved} of {len(rows)} changes" if moved else "no rank changes"
     return (
-        f"{start}; {ranks}. Its lead on {second.name} under the prior is"
-        f" {difference_cell(found)}, {noise}, for these trained models."
+        f"{start}; {ranks}. Its lead over {second.name} under the prior is"
+        f" {difference_cell(lead)}, {noise}, for these trained models."
     )
 
 
 def _table(what: str, shown: Sequence[Row], rows: Sequence[Row]) -> Table:
-    titles = (what, "macro F1", "rank", "macro F1 under the prior", "95 % interval", "rank under the prior", "setting")
+    titles = (
+        *(what, "macro F1", "rank", "macro F1 under the prior", "95 % interval", "rank under the prior"),
+        "configuration",
+    )
     cells = []
     for row in sorted(shown, key=lambda row: -row.weighted.value):
         ranks = _rank(row, rows, False), _rank(row, rows, True)

@@ -1,4 +1,4 @@
-"""The report's part on the search itself: which knobs mattered, learning curves, pruning, noise, cost."""
+"""The report's sections on the search itself: hyperparameter importance, learning curves, pruning, noise, cost."""
 
 import warnings
 from collections import defaultdict
@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from maskcls.system.errors import UserError, count_of, one_line
 from search.answer.format import as_score, describe_values, duration, listed, percent
-from search.page.blocks import Block, Section, Table, Text
+from search.page.blocks import Section, Table, Text
 from search.page.data import Material
 from search.page.figures import Curve, draw_bars, draw_curves
 from search.policy.history import runs_by_configuration, savings, seed_noise, values_of_runs
@@ -17,59 +17,48 @@ from search.policy.stopping import epochs_spent
 from search.study.attributes import DEVICE, PEAK_GIB, PHOTOS_PER_SECOND, SECONDS, evaluations_of
 
 MIN_TRIALS = 10
-"""Complete trials, below which an importance is guesswork."""
+"""Fewest complete trials for an importance that is more than guesswork."""
 
 
 def importance_section(material: Material) -> Section:
-    """Which knobs decided most, by Optuna's importances."""
-    title = "Which knobs mattered"
-    complete = [trial for trial in material.trials if trial.state == TrialState.COMPLETE]
-    if len(complete) < MIN_TRIALS:
-        told = count_of(len(complete), "complete trial")
-        return Section(title, (Text(f"There are too few complete trials to tell: {told}, of {MIN_TRIALS} needed."),))
+    """Optuna's importance of each hyperparameter."""
+    title = "Which hyperparameters mattered"
+    complete = sum(trial.state == TrialState.COMPLETE for trial in material.trials)
+    if complete < MIN_TRIALS:
+        text = f"Too few complete trials to tell: {complete} of the {MIN_TRIALS} needed."
+        return Section(title, (Text(text),))
     try:
-        values = importances(material.study)
-    except Exception as error:  # what an evaluator raises for a study of its own kind is not written down anywhere
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            importances = optuna.importance.get_param_importances(material.study)
+    except Exception as error:  # Optuna does not document what its evaluators raise
         return Section(title, (Text(f"The importances could not be computed: {one_line(error).rstrip('.')}."),))
-    seen = ", ".join(f"{name} {value:.2f}" for name, value in values.items())
+    values = ", ".join(f"{name} {value:.2f}" for name, value in importances.items())
     text = (
-        f"Share of what decided whether a complete trial was among the best (PED-ANOVA, {len(complete)} complete"
-        " trials). It is about the whole range searched: the levels, which had the same number of trials each, are"
-        " judged above."
+        f"How much each hyperparameter decided whether a complete trial was among the best (PED-ANOVA, {complete}"
+        " complete trials), over the whole range searched. The levels, which had the same number of trials each, are"
+        " compared above."
     )
-    caption = "Importance of each knob; together 1."
-    return Section(title, (Text(text), draw_bars("importance", values, f"{caption} {seen}.", caption)))
-
-
-def importances(study: optuna.Study) -> dict[str, float]:
-    """Parameter -> importance, the largest first; by Optuna's default evaluator."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return optuna.importance.get_param_importances(study)
+    caption = "Importance of each hyperparameter; the sum is 1."
+    return Section(title, (Text(text), draw_bars("importance", importances, f"{caption} {values}.", caption)))
 
 
 def curves_section(material: Material) -> Section:
-    """Learning curves, what was pruned when, and what that saved."""
+    """Learning curves, when trials were pruned, and what that saved."""
     title = "Learning curves and pruning"
     curves = [_curve(trial, material) for trial in material.finished if trial.intermediate_values]
     if not curves:
-        return Section(title, (Text("No trial has ended yet."),))
+        return Section(title, (Text("No trial has finished yet."),))
     saved = savings(material.finished)
-    blocks: list[Block] = []
-    if saved.pruned:
-        blocks.append(
-            Text(
-                f"Pruning stopped {saved.pruned} of {count_of(saved.finished, 'trial')} and saved"
-                f" {percent(saved.share)} of the training, about {duration(saved.seconds)}."
-            )
-        )
-    else:
-        blocks.append(Text(f"None of {count_of(saved.finished, 'trial')} was pruned."))
     alt = f"Learning curves of {count_of(len(curves), 'trial')}, macro F1 over evaluations; {saved.pruned} end early."
-    blocks.append(draw_curves("curves", curves, alt, "Macro F1 on the validation split after each evaluation."))
-    if saved.pruned:
-        blocks.append(_pruned_table(material.finished))
-    return Section(title, tuple(blocks))
+    figure = draw_curves("curves", curves, alt, "Macro F1 on the validation split after each evaluation.")
+    if not saved.pruned:
+        return Section(title, (Text(f"None of {count_of(saved.finished, 'trial')} was pruned."), figure))
+    text = (
+        f"Pruning stopped {saved.pruned} of {count_of(saved.finished, 'trial')} and saved {percent(saved.share)} of the"
+        f" training, about {duration(saved.seconds)}."
+    )
+    return Section(title, (Text(text), figure, _pruned_table(material.finished)))
 
 
 def _curve(trial: FrozenTrial, material: Material) -> Curve:
@@ -78,115 +67,109 @@ def _curve(trial: FrozenTrial, material: Material) -> Curve:
         kind = "baseline"
     if material.best is not None and trial.number == material.best.number:
         kind = "best"
-    return Curve(trial.number, dict(trial.intermediate_values), kind)
+    return Curve(dict(trial.intermediate_values), kind)
 
 
 def _pruned_table(trials: Sequence[FrozenTrial]) -> Table:
     """A row for each evaluation after which trials were stopped."""
-    stopped: dict[int, list[FrozenTrial]] = defaultdict(list)
+    trials_by_step: dict[int, list[FrozenTrial]] = defaultdict(list)
     for trial in trials:
         if trial.state == TrialState.PRUNED:
-            stopped[evaluations_of(trial) or max(trial.intermediate_values, default=0)].append(trial)
-    titles = ("stopped after evaluation", "trials", "evaluations saved", "time saved", "which")
+            trials_by_step[evaluations_of(trial) or max(trial.intermediate_values, default=0)].append(trial)
+    titles = ("stopped after evaluation", "trials", "evaluations saved", "time saved", "trial numbers")
     rows = []
-    for step in sorted(stopped):
-        saved = savings(stopped[step])
+    for step, stopped in sorted(trials_by_step.items()):
+        saved = savings(stopped)
         cells = (str(step), str(saved.pruned), str(saved.evaluations), f"about {duration(saved.seconds)}")
-        rows.append((*cells, listed([trial.number for trial in stopped[step]])))
+        rows.append((*cells, listed([trial.number for trial in stopped])))
     return Table(titles, tuple(rows), titles[:4])
 
 
 def noise_section(material: Material) -> Section:
-    """How far apart runs of one recipe lie, and every recipe that has run more than once."""
+    """The spread between runs of one configuration, and the configurations that ran more than once."""
     title = "Noise"
-    known = seed_noise(material.trials)
-    if known is None:
-        text = "No setting has run twice to its end yet, so nothing is known of the spread from training seed to seed."
+    noise = seed_noise(material.trials)
+    if noise is None:
+        text = "No configuration has two complete runs yet, so the spread between training seeds is not known."
         return Section(title, (Text(text),))
     rows = []
     for runs in runs_by_configuration(material.trials).values():
         if len(runs) > 1:
             values = values_of_runs(runs)
-            every = ", ".join(
-                f"{as_score(value)} (trial {run.number})" for run, value in zip(runs, values, strict=True)
-            )
+            each = ", ".join(f"{as_score(value)} (trial {run.number})" for run, value in zip(runs, values, strict=True))
             mean = as_score(sum(values) / len(values))
-            rows.append((describe_values(material.values(runs[0])), str(len(runs)), mean, every))
+            rows.append((describe_values(material.values(runs[0])), str(len(runs)), mean, each))
     text = (
-        f"Macro F1 differs by {known.describe()}. So much lies between two trainings of one and the same recipe; a"
+        f"Macro F1 differs by {noise.describe()}. Two trainings of the same configuration differ by about that; a"
         " smaller lead of a single run says nothing."
     )
-    return Section(title, (Text(text), Table(("setting", "runs", "mean", "each run"), tuple(rows), ("runs", "mean"))))
+    titles = ("configuration", "runs", "mean", "each run")
+    return Section(title, (Text(text), Table(titles, tuple(rows), titles[1:3])))
 
 
-COST_TITLES = ("device", "trials", "device hours", "mean a trial", "epochs", "photos a second", "most memory")
+COST_TITLES = ("device", "trials", "device hours", "time per trial", "epochs", "photos per second", "peak memory")
 
 
 def cost_section(material: Material) -> Section:
-    """Device hours, photos and time per trial, by kind of device."""
+    """Device hours, time per trial and epochs, by device."""
     by_device: dict[str, list[FrozenTrial]] = defaultdict(list)
     for trial in material.finished:
         if SECONDS in trial.user_attrs:
             by_device[str(trial.user_attrs.get(DEVICE, "unknown"))].append(trial)
-    rows = [_cost_row(device, trials, material) for device, trials in sorted(by_device.items())]
-    if not rows:
-        return Section("Cost", (Text("No trial has ended yet."),))
-    every = [trial for trials in by_device.values() for trial in trials]
+    if not by_device:
+        return Section("Cost", (Text("No trial has finished yet."),))
+    evaluations_per_epoch = material.config.evaluations_per_epoch
+    rows = [_cost_row(device, trials, evaluations_per_epoch) for device, trials in sorted(by_device.items())]
+    trials = [trial for trials in by_device.values() for trial in trials]
     if len(rows) > 1:
-        rows.append(_cost_row("all", every, material))
-    seconds = sum(trial.user_attrs[SECONDS] for trial in every)
-    epochs = epochs_spent(every, _per_epoch(material))
-    mean = duration(seconds / len(every))
+        rows.append(_cost_row("all", trials, evaluations_per_epoch))
+    seconds = sum(trial.user_attrs[SECONDS] for trial in trials)
+    epochs = epochs_spent(trials, evaluations_per_epoch)
+    mean = duration(seconds / len(trials))
     text = (
-        f"{count_of(len(every), 'trial')} took {seconds / 3600:.2f} device hours, {mean} a trial on average, and"
-        f" {epochs:g} epochs{_photos(material, epochs)}.{_uncounted(material, len(every))}"
+        f"{count_of(len(trials), 'trial')} took {seconds / 3600:.2f} device hours, {mean} per trial on average, and"
+        f" {epochs:g} epochs{_photos(material, epochs)}.{_uncounted(material, len(trials))}"
     )
     return Section("Cost", (Text(text), Table(COST_TITLES, tuple(rows), COST_TITLES[1:])))
 
 
-def _per_epoch(material: Material) -> int:
-    return material.config.evaluations_per_epoch
-
-
-def _cost_row(device: str, trials: list[FrozenTrial], material: Material) -> tuple[str, ...]:
-    facts = [trial.user_attrs for trial in trials]
-    seconds = sum(found[SECONDS] for found in facts)
-    speed = sum(found.get(PHOTOS_PER_SECOND, 0.0) for found in facts) / len(facts)
-    memory = max(found.get(PEAK_GIB, 0.0) for found in facts)
+def _cost_row(device: str, trials: list[FrozenTrial], evaluations_per_epoch: int) -> tuple[str, ...]:
+    records = [trial.user_attrs for trial in trials]
+    seconds = sum(record[SECONDS] for record in records)
+    speed = sum(record.get(PHOTOS_PER_SECOND, 0.0) for record in records) / len(records)
+    memory = max(record.get(PEAK_GIB, 0.0) for record in records)
     return (
         device,
         str(len(trials)),
         f"{seconds / 3600:.2f}",
         duration(seconds / len(trials)),
-        f"{epochs_spent(trials, _per_epoch(material)):g}",
+        f"{epochs_spent(trials, evaluations_per_epoch):g}",
         f"{speed:,.0f}",
         f"{memory:.1f} GiB",
     )
 
 
 def _photos(material: Material, epochs: float) -> str:
-    """How many photos were trained on; nothing where the table of photos is not at hand any more."""
-    count = _training_photos(material)
-    return "" if count is None else f", {epochs * count:,.0f} training photos seen ({count:,} an epoch)"
-
-
-def _training_photos(material: Material) -> int | None:
+    """How many photos were trained on; empty where the study's photos are no longer available."""
     from maskcls.data.dataset import read_table
     from search.page.gallery import photo_folder
 
     folder = photo_folder(material)
     if not folder.is_dir():
-        return None
+        return ""
     try:
         table = read_table(folder, material.config, material.stored.label_fixes)
     except UserError:
-        return None
-    return table.count("train")[1] if table.hash == material.stored.split else None
+        return ""
+    if table.hash != material.stored.split:
+        return ""
+    _, photos = table.count("train")
+    return f", {epochs * photos:,.0f} training photos seen ({photos:,} per epoch)"
 
 
 def _uncounted(material: Material, counted: int) -> str:
-    left_out = len(material.finished) - counted
+    diverged = len(material.finished) - counted
     failed = sum(trial.state == TrialState.FAIL for trial in material.trials)
-    more = [f"{count_of(left_out, 'trial')} without a record (diverged)"] if left_out else []
-    more += [f"{count_of(failed, 'failed trial')}"] if failed else []
-    return f" Not counted: {listed(more)}." if more else ""
+    left_out = [f"{count_of(diverged, 'trial')} without a record (diverged)"] if diverged else []
+    left_out += [count_of(failed, "failed trial")] if failed else []
+    return f" Not counted: {listed(left_out)}." if left_out else ""

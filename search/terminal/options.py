@@ -16,7 +16,7 @@ StorageOption = Annotated[
 ]
 """A URL with a password belongs into the environment: ``ps`` shows options to every user of the machine."""
 
-RunsOption = Annotated[Path, typer.Option(help="Folder for everything that studies keep on disk.")]
+RunsOption = Annotated[Path, typer.Option(help="Folder of the studies and their files.")]
 
 RUNS = Path("runs")
 """Default of --runs."""
@@ -24,25 +24,23 @@ RUNS = Path("runs")
 PriorOption = Annotated[
     str | None,
     typer.Option(
-        help="Re-weight scores as if people came in these shares: male=0.6,old=0.25 (male, female, young, middle, old)."
+        help="Reweight scores as if people came in these shares: male=0.6,old=0.25 (male, female, young, middle, old)."
     ),
 ]
 
-DeviceOption = Annotated[
-    str, typer.Option(help="auto (every GPU that is not busy, else the CPU), cpu, cuda or cuda:N.")
-]
+DeviceOption = Annotated[str, typer.Option(help="auto (every idle GPU, else the CPU), cpu, cuda or cuda:N.")]
 
 WorkersOption = Annotated[
     int | None,
     typer.Option(
         min=1,
         envvar="MASKCLS_WORKERS",
-        help="Number of worker processes. Default: one for each GPU; on a CPU one per core, up to 4.",
+        help="Processes that run trials. Default: one per GPU; on a CPU one per core, up to 4.",
     ),
 ]
 
 ForceOption = Annotated[
-    bool, typer.Option("--force", help="Start all --workers, even more than cores and memory can carry.")
+    bool, typer.Option("--force", help="Start all --workers, even more than cores and memory allow.")
 ]
 
 TimeoutOption = Annotated[float | None, typer.Option(min=0, help="Seconds after which to stop; resumable.")]

@@ -1,1 +1,1 @@
-"""The dashboard's server: who is let in, by which names, with which headers."""
+"""The dashboard's web server: its access check, allowed host names and security headers."""

@@ -1,4 +1,4 @@
-"""The check before a web application: who does not know the token gets nothing, and no other site acts for who does."""
+"""The access check in front of the dashboard: a token, allowed host names, same-origin changes, bounded uploads."""
 
 import hashlib
 import hmac
@@ -15,59 +15,58 @@ if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 PARAMETER = "token"
-"""Of an address's query."""
+"""Name of the query parameter that holds the token."""
 
 READ_METHODS = ("GET", "HEAD")
-"""Methods by which nothing is changed."""
 
 MAX_BYTES = 32 * 2**20
-"""Of a request's body. The dashboard holds an upload in memory about eight times, as text and decoded."""
+"""Size limit of a request's body. The dashboard holds an upload in memory about eight times, as text and decoded."""
 
 MAX_DIGITS = 15
-"""Of a length; Python itself refuses to read a number of very many."""
+"""Longest Content-Length that is parsed; Python refuses a number of very many digits."""
 
 LARGE_BYTES = 2**20
-"""A body of more is an upload."""
+"""A larger body counts as an upload."""
 
 MAX_UPLOADS = 2
 UPLOAD_SECONDS = 30
-"""So many uploads at once, and how long another one waits for its turn."""
+"""Uploads at once, and how long another one waits for its turn."""
 
-NO_TOKEN = "This dashboard opens only with its token: use the address that search.dashboard has printed."
-OTHER_SITE = "Another site's page has sent this request; the dashboard is changed by its own pages only."
-TOO_LARGE = f"A file for the dashboard has at most {MAX_BYTES * 3 // 4 // 2**20} MiB; put a larger one on a disk."
-TOO_MANY = "Other uploads are under way; try again."
-NO_LENGTH = "The request does not say how long it is (Content-Length)."
+NO_TOKEN = "This dashboard needs its token: open the address that search.dashboard printed."
+OTHER_SITE = "Another site's page sent this request; only the dashboard's own pages may change it."
+TOO_LARGE = f"The dashboard takes files of at most {MAX_BYTES * 3 // 4 // 2**20} MiB; keep a larger one on a disk."
+TOO_MANY = "Other uploads are in progress; try again."
+NO_LENGTH = "The request does not state its length (Content-Length)."
 
 
 class AccessMiddleware:
-    """WSGI middleware (PEP 3333) that asks every request for the token, its host name, its origin and its size.
+    """WSGI middleware (PEP 3333) that checks every request's host name, origin, token and size.
 
-    ``?token=`` in an address sets a cookie and leads to the same address without it, so that the token stays out of
-    bookmarks, of copied addresses and of what the browser tells other sites. From then on the cookie opens. Without a
-    token whoever reaches the server is let in; the other checks stay.
+    ``?token=`` in an address sets a cookie and redirects to the same address without it, so that the token stays out
+    of bookmarks, copied addresses and referrers. From then on the cookie grants access. Without a token everybody who
+    reaches the server is let in; the other checks stay.
     """
 
     def __init__(self, application: "WSGIApplication", token: str | None, hosts: AllowedHosts) -> None:
         self.application = application
         self.hosts = hosts
         self.uploads = threading.BoundedSemaphore(MAX_UPLOADS)
-        # a digest has no characters that a cookie cannot hold, and does not give the token away
+        # a digest fits into a cookie, whatever the token's characters, and does not reveal the token
         self.key = None if token is None else _digest(token)
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        """The application's answer, or the reason why there is none; see PEP 3333."""
+        """The application's response, or a refusal; see PEP 3333."""
         start = SecurityHeaders(environ.get("PATH_INFO", ""), start_response)
-        refusal = self._reason_to_refuse(environ)
-        if refusal is not None:
-            return _refuse(environ, start, *refusal)
+        problem = self._problem_of_origin(environ)
+        if problem is not None:
+            return _refuse(environ, start, *problem)
         query = parse_qsl(environ.get("QUERY_STRING", ""), keep_blank_values=True)
-        given = [value for name, value in query if name == PARAMETER]
-        if self.key is None or any(self._is_key(_digest(value)) for value in given):
-            if given:
-                rest = urlencode([(name, value) for name, value in query if name != PARAMETER])
-                return self._set_cookie(environ, rest, start)
-        elif not any(map(self._is_key, _cookies(environ))):
+        tokens = [value for name, value in query if name == PARAMETER]
+        is_open = self.key is None or any(self._is_key(_digest(token)) for token in tokens)
+        if is_open and tokens:
+            rest = urlencode([(name, value) for name, value in query if name != PARAMETER])
+            return self._set_cookie(environ, rest, start)
+        if not (is_open or any(map(self._is_key, _cookies(environ)))):
             return _refuse(environ, start, "403 Forbidden", NO_TOKEN)
         problem = _problem_of_body(environ)
         if problem is not None:
@@ -81,8 +80,8 @@ class AccessMiddleware:
         finally:
             self.uploads.release()
 
-    def _reason_to_refuse(self, environ: "WSGIEnvironment") -> tuple[str, str] | None:
-        """(status, why) for a request that comes by another site's name, or from its page."""
+    def _problem_of_origin(self, environ: "WSGIEnvironment") -> tuple[str, str] | None:
+        """(status, reason) for a request to a foreign host name, or a change sent by another site's page."""
         host = environ.get("HTTP_HOST", "")
         if not self.hosts.is_allowed(host):
             return "403 Forbidden", self.hosts.refusal(host)
@@ -95,16 +94,16 @@ class AccessMiddleware:
         return None
 
     def _is_key(self, key: str) -> bool:
-        """Whether a digest is the token's, in a time that says nothing about where the two differ."""
+        """Whether a digest is the token's, compared in constant time."""
         return self.key is not None and hmac.compare_digest(key.encode(), self.key.encode())
 
     def _set_cookie(self, environ: "WSGIEnvironment", rest: str, start_response: Callable[..., Any]) -> list[bytes]:
-        """Lead to the same address without the token; ``rest``: of its query."""
-        # two slashes in front would lead to another machine
+        """Redirect to the same address without the token; ``rest`` is the rest of its query."""
+        # two leading slashes would redirect to another machine
         path = "/" + quote(environ.get("PATH_INFO", "").encode("latin-1")).lstrip("/")
         headers = [("Location", f"{path}?{rest}" if rest else path)]
         if self.key is not None:
-            # Lax: the address may be clicked on in another site's page (a terminal in a browser, a chat)
+            # Lax: the address may be clicked in another site's page (a terminal in a browser, a chat)
             headers.append(("Set-Cookie", f"{_cookie_name(environ)}={self.key}; Path=/; HttpOnly; SameSite=Lax"))
         start_response("303 See Other", [*headers, ("Cache-Control", "no-store"), ("Content-Length", "0")])
         return []
@@ -114,15 +113,17 @@ def _digest(token: str) -> str:
     return hashlib.sha256(token.encode(errors="surrogateescape")).hexdigest()
 
 
-def _refuse(environ: "WSGIEnvironment", start_response: Callable[..., Any], status: str, why: str) -> Iterable[bytes]:
-    body = f"{why}\n".encode()
+def _refuse(
+    environ: "WSGIEnvironment", start_response: Callable[..., Any], status: str, reason: str
+) -> Iterable[bytes]:
+    body = f"{reason}\n".encode()
     headers = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))]
     start_response(status, [*headers, ("Cache-Control", "no-store")])
     return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
 
 
 def _problem_of_body(environ: "WSGIEnvironment") -> tuple[str, str] | None:
-    """(status, why) for a body that may not be read: one too large, or without end."""
+    """(status, reason) for a body that is too large, or of unknown length."""
     if environ.get("HTTP_TRANSFER_ENCODING"):
         return "411 Length Required", NO_LENGTH
     length = environ.get("CONTENT_LENGTH") or "0"
@@ -133,15 +134,15 @@ def _problem_of_body(environ: "WSGIEnvironment") -> tuple[str, str] | None:
 
 
 def _cookie_name(environ: "WSGIEnvironment") -> str:
-    """Has the port in it: browsers keep one set of cookies for a machine, which may have several dashboards."""
+    """The cookie's name, with the port: browsers share cookies between the ports of a machine."""
     return f"mask_search_{environ['SERVER_PORT']}"
 
 
 def _cookies(environ: "WSGIEnvironment") -> list[str]:
-    """What the browser has kept under our name.
+    """The values of our cookie.
 
-    The standard library's parser drops all cookies for one that it does not like, and other programs on this machine
-    set what they want.
+    The standard library's parser drops all cookies because of one malformed one, which another program on this
+    machine may have set.
     """
     name = _cookie_name(environ)
     pairs = (part.strip().partition("=") for part in re.split("[;,]", environ.get("HTTP_COOKIE", "")))

@@ -1,4 +1,4 @@
-"""optuna-dashboard behind its access check, on this machine's address, until Ctrl-C."""
+"""optuna-dashboard behind the access check, served until Ctrl-C."""
 
 import contextlib
 import socket
@@ -25,7 +25,7 @@ ALL_INTERFACES = ("0.0.0.0", "::")
 
 
 def check_host_names(names: Iterable[str]) -> None:
-    """Raise UserError for a name of --allow-host that no browser asks by."""
+    """Raise UserError for a value of --allow-host that is not a host name."""
     for name in names:
         if not AllowedHosts.is_name(name):
             raise UserError(f"--allow-host takes the name of a machine, such as box.example.org, not {name!r}.")
@@ -34,30 +34,30 @@ def check_host_names(names: Iterable[str]) -> None:
 def serve_dashboard(
     storage: RDBStorage, runs: Path, host: str, port: int, token: str | None, other_names: Iterable[str]
 ) -> None:
-    """Print the address to open, and serve it until Ctrl-C to whoever knows the token; None: to all on this machine.
+    """Print the address to open, and serve it until Ctrl-C to all who know the token; None: to all on this machine.
 
-    ``other_names``: by which browsers may ask for this machine besides its own. Raises UserError when ``host`` and
-    ``port`` cannot be listened on, and for no token where other machines can reach it.
+    ``other_names`` are host names of this machine that browsers may use besides its own. Raises UserError when
+    ``host`` and ``port`` cannot be listened on, and when there is no token and other machines can reach ``host``.
     """
     family, address = find_address(host, port)
     if token is None and not is_loopback(address):
-        raise UserError(f"--no-token would let in everybody who reaches {host}; it is for the loopback, 127.0.0.1.")
+        raise UserError(f"--no-token would let in everybody who reaches {host}; use it with --host 127.0.0.1 only.")
     names = [*other_names, *([] if host in ALL_INTERFACES else [host])]
     application = AccessMiddleware(_application(storage, runs / ARTIFACTS), token, AllowedHosts(names))
     with make_server(family, address, port, application) as server:
-        say(f"{_url(host, port, token)} (Ctrl-C ends it)")
+        say(f"{_url(host, port, token)} (Ctrl-C stops it)")
         server.serve_forever()
 
 
 def _application(storage: RDBStorage, artifacts: Path) -> "WSGIApplication":
-    with contextlib.suppress(OSError):  # of somebody who may only read
+    with contextlib.suppress(OSError):  # a user may have read access only
         artifacts.mkdir(parents=True, exist_ok=True)
     return optuna_dashboard.wsgi(storage, artifact_store=FileSystemArtifactStore(artifacts))
 
 
 def _url(host: str, port: int, token: str | None) -> str:
-    """What to open in a browser; from elsewhere one needs this machine's name for 0.0.0.0."""
+    """The address to open in a browser, with this machine's name in place of 0.0.0.0."""
     name = socket.gethostname() if host in ALL_INTERFACES else host
-    shown = f"[{name}]" if ":" in name else name
+    bracketed = f"[{name}]" if ":" in name else name
     query = "" if token is None else f"?token={quote(token, safe='')}"
-    return f"http://{shown}:{port}/dashboard/{query}"
+    return f"http://{bracketed}:{port}/dashboard/{query}"

@@ -1,4 +1,4 @@
-"""A small web server: the standard library's, with a thread a request and without a line for each on the terminal."""
+"""The standard library's web server with a thread for each connection, limits on connections, and no request log."""
 
 import errno
 import ipaddress
@@ -19,82 +19,80 @@ if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
 
 IDLE_SECONDS = 60
-"""A client that says nothing for so long is left."""
+"""How long a connection may be silent."""
 
 HEADER_SECONDS = 15
-"""How long a client may take to say what it wants, however slowly it says it."""
+"""How long a client may take to send a request's head, at whatever speed."""
 
 REQUEST_SECONDS = 900
-"""How long a request may take altogether: an upload or a download over a slow line."""
+"""How long a whole request may take: an upload or a download over a slow line."""
 
 MAX_CONNECTIONS = 100
-"""At once, each of which has a thread and a file. Beyond it who has not said yet what it wants goes first, the longest
-silent one before the others: they may be somebody's who only wants to keep others out."""
+"""Connections at once; each takes a thread and a file. When there are more, the oldest one without a request is
+dropped, which may be there only to keep others out."""
 
 
 class _Handler(WSGIRequestHandler):
     timeout = IDLE_SECONDS
 
     def parse_request(self) -> bool:
-        """Read the request's head, and note that the client has said what it wants."""
-        is_whole = super().parse_request()
-        if is_whole and isinstance(self.server, _Server):
-            self.server.connections.has_asked(self.request)
-        return is_whole
+        """Read the request's head, and note that it has arrived."""
+        is_complete = super().parse_request()
+        if is_complete and isinstance(self.server, _Server):
+            self.server.connections.mark_request(self.request)
+        return is_complete
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Quiet: the terminal is for the address, and a log would keep the token."""
+        """Log nothing: the terminal is for the address, and a log would hold the token."""
 
 
 @dataclass
 class _Connection:
-    """An open connection."""
-
     since: float
     """time.monotonic."""
-    has_asked: bool = False
+    has_request: bool = False
+    """Whether a request's head has arrived."""
 
 
 class _Connections:
-    """The open connections, the oldest first, and at most so many. Ended ones are closed by their own threads, which
-    wake up for it."""
+    """The open connections, oldest first. A dropped one is closed by its own thread, which wakes up for it."""
 
-    def __init__(self, most: int) -> None:
-        self.most = most
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
         self.lock = threading.Lock()
         self.open: dict[socket.socket, _Connection] = {}
 
     def admit(self, connection: socket.socket) -> bool:
-        """Take another one in, if need be by ending one that has asked for nothing yet; False when there is no room."""
+        """Add a connection, at the limit in place of an idle one; False when there is no room."""
         with self.lock:
-            if len(self.open) >= self.most:
-                idle = next((known for known, state in self.open.items() if not state.has_asked), None)
+            if len(self.open) >= self.limit:
+                idle = next((sock for sock, state in self.open.items() if not state.has_request), None)
                 if idle is None:
                     return False
-                self._end(idle)
+                self._drop(idle)
             self.open[connection] = _Connection(time.monotonic())
             return True
 
-    def has_asked(self, connection: socket.socket) -> None:
-        """Note that its client has said what it wants."""
+    def mark_request(self, connection: socket.socket) -> None:
+        """Note that a request's head has arrived."""
         with self.lock:
             if connection in self.open:
-                self.open[connection].has_asked = True
+                self.open[connection].has_request = True
 
-    def forget(self, connection: socket.socket) -> None:
-        """Note that it is closed."""
+    def remove(self, connection: socket.socket) -> None:
+        """Remove a closed connection."""
         with self.lock:
             self.open.pop(connection, None)
 
-    def end_overdue(self) -> None:
-        """End those that take too long."""
+    def drop_overdue(self) -> None:
+        """Drop the connections that take too long."""
         now = time.monotonic()
         with self.lock:
             for connection, state in list(self.open.items()):
-                if now - state.since > (REQUEST_SECONDS if state.has_asked else HEADER_SECONDS):
-                    self._end(connection)
+                if now - state.since > (REQUEST_SECONDS if state.has_request else HEADER_SECONDS):
+                    self._drop(connection)
 
-    def _end(self, connection: socket.socket) -> None:
+    def _drop(self, connection: socket.socket) -> None:
         del self.open[connection]
         with suppress(OSError):
             connection.shutdown(socket.SHUT_RDWR)
@@ -106,44 +104,44 @@ class _Server(ThreadingMixIn, WSGIServer):
 
     def __init__(self, family: socket.AddressFamily, address: str, port: int) -> None:
         self.address_family = family
-        files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        # the database and the pictures need some files too
-        self.connections = _Connections(max(1, min(MAX_CONNECTIONS, files // 3)))
+        max_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        # the database and the pictures need open files too
+        self.connections = _Connections(max(1, min(MAX_CONNECTIONS, max_files // 3)))
         super().__init__((address, port), _Handler)
 
     def server_bind(self) -> None:
-        """Without HTTPServer's look-up of the machine's name, which takes its time where DNS does not answer."""
+        """Bind without HTTPServer's look-up of the machine's name, which is slow where DNS does not answer."""
         TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
         self.setup_environ()
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
-        """Whether there is room for it."""
+        """Whether there is room for another connection."""
         return self.connections.admit(request)
 
     def shutdown_request(self, request: Any) -> None:
         """Close a connection."""
-        self.connections.forget(request)
+        self.connections.remove(request)
         super().shutdown_request(request)
 
     def service_actions(self) -> None:
-        """End what takes too long; called twice a second."""
+        """Drop overdue connections; called twice a second."""
         super().service_actions()
-        self.connections.end_overdue()
+        self.connections.drop_overdue()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A browser that goes away in the middle of an answer is no error."""
+        """Ignore OSError: a browser may disconnect during a response."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
 
 
 def find_address(host: str, port: int) -> tuple[socket.AddressFamily, str]:
-    """The numeric address that ``host`` means, the first of several. Raises UserError when it means none."""
+    """The first numeric address that ``host`` resolves to. Raises UserError when there is none."""
     try:
-        family, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     except (OSError, UnicodeError) as error:
         raise UserError(f"There is no address {host!r}; --host takes one of this machine, such as 0.0.0.0.") from error
-    return family, str(place[0])
+    return family, str(address[0])
 
 
 def is_loopback(address: str) -> bool:
@@ -152,7 +150,7 @@ def is_loopback(address: str) -> bool:
 
 
 def make_server(family: socket.AddressFamily, address: str, port: int, application: "WSGIApplication") -> WSGIServer:
-    """A server that listens already. Raises UserError when it cannot."""
+    """A server that is already listening. Raises UserError when it cannot listen."""
     try:
         server = _Server(family, address, port)
     except OSError as error:
@@ -163,7 +161,7 @@ def make_server(family: socket.AddressFamily, address: str, port: int, applicati
 
 def _why(error: OSError, address: str, port: int) -> str:
     if error.errno == errno.EADDRINUSE:
-        return f"Port {port} is taken; --port names another."
+        return f"Port {port} is in use; choose another with --port."
     if error.errno == errno.EADDRNOTAVAIL:
-        return f"{address} is no address of this machine; --host takes one that is, or 0.0.0.0 for all of them."
-    return f"Port {port} of {address} cannot be listened on ({error.strerror}); --port and --host name another."
+        return f"{address} is not an address of this machine; --host takes one that is, or 0.0.0.0 for all of them."
+    return f"Cannot listen on port {port} of {address} ({error.strerror}); choose others with --port and --host."

@@ -1,4 +1,4 @@
-"""The token that a browser has to know: typed, in a variable, in a file, or made."""
+"""The dashboard's token: from an option, the environment or a file, or a generated one."""
 
 import os
 import secrets
@@ -7,15 +7,16 @@ from pathlib import Path
 from maskcls.system.errors import UserError, one_line
 
 MIN_TOKEN = 12
-"""Characters of a token: whoever reaches the port may try as many as there is time for."""
+"""Fewest characters of a token: whoever reaches the port may guess as often as time allows."""
 
 TOKEN_VARIABLE = "MASKCLS_TOKEN"
 
 
 def choose_token(given: str | None, file: Path | None, no_token: bool) -> str | None:
-    """The token to ask for; None for none. ``given``: by --token or by the variable; ``file``: its first line.
+    """The dashboard's token, or None with --no-token.
 
-    Raises UserError for one that is too short, for two, and for a file that cannot be read.
+    ``given`` is from --token or the environment; the first line of ``file`` replaces it. Raises UserError for a token
+    that is too short, for more than one source, and for a file that cannot be read.
     """
     is_typed = given is not None and given != os.environ.get(TOKEN_VARIABLE)
     if sum((is_typed, file is not None, no_token)) > 1:
@@ -29,8 +30,8 @@ def choose_token(given: str | None, file: Path | None, no_token: bool) -> str | 
         return secrets.token_urlsafe()
     if len(given.strip()) < MIN_TOKEN:
         raise UserError(
-            f"The token of {where} has {len(given.strip())} characters, which is soon guessed; give at least"
-            f" {MIN_TOKEN}, or none to have one made."
+            f"The token from {where} has {len(given.strip())} characters, which is easy to guess; use at least"
+            f" {MIN_TOKEN}, or none to have one generated."
         )
     return given
 

@@ -82,7 +82,7 @@ def test_a_dashboard_that_cannot_be_is_one_line(
         taken.listen()
         port = str(taken.getsockname()[1])
         told = complain(monkeypatch, capsys, main, "--runs", str(tmp_path), "--port", port)
-    assert f"Port {port} is taken" in told
+    assert f"Port {port} is in use" in told
     assert not (tmp_path / "runs").exists()
 
 

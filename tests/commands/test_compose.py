@@ -315,7 +315,7 @@ def spoilt(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ({"against": "whole"}, "--against takes STUDY:TRIAL, for example recipe:7, not 'whole'."),
         ({"against": "whole:7"}, "Trial 7 of study 'whole' has no predictions"),
         ({"against": "other:0"}, "study 'masks' has split 0123abcd and 'other' ffff"),
-        ({"out": "best.yaml"}, "--out is a TOML file, for example best.toml, not best.yaml."),
+        ({"out": "best.yaml"}, "--out takes a TOML file, such as best.toml, not best.yaml."),
         ({"out": "absent/best.toml"}, "There is no folder absent to write best.toml into."),
     ],
 )

@@ -28,7 +28,7 @@ PATHS = ("/", "/dashboard/", "/api/studies", "/artifacts/0/0", "/static/bundle.j
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """With one study."""
+    """A --runs folder with one study."""
     folder = tmp_path_factory.mktemp("runs")
     create_study(open_storage(default_url(folder), create=True), "toy", {KEY: STORED.to_json()})
     return folder
@@ -43,7 +43,7 @@ def guarded(runs: Path) -> Iterator[Served]:
 def test_the_loopback_needs_the_token_too_since_other_users_reach_it(runs: Path) -> None:
     with serving(runs) as served:
         assert re.fullmatch(
-            rf"http://127\.0\.0\.1:{served.port}/dashboard/\?token=[\w-]{{43}} \(Ctrl-C ends it\)\n", served.line
+            rf"http://127\.0\.0\.1:{served.port}/dashboard/\?token=[\w-]{{43}} \(Ctrl-C stops it\)\n", served.line
         )
         assert served.ask("/api/studies")[0] == 403
         assert served.ask("/api/studies", Cookie=served.cookie())[0] == 200
@@ -51,7 +51,7 @@ def test_the_loopback_needs_the_token_too_since_other_users_reach_it(runs: Path)
 
 def test_who_wants_it_has_the_loopback_without_a_token_but_never_for_other_names_and_sites(runs: Path) -> None:
     with serving(runs, "--no-token") as served:
-        assert served.line == f"http://127.0.0.1:{served.port}/dashboard/ (Ctrl-C ends it)\n"
+        assert served.line == f"http://127.0.0.1:{served.port}/dashboard/ (Ctrl-C stops it)\n"
         assert served.ask("/api/studies", Host=f"evil.example:{served.port}")[0] == 403
         assert served.ask("/api/studies/1", "DELETE", Origin="http://evil.example")[0] == 403
         assert served.ask("/dashboard/")[0] == 200
@@ -126,11 +126,11 @@ def test_an_address_or_a_port_that_cannot_be_is_one_line(
 ) -> None:
     main, place = search.dashboard.main, ("--runs", str(runs))
     told = complain(monkeypatch, capsys, main, *place, "--host", "192.0.2.1")
-    assert "192.0.2.1 is no address of this machine" in told
+    assert "192.0.2.1 is not an address of this machine" in told
     told = complain(monkeypatch, capsys, main, *place, "--host", "no such host")
     assert "There is no address 'no such host'" in told
     for token in ("  ", "short", " " * 11 + "x"):
-        assert "which is soon guessed" in complain(monkeypatch, capsys, main, *place, "--token", token)
+        assert "which is easy to guess" in complain(monkeypatch, capsys, main, *place, "--token", token)
     told = complain(monkeypatch, capsys, main, *place, "--no-token", "--host", "0.0.0.0")
     assert "would let in everybody" in told
     told = complain(monkeypatch, capsys, main, *place, "--no-token", "--token", "long enough a token")
@@ -144,7 +144,7 @@ def test_an_address_or_a_port_that_cannot_be_is_one_line(
         port = str(taken.getsockname()[1])
         for host in ("127.0.0.1", "0.0.0.0"):
             told = complain(monkeypatch, capsys, main, *place, "--host", host, "--port", port)
-            assert f"Port {port} is taken; --port names another." in told
+            assert f"Port {port} is in use; choose another with --port." in told
 
 
 def test_a_token_is_taken_from_the_environment_or_a_file(runs: Path, tmp_path: Path) -> None:

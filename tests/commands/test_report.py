@@ -159,15 +159,15 @@ def test_levels_are_the_means_of_their_runs_and_count_their_trials(played: Playe
     assert value(with_["difference, the recipes"]) == pytest.approx(difference, abs=2e-4)
     assert (without["complete"], without["pruned"], with_["complete"], with_["pruned"]) == ("5", "1", "4", "2")
     assert with_["runs"] == "2:2"
-    assert without["best setting"] == "lr=0.01 (trials 0 and 10)"
-    assert "runs: trainings on each side of the difference, replicates counted." in page.text["Levels"]
-    assert "trial 1 (mean of its 2 runs) less the baseline (mean of its 2 runs)" in page.table(
+    assert without["best configuration"] == "lr=0.01 (trials 0 and 10)"
+    assert "runs: trainings on each side of the difference, with replicates." in page.text["Levels"]
+    assert "trial 1 (mean of its 2 runs) minus the baseline (mean of its 2 runs)" in page.table(
         "Best trial and baseline", 1
     )
 
 
 def test_every_class_is_as_in_scikit_learn(played: Played, page: Page) -> None:
-    rows = page.table("Classes that got better and worse")
+    rows = page.table("Classes that got better or worse")
     before_K, after_K = f1(played, 0, average=None), f1(played, 1, average=None)
     label_N, _ = stored_predictions(played, 0)
     for index, name in enumerate(CLASS_NAMES["all"]):
@@ -175,7 +175,7 @@ def test_every_class_is_as_in_scikit_learn(played: Played, page: Page) -> None:
         assert rows[name]["before"] == f"{before_K[index]:.4f}"
         assert rows[name]["after"] == f"{after_K[index]:.4f}"
         assert value(rows[name]["difference"]) == pytest.approx(after_K[index] - before_K[index], abs=6e-5)
-    named = page.text["Classes that got better and worse"]
+    named = page.text["Classes that got better or worse"]
     better = [name for name, row in rows.items() if row["verdict"] == "▲ better"]
     assert better
     winner = played.material().answer.winner
@@ -218,10 +218,11 @@ def test_cost_and_pruning_are_sums_over_the_database(played: Played, page: Page)
     assert f"saved {100 * (1 - made / planned):.1f}" in page.text["Learning curves and pruning"]
     assert "Pruning stopped 3 of 14 trials" in page.text["Learning curves and pruning"]
     stopped = page.table("Learning curves and pruning")
-    assert (stopped["2"]["trials"], stopped["2"]["evaluations saved"], stopped["2"]["which"]) == ("2", "4", "2 and 11")
+    cells = [stopped["2"][title] for title in ("trials", "evaluations saved", "trial numbers")]
+    assert cells == ["2", "4", "2 and 11"]
     people = len({path.parent for path in (played.photos / "images").glob("*/*")})
     assert people == 60
-    told = re.search(r"([\d,]+) training photos seen \((\d+) an epoch\)", page.text["Cost"])
+    told = re.search(r"([\d,]+) training photos seen \((\d+) per epoch\)", page.text["Cost"])
     assert told is not None
     assert int(told[1].replace(",", "")) == round(made / 2 * int(told[2]))
 
@@ -238,7 +239,7 @@ def test_importances_are_optuna_s(played: Played, html: str) -> None:
         warnings.simplefilter("ignore")
         expected = optuna.importance.get_param_importances(played.study)
     told = ", ".join(f"{name} {share:.2f}" for name, share in expected.items())
-    assert f"together 1. {told}." in html
+    assert f"the sum is 1. {told}." in html
 
 
 def test_the_page_needs_nothing_else_and_runs_nothing(page: Page) -> None:
@@ -357,7 +358,7 @@ def test_a_study_without_trials_says_what_is_missing(tmp_path: Path, synthetic_f
     assert html.count("No trial is complete yet.") >= 4
     assert "… no answer yet" in html
     page = Page(html)
-    assert "No trial has ended yet." in page.text["Cost"]
+    assert "No trial has finished yet." in page.text["Cost"]
 
 
 def test_a_study_whose_predictions_are_gone_says_so(tmp_path: Path, synthetic_folder: Path) -> None:
@@ -377,7 +378,7 @@ def test_the_best_trial_may_be_the_baseline_itself(tmp_path: Path, synthetic_fol
             path.unlink()
     best.unlink()
     page = Page(to_html(make_report(played.material())))
-    assert "The best trial is the baseline itself." in page.text["Classes that got better and worse"]
+    assert "The best trial is the baseline itself." in page.text["Classes that got better or worse"]
     assert "wrong class" in page.text["What gets confused with what"]
     assert "Trial 0 is the only complete one with predictions." in page.text["Best trial and baseline"]
 
@@ -387,8 +388,8 @@ def test_another_training_of_the_baseline_is_no_gain(tmp_path: Path, synthetic_f
     for number in (1, 9):  # what has no predictions is no candidate; the best one left is the baseline's replicate
         (tmp_path / "toy" / f"trial-{number:04d}" / "valid.npz").unlink()
     page = Page(to_html(make_report(played.material())))
-    told = "Trial 10 is the baseline's own setting with another training seed: what differs is chance."
-    classes = "Classes that got better and worse"
+    told = "Trial 10 is the baseline's configuration with another training seed: any difference is chance."
+    classes = "Classes that got better or worse"
     for heading in ("Best trial and baseline", classes, "Confusion matrices", "What gets confused with what"):
         assert told in page.text[heading]
     assert "beyond noise" not in page.text[classes]
@@ -423,7 +424,7 @@ def test_a_study_of_one_part_of_the_label(
     gender = replace(played, stored=replace(played.stored, study=asked))
     page = Page(to_html(make_report(gender.material())))
     assert "predict gender alone" in page.text["What gets confused with what"]
-    assert page.table("Classes that got better and worse").keys() == {"male", "female"}
+    assert page.table("Classes that got better or worse").keys() == {"male", "female"}
     with pytest.raises(ValueError, match="--prior needs a study of all 18 classes"):
         make_report(gender.material(prior="male=0.5"))
 
@@ -446,8 +447,8 @@ def test_a_confirmation_is_a_table(played: Played) -> None:
     page = Page(html)
     rows = page.table("Confirmation")
     assert rows["drop_rate = 0.5"]["mean macro F1 (range)"] == "0.7200 (0.7000 to 0.7400)"
-    assert rows["drop_rate = 0.5"]["less the reference level"].startswith(f"{found.value:+.4f} (")
-    assert rows["baseline"]["verdict there"] == "reference"
+    assert rows["drop_rate = 0.5"]["from reference level"].startswith(f"{found.value:+.4f} (")
+    assert rows["baseline"]["verdict on level"] == "reference"
     assert rows["trial 3"]["verdict"] == "diverged in repeat 2"
     assert "48 people" in page.text["Confirmation"]
     assert "over training seeds as well where that is said" in html
