@@ -5,8 +5,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from maskcls.config import KNOBS, canonical, canonical_or_same
-from maskcls.system.errors import UserError, nearest
+from maskcls.config import canonical, canonical_or_same, check_name
+from maskcls.system.errors import UserError
 from search.study.values import plain
 
 PROBED = (0.5, 0.137, 0.871)
@@ -90,8 +90,7 @@ def _flag(name: str, value: Any) -> bool:
 
 def check_domain(name: str, domain: Domain) -> None:
     """Raise UserError for a hyperparameter that TrainConfig has not, or a domain that holds what it cannot have."""
-    if name not in KNOBS:
-        raise UserError(f"No knob named {name!r}.{nearest(name, KNOBS)} There are: {', '.join(KNOBS)}.")
+    check_name(name)
     match domain:
         case Float(low, high, log) | Int(low, high, log):
             if not low < high or (log and low <= 0):
