@@ -12,7 +12,7 @@ from maskcls.system.console import run_command, say
 from maskcls.system.errors import UserError, some
 from maskcls.system.files import check_folder
 from maskcls.system.options import CacheOption, DataOption, DeviceOption, LabelFixesOption, SkipUnreadableOption
-from maskcls.system.paths import as_kept
+from maskcls.system.paths import absolute_if_path
 
 if TYPE_CHECKING:
     import torch
@@ -65,9 +65,9 @@ def main(
     from maskcls.training.run_folder import finished_result
 
     torch_device = pick_device(device)
-    option = as_kept(weights) if weights else _weights_option(origin)
+    option = absolute_if_path(weights) if weights else _weights_option(origin)
     source = resolve_weights(option, [config.backbone], origin.get("weights_commits"))
-    made_from = _origin(as_kept(data), table.hash, option, source)
+    made_from = _origin(absolute_if_path(data), table.hash, option, source)
     with alone_in(out):
         result = finished_result(out, config, made_from, len(evaluation_stops(config, table.count("train")[1])))
         if result is not None:

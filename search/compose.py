@@ -7,7 +7,7 @@ import typer
 
 from maskcls.system.console import run_command
 from maskcls.system.errors import UserError
-from maskcls.system.outputs import check_output, check_stays
+from maskcls.system.outputs import check_is_regular, check_output
 from search.terminal.options import RUNS, RunsOption, StorageOption
 
 
@@ -44,7 +44,7 @@ def _check_out(out: Path) -> None:
     if out.suffix != ".toml":
         raise UserError(f"--out is a TOML file, for example best.toml, not {out}.")
     check_output(out)
-    check_stays(out)
+    check_is_regular(out)
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ MISTAKES: dict[str, tuple[tuple[str, ...], str]] = {
     "unknown option": (("--study", "{mine}", *DATA, "--trials", "3"), "No such option"),
     "word too many": (("--study", "{mine}", *DATA, "more"), "more"),
     # --set
-    "unknown name": (("--study", "{mine}", *DATA, "--set", "learning_rate=1"), "No hyperparameter named 'learning_rate'"),
+    "unknown name": (("--study", "{mine}", *DATA, "--set", "learning_rate=1"), "No hyperparameter named"),
     "near name": (("--study", "{mine}", *DATA, "--set", "epoch=1"), "Nearest: epochs"),
     "set without a value": (("--study", "{mine}", *DATA, "--set", "lr"), "KEY=VALUE"),
     "set without a key": (("--study", "{mine}", *DATA, "--set", "=1"), "KEY=VALUE"),
