@@ -28,6 +28,10 @@ def _names(value: Any) -> Any:
     return value
 
 
+Side = Annotated[int, Field(ge=16, le=2048)]
+Share = Annotated[float, Field(gt=0, le=1)]
+
+
 class TrainConfig(BaseModel):
     """One training run. With its data, its weights and a machine type it determines the result."""
 
@@ -42,9 +46,9 @@ class TrainConfig(BaseModel):
     drop_rate: float = Field(0.0, ge=0, lt=1)
     """timm's drop_rate: the share of features dropped before the head, in [0, 1)."""
 
-    image_size: Annotated[tuple[int, int], BeforeValidator(_pair)] = (224, 224)
-    """Rows and columns in pixels that a photo is resized to; one number means square."""
-    crop: Annotated[tuple[float, float], BeforeValidator(_pair)] = (1.0, 1.0)
+    image_size: Annotated[tuple[Side, Side], BeforeValidator(_pair)] = (224, 224)
+    """Rows and columns that a photo is resized to, from 16 to 2048 pixels each; one number means square."""
+    crop: Annotated[tuple[Share, Share], BeforeValidator(_pair)] = (1.0, 1.0)
     """Share of a photo's height and width kept around its centre before resizing, in (0, 1]."""
     augment: Annotated[tuple[str, ...], BeforeValidator(_names)] = ("flip",)
     """Names of the augmentations of training batches; empty for none."""
@@ -98,20 +102,6 @@ class TrainConfig(BaseModel):
     """Launch a training step's kernels as one CUDA graph. auto: on if a few steps on the GPU are faster. CPU: off."""
     threads: int = Field(0, ge=0, le=1024)
     """CPU threads of the training process; 0: all cores. Results depend on it in their last bits."""
-
-    @field_validator("image_size")
-    @classmethod
-    def _large_enough(cls, value: tuple[int, int]) -> tuple[int, int]:
-        if not all(16 <= side <= 2048 for side in value):
-            raise ValueError("must be from 16 to 2048 pixels a side")
-        return value
-
-    @field_validator("crop")
-    @classmethod
-    def _positive_shares(cls, value: tuple[float, float]) -> tuple[float, float]:
-        if not all(0 < share <= 1 for share in value):
-            raise ValueError("must be shares in (0, 1]")
-        return value
 
     @field_validator("augment")
     @classmethod

@@ -38,6 +38,9 @@ class Unreadable:
     is_damaged: bool
     """Whether its bytes are at fault. Otherwise a later attempt may succeed: the file could not be opened, say."""
 
+    def __str__(self) -> str:
+        return f"{self.path} ({self.reason})"
+
 
 @dataclass
 class Decoded:
@@ -84,9 +87,7 @@ def _readers(data: bytes) -> tuple[Callable[[bytes], Header], Callable[[bytes], 
 
 
 def _as_torch(image_HWC: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(image_HWC).permute(
-        2, 0, 1
-    )  # the memory layout of torchvision's decoders, so that resizing rounds alike
+    return torch.from_numpy(image_HWC).permute(2, 0, 1)  # laid out as by torchvision: resizing must round alike
 
 
 def _by_torch(data: bytes) -> torch.Tensor:
@@ -95,9 +96,7 @@ def _by_torch(data: bytes) -> torch.Tensor:
     except RuntimeError as error:
         if "allocate memory" in str(error):
             raise MemoryError from error
-        message = str(error).rpartition(".cpp:")[2].partition(", ")[2] or str(
-            error
-        )  # without the line of torchvision's source
+        message = str(error).rpartition(".cpp:")[2].partition(", ")[2] or str(error)  # less the line of source
         raise DamagedError(f"damaged: {one_line(message, 60)}") from error
 
 
@@ -144,7 +143,7 @@ def decode_all(
 
     Rows of photos that cannot be read stay as they were.
     """
-    capture, suspects = StderrCapture(), list[str]()
+    decoded, capture, suspects = Decoded([], [], {}, []), StderrCapture(), list[str]()
 
     def decode_one(index: int) -> tuple[Unreadable | None, bool, int]:
         """(why it is unreadable, whether older versions turned it another way, the file's CRC-32)."""
@@ -165,17 +164,13 @@ def decode_all(
         return None, turned_anew, checksum
 
     with capture, ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool, _single_threaded_operators():
-        results = []
-        for result in pool.map(decode_one, range(len(paths))):
-            results.append(result)
+        for index, (unreadable, turned_anew, checksum) in enumerate(pool.map(decode_one, range(len(paths)))):
+            decoded.unreadable += [unreadable] if unreadable else []
+            decoded.turned_anew += [paths[index]] if turned_anew else []
+            decoded.checksums.append(checksum)
             tick()
-        odd = _warnings_about(folder, sorted(suspects), capture)
-    return Decoded(
-        [unreadable for unreadable, _, _ in results if unreadable is not None],
-        [path for path, (_, turned_anew, _) in zip(paths, results, strict=True) if turned_anew],
-        odd,
-        [checksum for _, _, checksum in results],
-    )
+        decoded.odd = _warnings_about(folder, sorted(suspects), capture)
+    return decoded
 
 
 def _warnings_about(folder: Path, suspects: Sequence[str], capture: StderrCapture) -> dict[str, str]:
@@ -207,7 +202,7 @@ def check_opened(folder: Path, unreadable: Sequence[Unreadable]) -> None:
     unopened = [photo for photo in unreadable if not photo.is_damaged]
     if unopened:
         raise UserError(
-            f"{count_of(len(unopened), 'photo')} in {folder} could not be opened: {some(with_reasons(unopened), 20)}."
+            f"{count_of(len(unopened), 'photo')} in {folder} could not be opened: {some(unopened, 20)}."
             " They may be intact, so none is left out. Make them readable, then run the command again."
         )
 
@@ -215,9 +210,4 @@ def check_opened(folder: Path, unreadable: Sequence[Unreadable]) -> None:
 def unreadable_error(folder: Path, unreadable: Sequence[Unreadable], remedy: str) -> UserError:
     """One error for all unreadable photos, which names the first twenty with their reasons."""
     photos = count_of(len(unreadable), "photo")
-    return UserError(f"{photos} in {folder} cannot be read: {some(with_reasons(unreadable), 20)}. {remedy}")
-
-
-def with_reasons(unreadable: Sequence[Unreadable]) -> list[str]:
-    """``path (reason)`` of each photo."""
-    return [f"{photo.path} ({photo.reason})" for photo in unreadable]
+    return UserError(f"{photos} in {folder} cannot be read: {some(unreadable, 20)}. {remedy}")

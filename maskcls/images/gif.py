@@ -8,10 +8,9 @@ import io
 from dataclasses import dataclass
 
 import numpy as np
+from PIL.GifImagePlugin import GifImageFile  # Image.open has a pixel limit of its own, and warns
 
 from maskcls.images.headers import DamagedError, Header
-
-TRAILER = 0x3B
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,7 @@ class _Frame:
 
 
 def read_gif_header(data: bytes) -> Header:
-    """The header of a GIF. Raises DamagedError also for an animation, of which a decoder would hold all frames at once."""
+    """The header of a GIF. Raises DamagedError, also for an animation: a decoder would hold all its frames at once."""
     height, width, _ = _canvas(data)
     return Header("GIF", height, width)
 
@@ -67,7 +66,7 @@ def _frames(data: bytes) -> list[_Frame]:
     """The frames up to the trailer. Raises DamagedError for an unknown block, and for a missing trailer."""
     frames: list[_Frame] = []
     at, transparent = 13 + _palette_bytes(data, 10), None
-    while at < len(data) and data[at] != TRAILER:
+    while at < len(data) and data[at : at + 1] != b";":
         if data[at : at + 1] == b",":
             frames.append(_Frame(at, transparent))
             at, transparent = at + 11 + _palette_bytes(data, at + 9), None
@@ -103,8 +102,6 @@ def _number(data: bytes, at: int) -> int:
 
 def _indices(alone: bytes) -> np.ndarray:
     """uint8 [height, width] of palette indices in a frame that fills its canvas."""
-    from PIL.GifImagePlugin import GifImageFile  # Image.open has a pixel limit of its own, and warns
-
     try:
         picture = GifImageFile(io.BytesIO(alone))
         picture.load()

@@ -6,8 +6,6 @@ Decoders may reserve gigabytes for a size that a header only claims, so this is 
 from dataclasses import dataclass, field
 from typing import Any
 
-SUPPORTED = "JPEG, PNG, WebP and GIF are read"
-
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GIF_SIGNATURES = (b"GIF87a", b"GIF89a")
 
@@ -48,7 +46,7 @@ def read_header(data: bytes) -> Header:
         return _jpeg(data)
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return _webp(data)
-    raise DamagedError(f"{_other_format(data)}; {SUPPORTED}" if data else "an empty file")
+    raise DamagedError(f"{_other_format(data)}; JPEG, PNG, WebP and GIF are read" if data else "an empty file")
 
 
 OTHER_FORMATS = (

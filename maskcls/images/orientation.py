@@ -6,6 +6,8 @@ torchvision reads it only from the first APP1 segment of a JPEG and from a PNG's
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from PIL import Image
+
 from maskcls.images.headers import Header
 
 if TYPE_CHECKING:
@@ -22,8 +24,6 @@ def orientation(info: dict[str, Any]) -> int:
     """EXIF orientation 1 (upright) to 8 of a photo with this ``Header.info``; 1 if its EXIF is broken."""
     if not info:
         return 1
-    from PIL import Image
-
     stand_in = Image.new("1", (1, 1))  # Pillow's own EXIF reader decides, but need not decode the photo
     stand_in.info.update(info)
     try:

@@ -9,14 +9,13 @@ import io
 import struct
 import zlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngImageFile  # Image.open has a pixel limit of its own, and warns
 
 from maskcls.images.headers import EXIF, PNG_SIGNATURE, DamagedError, Header
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 """Colour type -> channels: grey, RGB, palette, grey with alpha, RGB with alpha."""
@@ -51,7 +50,7 @@ def read_png(data: bytes) -> np.ndarray:
     if kind == 3 and not (0 < len(palette) <= 768 and len(palette) % 3 == 0):
         raise DamagedError("a PNG with an invalid palette")
     compressed = [body for name, body in chunks if name == b"IDAT"]
-    _check_rows(compressed, list(_passes(width, height, depth * CHANNELS[kind], is_interlaced)))
+    _check_rows(compressed, _num_bytes(width, height, depth * CHANNELS[kind], is_interlaced))
     picture = [(name, body) for name, body in chunks if name in (b"IHDR", b"IDAT") or (name == b"PLTE" and palette)]
     return _decode(picture, len(palette) // 3)
 
@@ -100,17 +99,18 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         raise DamagedError("a PNG that was cut short")
 
 
-def _passes(width: int, height: int, bits: int, is_interlaced: bool) -> Iterator[tuple[int, int]]:
-    """(bytes of a row and its filter number, number of rows) of every pass that is not empty."""
+def _num_bytes(width: int, height: int, bits: int, is_interlaced: bool) -> int:
+    """Bytes of the rows of all passes, uncompressed, each row with its filter number; ``bits`` of a pixel."""
+    total = 0
     for first_x, first_y, step_x, step_y in PASSES if is_interlaced else ((0, 0, 1, 1),):
         columns, rows = -(-(width - first_x) // step_x), -(-(height - first_y) // step_y)
         if columns > 0 and rows > 0:
-            yield 1 + (columns * bits + 7) // 8, rows
+            total += rows * (1 + (columns * bits + 7) // 8)
+    return total
 
 
-def _check_rows(compressed: list[bytes], passes: list[tuple[int, int]]) -> None:
-    """Raise DamagedError for missing rows, and for data that zlib finds damaged, by its checksum if it is there."""
-    missing = sum(length * rows for length, rows in passes)
+def _check_rows(compressed: list[bytes], missing: int) -> None:
+    """Raise DamagedError if the data expand to fewer bytes than ``missing``, or zlib finds them damaged."""
     stream = zlib.decompressobj()
     try:
         for body in compressed:
@@ -126,9 +126,7 @@ def _check_rows(compressed: list[bytes], passes: list[tuple[int, int]]) -> None:
 
 
 def _decode(chunks: list[tuple[bytes, bytes]], num_colours: int) -> np.ndarray:
-    from PIL.PngImagePlugin import PngImageFile  # Image.open has a pixel limit of its own, and warns
-
-    picture: Image = PngImageFile(_file(chunks))
+    picture: Image.Image = PngImageFile(_file(chunks))
     try:
         picture.load()
         if num_colours and np.asarray(picture).max() >= num_colours:
@@ -142,8 +140,8 @@ def _decode(chunks: list[tuple[bytes, bytes]], num_colours: int) -> np.ndarray:
         raise DamagedError("a PNG whose rows are damaged") from error
 
 
-def _pixels(picture: "Image") -> np.ndarray:
-    """Writable uint8 [height, width, 3], filled some rows at a time since np.asarray makes copies."""
+def _pixels(picture: Image.Image) -> np.ndarray:
+    """Writable uint8 [height, width, 3], filled some rows at a time to keep the copies of np.asarray small."""
     image_HWC = np.empty((picture.height, picture.width, 3), np.uint8)
     rows = max(1, PIECE * 64 // picture.width)
     for top in range(0, picture.height, rows):
@@ -158,8 +156,6 @@ def _info(chunks: list[tuple[bytes, bytes]]) -> dict[str, Any]:
     orienting = [(name, body) for name, body in chunks if name in ORIENTATION_CHUNKS]
     if not orienting:
         return {}
-    from PIL.PngImagePlugin import PngImageFile
-
     pixel = (b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0))
     try:
         stub = PngImageFile(_file([pixel, *orienting, (b"IDAT", zlib.compress(b"\0\0"))]))

@@ -18,9 +18,6 @@ from maskcls.system.printable import encoding_of, printable
 from maskcls.system.redact import guard_tracebacks, redacted, redacted_words
 from maskcls.system.streams import open_closed_streams
 
-NO_READER = (errno.EPIPE, errno.EIO)
-"""Errors of writing to a pipe whose reader is gone, and to a closed terminal."""
-
 PACKAGES = ("maskcls", "search")
 """Packages whose log is printed; libraries have their own handlers, or stay silent."""
 
@@ -120,7 +117,7 @@ def say(message: str = "") -> None:
     try:
         print(printable(message, encoding_of(sys.stdout)), flush=True)
     except OSError as error:
-        if error.errno not in NO_READER:
+        if error.errno not in (errno.EPIPE, errno.EIO):  # of a pipe without a reader, of a closed terminal
             _output_errors.append(error)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes it again at its end
 

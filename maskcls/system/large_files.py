@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
+from maskcls.system.lock import is_locked
+
 PART = ".part"
 
 SETTLED_SECONDS = 60.0
@@ -48,19 +50,8 @@ def remove_stale_drafts(folder: Path) -> None:
     for path in folder.glob(f"*{PART}"):
         with contextlib.suppress(OSError):  # another machine removed it first, or this user must not
             is_settled = this_machine in path.name or time.time() - path.stat().st_mtime > SETTLED_SECONDS
-            if is_settled and not _is_locked(path):
+            if is_settled and not is_locked(path):
                 path.unlink()
-
-
-def _is_locked(path: Path) -> bool:
-    descriptor = os.open(path, os.O_RDWR)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
 
 
 def photo_mode(folder: Path, paths: Sequence[str]) -> int:

@@ -31,12 +31,6 @@ QUIET_SECONDS = 5
 STUCK_SECONDS = 600
 """A process that holds a lock for so long is stuck: work under a lock takes seconds."""
 
-POLL_SECONDS = (0.002, 0.1)
-"""First and longest pause between two attempts to take a lock."""
-
-BUSY = (errno.EAGAIN, errno.EACCES)
-"""Errors of flock when another process holds the lock."""
-
 
 class StuckError(UserError):
     """A process does not release a lock."""
@@ -84,11 +78,11 @@ def hold_file(file: Path, what: str, limit: float | None = STUCK_SECONDS) -> Ite
     """
     descriptor = _open(file)
     try:
-        wait, pause = Wait(what, limit), POLL_SECONDS[0]
+        wait, pause_seconds = Wait(what, limit), 0.002
         while not _take(descriptor):
             wait.check(_holder(descriptor))
-            time.sleep(pause)
-            pause = min(1.5 * pause, POLL_SECONDS[1])
+            time.sleep(pause_seconds)
+            pause_seconds = min(1.5 * pause_seconds, 0.1)
         _sign(descriptor, f"process {os.getpid()} on {socket.gethostname()}, since {time.strftime('%H:%M:%S')}")
         yield
         _sign(descriptor, "")
@@ -103,9 +97,12 @@ def share_folder(folder: Path) -> None:
 
 def is_held(folder: Path) -> bool:
     """Whether a process holds the folder's lock, alone or shared."""
-    if not (folder / FILE).exists():
-        return False
-    descriptor = _open(folder / FILE)
+    return (folder / FILE).exists() and is_locked(folder / FILE)
+
+
+def is_locked(file: Path) -> bool:
+    """Whether a process holds the lock on the file, alone or shared. Raises OSError if the file cannot be opened."""
+    descriptor = os.open(file, os.O_RDWR | os.O_NOFOLLOW)
     try:
         return not _take(descriptor)
     finally:
@@ -131,7 +128,7 @@ def _take(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        if error.errno in BUSY:
+        if error.errno in (errno.EAGAIN, errno.EACCES):  # another process holds it
             return False
         raise
     return True

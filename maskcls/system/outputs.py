@@ -20,9 +20,6 @@ from maskcls.system.files import check_folder
 IN_PLACE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY, errno.EXDEV}
 """Errors of replacing a file that can still be written into: another user's folder, or a file mounted by itself."""
 
-MAX_LINKS = 40
-"""The kernel's own limit for a chain of links."""
-
 
 def check_output(out: Path) -> None:
     """Raise UserError when no file can be written at ``out``; call it before the work."""
@@ -129,7 +126,7 @@ def _own_descriptor(path: Path) -> int | None:
     a shell has opened for the output.
     """
     own_folders = {f"/proc/{name}/fd" for name in ("self", "thread-self", str(os.getpid()))}
-    for _ in range(MAX_LINKS):
+    for _ in range(40):  # the kernel's own limit for a chain of links
         folder = Path(os.path.realpath(path.parent))
         if str(folder) in own_folders and path.name.isdecimal():
             return int(path.name)

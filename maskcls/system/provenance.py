@@ -2,7 +2,7 @@
 
 import platform
 import subprocess
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -68,5 +68,4 @@ class Origin:
 
     def to_json(self) -> dict[str, Any]:
         """The table for TOML and JSON."""
-        values = {key.name: getattr(self, key.name) for key in fields(self)}
-        return {name: value for name, value in values.items() if value is not None}
+        return {name: value for name, value in asdict(self).items() if value is not None}
