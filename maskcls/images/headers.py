@@ -49,23 +49,19 @@ def read_header(data: bytes) -> Header:
     raise DamagedError(f"{_other_format(data)}; JPEG, PNG, WebP and GIF are read" if data else "an empty file")
 
 
-OTHER_FORMATS = (
-    (b"BM", "BMP"),
-    (b"II*\0", "TIFF, or a camera's raw file"),
-    (b"MM\0*", "TIFF, or a camera's raw file"),
-    (b"II+\0", "TIFF"),
-    (b"MM\0+", "TIFF"),
-    (b"\0\0\0\x0cjP  ", "JPEG 2000"),
-    (b"\xff\x4f\xff\x51", "JPEG 2000"),
-    (b"\0\0\0\x0cJXL ", "JPEG XL"),
-    (b"\xff\x0a", "JPEG XL"),
-    (b"8BPS", "Photoshop"),
-    (b"\0\0\1\0", "an icon"),
-    (b"%PDF", "PDF"),
-    (b"PK\3\4", "a ZIP archive"),
-    (b"version https://git-lfs", "a Git LFS pointer, not the photo"),
-)
-"""(first bytes, name) of other files that are found in folders of photos."""
+OTHER_FORMATS = {
+    "BMP": (b"BM",),
+    "TIFF, or a camera's raw file": (b"II*\0", b"MM\0*"),
+    "TIFF": (b"II+\0", b"MM\0+"),
+    "JPEG 2000": (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51"),
+    "JPEG XL": (b"\0\0\0\x0cJXL ", b"\xff\x0a"),
+    "Photoshop": (b"8BPS",),
+    "an icon": (b"\0\0\1\0",),
+    "PDF": (b"%PDF",),
+    "a ZIP archive": (b"PK\3\4",),
+    "a Git LFS pointer, not the photo": (b"version https://git-lfs",),
+}
+"""First bytes of other files that are found in folders of photos, by the name that messages give them."""
 
 
 def _other_format(data: bytes) -> str:
@@ -74,8 +70,8 @@ def _other_format(data: bytes) -> str:
         if b"avi" in brands:
             return "AVIF"
         return "HEIC" if any(brand in brands for brand in (b"hei", b"hev", b"mif1", b"msf1")) else "a video"
-    for start, name in OTHER_FORMATS:
-        if data.startswith(start):
+    for name, signatures in OTHER_FORMATS.items():
+        if data.startswith(signatures):
             return name
     start = data[:256].lstrip().lower()
     if start.startswith((b"<svg", b"<?xml")):

@@ -14,8 +14,7 @@ from maskcls.system.cgroups import cgroup_files
 MEMORY_INFO = Path("/proc/meminfo")
 
 BATCH_CORES = ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE", "NSLOTS", "PBS_NCPUS", "LSB_DJOB_NUMPROC")
-"""Variables in which Slurm, Grid Engine, PBS and LSF name the cores of a job, which they may not bind it to.
-
+"""Variables in which Slurm, Grid Engine, PBS and LSF state the cores of a job, which may not be bound to them.
 The first that is set counts."""
 
 UNLIMITED_BYTES = 2**60
@@ -37,15 +36,12 @@ def _machine_gib() -> float:
 
 def _cgroup_gib() -> Iterator[float]:
     """Memory that each cgroup around this process, if it has a limit, leaves."""
-    for limit_name, usage_name in (
-        ("memory.max", "memory.current"),
-        ("memory.limit_in_bytes", "memory.usage_in_bytes"),
-    ):
-        for path in cgroup_files("memory", limit_name):
+    for limit, usage in (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")):
+        for path in cgroup_files("memory", limit):
             with suppress(OSError, ValueError):  # ValueError: "max" is no limit
-                limit, usage = int(_text(path)), int(_text(path.parent / usage_name))
-                if limit < UNLIMITED_BYTES:
-                    yield max(0, limit - usage + _cached_bytes(path.parent)) / 2**30
+                limit_bytes, used_bytes = int(_text(path)), int(_text(path.parent / usage))
+                if limit_bytes < UNLIMITED_BYTES:
+                    yield max(0, limit_bytes - used_bytes + _cached_bytes(path.parent)) / 2**30
 
 
 def _cached_bytes(group: Path) -> int:

@@ -10,8 +10,8 @@ import stat
 import sys
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout, suppress
 from pathlib import Path
 
 from maskcls.system.errors import UserError
@@ -74,14 +74,9 @@ def is_own_output(out: Path) -> bool:
     return _own_descriptor(out) is not None
 
 
-@contextmanager
-def messages_beside(out: Path) -> Iterator[None]:
-    """Print messages to stderr if the output itself goes to stdout (``-o /dev/stdout``)."""
-    if _own_descriptor(out) == 1:
-        with redirect_stdout(sys.stderr):
-            yield
-    else:
-        yield
+def messages_beside(out: Path) -> AbstractContextManager[object]:
+    """A block that prints messages to stderr if the output itself goes to stdout (``-o /dev/stdout``)."""
+    return redirect_stdout(sys.stderr) if _own_descriptor(out) == 1 else nullcontext()
 
 
 def _replace(target: Path, before: os.stat_result | None, write: Callable[[Path], object]) -> None:

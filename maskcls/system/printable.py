@@ -19,7 +19,7 @@ def printable(text: str, encoding: str = "utf-8") -> str:
     try:
         text.encode(encoding)
     except UnicodeEncodeError:
-        return "".join(character if _has(encoding, character) else _escape(character) for character in text)
+        return "".join(letter if letter.encode(encoding, "ignore") else _escape(letter) for letter in text)
     return text
 
 
@@ -34,14 +34,6 @@ def encoding_of(stream: TextIO | None) -> str:
     return getattr(target, "encoding", None) or "utf-8"
 
 
-def _has(encoding: str, character: str) -> bool:
-    try:
-        character.encode(encoding)
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _escape(character: str) -> str:
-    units = character.encode("utf-16-be", "surrogatepass")
+def _escape(letter: str) -> str:
+    units = letter.encode("utf-16-be", "surrogatepass")
     return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2))

@@ -4,8 +4,6 @@ import os
 import sys
 from typing import Any
 
-STREAMS = {"stdin": (0, "r"), "stdout": (1, "w"), "stderr": (2, "w")}
-
 
 def open_closed_streams() -> None:
     """Open the null device in the place of every standard stream that is closed.
@@ -13,7 +11,7 @@ def open_closed_streams() -> None:
     Otherwise Python has None for it, and the next file or pipe gets its descriptor: what a library writes to standard
     error would end up there.
     """
-    for name, (descriptor, mode) in STREAMS.items():
+    for name, descriptor, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
         try:
             os.fstat(descriptor)
         except OSError:
