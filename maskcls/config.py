@@ -1,6 +1,5 @@
-"""Every knob of one training run: frozen, checked, with its unit; and its file format, TOML."""
+"""The hyperparameters of a training run: names, units, defaults, checks, and config files in TOML."""
 
-import json
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, NewType
@@ -12,21 +11,25 @@ from maskcls.system.errors import UserError, nearest, one_line
 from maskcls.system.files import write_text
 
 AUGMENTATIONS = ("flip", "gaussian", "blur", "sharpness", "contrast", "cutmix")
-"""In the order in which they are applied; ``maskcls.data.augment`` says what each does. Here: it needs no torch."""
+"""In the order in which they run. ``maskcls.data.augment``, which says what each does, needs torch."""
 
 
 def _pair(value: Any) -> Any:
-    """One number means the same for rows and columns; ``96x128`` means 96 rows and 128 columns."""
+    """Rows and columns: both the same for a single number, 96 and 128 for ``96x128``."""
     if isinstance(value, str) and "x" in value:
         return tuple(value.split("x"))
     return (value, value) if isinstance(value, int | float) else value
 
 
 def _names(value: Any) -> Any:
-    """A single name is a set of one; an empty string is none."""
+    """The names in a comma-separated text; none in an empty one."""
     if isinstance(value, str):
         return tuple(name.strip() for name in value.split(",") if name.strip())
     return value
+
+
+Side = Annotated[int, Field(ge=16, le=2048)]
+Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class TrainConfig(BaseModel):
@@ -35,7 +38,7 @@ class TrainConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     backbone: str = "efficientnet_b3"
-    """timm's name of the backbone, whole: ``vit_small_patch16_224``."""
+    """The backbone's full name in timm, such as ``vit_small_patch16_224``."""
     task: Literal["all", "mask", "gender", "age"] = "all"
     """What is predicted: all 18 classes, or one part of the label alone."""
     heads: Literal["joint", "three_heads", "three_models"] = "joint"
@@ -43,9 +46,9 @@ class TrainConfig(BaseModel):
     drop_rate: float = Field(0.0, ge=0, lt=1)
     """timm's drop_rate: the share of features dropped before the head, in [0, 1)."""
 
-    image_size: Annotated[tuple[int, int], BeforeValidator(_pair)] = (224, 224)
-    """Rows and columns in pixels that a photo is resized to; one number means square."""
-    crop: Annotated[tuple[float, float], BeforeValidator(_pair)] = (1.0, 1.0)
+    image_size: Annotated[tuple[Side, Side], BeforeValidator(_pair)] = (224, 224)
+    """Rows and columns that a photo is resized to, from 16 to 2048 pixels each; one number means square."""
+    crop: Annotated[tuple[Share, Share], BeforeValidator(_pair)] = (1.0, 1.0)
     """Share of a photo's height and width kept around its centre before resizing, in (0, 1]."""
     augment: Annotated[tuple[str, ...], BeforeValidator(_names)] = ("flip",)
     """Names of the augmentations of training batches; empty for none."""
@@ -53,13 +56,13 @@ class TrainConfig(BaseModel):
     epochs: int = Field(5, ge=1, le=1000)
     """Passes over the training photos; also fixes the length of the learning-rate schedule."""
     evaluations_per_epoch: int = Field(1, ge=1, le=100)
-    """How often an epoch stops for a look at the validation split."""
+    """Evaluations on the validation split in each epoch."""
     keep: Literal["best", "last"] = "best"
-    """The evaluation that judges the run, and whose weights and predictions are kept."""
+    """The evaluation that gives the run its score, and whose weights and predictions are kept."""
     batch_size: int = Field(32, ge=2, le=4096)
     """Photos per optimizer step."""
     micro_batch: int = Field(0, ge=0, le=4096)
-    """Photos per forward pass, 2 at least (gradients accumulate up to batch_size); 0: batch_size."""
+    """Photos per forward pass, at least 2 (gradients accumulate up to batch_size); 0: batch_size."""
 
     lr: float = Field(3e-4, gt=0, le=1)
     """AdamW's peak learning rate, reached after the warm-up; cosine to 0 from there."""
@@ -86,44 +89,29 @@ class TrainConfig(BaseModel):
     valid_share: float = Field(0.2, gt=0, lt=1)
     """Share of the people kept for validation, in (0, 1)."""
     judge_round: int = Field(0, ge=0, le=1000)
-    """Repeat of a confirmation: other people judge, taken from the split's training side; 0: its validation side."""
+    """Fold of a confirmation, whose validation people are from the split's training side; 0: its validation side."""
     people: int = Field(0, ge=0)
-    """Use only this many people, every gender and age band by its share; 0: all."""
+    """Use only this many people, with the same shares of genders and age bands; 0: all."""
 
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Type of autocast. auto: float32 on a CPU; on a GPU bfloat16 where it has it, else float16 with a loss scaler."""
+    """Autocast type. auto: float32 on a CPU; on a GPU bfloat16 if it has that, else float16 with a loss scaler."""
     memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
-    """Layout of weights and batches. auto: on a GPU what a few steps show to be faster, else channels_last, except for
-    backbones it is known to slow down."""
+    """Memory layout of weights and batches. auto: on a GPU the one that is faster in a few steps, else channels_last,
+    except for backbones that it is known to slow down."""
     cuda_graphs: Literal["auto", "on", "off"] = "auto"
-    """Launch a training step's kernels as one. auto: on a GPU where a few steps show it to be faster. CPU: off."""
+    """Launch a training step's kernels as one CUDA graph. auto: on if a few steps on the GPU are faster. CPU: off."""
     threads: int = Field(0, ge=0, le=1024)
-    """CPU threads of the training process; 0: all cores. Another number gives other last bits."""
-
-    @field_validator("image_size")
-    @classmethod
-    def _large_enough(cls, value: tuple[int, int]) -> tuple[int, int]:
-        if not all(16 <= side <= 2048 for side in value):
-            raise ValueError("must be from 16 to 2048 pixels a side")
-        return value
-
-    @field_validator("crop")
-    @classmethod
-    def _a_share(cls, value: tuple[float, float]) -> tuple[float, float]:
-        if not all(0 < share <= 1 for share in value):
-            raise ValueError("must be shares in (0, 1]")
-        return value
+    """CPU threads of the training process; 0: all cores. Results depend on it in their last bits."""
 
     @field_validator("augment")
     @classmethod
     def _known_and_ordered(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for name in value:
-            if name not in AUGMENTATIONS:
-                raise ValueError(f"knows no augmentation {name!r}, only {', '.join(AUGMENTATIONS)}")
+        if not set(value) <= set(AUGMENTATIONS):
+            raise ValueError(f"must be chosen from {', '.join(AUGMENTATIONS)}")
         return tuple(name for name in AUGMENTATIONS if name in value)
 
     @model_validator(mode="after")
-    def _parts_need_all(self) -> "TrainConfig":
+    def _consistent(self) -> "TrainConfig":
         if self.task != "all" and self.heads != "joint":
             raise ValueError(
                 f'heads = "{self.heads}" predicts all 18 classes; task = "{self.task}" needs heads = "joint"'
@@ -134,22 +122,27 @@ class TrainConfig(BaseModel):
 
 
 ResolvedConfig = NewType("ResolvedConfig", TrainConfig)
-"""A config whose numerics hold no "auto" and no 0 any more; only ``maskcls.training.numerics.resolve`` makes one.
+"""A config without "auto" or 0 in its numerics, as ``maskcls.training.numerics.resolve`` alone makes it.
 
-For the type checker alone: it is, compares and is stored as any other config.
+Only the type checker sees the difference: at run time it is a TrainConfig.
 """
 
-KNOBS = tuple(TrainConfig.model_fields)
-"""The names of all knobs."""
+HYPERPARAMETERS = tuple(TrainConfig.model_fields)
+
+
+def check_name(name: str) -> None:
+    """Raise UserError unless a hyperparameter has this name."""
+    if name not in HYPERPARAMETERS:
+        known = ", ".join(HYPERPARAMETERS)
+        raise UserError(f"No hyperparameter named {name!r}.{nearest(name, HYPERPARAMETERS)} There are: {known}.")
 
 
 def make_config(values: dict[str, Any]) -> TrainConfig:
-    """A checked config; what is not named keeps its default. Raises UserError, one sentence on the first mistake."""
-    for name in values:
-        if name not in KNOBS:
-            raise UserError(f"No knob named {name!r}.{nearest(name, KNOBS)} There are: {', '.join(KNOBS)}.")
-        if isinstance(values[name], bool):  # pydantic would take it for 0 or 1
-            raise UserError(f"{name} must be a number, a word or a list of them, not {values[name]!r}.")
+    """A checked config with these values and defaults for the rest. Raises UserError about the first mistake."""
+    for name, value in values.items():
+        check_name(name)
+        if isinstance(value, bool):  # pydantic would take it for 0 or 1
+            raise UserError(f"{name} must be a number, a word or a list of them, not {value!r}.")
     try:
         return TrainConfig(**values)
     except ValidationError as error:
@@ -157,7 +150,7 @@ def make_config(values: dict[str, Any]) -> TrainConfig:
 
 
 def change(config: TrainConfig, **values: Any) -> TrainConfig:
-    """``config`` with other values, checked again (pydantic's own copy does not check). Raises UserError."""
+    """A copy of ``config`` with these values, checked (pydantic's model_copy does not check). Raises UserError."""
     return make_config({**config.model_dump(), **values})
 
 
@@ -171,22 +164,19 @@ def _sentence(error: ValidationError) -> str:
     return f"{name} {must}, not {first['input']!r}."
 
 
-MIN_RESTRICTIVE = {"batch_size": 4096}
-"""Values that leave every other knob its whole range."""
-
-
 def canonical(name: str, value: Any) -> Any:
-    """The one form of a knob's value: as TrainConfig keeps it, but a square as one number.
+    """The canonical form of a hyperparameter's value: as in TrainConfig, but one number for two equal ones.
 
-    Raises UserError for a value that the knob cannot have, whatever the others are.
+    Raises UserError for a value that the hyperparameter cannot have, whatever the others are.
     """
-    checked = getattr(make_config({**MIN_RESTRICTIVE, name: value}), name)
+    largest = {"batch_size": 4096}  # so that it does not limit micro_batch
+    checked = getattr(make_config({**largest, name: value}), name)
     is_square = isinstance(checked, tuple) and len(checked) == 2 and checked[0] == checked[1]
     return checked[0] if is_square else checked
 
 
 def canonical_or_same(name: str, value: Any) -> Any:
-    """``canonical`` of a value that came out of a database; one that is no longer allowed stays as it is."""
+    """``canonical`` of a value from a database; a value that is no longer allowed stays as it is."""
     try:
         return canonical(name, value)
     except UserError:
@@ -194,9 +184,9 @@ def canonical_or_same(name: str, value: Any) -> Any:
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:
-    """``lr=1e-3`` -> ("lr", 0.001). The value is read as TOML where it is TOML, else as a plain word.
+    """``lr=1e-3`` -> ("lr", 0.001). The value is read as TOML if it is valid TOML, else as a number or a word.
 
-    Raises UserError for a text without name or equals sign.
+    Raises UserError for a text without a name or an equals sign.
     """
     name, equals, value = text.partition("=")
     if not equals or not name.strip():
@@ -216,7 +206,7 @@ def _parse_value(text: str) -> Any:
 
 
 def load_config(path: Path) -> tuple[TrainConfig, dict[str, Any]]:
-    """A config file -> (config, its ``[origin]`` table, empty when a person wrote the file). Raises UserError."""
+    """(config, ``[origin]`` table) of a config file; a file that a person wrote has no origin. Raises UserError."""
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
@@ -233,10 +223,10 @@ def load_config(path: Path) -> tuple[TrainConfig, dict[str, Any]]:
 
 
 def config_to_toml(config: TrainConfig, origin: dict[str, Any]) -> str:
-    """The file's text: the knobs at top level, then ``[origin]``, where the config came from."""
-    return tomli_w.dumps({**json.loads(config.model_dump_json()), "origin": origin})
+    """The text of a config file: the hyperparameters, then the ``[origin]`` table, which says where they came from."""
+    return tomli_w.dumps({**config.model_dump(mode="json"), "origin": origin})
 
 
 def save_config(path: Path, config: TrainConfig, origin: dict[str, Any]) -> None:
-    """Write the file atomically."""
+    """Write a config file, atomically."""
     write_text(path, config_to_toml(config, origin))

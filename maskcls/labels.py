@@ -1,4 +1,4 @@
-"""The labels of the mask task: (mask, gender, age) <-> 18 classes, their names, the age bands.
+"""The labels of the mask task: 18 classes of (mask, gender, age), their names, and the age bands.
 
 ``label = mask * 6 + gender * 3 + age``; each of the four *tasks* (all 18 classes at once, or mask, gender
 or age alone) is a map from the label to its own classes.
@@ -16,10 +16,10 @@ AGES = ("under 30", "30 to 59", "60 and over")
 NUM_CLASSES = len(MASKS) * len(GENDERS) * len(AGES)
 
 YOUNG_UNTIL, OLD_FROM = 30, 60
-"""Age in years at which the middle band begins, and the old one. Scoring never uses another ``OLD_FROM``."""
+"""Ages in years at which the middle and the old band begin. Scoring never uses another ``OLD_FROM``."""
 
 OLDEST = 120
-"""No age beyond it is taken: 999 is how some tables write that they do not know."""
+"""Highest age in years that is accepted: some tables write 999 for an unknown age."""
 
 PARTS = ("mask", "gender", "age")
 """The three tasks that make up a label, in the order of its digits."""
@@ -30,7 +30,7 @@ CLASS_NAMES: dict[str, tuple[str, ...]] = {
     "gender": GENDERS,
     "age": AGES,
 }
-"""Task -> the names of its K classes."""
+"""Names of the K classes of each task."""
 
 Ints = TypeVar("Ints", int, np.ndarray)
 
@@ -59,5 +59,5 @@ def part_table(task: str) -> np.ndarray:
 
 
 def age_band(years_N: np.ndarray, old_from: int = OLD_FROM) -> np.ndarray:
-    """Age in years -> band 0, 1 or 2. ``old_from`` other than 60 is for training labels only."""
+    """Age band 0, 1 or 2 of each age in years. ``old_from`` other than 60 is for training labels only."""
     return (years_N >= YOUNG_UNTIL).astype(np.int64) + (years_N >= old_from).astype(np.int64)

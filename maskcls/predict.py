@@ -9,7 +9,7 @@ import typer
 from maskcls.system.console import run_command, say
 from maskcls.system.errors import UserError, count_of
 from maskcls.system.options import DeviceOption, FlipOption, ModelOption
-from maskcls.system.outputs import check_output, telling_beside, write_output
+from maskcls.system.outputs import check_output, messages_beside, write_output
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,7 +57,7 @@ def main(
     log_prob_NK = _log_probs(models, photos.folder, photos.files, torch_device, flip)
     table = pd.DataFrame({"ImageID": photos.names, "ans": log_prob_NK.argmax(1)})
     write_output(out, lambda part: table.to_csv(part, index=False))
-    with telling_beside(out):
+    with messages_beside(out):
         say(f"{out}: {count_of(len(table), 'photo')}")
 
 

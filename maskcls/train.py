@@ -12,7 +12,7 @@ from maskcls.system.console import run_command, say
 from maskcls.system.errors import UserError, some
 from maskcls.system.files import check_folder
 from maskcls.system.options import CacheOption, DataOption, DeviceOption, LabelFixesOption, SkipUnreadableOption
-from maskcls.system.paths import as_kept
+from maskcls.system.paths import absolute_if_path
 
 if TYPE_CHECKING:
     import torch
@@ -67,9 +67,9 @@ def main(
     from maskcls.training.run_folder import finished_result
 
     torch_device = pick_device(device)
-    weights_option = as_kept(weights) if weights else str(source.get("weights_option", "auto"))
+    weights_option = absolute_if_path(weights) if weights else str(source.get("weights_option", "auto"))
     initial = resolve_weights(weights_option, [config.backbone], source.get("weights_commits"))
-    origin = _origin(as_kept(data), table.hash, weights_option, initial)
+    origin = _origin(absolute_if_path(data), table.hash, weights_option, initial)
     with lock_folder(out):
         result = finished_result(out, config, origin, len(evaluation_stops(config, table.count("train")[1])))
         if result is not None:

@@ -7,7 +7,7 @@ import typer
 
 from maskcls.system.console import run_command
 from maskcls.system.errors import UserError
-from maskcls.system.outputs import check_output, check_stays
+from maskcls.system.outputs import check_output
 from search.terminal.options import RUNS, RunsOption, StorageOption
 
 
@@ -33,7 +33,7 @@ def main(
     if out.suffix != ".toml":
         raise UserError(f"--out takes a TOML file, such as best.toml, not {out}.")
     check_output(out)
-    check_stays(out)
+    check_is_regular(out)
     from search.database.connect import default_url, open_to_read
     from search.terminal.composition import compose
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from maskcls.system.console import run_command, say
-from maskcls.system.outputs import check_output, is_own_output, telling_beside, write_output_text
+from maskcls.system.outputs import check_output, is_own_output, messages_beside, write_output_text
 from search.terminal.options import RUNS, RunsOption, StorageOption, StudyOption
 
 
@@ -26,7 +26,7 @@ def main(
     check_output(out)
     recipe = find_recipe(load_study(open_to_read(storage or default_url(runs)), study), trial, runs)
     write_output_text(out, recipe.to_toml())
-    with telling_beside(out):
+    with messages_beside(out):
         say(f"{out}: {recipe.describe()}")
         if out.is_file() and not is_own_output(out):
             say(f"Next: {recipe.training_command(out, runs)}")

@@ -22,7 +22,7 @@ import numpy as np
 from maskcls.data.checksums import checksums, has_checksums
 from maskcls.images.decode import DECODER, Unreadable, check_opened, decode_all
 from maskcls.system.errors import one_line
-from maskcls.system.large_files import Draft, photo_mode, sweep
+from maskcls.system.large_files import Draft, photo_mode, remove_stale_drafts
 from maskcls.system.lock import hold
 
 logger = logging.getLogger(__name__)
@@ -103,7 +103,7 @@ def load_cache(
             return existing
         if existing:
             logger.info(f"The photo cache {array} is damaged ({existing}); the photos are decoded again.")
-        sweep(cache_dir)
+        remove_stale_drafts(cache_dir)
         return _build(folder, paths, size, crop, array, tick)
 
 

@@ -151,7 +151,7 @@ def load_photos(
 
 def _cache_of(table: Table, config: TrainConfig, cache_dir: Path, skip_unreadable: bool) -> "Cache":
     from maskcls.data.cache import load_cache
-    from maskcls.images.decode import unreadable_error, with_reasons
+    from maskcls.images.decode import unreadable_error
     from maskcls.system.errors import some
 
     paths = table.photos["path"].tolist()
@@ -161,7 +161,7 @@ def _cache_of(table: Table, config: TrainConfig, cache_dir: Path, skip_unreadabl
         raise unreadable_error(table.folder, cache.unreadable, "Replace them, or leave them out: --skip-unreadable.")
     if cache.unreadable:
         photos = count_of(len(cache.unreadable), "photo")
-        logger.info(f"Left out {photos} that cannot be read: {some(with_reasons(cache.unreadable), 3)}.")
+        logger.info(f"Left out {photos} that cannot be read: {some(cache.unreadable, 3)}.")
     if cache.odd:
         odd = some((f"{path} ({text})" for path, text in cache.odd.items()), 3)
         logger.info(

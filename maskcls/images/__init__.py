@@ -1,1 +1,1 @@
-"""From a picture file to upright RGB pixels, and what is said of one that cannot be read."""
+"""From a picture file to upright RGB pixels, or to the reason why it cannot be read."""

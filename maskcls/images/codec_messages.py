@@ -1,6 +1,6 @@
-"""What C libraries print to the process's standard error, which is their only way to say that a photo is odd.
+"""Warnings of C libraries about a photo, which they only print to the process's standard error.
 
-libjpeg decodes damaged data to whatever comes out and prints a line without the file's name.
+libjpeg, for one, decodes damaged data as far as it can and prints a line without the file's name.
 """
 
 import os
@@ -8,45 +8,45 @@ import sys
 from types import TracebackType
 
 
-class Overheard:
-    """Within the block, what goes to file descriptor 2 is kept; at the end it is passed on, less what is ``taken``.
+class StderrCapture:
+    """A block that captures what is written to file descriptor 2, and passes it on at its end, less ``reported`` lines.
 
-    One block at a time in a process. Where standard error is closed nothing is heard.
+    One block at a time in a process. Captures nothing if standard error is closed.
     """
 
     def __init__(self) -> None:
-        self.taken: set[str] = set()
-        """Lines that have found their way to the user otherwise."""
-        self._before: int | None = None
+        self.reported: set[str] = set()
+        """Lines that reach the user in another way."""
+        self._stderr: int | None = None
 
-    def __enter__(self) -> "Overheard":
+    def __enter__(self) -> "StderrCapture":
         try:
-            self._before = os.dup(2)
+            self._stderr = os.dup(2)
         except OSError:
             return self
-        self._file = os.memfd_create("overheard")
+        self._file = os.memfd_create("stderr")
         _flush()
         os.dup2(self._file, 2)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self._before is None:
+        if self._stderr is None:
             return
         _flush()
-        os.dup2(self._before, 2)
-        kept = [line for line in self.since(0).splitlines(keepends=True) if line.strip() not in self.taken]
-        os.close(self._before)
+        os.dup2(self._stderr, 2)
+        lines = [line for line in self.since(0).splitlines(keepends=True) if line.strip() not in self.reported]
+        os.close(self._stderr)
         os.close(self._file)
-        if kept:
-            os.write(2, "".join(kept).encode(errors="surrogateescape"))
+        if lines:
+            os.write(2, "".join(lines).encode(errors="surrogateescape"))
 
     def size(self) -> int:
-        """Bytes heard so far."""
-        return 0 if self._before is None else os.fstat(self._file).st_size
+        """Bytes captured so far."""
+        return 0 if self._stderr is None else os.fstat(self._file).st_size
 
     def since(self, size: int) -> str:
-        """What was heard after so many bytes."""
-        if self._before is None:
+        """The text after the first ``size`` bytes."""
+        if self._stderr is None:
             return ""
         return os.pread(self._file, self.size() - size, size).decode(errors="surrogateescape")
 

@@ -1,6 +1,6 @@
 """Photo files -> uint8 tensors of one size: decode, turn upright, crop around the centre, resize with antialiasing.
 
-JPEG and WebP by torchvision, whose decoders take any damage; PNG and GIF by Pillow, since torchvision's do not.
+torchvision decodes JPEG and WebP; Pillow decodes PNG and GIF, damaged files of which crash torchvision's decoders.
 """
 
 import os
@@ -18,7 +18,7 @@ import torchvision
 from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms.v2 import functional as tv
 
-from maskcls.images.codec_messages import Overheard
+from maskcls.images.codec_messages import StderrCapture
 from maskcls.images.gif import read_gif, read_gif_header
 from maskcls.images.headers import GIF_SIGNATURES, MAX_PIXELS, PNG_SIGNATURE, DamagedError, Header, read_header
 from maskcls.images.orientation import is_turned_anew, orientation, turn
@@ -26,7 +26,7 @@ from maskcls.images.png import read_png, read_png_header
 from maskcls.system.errors import UserError, count_of, one_line, some
 
 DECODER = f"2, torchvision {torchvision.__version__}"
-"""Part of every cache key: another version may round another way. Ours counts what we do to the pixels ourselves."""
+"""Part of every cache key, as versions may round differently. The first number counts changes of our own pixels."""
 
 
 @dataclass(frozen=True)
@@ -36,24 +36,27 @@ class Unreadable:
     path: str
     reason: str
     is_damaged: bool
-    """Whether its bytes are to blame. Otherwise the next try may go well: the file could not be opened, say."""
+    """Whether its bytes are at fault. Otherwise a later attempt may succeed: the file could not be opened, say."""
+
+    def __str__(self) -> str:
+        return f"{self.path} ({self.reason})"
 
 
 @dataclass
 class Decoded:
-    """What is known of many decoded photos beside their pixels."""
+    """What ``decode_all`` finds out about photos beside their pixels."""
 
     unreadable: list[Unreadable]
     turned_anew: list[str]
-    """Paths of photos that orientation.is_turned_anew says were seen otherwise by older studies."""
+    """Paths of photos whose orientation older versions misread (orientation.is_turned_anew)."""
     odd: dict[str, str]
-    """Path -> what the decoder said about a photo that it read all the same, damaged as it may be inside."""
+    """Path -> the decoder's warning about a photo that it read all the same, although it may be damaged."""
     checksums: list[int]
-    """CRC-32 of every file's bytes; 0 of one that cannot be opened."""
+    """CRC-32 of every file's bytes; 0 for a file that cannot be opened."""
 
 
 def decode_photo(path: Path, size: tuple[int, int], crop: tuple[float, float] = (1.0, 1.0)) -> torch.Tensor:
-    """uint8 [3, rows, columns]. Grey, palette and transparent photos become RGB; EXIF orientation is applied.
+    """The photo as uint8 [3, rows, columns] in RGB, upright by its EXIF orientation, cropped and resized.
 
     Raises DamagedError for a file that is not a whole photo, OSError for one that cannot be opened.
     """
@@ -61,21 +64,21 @@ def decode_photo(path: Path, size: tuple[int, int], crop: tuple[float, float] = 
 
 
 def decode_whole(path: Path) -> torch.Tensor:
-    """The same in the photo's own size."""
+    """The same as ``decode_photo``, uncropped and in the photo's own size."""
     return _decode(path.read_bytes())[0]
 
 
 def _decode(data: bytes) -> tuple[torch.Tensor, bool]:
-    """uint8 [3, rows, columns], upright; and whether older versions turned it another way."""
+    """(uint8 [3, rows, columns] of the upright photo, whether older versions turned it another way)."""
     read_the_header, decode = _readers(data)
     header = read_the_header(data)
-    with _room.taken(header.height * header.width):
+    with _room.reserve(header.height * header.width):
         image_CHW, exif = decode(data), orientation(header.info)
         return turn(image_CHW, exif), is_turned_anew(header, exif)
 
 
 def _readers(data: bytes) -> tuple[Callable[[bytes], Header], Callable[[bytes], torch.Tensor]]:
-    """The readers of the header and of the pixels, by the first bytes."""
+    """(reader of the header, reader of the pixels) for the file's format."""
     if data.startswith(PNG_SIGNATURE):
         return read_png_header, lambda data: _as_torch(read_png(data))
     if data.startswith(GIF_SIGNATURES):
@@ -84,7 +87,7 @@ def _readers(data: bytes) -> tuple[Callable[[bytes], Header], Callable[[bytes], 
 
 
 def _as_torch(image_HWC: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(image_HWC).permute(2, 0, 1)  # laid out as torchvision's own: resizing must round alike
+    return torch.from_numpy(image_HWC).permute(2, 0, 1)  # laid out as by torchvision: resizing must round alike
 
 
 def _by_torch(data: bytes) -> torch.Tensor:
@@ -93,7 +96,7 @@ def _by_torch(data: bytes) -> torch.Tensor:
     except RuntimeError as error:
         if "allocate memory" in str(error):
             raise MemoryError from error
-        message = str(error).rpartition(".cpp:")[2].partition(", ")[2] or str(error)  # less the place in torchvision
+        message = str(error).rpartition(".cpp:")[2].partition(", ")[2] or str(error)  # less the line of source
         raise DamagedError(f"damaged: {one_line(message, 60)}") from error
 
 
@@ -106,14 +109,14 @@ def _fit(image_CHW: torch.Tensor, size: tuple[int, int], crop: tuple[float, floa
 
 
 class _Room:
-    """How many pixels may be decoded at once by all threads: as many as the largest photo that is read has."""
+    """Room for pixels that all threads decode at the same time: as many as the largest accepted photo has."""
 
     def __init__(self) -> None:
         self.free, self.changed = MAX_PIXELS, threading.Condition()
 
     @contextmanager
-    def taken(self, pixels: int) -> Iterator[None]:
-        """Wait until there is room."""
+    def reserve(self, pixels: int) -> Iterator[None]:
+        """Wait until there is room for so many pixels, and reserve it during the block."""
         with self.changed:
             self.changed.wait_for(lambda: self.free >= pixels)
             self.free -= pixels
@@ -138,18 +141,17 @@ def decode_all(
 ) -> Decoded:
     """Decode ``folder / paths[i]`` into ``out_NCHW[i]`` on all cores; calls ``tick`` after every photo.
 
-    The rows of those that cannot be read stay as they were.
+    Rows of photos that cannot be read stay as they were.
     """
-
-    overheard, suspects = Overheard(), list[str]()
+    decoded, capture, suspects = Decoded([], [], {}, []), StderrCapture(), list[str]()
 
     def decode_one(index: int) -> tuple[Unreadable | None, bool, int]:
-        """(why not, whether older versions turned it another way, the file's CRC-32)."""
-        path, checksum, heard = paths[index], 0, overheard.size()
+        """(why it is unreadable, whether older versions turned it another way, the file's CRC-32)."""
+        path, checksum, size_before = paths[index], 0, capture.size()
         try:
             data = (folder / path).read_bytes()
             checksum = zlib.crc32(data)
-            image_CHW, is_anew = _decode(data)
+            image_CHW, turned_anew = _decode(data)
             out_NCHW[index] = _fit(image_CHW, size, crop).numpy()
         except DamagedError as error:
             return Unreadable(path, str(error), is_damaged=True), False, checksum
@@ -157,40 +159,36 @@ def decode_all(
             return Unreadable(path, "not enough memory", is_damaged=False), False, checksum
         except OSError as error:
             return Unreadable(path, error.strerror or str(error), is_damaged=False), False, checksum
-        if overheard.size() > heard:
-            suspects.append(path)  # or one that another thread was decoding
-        return None, is_anew, checksum
+        if capture.size() > size_before:
+            suspects.append(path)  # the warning may also be about another thread's photo
+        return None, turned_anew, checksum
 
-    with overheard, ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool, _one_thread_an_op():
-        results = []
-        for result in pool.map(decode_one, range(len(paths))):
-            results.append(result)
+    with capture, ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool, _single_threaded_operators():
+        for index, (unreadable, turned_anew, checksum) in enumerate(pool.map(decode_one, range(len(paths)))):
+            decoded.unreadable += [unreadable] if unreadable else []
+            decoded.turned_anew += [paths[index]] if turned_anew else []
+            decoded.checksums.append(checksum)
             tick()
-        odd = _messages_of(folder, sorted(suspects), overheard)
-    return Decoded(
-        [unreadable for unreadable, _, _ in results if unreadable is not None],
-        [path for path, (_, is_anew, _) in zip(paths, results, strict=True) if is_anew],
-        odd,
-        [checksum for _, _, checksum in results],
-    )
+        decoded.odd = _warnings_about(folder, sorted(suspects), capture)
+    return decoded
 
 
-def _messages_of(folder: Path, suspects: Sequence[str], overheard: Overheard) -> dict[str, str]:
-    """Decode the suspects again, one at a time: path -> what the decoder prints about it, where it prints anything."""
+def _warnings_about(folder: Path, suspects: Sequence[str], capture: StderrCapture) -> dict[str, str]:
+    """Path -> first warning of the decoder, of those suspects that have one when decoded again one by one."""
     odd = {}
     for path in suspects:
-        heard = overheard.size()
+        size_before = capture.size()
         _decode((folder / path).read_bytes())
-        lines = overheard.since(heard).splitlines()
+        lines = capture.since(size_before).splitlines()
         if lines:
             odd[path] = one_line(lines[0], 80)
-            overheard.taken |= {line.strip() for line in lines}
+            capture.reported |= {line.strip() for line in lines}
     return odd
 
 
 @contextmanager
-def _one_thread_an_op() -> Iterator[None]:
-    """Photos are decoded side by side; more threads inside each operator would only fight over the cores."""
+def _single_threaded_operators() -> Iterator[None]:
+    """Photos are decoded in parallel; threads inside each operator would only compete for the same cores."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -200,21 +198,16 @@ def _one_thread_an_op() -> Iterator[None]:
 
 
 def check_opened(folder: Path, unreadable: Sequence[Unreadable]) -> None:
-    """Raise UserError for photos whose bytes are not to blame: without them it would be another dataset today only."""
-    passing = [photo for photo in unreadable if not photo.is_damaged]
-    if passing:
+    """Raise UserError for photos that are not damaged: leaving them out would change the dataset for this run only."""
+    unopened = [photo for photo in unreadable if not photo.is_damaged]
+    if unopened:
         raise UserError(
-            f"{count_of(len(passing), 'photo')} in {folder} could not be opened: {some(with_reasons(passing), 20)}."
-            " None is left out, as they may well be whole; see to it that they can be read, and give the command again."
+            f"{count_of(len(unopened), 'photo')} in {folder} could not be opened: {some(unopened, 20)}."
+            " They may be intact, so none is left out. Make them readable, then run the command again."
         )
 
 
 def unreadable_error(folder: Path, unreadable: Sequence[Unreadable], remedy: str) -> UserError:
-    """One error for all of them, the first twenty by name and with the reason."""
+    """One error for all unreadable photos, which names the first twenty with their reasons."""
     photos = count_of(len(unreadable), "photo")
-    return UserError(f"{photos} in {folder} cannot be read: {some(with_reasons(unreadable), 20)}. {remedy}")
-
-
-def with_reasons(unreadable: Sequence[Unreadable]) -> list[str]:
-    """Each path with its reason, for a message."""
-    return [f"{photo.path} ({photo.reason})" for photo in unreadable]
+    return UserError(f"{photos} in {folder} cannot be read: {some(unreadable, 20)}. {remedy}")

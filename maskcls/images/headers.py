@@ -1,37 +1,35 @@
-"""What a photo's first bytes say before anything is decoded: its format, its size, and what may tell which way is up.
+"""A photo's format, size and orientation data, read from its header before anything is decoded.
 
-Read here in Python and not by a decoder, which may reserve gigabytes for a size that the header only claims.
+Decoders may reserve gigabytes for a size that a header only claims, so this is done in Python.
 """
 
 from dataclasses import dataclass, field
 from typing import Any
 
-READ = "JPEG, PNG, WebP and GIF are read"
-
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GIF_SIGNATURES = (b"GIF87a", b"GIF89a")
 
 MAX_PIXELS = 250_000_000
-"""Pixels of one photo: more than any phone takes (200 megapixels), and as many as a process of 3 GiB holds decoded."""
+"""Most pixels of a photo: more than a phone takes (200 megapixels), and what a process of 3 GiB can hold decoded."""
 
 EXIF, XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
 
 
 class DamagedError(ValueError):
-    """The photo's bytes are to blame: it will not be readable the next time either. Says why in a few words."""
+    """The photo's bytes are at fault, so a later attempt will fail too. Its text says why in a few words."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """What the first bytes of a photo in one of the four formats say. Raises DamagedError for impossible sizes."""
+    """The header of a photo in a supported format. Raises DamagedError for a size of zero or above MAX_PIXELS."""
 
     format: str
     height: int
     width: int
     info: dict[str, Any] = field(default_factory=dict)
-    """"exif" and "xmp", under the names and in the form in which Pillow hands them to its own reader."""
+    """"exif" and "xmp", named and formatted as in Pillow's ``Image.info``."""
     first_exif: bytes = b""
-    """The one place where torchvision looks for EXIF, after its first six bytes: a JPEG's first APP1, a PNG's eXIf."""
+    """The only EXIF that torchvision reads, without its first six bytes: of a JPEG's first APP1 or a PNG's eXIf."""
 
     def __post_init__(self) -> None:
         if self.height * self.width == 0:
@@ -43,31 +41,27 @@ class Header:
 
 
 def read_header(data: bytes) -> Header:
-    """The header of a JPEG or WebP, which torchvision decodes. Raises DamagedError, for all other formats by name."""
+    """The header of a JPEG or WebP. Raises DamagedError, which names other formats."""
     if data.startswith(b"\xff\xd8\xff"):
         return _jpeg(data)
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return _webp(data)
-    raise DamagedError(f"{_other_format(data)}; {READ}" if data else "an empty file")
+    raise DamagedError(f"{_other_format(data)}; JPEG, PNG, WebP and GIF are read" if data else "an empty file")
 
 
-OTHER_FORMATS = (
-    (b"BM", "BMP"),
-    (b"II*\0", "TIFF, or a camera's raw file"),
-    (b"MM\0*", "TIFF, or a camera's raw file"),
-    (b"II+\0", "TIFF"),
-    (b"MM\0+", "TIFF"),
-    (b"\0\0\0\x0cjP  ", "JPEG 2000"),
-    (b"\xff\x4f\xff\x51", "JPEG 2000"),
-    (b"\0\0\0\x0cJXL ", "JPEG XL"),
-    (b"\xff\x0a", "JPEG XL"),
-    (b"8BPS", "Photoshop"),
-    (b"\0\0\1\0", "an icon"),
-    (b"%PDF", "PDF"),
-    (b"PK\3\4", "a ZIP archive"),
-    (b"version https://git-lfs", "a Git LFS pointer, not the photo"),
-)
-"""(first bytes, name) of what people have lying in folders of photos."""
+OTHER_FORMATS = {
+    "BMP": (b"BM",),
+    "TIFF, or a camera's raw file": (b"II*\0", b"MM\0*"),
+    "TIFF": (b"II+\0", b"MM\0+"),
+    "JPEG 2000": (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51"),
+    "JPEG XL": (b"\0\0\0\x0cJXL ", b"\xff\x0a"),
+    "Photoshop": (b"8BPS",),
+    "an icon": (b"\0\0\1\0",),
+    "PDF": (b"%PDF",),
+    "a ZIP archive": (b"PK\3\4",),
+    "a Git LFS pointer, not the photo": (b"version https://git-lfs",),
+}
+"""First bytes of other files that are found in folders of photos, by the name that messages give them."""
 
 
 def _other_format(data: bytes) -> str:
@@ -76,8 +70,8 @@ def _other_format(data: bytes) -> str:
         if b"avi" in brands:
             return "AVIF"
         return "HEIC" if any(brand in brands for brand in (b"hei", b"hev", b"mif1", b"msf1")) else "a video"
-    for start, name in OTHER_FORMATS:
-        if data.startswith(start):
+    for name, signatures in OTHER_FORMATS.items():
+        if data.startswith(signatures):
             return name
     start = data[:256].lstrip().lower()
     if start.startswith((b"<svg", b"<?xml")):
@@ -86,18 +80,18 @@ def _other_format(data: bytes) -> str:
 
 
 def _jpeg(data: bytes) -> Header:
-    """Walks from marker to marker up to the coded picture."""
+    """The header of a JPEG, from its markers before the coded picture."""
     info: dict[str, Any] = {}
     first_app1: bytes | None = None
     size, at = (0, 0), 2
     while (at := data.find(b"\xff", at)) >= 0:
-        while data[at : at + 1] == b"\xff":  # any number of them before a marker
+        while data[at : at + 1] == b"\xff":  # any number of fill bytes before a marker
             at += 1
         marker = data[at] if at < len(data) else 0xD9
         at += 1
-        if marker in (0xD9, 0xDA):  # the end; the coded picture
+        if marker in (0xD9, 0xDA):  # end of the image, start of the coded picture
             break
-        if marker <= 0x01 or 0xD0 <= marker <= 0xD8:  # none, or one without contents
+        if marker <= 0x01 or 0xD0 <= marker <= 0xD8:  # no marker, or one without contents
             continue
         length = int.from_bytes(data[at : at + 2])
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
@@ -105,7 +99,7 @@ def _jpeg(data: bytes) -> Header:
         elif marker == 0xE1:
             segment = data[at + 2 : at + length]
             first_app1 = segment if first_app1 is None else first_app1
-            if segment.startswith(EXIF):  # longer ones go on in a second segment
+            if segment.startswith(EXIF):  # EXIF of more than 64 KiB continues in a second segment
                 info["exif"] = info["exif"] + segment[len(EXIF) :] if "exif" in info else segment
             elif segment.startswith(XMP):
                 info["xmp"] = segment[len(XMP) :]

@@ -1,10 +1,12 @@
-"""Which way is up: EXIF orientation exactly as Pillow's ``ImageOps.exif_transpose`` applies it.
+"""EXIF orientation, exactly as Pillow's ``ImageOps.exif_transpose`` applies it.
 
-torchvision looks for it in the first APP1 segment of a JPEG and in a PNG's eXIf only.
+torchvision reads it only from the first APP1 segment of a JPEG and from a PNG's eXIf.
 """
 
 import warnings
 from typing import TYPE_CHECKING, Any
+
+from PIL import Image
 
 from maskcls.images.headers import Header
 
@@ -12,29 +14,27 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 ORIENTATION = 0x0112
-"""The tag's number."""
+"""Number of the EXIF tag."""
 
-# of EXIF that is cut short, at every such photo; not for each call, since filters are one for all threads
+# Pillow warns of EXIF that is cut short. Set once, not at each call, since threads share their filters.
 warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
 
 
 def orientation(info: dict[str, Any]) -> int:
-    """Orientation 1 (as it lies) to 8 by the photo's header (``Header.info``); 1 where its EXIF is broken."""
+    """EXIF orientation 1 (upright) to 8 of a photo with this ``Header.info``; 1 if its EXIF is broken."""
     if not info:
         return 1
-    from PIL import Image
-
-    stand_in = Image.new("1", (1, 1))  # Pillow's own reader decides, without Pillow decoding the photo
+    stand_in = Image.new("1", (1, 1))  # Pillow's own EXIF reader decides, but need not decode the photo
     stand_in.info.update(info)
     try:
         value = stand_in.getexif().get(ORIENTATION, 1)  # of any type
-        return next((known for known in range(2, 9) if known == value), 1)
-    except Exception:  # SyntaxError, struct.error, ...: as many kinds as there are ways to break it
+        return next((number for number in range(2, 9) if number == value), 1)
+    except Exception:  # SyntaxError, struct.error, ...: broken EXIF raises many kinds
         return 1
 
 
 def turn(image_CHW: "Tensor", orientation: int) -> "Tensor":
-    """Turn a photo upright. By the very operations of torchvision, so that what it turned keeps its last bit."""
+    """Turn a photo upright, with torchvision's own operations so that its results keep their last bit."""
     if orientation >= 5:
         image_CHW = image_CHW.transpose(-1, -2)
     axes = {2: [-1], 3: [-2, -1], 4: [-2], 6: [-1], 7: [-2, -1], 8: [-2]}.get(orientation)
@@ -42,16 +42,16 @@ def turn(image_CHW: "Tensor", orientation: int) -> "Tensor":
 
 
 def is_turned_anew(header: Header, orientation: int) -> bool:
-    """Whether the photo was turned another way as long as torchvision alone decided it.
+    """Whether torchvision, which alone turned photos in older versions, turned this one another way.
 
-    So trials of a study that is older than this module saw other pixels.
+    Trials of such older studies saw other pixels.
     """
-    formerly = _as_torchvision_read(header.first_exif)
+    formerly = _torchvision_orientation(header.first_exif)
     return (formerly if 2 <= formerly <= 8 else 1) != orientation
 
 
-def _as_torchvision_read(tiff: bytes) -> int:
-    """The orientation that torchvision 0.29 sees in EXIF, whose bounds and types it does not check; 1 for none."""
+def _torchvision_orientation(tiff: bytes) -> int:
+    """The orientation that torchvision 0.29 reads from EXIF without checking bounds and types; 1 if there is none."""
 
     def number(at: int, length: int) -> int:
         return int.from_bytes(tiff[at : at + length], "little" if tiff[:2] == b"II" else "big")

@@ -2,50 +2,44 @@
 
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile  # Image.open has a pixel limit of its own, and warns
+from PIL.WebPImagePlugin import WebPImageFile
 
 from maskcls.images.gif import read_gif, read_gif_header
 from maskcls.images.headers import GIF_SIGNATURES, PNG_SIGNATURE, read_header
 from maskcls.images.orientation import orientation
 from maskcls.images.png import read_png, read_png_header
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF orientation -> what turns the photo upright."""
 
 
-def picture(path: Path) -> "Image":
-    """RGB, upright, in the photo's own size, with nothing of the file but its pixels.
+def picture(path: Path) -> Image.Image:
+    """The photo in RGB, upright, in its own size, without metadata.
 
-    The same readers as decode.decode_photo, but that JPEG and WebP are decoded by Pillow: a level or two apart.
-    Raises what decode_photo does, and whatever Pillow does.
+    Uses the readers of decode.decode_photo, but decodes JPEG and WebP by Pillow, whose pixels differ by a level or two.
+    Raises the errors of decode_photo and of Pillow.
     """
-    from PIL import Image
-
     data = path.read_bytes()
     if data.startswith(PNG_SIGNATURE):
-        header, lying = read_png_header(data), Image.fromarray(read_png(data))
+        header, stored = read_png_header(data), Image.fromarray(read_png(data))
     elif data.startswith(GIF_SIGNATURES):
-        header, lying = read_gif_header(data), Image.fromarray(read_gif(data))
+        header, stored = read_gif_header(data), Image.fromarray(read_gif(data))
     else:
         header = read_header(data)
-        lying = _by_pillow(data, header.format).convert("RGB")
-    ways = Image.Transpose
-    way = {
-        2: ways.FLIP_LEFT_RIGHT,
-        3: ways.ROTATE_180,
-        4: ways.FLIP_TOP_BOTTOM,
-        5: ways.TRANSPOSE,
-        6: ways.ROTATE_270,
-        7: ways.TRANSVERSE,
-        8: ways.ROTATE_90,
-    }.get(orientation(header.info))
-    upright = lying if way is None else lying.transpose(way)
+        reader = JpegImageFile if header.format == "JPEG" else WebPImageFile
+        stored = reader(io.BytesIO(data)).convert("RGB")
+    turn = TURNS.get(orientation(header.info))
+    upright = stored if turn is None else stored.transpose(turn)
     upright.info.clear()  # Pillow would write a JPEG's comment into the next one
     return upright
-
-
-def _by_pillow(data: bytes, format: str) -> "Image":
-    from PIL.JpegImagePlugin import JpegImageFile  # not Image.open: that has a limit of its own, and warns
-    from PIL.WebPImagePlugin import WebPImageFile
-
-    return JpegImageFile(io.BytesIO(data)) if format == "JPEG" else WebPImageFile(io.BytesIO(data))

@@ -28,7 +28,7 @@ from maskcls.config import TrainConfig, load_config
 from maskcls.labels import CLASS_NAMES, PARTS
 from maskcls.run.record import RECORD
 from maskcls.system.errors import UserError, one_line
-from maskcls.system.files import MAX_BYTES, cut, link, write_atomically
+from maskcls.system.files import MAX_BYTES, link, truncate_name, write_atomically
 from maskcls.system.outputs import write_output_text
 
 FILES = ("config.toml", "best.safetensors", "valid.npz")
@@ -142,7 +142,7 @@ def save_composed(path: Path, folders: Mapping[str, Path], origin: Mapping[str, 
     old_folders = _own_folders(path)
     table: dict[str, str] = {}
     for part, folder in folders.items():
-        name = cut(f"{part}-{folder.parent.name}-{folder.name}", MAX_NAME_BYTES)
+        name = truncate_name(f"{part}-{folder.parent.name}-{folder.name}", MAX_NAME_BYTES)
         _link_model(folder, home / name)
         table[part] = f"{home.name}/{name}"
     write_output_text(path, tomli_w.dumps({"compose": table, "origin": dict(origin)}))

@@ -1,4 +1,4 @@
-"""glibc's memory allocator, told to keep what tensors give back during a run instead of returning it to the system."""
+"""glibc's memory allocator: during a run, the process keeps the memory that tensors free."""
 
 import ctypes
 import os
@@ -7,18 +7,17 @@ from typing import Any
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h
 NEVER_TRIM = 2**31 - 1  # bytes; the argument is a C int
-OWN_CHOICE = ("GLIBC_TUNABLES", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_MAX_", "MALLOC_MMAP_THRESHOLD_")
+USER_SETTINGS = ("GLIBC_TUNABLES", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_MAX_", "MALLOC_MMAP_THRESHOLD_")
 
 
 def keep_freed_memory() -> None:
-    """Serve every later allocation of this process from memory that it already has, where there is some.
+    """Keep freed memory for later allocations of this process, until ``return_freed_memory`` at the end of a run.
 
-    A training step allocates the same tensors again and again. By default the large ones are mapped anew each time,
-    and the system hands out every page zeroed: 11,500 page faults a step for mobilenetv3_small_050 at 32 x 128 px,
-    13 to 25 % of its time. No value changes. Nothing is done where the environment has settings of its own, and
-    without glibc. ``return_freed_memory`` is for the end of a run.
+    A training step allocates the same tensors again and again. By default glibc maps the large ones anew each time,
+    and the kernel zeroes every page: 11,500 page faults a step for mobilenetv3_small_050 at 32 x 128 px, 13 to 25 %
+    of its time. Does nothing where the environment has settings for the allocator, or where there is no glibc.
     """
-    if any(name in os.environ for name in OWN_CHOICE):
+    if any(name in os.environ for name in USER_SETTINGS):
         return
     mallopt = _function("mallopt")
     if mallopt is not None:
@@ -27,7 +26,7 @@ def keep_freed_memory() -> None:
 
 
 def return_freed_memory() -> None:
-    """Return what is free now: a small model after a large one must not hold on to the large one's memory."""
+    """Return free memory to the system, so that a small model does not hold on to the memory of a larger one before."""
     trim = _function("malloc_trim")
     if trim is not None:
         trim(0)
@@ -35,5 +34,5 @@ def return_freed_memory() -> None:
 
 @cache
 def _function(name: str) -> Any:
-    """glibc's; None in another C library."""
+    """The C library's function of this name; None where it has none (musl)."""
     return getattr(ctypes.CDLL(None), name, None)

@@ -1,4 +1,4 @@
-"""The control groups around this process: those of containers, systemd and batch systems, of either version."""
+"""The control groups (cgroups, version 1 and 2) that containers, systemd and batch systems put around this process."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,31 +6,32 @@ from pathlib import Path
 PROC = Path("/proc/self")
 
 
-def files_of(controller: str, name: str) -> list[Path]:
-    """The files of this name that speak of this process, from its own group out to the outermost one that it sees.
+def cgroup_files(controller: str, name: str) -> list[Path]:
+    """The existing files of this name in this process's group and all groups around it, innermost first.
 
-    A limit may be set on any of them; the tightest counts.
+    Each of them may set a limit; the tightest counts.
     """
     paths = []
     for mount, root, group in _trees(controller):
-        # a container may see its own group as the root of the mount, and be told its name outside
+        # in a container the mount's root may be its own group, under whose outer name no folder exists here
         is_inside = Path(group).is_relative_to(root)
-        place = mount / Path(group).relative_to(root) if is_inside else mount
-        paths += [folder / name for folder in (place, *place.parents) if folder.is_relative_to(mount)]
+        own = mount / Path(group).relative_to(root) if is_inside else mount
+        paths += [folder / name for folder in (own, *own.parents) if folder.is_relative_to(mount)]
     return [path for path in dict.fromkeys(paths) if path.exists()]
 
 
 def _trees(controller: str) -> Iterator[tuple[Path, str, str]]:
-    """(where it is mounted, the group that is its root there, this process's group) of either version."""
+    """(mount point, group at its root, this process's group) of every mounted hierarchy with the controller."""
     groups = _groups(controller)
     for mount, root, kind, options in _mounts():
-        version = 2 if kind == "cgroup2" else 1
-        if kind == "cgroup2" or (kind == "cgroup" and controller in options):
-            yield mount, root, groups.get(version, "/")
+        if kind == "cgroup2":
+            yield mount, root, groups.get(2, "/")
+        elif kind == "cgroup" and controller in options:
+            yield mount, root, groups.get(1, "/")
 
 
 def _groups(controller: str) -> dict[int, str]:
-    """This process's group by version: ``4:cpu,cpuacct:/a/b`` is of the first, ``0::/a/b`` of the second."""
+    """This process's group by cgroup version: ``4:cpu,cpuacct:/a/b`` is of version 1, ``0::/a/b`` of version 2."""
     group_of_version = {}
     for line in _lines(PROC / "cgroup"):
         _, controllers, group = line.split(":", 2)
@@ -51,7 +52,7 @@ def _mounts() -> Iterator[tuple[Path, str, str, list[str]]]:
 
 
 def _unescaped(text: str) -> str:
-    """A space in a path is written as octal."""
+    """A path of mountinfo, which has octal codes for spaces and backslashes."""
     return text.replace("\\040", " ").replace("\\134", "\\")
 
 

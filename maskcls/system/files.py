@@ -1,4 +1,4 @@
-"""Files written atomically: readers see the old one or the new."""
+"""Files written atomically (readers see the old content or the new), and what file systems allow."""
 
 import os
 import shutil
@@ -9,20 +9,20 @@ from uuid import uuid4
 from maskcls.system.errors import UserError
 
 MAX_BYTES = 255
-"""Of a file's name on every usual file system; a letter is up to four."""
+"""Longest file name on every usual file system; a character takes up to four bytes."""
 
 
-def cut(name: str, most_bytes: int) -> str:
-    """The beginning of the name that so many bytes hold, in whole letters."""
-    return os.fsencode(name)[:most_bytes].decode("utf-8", errors="ignore")
+def truncate_name(name: str, max_bytes: int) -> str:
+    """The start of the name that fits into so many bytes, in whole characters."""
+    return os.fsencode(name)[:max_bytes].decode("utf-8", errors="ignore")
 
 
 def check_folder(path: Path, option: str) -> None:
-    """Raise UserError where a folder can be neither found nor made, since something else has its place."""
+    """Raise UserError where no folder is and none can be made, since a file or a broken link has its place."""
     for place in (path, *path.parents):
         if place.is_symlink() and not place.exists():
             raise UserError(
-                f"{option} {path}: {place} is a link to {place.readlink()}, which is not there. Mount or make that, or"
+                f"{option} {path}: {place} is a link to {place.readlink()}, which is not there. Create or mount it, or"
                 " name another folder."
             )
         if place.exists() and not place.is_dir():
@@ -30,8 +30,8 @@ def check_folder(path: Path, option: str) -> None:
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Have ``write`` fill a file beside ``path``, then put it in its place: readers see the old one or the new."""
-    # of this call alone: a process's number is another one's on another machine; numpy and Pillow go by the ending
+    """Have ``write`` fill a temporary file beside ``path``, then move it there."""
+    # a random name, as processes on two machines may have one number; the same ending, as numpy and Pillow go by it
     part = path.with_name(f".{uuid4().hex}.part{path.suffix}")
     try:
         write(part)
@@ -41,18 +41,15 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """The text as a file of its own, also where the old one has a second name."""
-
-    def write(part: Path) -> None:
-        part.write_text(text, encoding="utf-8", errors="backslashreplace")  # of names that are no UTF-8
-
-    write_atomically(path, write)
+    """Write a text file atomically; a second name (a hard link) of the old file keeps the old text."""
+    # backslashreplace for file names in the text that are not UTF-8
+    write_atomically(path, lambda part: part.write_text(text, encoding="utf-8", errors="backslashreplace"))
 
 
 def link(source: Path, target: Path) -> None:
-    """A second name for the same file, which is never written into, only replaced; a copy where that cannot be.
+    """Give ``source`` a second name (a hard link), or copy it where the file system has no links.
 
-    Raises FileExistsError when ``target`` is there.
+    Either file may be replaced later, but not written into. Raises FileExistsError when ``target`` exists.
     """
     try:
         os.link(source, target)

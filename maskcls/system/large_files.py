@@ -1,4 +1,4 @@
-"""Large files made under a name of their own, readable by those who may see the photos, and put in place whole."""
+"""Large files, written under temporary names, put in place whole, and readable by those who may see the photos."""
 
 import contextlib
 import fcntl
@@ -10,28 +10,30 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
+from maskcls.system.lock import is_locked
+
 PART = ".part"
 
-SURELY_LOCKED_SECONDS = 60.0
-"""After its making a draft is locked, also as another machine on a network file system sees it."""
+SETTLED_SECONDS = 60.0
+"""Age from which the lock of another machine's draft is sure to be visible here, on a network file system."""
 
 
 class Draft:
-    """An empty file beside ``target``, ours alone until ``put_in_place``; gone at the end of the block unless put.
+    """An empty file beside ``target``, removed at the end of the block unless ``put_in_place`` was called.
 
-    Its name is no other process's on any machine, and it is locked as long as it is being made.
+    No process on any machine gives another the same name. It is locked as long as the block runs.
     """
 
     def __init__(self, target: Path, mode: int) -> None:
-        """``mode``: its permissions, before the umask takes its own."""
+        """``mode``: permissions of the file, which the umask may reduce."""
         self.target = target
         self.path = target.with_name(f"{target.name}.{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex}{PART}")
         self.descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)
-        with contextlib.suppress(OSError):  # a file system without locks: then nobody sweeps there either
+        with contextlib.suppress(OSError):  # a file system without locks, where none is removed as stale either
             fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def put_in_place(self) -> None:
-        """Readers see the old file or this one."""
+        """Replace ``target`` by this file: readers see the old one or the new."""
         self.path.replace(self.target)
 
     def __enter__(self) -> "Draft":
@@ -42,31 +44,20 @@ class Draft:
         os.close(self.descriptor)
 
 
-def sweep(folder: Path) -> None:
-    """Remove the drafts that processes left behind which were killed. To be called holding the folder."""
+def remove_stale_drafts(folder: Path) -> None:
+    """Remove drafts of processes that were killed. Call it while holding the folder's lock (lock.hold)."""
     this_machine = f".{socket.gethostname()}."
     for path in folder.glob(f"*{PART}"):
-        with contextlib.suppress(OSError):  # another machine's sweeper was first, or one may not
-            is_settled = this_machine in path.name or time.time() - path.stat().st_mtime > SURELY_LOCKED_SECONDS
-            if is_settled and not _is_locked(path):
+        with contextlib.suppress(OSError):  # another machine removed it first, or this user must not
+            is_settled = this_machine in path.name or time.time() - path.stat().st_mtime > SETTLED_SECONDS
+            if is_settled and not is_locked(path):
                 path.unlink()
 
 
-def _is_locked(path: Path) -> bool:
-    descriptor = os.open(path, os.O_RDWR)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
-
-
 def photo_mode(folder: Path, paths: Sequence[str]) -> int:
-    """Permissions of files that show the photos: none for a group or for others who cannot get to the first photo."""
+    """Mode of files that show the photos: no access for the group or for others if they cannot read the first photo."""
     mode, photo = 0o666, (folder / paths[0]).resolve() if paths else folder.resolve()
-    # what a group and others need: to read the photo, and to pass every folder above it
+    # the permissions that they need: to read the photo, and to pass every folder above it
     needs = [(photo.stat().st_mode, 0o040, 0o004), *((above.stat().st_mode, 0o010, 0o001) for above in photo.parents)]
     for permissions, group, others in needs:
         mode &= ~(0 if permissions & group else 0o060) & ~(0 if permissions & others else 0o006)

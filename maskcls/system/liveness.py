@@ -1,7 +1,7 @@
-"""A count that every piece of work moves on: who looks at it twice sees whether this process gets anywhere.
+"""A counter of completed pieces of work, from which a heartbeat tells a working process from one that hangs.
 
-A process that exists, and even a thread of it that answers, proves nothing: its training may hang. So what takes long
-calls ``beat`` after each small piece: a forward pass, a photo decoded.
+That a process exists, or that a thread of it answers, proves nothing: its training may hang. So long work calls
+``beat`` after each small piece, such as a forward pass or a decoded photo.
 """
 
 import threading
@@ -12,7 +12,7 @@ _count = 0
 
 
 def beat() -> None:
-    """One more piece of work is done."""
+    """Count one more piece of work."""
     global _count
     _count += 1
 
@@ -24,17 +24,17 @@ def beats() -> int:
 
 @contextmanager
 def beating(every: float = 1.0) -> Iterator[None]:
-    """Beat every so many seconds while something is waited for that has a time limit of its own."""
-    over = threading.Event()
+    """Count a piece of work every so many seconds during a wait that has a time limit of its own."""
+    is_over = threading.Event()
 
-    def go_on() -> None:
-        while not over.wait(every):
+    def count() -> None:
+        while not is_over.wait(every):
             beat()
 
-    thread = threading.Thread(target=go_on, daemon=True)
+    thread = threading.Thread(target=count, daemon=True)
     thread.start()
     try:
         yield
     finally:
-        over.set()
+        is_over.set()
         thread.join()

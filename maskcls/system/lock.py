@@ -1,9 +1,8 @@
-"""One process at a time.
+"""Locks between processes, also on different machines.
 
-The lock is a file of its own beside what it guards: nobody takes it by accident, as ``flock runs ...`` takes the
-folder. It is opened for writing, since only then does it hold between machines on NFS, whose client turns flock into
-a lock of the server's on files open for writing (man 2 flock). The kernel lets go of it when its holder dies; the file
-stays, as removing it would let two hold two files of one name.
+A lock is a file of its own beside what it guards, so that a user's ``flock runs ...`` on the folder itself does not
+take it. It is open for writing: only then does NFS turn flock into a lock on the server (man 2 flock). The kernel
+releases it when its holder dies; the file stays, as two processes could otherwise lock two files of one name.
 """
 
 import errno
@@ -24,38 +23,32 @@ from maskcls.system.liveness import beat
 logger = logging.getLogger(__name__)
 
 FILE = ".lock"
-"""Guards the folder that it lies in."""
+"""Name of the lock file of the folder that it lies in."""
 
 QUIET_SECONDS = 5
 """A wait that takes longer is logged."""
 
 STUCK_SECONDS = 600
-"""One and the same process that holds a lock for so long is stuck: what is decided under a lock takes seconds."""
-
-POLL_SECONDS = (0.002, 0.1)
-"""The first and the longest pause between two looks at a lock."""
-
-BUSY = (errno.EAGAIN, errno.EACCES)
-"""What flock says of a lock that another has."""
+"""A process that holds a lock for so long is stuck: work under a lock takes seconds."""
 
 
 class StuckError(UserError):
-    """One process does not let go of a lock."""
+    """A process does not release a lock."""
 
 
 class Wait:
-    """A wait for a lock, which is logged once, and ends when one holder does not let go."""
+    """A wait for a lock, which is logged once, and ends in StuckError when one holder does not release it."""
 
     def __init__(self, what: str, limit: float | None = STUCK_SECONDS) -> None:
-        """``what`` is locked, in words. ``limit``: seconds that one holder may have it; None: as long as it takes."""
+        """``what``: the locked thing, for messages. ``limit``: seconds that one holder may keep it; None: any time."""
         self.what, self.limit = what, limit
         self.began = self.changed = time.monotonic()
         self.holder, self.is_logged = "", False
 
-    def goes_on(self, holder: str) -> None:
-        """To be called again and again while ``holder`` has it. Raises StuckError when it has had it for too long."""
+    def check(self, holder: str) -> None:
+        """Call this after every failed attempt. Raises StuckError when ``holder`` has kept the lock for too long."""
         if threading.current_thread() is threading.main_thread():
-            beat()  # this process waits; it does not hang
+            beat()  # waiting is not hanging
         now = time.monotonic()
         if holder != self.holder:
             self.holder, self.changed = holder, now
@@ -64,32 +57,32 @@ class Wait:
             logger.warning(f"waiting for {self.what}: held by {holder}")
         if self.limit is not None and now - self.changed >= self.limit:
             raise StuckError(
-                f"{self.what} has been held by {holder} for {self.limit / 60:.0f} minutes; end that process, and give"
+                f"{self.what} has been held by {holder} for {self.limit / 60:.0f} minutes; end that process, then run"
                 " the same command again."
             )
 
 
 @contextmanager
 def hold(folder: Path, limit: float | None = None) -> Iterator[None]:
-    """Wait until nobody else holds the folder, and hold it. See hold_file."""
+    """Wait for the folder's lock and hold it, as ``hold_file`` does."""
     with hold_file(folder / FILE, str(folder), limit):
         yield
 
 
 @contextmanager
 def hold_file(file: Path, what: str, limit: float | None = STUCK_SECONDS) -> Iterator[None]:
-    """Wait until nobody else holds the lock file of ``what``, and hold it.
+    """Wait for the lock on the file and hold it. ``what`` and ``limit`` as in ``Wait``.
 
-    Not to be nested for one file: a process waits for itself too. Raises StuckError when the same process has held it
-    for ``limit`` seconds.
+    Do not nest it for one file: a process also waits for itself. Raises StuckError when the same process has held the
+    lock for ``limit`` seconds.
     """
     descriptor = _open(file)
     try:
-        wait, pause = Wait(what, limit), POLL_SECONDS[0]
-        while not _is_mine(descriptor, fcntl.LOCK_EX):
-            wait.goes_on(_holder(descriptor))
-            time.sleep(pause)
-            pause = min(1.5 * pause, POLL_SECONDS[1])
+        wait, pause_seconds = Wait(what, limit), 0.002
+        while not _take(descriptor):
+            wait.check(_holder(descriptor))
+            time.sleep(pause_seconds)
+            pause_seconds = min(1.5 * pause_seconds, 0.1)
         _sign(descriptor, f"process {os.getpid()} on {socket.gethostname()}, since {time.strftime('%H:%M:%S')}")
         yield
         _sign(descriptor, "")
@@ -98,41 +91,44 @@ def hold_file(file: Path, what: str, limit: float | None = STUCK_SECONDS) -> Ite
 
 
 def share_folder(folder: Path) -> None:
-    """Hold the folder until this process ends, together with others who share it."""
+    """Take a shared lock on the folder until this process ends; others may share it."""
     fcntl.flock(_open(folder / FILE), fcntl.LOCK_SH)
 
 
 def is_held(folder: Path) -> bool:
-    """Whether anybody holds the folder, alone or together."""
-    if not (folder / FILE).exists():
-        return False
-    descriptor = _open(folder / FILE)
+    """Whether a process holds the folder's lock, alone or shared."""
+    return (folder / FILE).exists() and is_locked(folder / FILE)
+
+
+def is_locked(file: Path) -> bool:
+    """Whether a process holds the lock on the file, alone or shared. Raises OSError if the file cannot be opened."""
+    descriptor = os.open(file, os.O_RDWR | os.O_NOFOLLOW)
     try:
-        return not _is_mine(descriptor, fcntl.LOCK_EX)
+        return not _take(descriptor)
     finally:
         os.close(descriptor)
 
 
 def _open(file: Path) -> int:
-    """The lock file; whoever may write into the folder may lock, and nobody else."""
+    """Open the lock file, or create it so that exactly those who may write into the folder can lock."""
     flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
     with suppress(FileNotFoundError):
         return os.open(file, flags)
     descriptor = os.open(file, flags | os.O_CREAT, 0o600)
     folder = file.parent.stat()
     if not folder.st_mode & stat.S_ISVTX and os.fstat(descriptor).st_uid == os.geteuid():  # not in /tmp
-        group, others = bool(folder.st_mode & stat.S_IWGRP), bool(folder.st_mode & stat.S_IWOTH)
+        for_group, for_others = bool(folder.st_mode & stat.S_IWGRP), bool(folder.st_mode & stat.S_IWOTH)
         with suppress(OSError):  # a file system without modes
-            os.fchmod(descriptor, 0o600 | 0o060 * group | 0o006 * others)
+            os.fchmod(descriptor, 0o600 | 0o060 * for_group | 0o006 * for_others)
     return descriptor
 
 
-def _is_mine(descriptor: int, kind: int) -> bool:
-    """Take the lock if it is free."""
+def _take(descriptor: int) -> bool:
+    """Take the lock if it is free; returns whether it was."""
     try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        if error.errno in BUSY:
+        if error.errno in (errno.EAGAIN, errno.EACCES):  # another process holds it
             return False
         raise
     return True
@@ -143,7 +139,7 @@ def _holder(descriptor: int) -> str:
 
 
 def _sign(descriptor: int, text: str) -> None:
-    """Write who holds the lock, for those who wait; on a full disk they are not told."""
+    """Write the holder's name into the lock file, for processes that wait. On a full disk it stays empty."""
     with suppress(OSError):
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, text.encode(), 0)

@@ -1,4 +1,4 @@
-"""Options that several commands share, each declared once. A command imports them before --help: nothing heavy here."""
+"""Options that several commands share. Imported before --help is shown, so nothing here is slow to load."""
 
 from pathlib import Path
 from typing import Annotated
@@ -21,4 +21,4 @@ LabelFixesOption = Annotated[str, typer.Option(help="CSV of label fixes, auto (t
 SkipUnreadableOption = Annotated[bool, typer.Option("--skip-unreadable", help="Leave out broken photos.")]
 
 CacheOption = Annotated[Path, typer.Option(help="Folder for the cache of decoded photos.")]
-"""--runs of a command that keeps nothing else there."""
+"""--runs of commands that keep nothing else there."""

@@ -1,6 +1,6 @@
-"""Files that a user has named, written where they are: a link's target, a device, a pipe, the command's own output.
+"""Output files that a user names: regular files, links, devices, pipes, the command's own standard output.
 
-A regular file is replaced as a whole, so that readers see the old one or the new, and keeps its mode and its owner.
+A regular file is replaced as a whole (readers see the old content or the new) and keeps its mode and its owner.
 """
 
 import errno
@@ -10,22 +10,19 @@ import stat
 import sys
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout, suppress
 from pathlib import Path
 
 from maskcls.system.errors import UserError
 from maskcls.system.files import check_folder
 
 IN_PLACE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY, errno.EXDEV}
-"""Why a file can be written into and not replaced: a folder of somebody else's, or a file that is mounted itself."""
-
-MAX_LINKS = 40
-"""As the kernel has it."""
+"""Errors of replacing a file that can still be written into: another user's folder, or a file mounted by itself."""
 
 
 def check_output(out: Path) -> None:
-    """Raise UserError, before any work is done for it, when no file can be written there."""
+    """Raise UserError when no file can be written at ``out``; call it before the work."""
     if out.is_dir():
         raise UserError(f"{out} is a folder; --out is a file to write.")
     if _own_descriptor(out) is not None:
@@ -38,110 +35,95 @@ def check_output(out: Path) -> None:
         raise UserError(f"{out} cannot be written by this user; name another file by --out.")
 
 
-def check_stays(out: Path) -> None:
-    """Raise UserError for what is written once and read nowhere: a device, a pipe, the command's own output.
-
-    For a file that other files belong to, and that names them by where it lies.
-    """
-    if _own_descriptor(out) is not None or (out.exists() and not out.is_file()):
+def check_is_regular(out: Path) -> None:
+    """Raise UserError for a device or pipe, where a file must have other files beside it, whose paths it holds."""
+    if is_own_output(out) or (out.exists() and not out.is_file()):
         raise UserError(f"{out} is a device or a pipe, and other files are to lie beside it; name a file by --out.")
 
 
 def check_output_folder(out: Path) -> None:
-    """Raise UserError when no files can be written into that folder, which is made later where there is none."""
+    """Raise UserError when no files can be written into the folder, which need not exist yet."""
     check_folder(out, "--out")
-    above = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+    existing = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         raise UserError(f"The folder {out} cannot be written into; name another by --out.")
 
 
 def write_output(path: Path, write: Callable[[Path], object]) -> None:
-    """Have ``write`` fill a file, which becomes that of this name. ``write`` gets a path with the same ending."""
+    """Have ``write`` fill a temporary file with the same ending, and write its content to ``path``."""
     descriptor = _own_descriptor(path)
-    target = Path(os.path.realpath(path))
+    if descriptor is not None:
+        _write_into(lambda: os.dup(descriptor), path.suffix, write)
+        return
     before = None
     with suppress(FileNotFoundError):
         before = path.stat()
-    if descriptor is None and (before is None or stat.S_ISREG(before.st_mode)):
-        _replace(target, before, write)
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        part = Path(folder) / f"part{path.suffix}"
-        write(part)
-        if descriptor is not None:
-            if sys.stdout is not None:
-                sys.stdout.flush()
-            _copy(part, os.dup(descriptor))
-        else:
-            _copy(part, os.open(path, os.O_WRONLY))
+    if before is None or stat.S_ISREG(before.st_mode):
+        _replace(Path(os.path.realpath(path)), before, write)
+    else:
+        _write_into(lambda: os.open(path, os.O_WRONLY), path.suffix, write)
 
 
 def write_output_text(path: Path, text: str) -> None:
-    """The text as that file."""
+    """Write the text to ``path``, as ``write_output`` does."""
     write_output(path, lambda part: part.write_text(text, encoding="utf-8"))
 
 
 def is_own_output(out: Path) -> bool:
-    """Whether it is an open file of this process (``-o /dev/stdout``), which nobody finds by that name later."""
+    """Whether ``out`` is an open file of this process (``-o /dev/stdout``)."""
     return _own_descriptor(out) is not None
 
 
-@contextmanager
-def telling_beside(out: Path) -> Iterator[None]:
-    """What is said goes to stderr while the output itself goes to stdout (``-o /dev/stdout``)."""
-    if _own_descriptor(out) == 1:
-        with redirect_stdout(sys.stderr):
-            yield
-    else:
-        yield
+def messages_beside(out: Path) -> AbstractContextManager[object]:
+    """A block that prints messages to stderr if the output itself goes to stdout (``-o /dev/stdout``)."""
+    return redirect_stdout(sys.stderr) if _own_descriptor(out) == 1 else nullcontext()
 
 
 def _replace(target: Path, before: os.stat_result | None, write: Callable[[Path], object]) -> None:
+    """Replace the regular file ``target``, whose status was ``before`` (None: there was none)."""
     part = target.with_name(f".{uuid.uuid4().hex}{target.suffix}")
     try:
-        try:
-            write(part)
-            if before is not None:
-                _be_like(part, before)
-            part.replace(target)
-        except OSError as error:
-            if before is None or error.errno not in IN_PLACE:
-                raise
-            _write_into(target, write)
+        write(part)
+        if before is not None:
+            _keep_owner_and_mode(part, before)
+        part.replace(target)
+    except OSError as error:
+        if before is None or error.errno not in IN_PLACE:
+            raise
+        _write_into(lambda: os.open(target, os.O_WRONLY | os.O_TRUNC), target.suffix, write)
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
 
 
-def _be_like(part: Path, before: os.stat_result) -> None:
+def _keep_owner_and_mode(part: Path, before: os.stat_result) -> None:
     if (os.geteuid(), os.getegid()) != (before.st_uid, before.st_gid):
         with suppress(PermissionError):  # only root gives files away
             os.chown(part, before.st_uid, before.st_gid)
     part.chmod(stat.S_IMODE(before.st_mode))
 
 
-def _write_into(target: Path, write: Callable[[Path], object]) -> None:
+def _write_into(open_target: Callable[[], int], suffix: str, write: Callable[[Path], object]) -> None:
+    """Have ``write`` fill a temporary file, then copy it into the descriptor that ``open_target`` returns."""
     with tempfile.TemporaryDirectory() as folder:
-        part = Path(folder) / f"part{target.suffix}"
+        part = Path(folder) / f"part{suffix}"
         write(part)
-        _copy(part, os.open(target, os.O_WRONLY | os.O_TRUNC))
-
-
-def _copy(source: Path, descriptor: int) -> None:
-    with source.open("rb") as content, open(descriptor, "wb") as into:
-        shutil.copyfileobj(content, into)
+        if sys.stdout is not None:
+            sys.stdout.flush()  # the target may be the same file
+        with part.open("rb") as content, os.fdopen(open_target(), "wb") as target:
+            shutil.copyfileobj(content, target)
 
 
 def _own_descriptor(path: Path) -> int | None:
-    """The number of the open file of this process that the path names: ``/dev/stdout``, ``/dev/fd/3``, a link to such.
+    """The file descriptor of this process that the path names: ``/dev/stdout``, ``/dev/fd/3``, or a link to such.
 
-    It has to be written to as it is. What opening the name anew gives begins at the front of a file that a shell has
-    opened for the output, and cannot be had of a socket.
+    It must be written to directly: opening the name again fails for a socket, and begins at the start of a file that
+    a shell has opened for the output.
     """
-    ours = {f"/proc/{name}/fd" for name in ("self", "thread-self", str(os.getpid()))}
-    for _ in range(MAX_LINKS):
+    own_folders = {f"/proc/{name}/fd" for name in ("self", "thread-self", str(os.getpid()))}
+    for _ in range(40):  # the kernel's own limit for a chain of links
         folder = Path(os.path.realpath(path.parent))
-        if str(folder) in ours and path.name.isdecimal():
+        if str(folder) in own_folders and path.name.isdecimal():
             return int(path.name)
         if not path.is_symlink():
             return None

@@ -1,4 +1,4 @@
-"""Paths as users write them: ``~`` is the home folder in every option, and a name is text."""
+"""Paths as users write them: ``~`` stands for a home folder in every option, and names must be UTF-8."""
 
 import functools
 import os
@@ -9,65 +9,64 @@ from typing import Any
 from maskcls.system.errors import UserError
 
 PATHS = frozenset({"data", "weights", "label_fixes", "storage"})
-"""Parameters of commands that are strings, since they take words too, and may be paths; Paths always are."""
+"""String parameters of commands that take a path or a word. Parameters of type Path are paths anyway."""
 
 NAMES = frozenset({"study", "a", "b"})
-"""The same of those that take a study's name too, which may begin with ``~``: a path is what has a slash."""
+"""String parameters that take a path or a study's name, which may begin with ``~``; a value with a slash is a path."""
 
 WORDS = frozenset({"synthetic", "auto", "pretrained", "scratch", "none"})
-"""What such an option takes besides paths; a folder of that name is ./auto."""
+"""The words that options in PATHS take; a folder of that name is written ./auto."""
 
 
 def with_paths(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The command with its options' values as they are meant, before it does anything."""
+    """The command, called with ``~`` expanded in its paths. A call raises UserError for values that are not UTF-8."""
 
     @functools.wraps(command)
-    def called(**given: Any) -> Any:
-        return command(**{name: _meant(name, value) for name, value in given.items()})
+    def expanded(**values: Any) -> Any:
+        return command(**{name: _expand_option(name, value) for name, value in values.items()})
 
-    return called
+    return expanded
 
 
-def _meant(name: str, value: Any) -> Any:
-    """The value of one option; raises UserError for one that is not text."""
+def _expand_option(name: str, value: Any) -> Any:
     for text in value if isinstance(value, list) else [value]:
         if isinstance(text, str | Path):
-            check_text(str(text))
+            _check_utf8(str(text))
     if isinstance(value, Path):
-        return Path(at_home(str(value)))
+        return Path(expand_home(str(value)))
     is_path = isinstance(value, str) and (name in PATHS or (name in NAMES and "/" in value))
-    return at_home(value) if is_path else value
+    return expand_home(value) if is_path else value
 
 
-def at_home(text: str) -> str:
+def expand_home(text: str) -> str:
     """A path, or the URL of an SQLite file, with the folder that ``~`` or ``~user`` stands for.
 
-    Shells do so themselves, but not after ``--runs=``, in a unit file or in a variable that was set in quotes.
+    Shells expand it too, but not after ``--runs=``, in a unit file or in a variable that was set in quotes.
+    Raises UserError for an unknown user, and for a path that is not UTF-8.
     """
-    before, mark, path = text.partition(":///") if text.startswith("sqlite") else ("", "", text)
-    full = os.path.expanduser(path)  # noqa: PTH111 - that one raises where nobody has that name
+    scheme, separator, path = text.partition(":///") if text.startswith("sqlite") else ("", "", text)
+    full = os.path.expanduser(path)  # noqa: PTH111 - Path.expanduser raises RuntimeError for an unknown user
     if full.startswith("~"):
-        who = path.partition("/")[0]
-        raise UserError(f"No home folder is known for {who}; for a file of that very name write ./{path}.")
-    check_text(full)
-    return before + mark + full
+        user = path.partition("/")[0]
+        raise UserError(f"No home folder is known for {user}; for a file of that name write ./{path}.")
+    _check_utf8(full)
+    return scheme + separator + full
 
 
-def as_kept(option: str) -> str:
-    """An option's value for keeping: as an absolute path where it names what is there; words stay words.
+def absolute_if_path(option: str) -> str:
+    """An option's value for storing: an absolute path if it names an existing one, so that later commands find it.
 
-    So a later command finds it from any folder. Links stay as they are: the user may turn them elsewhere.
-    Raises UserError for a path that is not text.
+    Words stay as they are, and so do links, which the user may redirect. Raises UserError for a path that is not UTF-8.
     """
-    if option in WORDS or not Path(option).exists():  # what is not there is refused by whoever reads it
+    if option in WORDS or not Path(option).exists():  # whoever reads a missing path refuses it
         return option
     path = os.path.abspath(option)  # noqa: PTH100 - Path has no way to do this without following links
-    check_text(path)
+    _check_utf8(path)
     return path
 
 
-def check_text(name: str) -> None:
-    """Raise UserError for a name that is not UTF-8: it goes into JSON, TOML, URLs and pages, which hold only text."""
+def _check_utf8(name: str) -> None:
+    """Raise UserError for a name that is not UTF-8: JSON, TOML, URLs and pages, where it is written, hold only text."""
     if as_text(name) != name:
         raise UserError(
             f"Names must be UTF-8, and {as_text(name)} is not; rename it, or make a link to it with another name."
@@ -75,5 +74,5 @@ def check_text(name: str) -> None:
 
 
 def as_text(name: str) -> str:
-    """The name as text, with ``\\xe9`` for a byte that is none."""
+    """The name as valid text, with ``\\xe9`` for a byte that is not UTF-8."""
     return name.encode(errors="surrogateescape").decode(errors="backslashreplace")

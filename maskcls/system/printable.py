@@ -1,45 +1,37 @@
-"""Text that a terminal only shows: no control characters, nothing that its encoding lacks."""
+"""Text that is safe to print: without control characters, and without characters that the encoding lacks."""
 
 import re
 from typing import TextIO
 
-# C0 but tab and newline, DEL and C1 (escape sequences, also as one byte), marks that turn the direction of what
-# follows, line and paragraph separators, invisible tags, and lone surrogates (bytes of a name that are no UTF-8)
+# C0 except tab and newline, DEL and C1 (escape sequences, also of one byte), marks that change the text's direction,
+# line and paragraph separators, invisible tags, and lone surrogates (bytes of a name that are not UTF-8)
 _ACTIVE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff\U000e0000-\U000e007f]"
 )
 
 
 def printable(text: str, encoding: str = "utf-8") -> str:
-    r"""The text with what a terminal would act upon, or cannot show, as ``\u001b``.
+    r"""The text with ``\u001b`` for a character that a terminal would act upon or cannot show; newlines and tabs stay.
 
-    That is how JSON writes a character too, so a JSON document stays the same document. Newlines and tabs stay.
+    JSON has the same escapes, so a JSON document keeps its meaning.
     """
-    text = _ACTIVE.sub(lambda found: _escape(found[0]), text)
+    text = _ACTIVE.sub(lambda match: _escape(match[0]), text)
     try:
         text.encode(encoding)
     except UnicodeEncodeError:
-        return "".join(letter if _has(encoding, letter) else _escape(letter) for letter in text)
+        return "".join(letter if letter.encode(encoding, "ignore") else _escape(letter) for letter in text)
     return text
 
 
 def one_printable_line(text: str, encoding: str = "utf-8") -> str:
-    """``printable`` for a name or a cell of a table, which must not begin a line of its own."""
+    """``printable`` text on one line, for a name or a cell of a table."""
     return printable(text, encoding).replace("\n", r"\u000a").replace("\t", r"\u0009")
 
 
 def encoding_of(stream: TextIO | None) -> str:
-    """What the stream takes; a closed one takes anything."""
-    behind = getattr(stream, "rich_proxied_file", stream)  # a live table stands before the terminal, and does not say
-    return getattr(behind, "encoding", None) or "utf-8"
-
-
-def _has(encoding: str, letter: str) -> bool:
-    try:
-        letter.encode(encoding)
-    except UnicodeEncodeError:
-        return False
-    return True
+    """The stream's encoding; UTF-8 for a closed one."""
+    target = getattr(stream, "rich_proxied_file", stream)  # Rich's proxy during a live table has no encoding
+    return getattr(target, "encoding", None) or "utf-8"
 
 
 def _escape(letter: str) -> str:

@@ -1,8 +1,8 @@
-"""Where a result came from: versions, commit, device, weights."""
+"""Where a result came from: command, study, data, weights, commit, versions."""
 
 import platform
 import subprocess
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -13,16 +13,15 @@ PACKAGES = ("torch", "torchvision", "timm", "optuna", "numpy", "pandas", "pillow
 
 @cache
 def versions() -> dict[str, str]:
-    """Version of Python and of each package that a result depends on."""
+    """The versions of Python and of each package that a result depends on."""
     return {"python": platform.python_version(), **{package: version(package) for package in PACKAGES}}
 
 
 @cache
 def commit() -> str:
-    """The checkout's commit, "-dirty" appended when files differ from it; "unknown" outside a checkout."""
-    here = Path(__file__).parent
+    """The checkout's commit, with "-dirty" if files differ from it; "unknown" outside a checkout."""
     try:
-        call = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12", "--match="]
+        call = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12", "--match="]
         return subprocess.run(
             call, capture_output=True, encoding="utf-8", errors="replace", check=True, timeout=10
         ).stdout.strip()
@@ -32,42 +31,41 @@ def commit() -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """Where a trained model came from: the ``[origin]`` of its config.toml, and its trial's attribute "origin".
+    """Where a trained model came from: the ``[origin]`` table of its config.toml, and its trial's attribute "origin".
 
-    The fields are the keys, in their order; one that is None is left out. Readers take the stored table as it is, since
-    a person may have written the file: they know these keys and must do without any of them.
+    The fields are the keys, in their order; one that is None is left out. Readers take the stored table as it is and
+    must do without any of the keys, since a person may have written the file.
     """
 
     made_by: str
-    """The command, as a module."""
+    """The command's module."""
     study: str | None = None
-    """Name of the trial's study when it ran."""
+    """Name of the trial's study at the time it ran."""
     study_id: str | None = None
-    """Id of the study that the trial's files were begun in; None in one from before there were ids."""
+    """Id of the study that the trial ran in; None in studies older than ids."""
     trial: int | None = None
     """Number of the trial in its study."""
     data: str
-    """--data as kept: a folder, or "synthetic"."""
+    """--data as stored: a folder, or "synthetic"."""
     split: str
-    """Hash of photos, labels and sides."""
+    """Hash of the photos, their labels and their sides of the split."""
     weights_option: str | None = None
-    """--weights as kept."""
+    """--weights as stored."""
     weights: dict[str, str] | None = None
     """Weights.describe(): the source and the files' digests."""
     weights_commits: dict[str, str] | None = None
-    """Weights.commits: which weights to ask the hub for again."""
+    """Weights.commits: the hub's commits of the weights, from which they can be loaded again."""
     revision: int | None = None
-    """maskcls.training.revision.REVISION that trained it."""
+    """maskcls.training.revision.REVISION of the code that trained it."""
     value: float | None = None
-    """Macro F1 of a trio on the people who chose it."""
+    """Macro F1 of a combination of three models, on the people that it was chosen by."""
     corrected: float | None = None
-    """The same, less what choosing adds to it."""
+    """``value`` less the optimism of choosing the best."""
     chosen_among: int | None = None
-    """How many trios there were to choose from."""
+    """Number of combinations that it was chosen from."""
     commit: str = field(default_factory=commit)
     versions: dict[str, str] = field(default_factory=versions)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for TOML and JSON."""
-        values = {key.name: getattr(self, key.name) for key in fields(self)}
-        return {key: value for key, value in values.items() if value is not None}
+        """The table for TOML and JSON."""
+        return {name: value for name, value in asdict(self).items() if value is not None}

@@ -1,6 +1,6 @@
-"""What may not be shown: secrets are named once, and from then on no error text and no traceback has them.
+"""Secrets are registered once; from then on no error text and no traceback shows them.
 
-A driver's message may quote the password, or the whole address with it; which driver quotes what cannot be known.
+A database driver's message may quote the password, or the whole address with it, in ways that differ by driver.
 """
 
 import re
@@ -12,21 +12,21 @@ from urllib.parse import quote, quote_plus, unquote
 
 MASK = "***"
 
-SHORTEST = 3
-"""What is shorter hides nothing, and would take words out of every sentence."""
+MIN_SECRET = 3
+"""A secret with fewer characters is not masked: it protects nothing, and masking would garble every sentence."""
 
-SHORT = 6
-"""A secret with fewer characters is hidden only where it stands as a word: else "db" would go from every "database"."""
+MIN_ANYWHERE = 6
+"""A secret with fewer characters is masked only as a whole word: not the "post" in every "postgresql"."""
 
 _IN_ADDRESS = re.compile(r"""\b([A-Za-z][\w+.-]*:/{1,3}[^\s:@'"]*:)(?:\S*|[^@\n'"]*)@""")
-"""``scheme://user:password@``, of an address that nobody has named before; the password may hold what it may not."""
+"""``scheme://user:password@`` of an address that is not registered. The password may hold unescaped characters."""
 
 _BY_NAME = re.compile(
     r"\b([\w.-]*(?:pass(?:word|wd|phrase)?|pwd|secret|token|credential|api[_-]?key)=)(?!=)"
     r"('[^']*'|\"[^\"]*\"|[^\s&;,)'\"]+)",
     re.IGNORECASE,
 )
-"""``password=...``, in an address' query or a driver's own notation."""
+"""``password=...``, in an address's query or a driver's own notation."""
 
 _WHOLE_ADDRESS = re.compile(r"""\b([A-Za-z][\w+.-]*:/+)[^()'"\n]*|[^\s()'"]+:[^\s()'"]*@[^\s()'"]*""")
 
@@ -34,8 +34,8 @@ _hidden: set[str] = set()
 
 
 def hide(secret: str) -> None:
-    """From now on ``redacted`` takes it out, as it is and as an address or a string literal has it."""
-    if len(secret) < SHORTEST:
+    """Register a secret that ``redacted`` masks: as it is, and as addresses and string literals write it."""
+    if len(secret) < MIN_SECRET:
         return
     plain = unquote(secret)
     forms = {secret, plain, quote(plain), quote(plain, safe=""), quote_plus(plain)}
@@ -43,39 +43,39 @@ def hide(secret: str) -> None:
 
 
 def redacted(text: str) -> str:
-    """The text without what is hidden, and without what looks like a password in an address or after its name."""
-    for secret in sorted(_hidden, key=len, reverse=True):  # a part of a longer one must not break that
+    """The text with registered secrets masked, and what looks like a password in an address or after its name."""
+    for secret in sorted(_hidden, key=len, reverse=True):  # the longest first: a secret may be a part of another
         pattern = re.escape(secret)
-        if len(secret) < SHORT:
+        if len(secret) < MIN_ANYWHERE:
             pattern = rf"(?<!\w){pattern}(?!\w)"
         text = re.sub(pattern, MASK, text, flags=re.IGNORECASE)
     return _BY_NAME.sub(rf"\1{MASK}", _IN_ADDRESS.sub(rf"\1{MASK}@", text))
 
 
 def redacted_words(text: str) -> str:
-    """``redacted`` for a message that quotes what was typed in the wrong place: an address keeps its scheme alone."""
-    return redacted(_WHOLE_ADDRESS.sub(lambda found: f"{found[1] or ''}...", text))
+    """``redacted`` for a message that quotes misplaced arguments: of an address only the scheme is left."""
+    return redacted(_WHOLE_ADDRESS.sub(lambda match: f"{match[1] or ''}...", text))
 
 
 def redacted_traceback(error: BaseException) -> str:
-    """What the interpreter would print of it, without what is hidden."""
+    """The interpreter's traceback of the error, ``redacted``."""
     return redacted("".join(traceback.format_exception(error)))
 
 
 def guard_tracebacks() -> None:
-    """From now on an error that nobody catches, in any thread, is printed without what is hidden."""
-    sys.excepthook = _show
-    threading.excepthook = _show_of_thread
+    """From now on, print tracebacks of uncaught errors, in any thread, ``redacted``."""
+    sys.excepthook = _print_traceback
+    threading.excepthook = _print_traceback_of_thread
 
 
-def _show_of_thread(args: threading.ExceptHookArgs) -> None:
-    if issubclass(args.exc_type, SystemExit):  # how a thread ends itself
+def _print_traceback_of_thread(args: threading.ExceptHookArgs) -> None:
+    if issubclass(args.exc_type, SystemExit):  # a thread that ends itself
         return
     if sys.stderr is not None:
         print(f"Exception in thread {args.thread.name if args.thread else '?'}:", file=sys.stderr)
-    _show(args.exc_type, args.exc_value, args.exc_traceback)
+    _print_traceback(args.exc_type, args.exc_value, args.exc_traceback)
 
 
-def _show(kind: type[BaseException], error: BaseException | None, _: TracebackType | None) -> None:
+def _print_traceback(kind: type[BaseException], error: BaseException | None, _: TracebackType | None) -> None:
     if sys.stderr is not None:
         print(redacted_traceback(error if error is not None else kind()), file=sys.stderr, end="")

@@ -1,23 +1,21 @@
-"""The standard streams, one or all of which whoever started the program may have closed (daemons, cron, ``2>&-``)."""
+"""The standard streams, which daemons, cron or ``2>&-`` may have closed."""
 
 import os
 import sys
 from typing import Any
 
-STREAMS = {"stdin": (0, "r"), "stdout": (1, "w"), "stderr": (2, "w")}
 
+def open_closed_streams() -> None:
+    """Open the null device in the place of every standard stream that is closed.
 
-def mend() -> None:
-    """Put the null device in the place of every standard stream that is closed.
-
-    Else Python has None for it, and the next file or pipe that is opened gets its number: what a library then writes
-    to the standard error ends up there.
+    Otherwise Python has None for it, and the next file or pipe gets its descriptor: what a library writes to standard
+    error would end up there.
     """
-    for name, (descriptor, mode) in STREAMS.items():
+    for name, descriptor, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
         try:
             os.fstat(descriptor)
         except OSError:
-            null = os.open(os.devnull, os.O_RDWR)  # the lowest free number
+            null = os.open(os.devnull, os.O_RDWR)  # the lowest free descriptor
             if null != descriptor:
                 os.dup2(null, descriptor)
                 os.close(null)
@@ -27,7 +25,7 @@ def mend() -> None:
 
 
 def is_terminal(stream: Any) -> bool:
-    """Whether a person is at the other end of a standard stream; not when it is closed."""
+    """Whether the stream is open and is a terminal."""
     try:
         return stream is not None and bool(stream.isatty())
     except (OSError, ValueError):

@@ -137,14 +137,14 @@ def _take_of_postgres(connection: sqlalchemy.Connection, key: int, wait: Wait) -
         connection.rollback()
         if holder is not None:
             pid, program, address, since = holder
-            wait.goes_on(f"{program or 'a program'} ({address or 'local'}, server process {pid}, since {since})")
+            wait.check(f"{program or 'a program'} ({address or 'local'}, server process {pid}, since {since})")
 
 
 def _take_of_mysql(connection: sqlalchemy.Connection, lock: str, wait: Wait) -> Callable[[], None]:
     take = sqlalchemy.text("SELECT GET_LOCK(:lock, :seconds)")
     while not connection.execute(take, {"lock": lock, "seconds": TRY_SECONDS}).scalar():
         holder = connection.execute(sqlalchemy.text("SELECT IS_USED_LOCK(:lock)"), {"lock": lock}).scalar()
-        wait.goes_on(f"connection {holder}")
+        wait.check(f"connection {holder}")
     connection.commit()  # or the transaction would read a snapshot from before the lock
 
     def release() -> None:

@@ -12,7 +12,7 @@ from uuid import uuid4
 import optuna
 
 from maskcls.system.errors import UserError
-from maskcls.system.files import MAX_BYTES, cut, write_text
+from maskcls.system.files import MAX_BYTES, truncate_name, write_text
 from search.database.connect import backend_of, load_study
 from search.database.optuna_internals import study_system_attributes
 from search.storage.folder import check_has_no_namesake, read_marker, study_folder
@@ -110,7 +110,7 @@ def move_to_trash(folder: Path) -> None:
     token = uuid4().hex
     write_text(folder / DELETED, token)
     end = f"{TRASH}{token}"
-    folder.rename(folder.with_name(cut(f"{TRASH}{folder.name}", MAX_BYTES - len(end)) + end))
+    folder.rename(folder.with_name(truncate_name(f"{TRASH}{folder.name}", MAX_BYTES - len(end)) + end))
 
 
 def empty_trash(runs: Path) -> None:

@@ -5,7 +5,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from maskcls.config import canonical, canonical_or_same
+from maskcls.config import canonical, canonical_or_same, check_name
 from maskcls.system.errors import UserError
 from search.study.values import plain
 
@@ -93,6 +93,7 @@ def _flag(name: str, value: Any) -> bool:
 
 def check_domain(name: str, domain: Domain) -> None:
     """Raise UserError for a hyperparameter that TrainConfig does not have, or a domain that it does not allow."""
+    check_name(name)
     match domain:
         case Float(low, high, log) | Int(low, high, log):
             if not low < high or (log and low <= 0):

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from maskcls.system.errors import UserError
-from maskcls.system.paths import WORDS, as_kept
+from maskcls.system.paths import WORDS, absolute_if_path
 from search.study.record import Stored
 
 
@@ -22,7 +22,7 @@ def photos_now(stored: Stored, name: str, data: str | None) -> str:
             f"Study {name!r} was made with the label fixes in {stored.label_fixes}, but there is no such file"
             f" {_searched(stored.label_fixes)}. Put it back."
         )
-    return stored.data if data is None else as_kept(data)
+    return stored.data if data is None else absolute_if_path(data)
 
 
 def _searched(path: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from maskcls.config import make_config, parse_assignment
 from maskcls.data.dataset import SYNTHETIC
 from maskcls.system.errors import UserError
-from maskcls.system.paths import as_kept, at_home
+from maskcls.system.paths import absolute_if_path, expand_home
 from search.study.loading import load_study_file
 from search.study.names import checked_name
 from search.study.record import Stored
@@ -51,7 +51,7 @@ class StudyRequest:
         """
         if not self.data:  # MASKCLS_DATA= in the environment means none
             return None
-        is_overruled = self.document.synthetic and self.data == at_home(os.environ.get("MASKCLS_DATA", ""))
+        is_overruled = self.document.synthetic and self.data == expand_home(os.environ.get("MASKCLS_DATA", ""))
         return None if is_overruled else self.data
 
     @property
@@ -74,9 +74,9 @@ class StudyRequest:
         """
         study = apply_options(self.document, self.is_preview, self.source, self.settings, self.people)
         make_config({"seed": self.seed})
-        data = as_kept(self.source or SYNTHETIC)
-        weights = as_kept(self.weights or ("scratch" if data == SYNTHETIC else "auto"))
-        return Stored(study, data, "", {}, weights, as_kept(self.label_fixes), self.skip_unreadable, self.seed)
+        data = absolute_if_path(self.source or SYNTHETIC)
+        weights = absolute_if_path(self.weights or ("scratch" if data == SYNTHETIC else "auto"))
+        return Stored(study, data, "", {}, weights, absolute_if_path(self.label_fixes), self.skip_unreadable, self.seed)
 
 
 def apply_options(

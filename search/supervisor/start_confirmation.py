@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from maskcls.data.dataset import prepare_data_folder, read_table
 from maskcls.system.console import say
-from maskcls.system.paths import as_kept
+from maskcls.system.paths import absolute_if_path
 from search.database.connect import load_study, open_storage
 from search.policy.confirmation import Plan
 from search.policy.stopping import StoppingCriteria, count_finished
@@ -38,7 +38,7 @@ def confirm_study(name: str, top: int, repeats: int, data: str | None, weights: 
         return 0
     # a search from scratch stays so, though --weights auto might find pretrained weights today
     searched_with = "scratch" if stored.weights["source"] == "scratch" else stored.weights_option
-    weights_option = as_kept(weights) if weights else searched_with
+    weights_option = absolute_if_path(weights) if weights else searched_with
     document = replace(document, data=photos_now(stored, name, data), weights_option=weights_option)
     with launch.make_pool(n_trials) as pool:
         return _train(pool, document, repeats, launch)

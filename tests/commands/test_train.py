@@ -132,7 +132,7 @@ def test_train_says_what_was_mended_and_which_classes_nobody_judges(
     ("options", "says"),
     [
         (["--set", "lr=fast"], "lr must be a valid number"),
-        (["--set", "drop_out=0.5"], "No knob named 'drop_out'. Nearest: drop_rate"),
+        (["--set", "drop_out=0.5"], "No hyperparameter named 'drop_out'. Nearest: drop_rate"),
         (["--set", "people=3"], "Training needs photos of every class"),
         (["--set", "backbone=test_effnet"], "timm has no backbone named 'test_effnet'"),
         (["--set", "backbone=xception"], "Use legacy_xception."),

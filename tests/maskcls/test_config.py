@@ -1,4 +1,4 @@
-"""The knobs: what is accepted, what is refused in one sentence, and the file that brings them back bit for bit."""
+"""Hyperparameters: what is accepted, what is refused in one sentence, and the file that restores them bit for bit."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from maskcls.config import (
     AUGMENTATIONS,
-    KNOBS,
+    HYPERPARAMETERS,
     TrainConfig,
     change,
     config_to_toml,
@@ -28,12 +28,12 @@ def refusal(values: dict[str, Any]) -> str:
     return one_line(caught.value)
 
 
-def test_unknown_knob_shows_the_nearest_and_all_of_them() -> None:
+def test_unknown_hyperparameter_shows_the_nearest_and_all_of_them() -> None:
     text = refusal({"learning_rate": 1, "lr": 2})
-    assert text.startswith("No knob named 'learning_rate'.")
+    assert text.startswith("No hyperparameter named 'learning_rate'.")
     text = refusal({"drop_out": 0.5})
     assert "Nearest: drop_rate" in text
-    assert ", ".join(KNOBS) in text
+    assert ", ".join(HYPERPARAMETERS) in text
 
 
 @pytest.mark.parametrize(
@@ -50,12 +50,12 @@ def test_unknown_knob_shows_the_nearest_and_all_of_them() -> None:
         ("old_from", 56, "old_from must be greater than or equal to 57, not 56."),
         ("valid_share", 1.0, "valid_share must be less than 1, not 1.0."),
         ("task", "race", "task must be 'all', 'mask', 'gender' or 'age', not 'race'."),
-        ("image_size", 15, "image_size must be from 16 to 2048 pixels a side"),
-        ("image_size", (64, 4096), "image_size must be from 16 to 2048 pixels a side"),
+        ("image_size", 15, "image_size must be greater than or equal to 16, not 15."),
+        ("image_size", (64, 4096), "image_size must be less than or equal to 2048, not 4096."),
         ("image_size", (1, 2, 3), "image_size must be"),
-        ("crop", 0.0, "crop must be shares in (0, 1]"),
-        ("crop", (1.0, 1.5), "crop must be shares in (0, 1]"),
-        ("augment", ("flip", "mixup"), "augment knows no augmentation 'mixup', only flip, gaussian, blur"),
+        ("crop", 0.0, "crop must be greater than 0, not 0.0."),
+        ("crop", (1.0, 1.5), "crop must be less than or equal to 1, not 1.5."),
+        ("augment", ("flip", "mixup"), "augment must be chosen from flip, gaussian, blur"),
     ],
 )
 def test_value_out_of_range_is_refused_in_one_sentence(name: str, value: Any, says: str) -> None:
@@ -82,7 +82,7 @@ def test_config_cannot_be_changed_in_place_and_change_checks_again() -> None:
     assert TINY.lr == 1e-2
     with pytest.raises(UserError, match="lr must be"):
         change(TINY, lr=-1.0)
-    with pytest.raises(UserError, match="No knob named 'lrr'"):
+    with pytest.raises(UserError, match="No hyperparameter named 'lrr'"):
         change(TINY, lrr=1.0)
 
 
@@ -162,7 +162,7 @@ def test_file_written_by_hand_keeps_the_defaults_it_does_not_name(tmp_path: Path
     [
         (b"lr = fast", "cannot be read"),
         (b"\xff\xfe", "cannot be read"),
-        (b"lrr = 1.0", "No knob named 'lrr'"),
+        (b"lrr = 1.0", "No hyperparameter named 'lrr'"),
         (b"lr = -1.0", "lr must be greater than 0"),
         (
             b"origin = 3\n",

@@ -95,7 +95,7 @@ DAMAGED: dict[str, Callable[[], tuple[bytes, str]]] = {
     "a palette too short": lambda: (png(3, 8, GREY, bytes(30)), "palette lacks colours"),
     "a colour type that is none": lambda: (png(5, 8, ROWS), "header"),
     "a bit depth that is none": lambda: (png(2, 4, ROWS), "header"),
-    "an unknown chunk that must be known": lambda: (assembled({"IHDR": HEAD, "ABCD": b""}), "nobody"),
+    "an unknown chunk that must be known": lambda: (assembled({"IHDR": HEAD, "ABCD": b""}), "unknown critical chunk"),
     "the end before the picture": lambda: (assembled({"IHDR": HEAD, "IEND": b""}), "out of order"),
     "a header alone": lambda: (png(2, 8, ROWS)[:33], "cut short"),
     "a signature alone": lambda: (png(2, 8, ROWS)[:8], "cut short"),
@@ -106,8 +106,8 @@ DAMAGED: dict[str, Callable[[], tuple[bytes, str]]] = {
     "a huge WebP": lambda: (b"RIFF\x16\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0" + b"\xff\x3f\0" * 2 + bytes(8), TOO_MANY),
     "a huge GIF": lambda: (bytes(gif()[:6] + b"\xff\xff\xff\xff" + gif()[10:]), TOO_MANY),
     "no pixels": lambda: (png(2, 8, ROWS, IHDR=head(0, 30)), "0 x 30"),
-    "a frame beside its canvas": lambda: (gif_with(1, b"\5\0"), "leaves its canvas"),
-    "a frame without pixels": lambda: (gif_with(5, b"\0\0"), "leaves its canvas"),
+    "a frame beside its canvas": lambda: (gif_with(1, b"\5\0"), "exceeds its canvas"),
+    "a frame without pixels": lambda: (gif_with(5, b"\0\0"), "exceeds its canvas"),
     "a GIF without palette": lambda: (bytes(gif()[:10] + b"\0" + gif()[11:13] + gif()[13 + 48 :]), "palette"),
     "a GIF with two colours of its sixteen": lambda: (
         bytes(gif()[:10] + b"\x80" + gif()[11:13] + gif()[13:19] + gif()[13 + 48 :]), "palette lacks colours"
@@ -173,11 +173,11 @@ def test_large_photos_wait_for_each_other() -> None:
     order: list[str] = []
 
     def second() -> None:
-        with room.taken(MAX_PIXELS):
+        with room.reserve(MAX_PIXELS):
             order.append("second")
 
     thread = threading.Thread(target=second)
-    with room.taken(1):
+    with room.reserve(1):
         thread.start()
         thread.join(0.05)
         order.append("first")

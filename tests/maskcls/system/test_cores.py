@@ -9,7 +9,7 @@ import pytest
 
 import maskcls.system.cgroups
 import maskcls.system.cores
-from maskcls.system.cores import CORES_GIVEN, available_gib, num_cores
+from maskcls.system.cores import BATCH_CORES, available_gib, num_cores
 
 V2 = "30 24 0:26 {root} {mount}/unified rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n"
 V1 = (
@@ -22,7 +22,7 @@ GIB = 2**30
 @pytest.fixture(autouse=True)
 def six_cores(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """And 8 GiB, with no batch system and no group around."""
-    for name in (*CORES_GIVEN, "SLURM_MEM_PER_NODE", "SLURM_MEM_PER_CPU"):
+    for name in (*BATCH_CORES, "SLURM_MEM_PER_NODE", "SLURM_MEM_PER_CPU"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(6)))
     monkeypatch.setattr(maskcls.system.cgroups, "PROC", tmp_path / "proc")

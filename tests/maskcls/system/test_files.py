@@ -5,15 +5,15 @@ from pathlib import Path
 import pytest
 
 from maskcls.system.errors import UserError
-from maskcls.system.files import MAX_BYTES, check_folder, cut, write_text
+from maskcls.system.files import MAX_BYTES, check_folder, truncate_name, write_text
 from tests.helpers.training import one_line
 
 
 def test_a_name_is_cut_between_letters() -> None:
-    assert cut("名" * 100, MAX_BYTES) == "名" * 85
-    assert cut("名" * 100, 10) == "名" * 3
-    assert cut("a名", 3) == "a"
-    assert cut("short", MAX_BYTES) == "short"
+    assert truncate_name("名" * 100, MAX_BYTES) == "名" * 85
+    assert truncate_name("名" * 100, 10) == "名" * 3
+    assert truncate_name("a名", 3) == "a"
+    assert truncate_name("short", MAX_BYTES) == "short"
 
 
 def test_a_text_with_a_name_that_is_no_utf8_is_written(tmp_path: Path) -> None:

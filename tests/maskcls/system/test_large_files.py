@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from maskcls.system.large_files import Draft, sweep
+from maskcls.system.large_files import Draft, remove_stale_drafts
 
 CHILD = """
 import sys, time
@@ -38,19 +38,19 @@ def test_drafts_of_the_living_stay_and_those_of_the_killed_go(tmp_path: Path) ->
     child = subprocess.Popen([sys.executable, "-c", CHILD, tmp_path], stdout=subprocess.PIPE, text=True)
     assert child.stdout is not None
     assert child.stdout.readline() == "made\n"
-    sweep(tmp_path)
+    remove_stale_drafts(tmp_path)
     assert len(list(tmp_path.iterdir())) == 1
     child.send_signal(signal.SIGKILL)
     child.communicate()
-    sweep(tmp_path)
+    remove_stale_drafts(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_drafts_of_other_machines_and_versions_go_once_they_are_old(tmp_path: Path) -> None:
     draft = tmp_path / "key.npy.elsewhere.1.abc.part"
     draft.touch()
-    sweep(tmp_path)
+    remove_stale_drafts(tmp_path)
     assert draft.exists()
     os.utime(draft, (1, 1))
-    sweep(tmp_path)
+    remove_stale_drafts(tmp_path)
     assert not draft.exists()

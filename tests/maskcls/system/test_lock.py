@@ -109,10 +109,10 @@ def test_a_queue_that_moves_on_may_take_longer_than_one_holder(monkeypatch: pyte
     wait = maskcls.system.lock.Wait("it", 10)
     for holder in range(5):
         now[0] += 9
-        wait.goes_on(f"process {holder}")
+        wait.check(f"process {holder}")
     now[0] += 10
     with pytest.raises(UserError):
-        wait.goes_on("process 4")
+        wait.check("process 4")
 
 
 def test_a_users_own_lock_on_the_folder_is_no_hindrance(tmp_path: Path) -> None:

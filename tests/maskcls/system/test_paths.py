@@ -21,7 +21,7 @@ from maskcls.config import save_config
 from maskcls.evaluate import main as evaluate
 from maskcls.predict import main as predict
 from maskcls.system.errors import UserError
-from maskcls.system.paths import as_kept, at_home
+from maskcls.system.paths import absolute_if_path, expand_home
 from maskcls.train import main as train
 from tests.helpers.search import MINE, complain
 from tests.helpers.training import TINY, make_folder, run
@@ -41,13 +41,13 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_tilde_is_the_home_folder(home: Path) -> None:
-    assert at_home("~/a b") == f"{home}/a b"
-    assert at_home("~") == str(home)
-    assert at_home("sqlite:///~/x.db") == f"sqlite:///{home}/x.db"
+    assert expand_home("~/a b") == f"{home}/a b"
+    assert expand_home("~") == str(home)
+    assert expand_home("sqlite:///~/x.db") == f"sqlite:///{home}/x.db"
     for same in ("a/~/b", "./~", "synthetic", "", "/a~", "sqlite:///x~.db", "postgresql+psycopg://~@h/~d"):
-        assert at_home(same) == same
+        assert expand_home(same) == same
     with pytest.raises(UserError, match=r"No home folder is known for ~nobody-here; .* write \./~nobody-here/x\."):
-        at_home("~nobody-here/x")
+        expand_home("~nobody-here/x")
 
 
 def test_every_path_of_a_command_is_expanded_and_no_other_word(home: Path) -> None:
@@ -150,9 +150,9 @@ def test_predict_refuses_it_too(
 def test_what_is_kept_is_absolute_and_words_stay_words(home: Path) -> None:
     for name in ("photos", "auto", "scratch", "synthetic", "none"):
         Path(name).mkdir()
-    assert as_kept("photos") == str(Path.cwd() / "photos")
-    assert as_kept("./auto") == str(Path.cwd() / "auto")
-    assert [as_kept(word) for word in ("auto", "scratch", "synthetic", "none", "absent")] == [
+    assert absolute_if_path("photos") == str(Path.cwd() / "photos")
+    assert absolute_if_path("./auto") == str(Path.cwd() / "auto")
+    assert [absolute_if_path(word) for word in ("auto", "scratch", "synthetic", "none", "absent")] == [
         "auto",
         "scratch",
         "synthetic",
@@ -160,7 +160,7 @@ def test_what_is_kept_is_absolute_and_words_stay_words(home: Path) -> None:
         "absent",
     ]
     Path("now").symlink_to("photos")
-    assert as_kept("now") == str(Path.cwd() / "now")
+    assert absolute_if_path("now") == str(Path.cwd() / "now")
 
 
 def test_data_in_a_working_folder_whose_name_is_no_text_is_refused(

@@ -14,8 +14,8 @@ from tests.helpers.search import TOY_STUDY
 
 MENDED = """
 import sys
-from maskcls.system.streams import is_terminal, mend
-mend()
+from maskcls.system.streams import is_terminal, open_closed_streams
+open_closed_streams()
 with open({path!r}, "w") as file:
     assert file.fileno() > 2, file.fileno()
     print("heard", file=sys.stderr, flush=True)

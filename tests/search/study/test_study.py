@@ -93,10 +93,10 @@ def test_a_fault_in_a_study_file_is_one_line_with_the_file(tmp_path: Path, text:
 
 def test_an_unknown_hyperparameter_is_told_the_nearest_and_all() -> None:
     text = refused(**tuning("learning_rate", Float(0.1, 0.2), 0.1))
-    assert "No knob named 'learning_rate'" in text
+    assert "No hyperparameter named 'learning_rate'" in text
     assert "weight_decay" in text
     assert "Nearest: drop_rate" in refused(**tuning("droprate", Float(0.1, 0.2), 0.1))
-    assert "No knob named 'epoch'. Nearest: epochs" in refused(fixed={"epoch": 3})
+    assert "No hyperparameter named 'epoch'. Nearest: epochs" in refused(fixed={"epoch": 3})
 
 
 def test_a_hyperparameter_has_one_role() -> None:
@@ -218,7 +218,7 @@ def test_pinning_a_nuisance_hyperparameter_takes_it_out_of_the_search() -> None:
         ({"lr": 5}, "lr must be less than or equal to 1, not 5"),
         ({"lr": float("nan")}, "lr must be"),
         ({"epochs": "many"}, "epochs must be a valid integer"),
-        ({"learning": 1}, "No knob named 'learning'"),
+        ({"learning": 1}, "No hyperparameter named 'learning'"),
         ({"task": "mask", "heads": "three_heads"}, 'needs heads = "joint"'),
         ({"micro_batch": 64, "batch_size": 32}, "must not exceed"),
     ],

@@ -132,7 +132,7 @@ def test_arguments_of_samplers_and_pruners_are_plain_too() -> None:
         ({"fixed": ["lr"]}, 'fixed is {"name": value, ...}'),
         ({"nuisance": [Float(0.1, 0.2)]}, 'nuisance is {"name": value, ...}'),
         ({"scientific": None}, 'scientific is {"name": value, ...}'),
-        ({"fixed": {3: 1}}, "No knob named '3'"),
+        ({"fixed": {3: 1}}, "No hyperparameter named '3'"),
         ({"fixed": {"epochs": True}}, "epochs must be a number"),
         ({"fixed": {"epochs": None}}, "epochs must be"),
         ({"fixed": {"epochs": {"a": 1}}}, "epochs must be"),
