@@ -7,7 +7,7 @@ import typer
 
 from maskcls.system.console import run_command
 from maskcls.system.errors import UserError
-from maskcls.system.outputs import check_output
+from maskcls.system.outputs import check_is_regular, check_output
 from search.terminal.options import RUNS, RunsOption, StorageOption
 
 
