@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial
 
 from maskcls.run.record import PREDICTIONS
 from maskcls.scoring.counts import Counts, count
-from maskcls.scoring.metrics import SAME, score
+from maskcls.scoring.metrics import SCORE_TOLERANCE, score
 from maskcls.scoring.predictions import Predictions
 from search.policy.stopping import FINISHED
 from search.storage.failures import has_diverged
@@ -45,7 +45,7 @@ class Shelf:
             value = score(found.log_prob_NK, found.label_N, self.task).macro_f1
         except (ValueError, IndexError):  # of another task's classes
             value = float("nan")
-        if any(abs(value - known) <= SAME for known in _values(trial)):
+        if any(abs(value - known) <= SCORE_TOLERANCE for known in _values(trial)):
             return found
         self.foreign[trial.number] = value
         return None

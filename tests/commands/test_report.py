@@ -413,7 +413,7 @@ def test_where_all_people_agree_there_is_no_interval_and_no_verdict() -> None:
 def test_a_study_of_one_part_of_the_label(
     tmp_path: Path, synthetic_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search.storage.predictions, "SAME", 1.0)  # the stored values stay those of all 18 classes
+    monkeypatch.setattr(search.storage.predictions, "SCORE_TOLERANCE", 1.0)  # stored values are those of all 18 classes
     played = make_study(tmp_path, synthetic_folder)
     asked = replace(played.stored.study, fixed={**played.stored.study.fixed, "task": "gender"})
     for path in (tmp_path / "toy").glob("*/valid.npz"):
