@@ -26,7 +26,7 @@ DESCRIPTIONS = {
     "blur": "Gaussian blur, sigma U(1/640, 1/64) of the image's height",
     "sharpness": "sharpness factor U(0, 2): 0 smooths, 1 is unchanged, 2 sharpens",
     "contrast": "contrast factor U(0.5, 1.5): 0 is uniform grey, 1 is unchanged",
-    "cutmix": "paste a box of the sample before it in the batch, area share 1 - U(0, 1), and mix the labels by it",
+    "cutmix": "paste a box of the previous sample, area share 1 - U(0, 1), and mix the labels in proportion",
 }
 """Name -> one line on what it does and how strongly."""
 

@@ -86,10 +86,10 @@ def _move(image_NCHW: np.ndarray, row_N: np.ndarray, device: torch.device) -> Te
     return images_of_rows[key]
 
 
-def _fits(image_XCHW: Tensor, count: int, device: torch.device) -> bool:
+def _fits(image_XCHW: Tensor, num_photos: int, device: torch.device) -> bool:
     torch.cuda.empty_cache()  # otherwise memory cached since the last model counts as taken
-    free, _ = torch.cuda.mem_get_info(device)
-    return count * image_XCHW[0].numel() <= SPARE_SHARE * free
+    free_bytes, _ = torch.cuda.mem_get_info(device)
+    return num_photos * image_XCHW[0].numel() <= SPARE_SHARE * free_bytes
 
 
 class BatchSampler:

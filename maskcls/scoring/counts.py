@@ -41,11 +41,8 @@ class Counts:
 
     def sums(self, weight_XP: Floats | None = None) -> Sums:
         """Sums over people: [K] unweighted, or [X, K] for X rows of weights."""
-        tables = (self.true_PK, self.predicted_PK, self.true_positive_PK)
-        if weight_XP is None:
-            return tables[0].sum(0), tables[1].sum(0), tables[2].sum(0)
-        true_XK, predicted_XK, true_positive_XK = (weight_XP @ table_PK for table_PK in tables)
-        return true_XK, predicted_XK, true_positive_XK
+        weight_XP = np.ones(len(self.person_P)) if weight_XP is None else weight_XP
+        return weight_XP @ self.true_PK, weight_XP @ self.predicted_PK, weight_XP @ self.true_positive_PK
 
     def nudged(self, weight_P: Floats, step: float) -> Sums:
         """Sums [P, K]: in row p, the weight of person p is multiplied by ``1 + step``."""

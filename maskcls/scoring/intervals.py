@@ -7,7 +7,7 @@ benchmarks/evidence.py measures how often such an interval holds the truth, and 
 Shape suffixes: P people, K classes, S resamples, R runs, C recipes, T trials, X any number of sets of people.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -124,15 +124,12 @@ def compare_recipes(
     Each side holds runs of one recipe with different seeds, scored on the same people. ``others``: runs of further
     recipes on them, which help to estimate the variance over seeds. Raises ValueError unless a recipe has run twice.
     """
-    value, people = _people_variance(ours, theirs, resamples, score)
-    groups = [group for group in (ours, theirs, *others) if len(group) > 1]
-    if not groups:
+    repeated = [runs for runs in (ours, theirs, *others) if len(runs) > 1]
+    if not repeated:
         raise ValueError("The variance over training seeds is unknown: no recipe has run twice. Repeat one.")
-    dof = sum(len(group) - 1 for group in groups)
-    scores = [_scores_and_errors(group, resamples, score) for group in groups]
-    observed = _mean_square_within([value_R1 for value_R1, _ in scores], dof)
-    people_S = _mean_square_within([error_RS for _, error_RS in scores], dof)
-    seeds = _seed_variance(observed.item(), people_S, dof, 1 / len(ours) + 1 / len(theirs))
+    value, people = _people_variance(ours, theirs, resamples, score)
+    dof, factor = sum(len(runs) - 1 for runs in repeated), 1 / len(ours) + 1 / len(theirs)
+    seeds = _seed_variance(repeated, resamples, score, _mean_square_within, dof, factor)
     return estimate(value, [people, seeds], comparisons)
 
 
@@ -155,11 +152,8 @@ def compare_repeats(
     if repeats < 2 or len(runs_CR) < 2:
         raise ValueError("A comparison of recipes needs at least two of them, repeated at least twice.")
     value, people = _people_variance(runs_CR[ours], runs_CR[theirs], resamples, score)
-    dof = (len(runs_CR) - 1) * (repeats - 1)
-    scores = [_scores_and_errors(runs, resamples, score) for runs in runs_CR]
-    observed = _mean_square_interaction(np.stack([value_R1 for value_R1, _ in scores]), dof)
-    people_S = _mean_square_interaction(np.stack([error_RS for _, error_RS in scores]), dof)
-    seeds = _seed_variance(observed.item(), people_S, dof, 2 / repeats)
+    dof, factor = (len(runs_CR) - 1) * (repeats - 1), 2 / repeats
+    seeds = _seed_variance(runs_CR, resamples, score, _mean_square_interaction, dof, factor)
     return estimate(value, [people, seeds], comparisons)
 
 
@@ -204,42 +198,45 @@ def _people_dof(influence_P: Floats, resamples: Resamples) -> float:
     A difference that depends on the four oldest men has about three. Each person's influence (the infinitesimal
     jackknife, Efron 1982) gives each stratum's variance; Satterthwaite's rule combines them.
     """
-    mean = np.bincount(resamples.stratum_P, influence_P) / resamples.sizes
+    size = np.bincount(resamples.stratum_P)
+    mean = np.bincount(resamples.stratum_P, influence_P) / size
     square = np.bincount(resamples.stratum_P, (influence_P - mean[resamples.stratum_P]) ** 2)
-    several = resamples.sizes > 1  # a stratum of one person has no variance
-    size, square = resamples.sizes[several], square[several]
-    variance = square / (size - 1) * size
-    denominator = (variance**2 / (size - 1)).sum()
-    if denominator > 0:
-        return float(variance.sum() ** 2 / denominator)
-    return float(max(1, len(influence_P) - len(resamples.sizes)))
+    several = size > 1  # a stratum of one person has no variance
+    dof = size[several] - 1
+    variance = square[several] / dof * size[several]
+    denominator = (variance**2 / dof).sum()
+    return float(variance.sum() ** 2 / denominator) if denominator > 0 else float(max(1, len(influence_P) - len(size)))
 
 
 # --- variance over training seeds -----------------------------------------------------------------------------------
 
 
-def _seed_variance(observed: float, people_S: Floats, dof: int, factor: float) -> Variance:
+def _seed_variance(
+    runs_by_recipe: Sequence[Sequence[Counts]],
+    resamples: Resamples,
+    score: Score,
+    mean_square: Callable[[Sequence[Floats], int], Floats],
+    dof: int,
+    factor: float,
+) -> Variance:
     """``factor`` times the variance of a run's score over seeds, less what the choice of people adds to it.
 
     By the method of moments (Searle, Casella and McCulloch 1992, Variance Components). A run's score is its recipe's
     mean + the effect of its seed + an error that the choice of people makes for this run. So ``observed``, the mean
-    square of the runs' scores, has the expectation var(seed) + var(people), and ``people_S``, the same mean square
-    of their errors in each resample, has the expectation var(people), which is in the interval already:
+    square of the runs' scores, has the expectation var(seed) + var(people), and ``expected``, the same mean square of
+    their errors averaged over the resamples, has the expectation var(people), which is in the interval already:
 
-        var(seed) = max(0, observed - mean of people_S).
+        var(seed) = max(0, observed - expected).
 
     Its uncertainty stays that of the whole observed mean square with its ``dof``: with the degrees of freedom of the
     difference, small variances that are small by luck would make 1 verdict in 10 false.
     """
-    seed = max(0.0, observed - float(people_S.mean()))
-    return Variance(factor * seed, dof, factor * observed)
-
-
-def _scores_and_errors(runs: Sequence[Counts], resamples: Resamples, score: Score) -> tuple[Floats, Floats]:
-    """(the runs' scores on all people [R, 1], the deviations from them in each resample [R, S])."""
-    value_R1 = np.stack(_scores(runs, np.ones((1, len(resamples.person_P))), score))
-    drawn_RS = np.stack(_scores(runs, resamples.weight_SP, score))
-    return value_R1, drawn_RS - value_R1
+    ones_1P = np.ones((1, len(resamples.person_P)))
+    value_CR1 = [np.stack(_scores(runs, ones_1P, score)) for runs in runs_by_recipe]
+    drawn_CRS = [np.stack(_scores(runs, resamples.weight_SP, score)) for runs in runs_by_recipe]
+    error_CRS = [drawn_RS - value_R1 for drawn_RS, value_R1 in zip(drawn_CRS, value_CR1, strict=True)]
+    observed, expected = mean_square(value_CR1, dof).item(), float(mean_square(error_CRS, dof).mean())
+    return Variance(factor * max(0.0, observed - expected), dof, factor * observed)
 
 
 def _mean_square_within(groups: Sequence[Floats], dof: int) -> Floats:
@@ -247,8 +244,9 @@ def _mean_square_within(groups: Sequence[Floats], dof: int) -> Floats:
     return np.asarray(sum(((value_RX - value_RX.mean(0)) ** 2).sum(0) for value_RX in groups) / dof)
 
 
-def _mean_square_interaction(value_CRX: Floats, dof: int) -> Floats:
+def _mean_square_interaction(groups: Sequence[Floats], dof: int) -> Floats:
     """Two-way ANOVA's mean square of the interaction, [X]: of the residuals from the means of recipes and repeats."""
+    value_CRX = np.stack(groups)
     residual_CRX = value_CRX - value_CRX.mean(0, keepdims=True) - value_CRX.mean(1, keepdims=True)
     residual_CRX += value_CRX.mean((0, 1), keepdims=True)
     return np.asarray((residual_CRX**2).sum((0, 1)) / dof)

@@ -8,7 +8,6 @@ Shape suffixes: P people, S resamples.
 """
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,11 +28,6 @@ class Resamples:
     """Number of each person's stratum, from 0."""
     weight_SP: Floats
     """How often each person is drawn, scaled so that a stratum's weights sum to its number of people."""
-
-    @cached_property
-    def sizes(self) -> NDArray[np.int64]:
-        """People in each stratum."""
-        return np.bincount(self.stratum_P)
 
 
 def resample(counts: Counts, seed: int = 0, resamples: int = RESAMPLES, group_P: np.ndarray | None = None) -> Resamples:
