@@ -44,6 +44,7 @@ class Person:
 
     @property
     def folder(self) -> str:
+        """Name of the person's folder in the dataset."""
         return f"{self.id}_{GENDERS[self.gender]}_{self.race}_{self.age}"
 
 
@@ -78,6 +79,7 @@ class Canvas:
         self.image_CHW = np.zeros((3, size, size), np.float32)
 
     def paint(self, alpha_HW: np.ndarray, colour: np.ndarray, strength: float = 1.0) -> None:
+        """Blend the colour in where the shape covers the picture; ``strength`` scales its alpha."""
         self.image_CHW += np.float32(strength) * alpha_HW * (colour.astype(np.float32)[:, None, None] - self.image_CHW)
 
     def soft(self, depth_HW: np.ndarray) -> np.ndarray:
@@ -85,14 +87,17 @@ class Canvas:
         return np.clip(depth_HW * self.pixels_per_unit + np.float32(0.5), 0, 1)
 
     def ellipse(self, x: float, y: float, rx: float, ry: float) -> np.ndarray:
+        """Alpha of an ellipse by its centre and radii."""
         radius_HW = np.sqrt(((self.x_1W - x) / rx) ** 2 + ((self.y_H1 - y) / ry) ** 2)
         return self.soft((1 - radius_HW) * min(rx, ry))
 
     def box(self, left: float, top: float, right: float, bottom: float) -> np.ndarray:
+        """Alpha of a box by its edges."""
         across_1W = np.minimum(self.x_1W - left, right - self.x_1W)
         return self.soft(np.minimum(across_1W, np.minimum(self.y_H1 - top, bottom - self.y_H1)))
 
     def line(self, start: tuple[float, float], end: tuple[float, float], width: float) -> np.ndarray:
+        """Alpha of a line with round ends, from (x, y) to (x, y)."""
         (x0, y0), (dx, dy) = start, (end[0] - start[0], end[1] - start[1])
         along_HW = np.clip(((self.x_1W - x0) * dx + (self.y_H1 - y0) * dy) / (dx * dx + dy * dy), 0, 1)
         distance_HW = np.hypot(self.x_1W - x0 - along_HW * dx, self.y_H1 - y0 - along_HW * dy)

@@ -141,7 +141,7 @@ def _generator(*key: int) -> np.random.Generator:
 
 
 def _people(seed: int, part: int, num_people: int, at_least: int) -> list[Person]:
-    """People of all cells in random order, each drawn from their own generator; at least so many per cell."""
+    """People in random order of cells, ``at_least`` in each; every person is drawn from a generator of their own."""
     cells = _generator(seed, part).permutation(_cells(num_people, at_least))
     return [_person(index, CELLS[cell], _generator(seed, part, index)) for index, cell in enumerate(cells)]
 
@@ -155,6 +155,7 @@ def _cells(num_people: int, at_least: int) -> np.ndarray:
 
 
 def _person(index: int, cell: tuple[int, int, int], rng: np.random.Generator) -> Person:
+    """The person with this index, of a random age within the cell and random features."""
     gender, youngest, oldest = cell
     age = int(rng.integers(youngest, oldest + 1))
     hair_age, skin_age = age + AGE_ERROR * rng.standard_normal(2)

@@ -47,7 +47,7 @@ def resample(counts: Counts, seed: int = 0, resamples: int = RESAMPLES, group_P:
     for stratum in range(stratum_P.max() + 1):
         member = np.flatnonzero(stratum_P == stratum)
         size = len(member)
-        if size == 1:  # the only person of all: nothing tells of the spread
+        if size == 1:  # the only person of all: the spread is unknown
             weight_SP[:, member] = 1.0
             continue
         drawn = rng.multinomial(size - 1, np.full(size, 1 / size), size=resamples)

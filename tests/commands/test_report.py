@@ -511,7 +511,7 @@ def test_what_cannot_be_is_one_line(
     words = ("--runs", str(played.runs), "--study")
     main = search.report.main
     assert "No study named 'tyo'" in complain(monkeypatch, capsys, main, *words, "tyo")
-    assert "--prior knows no 'men'" in complain(monkeypatch, capsys, main, *words, "toy", "--prior", "men=0.5")
+    assert "--prior has no group 'men'" in complain(monkeypatch, capsys, main, *words, "toy", "--prior", "men=0.5")
     gone = str(tmp_path / "gone")
     assert f"There is no folder {gone}" in complain(monkeypatch, capsys, main, *words, "toy", "--data", gone)
 
