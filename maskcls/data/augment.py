@@ -1,4 +1,4 @@
-"""Augmentation of whole batches, on the device where they are; every sample gets its own draw.
+"""Augmentation of whole batches on their own device; every sample gets its own draw.
 
 Two layers. The kernels (``flip`` ... ``cutmix``) take one explicit parameter per sample and equal torchvision's
 function applied image by image. ``augment`` draws those parameters, for a random half of the samples, from a
@@ -26,9 +26,9 @@ DESCRIPTIONS = {
     "blur": "Gaussian blur, sigma U(1/640, 1/64) of the image's height",
     "sharpness": "sharpness factor U(0, 2): 0 smooths, 1 is unchanged, 2 sharpens",
     "contrast": "contrast factor U(0.5, 1.5): 0 is uniform grey, 1 is unchanged",
-    "cutmix": "paste a box of the sample before it in the batch, area share 1 - U(0, 1), and mix the labels by it",
+    "cutmix": "paste a box of the previous sample, area share 1 - U(0, 1), and mix the labels in proportion",
 }
-"""Name -> what it does and how strongly, in one line."""
+"""Name -> one line on what it does and how strongly."""
 
 PROBABILITY = 0.5
 """Share of the samples that each named augmentation touches, drawn per sample and per augmentation."""
@@ -53,9 +53,11 @@ def augment(
     The named augmentations run in the order of ``AUGMENTATIONS``, each on about half of the samples. The input is
     not modified. The same generator state gives the same bits. Raises ValueError for an unknown name.
     """
-    check_names(names)
+    for name in names:
+        if name not in AUGMENTATIONS:
+            raise ValueError(f"No augmentation named {name!r}. There are: {', '.join(AUGMENTATIONS)}.")
     assert image_BCHW.dtype == torch.uint8, "float32 images would be divided by 255 in place"
-    if "flip" in names:  # of bytes: four times faster on a CPU than of float32, and the same numbers
+    if "flip" in names:  # while still bytes: four times faster on a CPU than in float32, with the same result
         image_BCHW = flip(image_BCHW, _choose(image_BCHW, generator))
     image_BCHW = image_BCHW.to(torch.float32).div_(255)
     if "gaussian" in names:
@@ -80,13 +82,6 @@ def augment(
     return image_BCHW, target_BK
 
 
-def check_names(names: Collection[str]) -> None:
-    """Raise ValueError, listing the known ones, if a name is not in ``AUGMENTATIONS``."""
-    for name in names:
-        if name not in AUGMENTATIONS:
-            raise ValueError(f"No augmentation named {name!r}. There are: {', '.join(AUGMENTATIONS)}.")
-
-
 def normalise(image_BCHW: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
     """``(image - mean) / std`` with one mean and one std per channel, in units of the image. A new tensor."""
     return (image_BCHW - _per_channel(mean, image_BCHW)).div_(_per_channel(std, image_BCHW))
@@ -100,7 +95,7 @@ def flip(image_BCHW: Tensor, chosen_B: Tensor) -> Tensor:
 def add_noise(image_BCHW: Tensor, std_B: Tensor, generator: torch.Generator) -> Tensor:
     """Add Gaussian noise of ``std_B``, clamped to [0, 1]: torchvision's ``gaussian_noise``."""
     # Drawn contiguous whatever the image's format: the same numbers for both formats, and nine times
-    # faster on a CPU (11 against 99 ms at 32 x 3 x 224 x 224), where normal_ is vectorised for contiguous only.
+    # faster on a CPU (11 against 99 ms at 32 x 3 x 224 x 224), where normal_ is vectorised for contiguous tensors only.
     noise_BCHW = torch.randn(image_BCHW.shape, generator=generator, device=image_BCHW.device)
     return torch.addcmul(image_BCHW, noise_BCHW, _per_sample(std_B)).clamp_(0, 1)
 
@@ -114,12 +109,12 @@ def blur(image_BCHW: Tensor, sigma_B: Tensor, kernel_size: int) -> Tensor:
     radius = kernel_size // 2
     weight_BT = _gaussian_weights(sigma_B, radius)
     across_BCHW = _weighted_shifts(image_BCHW, weight_BT, (radius, radius, 0, 0), dim=3)
-    # Weights that sum to 1 but for rounding take white one bit beyond 1, so clamp (torchvision does not).
+    # Rounding of the weights can take white one bit beyond 1, so clamp (torchvision does not).
     return _weighted_shifts(across_BCHW, weight_BT, (0, 0, radius, radius), dim=2).clamp_(0, 1)
 
 
 def blur_kernel_size(height: int, width: int) -> int:
-    """Odd kernel size in pixels: three of the largest sigma on either side, or all that a tiny image can reflect."""
+    """Odd kernel size in pixels: three times the largest sigma on either side, or all that a tiny image can reflect."""
     radius = max(1, math.ceil(3 * BLUR_SIGMA[1] * height))
     return 2 * min(radius, height - 1, width - 1) + 1
 
@@ -163,10 +158,10 @@ def cutmix(image_BCHW: Tensor, target_BK: Tensor, box_B4: Tensor) -> tuple[Tenso
 def draw_boxes(batch: int, height: int, width: int, generator: torch.Generator, device: torch.device) -> Tensor:
     """int64 boxes (top, left, bottom, right) [B, 4] in pixels, as torchvision's ``CutMix`` draws its one box.
 
-    The kept share of the area is U(0, 1) (the paper's Beta(1, 1)), the centre uniform; what leaves the image is cut.
+    The kept share of the area is U(0, 1) (the paper's Beta(1, 1)), the centre uniform; boxes are clipped to the image.
     """
     kept_share_B = torch.rand(batch, generator=generator, device=device)
-    half_side_B = 0.5 * (1 - kept_share_B).sqrt()  # in heights and in widths
+    half_side_B = 0.5 * (1 - kept_share_B).sqrt()  # as a share of the height and of the width
     column_B = torch.randint(width, (batch,), generator=generator, device=device)
     row_B = torch.randint(height, (batch,), generator=generator, device=device)
     half_height_B, half_width_B = (half_side_B * height).long(), (half_side_B * width).long()
@@ -176,18 +171,8 @@ def draw_boxes(batch: int, height: int, width: int, generator: torch.Generator, 
 
 
 def _choose(image_BCHW: Tensor, generator: torch.Generator) -> Tensor:
-    """bool [B]: True with ``PROBABILITY``."""
+    """bool [B]: each True with probability ``PROBABILITY``."""
     return torch.rand(len(image_BCHW), generator=generator, device=image_BCHW.device) < PROBABILITY
-
-
-def _strength(
-    image_BCHW: Tensor, low_high: tuple[float, float], unchanged: float, generator: torch.Generator
-) -> Tensor:
-    """float32 [B]: uniform between low and high for the chosen samples, ``unchanged`` for the others."""
-    low, high = low_high
-    chosen_B = _choose(image_BCHW, generator)
-    draw_B = torch.rand(len(image_BCHW), generator=generator, device=image_BCHW.device)
-    return torch.where(chosen_B, draw_B * (high - low) + low, unchanged)
 
 
 def _on_half(
@@ -197,11 +182,15 @@ def _on_half(
     unchanged: float,
     generator: torch.Generator,
 ) -> Tensor:
-    """``kernel(image_BCHW, strength_B)`` with drawn strengths; on a CPU, of the chosen samples alone, and in place.
+    """``kernel(image_BCHW, strength_B)``: strengths uniform between low and high for the chosen samples.
 
-    On a GPU of all of them: there only the device knows which ones are chosen, and the CPU does not wait for it.
+    On a CPU the kernel gets the chosen samples alone, and the result is in place. On a GPU it gets all, the others with
+    the strength ``unchanged``: only the device knows which ones are chosen, and the CPU does not wait for it.
     """
-    strength_B = _strength(image_BCHW, low_high, unchanged, generator)
+    low, high = low_high
+    chosen_B = _choose(image_BCHW, generator)
+    draw_B = torch.rand(len(image_BCHW), generator=generator, device=image_BCHW.device)
+    strength_B = torch.where(chosen_B, draw_B * (high - low) + low, unchanged)
     if image_BCHW.device.type != "cpu":
         return kernel(image_BCHW, strength_B)
     index = (strength_B != unchanged).nonzero()[:, 0]
@@ -211,7 +200,7 @@ def _on_half(
 def _gaussian_weights(sigma_B: Tensor, radius: int) -> Tensor:
     """float32 [B, 2 * radius + 1]: the weight of each tap T, summing to 1."""
     offset_T = torch.arange(-radius, radius + 1, device=sigma_B.device)
-    # At 0.05 pixels the neighbours' weight, exp(-200), is 0 in float32 and the centre's exactly 1; at 0 it were NaN.
+    # At 0.05 pixels the neighbours' weight, exp(-200), is 0 in float32 and the centre's exactly 1; at 0 all were NaN.
     return torch.softmax(-0.5 * (offset_T / sigma_B.clamp(min=0.05)[:, None]).square(), dim=1)
 
 
@@ -219,7 +208,7 @@ def _weighted_shifts(image_BCHW: Tensor, weight_BT: Tensor, padding: tuple[int, 
     """One-dimensional convolution along ``dim`` with each sample's own weights."""
     # 32 x 3 x 224 x 224 with 23 taps, torch 2.15, EPYC: this takes 21 ms on two idle cores and 41 on one; a grouped
     # convolution 22 and 56, banded matrix products 24 and 52. On a GPU the TF32 switches can round a convolution or a
-    # matrix product, and autocast makes both half precision; then sigma 0 would no longer mean unchanged.
+    # matrix product, and autocast runs both in half precision; then sigma 0 would no longer mean unchanged.
     padded_BCHW = torch.nn.functional.pad(image_BCHW, padding, mode="reflect")
     sum_BCHW = torch.zeros_like(image_BCHW)
     for tap, weight_B in enumerate(weight_BT.unbind(1)):
@@ -240,11 +229,11 @@ def _between(low_B: Tensor, high_B: Tensor, size: int) -> Tensor:
 
 
 def _per_sample(value_B: Tensor) -> Tensor:
-    """[B] -> [B, 1, 1, 1], to be broadcast over an image."""
+    """[B] -> [B, 1, 1, 1], which broadcasts over images."""
     return value_B[:, None, None, None]
 
 
 def _per_channel(values: tuple[float, ...], like: Tensor) -> Tensor:
     """[1, C, 1, 1] on the device of ``like``."""
-    # Filled there, not copied: torch.tensor(values, device="cuda") would wait for the device at every batch.
+    # Filled on the device, not copied to it: torch.tensor(values, device="cuda") would wait for it at every batch.
     return torch.stack([torch.full((), value, device=like.device) for value in values]).view(1, -1, 1, 1)

@@ -1,4 +1,4 @@
-"""Shuffled training batches and ordered validation batches by indexing; no worker processes, no files."""
+"""Shuffled training batches and ordered validation batches, by indexing decoded photos; no worker processes."""
 
 import weakref
 from collections.abc import Iterator
@@ -11,15 +11,15 @@ from torch import Tensor
 CPU = torch.device("cpu")
 
 SPARE_SHARE = 0.5
-"""Photos move to the GPU when they take at most this share of its free memory; the rest is the model's."""
+"""Photos move to the GPU when they take at most this share of its free memory; the rest is for the model."""
 
 
 class Batches:
-    """Photos and labels of one side of the split, ready to be indexed on the device."""
+    """Photos and labels of one side of the split, indexed on the device."""
 
     def __init__(self, image_NCHW: np.ndarray, row_N: np.ndarray, label_N: np.ndarray, device: torch.device) -> None:
-        """``image_NCHW`` uint8, all photos; ``row_N`` those of this side; ``label_N`` their classes, int64."""
-        row_N = np.array(row_N, dtype=np.int64)  # a copy: pandas hands out read-only views
+        """``image_NCHW``: uint8, all photos; ``row_N``: rows of this side; ``label_N``: their classes, int64."""
+        row_N = np.array(row_N, dtype=np.int64)  # a copy: pandas returns read-only views
         self.device = device
         moved_NCHW = None if device.type == "cpu" else _move(image_NCHW, row_N, device)
         self.on_device = device.type == "cpu" or moved_NCHW is not None
@@ -27,7 +27,7 @@ class Batches:
             self.image_XCHW = moved_NCHW
             self.row_N = torch.arange(len(row_N), device=device)
         else:
-            # on a CPU, and where the GPU is too small: the file stays mapped, a batch is a gather from it
+            # on a CPU, or when the GPU is too small: the file stays mapped, and each batch is gathered from it
             self.image_XCHW = torch.from_numpy(image_NCHW)
             self.row_N = torch.from_numpy(row_N)
         self.index_device = self.row_N.device
@@ -38,7 +38,7 @@ class Batches:
         return len(self.label_N)
 
     def take(self, index_B: Tensor) -> tuple[Tensor, Tensor]:
-        """(uint8 image_BCHW, int64 label_B) on the device, for positions on this side.
+        """(uint8 image_BCHW, int64 label_B) on the device; ``index_B`` counts photos of this side.
 
         With an index on ``index_device`` the CPU does not wait for the GPU.
         """
@@ -46,8 +46,8 @@ class Batches:
         row_B = self.row_N[index_B]
         if self.on_device:
             return self.image_XCHW[row_B], self._label_N[index_B]
-        # gathered into page-locked memory, which torch's allocator gives out again once the copy is over; so the
-        # next batch is gathered while the GPU works on this one
+        # gathered into page-locked memory, which torch's allocator reuses once the copy is done: the next batch is
+        # gathered while the GPU works on this one
         image_BCHW = torch.empty((len(row_B), *self.image_XCHW.shape[1:]), dtype=torch.uint8, pin_memory=True)
         torch.index_select(self.image_XCHW, 0, row_B, out=image_BCHW)
         label_B = self._label_N[index_B].pin_memory()
@@ -61,7 +61,7 @@ class Batches:
 
 @dataclass
 class _Moved:
-    """Photos of one dataset that stay on a GPU from trial to trial."""
+    """Photos of one dataset that stay on a GPU between trials."""
 
     source: weakref.ref[np.ndarray]
     device: torch.device
@@ -69,11 +69,11 @@ class _Moved:
 
 
 _moved: _Moved | None = None
-"""One dataset at a time: when a study also searches the image size, the photos move again where it changes."""
+"""One dataset at a time: when a study searches the image size, the photos move again at every change of it."""
 
 
 def _move(image_NCHW: np.ndarray, row_N: np.ndarray, device: torch.device) -> Tensor | None:
-    """The photos of these rows on the device, from the last trial or moved now; None where they would not fit."""
+    """The photos of these rows on the device, moved by an earlier trial or now; None when they do not fit."""
     global _moved
     if _moved is None or _moved.source() is not image_NCHW or _moved.device != device:
         _moved = _Moved(weakref.ref(image_NCHW), device)
@@ -86,28 +86,28 @@ def _move(image_NCHW: np.ndarray, row_N: np.ndarray, device: torch.device) -> Te
     return images_of_rows[key]
 
 
-def _fits(image_XCHW: Tensor, count: int, device: torch.device) -> bool:
-    torch.cuda.empty_cache()  # what the last model's allocator still holds counts as taken otherwise
-    free, _ = torch.cuda.mem_get_info(device)
-    return count * image_XCHW[0].numel() <= SPARE_SHARE * free
+def _fits(image_XCHW: Tensor, num_photos: int, device: torch.device) -> bool:
+    torch.cuda.empty_cache()  # otherwise memory cached since the last model counts as taken
+    free_bytes, _ = torch.cuda.mem_get_info(device)
+    return num_photos * image_XCHW[0].numel() <= SPARE_SHARE * free_bytes
 
 
 class BatchSampler:
-    """Samples the photos of each training step: a fresh permutation every epoch, a function of (seed, step) alone.
+    """The photos of each training step: a fresh permutation every epoch, a function of (seed, step) alone.
 
-    So a resumed run needs no state of it. An epoch is as many whole batches as there are; the photos left over
-    (fewer than a batch, others every epoch) wait, since a last batch of one photo would upset batch norm.
+    So a resumed run needs none of its state. An epoch consists of whole batches; the photos left over, others every
+    epoch, are skipped, since a last batch of one photo would upset batch norm.
     """
 
     def __init__(self, num_photos: int, batch_size: int, seed: int, device: torch.device = CPU) -> None:
-        """``device``: where the positions are wanted; drawn on the CPU, they are the same everywhere."""
+        """``device``: where batches are returned; they are drawn on the CPU, so they are the same everywhere."""
         self.num_photos, self.seed, self.device = num_photos, seed, device
         self.batch_size = min(batch_size, num_photos)
         self.steps_per_epoch = num_photos // self.batch_size
         self._epoch, self._order_N = -1, torch.empty(0)
 
     def batch(self, step: int) -> Tensor:
-        """int64 [B] on the device: positions on the training side for ``step``, counted from 0 over the whole run."""
+        """int64 [B] on the device: photos of ``step``, as ``Batches.take`` counts them; steps count from 0."""
         epoch, place = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
             self._epoch = epoch
@@ -115,7 +115,7 @@ class BatchSampler:
             order_N = torch.randperm(self.num_photos, generator=generator)
             if self.device.type == "cuda":
                 order_N = order_N.pin_memory()
-            self._order_N = order_N.to(self.device, non_blocking=True)  # once an epoch, not at every step
+            self._order_N = order_N.to(self.device, non_blocking=True)  # once per epoch, not at every step
         return self._order_N[place * self.batch_size : (place + 1) * self.batch_size]
 
 

@@ -1,10 +1,10 @@
-"""Photos decoded and resized once per (photos, size, crop): uint8 on disk, memory-mapped by whoever trains on them.
+"""Photos decoded and resized once per (photos, size, crop): uint8 on disk, memory-mapped by every training process.
 
-What it must cost at least: one decode a photo (about 0.8 ms of a core for 384 x 512) and N*3*H*W bytes of disk.
+The lower bound of its cost: one decode per photo (about 0.8 ms of a core for 384 x 512) and N*3*H*W bytes of disk.
 
-A cache is two files: ``<key>.npy``, and ``<key>.json``, which is put in place last and says what the other must be.
-No lock is needed for either to be right: each is made under a name of its own and appears whole. The lock on the
-folder only spares a second process on the same machine the work.
+A cache is two files: ``<key>.npy``, and ``<key>.json``, which is put in place last and describes the other.
+Neither needs a lock to be right: each is written under a temporary name and appears whole. The lock on the folder
+only saves a second process on the same machine the work.
 """
 
 import hashlib
@@ -35,23 +35,23 @@ class Cache:
     image_NCHW: np.ndarray
     """uint8 [N, 3, rows, columns], memory-mapped: N photos cost a process no memory of its own."""
     unreadable: tuple[Unreadable, ...]
-    """The photos that cannot be read; their rows are black."""
+    """Photos that cannot be read; their rows are black."""
     was_built: bool
-    """Whether this call decoded the photos (otherwise an earlier one had)."""
+    """Whether this call decoded the photos, rather than an earlier one."""
     content: str
-    """Twelve hex digits that name the photos' bytes, every one of them."""
+    """Twelve hex digits of a hash of all bytes of all photos."""
     odd: dict[str, str]
-    """Path -> what the decoder said about a photo that it read all the same (Decoded.odd)."""
+    """Path -> the decoder's warning about a photo that it could read (Decoded.odd)."""
     turned_anew: tuple[str, ...]
-    """Paths of the photos that orientation.is_turned_anew says studies of older versions saw otherwise."""
+    """Paths of photos that older versions turned another way (orientation.is_turned_anew)."""
 
 
 @dataclass(frozen=True)
 class CacheFacts:
-    """What ``<key>.json`` says of ``<key>.npy``, beside the checksum of these facts."""
+    """Contents of ``<key>.json``, which describes ``<key>.npy``; a checksum of these facts is stored with them."""
 
     folder: str
-    """Like the next four fields for people who wonder what the file is."""
+    """This and the next four fields are for people who wonder what the file is."""
     photos: int
     image_size: tuple[int, int]
     crop: tuple[float, float]
@@ -61,20 +61,20 @@ class CacheFacts:
     odd: dict[str, str]
     turned_anew: list[str]
     content: str
-    """Each of the last three as in ``Cache``."""
+    """The last three are as in ``Cache``."""
     checksums: list[int]
-    """CRC-32 of the array, block by block (maskcls.data.checksums)."""
+    """CRC-32 of every block of the array (maskcls.data.checksums)."""
 
     def to_json(self) -> str:
-        """The file's text."""
+        """The text of the file."""
         values = asdict(self)
-        return json.dumps({**values, "sum": _sum(values)}, indent=1)
+        return json.dumps({**values, "sum": _checksum(values)}, indent=1)
 
     @staticmethod
     def read(path: Path) -> "CacheFacts | None":
-        """The inverse of to_json, from a file; None where its checksum is wrong. Raises what a damaged file does."""
+        """The facts in a file; None if their checksum is wrong. Raises many kinds of error for a damaged file."""
         values = json.loads(path.read_text(encoding="utf-8"))
-        return CacheFacts(**values) if values.pop("sum") == _sum(values) else None
+        return CacheFacts(**values) if values.pop("sum") == _checksum(values) else None
 
 
 def load_cache(
@@ -85,11 +85,11 @@ def load_cache(
     cache_dir: Path,
     tick: Callable[[], None] = lambda: None,
 ) -> Cache:
-    """The cache of ``folder / paths[i]``, made now if there is none; row i belongs to paths[i].
+    """The cache of ``folder / paths[i]``, built if there is none; row i belongs to paths[i].
 
-    Processes that ask for the same one at the same time wait for the first of them to make it. One that was damaged
-    since is made anew, which is said. ``tick`` is called after every photo decoded.
-    Raises UserError for photos that cannot be opened now; then nothing is kept.
+    Processes that load the same cache at the same time wait for the first to build it. A damaged cache is built again,
+    with a message. ``tick`` is called after every photo decoded.
+    Raises UserError for photos that cannot be opened at the moment; nothing is kept then.
     """
     cache_dir.mkdir(parents=True, exist_ok=True)
     array = cache_dir / f"{cache_key(folder, paths, size, crop)}.npy"
@@ -98,7 +98,7 @@ def load_cache(
     if isinstance(existing, Cache):
         return existing
     with hold(cache_dir):
-        existing = _read_existing(array, shape)  # another process may have made it while this one waited
+        existing = _read_existing(array, shape)  # another process may have built it while this one waited
         if isinstance(existing, Cache):
             return existing
         if existing:
@@ -108,9 +108,9 @@ def load_cache(
 
 
 def cache_key(folder: Path, paths: Sequence[str], size: tuple[int, int], crop: tuple[float, float]) -> str:
-    """Names what the cache was made of: every photo's path, bytes and times of change, size, crop, decoder.
+    """Name of a cache: its size, and a hash of every photo's path, bytes and times, of size, crop and decoder.
 
-    The time of change of the file's own entry (ctime) tells of a photo that was put back with its old size and time.
+    ctime also changes for a photo that was replaced by another with the same size and mtime.
     """
     digest = hashlib.sha256(f"{DECODER} {tuple(size)} {tuple(crop)}\n".encode())
     for path in paths:
@@ -121,7 +121,7 @@ def cache_key(folder: Path, paths: Sequence[str], size: tuple[int, int], crop: t
 
 
 def _read_existing(array: Path, shape: tuple[int, ...]) -> Cache | str:
-    """The cache as it lies there; else what is wrong with it, or an empty string where there is none."""
+    """The cache on disk; if it is damaged, in which way; an empty string if there is none."""
     facts_path = array.with_suffix(".json")
     if not (array.exists() and facts_path.exists()):
         return ""
@@ -129,16 +129,16 @@ def _read_existing(array: Path, shape: tuple[int, ...]) -> Cache | str:
         facts = CacheFacts.read(facts_path)
         if facts is None:
             return f"a checksum of {facts_path.name} is wrong"
-        # "c", copy on write: torch wants a writable array, the file stays as it is and its pages stay shared
+        # "c", copy on write: torch needs a writable array, the file must not change, and its pages are shared
         image_NCHW = np.load(array, mmap_mode="c")
         if image_NCHW.shape != shape or image_NCHW.dtype != np.uint8 or not image_NCHW.flags.c_contiguous:
             return "another shape"
         if not has_checksums(array, image_NCHW, facts.checksums):
             return "a checksum is wrong"
         return _cache(image_NCHW, facts, was_built=False)
-    except OSError:  # not the file's fault, and no reason to decode all again
+    except OSError:  # not damage, so no reason to decode everything again
         raise
-    except Exception as error:  # as many kinds as there are bytes that json and numpy do not expect
+    except Exception as error:  # json and numpy raise many kinds for damaged bytes
         return one_line(error, 80)
 
 
@@ -159,7 +159,7 @@ def _build(
     mode = photo_mode(folder, paths)
     with Draft(array, mode) as part, Draft(array.with_suffix(".json"), mode) as facts_part:
         image_NCHW = np.lib.format.open_memmap(part.path, mode="w+", dtype=np.uint8, shape=(len(paths), 3, *size))
-        # a full disk says so here; a hole in a mapped file would end in a bus error
+        # raises on a full disk; writing to a hole in a mapped file would end in a bus error
         os.posix_fallocate(part.descriptor, 0, part.path.stat().st_size)
         decoded = decode_all(folder, paths, size, crop, image_NCHW, tick)
         check_opened(folder, decoded.unreadable)
@@ -183,12 +183,12 @@ def _build(
     return _cache(np.load(array, mmap_mode="c"), facts, was_built=True)
 
 
-def _sum(values: Mapping[str, Any]) -> int:
-    """CRC-32 of the facts themselves, by their names."""
+def _checksum(values: Mapping[str, Any]) -> int:
+    """CRC-32 of the facts."""
     return zlib.crc32(json.dumps(values).encode())
 
 
 def _content(paths: Sequence[str], checksum_N: Sequence[int]) -> str:
-    """``Cache.content`` of photos with these CRC-32 of their files."""
+    """``Cache.content``, from the CRC-32 of every photo's file."""
     lines = sorted(f"{path} {checksum:08x}\n" for path, checksum in zip(paths, checksum_N, strict=True))
     return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()[:12]

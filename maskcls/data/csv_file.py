@@ -1,4 +1,4 @@
-"""CSV files that users write: strings only, and told what to save otherwise when the file is of another kind."""
+"""Reading of CSV files that users write; other encodings and separators are refused with the way to save them."""
 
 import csv
 import io
@@ -12,10 +12,10 @@ OTHER_SEPARATORS = {";": "';'", "\t": "tabs", "|": "'|'"}
 
 
 def read_csv(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
-    """A table of strings (ids have leading zeros), indexed by line number; absent cells are empty strings.
+    """A table of strings (ids have leading zeros), indexed by line number; missing cells are empty strings.
 
-    Lines without a value are skipped, and so is the empty cell after a comma at the end of a line.
-    Raises UserError when it is no UTF-8 text with commas, or lacks one of ``columns``.
+    Lines without a value are skipped, and so are empty cells at the end of a line.
+    Raises UserError when the file is not UTF-8 text separated by commas, or lacks one of ``columns``.
     """
     text = _text(path)
     _check_separator(path, text.lstrip().partition("\n")[0], columns)
@@ -51,7 +51,7 @@ def _encoding_error(path: Path, what: str, guess: str) -> UserError:
 
 
 def _cells(path: Path, text: str) -> list[tuple[int, list[str]]]:
-    """(number of its last line, cells) of every row with a value; empty cells at its end are cut off."""
+    """(number of its last line, cells) of every row with a value, without the empty cells at its end."""
     reader, rows = csv.reader(io.StringIO(text, newline=""), strict=True), []
     try:
         for cells in reader:
@@ -65,7 +65,7 @@ def _cells(path: Path, text: str) -> list[tuple[int, list[str]]]:
 
 
 def _check_separator(path: Path, line: str, columns: tuple[str, ...]) -> None:
-    """Raise UserError when the first line names the columns with something else than commas between them."""
+    """Raise UserError when the first line names the columns with another separator than commas."""
     for separator, name in OTHER_SEPARATORS.items():
         if separator in line and set(columns) <= {cell.strip('" \r') for cell in line.split(separator)}:
             raise UserError(f"{path} cannot be read as CSV: its columns are separated by {name}. Save it with commas.")

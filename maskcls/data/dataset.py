@@ -1,10 +1,10 @@
-"""From a folder and a config to what training needs: the table with its split, and the decoded photos behind it."""
+"""A dataset folder and a config -> the data of a training: the table with its split, and the decoded photos."""
 
 import hashlib
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,32 +17,30 @@ from maskcls.config import TrainConfig
 from maskcls.data.photos import list_photos
 from maskcls.data.split import check_split, choose_judges, split_by_person, split_hash, take_people
 from maskcls.labels import age_band, encode, part_of
-from maskcls.system.errors import count_of
+from maskcls.system.errors import count_of, some
 from maskcls.system.liveness import beat
 from maskcls.system.streams import is_terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from maskcls.data.cache import Cache
 
 logger = logging.getLogger(__name__)
 
 SYNTHETIC = "synthetic"
-"""``--data synthetic``: photos drawn by maskcls.data.synthetic, a folder of which is made where caches live."""
+"""``--data synthetic``: photos drawn by maskcls.data.synthetic, in a folder beside the caches."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A dataset before any photo is opened."""
+    """A dataset with its split, before any photo is opened."""
 
     folder: Path
     photos: pd.DataFrame
-    """One row a photo: the columns of photos.list_photos, and "split"."""
+    """One row per photo: the columns of photos.list_photos, and "split"."""
     hash: str
-    """split.split_hash of the table: names photos, labels and sides."""
+    """split.split_hash of the photos."""
     notes: tuple[str, ...] = ()
-    """What the listing left out and what the label fixes did to the folder, in sentences for the user."""
+    """What the listing left out and what the label fixes changed, in sentences for the user."""
 
     def count(self, side: str) -> tuple[int, int]:
         """(people, photos) on one side of the split."""
@@ -52,16 +50,16 @@ class Table:
 
 @dataclass(frozen=True)
 class LabelledPhotos:
-    """Photos with their labels, of one side of the split mostly."""
+    """Photos with their labels, usually one side of the split."""
 
     row_N: np.ndarray
-    """Where in image_NCHW each lies."""
+    """Row of each in image_NCHW."""
     label_N: np.ndarray
-    """Class 0..17, int64 (training: as ``old_from`` has it)."""
+    """Class 0..17, int64; for training, with the old age band from ``old_from``."""
     path_N: np.ndarray
-    """Relative to the dataset's folder, as text."""
+    """Paths relative to the dataset's folder, as text."""
     person_N: np.ndarray
-    """Names, as text."""
+    """Names of the people, as text."""
 
     def labels(self, task: str) -> np.ndarray:
         """The labels within the task: int64 [N], 0..K-1."""
@@ -70,7 +68,7 @@ class LabelledPhotos:
 
 @dataclass(frozen=True)
 class Dataset:
-    """What loop.fit learns from and is judged on."""
+    """Training and validation photos for loop.fit."""
 
     image_NCHW: np.ndarray
     """uint8, the photos of both sides."""
@@ -85,12 +83,12 @@ class Dataset:
 
     @property
     def identity(self) -> str:
-        """Names the data that a run began with and must go on with, down to which way is up."""
+        """Name of the data, with the orientation of its photos: a run must continue on the data that it began with."""
         return f"{self.hash}-upright" if self.turned_anew else self.hash
 
 
 def prepare_data_folder(data: str, runs: Path) -> Path:
-    """The folder that ``--data`` means, drawn now where it is ``synthetic`` and not there yet."""
+    """The folder that ``--data`` means; that of ``synthetic`` is drawn if it does not exist."""
     if data != SYNTHETIC:
         return Path(data)
     from maskcls.data.synthetic import draw_dataset
@@ -99,7 +97,7 @@ def prepare_data_folder(data: str, runs: Path) -> Path:
 
 
 def synthetic_folder(runs: Path) -> Path:
-    """Where the synthetic photos lie once drawn; named after the code that draws them: other code draws others."""
+    """The folder of the synthetic photos, named by a hash of the code that draws them: other code draws others."""
     code = b"".join((Path(__file__).parent / name).read_bytes() for name in ("synthetic.py", "faces.py"))
     return runs / f"synthetic-{hashlib.sha256(code).hexdigest()[:8]}"
 
@@ -114,7 +112,7 @@ def read_table(folder: Path, config: TrainConfig, label_fixes: str = "auto") -> 
 
 
 def with_judges(table: Table, config: TrainConfig) -> Table:
-    """The table with the judges of the config's round. Raises UserError unless both its sides can be used."""
+    """The table with the validation people of the config's ``judge_round``. Raises UserError for an unusable split."""
     if config.judge_round == 0:
         return table
     photos = choose_judges(table.photos, config.judge_round, config.valid_share, config.split_seed)
@@ -123,7 +121,7 @@ def with_judges(table: Table, config: TrainConfig) -> Table:
 
 
 def load_dataset(table: Table, config: TrainConfig, cache_dir: Path, skip_unreadable: bool = False) -> Dataset:
-    """The table's photos at the config's size. Raises UserError for unreadable ones unless they are skipped."""
+    """The table's photos at the config's size. Raises UserError for unreadable photos unless they are skipped."""
     cache = _cache_of(table, config, cache_dir, skip_unreadable)
     photos = _readable(table, cache)
     check_split(photos, config.task)
@@ -141,9 +139,9 @@ def load_dataset(table: Table, config: TrainConfig, cache_dir: Path, skip_unread
 def load_photos(
     table: Table, config: TrainConfig, cache_dir: Path, skip_unreadable: bool
 ) -> tuple[np.ndarray, pd.DataFrame]:
-    """(image_NCHW uint8, the table's readable photos with a column "row": where in it they are).
+    """(image_NCHW uint8, the table's readable photos with a column "row", their rows in it).
 
-    Raises UserError for unreadable ones unless they are skipped.
+    Raises UserError for unreadable photos unless they are skipped.
     """
     cache = _cache_of(table, config, cache_dir, skip_unreadable)
     return cache.image_NCHW, _readable(table, cache)
@@ -152,7 +150,6 @@ def load_photos(
 def _cache_of(table: Table, config: TrainConfig, cache_dir: Path, skip_unreadable: bool) -> "Cache":
     from maskcls.data.cache import load_cache
     from maskcls.images.decode import unreadable_error
-    from maskcls.system.errors import some
 
     paths = table.photos["path"].tolist()
     with progress_bar(f"decoding {len(paths)} photos", len(paths)) as tick:
@@ -163,10 +160,8 @@ def _cache_of(table: Table, config: TrainConfig, cache_dir: Path, skip_unreadabl
         photos = count_of(len(cache.unreadable), "photo")
         logger.info(f"Left out {photos} that cannot be read: {some(cache.unreadable, 3)}.")
     if cache.odd:
-        odd = some((f"{path} ({text})" for path, text in cache.odd.items()), 3)
-        logger.info(
-            f"{count_of(len(cache.odd), 'photo')} may be damaged inside, used as the decoder reads them: {odd}."
-        )
+        warnings = some((f"{path} ({warning})" for path, warning in cache.odd.items()), 3)
+        logger.info(f"{count_of(len(cache.odd), 'photo')} used despite a warning of the decoder: {warnings}.")
     return cache
 
 
@@ -176,13 +171,13 @@ def _readable(table: Table, cache: "Cache") -> pd.DataFrame:
 
 
 def training_labels(photos: pd.DataFrame, old_from: int) -> np.ndarray:
-    """Class 0..17 with the old band beginning at ``old_from`` years. Scoring never uses these."""
+    """Class 0..17, with the old age band from ``old_from`` years. Scoring never uses these."""
     age = age_band(photos["years"].to_numpy(), old_from)
     return np.asarray(encode(photos["mask"].to_numpy(), photos["gender"].to_numpy(), age))
 
 
 def labelled_photos(photos: pd.DataFrame, label_N: np.ndarray) -> LabelledPhotos:
-    """Rows of a table with a column "row", with these labels (0..17)."""
+    """Rows of a table with a column "row", with these labels instead of its own."""
     return LabelledPhotos(
         photos["row"].to_numpy(),
         label_N.astype(np.int64),
@@ -192,15 +187,15 @@ def labelled_photos(photos: pd.DataFrame, label_N: np.ndarray) -> LabelledPhotos
 
 
 @contextmanager
-def progress_bar(text: str, total: int) -> "Iterator[Callable[[], None]]":
-    """A progress bar on a terminal; without one nothing. Yields the function to call after every item."""
+def progress_bar(text: str, total: int) -> Iterator[Callable[[], None]]:
+    """A progress bar on standard error if that is a terminal. Yields the function to call after every item."""
     if not is_terminal(sys.stderr):
         yield beat
         return
     from rich.console import Console
     from rich.progress import Progress
 
-    # a way of its own to the terminal: what libraries print meanwhile is kept back (maskcls.images.codec_messages)
+    # a descriptor of its own: what libraries print to standard error is held back (maskcls.images.codec_messages)
     with (
         open(os.dup(sys.stderr.fileno()), "w", encoding="utf-8") as terminal,  # noqa: PTH123
         Progress(console=Console(file=terminal), transient=True) as bar,

@@ -1,4 +1,4 @@
-"""Draws one cartoon face: its shapes, and what of it belongs to a person and what to a photo.
+"""Drawing of one cartoon face, from the features of a person and the random variation of a photo.
 
 Shape suffixes: H rows, W columns, C three colours in [0, 1]. Lengths on the face are in units of half its height:
 (0, 0) is its centre, x points right, y down, the chin is at (0, 1).
@@ -18,16 +18,16 @@ GREY, DARK, WHITE, LIPS = (np.array(c) for c in ([0.80] * 3, [0.12, 0.09, 0.09],
 
 @dataclass(frozen=True)
 class Person:
-    """What the seven photos of a person share. Colours are float [3]."""
+    """The features that all photos of a person share. Colours are float [3]."""
 
     id: str
     gender: int
     race: str
     age: int
     slope: float
-    """Of the fringe: the chiral cue. Above 0 it falls to the right of the picture."""
+    """Slope of the fringe, the chiral cue of gender. Above 0 it falls to the right of the picture."""
     hair_length: float
-    """The y at which the hair ends: the weak cue of gender."""
+    """The y at which the hair ends, the weak cue of gender."""
     grey: float
     """Greyness of the hair in [0, 1]."""
     wrinkles: float
@@ -38,61 +38,66 @@ class Person:
     clothes: np.ndarray
     backdrop: tuple[np.ndarray, np.ndarray]
     waves: np.ndarray
-    """Of the backdrop: [frequency along x, along y, phase], in radians per face unit."""
+    """Waves of the backdrop: [frequency along x, along y, phase], in radians per face unit."""
     place: np.ndarray
     """[x, y] of the face's centre and half the face's height, as shares of the picture's side."""
 
     @property
     def folder(self) -> str:
+        """Name of the person's folder in the dataset."""
         return f"{self.id}_{GENDERS[self.gender]}_{self.race}_{self.age}"
 
 
 def between(colours: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A colour between two random neighbours."""
+    """A random mix of two neighbouring colours."""
     first, share = rng.integers(len(colours) - 1), rng.random()
     return mix(colours[first], colours[first + 1], share)
 
 
 def tint(colour: np.ndarray, spread: float, rng: np.random.Generator) -> np.ndarray:
-    """The colour, off by a random error of this standard deviation in each channel."""
+    """The colour with a random error in each channel, of standard deviation ``spread``."""
     return np.clip(colour + spread * rng.standard_normal(3), 0, 1)
 
 
 def mix(a: np.ndarray, b: np.ndarray, share: float) -> np.ndarray:
-    """From ``a`` (share 0) to ``b`` (share 1)."""
+    """Linear interpolation from ``a`` (share 0) to ``b`` (share 1)."""
     return a + share * (b - a)
 
 
 class Canvas:
-    """A picture in the making, with the face's coordinates of its rows and columns.
+    """A picture to paint on, with the coordinates of its rows and columns on the face.
 
-    Each shape gives alpha_HW, how much of a pixel it covers, in [0, 1].
+    Shapes return alpha_HW, the share in [0, 1] of each pixel that they cover.
     """
 
     def __init__(self, size: int, x: float, y: float, unit: float) -> None:
         """A square of ``size`` pixels; the face's centre and the length of its unit as shares of the side."""
-        at = (np.arange(size, dtype=np.float32) + 0.5) / size
-        self.x_1W = (at[None] - np.float32(x)) / np.float32(unit)
-        self.y_H1 = (at[:, None] - np.float32(y)) / np.float32(unit)
-        self.pixels = np.float32(size * unit)  # in one unit
+        centre = (np.arange(size, dtype=np.float32) + 0.5) / size
+        self.x_1W = (centre[None] - np.float32(x)) / np.float32(unit)
+        self.y_H1 = (centre[:, None] - np.float32(y)) / np.float32(unit)
+        self.pixels_per_unit = np.float32(size * unit)
         self.image_CHW = np.zeros((3, size, size), np.float32)
 
     def paint(self, alpha_HW: np.ndarray, colour: np.ndarray, strength: float = 1.0) -> None:
+        """Blend the colour in where the shape covers the picture; ``strength`` scales its alpha."""
         self.image_CHW += np.float32(strength) * alpha_HW * (colour.astype(np.float32)[:, None, None] - self.image_CHW)
 
-    def soft(self, inside_HW: np.ndarray) -> np.ndarray:
-        """Alpha of a shape from how deep a pixel lies inside it, in units: an edge one pixel wide."""
-        return np.clip(inside_HW * self.pixels + np.float32(0.5), 0, 1)
+    def soft(self, depth_HW: np.ndarray) -> np.ndarray:
+        """Alpha of a shape with an edge one pixel wide, from each pixel's depth inside it, in units."""
+        return np.clip(depth_HW * self.pixels_per_unit + np.float32(0.5), 0, 1)
 
     def ellipse(self, x: float, y: float, rx: float, ry: float) -> np.ndarray:
+        """Alpha of an ellipse by its centre and radii."""
         radius_HW = np.sqrt(((self.x_1W - x) / rx) ** 2 + ((self.y_H1 - y) / ry) ** 2)
         return self.soft((1 - radius_HW) * min(rx, ry))
 
     def box(self, left: float, top: float, right: float, bottom: float) -> np.ndarray:
+        """Alpha of a box by its edges."""
         across_1W = np.minimum(self.x_1W - left, right - self.x_1W)
         return self.soft(np.minimum(across_1W, np.minimum(self.y_H1 - top, bottom - self.y_H1)))
 
     def line(self, start: tuple[float, float], end: tuple[float, float], width: float) -> np.ndarray:
+        """Alpha of a line with round ends, from (x, y) to (x, y)."""
         (x0, y0), (dx, dy) = start, (end[0] - start[0], end[1] - start[1])
         along_HW = np.clip(((self.x_1W - x0) * dx + (self.y_H1 - y0) * dy) / (dx * dx + dy * dy), 0, 1)
         distance_HW = np.hypot(self.x_1W - x0 - along_HW * dx, self.y_H1 - y0 - along_HW * dy)
@@ -100,7 +105,7 @@ class Canvas:
 
 
 def draw_photo(person: Person, state: str, rng: np.random.Generator, size: int) -> np.ndarray:
-    """uint8 [H, W, C] of a person; ``rng`` holds what differs between their photos."""
+    """uint8 [H, W, C] of a person; ``rng`` draws what differs between their photos."""
     x, y, unit = person.place + rng.normal(0, [0.012, 0.012, 0.008])
     canvas = Canvas(size, x, y, unit)
     _draw_behind(canvas, person)
@@ -158,13 +163,13 @@ def _draw_fringe(canvas: Canvas, person: Person) -> None:
     above_HW = person.slope * canvas.x_1W - 0.62 - canvas.y_H1
     fringe_HW = canvas.ellipse(0, -0.22, 0.86, 0.96) * canvas.soft(above_HW)
     canvas.paint(fringe_HW, _hair_colour(person))
-    strands = DARK if _hair_colour(person).mean() > 0.4 else WHITE
-    for depth in (0.08, 0.24, 0.4):
-        canvas.paint(fringe_HW * canvas.soft(0.03 - abs(above_HW - depth)), strands, 0.4)
+    strand_colour = DARK if _hair_colour(person).mean() > 0.4 else WHITE
+    for height in (0.08, 0.24, 0.4):
+        canvas.paint(fringe_HW * canvas.soft(0.03 - abs(above_HW - height)), strand_colour, 0.4)
 
 
 def draw_mask(canvas: Canvas, state: str, rng: np.random.Generator) -> None:
-    """From the bridge of the nose to the chin; worn wrongly it begins below the nose or below the mouth."""
+    """A mask from the bridge of the nose to the chin; an incorrect one begins below the nose or below the mouth."""
     top = 0.08 + 0.03 * rng.standard_normal()
     if state == "incorrect_mask":
         top = rng.choice([0.4, 0.68]) + 0.03 * rng.standard_normal()

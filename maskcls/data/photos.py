@@ -1,7 +1,7 @@
-"""A dataset folder -> a table with one row a photo.
+"""A dataset folder -> a table with one row per photo.
 
 Layout (the mask competition's): ``images/<id>_<gender>_<race>_<age>/{mask1..mask5,incorrect_mask,normal}.<ext>``,
-beside it optionally ``train.csv`` with the columns id, gender, race, age, path. A person is a *folder*: ids repeat.
+with an optional ``train.csv`` (columns id, gender, race, age, path) beside it. A person is a *folder*: ids repeat.
 """
 
 import os
@@ -15,49 +15,46 @@ from unicodedata import normalize
 import pandas as pd
 
 from maskcls.data.csv_file import read_csv
-from maskcls.data.label_fixes import mend
+from maskcls.data.label_fixes import fix_labels
 from maskcls.images.picture_files import is_link_to_nothing, is_picture
 from maskcls.labels import GENDERS, OLDEST
-from maskcls.system.errors import UserError, one_line, some
+from maskcls.system.errors import UserError, count_of, one_line, some
 from maskcls.system.paths import as_text
 
 MASK_OF_STEM = {**{f"mask{i}": 0 for i in range(1, 6)}, "incorrect_mask": 1, "normal": 2}
-"""File stem -> mask state. Other stems are no photos of the dataset."""
+"""File stem -> mask state. Files with other stems are not photos of the dataset."""
 
 PERSON = re.compile(r"(?P<id>[^_]+)_(?P<gender>male|female)_(?P<race>.+)_(?P<years>\d{1,3})")
 CSV_COLUMNS = ("id", "gender", "race", "age", "path")
 
-NOT_PEOPLE = frozenset(
-    {
-        *("__MACOSX", "@eaDir", "@Recycle", "#recycle", "#snapshot", "$RECYCLE.BIN", "lost+found"),
-        "System Volume Information",
-    }
-)
-"""Names of folders that archives and file servers leave in any folder."""
+NOT_PEOPLE = {
+    *("__MACOSX", "@eaDir", "@Recycle", "#recycle", "#snapshot", "$RECYCLE.BIN", "lost+found"),
+    "System Volume Information",
+}
+"""Folders that archives and file servers leave anywhere."""
 
 
 @dataclass
 class LeftOut:
-    """What lies among the photos and is not taken for one, as ``<person>/<file>`` and person folders."""
+    """Files and folders that are not taken for photos or people, as ``<person>/<file>`` and ``<person>``."""
 
     pictures: list[str] = field(default_factory=list)
-    """Pictures with another name than a photo's."""
+    """Pictures that are not named like a photo."""
     others: list[str] = field(default_factory=list)
-    """Files with a photo's name that are no pictures, and no photo has that name."""
+    """Files that are named like a photo but are not pictures, where no photo has that name."""
     people: list[str] = field(default_factory=list)
     """Folders without a photo."""
 
     def notes(self) -> list[str]:
-        """A sentence for each kind that there is."""
+        """A sentence for each kind that occurs."""
         kinds = (
-            (self.pictures, "picture", "left out, as not named like a photo (mask1 to mask5, incorrect_mask, normal)"),
-            (self.others, "file", "named like a photo left out, without the ending of a picture"),
-            (self.people, "person", "left out, without a photo in the folder"),
+            (self.pictures, "picture", "", "not named like a photo (mask1 to mask5, incorrect_mask, normal)"),
+            (self.others, "file", "", "named like a photo but without the ending of a picture"),
+            (self.people, "person", "people", "without a photo in the folder"),
         )
-        plural = {"picture": "pictures", "file": "files", "person": "people"}
         return [
-            f"{len(names)} {singular if len(names) == 1 else plural[singular]} {what}: {some(names, 3)}."
-            for names, singular, what in kinds
+            f"{count_of(len(names), one, many)} left out, {reason}: {some(names, 3)}."
+            for names, one, many, reason in kinds
             if names
         ]
 
@@ -70,7 +67,7 @@ def list_photos(folder: Path, label_fixes: str = "auto", note: Callable[[str], N
     ``label_fixes``: a CSV with the columns person, photo, gender, age, mask; "none"; or "auto", the list that
     ships with the project, applied when all of its ids occur in the folder. ``note`` is called with sentences on what
     was left out and what the fixes changed.
-    Raises UserError when the folder is not such a dataset, or train.csv and the folder names disagree.
+    Raises UserError when the folder is not such a dataset, or when train.csv disagrees with the folder names.
     """
     left_out = LeftOut()
     people = _list_people(folder, left_out)
@@ -79,15 +76,15 @@ def list_photos(folder: Path, label_fixes: str = "auto", note: Callable[[str], N
     if not rows:
         stems = ", ".join(MASK_OF_STEM)
         notes = " ".join(["", *left_out.notes()])
-        raise UserError(f"There are no photos in {folder}/images: no file there has one of the names {stems}.{notes}")
+        raise UserError(f"There are no photos in {folder}/images: no file is named {stems}.{notes}")
     photos = pd.DataFrame(rows, columns=["path", "bytes", "person", "id", "stem", "mask", "gender", "years"])
     for text in left_out.notes():
         note(text)
-    return mend(photos, label_fixes, note)
+    return fix_labels(photos, label_fixes, note)
 
 
 def _list_people(folder: Path, left_out: LeftOut) -> dict[str, dict[str, str]]:
-    """Person folder's name -> its parts (id, gender, race, years)."""
+    """Name of a person's folder -> its parts (id, gender, race, years). Raises UserError for any other layout."""
     images = folder / "images"
     if not images.is_dir():
         missing = folder if not folder.is_dir() else images
@@ -111,35 +108,35 @@ def _list_people(folder: Path, left_out: LeftOut) -> dict[str, dict[str, str]]:
 
 
 def _is_folder(entry: os.DirEntry[str], left_out: LeftOut) -> bool:
-    """Whether it is a person's folder, by all but its name; raises UserError where one should be and is not."""
+    """Whether it is a person's folder, whatever its name. Raises UserError for what stands in place of one."""
     shown = f"images/{as_text(entry.name)}"
     if entry.name.startswith(".") or entry.name in NOT_PEOPLE:
         return False
     if is_link_to_nothing(entry.path):
-        raise UserError(f"{shown} is a link to nothing; bring back what it leads to, or remove it.")
+        raise UserError(f"{shown} is a broken link; restore its target, or remove it.")
     if not entry.is_dir() and PERSON.fullmatch(entry.name):
-        raise UserError(f"{shown} is a file, named like the folder of a person; bring the folder back.")
+        raise UserError(f"{shown} is a file, named like a person's folder; restore the folder.")
     left_out.pictures += [shown] if entry.is_file() and is_picture(entry.path) else []
     return entry.is_dir()
 
 
 def _check_names(people: dict[str, dict[str, str]]) -> None:
-    """Names go into hashes, predictions and pages, so they must be text, one person must have one, and ages be ages."""
+    """Raise UserError for names that are not text or occur twice, and for impossible ages."""
     foreign = [as_text(name) for name in sorted(people) if as_text(name) != name]
-    if foreign:
-        raise UserError(f"Names of folders must be UTF-8, and {some(foreign)} is not. Rename it in images/.")
-    seen: dict[str, str] = {}
+    if foreign:  # names go into hashes, predictions and pages
+        raise UserError(f"Folder names must be UTF-8; {some(foreign)} is not. Rename it in images/.")
+    composed: set[str] = set()
     for name in sorted(people):
-        other = seen.setdefault(normalize("NFC", name), name)
-        if other != name:
+        if normalize("NFC", name) in composed:
             raise UserError(f"images/ holds {name} twice, in two spellings of Unicode; remove one of them.")
+        composed.add(normalize("NFC", name))
     old = [name for name in sorted(people) if int(people[name]["years"]) > OLDEST]
     if old:
-        raise UserError(f"An age is at most {OLDEST} years; {len(old)} folders say more: {some(old)}. Rename them.")
+        raise UserError(f"An age is at most {OLDEST} years; {len(old)} folders have more: {some(old)}. Rename them.")
 
 
 def _where_instead(folder: Path) -> str:
-    """A hint at a folder that was probably meant: one level up, or one or two down; empty without one."""
+    """A hint at the folder that was probably meant, one level up or one or two down; empty without one."""
     if folder.name == "images" and folder.is_dir() and _holds_people(folder):
         return f" The folder above it does: {folder.parent}."
     if not folder.is_dir():
@@ -156,42 +153,33 @@ def _holds_people(folder: Path) -> bool:
 
 
 def _photos_of(folder: Path, name: str, parts: dict[str, str], left_out: LeftOut) -> list[tuple[Any, ...]]:
-    """The person's rows of the table, by file name."""
-    gender, years = GENDERS.index(parts["gender"]), int(parts["years"])
+    """The person's rows of the table, sorted by file name."""
+    identity, gender, years = parts["id"], GENDERS.index(parts["gender"]), int(parts["years"])
     return [
-        (
-            f"images/{name}/{entry.name}",
-            entry.stat().st_size,
-            name,
-            parts["id"],
-            stem,
-            MASK_OF_STEM[stem],
-            gender,
-            years,
-        )
-        for stem, entry in _files_of(folder, name, left_out).items()
+        (f"images/{name}/{file.name}", file.stat().st_size, name, identity, stem, MASK_OF_STEM[stem], gender, years)
+        for stem, file in _files_of(folder, name, left_out).items()
     ]
 
 
 def _files_of(folder: Path, name: str, left_out: LeftOut) -> dict[str, os.DirEntry[str]]:
-    """Stem -> file, of the person's photos; raises UserError for two of one stem, and for one that is no file."""
+    """Stem -> file of each of the person's photos. Raises UserError for two of one stem, and for what is not a file."""
     files: dict[str, os.DirEntry[str]] = {}
     others: dict[str, str] = {}
     for entry in sorted(os.scandir(folder / "images" / name), key=lambda entry: entry.name):
-        stem, ending = os.path.splitext(entry.name)  # noqa: PTH122 - faster; of ".name" the name itself: no photo's
+        stem, ending = os.path.splitext(entry.name)  # noqa: PTH122 - faster than a Path
         shown = f"{name}/{as_text(entry.name)}"
         if entry.name.startswith(".") or (stem not in MASK_OF_STEM and not ending):
             continue
         if is_link_to_nothing(entry.path):
             if stem in MASK_OF_STEM and is_picture(entry.path):
-                raise UserError(f"images/{shown} is a link to nothing; remove it, or bring the photo back.")
+                raise UserError(f"images/{shown} is a broken link; restore the photo, or remove the link.")
         elif not entry.is_file():
             if stem in MASK_OF_STEM and not entry.is_dir():
-                raise UserError(f"images/{shown} is no regular file; remove it, or bring the photo back.")
+                raise UserError(f"images/{shown} is not a regular file; restore the photo, or remove it.")
         elif stem not in MASK_OF_STEM:
             left_out.pictures += [shown] if is_picture(entry.path) else []
         elif not is_picture(entry.path):
-            others.setdefault(stem, shown)  # notes of some tool, beside the photo
+            others.setdefault(stem, shown)  # often another tool's notes, beside the photo
         elif stem in files:
             raise UserError(
                 f"images/{name} holds both {files[stem].name} and {entry.name}; a person has one photo of each name."
@@ -204,20 +192,20 @@ def _files_of(folder: Path, name: str, left_out: LeftOut) -> dict[str, os.DirEnt
 
 
 def _check_against_csv(path: Path, people: dict[str, dict[str, str]]) -> None:
-    """train.csv is optional; where it is there, it must tell the same as the folders.
+    """Raise UserError if there is a train.csv that disagrees with the folder names.
 
     Names are compared in Unicode's composed form: those of folders that come from a Mac are decomposed.
     """
     if is_link_to_nothing(str(path)):
-        raise UserError(f"{path} is a link to nothing; bring it back, or remove it to go by the folder names.")
+        raise UserError(f"{path} is a broken link; restore the file, or remove the link to use the folder names.")
     if not path.is_file():
         return
     table = read_csv(path, CSV_COLUMNS)
     listed = table["path"].map(lambda name: normalize("NFC", name))
-    by_name = {normalize("NFC", name): parts for name, parts in people.items()}
-    differences = [f"{name} is not in train.csv" for name in sorted(by_name.keys() - set(listed))]
+    parts_by_name = {normalize("NFC", name): parts for name, parts in people.items()}
+    differences = [f"{name} is not in train.csv" for name in sorted(parts_by_name.keys() - set(listed))]
     for name, row in zip(listed, table.to_dict("records"), strict=True):
-        parts = by_name.get(name)
+        parts = parts_by_name.get(name)
         if parts is None:
             differences.append(f"images/{row['path']} does not exist")
         elif row["gender"] != parts["gender"] or not _same_age(row["age"], parts["years"]):
@@ -227,7 +215,7 @@ def _check_against_csv(path: Path, people: dict[str, dict[str, str]]) -> None:
         lines = (" ".join(text.splitlines()) for text in differences)  # a cell may hold several
         raise UserError(
             f"{path} and the folder names disagree in {len(differences)} places: {some(lines)}."
-            " Mend one of them, or move train.csv away to go by the folder names."
+            " Correct one of them, or move train.csv away to use the folder names."
         )
 
 

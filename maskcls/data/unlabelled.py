@@ -1,4 +1,4 @@
-"""A folder of photos to be answered for: which files they are, under which names, in which order."""
+"""A folder of photos without labels: which files to predict, under which names, in which order."""
 
 import os
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from maskcls.system.errors import UserError, count_of, one_line, some
 from maskcls.system.paths import as_text
 
 FORMULA = ("=", "+", "-", "@")
-"""What spreadsheets take for a formula when a cell begins with it."""
+"""First characters by which spreadsheets take a cell for a formula."""
 
 
 @dataclass(frozen=True)
@@ -20,22 +20,20 @@ class Unlabelled:
 
     folder: Path
     names: list[str]
-    """ImageIDs, to the letter as info.csv has them; without one the names of the files."""
+    """ImageIDs exactly as in info.csv; without one, the names of the files."""
     files: list[str]
     """The file of each, relative to ``folder``."""
     notes: tuple[str, ...]
-    """What was left out, and what to mind, in sentences for the user."""
+    """What was left out and what to watch for, in sentences for the user."""
 
 
 def find_unlabelled(images: Path) -> Unlabelled:
     """The rows of info.csv in ``images`` or, for a folder named images, beside it; else the folder's pictures by name.
 
-    Raises UserError for what is not there, a name that leads out of the folder or that is not text.
+    Raises UserError for a missing folder or photo, and for a name that leads out of the folder or is not text.
     """
     if not images.is_dir():
-        raise UserError(
-            f"There is no folder {images}; --images takes a folder with info.csv and images/, or of photos."
-        )
+        raise UserError(f"There is no folder {images}; --images takes one with info.csv and images/, or one of photos.")
     info = next((path for path in (images / "info.csv", images.parent / "info.csv") if path.is_file()), None)
     folder = images / "images" if (images / "images").is_dir() else images
     if info is None or (info.parent != images and images.name != "images"):
@@ -57,7 +55,7 @@ def _pictures(folder: Path) -> tuple[list[str], list[str]]:
         if entry.name.startswith("."):
             continue
         if is_link_to_nothing(entry.path) and is_picture(entry.path):
-            raise UserError(f"{as_text(entry.path)} is a link to nothing; remove it, or bring the photo back.")
+            raise UserError(f"{as_text(entry.path)} is a broken link; restore the photo, or remove the link.")
         if entry.is_file():
             (pictures if is_picture(entry.path) else others).append(entry.name)
     foreign = [as_text(name) for name in pictures if as_text(name) != name]
@@ -67,16 +65,14 @@ def _pictures(folder: Path) -> tuple[list[str], list[str]]:
 
 
 def _files(info: Path, folder: Path, names: list[str]) -> list[str]:
-    """The file of every ImageID."""
+    """The file of every ImageID. Raises UserError for one outside of the folder, and for one without a file."""
     outside = [name for name in names if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts]
     if outside:
-        raise UserError(
-            f"{len(outside)} names in {info} lead out of {folder}: {some(map(one_line, outside))}."
-            " An ImageID is the name of a file in that folder."
-        )
-    # a Mac writes the names of files decomposed, and a table written elsewhere has them composed
-    spelled = {normalize("NFC", entry.name): entry.name for entry in os.scandir(folder)}
-    files = [name if _is_file(folder, name) else spelled.get(normalize("NFC", name), name) for name in names]
+        names_outside = some(map(one_line, outside))
+        raise UserError(f"An ImageID must name a file in {folder}; {len(outside)} of {info} lead out: {names_outside}.")
+    # file names from a Mac are decomposed Unicode, those in a table written elsewhere are composed
+    name_on_disk = {normalize("NFC", entry.name): entry.name for entry in os.scandir(folder)}
+    files = [name if _is_file(folder, name) else name_on_disk.get(normalize("NFC", name), name) for name in names]
     missing = [name or "(no name)" for name, file in zip(names, files, strict=True) if not _is_file(folder, file)]
     if missing:
         raise UserError(f"{count_of(len(missing), 'photo')} of {info} not in {folder}: {some(map(one_line, missing))}.")
@@ -84,18 +80,17 @@ def _files(info: Path, folder: Path, names: list[str]) -> list[str]:
 
 
 def _is_file(folder: Path, name: str) -> bool:
-    return os.path.isfile(f"{folder}/{name}")  # noqa: PTH113 - Path's raises for a name that is too long
+    return os.path.isfile(f"{folder}/{name}")  # noqa: PTH113 - Path.is_file raises for a name that is too long
 
 
 def _notes(names: list[str], left_out: list[str]) -> list[str]:
     formulas = [name for name in names if name.startswith(FORMULA)]
     notes = []
     if left_out:
-        what = "1 file that is no picture" if len(left_out) == 1 else f"{len(left_out)} files that are no pictures"
-        notes.append(f"{what} left out: {some(map(as_text, left_out), 3)}.")
+        notes.append(f"{count_of(len(left_out), 'file')} left out, not a picture: {some(map(as_text, left_out), 3)}.")
     if formulas:
         notes.append(
-            f"CAUTION: {some(map(one_line, formulas), 3)} would be a formula in a spreadsheet; names are written to the"
-            " letter, so import the submission as text."
+            f"CAUTION: a spreadsheet takes {some(map(one_line, formulas), 3)} for a formula; names are written as they"
+            " are, so import the submission as text."
         )
     return notes

@@ -7,7 +7,7 @@ from maskcls.config import TrainConfig
 from maskcls.run.checkpoint import read_state_file
 from maskcls.run.record import PREDICTIONS, STATE, WEIGHTS, Record, UnusableRunError, stamp_of
 from maskcls.run.result import Evaluation, Result
-from maskcls.scoring.metrics import SAME, score
+from maskcls.scoring.metrics import SCORE_TOLERANCE, score
 from maskcls.scoring.predictions import Predictions
 
 
@@ -56,5 +56,5 @@ def _check_predictions(path: Path, best: Evaluation, task: str) -> None:
         value = score(predictions.log_prob_NK, predictions.label_N, task).macro_f1
     except Exception as error:  # numpy and zipfile each raise their own
         raise UnusableRunError(f"its {PREDICTIONS} cannot be read") from error
-    if abs(value - best.scores.macro_f1) > SAME:
+    if abs(value - best.scores.macro_f1) > SCORE_TOLERANCE:
         raise UnusableRunError(f"its {PREDICTIONS} does not come from evaluation {best.step}")

@@ -1,8 +1,8 @@
-"""What a model confuses with what: how many photos, of how many people, in which direction, by mask state.
+"""How often a model takes one class for another: photos and people affected, by direction and mask state.
 
-A *confusion* is one way to be wrong, say women taken for men with the mask worn. The photos at risk are those that
-could be confused so, and its rate is the share of them that are. Rates are compared over people, never over photos
-(maskcls.scoring.resampling).
+A *confusion* is one kind of error, such as women taken for men while the mask is worn. The photos at risk are those
+that it could happen to, and its rate is the share of them that it does happen to. Intervals of rates are over people,
+never over photos (maskcls.scoring.resampling).
 
 Shape suffixes: N photos, P people, K = 18 classes.
 """
@@ -18,44 +18,43 @@ from maskcls.scoring.predictions import Predictions
 from maskcls.scoring.resampling import Resamples
 
 MIN_PEOPLE = 10
-"""With fewer people at risk on either side two rates are not told apart."""
+"""People that must be at risk on either side before two rates are called different."""
 
 PLURALS = {"male": "men", "female": "women"}
 
 
 @dataclass(frozen=True)
 class Confusion:
-    """Photos of one class of ``part`` that are predicted as another one."""
+    """One kind of error: photos of one class of ``part`` predicted as another."""
 
     part: str
     """mask, gender or age."""
     true: int | None = None
-    """Class within the part; None: any."""
+    """True class within the part; None: any."""
     predicted: int | None = None
-    """Class within the part; None: any wrong one."""
+    """Predicted class within the part; None: any wrong one."""
     mask: int | None = None
-    """Photos with this true mask state; None: all."""
+    """True mask state that it is limited to; None: all."""
 
     @property
     def text(self) -> str:
-        """``women taken for men``, ``age wrong``."""
+        """The confusion in words: ``women taken for men``, ``age wrong``."""
         names = [PLURALS.get(name, name) for name in CLASS_NAMES[self.part]]
         if self.true is None or self.predicted is None:
             return f"{self.part} wrong"
         return f"{names[self.true]} taken for {names[self.predicted]}"
 
     def at_risk(self, label_N: np.ndarray) -> np.ndarray:
-        """bool [N]: photos that could be confused so; labels are 18-way."""
-        of_part_N, mask_N = part_table(self.part)[label_N], part_table("mask")[label_N]
-        is_true_N = np.full(len(label_N), True) if self.true is None else of_part_N == self.true
+        """bool [N]: the photos that it could happen to; labels are 18-way."""
+        class_N, mask_N = part_table(self.part)[label_N], part_table("mask")[label_N]
+        is_true_N = np.full(len(label_N), True) if self.true is None else class_N == self.true
         return is_true_N if self.mask is None else is_true_N & (mask_N == self.mask)
 
     def is_confused(self, label_N: np.ndarray, predicted_N: np.ndarray) -> np.ndarray:
-        """bool [N]: photos that are; labels and predictions are 18-way."""
-        class_of_label = part_table(self.part)
-        is_wrong_N = class_of_label[label_N] != class_of_label[predicted_N]
-        is_such_N = is_wrong_N if self.predicted is None else class_of_label[predicted_N] == self.predicted
-        return self.at_risk(label_N) & is_such_N & is_wrong_N
+        """bool [N]: the photos that it happens to; labels and predictions are 18-way."""
+        true_N, predicted_N = part_table(self.part)[label_N], part_table(self.part)[predicted_N]
+        is_wrong_N = self.at_risk(label_N) & (true_N != predicted_N)
+        return is_wrong_N if self.predicted is None else is_wrong_N & (predicted_N == self.predicted)
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ class Rate:
 
     @property
     def value(self) -> float:
-        """Confused photos of those at risk; 0 without any."""
+        """Share of the photos at risk that are confused; 0 when none is at risk."""
         return self.wrong / self.photos if self.photos else 0.0
 
 
@@ -84,38 +83,38 @@ def directions(part: str, mask: int | None = None) -> list[Confusion]:
 
 
 def rate_of(confusion: Confusion, predictions: Predictions) -> Rate:
-    """How often it happens in one model's predictions (all 18 classes)."""
+    """How often ``confusion`` happens in the predictions of a model of all 18 classes."""
     counts = count_confusion(confusion, predictions)
     at_risk_P, confused_P = counts.true_PK[:, 0], counts.true_positive_PK[:, 0]
     return Rate(int(at_risk_P.sum()), int(confused_P.sum()), int((at_risk_P > 0).sum()), int((confused_P > 0).sum()))
 
 
 def count_confusion(confusion: Confusion, predictions: Predictions) -> Counts:
-    """Counts with the single class "is confused so": true are the photos at risk, predicted those that are confused."""
+    """Counts of one pseudo-class, K = 1: its true photos are those at risk, its predicted ones those confused."""
     label_N, predicted_N = predictions.label_N, predictions.log_prob_NK.argmax(1)
-    of_labels = count(predictions.person_N, label_N, predicted_N)
-    index_N = np.searchsorted(of_labels.person_P, np.asarray(predictions.person_N, dtype=str))
+    counts = count(predictions.person_N, label_N, predicted_N)
+    index_N = np.searchsorted(counts.person_P, np.asarray(predictions.person_N, dtype=str))
 
     def table(chosen_N: np.ndarray) -> Floats:
-        chosen_P = np.bincount(index_N[chosen_N], minlength=len(of_labels.person_P))
-        return chosen_P.astype(np.float64)[:, None]
+        photos_P = np.bincount(index_N[chosen_N], minlength=len(counts.person_P))
+        return photos_P.astype(np.float64)[:, None]
 
     at_risk_P1, confused_P1 = table(confusion.at_risk(label_N)), table(confusion.is_confused(label_N, predicted_N))
-    return replace(of_labels, true_PK=at_risk_P1, predicted_PK=confused_P1, true_positive_PK=confused_P1)
+    return replace(counts, true_PK=at_risk_P1, predicted_PK=confused_P1, true_positive_PK=confused_P1)
 
 
 def confusion_rate(true_XK: Floats, _: Floats, true_positive_XK: Floats) -> Floats:
-    """Confused photos of those at risk, of counts by ``count_confusion``; a Score."""
+    """Score of counts by ``count_confusion``: the share of photos at risk that are confused, 0 without any at risk."""
     at_risk_X, confused_X = true_XK.sum(-1), true_positive_XK.sum(-1)
     return np.divide(confused_X, at_risk_X, out=np.zeros_like(confused_X), where=at_risk_X > 0)
 
 
 def compare_rates(ours: Counts, theirs: Counts, resamples: Resamples, comparisons: int) -> Estimate:
-    """Our rate less theirs, over people; ``comparisons`` are looked at together."""
+    """Our rate less theirs, with an interval over people. ``comparisons``: how many such intervals hold at once."""
     return compare((ours,), (theirs,), resamples, confusion_rate, comparisons)
 
 
 def is_distinguishable(difference: Estimate, *rates: Rate) -> bool:
-    """Whether the interval leaves out 0 and enough people are at risk for an interval to mean something."""
+    """Whether the interval leaves out 0, and enough people are at risk for an interval to mean anything."""
     has_enough = min(rate.people for rate in rates) >= MIN_PEOPLE
     return has_enough and difference.error > 0 and difference.verdict != "not distinguishable"

@@ -1,7 +1,7 @@
-"""Predictions counted person by person, and the scores that depend on sums of these counts alone.
+"""Predictions counted per person, and scores that are functions of the summed counts.
 
-A score needs three numbers a class, summed over people: photos that are the class, photos that are predicted as it,
-and both (true positives). So a score on other people, or on the same ones with other weights, is a matrix product.
+A score needs three numbers per class, summed over people: photos of the class, photos predicted as it, and photos
+that are both (true positives). So a score on other people, or with other weights, is a matrix product.
 
 Shape suffixes: N photos, P people, K classes, X any number of sets of people.
 """
@@ -26,12 +26,12 @@ Score = Callable[[Floats, Floats, Floats], Floats]
 
 @dataclass(frozen=True)
 class Counts:
-    """What a model said of a labelled set of photos, person by person: all that a score depends on."""
+    """One model's predictions on labelled photos, counted per person and class: all that a score depends on."""
 
     person_P: NDArray[np.str_]
-    """Their names, sorted."""
+    """Names of the people, sorted."""
     stratum_P: NDArray[np.str_]
-    """The labels that each person shows, as text: people of one stratum stand for each other. Equal for all models."""
+    """The set of labels on each person's photos, as text; people of one stratum are interchangeable."""
     true_PK: Floats
     """Photos of the class."""
     predicted_PK: Floats
@@ -40,15 +40,12 @@ class Counts:
     """Photos of the class that are predicted as it."""
 
     def sums(self, weight_XP: Floats | None = None) -> Sums:
-        """Sums [K] over all people, or [X, K] for rows of weights of the people."""
-        tables = (self.true_PK, self.predicted_PK, self.true_positive_PK)
-        if weight_XP is None:
-            return tables[0].sum(0), tables[1].sum(0), tables[2].sum(0)
-        true_XK, predicted_XK, true_positive_XK = (weight_XP @ table_PK for table_PK in tables)
-        return true_XK, predicted_XK, true_positive_XK
+        """Sums over people: [K] unweighted, or [X, K] for X rows of weights."""
+        weight_XP = np.ones(len(self.person_P)) if weight_XP is None else weight_XP
+        return weight_XP @ self.true_PK, weight_XP @ self.predicted_PK, weight_XP @ self.true_positive_PK
 
     def nudged(self, weight_P: Floats, step: float) -> Sums:
-        """Sums [P, K]: row p is the sums with the weight of person p larger by the factor ``1 + step``."""
+        """Sums [P, K]: in row p, the weight of person p is multiplied by ``1 + step``."""
         tables = (self.true_PK, self.predicted_PK, self.true_positive_PK)
         true_PK, predicted_PK, true_positive_PK = (
             weight_P @ table_PK + step * weight_P[:, None] * table_PK for table_PK in tables
@@ -59,67 +56,57 @@ class Counts:
 def count(
     person_N: np.ndarray, label_N: np.ndarray, predicted_N: np.ndarray, task: str = "all", part: str | None = None
 ) -> Counts:
-    """Counts over the classes of ``task`` (those of labels and predictions), or of ``part`` of all 18.
+    """Counts of predictions [N] for ``task``.
 
-    ``part``: mask, gender or age, read off 18-way labels; None: the task's own classes.
+    ``part``: count the classes of mask, gender or age, read off 18-way labels; None: those of the task.
     """
     names, index_N = np.unique(np.asarray(person_N, dtype=str), return_inverse=True)
     stratum_P = _strata(index_N, label_N, len(names))
     if part is not None:
         assert task == "all", "a single task has no parts"
         label_N, predicted_N = np.asarray(part_of(label_N, part)), np.asarray(part_of(predicted_N, part))
-    size = len(CLASS_NAMES[part or task])
+    num_classes = len(CLASS_NAMES[part or task])
 
     def table(class_N: np.ndarray, chosen_N: np.ndarray | slice = slice(None)) -> Floats:
-        flat = np.bincount(index_N[chosen_N] * size + class_N[chosen_N], minlength=len(names) * size)
-        return flat.reshape(len(names), size).astype(np.float64)
+        flat = np.bincount(index_N[chosen_N] * num_classes + class_N[chosen_N], minlength=len(names) * num_classes)
+        return flat.reshape(len(names), num_classes).astype(np.float64)
 
     return Counts(names, stratum_P, table(label_N), table(predicted_N), table(label_N, label_N == predicted_N))
 
 
 def _strata(index_N: np.ndarray, label_N: np.ndarray, num_people: int) -> NDArray[np.str_]:
-    """Stratum of every person: the labels of their photos, as text. Rows of one person need not lie together."""
-    shown: list[set[int]] = [set() for _ in range(num_people)]
+    """Stratum of every person, as in ``Counts``. The rows of one person need not be adjacent."""
+    labels_P: list[set[int]] = [set() for _ in range(num_people)]
     for index, label in zip(index_N.tolist(), label_N.tolist(), strict=True):
-        shown[index].add(label)
-    return np.array([" ".join(map(str, sorted(labels))) for labels in shown])
+        labels_P[index].add(label)
+    return np.array([" ".join(map(str, sorted(labels))) for labels in labels_P])
 
 
 def align(runs: Sequence[Counts]) -> tuple[list[Counts], NDArray[np.int64]]:
-    """Runs judged by different people -> runs over the union of these people, and the index of each person's first run.
+    """Runs with different validation people -> runs over the union of them, and the index of each person's first run.
 
-    A person who did not judge a run has no photos in it.
+    A person has no photos in a run that they did not validate.
     """
     person_P = np.unique(np.concatenate([counts.person_P for counts in runs]))
     stratum_P = np.empty(len(person_P), dtype=object)
     first_P = np.full(len(person_P), -1)
     aligned = []
     for number, counts in enumerate(runs):
-        place = np.searchsorted(person_P, counts.person_P)
-        stratum_P[place] = counts.stratum_P
-        first_P[place] = np.where(first_P[place] < 0, number, first_P[place])
-
-        def spread(table_PK: Floats, place: np.ndarray = place) -> Floats:
-            """The table's rows among those of all people; 0 for the others."""
-            whole_PK = np.zeros((len(person_P), table_PK.shape[1]))
-            whole_PK[place] = table_PK
-            return whole_PK
-
-        aligned.append((spread(counts.true_PK), spread(counts.predicted_PK), spread(counts.true_positive_PK)))
+        index = np.searchsorted(person_P, counts.person_P)
+        stratum_P[index] = counts.stratum_P
+        first_P[index] = np.where(first_P[index] < 0, number, first_P[index])
+        tables = np.zeros((3, len(person_P), counts.true_PK.shape[1]))
+        tables[:, index] = counts.true_PK, counts.predicted_PK, counts.true_positive_PK
+        aligned.append(tables)
     strata = stratum_P.astype(str)
     return [Counts(person_P, strata, *tables) for tables in aligned], first_P
 
 
 def macro_f1(true_XK: Floats, predicted_XK: Floats, true_positive_XK: Floats) -> Floats:
-    """Mean F1 over the classes; a class without photos and predictions counts 0."""
+    """Mean F1 over the classes; a class with neither photos nor predictions counts 0."""
     return np.asarray(f1(true_XK, predicted_XK, true_positive_XK).mean(-1))
 
 
-def accuracy(true_XK: Floats, _: Floats, true_positive_XK: Floats) -> Floats:
-    """Share of photos whose class is predicted right."""
-    return np.asarray(true_positive_XK.sum(-1) / true_XK.sum(-1))
-
-
 def f1_of(class_index: int) -> Score:
-    """The score that is the F1 of one class."""
+    """Score that is the F1 of one class."""
     return lambda *sums: f1(*sums)[..., class_index]

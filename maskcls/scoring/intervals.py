@@ -1,14 +1,14 @@
-"""How sure one can be of a score or a difference: intervals over people and training seeds, verdicts in words.
+"""Intervals and verdicts for scores and their differences, over people and training seeds.
 
 An interval is estimate +- t * sqrt(variance over people [+ variance over training seeds]): the first from resampled
 people, the second from repeated trainings, the degrees of freedom of t by Welch and Satterthwaite.
-benchmarks/evidence.py measures what such an interval is worth, and what was tried in its place.
+benchmarks/evidence.py measures how often such an interval holds the truth, and the alternatives that were tried.
 
 Shape suffixes: P people, K classes, S resamples, R runs, C recipes, T trials, X any number of sets of people.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import stdtrit  # quantiles of t; scipy.stats has them too and takes a second to load
@@ -23,12 +23,12 @@ POWER = 0.8
 """Share of studies of this size that find a true difference as large as the minimum detectable effect."""
 
 UPWEIGHT = 1e-3
-"""Step by which a person's weight is raised to measure how much of a score hangs on that person."""
+"""Relative increase of a person's weight by which that person's influence on a score is measured."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A score, or a difference of two, with the interval that holds the truth in 95 of 100 such studies."""
+    """A score, or a difference of two, with an interval that holds the truth in 95 of 100 such studies."""
 
     value: float
     low: float
@@ -38,11 +38,11 @@ class Estimate:
     dof: float
     """Degrees of freedom of the standard error."""
     critical: float
-    """The interval reaches this many standard errors to each side."""
+    """Half the interval's width, in standard errors."""
 
     @property
     def minimum_detectable_effect(self) -> float:
-        """The smallest true difference that four of five studies like this one would tell from none."""
+        """The smallest true difference that four of five studies like this one would find."""
         return float((self.critical + stdtrit(self.dof, POWER)) * self.error)
 
     @property
@@ -59,29 +59,29 @@ class Variance:
 
     value: float
     dof: float
-    """Degrees of freedom of the variance that it was read from."""
-    read_from: float | None = None
-    """The larger variance that it is a part of, the rest taken off; None: itself."""
+    """Degrees of freedom of the observed variance."""
+    observed: float | None = None
+    """The larger variance from which other components were subtracted to get the value; None: the value itself."""
 
     @property
     def satterthwaite_term(self) -> float:
         """Half the variance of this variance: variance**2 / dof, a term of Satterthwaite's denominator (1946)."""
-        whole = self.value if self.read_from is None else self.read_from
-        return whole**2 / self.dof
+        observed = self.value if self.observed is None else self.observed
+        return observed**2 / self.dof
 
 
 def estimate(value: float, sources: Sequence[Variance], comparisons: int = 1) -> Estimate:
-    """The value with its interval, from the sources of its error, which are independent.
+    """The value with its interval, from independent sources of its error.
 
     The degrees of freedom are (sum of variances)**2 / sum of (variance**2 / dof) (Satterthwaite 1946,
-    https://doi.org/10.2307/3002019). ``comparisons``: how many such intervals are looked at together; all hold at once
-    in 95 of 100 (Sidak 1967).
+    https://doi.org/10.2307/3002019). ``comparisons``: how many such intervals all hold at once in 95 of 100 studies
+    (Sidak 1967).
     """
     total = sum(source.value for source in sources)
     denominator = sum(source.satterthwaite_term for source in sources)
     dof = max(1.0, total**2 / denominator) if denominator > 0 else max(source.dof for source in sources)
     if any(source.dof < 2 and source.satterthwaite_term > 0 for source in sources):
-        dof = 1.0  # of one repetition alone the rule makes too much: 9 % of such verdicts would be false
+        dof = 1.0  # the rule trusts a single repetition too much: 9 % of such verdicts would be false
     level = LEVEL ** (1 / comparisons)
     critical = float(stdtrit(dof, 0.5 + level / 2))
     error = float(np.sqrt(total))
@@ -89,9 +89,9 @@ def estimate(value: float, sources: Sequence[Variance], comparisons: int = 1) ->
 
 
 def interval(counts: Counts, resamples: Resamples, score: Score = macro_f1) -> Estimate:
-    """A model's score on people like these; kept within [0, 1]."""
-    free = compare((counts,), (), resamples, score)
-    return Estimate(free.value, max(0.0, free.low), min(1.0, free.high), free.error, free.dof, free.critical)
+    """A model's score on people like these, its interval clipped to [0, 1]."""
+    unclipped = compare((counts,), (), resamples, score)
+    return replace(unclipped, low=max(0.0, unclipped.low), high=min(1.0, unclipped.high))
 
 
 def compare(
@@ -102,10 +102,10 @@ def compare(
     comparisons: int = 1,
     weight_P: Floats | None = None,
 ) -> Estimate:
-    """Mean score of our trained models less the mean of theirs, on the same people: about *these trained models*.
+    """Mean score of our trained models less the mean of theirs, on the same people.
 
-    What another training of the same recipes would give is not in the interval; see ``compare_recipes``.
-    ``weight_P``: weights of the people, where the score is of a population other than the sample's.
+    It is about *these trained models*: the spread over training seeds is not in the interval (``compare_recipes``).
+    ``weight_P``: weights that turn the sample of people into another population.
     """
     value, people = _people_variance(ours, theirs, resamples, score, weight_P)
     return estimate(value, [people], comparisons)
@@ -119,20 +119,17 @@ def compare_recipes(
     comparisons: int = 1,
     others: Sequence[Sequence[Counts]] = (),
 ) -> Estimate:
-    """Mean score of our recipe less that of theirs: about the recipes, over people and training seeds both.
+    """Mean score of our recipe less that of theirs, over people and training seeds.
 
-    Each side holds runs of one recipe with different seeds, judged by the same people. ``others``: runs of further
-    recipes on them, which tell of the same spread from seed to seed. Raises ValueError unless a recipe has run twice.
+    Each side holds runs of one recipe with different seeds, scored on the same people. ``others``: runs of further
+    recipes on them, which help to estimate the variance over seeds. Raises ValueError unless a recipe has run twice.
     """
+    repeated = [runs for runs in (ours, theirs, *others) if len(runs) > 1]
+    if not repeated:
+        raise ValueError("The variance over training seeds is unknown: no recipe has run twice. Repeat one.")
     value, people = _people_variance(ours, theirs, resamples, score)
-    groups = [group for group in (ours, theirs, *others) if len(group) > 1]
-    if not groups:
-        raise ValueError("Nothing is known of the spread from seed to seed: no recipe has run twice.")
-    dof = sum(len(group) - 1 for group in groups)
-    scores = [_scores_and_errors(group, resamples, score) for group in groups]
-    observed = _mean_square_within([value_R1 for value_R1, _ in scores], dof)
-    of_people_S = _mean_square_within([error_RS for _, error_RS in scores], dof)
-    seeds = _seed_variance(observed.item(), of_people_S, dof, 1 / len(ours) + 1 / len(theirs))
+    dof, factor = sum(len(runs) - 1 for runs in repeated), 1 / len(ours) + 1 / len(theirs)
+    seeds = _seed_variance(repeated, resamples, score, _mean_square_within, dof, factor)
     return estimate(value, [people, seeds], comparisons)
 
 
@@ -144,22 +141,19 @@ def compare_repeats(
     score: Score = macro_f1,
     comparisons: int = 1,
 ) -> Estimate:
-    """Recipe ``ours`` less recipe ``theirs`` of C that were trained R times each, each repeat on a split of its own.
+    """Mean score of recipe ``ours`` less that of ``theirs``, over people and training seeds.
 
-    About the recipes, over people and training seeds both. Within a repeat all are judged by the same people, so
-    what a split does to all of them cancels; the spread is what is left once each recipe's and each repeat's mean is
-    taken off. ``resamples`` are of all people who judge in any repeat (``align``).
+    C recipes were trained R times each, every repeat on a split of its own. Within a repeat all are scored on the same
+    people, so a split's effect on all of them cancels: the variance over seeds is that of the residuals from the means
+    of recipes and of repeats. ``resamples`` are of the validation people of all repeats (``align``).
     Raises ValueError for fewer than two recipes or repeats.
     """
     repeats = len(runs_CR[0])
     if repeats < 2 or len(runs_CR) < 2:
         raise ValueError("A comparison of recipes needs at least two of them, repeated at least twice.")
     value, people = _people_variance(runs_CR[ours], runs_CR[theirs], resamples, score)
-    dof = (len(runs_CR) - 1) * (repeats - 1)
-    scores = [_scores_and_errors(runs, resamples, score) for runs in runs_CR]
-    observed = _mean_square_interaction(np.stack([value_R1 for value_R1, _ in scores]), dof)
-    of_people_S = _mean_square_interaction(np.stack([error_RS for _, error_RS in scores]), dof)
-    seeds = _seed_variance(observed.item(), of_people_S, dof, 2 / repeats)
+    dof, factor = (len(runs_CR) - 1) * (repeats - 1), 2 / repeats
+    seeds = _seed_variance(runs_CR, resamples, score, _mean_square_interaction, dof, factor)
     return estimate(value, [people, seeds], comparisons)
 
 
@@ -176,18 +170,18 @@ def _people_variance(
     """The difference of mean scores, and its variance over people: that of the difference in the resamples."""
     for counts in (*ours, *theirs):
         assert np.array_equal(counts.person_P, resamples.person_P), "models are compared on the same people"
-    unit_P = np.ones(len(resamples.person_P)) if weight_P is None else weight_P
-    value = _mean_difference(*(_scores(runs, unit_P[None], score) for runs in (ours, theirs)))[0]
-    drawn_S = _mean_difference(*(_scores(runs, resamples.weight_SP * unit_P, score) for runs in (ours, theirs)))
+    weight_P = np.ones(len(resamples.person_P)) if weight_P is None else weight_P
+    value = _mean_difference(*(_scores(runs, weight_P[None], score) for runs in (ours, theirs)))[0]
+    drawn_S = _mean_difference(*(_scores(runs, resamples.weight_SP * weight_P, score) for runs in (ours, theirs)))
     upweighted_P = _mean_difference(
-        *([score(*counts.nudged(unit_P, UPWEIGHT)) for counts in runs] for runs in (ours, theirs))
+        *([score(*counts.nudged(weight_P, UPWEIGHT)) for counts in runs] for runs in (ours, theirs))
     )
     dof = _people_dof((upweighted_P - value) / UPWEIGHT, resamples)
     return float(value), Variance(float(drawn_S.var(ddof=1)), dof)
 
 
 def _scores(runs: Sequence[Counts], weight_XP: Floats, score: Score) -> list[Floats]:
-    """Scores [X] of each run with the people weighted so."""
+    """Scores [X] of each run, one for every row of weights."""
     return [score(*counts.sums(weight_XP)) for counts in runs]
 
 
@@ -199,60 +193,63 @@ def _mean_difference(our_scores: Sequence[Floats], their_scores: Sequence[Floats
 
 
 def _people_dof(influence_P: Floats, resamples: Resamples) -> float:
-    """Degrees of freedom of the variance over people: what hangs on few people is known less well.
+    """Degrees of freedom of the variance over people: few when the difference depends on few people.
 
-    A difference that hangs on the four oldest men has about three. Each person's influence (the infinitesimal
-    jackknife, Efron 1982) gives each stratum's variance; Satterthwaite's rule puts them together.
+    A difference that depends on the four oldest men has about three. Each person's influence (the infinitesimal
+    jackknife, Efron 1982) gives each stratum's variance; Satterthwaite's rule combines them.
     """
-    size = resamples.sizes
-    inside = np.flatnonzero(size > 1)
+    size = np.bincount(resamples.stratum_P)
     mean = np.bincount(resamples.stratum_P, influence_P) / size
     square = np.bincount(resamples.stratum_P, (influence_P - mean[resamples.stratum_P]) ** 2)
-    variance = (square[inside] / (size[inside] - 1)) * size[inside]
-    denominator = (variance**2 / (size[inside] - 1)).sum()
+    several = size > 1  # a stratum of one person has no variance
+    dof = size[several] - 1
+    variance = square[several] / dof * size[several]
+    denominator = (variance**2 / dof).sum()
     return float(variance.sum() ** 2 / denominator) if denominator > 0 else float(max(1, len(influence_P) - len(size)))
 
 
 # --- variance over training seeds -----------------------------------------------------------------------------------
 
 
-def _seed_variance(observed: float, of_people_S: Floats, dof: int, factor: float) -> Variance:
-    """``factor`` times the variance of a run's score from seed to seed, without what the choice of people adds to it.
+def _seed_variance(
+    runs_by_recipe: Sequence[Sequence[Counts]],
+    resamples: Resamples,
+    score: Score,
+    mean_square: Callable[[Sequence[Floats], int], Floats],
+    dof: int,
+    factor: float,
+) -> Variance:
+    """``factor`` times the variance of a run's score over seeds, less what the choice of people adds to it.
 
     By the method of moments (Searle, Casella and McCulloch 1992, Variance Components). A run's score is its recipe's
     mean + the effect of its seed + an error that the choice of people makes for this run. So ``observed``, the mean
-    square of the runs' scores, has the expectation var(seed) + var(people), and ``of_people_S``, the same mean square
-    of their errors in each resample, has the expectation var(people), which is in the interval already:
+    square of the runs' scores, has the expectation var(seed) + var(people), and ``expected``, the same mean square of
+    their errors averaged over the resamples, has the expectation var(people), which is in the interval already:
 
-        var(seed) = max(0, observed - mean of of_people_S).
+        var(seed) = max(0, observed - expected).
 
     Its uncertainty stays that of the whole observed mean square with its ``dof``: with the degrees of freedom of the
     difference, small variances that are small by luck would make 1 verdict in 10 false.
     """
-    seed = max(0.0, observed - float(of_people_S.mean()))
-    return Variance(factor * seed, dof, factor * observed)
-
-
-def _scores_and_errors(runs: Sequence[Counts], resamples: Resamples, score: Score) -> tuple[Floats, Floats]:
-    """(the runs' scores on all people [R, 1], how far off they are in each resample [R, S])."""
-    value_R1 = np.stack(_scores(runs, np.ones((1, len(resamples.person_P))), score))
-    drawn_RS = np.stack(_scores(runs, resamples.weight_SP, score))
-    return value_R1, drawn_RS - value_R1
+    ones_1P = np.ones((1, len(resamples.person_P)))
+    value_CR1 = [np.stack(_scores(runs, ones_1P, score)) for runs in runs_by_recipe]
+    drawn_CRS = [np.stack(_scores(runs, resamples.weight_SP, score)) for runs in runs_by_recipe]
+    error_CRS = [drawn_RS - value_R1 for drawn_RS, value_R1 in zip(drawn_CRS, value_CR1, strict=True)]
+    observed, expected = mean_square(value_CR1, dof).item(), float(mean_square(error_CRS, dof).mean())
+    return Variance(factor * max(0.0, observed - expected), dof, factor * observed)
 
 
 def _mean_square_within(groups: Sequence[Floats], dof: int) -> Floats:
-    """Mean square around each recipe's mean, [X], pooled over recipes of [R, X] (R may differ): one-way ANOVA's."""
-    total = np.zeros(())
-    for value_RX in groups:
-        total = total + ((value_RX - value_RX.mean(0)) ** 2).sum(0)
-    return np.asarray(total / dof)
+    """One-way ANOVA's mean square within groups, [X]. A group holds the scores [R, X] of one recipe; R may differ."""
+    return np.asarray(sum(((value_RX - value_RX.mean(0)) ** 2).sum(0) for value_RX in groups) / dof)
 
 
-def _mean_square_interaction(value_CRX: Floats, dof: int) -> Floats:
-    """Mean square left once recipes' and repeats' means are taken off, [X]: two-way ANOVA's interaction."""
-    rest_CRX = value_CRX - value_CRX.mean(0, keepdims=True) - value_CRX.mean(1, keepdims=True)
-    rest_CRX += value_CRX.mean((0, 1), keepdims=True)
-    return np.asarray((rest_CRX**2).sum((0, 1)) / dof)
+def _mean_square_interaction(groups: Sequence[Floats], dof: int) -> Floats:
+    """Two-way ANOVA's mean square of the interaction, [X]: of the residuals from the means of recipes and repeats."""
+    value_CRX = np.stack(groups)
+    residual_CRX = value_CRX - value_CRX.mean(0, keepdims=True) - value_CRX.mean(1, keepdims=True)
+    residual_CRX += value_CRX.mean((0, 1), keepdims=True)
+    return np.asarray((residual_CRX**2).sum((0, 1)) / dof)
 
 
 # --- the best of several ---------------------------------------------------------------------------------------------
@@ -260,30 +257,30 @@ def _mean_square_interaction(value_CRX: Floats, dof: int) -> Floats:
 
 @dataclass(frozen=True)
 class Selected:
-    """The best of several models by its score on the people who chose it."""
+    """The best of several models on the people whose predictions selected it."""
 
     index: int
     raw: float
-    """Its score, which is optimistic: it was chosen for it."""
+    """Its score on those people, which is optimistic."""
     corrected: float
-    """What it should score on people who did not choose."""
+    """Its expected score on other people."""
 
 
 def select(
     candidates: Sequence[Counts], resamples: Resamples, score: Score = macro_f1, max_resamples: int = 500
 ) -> Selected:
-    """The best of ``candidates``, and its score corrected for the choice.
+    """The best of ``candidates``, with its score corrected for the selection.
 
-    In each resample the best is chosen by the people drawn and judged by those left out, as the difference from the
+    In each resample the best is selected on the people drawn and scored on those left out, as the difference from the
     mean of all candidates there (bootstrap bias correction, Tsamardinos et al. 2018,
     https://doi.org/10.1007/s10994-018-5714-4; the difference, because the F1 of few people is biased for all alike).
     """
     value_T = np.array([float(score(*counts.sums())) for counts in candidates])
     best = int(value_T.argmax())
     drawn_SP = resamples.weight_SP[:max_resamples]
-    left_SP = (drawn_SP == 0).astype(np.float64)
-    chosen_S = np.stack([score(*counts.sums(drawn_SP)) for counts in candidates]).argmax(0)
-    judged_TS = np.stack([score(*counts.sums(left_SP)) for counts in candidates])
-    gain_S = judged_TS[chosen_S, np.arange(len(drawn_SP))] - judged_TS.mean(0)
+    left_out_SP = (drawn_SP == 0).astype(np.float64)
+    selected_S = np.stack([score(*counts.sums(drawn_SP)) for counts in candidates]).argmax(0)
+    left_out_TS = np.stack([score(*counts.sums(left_out_SP)) for counts in candidates])
+    gain_S = left_out_TS[selected_S, np.arange(len(drawn_SP))] - left_out_TS.mean(0)
     corrected = float(value_T.mean() + gain_S.mean())
     return Selected(best, float(value_T[best]), min(corrected, float(value_T[best])))

@@ -1,4 +1,4 @@
-"""Stored predictions -> scores. One function for training, search, evaluation and reports.
+"""Scores of predictions: the same functions for training, search, evaluation and reports.
 
 Shape suffixes: N photos, K classes, X any number of sets of photos.
 """
@@ -11,27 +11,27 @@ from numpy.typing import NDArray
 
 from maskcls.labels import CLASS_NAMES, PARTS, part_table
 
-SAME = 1e-9
-"""Two values of macro F1 this close are one: the last digits may be those of another processor."""
+SCORE_TOLERANCE = 1e-9
+"""Values of macro F1 this close are equal: the last digits differ between processors."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """One look at a labelled set of photos."""
+    """Scores of one evaluation on a labelled set of photos."""
 
     macro_f1: float
-    """Mean of the K per-class F1, a class that is neither there nor predicted counting 0: the judge."""
+    """Mean F1 over the K classes, what models are judged by; a class with neither photos nor predictions counts 0."""
     accuracy: float
-    """Share of photos whose class is right."""
+    """Share of photos whose class is predicted correctly."""
     loss: float
     """Mean negative log-likelihood, in nats."""
     f1_per_class: tuple[float, ...]
-    """K of them, in the order of labels.CLASS_NAMES."""
+    """F1 of the K classes, in the order of labels.CLASS_NAMES."""
     f1_per_part: dict[str, float]
     """Macro F1 of mask, gender and age alone, read off the predicted label. Empty for a single task."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers for JSON."""
+        """The scores as plain numbers, for JSON."""
         return asdict(self)
 
     @staticmethod
@@ -61,7 +61,7 @@ def f1_per_class(confusion_KK: np.ndarray) -> NDArray[np.float64]:
 
 
 def merge_confusion(confusion_KK: np.ndarray, part: str) -> np.ndarray:
-    """The 18-way confusion matrix by mask, gender or age alone: int64, a row and a column a class."""
+    """The 18-way confusion matrix summed to the classes of mask, gender or age: int64 [classes, classes]."""
     member_KP = np.eye(len(CLASS_NAMES[part]), dtype=np.int64)[part_table(part)]
     return member_KP.T @ confusion_KK @ member_KP
 

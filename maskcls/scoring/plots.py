@@ -1,6 +1,6 @@
-"""Pictures of a confusion matrix: as it is, and without its diagonal, where the mistakes show.
+"""Pictures of a confusion matrix: with its diagonal, and without it, where the mistakes show.
 
-Drawn with Pillow: the same with matplotlib takes a second a trial, in which a GPU has nothing to do.
+Drawn with Pillow: with matplotlib it takes a second per trial, during which the GPU is idle.
 """
 
 import math
@@ -21,15 +21,15 @@ BLUES = ["f7fbff", "deebf7", "c6dbef", "9ecae1", "6baed6", "4292c6", "2171b5", "
 
 CELL_OF_18, CELL_OF_3 = 32, 100
 GAP = 10
-"""Pixels: the side of a cell, and the room between parts."""
+"""In pixels: the side of a cell, and the gap between parts."""
 CELL_SIZE, NAME_SIZE, AXIS_SIZE, TITLE_SIZE = 11, 12, 13, 15
-"""Sizes of the letters in pixels."""
+"""Font sizes in pixels."""
 BORDERS = (6, 12)
-"""Cells before the lines between the mask states."""
+"""Cells before which a line separates two mask states."""
 
 
 def draw_confusion(confusion_KK: np.ndarray, task: str, title: str, path: Path) -> None:
-    """PNG with two matrices: row shares with the diagonal; below it (dashboards are narrow) counts without it."""
+    """Write a PNG with two matrices: row shares, and below them (dashboards are narrow) counts without the diagonal."""
     size = len(confusion_KK)
     share_KK = confusion_KK / np.maximum(confusion_KK.sum(1, keepdims=True), 1)
     mistakes_KK = confusion_KK * (1 - np.eye(size, dtype=int))
@@ -48,31 +48,31 @@ def draw_confusion(confusion_KK: np.ndarray, task: str, title: str, path: Path) 
 
 
 def _draw(share_KK: np.ndarray, text_KK: np.ndarray, task: str, title: str) -> Image.Image:
-    """One matrix with its title and names. ``share_KK``: how dark, in [0, 1]; ``text_KK``: what the cells say."""
+    """One matrix with its title and labels. ``share_KK``: how dark, in [0, 1]; ``text_KK``: numbers in the cells."""
     names = [short_name(name) for name in CLASS_NAMES[task]]
-    labels = [_text(name, _font(NAME_SIZE)) for name in names]
-    upright = [label.rotate(90, expand=True) for label in labels] if len(names) > 3 else labels
-    across, down = _text("predicted", _font(AXIS_SIZE)), _text("true", _font(AXIS_SIZE)).rotate(90, expand=True)
+    row_labels = [_text(name, _font(NAME_SIZE)) for name in names]
+    column_labels = [label.rotate(90, expand=True) for label in row_labels] if len(names) > 3 else row_labels
+    x_title, y_title = _text("predicted", _font(AXIS_SIZE)), _text("true", _font(AXIS_SIZE)).rotate(90, expand=True)
     heading, cells = _text(title, _font(TITLE_SIZE)), _cells(share_KK, text_KK)
-    left = down.width + max(label.width for label in labels) + 2 * GAP
+    left = y_title.width + max(label.width for label in row_labels) + 2 * GAP
     upper = heading.height + GAP
-    lower = upper + cells.height + 2 * GAP + max(label.height for label in upright)
+    lower = upper + cells.height + 2 * GAP + max(label.height for label in column_labels)
     right = max(left + cells.width, left + (cells.width + heading.width) // 2 + 1)
-    sheet = Image.new("RGB", (right, lower + across.height), "white")
+    sheet = Image.new("RGB", (right, lower + x_title.height), "white")
     sheet.paste(heading, (left + (cells.width - heading.width) // 2, 0))
     sheet.paste(cells, (left, upper))
-    sheet.paste(down, (0, upper + (cells.height - down.height) // 2))
-    sheet.paste(across, (left + (cells.width - across.width) // 2, lower))
+    sheet.paste(y_title, (0, upper + (cells.height - y_title.height) // 2))
+    sheet.paste(x_title, (left + (cells.width - x_title.width) // 2, lower))
     side = cells.width // len(names)
-    for index, (beside, below) in enumerate(zip(labels, upright, strict=True)):
+    for index, (row_label, column_label) in enumerate(zip(row_labels, column_labels, strict=True)):
         middle = index * side + side // 2
-        sheet.paste(beside, (left - GAP - beside.width, upper + middle - beside.height // 2))
-        sheet.paste(below, (left + middle - below.width // 2, upper + cells.height + GAP))
+        sheet.paste(row_label, (left - GAP - row_label.width, upper + middle - row_label.height // 2))
+        sheet.paste(column_label, (left + middle - column_label.width // 2, upper + cells.height + GAP))
     return sheet
 
 
 def _cells(share_KK: np.ndarray, text_KK: np.ndarray) -> Image.Image:
-    """The coloured squares with their numbers; a zero is left out."""
+    """Coloured squares with their numbers; zeros are left out."""
     size = len(share_KK)
     side = CELL_OF_18 if size > 3 else CELL_OF_3
     stops = np.linspace(0, 1, len(BLUES))
@@ -94,7 +94,7 @@ def _cells(share_KK: np.ndarray, text_KK: np.ndarray) -> Image.Image:
 
 @cache
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    """DejaVu, with letters of many languages, of matplotlib's package but without loading that."""
+    """DejaVu Sans, which covers many languages, from matplotlib's package without importing it."""
     package = find_spec("matplotlib")
     assert package is not None
     assert package.origin is not None
@@ -102,12 +102,12 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
 
 
 def _text(text: str, font: ImageFont.FreeTypeFont) -> Image.Image:
-    """Black on white, as high as any text of the font, so that words side by side stand on one line."""
+    """The text in black on white, in the font's full height, so that texts side by side share a baseline."""
     image = Image.new("RGB", (math.ceil(font.getlength(text)) + 1, sum(font.getmetrics())), "white")
     ImageDraw.Draw(image).text((0, 0), text, "black", font)
     return image
 
 
 def short_name(name: str) -> str:
-    """A class name as an axis has room for it: ``worn M <30``."""
+    """A class name short enough for an axis: ``worn M <30``."""
     return " ".join(SHORT.get(word, word) for word in name.split(", ")) if name not in GENDERS else name

@@ -1,4 +1,4 @@
-"""What a model said of a labelled set of photos, as it is stored. No torch: reports read it."""
+"""A model's predictions on labelled photos, as they are stored. No torch: reports read them."""
 
 import io
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from maskcls.system.files import write_atomically
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model said of a labelled set of photos; scores are computed from this."""
+    """A model's predictions on a labelled set of photos; all scores are computed from them."""
 
     path_N: np.ndarray
     """Paths within the dataset, as text."""

@@ -1,14 +1,13 @@
-"""Other people like those at hand: the bootstrap over people, never over photos.
+"""The bootstrap over people, never over photos.
 
-The photos of one person err together, so resampling photos makes intervals much too narrow (benchmarks/evidence.py).
-The split draws validation people of every gender and age band by its share; so people are resampled within strata:
-the people who show the same labels.
+Errors on the photos of one person are correlated, so resampling photos makes intervals much too narrow
+(benchmarks/evidence.py). The split is stratified by gender and age band, so people are resampled within strata: those
+whose photos show the same labels.
 
 Shape suffixes: P people, S resamples.
 """
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,24 +15,19 @@ from numpy.typing import NDArray
 from maskcls.scoring.counts import Counts, Floats
 
 RESAMPLES = 2000
-"""The standard error then has an error of its own of 1.6 %."""
+"""Resamples by default; the standard error then has an error of its own of 1.6 %."""
 
 
 @dataclass(frozen=True)
 class Resamples:
-    """Weights of the people, a row a resample; one set for all models, so that differences are paired."""
+    """Weights of the people, one row per resample; one set for all models, so that differences are paired."""
 
     person_P: NDArray[np.str_]
-    """Their names, sorted: those of the counts that were resampled."""
+    """Names of the people, sorted."""
     stratum_P: NDArray[np.int64]
     """Number of each person's stratum, from 0."""
     weight_SP: Floats
-    """Times that a person is drawn, scaled so that a stratum weighs its number of people."""
-
-    @cached_property
-    def sizes(self) -> NDArray[np.int64]:
-        """People in each stratum."""
-        return np.bincount(self.stratum_P)
+    """How often each person is drawn, scaled so that a stratum's weights sum to its number of people."""
 
 
 def resample(counts: Counts, seed: int = 0, resamples: int = RESAMPLES, group_P: np.ndarray | None = None) -> Resamples:
@@ -41,8 +35,8 @@ def resample(counts: Counts, seed: int = 0, resamples: int = RESAMPLES, group_P:
 
     Within each stratum n - 1 of n people are drawn with replacement, each weighing n / (n - 1) (Rao and Wu 1988,
     https://doi.org/10.1080/01621459.1988.10478591): plain resampling makes the variance too small by that factor,
-    a quarter for a stratum of four people. ``group_P``: a further number for each person that parts the strata (the
-    repeat that a person judges, say).
+    a quarter for a stratum of four people. ``group_P``: a number for each person that divides the strata further, such
+    as the repeat that the person validates.
     """
     key_P = counts.stratum_P
     if group_P is not None:
@@ -53,7 +47,7 @@ def resample(counts: Counts, seed: int = 0, resamples: int = RESAMPLES, group_P:
     for stratum in range(stratum_P.max() + 1):
         member = np.flatnonzero(stratum_P == stratum)
         size = len(member)
-        if size == 1:  # no other person is like this one or alone in a stratum: nothing is known of the spread
+        if size == 1:  # the only person of all: the spread is unknown
             weight_SP[:, member] = 1.0
             continue
         drawn = rng.multinomial(size - 1, np.full(size, 1 / size), size=resamples)
@@ -62,10 +56,10 @@ def resample(counts: Counts, seed: int = 0, resamples: int = RESAMPLES, group_P:
 
 
 def _merge_singletons(key_P: np.ndarray) -> NDArray[np.int64]:
-    """Stratum of every person, from 0; people who are alone with their key (a mended label, say) form one together."""
+    """Stratum of every person, from 0. People with a key of their own (a corrected label, say) share a stratum."""
     _, inverse_P, size = np.unique(key_P, return_inverse=True, return_counts=True)
-    alone_P = size[inverse_P] == 1
-    if alone_P.sum() == 1 and len(size) > 1:  # a single person alone: merged with the smallest stratum
-        alone_P |= inverse_P == np.where(size > 1, size, size.max() + 1).argmin()
-    merged_P = np.where(alone_P, -1, inverse_P)
+    is_alone_P = size[inverse_P] == 1
+    if is_alone_P.sum() == 1 and len(size) > 1:  # a single such person joins the smallest stratum
+        is_alone_P |= inverse_P == np.where(size > 1, size, size.max() + 1).argmin()
+    merged_P = np.where(is_alone_P, -1, inverse_P)
     return np.unique(merged_P, return_inverse=True)[1].astype(np.int64)

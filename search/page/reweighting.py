@@ -6,9 +6,10 @@ Shape suffixes: P people.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from maskcls.labels import CLASS_NAMES
 from maskcls.scoring.counts import Counts, macro_f1
 from maskcls.scoring.intervals import Estimate, compare
-from maskcls.scoring.reweighting import KEYS, NAMES, effective_people, groups_of, parse_prior, targets
+from maskcls.scoring.reweighting import GROUPS, effective_people, groups_of, parse_prior, targets
 from maskcls.system.errors import UserError
 from search.answer.format import NOT_DISTINCT, as_score, describe_values, difference_cell, percent, spread, verdict_on
 from search.page.blocks import Block, Section, Table, Text
@@ -78,9 +79,9 @@ def _intro(material: Material) -> str:
     changes = []
     for part, class_P in (("gender", gender_P), ("age", age_P)):
         target = targets(shares, part, class_P)
-        for index, name in enumerate(NAMES[part]):
+        for index, name in enumerate(CLASS_NAMES[part]):
             changes.append(f"{name} {percent(target[index])} (here {percent(float((class_P == index).mean()))})")
-    prior = ", ".join(f"{name} = {shares[name]:g}" for name in KEYS if name in shares)
+    prior = ", ".join(f"{name} = {shares[name]:g}" for name in GROUPS if name in shares)
     people = effective_people(material.weight_P)
     return (
         f"The validation people are weighted to match the given prior ({prior}): {', '.join(changes)}. Groups that are"

@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial
 
 from maskcls.run.record import PREDICTIONS
 from maskcls.scoring.counts import Counts, count
-from maskcls.scoring.metrics import SAME, score
+from maskcls.scoring.metrics import SCORE_TOLERANCE, score
 from maskcls.scoring.predictions import Predictions
 from search.policy.stopping import FINISHED
 from search.storage.failures import has_diverged
@@ -44,7 +44,7 @@ class StudyPredictions:
             value = score(predictions.log_prob_NK, predictions.label_N, self.task).macro_f1
         except (ValueError, IndexError):  # another task's classes
             value = float("nan")
-        if any(abs(value - stored) <= SAME for stored in _stored_values(trial)):
+        if any(abs(value - stored) <= SCORE_TOLERANCE for stored in _stored_values(trial)):
             return predictions
         self.foreign[trial.number] = value
         return None

@@ -249,7 +249,7 @@ def test_models_that_differ_and_recipes_that_do_not_are_explained(
         (("toy:1", "mended"), "A and B were judged with different labels of the same photos"),
         (("toy:1", "toy:1"), "A and B have the same predictions; name two different models."),
         (("toy:1", "same"), "A and B have the same predictions; name two different models."),
-        (("toy:1", "toy:8", "--prior", "men=0.5"), "--prior knows no 'men'"),
+        (("toy:1", "toy:8", "--prior", "men=0.5"), "--prior has no group 'men'"),
     ],
 )
 def test_what_cannot_be_compared_is_one_line(

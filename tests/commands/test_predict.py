@@ -94,8 +94,8 @@ def test_only_pictures_of_a_folder_are_answered(
     assert run(predict, "--model", trained, "--images", photos, "-o", photos / "a.csv") == 0
     assert pd.read_csv(photos / "a.csv")["ImageID"].tolist() == ["=c", "a.JPG", "b.jpeg"]
     told = capsys.readouterr().out
-    assert "6 files that are no pictures left out: README, README.txt, Thumbs.db and 3 more." in told
-    assert "CAUTION: =c would be a formula in a spreadsheet; names are written to the letter" in told
+    assert "6 files left out, not a picture: README, README.txt, Thumbs.db and 3 more." in told
+    assert "CAUTION: a spreadsheet takes =c for a formula; names are written as they are" in told
 
 
 def test_names_are_found_in_either_form_of_unicode(trained: Path, unlabelled: Path, tmp_path: Path) -> None:
@@ -118,10 +118,8 @@ def test_names_that_lead_out_of_the_folder_are_refused(
         shutil.copy(images / "good.jpg", secret)
     (tmp_path / "eval" / "info.csv").write_text(f"ImageID\ngood.jpg\n{name.format(tmp=tmp_path)}\n")
     text = refusal(capsys, "--model", trained, "--images", tmp_path / "eval", "-o", tmp_path / "a.csv")
-    assert "1 names in" in text
-    assert (
-        f"lead out of {images}: {name.format(tmp=tmp_path)}. An ImageID is the name of a file in that folder." in text
-    )
+    assert f"An ImageID must name a file in {images}; 1 of " in text
+    assert f"lead out: {name.format(tmp=tmp_path)}." in text
     assert not (tmp_path / "a.csv").exists()
 
 
@@ -132,7 +130,7 @@ def test_a_link_to_nothing_and_names_that_are_no_text_are_refused(
     photos.mkdir()
     words = ("--model", trained, "--images", photos, "-o", tmp_path / "a.csv")
     (photos / "a.jpg").symlink_to(tmp_path / "gone.jpg")
-    assert "a.jpg is a link to nothing" in refusal(capsys, *words)
+    assert "a.jpg is a broken link" in refusal(capsys, *words)
     (photos / "a.jpg").unlink()
     shutil.copy(next((unlabelled / "images").iterdir()), photos / os.fsdecode(b"caf\xe9.jpg"))
     assert r"Names of photos must be UTF-8; 1 are not: caf\xe9.jpg." in refusal(capsys, *words)

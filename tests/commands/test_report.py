@@ -414,7 +414,7 @@ def test_where_all_people_agree_there_is_no_interval_and_no_verdict() -> None:
 def test_a_study_of_one_part_of_the_label(
     tmp_path: Path, synthetic_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search.storage.predictions, "SAME", 1.0)  # the stored values stay those of all 18 classes
+    monkeypatch.setattr(search.storage.predictions, "SCORE_TOLERANCE", 1.0)  # stored values are those of all 18 classes
     played = make_study(tmp_path, synthetic_folder)
     asked = replace(played.stored.study, fixed={**played.stored.study.fixed, "task": "gender"})
     for path in (tmp_path / "toy").glob("*/valid.npz"):
@@ -512,7 +512,7 @@ def test_what_cannot_be_is_one_line(
     words = ("--runs", str(played.runs), "--study")
     main = search.report.main
     assert "No study named 'tyo'" in complain(monkeypatch, capsys, main, *words, "tyo")
-    assert "--prior knows no 'men'" in complain(monkeypatch, capsys, main, *words, "toy", "--prior", "men=0.5")
+    assert "--prior has no group 'men'" in complain(monkeypatch, capsys, main, *words, "toy", "--prior", "men=0.5")
     gone = str(tmp_path / "gone")
     assert f"There is no folder {gone}" in complain(monkeypatch, capsys, main, *words, "toy", "--data", gone)
 

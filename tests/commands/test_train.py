@@ -98,7 +98,7 @@ def test_evaluate_takes_a_folder_too_small_to_split(
     assert run(evaluate, "--model", trained, "--data", folder, "--runs", tmp_path) == 0
     told = capsys.readouterr().out
     assert "(7 photos of 1 people)" in told
-    assert "Label fixes of the shipped list not applied: none of its 12 people is here." in told
+    assert "The shipped label fixes are not applied: none of their 12 people is in the folder." in told
     assert "NO PHOTO OF: worn, male, under 30; worn, male, 30 to 59" in told
 
 
@@ -122,7 +122,7 @@ def test_train_says_what_was_mended_and_which_classes_nobody_judges(
     words = ("--config", tmp_path / "tiny.toml", "--data", folder, "-o", tmp_path / "my model", "--runs", tmp_path)
     assert run(train, *words, "--weights", "scratch", "--label-fixes", tmp_path / "fixes.csv") == 0
     told = capsys.readouterr().out
-    assert f"1 label mended by {tmp_path / 'fixes.csv'}." in told
+    assert f"1 label corrected by {tmp_path / 'fixes.csv'}." in told
     (line,) = (line for line in told.splitlines() if line.startswith("NO VALIDATION PHOTO OF: "))
     assert "incorrect, female, 60 and over" in line
     assert f"python -m maskcls.predict --model '{tmp_path / 'my model'}' --images DIR" in told

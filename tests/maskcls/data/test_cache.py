@@ -262,7 +262,7 @@ def test_all_of_a_cache_is_read_once_a_process(photos: Photos, monkeypatch: pyte
         read.append(1)
         return checksums(image_NCHW)
 
-    monkeypatch.setattr("maskcls.data.checksums._seen", set())
+    monkeypatch.setattr("maskcls.data.checksums._verified", set())
     monkeypatch.setattr("maskcls.data.checksums.checksums", counted)
     photos.load()
     photos.load()

@@ -1,4 +1,4 @@
-"""The overlay that mends known label errors: the shipped list, and a user's own."""
+"""The overlay that corrects known label errors: the shipped list, and a user's own."""
 
 from pathlib import Path
 
@@ -172,24 +172,24 @@ def heard_of(folder: Path, label_fixes: str = "auto") -> str:
     return told
 
 
-def test_the_shipped_list_says_how_many_labels_it_mended(tmp_path: Path) -> None:
+def test_the_shipped_list_says_how_many_labels_it_corrected(tmp_path: Path) -> None:
     folder = make_folder(tmp_path, NAMES)
-    assert heard_of(folder) == "69 labels mended by the shipped list."
-    photos, mended = list_photos(folder, "none"), list_photos(folder)
-    assert (photos["label"] != mended["label"]).sum() == 69
+    assert heard_of(folder) == "69 labels corrected by the shipped list."
+    photos, fixed_photos = list_photos(folder, "none"), list_photos(folder)
+    assert (photos["label"] != fixed_photos["label"]).sum() == 69
 
 
 def test_the_shipped_list_says_why_it_is_not_applied(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "a", [name for name in NAMES if not name.startswith("005227")])
     told = heard_of(folder)
-    assert told.startswith("Label fixes of the shipped list not applied: 005227 is not here.")
+    assert told.startswith("The shipped label fixes are not applied: 005227 is not in the folder.")
     assert "--label-fixes" in told
     folder = make_folder(tmp_path / "b", [name for name in NAMES if name.startswith("0063")])
-    assert "001498-1, 004432, 005223 and 3 more are not here." in heard_of(folder)
+    assert "001498-1, 004432, 005223 and 3 more are not in the folder." in heard_of(folder)
     folder = make_folder(tmp_path / "c", ["000001_male_Asian_20"])
-    assert heard_of(folder) == "Label fixes of the shipped list not applied: none of its 12 people is here."
+    assert heard_of(folder) == "The shipped label fixes are not applied: none of their 12 people is in the folder."
     folder = make_folder(tmp_path / "d", [*NAMES, "004432_female_Asian_20"])
-    assert heard_of(folder) == "Label fixes of the shipped list not applied: id 004432 is 2 people."
+    assert heard_of(folder) == "The shipped label fixes are not applied: id 004432 is 2 people."
     heard: list[str] = []
     list_photos(folder, "none", heard.append)
     assert heard == []
@@ -198,7 +198,7 @@ def test_the_shipped_list_says_why_it_is_not_applied(tmp_path: Path) -> None:
 def test_a_shipped_fix_of_a_photo_that_is_gone_leaves_the_others(tmp_path: Path) -> None:
     folder = make_folder(tmp_path, NAMES)
     next(folder.glob("images/000020_*/normal.jpg")).unlink()
-    assert heard_of(folder) == "68 labels mended by the shipped list; 000020 normal is not here."
+    assert heard_of(folder) == "68 labels corrected by the shipped list; 000020 normal is not in the folder."
 
 
 def test_rows_that_change_nothing_are_counted_apart(tmp_path: Path) -> None:
@@ -207,6 +207,6 @@ def test_rows_that_change_nothing_are_counted_apart(tmp_path: Path) -> None:
     fixed(folder, rows)
     told = heard_of(folder, str(folder / "fixes.csv"))
     assert told == (
-        f"1 label mended by {folder / 'fixes.csv'}; the ages of 6 more photos within their band; 3 of its 5 rows"
+        f"1 label corrected by {folder / 'fixes.csv'}; the ages of 6 more photos within their band; 3 of its 5 rows"
         " change nothing."
     )

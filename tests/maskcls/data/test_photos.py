@@ -214,11 +214,9 @@ def test_what_is_left_out_is_counted_and_three_are_named(tmp_path: Path) -> None
     heard: list[str] = []
     assert len(list_photos(folder, "none", heard.append)) == 2
     pictures, others, people = heard
-    assert pictures.startswith(
-        "9 pictures left out, as not named like a photo (mask1 to mask5, incorrect_mask, normal):"
-    )
+    assert pictures.startswith("9 pictures left out, not named like a photo (mask1 to mask5, incorrect_mask, normal):")
     assert f"images/overview.jpg, {SIX_CELLS[0]}/Mask1.jpg, {SIX_CELLS[0]}/incorrect-mask.jpg and 6 more." in pictures
-    assert others.startswith("1 file named like a photo left out")
+    assert others.startswith("1 file left out, named like a photo")
     assert f"{SIX_CELLS[0]}/mask5.dat" in others
     assert people == f"1 person left out, without a photo in the folder: {SIX_CELLS[2]}."
 
@@ -227,17 +225,16 @@ def test_a_folder_of_wrong_names_alone_says_which(tmp_path: Path) -> None:
     text = refusal(make_folder(tmp_path, SIX_CELLS[:1], ["Normal.jpg", "MASK1.jpg"]))
     assert "There are no photos in" in text
     assert (
-        f"2 pictures left out, as not named like a photo (mask1 to mask5, incorrect_mask, normal): {SIX_CELLS[0]}"
-        in text
+        f"2 pictures left out, not named like a photo (mask1 to mask5, incorrect_mask, normal): {SIX_CELLS[0]}" in text
     )
 
 
 def test_a_link_to_nothing_is_named_wherever_it_is(tmp_path: Path) -> None:
     folder = make_folder(tmp_path, SIX_CELLS[:2])
     for place, says in (
-        (folder / "images" / SIX_CELLS[2], f"images/{SIX_CELLS[2]} is a link to nothing"),
-        (folder / "images" / SIX_CELLS[0] / "mask1.jpg", f"images/{SIX_CELLS[0]}/mask1.jpg is a link to nothing"),
-        (folder / "train.csv", "train.csv is a link to nothing"),
+        (folder / "images" / SIX_CELLS[2], f"images/{SIX_CELLS[2]} is a broken link"),
+        (folder / "images" / SIX_CELLS[0] / "mask1.jpg", f"images/{SIX_CELLS[0]}/mask1.jpg is a broken link"),
+        (folder / "train.csv", "train.csv is a broken link"),
     ):
         place.unlink(missing_ok=True)
         for target in (tmp_path / "not mounted", place):  # to what is not there, and to itself
@@ -253,13 +250,13 @@ def test_a_link_to_nothing_is_named_wherever_it_is(tmp_path: Path) -> None:
 def test_a_file_in_place_of_a_persons_folder_is_named(tmp_path: Path) -> None:
     folder = make_folder(tmp_path, SIX_CELLS[:2])
     (folder / "images" / SIX_CELLS[2]).write_text("version https://git-lfs")
-    assert f"images/{SIX_CELLS[2]} is a file, named like the folder of a person" in refusal(folder)
+    assert f"images/{SIX_CELLS[2]} is a file, named like a person's folder" in refusal(folder)
 
 
 def test_what_is_no_regular_file_is_no_photo(tmp_path: Path) -> None:
     folder = make_folder(tmp_path, SIX_CELLS[:1], ["normal.jpg"])
     os.mkfifo(folder / "images" / SIX_CELLS[0] / "mask1.jpg")
-    assert f"images/{SIX_CELLS[0]}/mask1.jpg is no regular file" in refusal(folder)
+    assert f"images/{SIX_CELLS[0]}/mask1.jpg is not a regular file" in refusal(folder)
 
 
 def test_what_archives_and_file_servers_leave_is_nobody(tmp_path: Path) -> None:
@@ -303,13 +300,13 @@ def test_names_are_compared_in_one_form_of_unicode(tmp_path: Path) -> None:
 
 def test_an_age_beyond_all_is_refused(tmp_path: Path) -> None:
     text = refusal(make_folder(tmp_path, [*SIX_CELLS, "000007_male_Asian_999", "000008_male_Asian_121"]))
-    assert "An age is at most 120 years; 2 folders say more: 000007_male_Asian_999, 000008_male_Asian_121." in text
+    assert "An age is at most 120 years; 2 folders have more: 000007_male_Asian_999, 000008_male_Asian_121." in text
 
 
 def test_a_folder_whose_name_is_no_text_is_refused(tmp_path: Path) -> None:
     folder = make_folder(tmp_path, SIX_CELLS[:2])
     (folder / "images" / os.fsdecode(b"000003_male_Bogot\xe1_20")).mkdir()
-    assert r"must be UTF-8, and 000003_male_Bogot\xe1_20 is not" in refusal(folder)
+    assert r"must be UTF-8; 000003_male_Bogot\xe1_20 is not" in refusal(folder)
 
 
 def test_train_csv_as_a_spreadsheet_saves_it(tmp_path: Path) -> None:

@@ -185,7 +185,7 @@ def test_fewer_people_are_among_the_more_and_seeds_differ() -> None:
 def test_no_people_means_all_and_too_many_are_refused() -> None:
     photos = crowd()
     assert take_people(photos, 0, seed=0).equals(photos)
-    with pytest.raises(UserError, match="people must be at most 160, the number there are, not 161"):
+    with pytest.raises(UserError, match="people must be at most 160, the number in the data, not 161"):
         take_people(photos, 161, seed=0)
 
 

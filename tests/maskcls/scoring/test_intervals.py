@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import t as student
 
-from maskcls.scoring.counts import Counts, accuracy, align, macro_f1
+from maskcls.scoring.counts import Counts, Floats, align, macro_f1
 from maskcls.scoring.intervals import (
     Estimate,
     Variance,
@@ -22,6 +22,10 @@ from maskcls.scoring.resampling import Resamples, resample
 
 sys.path.append(str(Path(__file__).parents[3] / "benchmarks"))
 from simulated import Crowd, classify, counts_of, draw_crowd, truth
+
+
+def accuracy(true_XK: Floats, _: Floats, true_positive_XK: Floats) -> Floats:
+    return np.asarray(true_positive_XK.sum(-1) / true_XK.sum(-1))
 
 
 def means(value_P: np.ndarray, strata: int = 1) -> Counts:
@@ -89,7 +93,7 @@ def test_minimum_detectable_effect_is_found_four_times_in_five() -> None:
 
 
 def test_one_repetition_alone_counts_as_one_degree_of_freedom() -> None:
-    people, seeds = Variance(1e-4, 100), Variance(3e-4, 1, read_from=4e-4)
+    people, seeds = Variance(1e-4, 100), Variance(3e-4, 1, observed=4e-4)
     assert estimate(0.1, [people, seeds]).critical == pytest.approx(student.ppf(0.975, 1))
     assert estimate(0.1, [people, Variance(0.0, 1)]).dof == pytest.approx(100)
 

@@ -24,7 +24,8 @@ def certain(predicted_N: np.ndarray, classes: int) -> np.ndarray:
     return np.log(prob_NK)
 
 
-def labels_and_predictions(kind: str, classes: int) -> tuple[np.ndarray, np.ndarray]:
+def labels_and_predictions(classes: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Kind of predictions -> (label_N, predicted_N)."""
     rng = np.random.default_rng(7)
     label_N, predicted_N = rng.integers(classes, size=(2, 300))
     return {
@@ -36,26 +37,17 @@ def labels_and_predictions(kind: str, classes: int) -> tuple[np.ndarray, np.ndar
         "classes absent from both": (label_N % 2, predicted_N % 2),
         "nothing right": (label_N, (label_N + 1) % classes),
         "one photo": (label_N[:1], predicted_N[:1]),
-    }[kind]
+    }
 
 
-KINDS = [
-    "random",
-    "mostly right",
-    "perfect",
-    "one class only",
-    "classes absent from the labels",
-    "classes absent from both",
-    "nothing right",
-    "one photo",
-]
+KINDS = list(labels_and_predictions(18))
 
 
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_scores_equal_scikit_learn(task: str, kind: str) -> None:
     classes = len(CLASS_NAMES[task])
-    label_N, predicted_N = labels_and_predictions(kind, classes)
+    label_N, predicted_N = labels_and_predictions(classes)[kind]
     log_prob_NK = certain(predicted_N, classes)
     scores = score(log_prob_NK, label_N, task)
     every = range(classes)
@@ -83,7 +75,7 @@ def test_loss_and_choice_of_class_equal_scikit_learn(task: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_parts_equal_scikit_learn_on_the_parts_of_the_labels(kind: str) -> None:
-    label_N, predicted_N = labels_and_predictions(kind, 18)
+    label_N, predicted_N = labels_and_predictions(18)[kind]
     scores = score(certain(predicted_N, 18), label_N, "all")
     assert list(scores.f1_per_part) == ["mask", "gender", "age"]
     for part, f1 in scores.f1_per_part.items():

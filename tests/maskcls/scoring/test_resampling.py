@@ -35,13 +35,13 @@ def test_variance_of_a_mean_is_that_of_the_textbook(size: int) -> None:
 
 def test_people_who_are_alone_in_their_stratum_stand_for_each_other() -> None:
     resamples = resample(people(["a"] * 5 + ["b", "c"]), resamples=100)
-    assert resamples.sizes.tolist() == [2, 5]
+    assert np.bincount(resamples.stratum_P).tolist() == [2, 5]
     assert resamples.weight_SP[:, 5:].std(0).min() > 0
 
 
 def test_one_who_is_alone_goes_with_the_smallest_other_stratum() -> None:
     resamples = resample(people(["a"] * 5 + ["b"] * 3 + ["c"]), resamples=100)
-    assert sorted(resamples.sizes.tolist()) == [4, 5]
+    assert sorted(np.bincount(resamples.stratum_P).tolist()) == [4, 5]
 
 
 def test_single_person_says_nothing_of_the_spread() -> None:

@@ -22,7 +22,7 @@ def test_names_and_shares_are_read() -> None:
     [
         ("male", "NAME=SHARE"),
         ("", "NAME=SHARE"),
-        ("men=0.6", "knows no 'men'"),
+        ("men=0.6", "has no group 'men'"),
         ("male=0.6,male=0.5", "twice"),
         ("male=1.5", "between 0 and 1"),
         ("male=0", "between 0 and 1"),
@@ -65,7 +65,7 @@ def test_a_factor_that_is_not_named_keeps_its_shares() -> None:
 
 
 def test_a_group_that_is_not_there_is_one_sentence() -> None:
-    with pytest.raises(UserError, match="nobody in the validation split is in: 60 and over"):
+    with pytest.raises(UserError, match="the validation split does not have: 60 and over"):
         targets({"old": 0.2}, "age", np.array([0, 1, 1]))
     with pytest.raises(UserError, match="no weights"):
         weights_of({"male": 0.9, "young": 0.9}, np.array([0, 1]), np.array([1, 0]))

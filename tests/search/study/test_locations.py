@@ -61,7 +61,7 @@ def test_a_study_is_stored_with_paths_that_hold_from_anywhere(
     monkeypatch.chdir(tmp_path)
     words = ("--study", "mine.py", "--weights", "scratch", "--n-trials", "2", "--runs", "runs", "--workers", "1")
     succeed(search.run.main, *words, "--data", "photos", "--label-fixes", "fixes.csv")
-    assert f"            0 labels mended by {tmp_path / 'fixes.csv'}." in capfd.readouterr().out
+    assert f"            0 labels corrected by {tmp_path / 'fixes.csv'}." in capfd.readouterr().out
     study = load_study(open_storage(default_url(tmp_path / "runs"), create=False), "mine")
     stored = read_stored(study)
     assert (stored.data, stored.label_fixes) == (str(tmp_path / "photos"), str(tmp_path / "fixes.csv"))
