@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
@@ -19,39 +18,34 @@ from search.study.record import Stored, read_stored
 from search.supervisor.shutdown import STOP_SIGNALS
 from search.worker.messages import GAVE_UP, NOTHING_LEFT, REFUSED, VANISHED, Outcome, RunningTrial, WorkOrder
 
-Summary = Callable[[optuna.Study, Stored, Path, str | None], None]
+Summary = Callable[[optuna.Study, Stored], None]
 """Prints the summary of a study: that of search.run, or that of search.confirm."""
 
 
-@dataclass(frozen=True)
-class End:
-    """How a command ended."""
-
-    outcome: Outcome
-    """The outcome of the worker that gave up, or else of the first that ended by itself."""
-    stop_reason: str
-    """Why the workers were told to stop; empty if they were not."""
-    order: WorkOrder
-    storage_url: str | None
-    """--storage as given, for the commands that the summary shows."""
-
-
-def conclude(study: optuna.Study | None, presence: StudyPresence | None, end: End, summary: Summary) -> int:
+def conclude(
+    study: optuna.Study | None,
+    presence: StudyPresence | None,
+    outcome: Outcome,
+    stop_reason: str,
+    order: WorkOrder,
+    summary: Summary,
+) -> int:
     """Print how the command ended and the summary of its study; returns the exit status.
 
-    ``study`` and ``presence`` are None when the plan was not made. Raises SystemExit (2) for a refused request.
+    ``study`` and ``presence`` are None when the plan was not made; ``stop_reason`` is why the workers were told to
+    stop, empty if they were not. Raises SystemExit (2) for a refused request.
     """
-    kind, cause = end.outcome.kind, end.outcome.cause
+    kind, cause = outcome.kind, outcome.cause
     if kind == REFUSED:
         fail(cause)
     if study is None:
-        say(f"No worker could start: {cause or end.stop_reason}.")
+        say(f"No worker could start: {cause or stop_reason}.")
         return 1
     if kind == VANISHED:
         say(f"Gave up: {cause}.")
         return 1
     try:
-        return _conclude_study(study, end, summary)
+        return _conclude_study(study, outcome, stop_reason, order, summary)
     except OUT_OF_REACH as error:
         assert presence is not None
         lost = presence.why_failed()
@@ -61,7 +55,7 @@ def conclude(study: optuna.Study | None, presence: StudyPresence | None, end: En
         return 1
 
 
-def _conclude_study(study: optuna.Study, end: End, summary: Summary) -> int:
+def _conclude_study(study: optuna.Study, outcome: Outcome, stop_reason: str, order: WorkOrder, summary: Summary) -> int:
     """Requeue the trials of killed workers, and print the end and the summary; returns the exit status.
 
     Raises one of presence.OUT_OF_REACH when the database cannot be read.
@@ -71,19 +65,19 @@ def _conclude_study(study: optuna.Study, end: End, summary: Summary) -> int:
     write_note(study)
     say()
     trials = study.get_trials(deepcopy=False)
-    done, n_trials = count_finished(trials), end.order.limits.n_trials
-    kind, cause = end.outcome.kind, end.outcome.cause
+    done, n_trials = count_finished(trials), order.limits.n_trials
+    kind, cause = outcome.kind, outcome.cause
     if kind == NOTHING_LEFT and done < n_trials:
         say(f"{cause} is reached at {done} of {n_trials} trials. A higher limit continues the study.")
-    elif end.stop_reason and kind != GAVE_UP and done < n_trials:
-        say(f"Stopped by {end.stop_reason} at {done} of {n_trials} trials. The same command continues the study.")
-    summary(study, read_stored(study), Path(end.order.runs), end.storage_url)
+    elif stop_reason and kind != GAVE_UP and done < n_trials:
+        say(f"Stopped by {stop_reason} at {done} of {n_trials} trials. The same command continues the study.")
+    summary(study, read_stored(study))
     if kind == GAVE_UP:
         say(f"Gave up at {done} of {n_trials} trials: {cause}")
-        logs = study_folder(study, Path(end.order.runs)) / "logs"
+        logs = study_folder(study, Path(order.runs)) / "logs"
         say(f"Logs are in {logs}; the folder of a crashed trial has a crash.txt.")
         return 1
-    return 130 if end.stop_reason in STOP_SIGNALS.values() and done < n_trials else 0
+    return 130 if stop_reason in STOP_SIGNALS.values() and done < n_trials else 0
 
 
 def write_note(study: optuna.Study) -> None:

@@ -30,7 +30,7 @@ def end_hung_workers(pool: WorkerPool, seconds: float, is_planned: bool) -> None
             worker.hung = ""
         if before < limit / 3 <= silent:
             logger.info(
-                f"{_name(worker)} reports no progress for {duration(limit / 3)}; it is killed after {duration(limit)}."
+                f"{_name(worker)} has made no progress for {duration(limit / 3)}; it is killed after {duration(limit)}."
             )
         if not worker.hung and silent >= limit:
             worker.was_held = is_suspended(worker.process.pid)

@@ -41,19 +41,8 @@ class Launch:
         """A pool with a slot for each worker, none of them started. Raises UserError as make_slots does."""
         return WorkerPool(make_slots(self.device, self.workers, find_gpus(), n_trials, self.force))
 
-    def make_order(
-        self,
-        workers: int,
-        name: str,
-        requested: Stored,
-        limits: StoppingCriteria,
-        *,
-        plan: bool,
-        keep: int = 5,
-        cold: bool = False,
-        copy_of: str | None = None,
-    ) -> WorkOrder:
-        """The order for each of the ``workers``, whose slots the supervisor fills in; see WorkOrder for the fields."""
+    def make_order(self, workers: int, name: str, requested: Stored, limits: StoppingCriteria) -> WorkOrder:
+        """The order for ``workers`` on the study stored as ``name``; the supervisor fills in their slots."""
         return WorkOrder(
             url=self.url,
             name=name,
@@ -61,10 +50,6 @@ class Launch:
             requested=requested,
             workers=workers,
             limits=limits,
-            keep=keep,
-            cold=cold,
             since=self.since,
-            copy_of=copy_of,
-            plan=plan,
             stall=self.stall,
         )

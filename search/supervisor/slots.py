@@ -27,8 +27,6 @@ GIB_A_WORKER = 3.0
 MIN_GIB_A_WORKER = 1.0
 """Memory that a worker takes before it loads its model; with less the kernel kills workers one after another."""
 
-QUERY = "index,uuid,memory.used,memory.total"
-
 
 @dataclass(frozen=True)
 class Slot:
@@ -139,7 +137,7 @@ def find_gpus() -> list[Gpu]:
         return []
     ours = {uuid for uuid, pid in _query_driver("gpu_uuid,pid", "compute-apps") if _is_worker(int(pid))}
     rows = {}
-    for index, uuid, used, total in _query_driver(QUERY, "gpu"):
+    for index, uuid, used, total in _query_driver("index,uuid,memory.used,memory.total", "gpu"):
         rows[index] = rows[uuid] = (uuid, _mib(used), _mib(total))
     return gpus_of(rows, ours, os.environ.get("CUDA_VISIBLE_DEVICES"))
 

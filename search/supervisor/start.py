@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import replace
+from functools import partial
 
 from maskcls.data.dataset import prepare_data_folder, read_table
 from maskcls.system.console import say
@@ -48,10 +49,10 @@ def run_study(request: StudyRequest, launch: Launch, limits: StoppingCriteria, k
         pool.start_others()
         if is_terminal(sys.stderr):
             print("Loading torch and timm, which takes a few seconds ...", file=sys.stderr)
-        order = launch.make_order(
-            len(pool.slots), name, requested, limits, plan=True, keep=keep, cold=cold, copy_of=request.copy_of
-        )
-        return Supervisor(pool, order, launch.timeout, launch.storage).run()
+        order = launch.make_order(len(pool.slots), name, requested, limits)
+        order = replace(order, plan=True, keep=keep, cold=cold, copy_of=request.copy_of)
+        summary = partial(show_search_summary, runs=launch.runs, storage_url=launch.storage)
+        return Supervisor(pool, order, launch.timeout, summary).run()
 
 
 def _is_done(name: str, requested: Stored, launch: Launch, n_trials: int) -> bool:

@@ -1,6 +1,7 @@
 """Runs search.confirm: chooses and stores the finalists, and has workers train them again with other seeds."""
 
 from dataclasses import replace
+from functools import partial
 
 from maskcls.data.dataset import prepare_data_folder, read_table
 from maskcls.system.console import say
@@ -62,6 +63,6 @@ def _train(pool: WorkerPool, document: Stored, repeats: int, launch: Launch) -> 
     show_changes(changes_since_creation(searched))
     finished = count_finished(study.get_trials(deepcopy=False))
     show_confirmation_work(plan, document, n_trials, len(pool.slots), finished, searched.get_trials(deepcopy=False))
-    limits = StoppingCriteria(n_trials)
-    order = launch.make_order(len(pool.slots), study.study_name, document, limits, plan=False, cold=True)
-    return Supervisor(pool, order, launch.timeout, launch.storage, summary=show_confirmation_summary).run()
+    order = launch.make_order(len(pool.slots), study.study_name, document, StoppingCriteria(n_trials))
+    summary = partial(show_confirmation_summary, runs=launch.runs, storage_url=launch.storage)
+    return Supervisor(pool, order, launch.timeout, summary).run()

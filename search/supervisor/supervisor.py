@@ -17,7 +17,7 @@ from maskcls.system.console import say
 from search.database.connect import backend_of, load_study, open_storage
 from search.storage.folder import study_folder
 from search.storage.presence import DATABASE_ERRORS, StudyPresence
-from search.supervisor.conclusion import End, Summary, conclude, no_answer
+from search.supervisor.conclusion import Summary, conclude, no_answer
 from search.supervisor.deaths import Death, death_of, free_trial
 from search.supervisor.display import Display
 from search.supervisor.hung import end_hung_workers
@@ -25,7 +25,6 @@ from search.supervisor.pool import WorkerHandle, WorkerPool
 from search.supervisor.shutdown import STOP_SIGNALS, Shutdown
 from search.system.signals import handled
 from search.terminal.progress import LiveWatcher, PlainWatcher, Progress, is_terminal
-from search.terminal.summary import show_search_summary
 from search.worker.messages import (
     GAVE_UP,
     GO,
@@ -76,9 +75,7 @@ class Supervisor:
     """The first worker's order; the others differ in the slot, and do not plan."""
     timeout: float | None
     """Seconds, counted from the end of the plan."""
-    storage_url: str | None
-    """--storage as given, for the commands that the summary shows."""
-    summary: Summary = show_search_summary
+    summary: Summary
     """Prints the summary at the end."""
     study: optuna.Study | None = None
     """None while it is not stored."""
@@ -98,7 +95,7 @@ class Supervisor:
 
     @property
     def phase(self) -> Phase:
-        """The present phase; PLANNING may go over into STOPPING directly."""
+        """The present phase; STOPPING may follow PLANNING directly."""
         if self.shutdown.reason:
             return Phase.STOPPING
         return Phase.PLANNING if self.study is None else Phase.RUNNING
@@ -127,9 +124,8 @@ class Supervisor:
             finally:
                 if self.display is not None:
                     self.display.screen.__exit__(None, None, None)
-        end = End(self.outcome, self.shutdown.reason, self.order, self.storage_url)
         presence = None if self.display is None else self.display.presence
-        return conclude(self.study, presence, end, self.summary)
+        return conclude(self.study, presence, self.outcome, self.shutdown.reason, self.order, self.summary)
 
     def _listen(self) -> None:
         """Wait up to TICK_SECONDS for events and handle them."""

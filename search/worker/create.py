@@ -75,7 +75,7 @@ def _study_to_copy(setup: Setup, storage: ReconnectingStorage, order: WorkOrder)
 
 
 def is_stored(storage: ReconnectingStorage, name: str) -> bool:
-    """Whether the study is stored with its document, which a process that was killed meanwhile leaves out."""
+    """Whether the study is stored with its document; a process killed while it creates a study leaves none."""
     return has_study(storage, name) and is_fully_created(load_study(storage, name))
 
 

@@ -44,13 +44,15 @@ class WorkOrder:
     workers: int
     """Number of workers of this command."""
     limits: StoppingCriteria
-    keep: int
-    cold: bool
     since: float
     """When the command began (clock.uptime): crashes before it do not count."""
-    copy_of: str | None
-    """Name of the study that this one begins as a copy of; None for any other."""
-    plan: bool
+    keep: int = 5
+    """Number of trials whose best weights stay on the disk."""
+    cold: bool = False
+    """Whether a new study begins without warm starts."""
+    copy_of: str | None = None
+    """Name of the study that this one begins as a copy of."""
+    plan: bool = False
     """Whether to show the plan and to store the study first."""
     waits: bool = False
     """Whether to wait for GO, since another worker makes the plan."""

@@ -127,7 +127,7 @@ def _train(job: Job, trial: optuna.Trial, values: dict[str, Any]) -> Verdict:
             attributes.ERROR: str(error),
             attributes.CONFIG: json.loads(config.model_dump_json()),
         }
-        return Verdict(TrialState.PRUNED, reporter.best, facts)
+        return Verdict(TrialState.PRUNED, max(reporter.values.values(), default=None), facts)
     if reporter.verdict == TrialState.WAITING:
         return Verdict(TrialState.WAITING)
     value = result.best.scores.macro_f1
@@ -166,11 +166,6 @@ class _TrialReporter:
         self.values: dict[int, float] = {}
         """Step -> value of this training; a resumed one reports again from its first step."""
         self.verdict = TrialState.COMPLETE
-
-    @property
-    def best(self) -> float | None:
-        """The best value of this training so far; None before its first evaluation."""
-        return max(self.values.values(), default=None)
 
     def __call__(self, step: int, scores: Scores) -> bool:
         value = self.values[step] = scores.macro_f1

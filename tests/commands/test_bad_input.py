@@ -66,7 +66,10 @@ MISTAKES: dict[str, tuple[tuple[str, ...], str]] = {
     "not a number": (("--study", "{mine}", *DATA, "--set", "lr=nan"), "lr must be"),
     "word of no list": (("--study", "{mine}", *DATA, "--set", "loss=hinge"), "'cross_entropy' or 'focal', not 'hinge'"),
     "unknown augmentation": (("--study", "{mine}", *DATA, "--set", "augment=rotate"), "cutmix, not 'rotate'"),
-    "tiny photos": (("--study", "{mine}", *DATA, "--set", "image_size=8"), "image_size must be greater than or equal to 16, not 8."),
+    "tiny photos": (
+        ("--study", "{mine}", *DATA, "--set", "image_size=8"),
+        "image_size must be greater than or equal to 16, not 8.",
+    ),
     "half a size": (("--study", "{mine}", *DATA, "--set", "image_size=96x"), "image_size"),
     "what is compared": (("--study", "{mine}", *DATA, "--set", "drop_rate=0"), "cannot fix drop_rate"),
     "the seed": (("--study", "{mine}", *DATA, "--set", "seed=1"), "--seed"),

@@ -103,7 +103,7 @@ def command(
     pools.append(pool)
     pool.start(slot)
     order = replace(order_for(runs, n_trials), requested=stored, stall=stall)
-    return Supervisor(pool, order, None, None, summary=lambda *_: None)
+    return Supervisor(pool, order, None, lambda *_: None)
 
 
 def trial_of(runs: Path) -> FrozenTrial:
@@ -118,7 +118,7 @@ def test_a_worker_that_hangs_is_named_and_ended_and_its_trial_goes_on(
     (first,) = supervisor.pool.workers
     assert supervisor.run() == 0
     output = capsys.readouterr().out
-    assert f"Worker cpu.0 (process {first.process.pid}, trial 0) reports no progress for 0 s" in output
+    assert f"Worker cpu.0 (process {first.process.pid}, trial 0) has made no progress for 0 s" in output
     assert "is killed: it hung for 2 s." in output
     assert "trial 0: it hung for 2 s" in output
     assert first.process.returncode == -signal.SIGUSR2  # a toy shows no stack

@@ -56,7 +56,8 @@ def command(tmp_path: Path, planning: str, workers: int = 3) -> tuple[Supervisor
     pool = WorkerPool(slots, arguments=("-c", script))
     pool.start(slots[0])
     pool.start_others()
-    return Supervisor(pool, replace(order_for(tmp_path, 3), requested=stored, workers=workers), None, None), pool
+    order = replace(order_for(tmp_path, 3), requested=stored, workers=workers)
+    return Supervisor(pool, order, None, lambda *_: None), pool
 
 
 def slots_that_had(word: str, tmp_path: Path) -> list[str]:
