@@ -3,8 +3,8 @@
     python benchmarks/policy.py --curves benchmarks/curves.jsonl --lcbench DIR --taskset FILE [-o OUTCOMES]
 
 Three suites: ``ours``, learning curves of our own trainer, which decide; ``lcbench``, a surrogate of 34 tabular tasks,
-ten of which are kept for acceptance; ``taskset``, real curves of six text models. In the last two the earlier studies
-that a warm start learns from are of the other tasks. Every policy meets the same tasks, seeds and warm starts.
+ten of which are kept for acceptance; ``taskset``, real curves of six text models. In the last two a warm start learns
+from studies of the other tasks. Every policy gets the same tasks, seeds and warm starts.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from search.study.study import Pruner, Sampler
 
 NUM_WARM = int(MAX_SHARE * NUM_TRIALS)
 EARLIER_SEED = 1000
-"""Earlier studies are other draws than the replays."""
+"""Seed of the first earlier study; no replay has it."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ def stock(make_pruner: Callable[[], BasePruner], num_warm: int = 0) -> Contender
     return Contender(lambda task, seed, warm: Stock(task, seed, warm, make_pruner()), num_warm)
 
 
-def service(num_warm: int = 0, **asked: Any) -> Contender:
-    """The service's policy; ``asked`` are other arguments of replay.Service than its defaults."""
-    return Contender(lambda task, seed, warm: Service(task, seed, warm, **asked), num_warm)
+def service(num_warm: int = 0, **arguments: Any) -> Contender:
+    """The service's policy, with arguments of replay.Service."""
+    return Contender(lambda task, seed, warm: Service(task, seed, warm, **arguments), num_warm)
 
 
 NEVER: dict[str, Any] = {"replicate_every": NUM_TRIALS + 1}
@@ -105,20 +105,20 @@ class Suite:
 
     @cache  # noqa: B019
     def warm(self, task: Task, seed: int) -> Sequence[Params]:
-        """What the earlier studies of all other tasks say should be tried first."""
+        """The warm starts for a task, from the earlier studies of all other tasks."""
         others = [self.earlier(i, seed) for i, teacher in enumerate(self.teachers) if teacher.name != task.name]
         return warm_configurations(others, distributions(task.space), NUM_WARM) if others else _drawn(task, seed)
 
 
 def _drawn(task: Task, seed: int) -> Sequence[Params]:
-    """Four of a table's best twelve, as a good earlier study might have left them: for a suite of one task."""
+    """Four of a table's best twelve, as from a good earlier study: the warm starts of a suite with one task."""
     assert isinstance(task, TableTask)
     best_N = np.argsort(-np.nan_to_num(task.value_N, nan=-math.inf))[:12]
     return [task.params_N[i] for i in np.random.default_rng(seed).permutation(best_N)[:4]]
 
 
 class Outcomes:
-    """Outcome of every replay, by policy, suite, task and seed; kept in a file when there is one."""
+    """Outcome of every replay, by policy, suite, task and seed; stored in a file if one is given."""
 
     def __init__(self, file: Path | None) -> None:
         self.file, self.known = file, dict[tuple[str, str, str, int], Outcome]()
@@ -127,16 +127,16 @@ class Outcomes:
             self.known[key[0], key[1], key[2], key[3]] = Outcome(**values)
 
     def of(self, policy: str, suite: Suite) -> dict[tuple[str, int], Outcome]:
-        """(Task, seed) -> outcome; replayed where it is not known yet."""
-        contender, found = CONTENDERS[policy], {}
+        """(Task, seed) -> outcome; replayed if it is not known yet."""
+        contender, outcome_of = CONTENDERS[policy], {}
         for seed in range(suite.num_seeds):
             for task in suite.tasks:
                 key = (policy, suite.name, task.name, seed)
                 if key not in self.known:
                     warm = suite.warm(task, seed)[: contender.num_warm] if contender.num_warm else []
                     self._keep(key, judge(task, replay(task, contender.make(task, seed, warm))))
-                found[task.name, seed] = self.known[key]
-        return found
+                outcome_of[task.name, seed] = self.known[key]
+        return outcome_of
 
     def _keep(self, key: tuple[str, str, str, int], outcome: Outcome) -> None:
         self.known[key] = outcome
@@ -146,7 +146,7 @@ class Outcomes:
 
 
 def mean_and_error(value_by_key: Mapping[tuple[str, int], float]) -> str:
-    """Mean with standard error over tasks, whose seeds are no independent draws; over seeds where there is one task."""
+    """Mean with standard error over tasks, as seeds of a task are not independent; over seeds if there is only one."""
     tasks = sorted({task for task, _ in value_by_key})
     per_task = [[value for (task, _), value in value_by_key.items() if task == name] for name in tasks]
     means = [float(np.mean(values)) for values in per_task] if len(tasks) > 1 else per_task[0]
@@ -156,20 +156,20 @@ def mean_and_error(value_by_key: Mapping[tuple[str, int], float]) -> str:
 
 def row(policy: str, suite: Suite, outcomes: Outcomes) -> str:
     """One line of the table."""
-    found = outcomes.of(policy, suite)
-    regret = {key: one.regret for key, one in found.items()}
+    own = outcomes.of(policy, suite)
+    regret = {key: outcome.regret for key, outcome in own.items()}
     reference = outcomes.of(REFERENCE, suite)
-    against = {key: one.regret - reference[key].regret for key, one in found.items()}
+    difference = {key: outcome.regret - reference[key].regret for key, outcome in own.items()}
     cells = [
         policy,
         suite.name,
-        str(len(found)),
+        str(len(own)),
         mean_and_error(regret),
-        mean_and_error(against) if policy != REFERENCE else "",
-        f"{np.mean([one.share for one in found.values()]):.1%}",
-        f"{np.mean([one.share_once for one in found.values()]):.1%}",
-        f"{np.mean([one.lost > 0 for one in found.values()]):.0%}",
-        f"{np.mean([one.lost for one in found.values()]):.4f}",
+        mean_and_error(difference) if policy != REFERENCE else "",
+        f"{np.mean([outcome.share for outcome in own.values()]):.1%}",
+        f"{np.mean([outcome.share_once for outcome in own.values()]):.1%}",
+        f"{np.mean([outcome.lost > 0 for outcome in own.values()]):.0%}",
+        f"{np.mean([outcome.lost for outcome in own.values()]):.4f}",
     ]
     return f"| {' | '.join(cells)} |"
 
@@ -180,7 +180,7 @@ HEAD = """\
 
 
 def main() -> None:
-    """Print the table, a row as soon as it is there."""
+    """Print the table, each row as soon as it is known."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--curves", type=Path, help="curves of our own trainer, by record_curves.py")
     parser.add_argument("--lcbench", type=Path, help="folder of the surrogate")
@@ -188,32 +188,32 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", default=[], help="LCBench tasks; by default all not kept for acceptance")
     parser.add_argument("--policies", nargs="+", default=list(CONTENDERS), choices=list(CONTENDERS), metavar="POLICY")
     parser.add_argument("--seeds", type=int, default=3, help="replays of a task; ten times as many of our own curves")
-    parser.add_argument("-o", "--out", type=Path, help="file of outcomes; a second run goes on after the last")
-    asked = parser.parse_args()
+    parser.add_argument("-o", "--out", type=Path, help="file of outcomes; a second run continues it")
+    options = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-    outcomes = Outcomes(asked.out)
+    outcomes = Outcomes(options.out)
     print(HEAD)
-    for suite in suites(asked):
-        for policy in asked.policies:
+    for suite in suites(options):
+        for policy in options.policies:
             print(row(policy, suite, outcomes), flush=True)
 
 
-def suites(asked: argparse.Namespace) -> Iterator[Suite]:
-    """Those whose data is given; what is left out is said."""
+def suites(options: argparse.Namespace) -> Iterator[Suite]:
+    """The suites whose data is given; prints which are left out."""
     for name in ("curves", "lcbench", "taskset"):
-        if getattr(asked, name) is None:
+        if getattr(options, name) is None:
             print(f"No --{name}: its suite is left out.", file=sys.stderr)
-    if asked.curves:
-        ours = [our_task(asked.curves)]
-        yield Suite("ours", ours, ours, 10 * asked.seeds)
-    if asked.lcbench:
-        teachers = lcbench_tasks(asked.lcbench)
-        tasks = lcbench_tasks(asked.lcbench, asked.tasks) if asked.tasks else teachers
-        yield Suite("lcbench", tasks, teachers, asked.seeds)
-    if asked.taskset:
-        tables = taskset_tasks(asked.taskset)
-        yield Suite("taskset", tables, tables, asked.seeds)
+    if options.curves:
+        ours = [our_task(options.curves)]
+        yield Suite("ours", ours, ours, 10 * options.seeds)
+    if options.lcbench:
+        teachers = lcbench_tasks(options.lcbench)
+        tasks = lcbench_tasks(options.lcbench, options.tasks) if options.tasks else teachers
+        yield Suite("lcbench", tasks, teachers, options.seeds)
+    if options.taskset:
+        tables = taskset_tasks(options.taskset)
+        yield Suite("taskset", tables, tables, options.seeds)
 
 
 if __name__ == "__main__":

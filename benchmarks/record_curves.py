@@ -1,8 +1,8 @@
-"""Record learning curves of our own trainer on real photos, for benchmarks/policy.py to replay search policies on.
+"""Record learning curves of our own trainer on real photos, on which benchmarks/policy.py replays search policies.
 
     python benchmarks/record_curves.py --data DIR --weights DIR -o benchmarks/curves.jsonl
 
-Trains every configuration to its end and writes one line for each; the same command again goes on after the last
+Trains every configuration to its end and writes one line for each; the same command again continues after the last
 line. The configurations are Sobol points of SPACE; some of them are trained again with other seeds, for the noise.
 """
 
@@ -43,7 +43,7 @@ FIXED = {
 }
 NUM_CONFIGS = 64
 REPEATED, REPEATS = 4, 3
-"""The first so many configurations are trained again with so many other seeds."""
+"""How many of the first configurations are trained again, with how many other seeds."""
 
 
 def configurations() -> list[tuple[dict[str, object], int]]:
@@ -51,15 +51,15 @@ def configurations() -> list[tuple[dict[str, object], int]]:
     space = distributions(SPACE)
     points = qmc.Sobol(len(space), rng=0).random(NUM_CONFIGS)
     params = [
-        {name: value_at(found, float(u)) for (name, found), u in zip(space.items(), point, strict=True)}
+        {name: value_at(domain, float(share)) for (name, domain), share in zip(space.items(), point, strict=True)}
         for point in points
     ]
     again = [(params[index], seed) for seed in range(1, REPEATS + 1) for index in range(REPEATED)]
-    return [*((one, 0) for one in params), *again]
+    return [*((each, 0) for each in params), *again]
 
 
 def train(config: TrainConfig, data: Dataset, weight_file: Path | None) -> list[float]:
-    """Macro F1 at every evaluation; shorter when it diverged."""
+    """Macro F1 at every evaluation; shorter if the training diverged."""
     curve: list[float] = []
 
     def note(_: int, scores: Scores) -> bool:
@@ -74,16 +74,16 @@ def train(config: TrainConfig, data: Dataset, weight_file: Path | None) -> list[
 
 
 def main() -> None:
-    """Train what is not in the file yet."""
+    """Train the configurations that are not in the file yet."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="dataset folder")
     parser.add_argument("--weights", required=True, help="folder of <backbone>.safetensors")
     parser.add_argument("-o", "--out", type=Path, required=True, help="file to append to, one JSON object a line")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     base = make_config(FIXED)
-    table = read_table(asked.data, base)
-    weight_file = resolve_weights(asked.weights, [base.backbone]).file(base.backbone)
-    done = len(asked.out.read_text().splitlines()) if asked.out.exists() else 0
+    table = read_table(options.data, base)
+    weight_file = resolve_weights(options.weights, [base.backbone]).file(base.backbone)
+    done = len(options.out.read_text().splitlines()) if options.out.exists() else 0
     with tempfile.TemporaryDirectory() as cache:
         data = load_dataset(table, base, Path(cache))
         for index, (params, seed) in enumerate(configurations()):
@@ -92,7 +92,7 @@ def main() -> None:
             values = values_of(SPACE, params)
             config = resolve(make_config({**FIXED, **values, "seed": seed}), torch.device("cpu"))
             curve = train(config, data, weight_file)
-            with asked.out.open("a") as file:
+            with options.out.open("a") as file:
                 file.write(json.dumps({"params": params, "seed": seed, "curve": curve}) + "\n")
             say(f"{index + 1}: {curve}")
 

@@ -1,4 +1,4 @@
-"""Replay one study on learning curves that are known: which trials a policy asks for, and how far it lets them go.
+"""Replay one study on known learning curves: which trials a policy proposes, and when it stops them.
 
 The service's policy is search.policy.policy.Policy itself, on the trials of an Optuna study as search.run has them.
 """
@@ -26,7 +26,7 @@ NUM_TRIALS = 50
 
 
 class Task(Protocol):
-    """Something to be searched, every learning curve of which is known."""
+    """A search problem with known learning curves."""
 
     name: str
     space: Mapping[str, Domain]
@@ -35,17 +35,17 @@ class Task(Protocol):
     best: float
     """The best value known."""
     scale: float
-    """What a regret of 1 is, in the value's unit."""
+    """A regret of 1, in the value's unit."""
 
     def curve(self, params: Params) -> Curve:
-        """The learning curve of a configuration to its end; it ends early when the training diverged."""
+        """The whole learning curve of a configuration; shorter if the training diverged."""
 
     def nearest(self, params: Params, tried: Sequence[Params]) -> Params:
         """The configuration that is run when these parameters are proposed."""
 
 
 class Player(Protocol):
-    """A policy at work on one study of one task."""
+    """A policy that searches one task in one study."""
 
     study: optuna.Study
 
@@ -53,14 +53,14 @@ class Player(Protocol):
         """Begin a trial; returns its number."""
 
     def should_continue(self, trial: FrozenTrial) -> bool:
-        """Whether a trial that has just reported goes on."""
+        """Whether a trial that has just reported should continue."""
 
     def tell(self, trial: FrozenTrial, state: TrialState, value: float | None) -> None:
         """End a trial; ``value`` is its best score."""
 
 
 MakePlayer = Callable[[Task, int, Sequence[Params]], Player]
-"""(task, seed, settings to try first) -> a player at its beginning."""
+"""(task, seed, configurations to try first) -> a new player."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Service:
         self.study = optuna.create_study(direction="maximize")
 
     def ask(self) -> int:
-        """As search.storage.queue._new_trial, but that a table has only some of all configurations."""
+        """Begin a trial as search.storage.queue does, with the nearest configuration of which the task has a curve."""
         trials = self.study.get_trials(deepcopy=False)
         with patch("search.policy.policy.REPLICATE_EVERY", self.replicate_every):
             proposal = self.policy.propose(trials)
@@ -112,16 +112,16 @@ class Service:
         return len(trials)
 
     def should_continue(self, trial: FrozenTrial) -> bool:
-        """As search.worker.objective asks."""
+        """The policy's decision, as search.worker.objective asks for it."""
         return self.policy.should_continue(self.study, trial, self.task.planned_evaluations)
 
     def tell(self, trial: FrozenTrial, state: TrialState, value: float | None) -> None:
-        """As search.storage.outcomes.finish: a pruned trial keeps its best value."""
+        """End a trial as search.storage.outcomes does: a pruned one keeps its best value."""
         self.study._storage.set_trial_state_values(trial._trial_id, state, None if value is None else [value])
 
 
 class Stock:
-    """Optuna's TPE with one of its pruners, as a user gets them; settings to try first are enqueued."""
+    """Optuna's TPE with one of its pruners, as a user gets them; configurations to try first are enqueued."""
 
     def __init__(self, task: Task, seed: int, warm: Sequence[Params], pruner: BasePruner) -> None:
         self.task, self.distributions = task, distributions(task.space)
@@ -130,21 +130,21 @@ class Stock:
             self.study.enqueue_trial(dict(params))
 
     def ask(self) -> int:
-        """Optuna's proposal; what the table has nearest to it is noted, as for the service."""
+        """Begin a trial with the configuration nearest to Optuna's proposal of which the task has a curve."""
         trial = self.study.ask(self.distributions)
         before = self.study.get_trials(deepcopy=False)[: trial.number]
         params = self.task.nearest(trial.params, [other.params for other in before])
-        for name, found in self.distributions.items():
-            value = found.to_internal_repr(params[name])
-            self.study._storage.set_trial_param(trial._trial_id, name, value, found)
+        for name, domain in self.distributions.items():
+            value = domain.to_internal_repr(params[name])
+            self.study._storage.set_trial_param(trial._trial_id, name, value, domain)
         return trial.number
 
     def should_continue(self, trial: FrozenTrial) -> bool:
-        """As optuna.Trial.should_prune."""
+        """The pruner's decision, as optuna.Trial.should_prune asks for it."""
         return not self.study.pruner.prune(self.study, trial)
 
     def tell(self, trial: FrozenTrial, state: TrialState, value: float | None) -> None:
-        """Optuna gives a pruned trial its last value."""
+        """End a trial; Optuna gives a pruned one its last value."""
         self.study.tell(trial.number, value if state == TrialState.COMPLETE else None, state)
 
 
@@ -153,15 +153,15 @@ def replay(task: Task, player: Player, num_trials: int = NUM_TRIALS) -> list[Fro
     study = player.study
     for _ in range(num_trials):
         number = player.ask()
-        is_whole = _train(task, player, number)
+        is_complete = _train(task, player, number)
         trial = study.get_trials(deepcopy=False)[number]
         best = max(trial.intermediate_values.values(), default=None)
-        player.tell(trial, TrialState.COMPLETE if is_whole else TrialState.PRUNED, best)
+        player.tell(trial, TrialState.COMPLETE if is_complete else TrialState.PRUNED, best)
     return study.get_trials(deepcopy=False)
 
 
 def _train(task: Task, player: Player, number: int) -> bool:
-    """Report score after score; returns whether the trial came to its end."""
+    """Report score after score; returns whether the trial is complete."""
     study = player.study
     curve = task.curve(study.get_trials(deepcopy=False)[number].params)
     for step, score in curve.items():
@@ -176,28 +176,28 @@ def _train(task: Task, player: Player, number: int) -> bool:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one replay."""
+    """The result of one replay."""
 
     regret: float
-    """(best known - found) / scale; below 0 where the best known is a sample's and the search found better."""
+    """(best known - best found) / scale; negative if the search beats the sample that the best known is from."""
     share: float
-    """Of the evaluations that all trials would have made unpruned."""
+    """Evaluations made, as a share of those that all trials would have made unpruned."""
     share_once: float
-    """The same of the trials that are no replicates: what pruning can save."""
+    """The share without replicates, which are never pruned."""
     lost: float
-    """How much better the best trial would have been, had none been pruned, in units of regret."""
+    """How much better the best trial would have been without pruning, in units of regret."""
 
 
 def judge(task: Task, trials: Sequence[FrozenTrial]) -> Outcome:
-    """Regret, cost and what pruning lost. Only trials that came to their end count as found."""
-    found = max(trial.value for trial in trials if trial.state == TrialState.COMPLETE and trial.value is not None)
+    """The regret, over complete trials only, the cost, and what pruning lost."""
+    best = max(trial.value for trial in trials if trial.state == TrialState.COMPLETE and trial.value is not None)
     curves = [task.curve(trial.params) for trial in trials]
     would_be = max(max(curve.values()) for curve in curves if len(curve) == task.planned_evaluations)
     return Outcome(
-        regret=(task.best - found) / task.scale,
+        regret=(task.best - best) / task.scale,
         share=_share(task, trials),
         share_once=_share(task, [trial for trial in trials if not is_replicate(trial)]),
-        lost=(would_be - found) / task.scale,
+        lost=(would_be - best) / task.scale,
     )
 
 

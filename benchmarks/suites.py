@@ -22,7 +22,7 @@ from search.study.study import Domain, Float, Int
 Floats = NDArray[np.float64]
 
 ACCEPTANCE = ("3945", "7593", "126026", "167104", "167149", "168330", "168868", "189354", "189862", "189906")
-"""LCBench tasks that are not looked at while rules are chosen, nor learnt from."""
+"""LCBench tasks that are neither used to choose rules nor learnt from."""
 
 LCBENCH_SPACE: dict[str, Domain] = {
     "batch_size": Int(16, 512, log=True),
@@ -66,7 +66,7 @@ class Surrogate:
     def curves(self, task: str, params_N: Sequence[Params]) -> Floats:
         """Accuracy of each configuration after each epoch, (N, S), in one call."""
         steps = range(1, LCBENCH_EPOCHS + 1)
-        rows = [[step, *(one[name] for name in LCBENCH_SPACE)] for one in params_N for step in steps]
+        rows = [[step, *(params[name] for name in LCBENCH_SPACE)] for params in params_N for step in steps]
         cat = np.full((len(rows), 1), self.codes[task], np.int32)
         out = self.session.run(None, {"x_cat": cat, "x_cont": np.array(rows, np.float32)})[0]
         score: Floats = out[:, VAL_ACCURACY].astype(float).reshape(len(params_N), LCBENCH_EPOCHS)
@@ -74,7 +74,7 @@ class Surrogate:
 
 
 class LcbenchTask:
-    """One task of LCBench; any configuration can be had."""
+    """A task of LCBench, with a curve for any configuration."""
 
     space: Mapping[str, Domain] = LCBENCH_SPACE
     planned_evaluations = LCBENCH_EPOCHS
@@ -91,14 +91,14 @@ class LcbenchTask:
         self.known: dict[tuple[Any, ...], Curve] = {}
 
     def curve(self, params: Params) -> Curve:
-        """All epochs at once, kept: several policies meet the same first configurations."""
+        """The curve, cached: several policies try the same first configurations."""
         key = tuple(params[name] for name in self.space)
         if key not in self.known:
             self.known[key] = _until_nan(self.surrogate.curves(self.name, [params])[0])
         return self.known[key]
 
     def nearest(self, params: Params, tried: Sequence[Params]) -> Params:
-        """The very one."""
+        """The configuration itself."""
         return params
 
 
@@ -113,7 +113,7 @@ class TableTask:
         score_NS: Floats,
         scale: float | None = None,
     ) -> None:
-        """``scale``: what a regret of 1 is; by default the median configuration's."""
+        """``scale``: a regret of 1, in the score's unit; by default the median configuration's regret."""
         self.name, self.space, self.params_N = name, space, params_N
         self.distributions = distributions(space)
         self.planned_evaluations = score_NS.shape[1]
@@ -126,13 +126,13 @@ class TableTask:
         self.baseline: Params = self.nearest(at(space, [0.5] * len(self.distributions)), [])
 
     def curve(self, params: Params) -> Curve:
-        """From the table."""
+        """The recorded curve."""
         return self.curves[self.index[self._key(params)]]
 
     def nearest(self, params: Params, tried: Sequence[Params]) -> Params:
         """The nearest configuration that has not been tried."""
         distance_N = np.minimum(np.abs(self.point_ND - self._point(params)), 1.0).sum(1)
-        distance_N[[self.index[self._key(one)] for one in tried]] = np.inf
+        distance_N[[self.index[self._key(other)] for other in tried]] = np.inf
         return self.params_N[int(distance_N.argmin())]
 
     def _key(self, params: Params) -> tuple[Any, ...]:
@@ -143,9 +143,9 @@ class TableTask:
 
 
 def at(space: Mapping[str, Domain], share_D: Sequence[float]) -> dict[str, Any]:
-    """The parameters that lie at these shares of their ranges."""
-    found = distributions(space)
-    return {name: value_at(one, share) for (name, one), share in zip(found.items(), share_D, strict=True)}
+    """The parameters at these shares of their ranges."""
+    domains = distributions(space)
+    return {name: value_at(domain, share) for (name, domain), share in zip(domains.items(), share_D, strict=True)}
 
 
 def _until_nan(score_S: Floats) -> Curve:
@@ -166,11 +166,11 @@ def lcbench_tasks(folder: Path, names: Sequence[str] = ()) -> list[LcbenchTask]:
     """The tasks of these names; by default all but those for acceptance. Raises SystemExit for an unknown name."""
     surrogate = Surrogate(folder)
     hyperparameters = json.loads((folder / "config_space.json").read_text())["hyperparameters"]
-    known = next(one["choices"] for one in hyperparameters if one["name"] == "OpenML_task_id")
-    unknown = sorted(set(names) - set(known))
+    all_names = next(entry["choices"] for entry in hyperparameters if entry["name"] == "OpenML_task_id")
+    unknown = sorted(set(names) - set(all_names))
     if unknown:
-        raise SystemExit(f"No LCBench task {', '.join(unknown)}. There are: {', '.join(known)}.")
-    return [LcbenchTask(name, surrogate) for name in names or known if names or name not in ACCEPTANCE]
+        raise SystemExit(f"No LCBench task {', '.join(unknown)}. There are: {', '.join(all_names)}.")
+    return [LcbenchTask(name, surrogate) for name in names or all_names if names or name not in ACCEPTANCE]
 
 
 def taskset_tasks(file: Path) -> list[TableTask]:

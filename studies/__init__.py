@@ -1,1 +1,1 @@
-"""The studies that come with the project, a question a file; see search.study for their words."""
+"""The studies that come with the project, one question each; search.study has the vocabulary."""

@@ -1,8 +1,8 @@
 """What is the best recipe for the age band?
 
-The part that decides the score: the bands meet at 60, where many people are and faces differ little, and the old are
-few. So it gets the larger photos, and knobs for both. No blur, which takes the wrinkles away.
-search.compose joins the best trials with those of the mask state and gender.
+Age decides the score: the bands meet at 60, where there are many people and faces differ little, and old people are
+few. So this study has larger photos and tunes old_from and class_weights. No blur: it removes wrinkles.
+search.compose combines the best trials with those of the mask state and gender.
 
 Run:   python -m search.run --study age --n-trials 60
 Cost:  not measured yet.

@@ -1,6 +1,6 @@
 """Which augmentations raise macro F1?
 
-Each is on in about half of the trials, whatever the others are, so that every one of them is judged by all trials.
+Each is on in about half of the trials, independently of the others, so that all trials count for every one of them.
 
 Run:   python -m search.run --study augment --n-trials 60
 Cost:  not measured yet.

@@ -1,6 +1,6 @@
 """Which backbone gives the best macro F1, each at its own learning rate?
 
-A team's learning log saw a DenseNet ahead by 2 points, at one learning rate for all.
+In a team's learning log a DenseNet was ahead by 2 points, at one learning rate for all backbones.
 
 Run:   python -m search.run --study backbone --n-trials 80
 Cost:  not measured yet.

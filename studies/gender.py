@@ -1,6 +1,6 @@
 """What is the best recipe for the gender?
 
-search.compose joins the best trials with those of the mask state and the age band.
+search.compose combines the best trials with those of the mask state and the age band.
 
 Run:   python -m search.run --study gender --n-trials 30
 Cost:  not measured yet.

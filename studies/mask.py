@@ -1,7 +1,7 @@
 """What is the best recipe for the mask state?
 
-The easy part of the label. No CutMix: a box that covers the mouth takes the whole answer with it, whatever its area.
-search.compose joins the best trials with those of gender and age.
+The easy part of the label. No CutMix: a box that covers the mouth hides the whole answer, whatever its area.
+search.compose combines the best trials with those of gender and age.
 
 Run:   python -m search.run --study mask --n-trials 30
 Cost:  not measured yet.

@@ -1,6 +1,6 @@
 """What is the best recipe?
 
-Everything at once and no comparison: this study looks for the best trial only.
+Everything at once and nothing compared: this study only looks for the best trial.
 
 Run:   python -m search.run --study recipe --n-trials 100
 Cost:  not measured yet.

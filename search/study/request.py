@@ -31,7 +31,7 @@ class StudyRequest:
     label_fixes: str = "auto"
     skip_unreadable: bool = False
     seed: int = 0
-    settings: Sequence[str] = ()
+    assignments: Sequence[str] = ()
     """KEY=VALUE of each --set."""
     people: int | None = None
     """--people; None: all."""
@@ -72,7 +72,7 @@ class StudyRequest:
 
         Raises UserError for a --set or --seed that is not allowed.
         """
-        study = apply_options(self.document, self.is_preview, self.source, self.settings, self.people)
+        study = apply_options(self.document, self.is_preview, self.source, self.assignments, self.people)
         make_config({"seed": self.seed})
         data = absolute_if_path(self.source or SYNTHETIC)
         weights = absolute_if_path(self.weights or ("scratch" if data == SYNTHETIC else "auto"))
@@ -80,14 +80,14 @@ class StudyRequest:
 
 
 def apply_options(
-    study: Study, is_preview: bool, data: str | None, settings: Sequence[str], people: int | None
+    study: Study, is_preview: bool, data: str | None, assignments: Sequence[str], people: int | None
 ) -> Study:
     """The study of a file as a command asks for it. Raises UserError for a --set that is not allowed."""
     if is_preview:
         study = preview_of(study)
     elif data is not None:
         study = replace(study, synthetic=data == SYNTHETIC)
-    assignments = dict(parse_assignment(text) for text in settings)
+    values = dict(parse_assignment(text) for text in assignments)
     if people is not None:
-        assignments["people"] = people
-    return pin(study, assignments)
+        values["people"] = people
+    return pin(study, values)

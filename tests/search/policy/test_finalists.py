@@ -17,7 +17,7 @@ from tests.helpers.confirmation import judged, past, stored_as
 from tests.helpers.search import DROPOUT, asking
 
 LEVELS = (({"drop_rate": 0.5}, 0.8), ({"drop_rate": 0.7}, 0.7), ({"lr": 2e-4}, 0.6), ({}, 0.5))
-"""The baseline's level is the worst, and the baseline's own setting is not its best."""
+"""The baseline's level is the worst, and the baseline's own configuration is not its best."""
 
 
 def roles(runs: tuple[tuple[dict[str, Any], float], ...], top: int) -> dict[str, str]:
@@ -25,7 +25,7 @@ def roles(runs: tuple[tuple[dict[str, Any], float], ...], top: int) -> dict[str,
     return {one.name: one.level for one in found}
 
 
-def test_best_setting_of_the_baselines_level_is_always_there_to_be_compared_with() -> None:
+def test_best_configuration_of_the_baselines_level_is_always_there_to_be_compared_with() -> None:
     everyone = {
         "baseline": "",
         "drop_rate = 0.0 (trial 2)": "reference",

@@ -15,23 +15,23 @@ from search.study.study import Study
 from tests.helpers.search import DROPOUT, LEVEL_VALUES, asking, play, settled, toy, tried
 
 
-def test_every_level_begins_with_the_baselines_setting_and_then_the_same_ones() -> None:
+def test_every_level_begins_with_the_baselines_configuration_and_then_the_same_ones() -> None:
     trials = tried(play(DROPOUT, 10, toy))
-    settings = {
+    configurations = {
         level: [(t.params["lr"], t.params["weight_decay"]) for t in trials if t.params["drop_rate"] == level]
         for level in LEVEL_VALUES
     }
-    assert settings[0.0] == settings[0.5] == settings[0.7]
-    assert settings[0.0][0] == (DROPOUT.baseline["lr"], DROPOUT.baseline["weight_decay"])
-    assert len(set(settings[0.0])) == 3
+    assert configurations[0.0] == configurations[0.5] == configurations[0.7]
+    assert configurations[0.0][0] == (DROPOUT.baseline["lr"], DROPOUT.baseline["weight_decay"])
+    assert len(set(configurations[0.0])) == 3
 
 
 @pytest.mark.parametrize("study", [DROPOUT, asking()], ids=["comparing", "tuning"])
-def test_a_setting_that_crashed_is_not_tried_again_at_once(study: Study) -> None:
+def test_a_configuration_that_crashed_is_not_tried_again_at_once(study: Study) -> None:
     crashed = play(study, 5, lambda params: toy(params) if params["lr"] == 1e-4 else None).get_trials()
-    settings = [(trial.params.get("drop_rate"), trial.params["lr"]) for trial in crashed]
-    assert len(set(settings)) == 5
-    assert len({lr for _, lr in settings[-3:]}) > 1  # three crashes in a row end the run
+    configurations = [(trial.params.get("drop_rate"), trial.params["lr"]) for trial in crashed]
+    assert len(set(configurations)) == 5
+    assert len({lr for _, lr in configurations[-3:]}) > 1  # three crashes in a row end the run
 
 
 def regrets(make: Callable[[int], optuna.Study], seeds: range) -> np.ndarray:

@@ -21,7 +21,7 @@ def test_without_data_a_study_runs_as_a_preview_of_its_own_name() -> None:
 
 def test_with_data_it_runs_as_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MASKCLS_DATA", "photos")
-    request = StudyRequest("dropout", data="photos", settings=("epochs=3",), people=9, seed=4)
+    request = StudyRequest("dropout", data="photos", assignments=("epochs=3",), people=9, seed=4)
     assert not request.is_preview
     assert request.stored_name == "dropout"
     stored = request.to_stored()
@@ -49,7 +49,7 @@ def test_a_copy_needs_a_name_of_its_own() -> None:
     assert StudyRequest("dropout", name="wider", copy_of="dropout").stored_name == "wider"
 
 
-@pytest.mark.parametrize("settings", [("epochs",), ("epochs=x",), ("drop_rate=0.1",), ("seed=1",)])
-def test_a_setting_that_cannot_be_is_refused(settings: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("assignments", [("epochs",), ("epochs=x",), ("drop_rate=0.1",), ("seed=1",)])
+def test_an_assignment_that_is_not_allowed_is_refused(assignments: tuple[str, ...]) -> None:
     with pytest.raises(UserError):
-        StudyRequest("dropout", settings=settings).to_stored()
+        StudyRequest("dropout", assignments=assignments).to_stored()
