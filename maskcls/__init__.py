@@ -7,14 +7,15 @@ The path of a training, folder by folder; each imports only from those before it
 - scoring: from predictions to macro F1, with its interval over people
 - images: from a picture file to upright pixels
 - data: from a folder of photos to batches: labels, split by person, cache of decoded photos, augmentation
-- run: what a training leaves in its folder, so that it goes on after any interruption
+- run: what a training leaves in its folder, so that it continues after any interruption
 - model: backbone, head, losses, weights, inference
 - training: the loop (``fit`` in training/loop.py), numerics, speed
 - train.py, evaluate.py, predict.py: the commands
 
 To add
 
-- a hyperparameter: a field of TrainConfig with its docstring, the place that reads it, a row of the README's table
+- a hyperparameter: a field of TrainConfig with its docstring, the place that reads it; then the reference anew:
+  ``python docs/reference.py > docs/reference.md``
 - an augmentation: its name in config.AUGMENTATIONS; in data/augment.py a kernel, its draw, a line of DESCRIPTIONS
 - a change to what existing configs compute: training/revision.py, which tells older results apart
 """

@@ -29,10 +29,11 @@ def main(
     data: DataOption,
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder to write the trained model to.")],
     config_file: Annotated[
-        Path | None, typer.Option("--config", help="TOML file with hyperparameters; the others have their defaults.")
+        Path | None,
+        typer.Option("--config", help="TOML file of hyperparameters; missing ones keep their defaults."),
     ] = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", help="KEY=VALUE: change a hyperparameter. May repeat.")
+        list[str] | None, typer.Option("--set", help="KEY=VALUE: change a hyperparameter. Repeatable.")
     ] = None,
     weights: Annotated[
         str | None,

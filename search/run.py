@@ -48,15 +48,15 @@ def main(
     timeout: TimeoutOption = None,
     stall: StallOption = STALL_SECONDS,
     max_epochs: Annotated[
-        float | None, typer.Option(min=0, help="Start no trial once all together have trained for this many epochs.")
+        float | None, typer.Option(min=0, help="Start no trial once all together have trained this many epochs.")
     ] = None,
     patience: Annotated[
-        int | None, typer.Option(min=1, help="Start no trial once this many have not beaten the best beyond noise.")
+        int | None, typer.Option(min=1, help="Start no trial after so many without a gain larger than the noise.")
     ] = None,
     cold: Annotated[
         bool, typer.Option("--cold", help="No warm starts, neither from known configurations nor from earlier studies.")
     ] = False,
-    keep: Annotated[int, typer.Option(min=0, help="Trials whose best weights stay on the disk.")] = 5,
+    keep: Annotated[int, typer.Option(min=0, help="Keep the weights of this many best trials.")] = 5,
     from_: Annotated[
         str | None,
         typer.Option("--from", help="Start from a copy of this stored study, to add choices; needs --name."),
@@ -66,7 +66,7 @@ def main(
     skip_unreadable: SkipUnreadableOption = False,
     runs: RunsOption = RUNS,
 ) -> int:
-    """Run a study until it has --n-trials trials (complete or pruned).
+    """Run a study, or continue it, until it has --n-trials trials (complete or pruned).
 
     After Ctrl-C the running trials finish their evaluation and go back into the queue; a second Ctrl-C stops them at
     once. Run the same command again to continue, or at the same time to share the work.

@@ -1,78 +1,196 @@
-"""A run's checkpoints as bytes: the best weights, and the state to resume from.
+"""Commit an evaluation to a run's folder, all of it or nothing.
 
-They are serialised in memory, so that a full disk is an OSError whichever library made the bytes.
+A commit has three steps. The files of the evaluation are *staged*: written under names that begin with the token of
+the attempt (one call of ``loop.fit``). Then the record, which holds their digests, replaces the old record in a single
+rename: from here on the evaluation counts. Then the staged files are renamed to their final names. When a process is
+killed between two of these steps, the next one to open the folder finishes the pending renames; where the files do not
+match the record, the run starts again.
 """
 
-import io
-from dataclasses import dataclass, fields
+import logging
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
-import torch
-from safetensors.torch import load_file, save
-from torch import nn
+from maskcls.run.record import (
+    PREDICTIONS,
+    RECORD,
+    STATE,
+    WEIGHTS,
+    Content,
+    Record,
+    Stamp,
+    UnusableRunError,
+    matches,
+    read_record,
+    stamp_of,
+)
+from maskcls.run.result import Evaluation
 
-from maskcls.run.record import UnusableRunError
-from maskcls.system.errors import UserError, one_line
+logger = logging.getLogger(__name__)
 
+STAGED = re.compile(r"\.([0-9a-f]{32}|\d+)\..+")
+"""Names of staged files: they begin with the attempt's token, in older folders with a process id."""
 
-def weights_content(module: nn.Module) -> bytes:
-    """The bytes of best.safetensors: the module's state dict, contiguous, on the CPU."""
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
-    return save(state, metadata={"format": "pt"})
+Guard = Callable[[], AbstractContextManager[None]]
+"""A context for renaming and deleting files; entering it raises when another process has taken over the folder."""
 
-
-def load_weights(path: Path, module: nn.Module) -> None:
-    """Load best.safetensors into ``module``. Raises UserError when it is missing or holds another model."""
-    try:
-        module.load_state_dict(load_file(path))
-    except FileNotFoundError:
-        raise UserError(f"There is no {path}; --model takes the folder of a trained model.") from None
-    except Exception as error:  # safetensors and torch each raise their own
-        raise UserError(f"{path} does not hold this model's weights: {one_line(error).rstrip('.')}.") from error
-
-
-@dataclass(frozen=True)
-class TrainingState:
-    """Everything that the rest of a run depends on, besides its config and photos: state dicts and random states."""
-
-    model: dict[str, Any]
-    optimizer: dict[str, Any]
-    scaler: dict[str, Any]
-    generator: torch.Tensor
-    """State of the augmentations' random generator."""
-    rng: torch.Tensor
-    """State of torch's random generator on the CPU."""
-    cuda_rng: torch.Tensor | None
-    """State of torch's random generator on the GPU; None for a run on a CPU."""
-    steps_done: int
-    """Optimizer steps so far; they determine the order of the photos and the learning rate."""
+Rename = tuple[Path, Path]
+"""(source, target)."""
 
 
-def state_content(state: TrainingState) -> memoryview:
-    """The bytes of resume.pt: torch.save of a dict with the fields as keys."""
-    file = io.BytesIO()
-    torch.save({field.name: getattr(state, field.name) for field in fields(state)}, file)
-    return file.getbuffer()
+class EvaluationStore:
+    """Commits the evaluations of one attempt to the run's folder."""
+
+    def __init__(self, folder: Path, guard: Guard, identity: Mapping[str, Any], planned_evaluations: int) -> None:
+        """``identity``: as in ``Record``."""
+        self.folder, self.guard, self.identity = folder, guard, identity
+        self.planned_evaluations = planned_evaluations
+        self.attempt = uuid4().hex
+        self.files: dict[str, Stamp] = {}
+
+    def recover(self, upgrade: Callable[[Record], Record]) -> Record | None:
+        """The record of this run, with its last commit finished; None when the run starts from the beginning.
+
+        Files that the run cannot continue from are deleted, and the reason is logged. ``upgrade`` adds the stamps to a
+        legacy record, or raises UnusableRunError. What the guard raises passes through, with the folder unchanged.
+        """
+        reason = ""
+        try:
+            record = self._record_of_this_run(upgrade)
+            renames = [] if record is None else pending_renames(self.folder, record)
+        except UnusableRunError as error:
+            record, reason = None, str(error)
+        if record is None:
+            with self.guard():
+                delete_run_files(self.folder)
+            if reason:
+                logger.info(f"{self.folder}: {reason}; the run starts again.")
+            return None
+        with self.guard():
+            finish_commit(self.folder, record, renames)
+        self.files = dict(record.files)
+        return record
+
+    def _record_of_this_run(self, upgrade: Callable[[Record], Record]) -> Record | None:
+        record = read_record(self.folder)
+        if record is None:
+            return None
+        if record.is_legacy:
+            return upgrade(record)
+        if changed := changed_facts(record.identity, self.identity):
+            raise UnusableRunError(f"it belongs to another run (other {', '.join(changed)})")
+        return record
+
+    def commit(self, evaluations: Iterable[Evaluation], contents: Mapping[str, Content]) -> None:
+        """Commit all evaluations so far, with the new files of the last one (``contents``: name -> content).
+
+        Files committed earlier stay unless replaced; a state that is not replaced is removed.
+        Raises OSError, for example on a full disk, and what the guard raises; the folder is then unchanged.
+        """
+        evaluations = tuple(evaluations)
+        step = evaluations[-1].step
+        files = {name: stamp for name, stamp in self.files.items() if name != STATE}
+        files |= {name: stamp_of(content, step) for name, content in contents.items()}
+        record = Record(self.planned_evaluations, self.attempt, self.identity, evaluations, files)
+        staged_contents: dict[str, Content] = {**contents, RECORD: record.to_json().encode()}
+        staged = {name: _staged_path(self.folder, self.attempt, name) for name in staged_contents}
+        may_be_committed = False  # if so, the record may refer to the staged files
+        try:
+            for name, content in staged_contents.items():
+                write_synced(staged[name], content)
+            with self.guard():
+                may_be_committed = True
+                rename(staged[RECORD], self.folder / RECORD)
+                _sync_folder(self.folder)  # before files of the old record are overwritten
+                finish_commit(self.folder, record, [(staged[name], self.folder / name) for name in contents])
+        finally:
+            if not may_be_committed:
+                for path in staged.values():
+                    path.unlink(missing_ok=True)
+        self.files = files
 
 
-def load_state(path: Path) -> TrainingState:
-    """The state in resume.pt, on the CPU. Raises UnusableRunError when the file is damaged."""
-    values = read_state_file(path)
-    return TrainingState(**{field.name: values[field.name] for field in fields(TrainingState)})
+def pending_renames(folder: Path, record: Record) -> list[Rename]:
+    """Renames of staged files that the record's commit still needs; empty when it is finished.
 
-
-def read_state_file(path: Path) -> dict[str, Any]:
-    """The dict that a file of torch.save holds, on the CPU; only tensors and plain values are accepted.
-
-    Raises UnusableRunError for any other file. torch.load checks no checksums; the record's digests do.
+    Raises UnusableRunError when a file of the record is neither in place nor staged.
     """
+    renames = []
+    for name, stamp in record.files.items():
+        final, staged = folder / name, _staged_path(folder, record.attempt, name)
+        if matches(final, stamp):
+            continue
+        if not matches(staged, stamp):
+            raise UnusableRunError(f"its {name} is {'damaged' if final.exists() else 'missing'}")
+        renames.append((staged, final))
+    return renames
+
+
+def finish_commit(folder: Path, record: Record, renames: Iterable[Rename]) -> None:
+    """Do the pending renames of the record's commit, and remove an outdated state and leftover staged files."""
+    for staged, final in renames:
+        rename(staged, final)
+    if STATE not in record.files:
+        (folder / STATE).unlink(missing_ok=True)
+    remove_staged_files(folder)
+    _sync_folder(folder)
+
+
+def remove_staged_files(folder: Path) -> None:
+    """Remove the staged files that a killed process left in a run's folder."""
+    for path in folder.glob(".*"):
+        if STAGED.fullmatch(path.name):
+            path.unlink(missing_ok=True)
+
+
+def delete_run_files(folder: Path) -> None:
+    """Delete a run's files except its config and picture."""
+    for name in (RECORD, STATE, WEIGHTS, PREDICTIONS):  # the record first: without it the others do not count
+        (folder / name).unlink(missing_ok=True)
+    remove_staged_files(folder)
+
+
+def write_synced(path: Path, content: Content) -> None:
+    """Write a file, and return once its content is on the disk."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def rename(source: Path, target: Path) -> None:
+    """Rename atomically: readers see the old file or the new one."""
+    source.replace(target)
+
+
+def _staged_path(folder: Path, attempt: str, name: str) -> Path:
+    return folder / f".{attempt}.{name}"
+
+
+def _sync_folder(folder: Path) -> None:
+    """Write the folder's entries to the disk, on file systems that can."""
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        if isinstance(state, dict):
-            return state
-    except OSError:
-        raise
-    except Exception as error:  # unpickling and unzipping raise many kinds
-        raise UnusableRunError(f"its {path.name} is damaged") from error
-    raise UnusableRunError(f"its {path.name} is damaged")
+        with suppress(OSError):
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def changed_facts(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
+    """Names of the facts of a run's identity that differ from the recorded ones.
+
+    Versions are compared only for packages in both: an older record lacks some.
+    """
+    return [name for name, fact in current.items() if not _is_same(name, recorded.get(name), fact)]
+
+
+def _is_same(name: str, recorded: Any, current: Any) -> bool:
+    if name == "versions" and isinstance(recorded, Mapping):
+        return all(current[package] == version for package, version in recorded.items() if package in current)
+    return bool(recorded == current)

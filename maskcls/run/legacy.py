@@ -4,9 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from maskcls.config import TrainConfig
-from maskcls.run.checkpoint import read_state_file
 from maskcls.run.record import PREDICTIONS, STATE, WEIGHTS, Record, UnusableRunError, stamp_of
 from maskcls.run.result import Evaluation, Result
+from maskcls.run.serialize import read_state_file
 from maskcls.scoring.metrics import SCORE_TOLERANCE, score
 from maskcls.scoring.predictions import Predictions
 

@@ -16,9 +16,13 @@ FlipOption = Annotated[bool, typer.Option("--flip", help="Average each photo and
 
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 
-LabelFixesOption = Annotated[str, typer.Option(help="CSV of label fixes, auto (the shipped list), or none.")]
+LabelFixesOption = Annotated[
+    str, typer.Option(help="CSV of label corrections, auto (the list that comes with the project), or none.")
+]
 
-SkipUnreadableOption = Annotated[bool, typer.Option("--skip-unreadable", help="Leave out broken photos.")]
+SkipUnreadableOption = Annotated[
+    bool, typer.Option("--skip-unreadable", help="Leave out damaged photos instead of stopping.")
+]
 
 CacheOption = Annotated[Path, typer.Option(help="Folder for the cache of decoded photos.")]
 """--runs of commands that keep nothing else there."""

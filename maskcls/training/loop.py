@@ -24,11 +24,11 @@ from maskcls.labels import NUM_CLASSES
 from maskcls.model.classifier import build_model
 from maskcls.model.inference import autocast, log_probs, to_device, to_input
 from maskcls.model.losses import Targets
-from maskcls.run.checkpoint import TrainingState, load_state, state_content, weights_content
-from maskcls.run.commit import EvaluationStore, Guard
+from maskcls.run.checkpoint import EvaluationStore, Guard
 from maskcls.run.legacy import upgrade_record
 from maskcls.run.record import PREDICTIONS, STATE, WEIGHTS, Content
 from maskcls.run.result import Evaluation, Result
+from maskcls.run.serialize import TrainingState, load_state, state_content, weights_content
 from maskcls.scoring.metrics import score
 from maskcls.scoring.predictions import Predictions
 from maskcls.system.liveness import beat

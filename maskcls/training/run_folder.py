@@ -20,10 +20,10 @@ from maskcls.labels import CLASS_NAMES
 from maskcls.model.classifier import Classifier, build_model
 from maskcls.model.composite import read_model
 from maskcls.model.inference import to_device
-from maskcls.run.checkpoint import load_weights
-from maskcls.run.commit import Guard, changed_facts, delete_run_files, finish_commit, pending_renames
+from maskcls.run.checkpoint import Guard, changed_facts, delete_run_files, finish_commit, pending_renames
 from maskcls.run.record import PREDICTIONS, RECORD, STATE, WEIGHTS, UnusableRunError, check_file, read_record
 from maskcls.run.result import Result
+from maskcls.run.serialize import load_weights
 from maskcls.scoring.metrics import confusion_matrix
 from maskcls.scoring.plots import draw_confusion
 from maskcls.scoring.predictions import Predictions

@@ -9,7 +9,7 @@ from typing import Any
 
 from maskcls.scoring.intervals import Estimate
 from maskcls.system.errors import some
-from search.study.hyperparameters import encode
+from search.study.domains import encode
 
 NONE, PLAIN_NONE = "–", "-"
 """Text for a missing value: on a page; on a terminal, whose encoding may lack the dash."""

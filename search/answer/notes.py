@@ -22,7 +22,7 @@ from search.database.optuna_internals import study_id, trial_id
 from search.policy.history import best_trial, seed_noise
 from search.storage.notes import artifact_path, save_study_note, save_trial_note
 from search.study.attributes import id_of
-from search.study.hyperparameters import Domain, describe_domain
+from search.study.domains import Domain, describe_domain
 from search.study.record import Stored
 from search.study.space import values_of
 

@@ -32,7 +32,7 @@ from search.policy.stopping import epochs_spent, trials_since_best
 from search.storage.failures import DIVERGED, failures_of, has_diverged
 from search.storage.orphans import is_orphaned
 from search.study.attributes import ERROR, baseline_among, interruptions_of, planned_evaluations_of, worker_of
-from search.study.hyperparameters import encode
+from search.study.domains import encode
 from search.study.record import Stored, confirms, document_in
 from search.study.space import values_of
 from search.system.clock import began_at, ended_at

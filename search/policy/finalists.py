@@ -10,7 +10,7 @@ from maskcls.system.errors import UserError
 from search.policy.confirmation import LevelRole, PlannedFinalist
 from search.policy.history import Configuration, Runs, configuration_of, ranked_configurations
 from search.policy.levels import Levels
-from search.study.hyperparameters import encode
+from search.study.domains import encode
 from search.study.record import Stored
 from search.study.space import distributions, factors, params_of, values_of
 from search.study.study import Choice, Study, Subset

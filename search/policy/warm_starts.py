@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 
 from search.policy.portfolio import warm_configurations
 from search.study.attributes import GROWN_FROM
-from search.study.hyperparameters import Domain, contains
+from search.study.domains import Domain, contains
 from search.study.record import Stored, confirms, document_in
 from search.study.space import distributions, factors, is_within, params_of
 

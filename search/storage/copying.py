@@ -11,7 +11,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from maskcls.run.commit import delete_run_files, finish_commit, pending_renames, remove_staged_files
+from maskcls.run.checkpoint import delete_run_files, finish_commit, pending_renames, remove_staged_files
 from maskcls.run.record import UnusableRunError, read_record
 from maskcls.system.errors import UserError
 from maskcls.system.files import link

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from optuna.trial import FrozenTrial
 
-from maskcls.run.commit import remove_staged_files
+from maskcls.run.checkpoint import remove_staged_files
 from maskcls.run.record import STATE, WEIGHTS
 from search.policy.history import best_first
 

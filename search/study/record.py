@@ -24,7 +24,7 @@ from search.study.attributes import (
     VERSIONS,
     HasUserAttributes,
 )
-from search.study.hyperparameters import Domain, Int, describe_domain, domain_from_json, domain_to_json
+from search.study.domains import Domain, Int, describe_domain, domain_from_json, domain_to_json
 from search.study.space import is_same_domain, is_wider_domain
 from search.study.study import Pruner, Sampler, Study
 from search.system.shell import quoted

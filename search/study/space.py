@@ -8,7 +8,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from maskcls.config import canonical_or_same
 from search.database.optuna_internals import contains
-from search.study.hyperparameters import Choice, Domain, Float, Int, Subset, bins, describe_option, encode
+from search.study.domains import Choice, Domain, Float, Int, Subset, bins, describe_option, encode
 
 
 def distributions(space: Mapping[str, Domain]) -> dict[str, BaseDistribution]:

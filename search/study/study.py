@@ -12,7 +12,7 @@ from typing import Any
 
 from maskcls.config import canonical_or_same, make_config
 from maskcls.system.errors import UserError
-from search.study.hyperparameters import (
+from search.study.domains import (
     Choice,
     Domain,
     Float,
@@ -124,7 +124,8 @@ def _check(study: Study) -> None:
     for name, domain in study.space.items():
         check_domain(name, domain)
         if name in NEVER_SEARCHED:
-            raise UserError(f"{name} is never searched: trials that differ in it cannot be compared. Make it fixed.")
+            remedy = "Give it by --seed." if name == "seed" else "Make it fixed."
+            raise UserError(f"{name} is never searched: trials that differ in it cannot be compared. {remedy}")
     if "seed" in study.fixed:
         raise UserError("seed cannot be fixed in a study file; give it by --seed.")
     repeated = study.scientific.keys() & study.nuisance.keys() | study.space.keys() & study.fixed.keys()

@@ -35,7 +35,7 @@ WorkersOption = Annotated[
     typer.Option(
         min=1,
         envvar="MASKCLS_WORKERS",
-        help="Processes that run trials. Default: one per GPU; on a CPU one per core, up to 4.",
+        help="Number of worker processes. Default: one per idle GPU; on a CPU up to 4, as cores and memory allow.",
     ),
 ]
 
@@ -43,8 +43,10 @@ ForceOption = Annotated[
     bool, typer.Option("--force", help="Start all --workers, even more than cores and memory allow.")
 ]
 
-TimeoutOption = Annotated[float | None, typer.Option(min=0, help="Seconds after which to stop; resumable.")]
+TimeoutOption = Annotated[
+    float | None, typer.Option(min=0, help="Stop after this many seconds; the same command continues.")
+]
 
 StallOption = Annotated[
-    float, typer.Option(min=MIN_STALL, help="Seconds without progress after which a worker counts as hung.")
+    float, typer.Option(min=MIN_STALL, help="Replace a worker that makes no progress for this many seconds.")
 ]

@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 
 from maskcls.config import TrainConfig
 from maskcls.data.dataset import Dataset
-from maskcls.run.commit import delete_run_files
+from maskcls.run.checkpoint import delete_run_files
 from maskcls.run.record import RECORD, WEIGHTS, read_record
 from maskcls.run.result import Result
 from maskcls.scoring.metrics import Scores

@@ -19,7 +19,7 @@ from maskcls.training.speed import measure_speed
 from search.answer.format import SYNTHETIC, duration
 from search.policy.policy import Policy
 from search.policy.stopping import StoppingCriteria
-from search.study.hyperparameters import describe_domain, probe_values
+from search.study.domains import describe_domain, probe_values
 from search.study.record import Stored
 from search.study.study import Choice, Float, Int, Study
 from search.worker.job import Setup

@@ -245,7 +245,7 @@ def _listen(stop: StopRequest, go: threading.Event, alone: threading.Event, line
 
 
 def _heed_signals(stop: StopRequest) -> None:
-    """SIGTERM and SIGHUP stop the worker after its evaluation, AT_ONCE stops it now; SIGINT stays as inherited."""
+    """SIGTERM and SIGHUP stop the worker after its evaluation, STOP_NOW stops it at once; SIGINT stays as inherited."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         handle(number, lambda *_: setattr(stop, "reason", "a signal"))
     signal.signal(STOP_NOW, signal.default_int_handler)

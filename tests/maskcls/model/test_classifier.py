@@ -13,7 +13,7 @@ from maskcls.labels import CLASS_NAMES, PARTS, part_of
 from maskcls.model.backbones import pixel_statistics
 from maskcls.model.classifier import build_model, joint_log_prob
 from maskcls.model.inference import log_probs, to_input
-from maskcls.run.checkpoint import load_weights, weights_content
+from maskcls.run.serialize import load_weights, weights_content
 from maskcls.system.errors import UserError
 from tests.helpers.training import TINY, one_line
 

@@ -13,7 +13,7 @@ from maskcls.data.augment import AUGMENTATIONS
 from maskcls.data.dataset import Dataset
 from maskcls.model.classifier import build_model
 from maskcls.model.inference import log_probs
-from maskcls.run.checkpoint import load_weights
+from maskcls.run.serialize import load_weights
 from maskcls.scoring.metrics import Scores, score
 from maskcls.scoring.predictions import Predictions
 from maskcls.training import loop

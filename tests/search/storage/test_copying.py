@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import search.storage.copying
-from maskcls.run import commit
-from maskcls.run.commit import STAGED, EvaluationStore
+from maskcls.run import checkpoint
+from maskcls.run.checkpoint import STAGED, EvaluationStore
 from maskcls.run.record import PREDICTIONS, RECORD, STATE, WEIGHTS, Record, matches
 from maskcls.run.result import Evaluation
 from maskcls.scoring.metrics import Scores
@@ -93,7 +93,7 @@ def test_files_that_have_not_got_their_names_yet_are_brought_along(
 
     def half() -> None:
         with monkeypatch.context() as patch:
-            patch.setattr(commit, "rename", rename)
+            patch.setattr(checkpoint, "rename", rename)
             with pytest.raises(KeyboardInterrupt):
                 evaluate(running, 2)
 

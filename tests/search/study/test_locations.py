@@ -73,7 +73,7 @@ def test_a_study_is_stored_with_paths_that_hold_from_anywhere(
     # as earlier versions stored it
     study.set_user_attr("study", json.loads(json.dumps(stored.to_json() | {"data": "photos"})))
     succeed(search.report.main, "--study", "mine", "--runs", "../runs")
-    assert "Without photos: there is no folder photos here. --data names another." in capfd.readouterr().out
+    assert "Without photos: there is no folder photos here; --data takes another." in capfd.readouterr().out
     told = complain(monkeypatch, capfd, search.confirm.main, "--study", "mine", "--runs", "../runs")
     assert "Study 'mine' was made with the photos in photos" in told
     assert "--data" in told

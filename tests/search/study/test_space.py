@@ -9,7 +9,7 @@ import optuna
 import pytest
 
 from maskcls.config import canonical
-from search.study.hyperparameters import NUM_BINS, bins, domain_from_json, domain_to_json
+from search.study.domains import NUM_BINS, bins, domain_from_json, domain_to_json
 from search.study.space import distributions, factors, params_of, values_of
 from search.study.study import Choice, Domain, Float, Int, Subset
 

@@ -17,7 +17,7 @@ from search.answer.format import describe_values
 from search.answer.status import status_of
 from search.database.connect import create_study, default_url, load_study, open_storage
 from search.policy.policy import Policy
-from search.study.hyperparameters import describe_domain
+from search.study.domains import describe_domain
 from search.study.record import KEY, Stored, check_same, read_stored
 from search.study.space import distributions, factors, params_of, values_of
 from search.study.study import Choice, Domain, Float, Int, Study, Subset, pin, preview_of
@@ -240,7 +240,7 @@ def test_a_copy_with_more_options_has_the_old_trials_under_the_new_files_words(
     old_study(tmp_path, setup.stored)
     storage = open_storage(default_url(tmp_path), create=False)
     setup.stored, setup.name = replace(setup.stored, study=respelled(setup.stored.study, 64)), "more"
-    find_or_create(setup, storage, order_for(tmp_path, 9, grown_from="toy"))
+    find_or_create(setup, storage, order_for(tmp_path, 9, copy_of="toy"))
     copy = load_study(storage, "more")
     (trial,) = copy.get_trials()
     assert trial.params == {"image_size": 32, "augment": "blur+flip", "batch_size": 32}

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from maskcls.system.errors import UserError
-from search.study.hyperparameters import contains, encode
+from search.study.domains import contains, encode
 from search.study.loading import load_study_file
 from search.study.study import Choice, Float, Int, Study, Subset, pin, preview_of
 from tests.helpers.training import one_line

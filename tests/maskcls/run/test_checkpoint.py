@@ -16,11 +16,11 @@ from maskcls.config import change, save_config
 from maskcls.data.dataset import Dataset
 from maskcls.model.classifier import build_model
 from maskcls.model.inference import log_probs
-from maskcls.run import commit
-from maskcls.run.checkpoint import load_weights
-from maskcls.run.commit import STAGED, EvaluationStore
+from maskcls.run import checkpoint
+from maskcls.run.checkpoint import STAGED, EvaluationStore
 from maskcls.run.record import RECORD, STATE, WEIGHTS, read_record
 from maskcls.run.result import Result
+from maskcls.run.serialize import load_weights
 from maskcls.scoring.metrics import score
 from maskcls.scoring.predictions import Predictions
 from maskcls.training.loop import Run, fit
@@ -68,7 +68,7 @@ def snapshots(folder: Path, into: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
 
     unlink = Path.unlink
     with monkeypatch.context() as patch:
-        for owner, name in ((commit, "write_synced"), (commit, "rename"), (Path, "unlink")):
+        for owner, name in ((checkpoint, "write_synced"), (checkpoint, "rename"), (Path, "unlink")):
             patch.setattr(owner, name, copied_before(getattr(owner, name)))
         yield
 
@@ -91,7 +91,7 @@ def test_killed_at_any_moment_a_run_ends_with_files_of_one_evaluation(
 ) -> None:
     folder, killed = tmp_path / "run", tmp_path / "killed"
     folder.mkdir()
-    monkeypatch.setattr(commit, "_sync_folder", lambda _: None)  # a lost disk cache cannot be tried here
+    monkeypatch.setattr(checkpoint, "_sync_folder", lambda _: None)  # a lost disk cache cannot be tried here
     with snapshots(folder, killed, monkeypatch):
         undisturbed = fit(CONFIG, few_photos, device=CPU, folder=folder)
     check_agrees(folder, undisturbed, few_photos)
@@ -110,7 +110,7 @@ def test_killed_while_it_opens_a_folder_a_run_goes_on_all_the_same(
 ) -> None:
     folder, first, second = (tmp_path / name for name in ("run", "first", "second"))
     folder.mkdir()
-    monkeypatch.setattr(commit, "_sync_folder", lambda _: None)
+    monkeypatch.setattr(checkpoint, "_sync_folder", lambda _: None)
     with snapshots(folder, first, monkeypatch):
         fit(CONFIG, few_photos, Log(until=2), device=CPU, folder=folder)
     half_way = max((path for path in first.iterdir() if (path / RECORD).exists()), key=lambda path: int(path.name))
@@ -192,7 +192,7 @@ def test_who_has_lost_the_folder_changes_nothing_in_it(few_photos: Dataset, tmp_
 def test_a_disk_that_is_full_for_any_file_is_an_error_of_the_system(
     few_photos: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = commit.write_synced
+    real = checkpoint.write_synced
     for name in (WEIGHTS, "valid.npz", STATE, RECORD):
 
         def full(path: Path, content: bytes, name: str = name) -> None:
@@ -203,7 +203,7 @@ def test_a_disk_that_is_full_for_any_file_is_an_error_of_the_system(
         folder = tmp_path / name
         folder.mkdir()
         with monkeypatch.context() as patch:
-            patch.setattr(commit, "write_synced", full)
+            patch.setattr(checkpoint, "write_synced", full)
             with pytest.raises(OSError, match="No space left"):
                 fit(CONFIG, few_photos, device=CPU, folder=folder)
         assert contents(folder) == {}

@@ -1,4 +1,4 @@
-"""The hyperparameters of a study: the domain of each, and how domains and values are checked, stored and shown."""
+"""The domains of a study's hyperparameters: how they, and values in them, are checked, stored and shown."""
 
 import itertools
 import math
