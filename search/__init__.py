@@ -16,7 +16,7 @@ The path of a trial, folder by folder; each imports only from those before it (t
 To add
 
 - a command: a module here with ``main``: options (terminal/options.py has the shared ones) and one call; then the
-  README, COMMANDS in docs/reference.py and in tests/commands/test_help.py
+  README, COMMANDS in docs/reference.py
 - a sampler: SAMPLERS in policy/samplers.py; a pruner: policy/pruning.py
 - a section of the report: page/build.py; a kind of block: page/blocks.py
 - a hyperparameter or an augmentation: the docstring of maskcls; a study may search it at once

@@ -43,12 +43,13 @@ DOCUMENTED = [
     pytest.param(words, id=f"{page}: {' '.join(words)}")
     for page in PAGES
     for words in commands_on(page)
-    if words[0] in COMMANDS
+    if words[0].startswith(("search.", "maskcls."))
 ]
 
 
 @pytest.mark.parametrize("words", DOCUMENTED)
 def test_every_command_parses(words: list[str]) -> None:
+    assert words[0] in COMMANDS
     known = options_of(words[0])
     used = [word for word in words[1:] if word.startswith("-")]
     assert set(used) <= known.keys()

@@ -1,4 +1,4 @@
-"""--help of the search's commands: within a second of CPU time, without what takes longer."""
+"""--help of every command: within a second of CPU time, without what takes longer."""
 
 import resource
 import subprocess
@@ -6,17 +6,8 @@ import sys
 
 import pytest
 
-COMMANDS = (
-    "search.run",
-    "search.export",
-    "search.dashboard",
-    "search.status",
-    "search.delete",
-    "search.confirm",
-    "search.compose",
-    "search.compare",
-    "search.report",
-)
+from docs.reference import COMMANDS
+
 HEAVY = (
     *("torch", "timm", "torchvision", "sklearn", "optuna", "optuna_dashboard", "pandas", "matplotlib", "sqlalchemy"),
     *("jinja2", "plotly"),
