@@ -6,8 +6,9 @@ from pathlib import Path
 from search.database.connect import default_url
 from search.policy.stopping import StoppingCriteria
 from search.study.record import Stored
+from search.supervisor.gpus import find_gpus
 from search.supervisor.pool import WorkerPool
-from search.supervisor.slots import find_gpus, make_slots
+from search.supervisor.slots import make_slots
 from search.system.clock import uptime
 from search.system.processes import STALL_SECONDS
 from search.worker.messages import WorkOrder

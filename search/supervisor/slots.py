@@ -1,28 +1,32 @@
 """Assigns workers to GPUs or shares of the CPU's cores, without torch, which takes seconds to load."""
 
-import csv
 import logging
 import math
 import os
-import shutil
-import subprocess
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from maskcls.system.cores import available_gib, num_cores
 from maskcls.system.errors import UserError
+from search.supervisor.gpus import Gpu
 
 logger = logging.getLogger(__name__)
-
-BUSY_SHARE = 0.1
-"""A GPU is in use when more than this share of its memory is taken."""
 
 MAX_CPU_WORKERS = 4
 """Default limit: each worker proposes trials without knowing the results of those that run beside it."""
 
 GIB_A_WORKER = 3.0
 """Free memory for each default worker. One takes 1 GiB with a small model, several with a large one."""
+
+MAX_GPU_WORKERS, SHARED_GIB, GPU_GIB_A_WORKER, GPU_CORES_A_WORKER = 3, 39.0, 12, 3
+"""Default limit of workers on one GPU, the memory from which on one has more than one (GPUs sold as 40 GB have 39.6
+GiB), and the free GPU memory and the cores for each.
+
+A training leaves a large GPU idle while it is built, evaluated and written, and its batch fills it by half. Beyond
+three little is left to fill, and the proposals know less of each other. A model takes 2 to 10 GiB at batch 32, with the
+photos; a worker keeps one core busy, and needs others for photos that are read and files that are written.
+"""
 
 MIN_GIB_A_WORKER = 1.0
 """Memory that a worker takes before it loads its model; with less the kernel kills workers one after another."""
@@ -40,49 +44,72 @@ class Slot:
     """CUDA_VISIBLE_DEVICES of the worker."""
     cores: int
     """CPU threads for its training."""
+    gpu: str = ""
+    """Gpu.uuid; empty on a CPU."""
+    sharers: int = 1
+    """Number of workers on its GPU, with those of other commands of this user."""
 
     def environment(self) -> dict[str, str]:
         """The environment variables of the worker's process."""
-        return {**os.environ, "CUDA_VISIBLE_DEVICES": self.visible, "OMP_NUM_THREADS": str(self.cores)}
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """One GPU that this process may use."""
-
-    name: str
-    """``cuda:N`` as torch counts in this process."""
-    visible: str
-    """Its entry for CUDA_VISIBLE_DEVICES."""
-    used_mib: float
-    total_mib: float
-    is_ours: bool
-    """Whether workers of this project run on it."""
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether others use it."""
-        return not self.is_ours and self.used_mib > BUSY_SHARE * self.total_mib
+        return {
+            **os.environ,
+            "CUDA_VISIBLE_DEVICES": self.visible,
+            "OMP_NUM_THREADS": str(self.cores),
+            "MASKCLS_GPU_SHARERS": str(self.sharers),
+        }
 
 
 def make_slots(device: str, workers: int | None, gpus: Sequence[Gpu], n_trials: int, force: bool = False) -> list[Slot]:
-    """Slots for ``workers`` (None: one for each GPU that is not busy, a few on a CPU), spread evenly over the devices.
+    """Slots for ``workers`` (None: a few for each GPU that is not busy, or on a CPU), spread evenly over the devices.
 
     There are no more of them than ``n_trials``, so that every core has a trial.
     Raises UserError for an unknown device, when every GPU is busy and none was named, and unless ``force`` for more
     workers than cores and memory allow.
     """
-    places = _places(device, gpus)
+    devices = _places(device, gpus)
     if workers is None:
-        workers = cpu_workers(num_cores(), available_gib()) if places == [None] else len(places)
+        places = _default_places(devices, num_cores(), available_gib())[:n_trials]
     else:
-        if not force and min(workers, n_trials) > 1:
-            _check_room(workers, min(workers, n_trials), num_cores(), available_gib())
+        count = min(workers, n_trials)
+        if not force and count > 1:
+            _check_room(workers, count, num_cores(), available_gib())
         if workers > n_trials:
             logger.info(f"--workers {workers} is more than there are trials; {n_trials} are started.")
-    count = min(workers, n_trials)
-    cores = max(1, num_cores() // count)
-    return [_slot(places[index % len(places)], index, cores) for index in range(count)]
+        places = [devices[index % len(devices)] for index in range(count)]
+    cores, on_gpu = max(1, num_cores() // len(places)), Counter(gpu.uuid for gpu in places if gpu is not None)
+    return [
+        Slot(f"cpu.{index}", "cpu", "", cores)
+        if gpu is None
+        else Slot(f"{gpu.name}.{index}", "cuda:0", gpu.visible, cores, gpu.uuid, gpu.holders + on_gpu[gpu.uuid])
+        for index, gpu in enumerate(places)
+    ]
+
+
+def _default_places(devices: Sequence[Gpu | None], cores: int, gib: float) -> list[Gpu | None]:
+    """The device of every default worker, each device's first worker before any second one.
+
+    ``gib``: free memory of the machine, which limits the second and third workers of GPUs.
+    """
+    gpus = [gpu for gpu in devices if gpu is not None]
+    if not gpus:
+        return [None] * cpu_workers(cores, gib)
+    counts = [_workers_on(gpu, cores, len(gpus)) for gpu in gpus]
+    places: list[Gpu | None] = [
+        gpu for turn in range(max(counts)) for gpu, count in zip(gpus, counts, strict=True) if turn < count
+    ]
+    return places[: max(len(gpus), int(min(len(places), gib / GIB_A_WORKER)))]
+
+
+def _workers_on(gpu: Gpu, cores: int, gpus: int) -> int:
+    """Default number of this command's workers on the GPU: 1 or more, though other commands may have some there."""
+    if gpu.total_mib < 1024 * SHARED_GIB:
+        return 1
+    return max(1, gpu_workers(gpu.free_gib, cores, gpus) - gpu.holders)
+
+
+def gpu_workers(free_gib: float, cores: int, gpus: int) -> int:
+    """Default number of workers on one of ``gpus`` large GPUs of a machine with ``cores``, by its free memory."""
+    return max(1, int(min(MAX_GPU_WORKERS, free_gib // GPU_GIB_A_WORKER, cores // (GPU_CORES_A_WORKER * gpus))))
 
 
 def _check_room(requested: int, count: int, cores: int, gib: float) -> None:
@@ -118,68 +145,8 @@ def _places(device: str, gpus: Sequence[Gpu]) -> list[Gpu | None]:
         return [*named]
     free = [gpu for gpu in gpus if not gpu.is_busy]
     if not free:
-        memory = ", ".join(f"{gpu.name} {gpu.used_mib / 1024:.0f} of {gpu.total_mib / 1024:.0f} GiB" for gpu in gpus)
+        uses = "; ".join(f"{gpu.name} {gpu.use}" for gpu in gpus)
         raise UserError(
-            f"Every GPU is in use by others ({memory}). --device {gpus[0].name} uses it anyway, --device cpu uses none."
+            f"Every GPU is in use by others ({uses}). --device {gpus[0].name} uses it anyway, --device cpu uses none."
         )
     return list(free)
-
-
-def _slot(gpu: Gpu | None, index: int, cores: int) -> Slot:
-    if gpu is None:
-        return Slot(f"cpu.{index}", "cpu", "", cores)
-    return Slot(f"{gpu.name}.{index}", "cuda:0", gpu.visible, cores)
-
-
-def find_gpus() -> list[Gpu]:
-    """The GPUs that CUDA_VISIBLE_DEVICES allows, in torch's order; none without nvidia-smi."""
-    if shutil.which("nvidia-smi") is None:
-        return []
-    ours = {uuid for uuid, pid in _query_driver("gpu_uuid,pid", "compute-apps") if _is_worker(int(pid))}
-    rows = {}
-    for index, uuid, used, total in _query_driver("index,uuid,memory.used,memory.total", "gpu"):
-        rows[index] = rows[uuid] = (uuid, _mib(used), _mib(total))
-    return gpus_of(rows, ours, os.environ.get("CUDA_VISIBLE_DEVICES"))
-
-
-def gpus_of(rows: Mapping[str, tuple[str, float, float]], ours: set[str], visible: str | None) -> list[Gpu]:
-    """The GPUs that ``visible`` (CUDA_VISIBLE_DEVICES) allows, in torch's order.
-
-    ``rows``: (uuid, used MiB, total MiB) by index and by uuid. ``ours``: uuids of the GPUs with our workers.
-    """
-    keys = [key for key in rows if key.isdigit()] if visible is None else [key.strip() for key in visible.split(",")]
-    usable: list[Gpu] = []
-    for key in keys:
-        match = next((name for name in rows if name == key or (key.startswith("GPU-") and name.startswith(key))), None)
-        if match is None and key.startswith("MIG-"):  # a part of a GPU that nobody else uses
-            usable.append(Gpu(f"cuda:{len(usable)}", key, 0.0, 1.0, is_ours=True))
-            continue
-        if match is None:
-            break  # in CUDA an unknown entry hides all after it
-        uuid, used, total = rows[match]
-        # by uuid, since nvidia-smi and CUDA may number GPUs differently
-        usable.append(Gpu(f"cuda:{len(usable)}", uuid if visible is None else key, used, total, uuid in ours))
-    return usable
-
-
-def _mib(text: str) -> float:
-    """The number in a cell; 0, which counts as not busy, where the driver gives none."""
-    return float(text) if text.replace(".", "", 1).isdigit() else 0.0
-
-
-def _query_driver(fields: str, table: str) -> list[list[str]]:
-    command = ["nvidia-smi", f"--query-{table}={fields}", "--format=csv,noheader,nounits"]
-    try:
-        text = subprocess.run(
-            command, capture_output=True, encoding="utf-8", errors="replace", timeout=30, check=True
-        ).stdout
-    except (OSError, subprocess.SubprocessError):
-        return []
-    return [[cell.strip() for cell in row] for row in csv.reader(text.splitlines()) if row]
-
-
-def _is_worker(pid: int) -> bool:
-    try:
-        return b"search.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return False

@@ -1,85 +1,24 @@
-"""Where workers run: GPUs as the driver and the environment show them, and shares of the cores."""
+"""Where workers run: on how many of the GPUs, and with which shares of them and of the cores."""
 
 import math
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 import search.supervisor.slots
 from maskcls.system.errors import UserError
-from search.supervisor.slots import Gpu, Slot, cpu_workers, find_gpus, gpus_of, make_slots
+from search.supervisor.gpus import Gpu
+from search.supervisor.slots import Slot, cpu_workers, gpu_workers, make_slots
 from tests.helpers.training import one_line
 
-FIRST, SECOND, THIRD = (
-    ("GPU-aaaa1111", 100.0, 80_000.0),
-    ("GPU-bbbb2222", 70_000.0, 80_000.0),
-    ("GPU-cc", 0.0, 16_000.0),
-)
-ROWS = {key: row for index, row in enumerate((FIRST, SECOND, THIRD)) for key in (str(index), row[0])}
-FREE, BUSY = Gpu("cuda:0", "0", 100, 80_000, False), Gpu("cuda:1", "1", 70_000, 80_000, False)
-OURS = Gpu("cuda:2", "2", 70_000, 80_000, True)
-
-DRIVER = """#!{python}
-import sys
-if "--query-compute-apps=gpu_uuid,pid" in sys.argv:
-    print("{apps}")
-else:
-    assert "--query-gpu=index,uuid,memory.used,memory.total" in sys.argv
-    print("0, GPU-aaaa1111, 100, 80000\\n1, GPU-bbbb2222, 70000, 80000")
-"""
+FREE, BUSY = Gpu("cuda:0", "0", "GPU-a", 100, 16_000), Gpu("cuda:1", "1", "GPU-b", 14_000, 16_000)
+OURS = Gpu("cuda:2", "2", "GPU-c", 14_000, 16_000, 97, holders=1)
+LARGE, LARGE_OURS = Gpu("cuda:0", "0", "GPU-d", 500, 81_559), Gpu("cuda:1", "1", "GPU-e", 20_000, 81_559, 90, holders=2)
 
 
 @pytest.fixture
 def eight_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search.supervisor.slots, "num_cores", lambda: 8)
     monkeypatch.setattr(search.supervisor.slots, "available_gib", lambda: math.inf)
-
-
-def fake_driver(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    """An nvidia-smi before any real one."""
-    (folder / "nvidia-smi").write_text(text)
-    (folder / "nvidia-smi").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-
-
-def names(gpus: list[Gpu]) -> list[tuple[str, str]]:
-    return [(gpu.name, gpu.visible) for gpu in gpus]
-
-
-def test_every_gpu_is_named_as_torch_counts_and_made_visible_by_its_uuid() -> None:
-    gpus = gpus_of(ROWS, {"GPU-bbbb2222"}, None)
-    assert names(gpus) == [("cuda:0", "GPU-aaaa1111"), ("cuda:1", "GPU-bbbb2222"), ("cuda:2", "GPU-cc")]
-    assert [gpu.is_ours for gpu in gpus] == [False, True, False]
-    assert [gpu.is_busy for gpu in gpus] == [False, False, False]
-    assert [gpu.is_busy for gpu in gpus_of(ROWS, set(), None)] == [False, True, False]
-
-
-@pytest.mark.parametrize(
-    ("visible", "expected"),
-    [
-        ("2,0", [("cuda:0", "2"), ("cuda:1", "0")]),
-        (" 1 ", [("cuda:0", "1")]),
-        ("GPU-bbbb2222", [("cuda:0", "GPU-bbbb2222")]),
-        ("GPU-bb", [("cuda:0", "GPU-bb")]),
-        ("1,7,0", [("cuda:0", "1")]),  # an unknown one hides all after it
-        ("", []),
-        ("-1", []),
-        ("NoDevFiles", []),
-    ],
-)
-def test_cuda_visible_devices_is_read_as_cuda_does(visible: str, expected: list[tuple[str, str]]) -> None:
-    gpus = gpus_of(ROWS, set(), visible)
-    assert names(gpus) == expected
-    assert all((gpu.used_mib, gpu.total_mib) == ROWS[gpu.visible][1:] for gpu in gpus if gpu.visible in ROWS)
-
-
-def test_a_tenth_of_the_memory_is_nobodys_work() -> None:
-    assert not Gpu("cuda:0", "0", 8_000, 80_000, False).is_busy
-    assert Gpu("cuda:0", "0", 8_001, 80_000, False).is_busy
 
 
 def test_without_a_gpu_four_workers_share_the_cores(eight_cores: None) -> None:
@@ -149,9 +88,49 @@ def test_by_default_each_gpu_that_nobody_else_uses_has_one_worker(eight_cores: N
         assert {slot.cores for slot in slots} == {4}
 
 
+@pytest.mark.parametrize(
+    ("free_gib", "cores", "gpus", "workers"),
+    [(79, 16, 1, 3), (79, 6, 1, 2), (79, 5, 1, 1), (79, 1, 1, 1), (35, 64, 1, 2), (5, 64, 1, 1), (79, 64, 8, 2)],
+)
+def test_a_large_gpu_has_as_many_workers_as_its_memory_and_the_cores_carry(
+    free_gib: float, cores: int, gpus: int, workers: int
+) -> None:
+    assert gpu_workers(free_gib, cores, gpus) == workers
+
+
+def test_by_default_large_gpus_have_several_workers_who_are_told_so(
+    eight_cores: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slots = make_slots("auto", None, [LARGE], 50)
+    assert [(slot.name, slot.gpu, slot.sharers, slot.cores) for slot in slots] == [
+        ("cuda:0.0", "GPU-d", 2, 4),
+        ("cuda:0.1", "GPU-d", 2, 4),
+    ]
+    monkeypatch.setattr(search.supervisor.slots, "num_cores", lambda: 64)
+    slots = make_slots("auto", None, [LARGE, LARGE_OURS, FREE], 50)
+    assert [(slot.name, slot.sharers) for slot in slots] == [  # another command has two on the second already
+        ("cuda:0.0", 3),
+        ("cuda:1.1", 3),
+        ("cuda:0.2", 1),
+        ("cuda:0.3", 3),
+        ("cuda:0.4", 3),
+    ]
+    assert [slot.name for slot in make_slots("auto", None, [LARGE, FREE], 2)] == ["cuda:0.0", "cuda:0.1"]
+    assert len(make_slots("auto", None, [LARGE, LARGE], 1)) == 1
+
+
+def test_little_memory_of_the_machine_leaves_each_gpu_one_worker(
+    eight_cores: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for gib, count in ((2, 1), (5.9, 1), (6, 2), (100, 2)):
+        monkeypatch.setattr(search.supervisor.slots, "available_gib", lambda gib=gib: gib)
+        assert len(make_slots("auto", None, [LARGE], 50)) == count
+
+
 def test_more_workers_than_gpus_are_spread_evenly(eight_cores: None) -> None:
     slots = make_slots("auto", 5, [FREE, OURS], 50)
     assert [slot.name for slot in slots] == ["cuda:0.0", "cuda:2.1", "cuda:0.2", "cuda:2.3", "cuda:0.4"]
+    assert [slot.sharers for slot in slots] == [3, 3, 3, 3, 3]  # on the second GPU with one of another command
     assert {slot.cores for slot in slots} == {1}
 
 
@@ -160,7 +139,9 @@ def test_a_gpu_asked_for_by_name_is_used_though_it_is_busy(eight_cores: None) ->
 
 
 def test_when_every_gpu_is_busy_the_message_says_how_busy_and_the_ways_out() -> None:
-    with pytest.raises(UserError, match=r"cuda:1 68 of 78 GiB.*--device cuda:1 .*--device cpu"):
+    with pytest.raises(
+        UserError, match=r"cuda:1 14 of 16 GiB, computing 0 % of the time.*--device cuda:1 .*--device cpu"
+    ):
         make_slots("auto", None, [BUSY], 50)
 
 
@@ -180,31 +161,3 @@ def test_a_worker_sees_its_gpu_alone_and_its_share_of_the_cores(monkeypatch: pyt
     environment = Slot("cuda:1.0", "cuda:0", "1", 3).environment()
     names = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "MARK")
     assert tuple(map(environment.get, names)) == ("1", "3", "inherited")
-
-
-def test_the_driver_is_asked_for_the_gpus_and_for_who_works_on_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    words = [sys.executable, "-c", "input()", "search.worker.worker"]  # a process that calls itself one of ours
-    with subprocess.Popen(words, stdin=subprocess.PIPE) as ours:
-        fake_driver(tmp_path, monkeypatch, DRIVER.format(python=sys.executable, apps=f"GPU-bbbb2222, {ours.pid}"))
-        gpus = find_gpus()
-        ours.communicate(b"\n")
-    assert names(gpus) == [("cuda:0", "GPU-aaaa1111"), ("cuda:1", "GPU-bbbb2222")]
-    assert [(gpu.used_mib, gpu.total_mib) for gpu in gpus] == [(100, 80_000), (70_000, 80_000)]
-    assert [gpu.is_ours for gpu in gpus] == [False, True]
-    fake_driver(tmp_path, monkeypatch, DRIVER.format(python=sys.executable, apps=f"GPU-bbbb2222, {os.getpid()}"))
-    assert [gpu.is_busy for gpu in find_gpus()] == [False, True]  # this process is somebody else's
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
-    assert names(find_gpus()) == [("cuda:0", "1")]
-
-
-@pytest.mark.parametrize("script", ["#!/bin/sh\nexit 9\n", "#!/bin/sh\n", "#!/no/such/interpreter\n"])
-def test_a_driver_that_does_not_answer_is_no_gpu(script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake_driver(tmp_path, monkeypatch, script)
-    assert find_gpus() == []
-
-
-def test_without_a_driver_there_is_no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert find_gpus() == []
