@@ -1,9 +1,22 @@
 """The errors that end a command with one line, and parts of their texts. Any other is a bug and keeps its traceback."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from maskcls.system.redact import redacted
+
+STICKY_TEXTS = (
+    "CUDA error", "CUDA driver error", "CUDA unknown error", "CUDA driver initialization failed",
+    "CUDNN_STATUS_EXECUTION_FAILED", "CUDNN_STATUS_INTERNAL_ERROR", "CUDNN_STATUS_MAPPING_ERROR",
+    "CUDNN_STATUS_NOT_INITIALIZED", "CUBLAS_STATUS_EXECUTION_FAILED", "CUBLAS_STATUS_INTERNAL_ERROR",
+    "CUBLAS_STATUS_MAPPING_ERROR", "CUBLAS_STATUS_NOT_INITIALIZED", "No CUDA GPUs are available",
+    "Unexpected error from cudaGetDeviceCount",
+)  # fmt: skip
+"""Parts of torch's messages after which a process cannot use its GPU any more. torch.AcceleratorError begins with the
+first; libraries raise plain RuntimeErrors."""
+
+PASSING_TEXTS = ("out of memory", "ALLOC_FAILED", "NOT_SUPPORTED", "INVALID_VALUE", "BAD_PARAM", "captur")
+"""Parts of such messages that say otherwise: memory was short, a call was refused, a graph could not be captured."""
 
 
 class UserError(ValueError):
@@ -39,3 +52,23 @@ def nearest(name: str, names: Iterable[str]) -> str:
     """ " Nearest: a, b." for a mistyped name; empty when none of ``names`` is near."""
     close = difflib.get_close_matches(name, list(names), n=3, cutoff=0.5)
     return f" Nearest: {', '.join(close)}." if close else ""
+
+
+def chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and its causes, the outermost first."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def is_sticky(text: str) -> bool:
+    """Whether an error with this text has destroyed the process's CUDA context: every later call to the GPU fails."""
+    return any(part in text for part in STICKY_TEXTS) and not any(part in text for part in PASSING_TEXTS)
+
+
+def sticky_cause(error: BaseException) -> str:
+    """The line that says which sticky error is, or is beneath, ``error``; an empty string if there is none."""
+    texts = (str(cause) for cause in chain(error))
+    return next((one_line(text.strip().partition("\n")[0]) for text in texts if is_sticky(text)), "")

@@ -51,6 +51,14 @@ def free_memory(device: torch.device) -> None:
         return_freed_memory()
 
 
+def memory_of_others(device: torch.device) -> float:
+    """GiB that other processes hold on the GPU, with this process's own context of about half a GiB; 0 on a CPU."""
+    if device.type == "cpu":
+        return 0.0
+    free_bytes, total_bytes = torch.cuda.mem_get_info(device)
+    return max(0, total_bytes - free_bytes - torch.cuda.memory_reserved(device)) / 2**30
+
+
 def describe_device(device: torch.device) -> str:
     """The device in words: the GPU's name and memory in GiB, or the number of CPU cores."""
     if device.type == "cpu":

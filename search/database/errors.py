@@ -4,12 +4,10 @@ Optuna says of every error that it happened "during the commit ... due to invali
 which is hardly ever so.
 """
 
-from collections.abc import Iterator
-
 import sqlalchemy.exc
 from optuna.exceptions import StorageInternalError
 
-from maskcls.system.errors import OutsideError, one_line
+from maskcls.system.errors import OutsideError, chain, one_line
 
 
 class DatabaseError(OutsideError, StorageInternalError):
@@ -43,15 +41,6 @@ CLEARER_TEXTS = {
     "unable to open database file": "its file cannot be opened (unable to open database file)",
 }
 """Part of a database's message that says too little -> ours in its place."""
-
-
-def chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The error and its causes, the outermost first."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 def reason(error: BaseException) -> str:

@@ -8,11 +8,12 @@ from typing import Any
 from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial
 
-from maskcls.system.errors import one_line
+from maskcls.system.errors import chain, is_sticky, one_line
 from maskcls.system.lock import StuckError
-from search.database.errors import DatabaseError, chain, reason
+from search.database.errors import DatabaseError, reason
 from search.study.attributes import FAILURE_KIND, FAILURES
 from search.system.clock import ended_at
+from search.system.processes import WorkerIdentity
 
 OUT_OF_MEMORY, DIVERGED, UNREADABLE, CRASH = "out of memory", "diverged", "unreadable data", "crash"
 UNKNOWN_VALUES = "values that cannot be had"
@@ -45,9 +46,10 @@ DISK_TEXTS = (
 """Parts of the messages of libraries that raise no OSError: safetensors (in Rust), SQLite, PyTorch."""
 
 
-def failure(kind: str, error: str) -> dict[str, Any]:
-    """A failure that happens now, as stored with the trial."""
-    return {"kind": kind, "error": one_line(error)[:MAX_TEXT], "when": round(time.time(), 1)}
+def failure(kind: str, error: str, worker: WorkerIdentity | None = None) -> dict[str, Any]:
+    """A failure that happens now, as stored with the trial. ``worker``: the process that ran it."""
+    process = {} if worker is None else {"process": [worker.machine, worker.pid, worker.started]}
+    return {"kind": kind, "error": one_line(error)[:MAX_TEXT], "when": round(time.time(), 1), **process}
 
 
 def failures_of(trial: FrozenTrial) -> list[dict[str, Any]]:
@@ -78,11 +80,19 @@ def may_try_again(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> bool:
 
 
 def reason_to_give_up(trials: Sequence[FrozenTrial], since: float) -> str:
-    """The last crash's cause when too many attempts crashed since then (by time.time); else an empty string."""
-    attempts = []
+    """The last crash's cause when too many attempts crashed since then (by time.time); else an empty string.
+
+    Of the crashes of one process whose GPU failed (errors.is_sticky) only the first counts: it caused the others.
+    """
+    attempts, broken = [], set()
+    crashes = [failed for trial in trials for failed in failures_of(trial) if failed["kind"] in (CRASH, OUT_OF_MEMORY)]
+    for failed in sorted(crashes, key=lambda failed: failed["when"]):
+        if is_sticky(failed["error"]) and (process := failed.get("process")) is not None:
+            if tuple(process) in broken:
+                continue
+            broken.add(tuple(process))
+        attempts.append((failed["when"], failed["error"]))
     for trial in trials:
-        crashes = [failed for failed in failures_of(trial) if failed["kind"] in (CRASH, OUT_OF_MEMORY)]
-        attempts += [(failed["when"], failed["error"]) for failed in crashes]
         if trial.state.name in ("COMPLETE", "PRUNED") and (ended := ended_at(trial)) is not None:
             attempts.append((ended, ""))
     causes = [cause for when, cause in sorted(attempts) if when >= since]  # empty for a success

@@ -125,7 +125,7 @@ def fail_trial(
         stored = read_trial(study, trial)
         if not worker.is_same_process(worker_of(stored)):
             return stored.state
-        return note_failure(study, stored, failure(kind, error))
+        return note_failure(study, stored, failure(kind, error, worker))
 
     return decide_in_turn(study, decide)
 

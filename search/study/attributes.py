@@ -64,7 +64,8 @@ WORKER_DEATHS = "deaths"
 """{"evaluation": the last one made, "times": how often the trial's process has died since}."""
 
 FAILURES = "failures"
-"""A list of {"kind", "error", "when" in seconds since 1970}, one for each failure, the oldest first."""
+"""A list of {"kind", "error", "when" in seconds since 1970, "process": [machine, pid, started] of
+processes.WorkerIdentity}, one for each failure, the oldest first; earlier commits stored no process."""
 
 FAILURE_KIND, ERROR = "failure_kind", "error"
 """The last failure in short; also why a trial diverged, which is no failure."""

@@ -30,13 +30,13 @@ def end_hung_workers(pool: WorkerPool, seconds: float, is_planned: bool) -> None
             worker.hung = ""
         if before < limit / 3 <= silent:
             logger.info(
-                f"{_name(worker)} has made no progress for {duration(limit / 3)}; it is killed after {duration(limit)}."
+                f"{worker.name} has made no progress for {duration(limit / 3)}; it is killed after {duration(limit)}."
             )
         if not worker.hung and silent >= limit:
             worker.was_held = is_suspended(worker.process.pid)
             how = "was held up by SIGSTOP or a dead disk" if worker.was_held else "hung"
             worker.hung = f"it {how} for {duration(limit)}"
-            logger.info(f"{_name(worker)} is killed: {worker.hung}.")
+            logger.info(f"{worker.name} is killed: {worker.hung}.")
             worker.process.send_signal(SHOW_STACK)  # into its log
         elif worker.hung and silent >= limit + STACK_SECONDS:
             pool.kill(worker, is_overdue=silent >= limit + STACK_SECONDS + KILL_SECONDS)
@@ -48,8 +48,3 @@ def _limit_seconds(worker: WorkerHandle, is_planned: bool) -> float:
     if not worker.has_reported:
         return max(stall, STALL_SECONDS)
     return stall if is_planned else PLAN_STALLS * stall
-
-
-def _name(worker: WorkerHandle) -> str:
-    trial = "" if worker.trial is None else f", trial {worker.trial}"
-    return f"Worker {worker.slot.name} (process {worker.process.pid}{trial})"

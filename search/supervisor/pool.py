@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from search.supervisor.gpu_holders import lock_holder
 from search.supervisor.slots import Slot
 from search.worker.messages import Event, Outcome, WorkOrder, event_from_line
 
@@ -47,15 +48,18 @@ class WorkerPool:
     def start(self, slot: Slot) -> "WorkerHandle":
         """Start a process, which loads its libraries and then waits for its order."""
         read_end, write_end = os.pipe()
+        holder = lock_holder(slot.gpu) if slot.gpu else None
         process = subprocess.Popen(
             [sys.executable, *self.arguments, str(write_end)],
             stdin=subprocess.PIPE,
             bufsize=0,  # each line is one system call, which a signal handler may make
             env=slot.environment(),
-            pass_fds=[write_end],
+            pass_fds=[write_end] if holder is None else [write_end, holder],
             start_new_session=True,  # the terminal's Ctrl-C is for the supervisor alone
         )
         os.close(write_end)
+        if holder is not None:
+            os.close(holder)  # the process has inherited it, with its lock
         os.set_blocking(read_end, False)
         self.workers.append(WorkerHandle(slot, process, read_end))
         return self.workers[-1]
@@ -86,8 +90,8 @@ class WorkerHandle:
     """The first line that it reads; before that it understands no other."""
     trial: int | None = None
     """Number of the trial that it runs."""
-    has_begun_trial: bool = False
-    """Whether it has begun a trial."""
+    last_trial: int | None = None
+    """Number of the trial that it began last, also once that has ended."""
     outcome: Outcome | None = None
     """Its own report of how it ends."""
     error: str = ""
@@ -104,6 +108,17 @@ class WorkerHandle:
     """Whether its end of the pipe is closed."""
     unread: bytes = b""
     """The beginning of an event that is not complete yet."""
+
+    @property
+    def has_begun_trial(self) -> bool:
+        """Whether it has begun a trial."""
+        return self.last_trial is not None
+
+    @property
+    def name(self) -> str:
+        """``Worker cuda:0.1 (process 4711, trial 3)``."""
+        trial = "" if self.trial is None else f", trial {self.trial}"
+        return f"Worker {self.slot.name} (process {self.process.pid}{trial})"
 
     def assign(self, order: WorkOrder) -> None:
         """Send the order to the worker."""

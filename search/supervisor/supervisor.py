@@ -4,6 +4,7 @@ It imports neither torch nor timm. All state that counts is in the database: the
 and its workers then stop after their current evaluation. A command goes through the phases of ``Phase``.
 """
 
+import logging
 import selectors
 import time
 from dataclasses import dataclass, field, replace
@@ -26,6 +27,7 @@ from search.supervisor.shutdown import STOP_SIGNALS, Shutdown
 from search.system.signals import handled
 from search.terminal.progress import LiveWatcher, PlainWatcher, Progress, is_terminal
 from search.worker.messages import (
+    BROKEN,
     GAVE_UP,
     GO,
     REFUSED,
@@ -41,6 +43,11 @@ from search.worker.messages import (
     WaitsFor,
     WorkOrder,
 )
+
+logger = logging.getLogger(__name__)
+
+MAX_BROKEN = 3
+"""A GPU is given up when so many different trials in a row, or processes before their first trial, have lost it."""
 
 MAX_FAILED_STARTS = 12
 """Give up when workers of this total Death.weight have died in a row before their first trial."""
@@ -85,6 +92,9 @@ class Supervisor:
     """The outcome of the first worker that ended by itself, or why none can work."""
     failed_to_start: int = 0
     """Total weight of the workers that have died in a row before their first trial."""
+    broken: dict[str, set[str]] = field(default_factory=dict)
+    """Slot.visible -> the trials, and the processes before their first trial, that have lost that GPU since a trial on
+    it last came to its end (messages.BROKEN)."""
     deadline: float | None = None
     """When (time.monotonic) the timeout passes."""
     last_tick: float = field(default_factory=time.monotonic)
@@ -143,6 +153,8 @@ class Supervisor:
                 case Planned():
                     self._begin_running()
                 case Outcome():
+                    if event.kind == REFUSED and worker.slot.visible in self.broken:
+                        event = replace(event, kind=BROKEN)  # it does not even find the GPU that others have lost
                     worker.outcome = event
                     self._end(event, worker)
                 case Died(error):
@@ -159,9 +171,11 @@ class Supervisor:
         if self.display is None:
             return
         if isinstance(event, TrialBegan):
-            worker.trial, worker.has_begun_trial, self.failed_to_start = event.number, True, 0
+            worker.trial, worker.last_trial, self.failed_to_start = event.number, event.number, 0
         elif isinstance(event, TrialEnded):
             worker.trial = None
+            if event.state in (TrialState.COMPLETE, TrialState.PRUNED):
+                self.broken.pop(worker.slot.visible, None)
         self._give_up(self.display.show(event))
 
     def _begin_running(self) -> None:
@@ -190,13 +204,15 @@ class Supervisor:
 
     def _assign(self, worker: WorkerHandle, plans: bool) -> None:
         slot, waits = worker.slot, self.study is None and not plans
-        order = replace(self.order, slot=slot.name, device=slot.device, cores=slot.cores)
+        order = replace(self.order, slot=slot.name, device=slot.device, cores=slot.cores, sharers=slot.sharers)
         worker.assign(replace(order, plan=plans, waits=waits))
 
     def _end(self, outcome: Outcome, worker: WorkerHandle | None = None) -> None:
         """Note how ``worker`` is about to end, or, without one, why no worker can work."""
         if self.outcome.kind in (GAVE_UP, VANISHED):
             return  # only the first cause counts
+        if outcome.kind == BROKEN:
+            return  # another process may take its place
         stops_all = outcome.kind in (REFUSED, GAVE_UP)
         if stops_all or self.outcome.kind == STOPPED:
             self.outcome = outcome
@@ -250,9 +266,38 @@ class Supervisor:
         if was_to_plan and is_clean and self.phase is not Phase.STOPPING:
             self._stop_all("the plan was not made")  # a signal from outside stopped the planner alone
         self._check_presence()
-        was_stopped_alone = worker.outcome is not None and worker.outcome.kind == STOPPED
-        if self.phase is not Phase.STOPPING and (not is_clean or was_stopped_alone):
+        kind = None if worker.outcome is None else worker.outcome.kind
+        if self.phase is Phase.STOPPING:
+            return
+        if kind == BROKEN:
+            self._handle_broken_worker(worker, plans=was_to_plan)
+        elif not is_clean or kind == STOPPED:
             self._handle_dead_worker(worker, plans=was_to_plan)
+
+    def _handle_broken_worker(self, worker: WorkerHandle, plans: bool) -> None:
+        """Start another worker in the place of one that has lost its GPU, unless the GPU has failed too often.
+
+        Then its trials go to the workers of other GPUs; without any, give up.
+        """
+        assert worker.outcome is not None
+        worker.error = worker.outcome.cause
+        if self.study is None:
+            self._handle_dead_worker(worker, plans)
+            return
+        if worker.trial is not None:  # it could not report the trial's end
+            self._free_trial(worker, worker.trial, death_of(worker))
+        failed = self.broken.setdefault(worker.slot.visible, set())
+        failed.add(f"process {worker.process.pid}" if worker.last_trial is None else f"trial {worker.last_trial}")
+        if self.shutdown.reason:
+            return
+        if len(failed) < MAX_BROKEN:
+            logger.info(f"{worker.name} lost its GPU and is replaced: {worker.error}")
+            self._replace(worker, plans)
+            return
+        gpu = worker.slot.name.partition(".")[0]
+        logger.info(f"{gpu} is not used any more, since it failed {len(failed)} times in a row: {worker.error}")
+        if not self.pool.workers:
+            self._give_up(f"every GPU failed again and again, at last {gpu}: {worker.error}")
 
     def _handle_dead_worker(self, worker: WorkerHandle, plans: bool) -> None:
         """Free the trial of a worker that died and start another worker; give up when too many fail to start."""

@@ -45,7 +45,7 @@ def find_or_create(setup: Setup, storage: ReconnectingStorage, order: WorkOrder)
         setup.stored = replace(setup.stored, photos=dataset.content)
     else:
         check_photos(setup.stored, dataset, study.study_name)
-    show_estimate(setup, dataset, order.limits.n_trials - finished, order.workers)
+    show_estimate(setup, dataset, order.limits.n_trials - finished, order.workers, order.sharers)
     say()
     in_turn(storage, setup.name, lambda: _store(setup, storage, source))
     if orphaned := requeue_orphaned(load_study(storage, setup.name)):

@@ -42,6 +42,10 @@ class StopStudyError(Exception):
     is the cause."""
 
 
+class BrokenProcessError(Exception):
+    """A CUDA error after which this process cannot use its GPU any more; another may. The message is its first line."""
+
+
 @dataclass
 class Setup:
     """What a study's trials need apart from the study itself, which is stored only once this is known to work."""

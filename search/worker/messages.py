@@ -14,7 +14,7 @@ from search.policy.stopping import StoppingCriteria
 from search.study.record import Stored
 from search.system.processes import STALL_SECONDS
 
-EndKind = Literal["nothing left", "refused", "gave up", "stopped", "vanished"]
+EndKind = Literal["nothing left", "refused", "gave up", "stopped", "broken", "vanished"]
 
 NOTHING_LEFT: Final = "nothing left"
 """The study has reached a limit; the cause is the option that set it."""
@@ -24,6 +24,9 @@ GAVE_UP: Final = "gave up"
 """Every other trial would fail in the same way."""
 STOPPED: Final = "stopped"
 """The worker was told to stop."""
+BROKEN: Final = "broken"
+"""A CUDA error has left the process without its GPU (errors.is_sticky); another process may work there. The cause is
+its text."""
 VANISHED: Final = "vanished"
 """The study's files are gone. Only the supervisor sets this; no worker sends it."""
 
@@ -62,6 +65,8 @@ class WorkOrder:
     """Name of the worker's slot, in which it has ``device`` and ``cores``."""
     device: str = "auto"
     cores: int = 0
+    sharers: int = 1
+    """Number of workers on its GPU."""
 
     def to_line(self) -> str:
         """The order as the line that goes to the worker's standard input."""

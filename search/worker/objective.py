@@ -20,12 +20,12 @@ from maskcls.run.checkpoint import delete_run_files
 from maskcls.run.record import RECORD, WEIGHTS, read_record
 from maskcls.run.result import Result
 from maskcls.scoring.metrics import Scores
-from maskcls.system.errors import UserError, one_line
+from maskcls.system.errors import UserError, is_sticky, one_line, sticky_cause
 from maskcls.system.files import write_text
 from maskcls.system.provenance import Origin
 from maskcls.system.redact import redacted
 from maskcls.training.loop import DivergedError, evaluation_stops
-from maskcls.training.numerics import describe_device
+from maskcls.training.numerics import describe_device, memory_of_others
 from maskcls.training.revision import REVISION
 from maskcls.training.run_folder import draw_best, train_into
 from search.answer.notes import show_trial
@@ -38,9 +38,13 @@ from search.study import attributes
 from search.study.attributes import FILES_OF, IN_VAIN, REPEAT, REVISION_KEY, id_of, part_f1, repeat_of, seed_of
 from search.study.record import Stored, check_photos
 from search.study.space import values_of
-from search.worker.job import Job, StopStudyError
+from search.worker.job import BrokenProcessError, Job, StopStudyError
 
 logger = logging.getLogger(__name__)
+
+
+FOREIGN_GIB = 2.0
+"""Memory of the GPU that is not this process's: its own context takes up to 1 GiB of it, the rest is others'."""
 
 
 class UnreadableDataError(Exception):
@@ -66,7 +70,7 @@ def run_trial(job: Job, trial: optuna.Trial) -> TrialState:
     """Run a trial and store its verdict; returns its state, WAITING when it goes back into the queue.
 
     Raises KeyboardInterrupt when told to stop at once, and StopStudyError when every other trial would fail too; the
-    trial is back in the queue then.
+    trial is back in the queue then. Raises BrokenProcessError, with the failure stored, when the GPU is lost.
     """
     values = values_of(job.setup.stored.study.space, trial.params)
     remarks = {name: trial.user_attrs[name] for name in (REPEAT, IN_VAIN) if name in trial.user_attrs}
@@ -253,7 +257,8 @@ def _record(job: Job, trial: optuna.Trial, verdict: Verdict) -> None:
 def _handle_failure(job: Job, trial: optuna.Trial, error: Exception) -> TrialState:
     """Store the failure; returns whether the trial is tried again (WAITING) or has failed.
 
-    Raises StopStudyError when every other trial would fail too.
+    Raises StopStudyError when every other trial would fail too, and BrokenProcessError when any other would fail in
+    this process.
     """
     cause = cause_outside(error)
     if cause:
@@ -266,10 +271,21 @@ def _handle_failure(job: Job, trial: optuna.Trial, error: Exception) -> TrialSta
     if isinstance(error, UnreadableDataError):
         fail_trial(job.study, trial, UNREADABLE, str(error), job.worker)
         raise StopStudyError(str(error)) from error
-    text = f"{type(error).__name__}: {error}"
-    kind = OUT_OF_MEMORY if isinstance(error, torch.OutOfMemoryError) else CRASH
+    text, kind = f"{type(error).__name__}: {error}", CRASH
+    if isinstance(error, torch.OutOfMemoryError):
+        others = memory_of_others(job.setup.device)
+        if others > FOREIGN_GIB:
+            # not final, since the memory may be free later
+            text = f"out of memory while other processes hold {others:.1f} GiB of the GPU: {text}"
+        else:
+            kind = OUT_OF_MEMORY
+    broken = sticky_cause(error)
+    if broken and not is_sticky(text):
+        text = f"{text} ({broken})"
     state = fail_trial(job.study, trial, kind, text, job.worker)
     job.watcher.trial_ended(trial.number, state, None, one_line(text))
+    if broken:
+        raise BrokenProcessError(broken) from error
     return state
 
 

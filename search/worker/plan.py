@@ -95,10 +95,12 @@ def check_sizes(setup: Setup) -> None:
                 raise UserError(f"{error} Make image_size a Choice of sizes that {config.backbone} takes.") from None
 
 
-def show_estimate(setup: Setup, dataset: Dataset, trials_left: int, workers: int) -> None:
+def show_estimate(setup: Setup, dataset: Dataset, trials_left: int, workers: int, sharers: int = 1) -> None:
     """Print how long ``trials_left`` take, from a few real steps of every model that a trial may build.
 
-    ``dataset``: the baseline's photos. Raises UserError for a model that cannot be built.
+    ``dataset``: the baseline's photos. ``sharers``: number of workers on one GPU. The steps have it to themselves, so
+    the time is given as a range: from what it is if they do not slow each other down, to what it is if they take turns.
+    Raises UserError for a model that cannot be built.
     """
     seconds = []
     for config in _variants(setup.stored):
@@ -108,7 +110,11 @@ def show_estimate(setup: Setup, dataset: Dataset, trials_left: int, workers: int
         seconds.append(speed.seconds(config, photos))
     mean = statistics.mean(seconds)
     total = mean * math.ceil(trials_left / workers)
-    say(f"  time      about {duration(mean)} a trial, {duration(total)} for {trials_left} if none is pruned")
+    if sharers > 1:
+        say(f"  time      about {duration(mean)} a trial that has its GPU to itself; {sharers} workers share one, so")
+        say(f"            {duration(total)} to {duration(sharers * total)} for {trials_left} if none is pruned")
+    else:
+        say(f"  time      about {duration(mean)} a trial, {duration(total)} for {trials_left} if none is pruned")
     if total > LONG_SECONDS:
         say(f"            {_advice(setup.stored.study)}")
 

@@ -24,7 +24,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from maskcls.data.dataset import Table, prepare_data_folder, read_table
 from maskcls.model.weights import resolve_weights
-from maskcls.system.errors import UserError, one_line
+from maskcls.system.errors import UserError, one_line, sticky_cause
 from maskcls.system.liveness import beat
 from maskcls.system.lock import share_folder
 from maskcls.training.numerics import pick_device
@@ -45,8 +45,9 @@ from search.system.signals import SHOW_STACK, STOP_NOW, handle
 from search.worker.create import find_or_create, is_stored
 from search.worker.events import EventWriter
 from search.worker.heartbeat import HeartbeatThread
-from search.worker.job import Job, Setup, StopRequest, StopStudyError
+from search.worker.job import BrokenProcessError, Job, Setup, StopRequest, StopStudyError
 from search.worker.messages import (
+    BROKEN,
     GAVE_UP,
     GO,
     NOTHING_LEFT,
@@ -82,7 +83,11 @@ def main() -> None:
 
 
 def _carry_out(order: str, lines: Iterator[str], events: EventWriter) -> Outcome:
-    """Work, and return the outcome. An error that has no outcome is a bug: it is sent as Died and raised again."""
+    """Work, and return the outcome. An error that has no outcome is a bug: it is sent as Died and raised again.
+
+    A process that has lost its GPU exits here, while the error keeps what the training made: freeing memory and graphs
+    calls the GPU, which would abort the process before its outcome is sent.
+    """
     try:
         return _work(WorkOrder.from_line(order), lines, events)
     except (Exception, KeyboardInterrupt) as error:
@@ -90,6 +95,12 @@ def _carry_out(order: str, lines: Iterator[str], events: EventWriter) -> Outcome
         if outcome is None:
             events.send(Died(f"{type(error).__name__}: {one_line(error)}"))
             raise
+        if outcome.kind == BROKEN:
+            logger.info(f"this process has lost its GPU and exits: {outcome.cause}")
+            events.send(outcome)
+            events.close()
+            sys.stdout.flush()
+            os._exit(1)
         return outcome
 
 
@@ -102,6 +113,10 @@ def _outcome_of(error: BaseException) -> Outcome | None:
             return Outcome(GAVE_UP, str(error))
         case KeyboardInterrupt():
             return Outcome(STOPPED)
+        case BrokenProcessError():
+            return Outcome(BROKEN, str(error))
+    if broken := sticky_cause(error):
+        return Outcome(BROKEN, broken)
     cause = cause_outside(error)
     return Outcome(GAVE_UP, cause) if cause else None
 
@@ -131,7 +146,8 @@ def take_trials(
 
     ``on_trial`` gets the id of the running trial, None once it has ended. ``on_waiting`` gets the trials of other
     workers that this one waits for, whenever they change: one of them may fail or be interrupted.
-    Raises StopStudyError when every other trial would fail too, KeyboardInterrupt when told to stop at once.
+    Raises StopStudyError when every other trial would fail too, BrokenProcessError when the process has lost its GPU,
+    KeyboardInterrupt when told to stop at once.
     """
     study, per_epoch = job.study, job.setup.baseline.evaluations_per_epoch
     presence = job.presence  # as it is now, before the first trial
@@ -156,7 +172,7 @@ def take_trials(
                 waiting_for = running
             time.sleep(POLL_SECONDS)
         return Outcome(STOPPED, job.stop.reason)
-    except StopStudyError:
+    except (StopStudyError, BrokenProcessError):
         raise
     except Exception as error:
         job.raise_if_vanished(error)
