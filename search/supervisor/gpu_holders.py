@@ -27,7 +27,7 @@ def lock_holder(gpu: str) -> int | None:
 
     None where no folder can be trusted: then the driver's numbers alone say who is on a GPU.
     """
-    folder = _folder()
+    folder = private_folder()
     if folder is None:
         return None
     for index in range(MAX_HOLDERS):
@@ -46,7 +46,7 @@ def lock_holder(gpu: str) -> int | None:
 
 def count_holders(gpu: str) -> int:
     """Number of this user's workers on the GPU with this uuid, of all commands on this machine or in this container."""
-    folder = _folder()
+    folder = private_folder()
     if folder is None:
         return 0
     return sum(_is_locked(_file(folder, gpu, index)) for index in range(MAX_HOLDERS))
@@ -70,8 +70,8 @@ def _file(folder: Path, gpu: str, index: int) -> Path:
     return folder / f"{gpu.replace('/', '_')}.{index}"
 
 
-def _folder() -> Path | None:
-    """The user's folder for these files, made if it is missing; None if it is not the user's alone.
+def private_folder() -> Path | None:
+    """The user's folder for files about GPUs, made if it is missing; None if it is not the user's alone.
 
     Not in XDG_RUNTIME_DIR: that is emptied when the user logs out, and a study under ``nohup`` runs on.
     """

@@ -7,6 +7,7 @@ from search.database.connect import default_url
 from search.policy.stopping import StoppingCriteria
 from search.study.record import Stored
 from search.supervisor.gpus import find_gpus
+from search.supervisor.mps import can_share
 from search.supervisor.pool import WorkerPool
 from search.supervisor.slots import make_slots
 from search.system.clock import uptime
@@ -40,7 +41,8 @@ class Launch:
 
     def make_pool(self, n_trials: int) -> WorkerPool:
         """A pool with a slot for each worker, none of them started. Raises UserError as make_slots does."""
-        return WorkerPool(make_slots(self.device, self.workers, find_gpus(), n_trials, self.force))
+        slots = make_slots(self.device, self.workers, find_gpus(), n_trials, self.force, can_share())
+        return WorkerPool(slots)
 
     def make_order(self, workers: int, name: str, requested: Stored, limits: StoppingCriteria) -> WorkOrder:
         """The order for ``workers`` on the study stored as ``name``; the supervisor fills in their slots."""

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from search.supervisor.gpu_holders import lock_holder
+from search.supervisor.mps import end_daemons, share_gpus
 from search.supervisor.slots import Slot
 from search.worker.messages import Event, Outcome, WorkOrder, event_from_line
 
@@ -30,6 +31,7 @@ class WorkerPool:
     """Killed workers that do not end, until the supervisor has replaced them."""
 
     def __enter__(self) -> "WorkerPool":
+        self.slots = share_gpus(self.slots)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -39,6 +41,7 @@ class WorkerPool:
             with suppress(subprocess.TimeoutExpired):  # a dead network disk may hold it
                 worker.process.wait(KILL_SECONDS)
             worker.close()
+        end_daemons(self.slots)
 
     def start_others(self) -> None:
         """Start a process for every slot but the first, so that all load at once, which takes seconds."""

@@ -23,9 +23,10 @@ MAX_GPU_WORKERS, SHARED_GIB, GPU_GIB_A_WORKER, GPU_CORES_A_WORKER = 3, 39.0, 12,
 """Default limit of workers on one GPU, the memory from which on one has more than one (GPUs sold as 40 GB have 39.6
 GiB), and the free GPU memory and the cores for each.
 
-A training leaves a large GPU idle while it is built, evaluated and written, and its batch fills it by half. Beyond
-three little is left to fill, and the proposals know less of each other. A model takes 2 to 10 GiB at batch 32, with the
-photos; a worker keeps one core busy, and needs others for photos that are read and files that are written.
+Side by side, two or three trainings of resnet18 (224 px, batch 32) were 1.27 and 1.37 times as fast as one on an H200,
+of mobilenetv3_small_050 (128 px) 1.66 and 2.23 times; in turns they were slower (benchmarks/README.md). The more
+workers, the less the proposals know of each other. A model takes 2 to 10 GiB at batch 32, with the photos; a worker
+keeps one core busy, and needs others for photos that are read and files that are written.
 """
 
 MIN_GIB_A_WORKER = 1.0
@@ -48,27 +49,40 @@ class Slot:
     """Gpu.uuid; empty on a CPU."""
     sharers: int = 1
     """Number of workers on its GPU, with those of other commands of this user."""
+    mps: str = ""
+    """Directory of the MPS daemon through which it shares its GPU (search.supervisor.mps); empty without one."""
 
     def environment(self) -> dict[str, str]:
         """The environment variables of the worker's process."""
+        # a daemon and its clients name the GPU alike: by its uuid
+        mps = {"CUDA_MPS_PIPE_DIRECTORY": self.mps, "CUDA_VISIBLE_DEVICES": self.gpu} if self.mps else {}
         return {
             **os.environ,
             "CUDA_VISIBLE_DEVICES": self.visible,
             "OMP_NUM_THREADS": str(self.cores),
             "MASKCLS_GPU_SHARERS": str(self.sharers),
+            **mps,
         }
 
 
-def make_slots(device: str, workers: int | None, gpus: Sequence[Gpu], n_trials: int, force: bool = False) -> list[Slot]:
+def make_slots(
+    device: str,
+    workers: int | None,
+    gpus: Sequence[Gpu],
+    n_trials: int,
+    force: bool = False,
+    side_by_side: bool = False,
+) -> list[Slot]:
     """Slots for ``workers`` (None: a few for each GPU that is not busy, or on a CPU), spread evenly over the devices.
 
-    There are no more of them than ``n_trials``, so that every core has a trial.
+    ``side_by_side``: whether workers on one GPU compute at the same time (search.supervisor.mps); if not, the default is
+    one for each. There are no more of them than ``n_trials``, so that every core has a trial.
     Raises UserError for an unknown device, when every GPU is busy and none was named, and unless ``force`` for more
     workers than cores and memory allow.
     """
     devices = _places(device, gpus)
     if workers is None:
-        places = _default_places(devices, num_cores(), available_gib())[:n_trials]
+        places = _default_places(devices, num_cores(), available_gib(), side_by_side)[:n_trials]
     else:
         count = min(workers, n_trials)
         if not force and count > 1:
@@ -85,15 +99,16 @@ def make_slots(device: str, workers: int | None, gpus: Sequence[Gpu], n_trials: 
     ]
 
 
-def _default_places(devices: Sequence[Gpu | None], cores: int, gib: float) -> list[Gpu | None]:
+def _default_places(devices: Sequence[Gpu | None], cores: int, gib: float, side_by_side: bool) -> list[Gpu | None]:
     """The device of every default worker, each device's first worker before any second one.
 
-    ``gib``: free memory of the machine, which limits the second and third workers of GPUs.
+    ``gib``: free memory of the machine, which limits the second and third workers of GPUs. ``side_by_side``: as in
+    make_slots.
     """
     gpus = [gpu for gpu in devices if gpu is not None]
     if not gpus:
         return [None] * cpu_workers(cores, gib)
-    counts = [_workers_on(gpu, cores, len(gpus)) for gpu in gpus]
+    counts = [_workers_on(gpu, cores, len(gpus)) if side_by_side else 1 for gpu in gpus]
     places: list[Gpu | None] = [
         gpu for turn in range(max(counts)) for gpu, count in zip(gpus, counts, strict=True) if turn < count
     ]

@@ -101,13 +101,13 @@ def test_a_large_gpu_has_as_many_workers_as_its_memory_and_the_cores_carry(
 def test_by_default_large_gpus_have_several_workers_who_are_told_so(
     eight_cores: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    slots = make_slots("auto", None, [LARGE], 50)
+    slots = make_slots("auto", None, [LARGE], 50, side_by_side=True)
     assert [(slot.name, slot.gpu, slot.sharers, slot.cores) for slot in slots] == [
         ("cuda:0.0", "GPU-d", 2, 4),
         ("cuda:0.1", "GPU-d", 2, 4),
     ]
     monkeypatch.setattr(search.supervisor.slots, "num_cores", lambda: 64)
-    slots = make_slots("auto", None, [LARGE, LARGE_OURS, FREE], 50)
+    slots = make_slots("auto", None, [LARGE, LARGE_OURS, FREE], 50, side_by_side=True)
     assert [(slot.name, slot.sharers) for slot in slots] == [  # another command has two on the second already
         ("cuda:0.0", 3),
         ("cuda:1.1", 3),
@@ -115,8 +115,17 @@ def test_by_default_large_gpus_have_several_workers_who_are_told_so(
         ("cuda:0.3", 3),
         ("cuda:0.4", 3),
     ]
-    assert [slot.name for slot in make_slots("auto", None, [LARGE, FREE], 2)] == ["cuda:0.0", "cuda:0.1"]
-    assert len(make_slots("auto", None, [LARGE, LARGE], 1)) == 1
+    assert [slot.name for slot in make_slots("auto", None, [LARGE, FREE], 2, side_by_side=True)] == [
+        "cuda:0.0",
+        "cuda:0.1",
+    ]
+    assert len(make_slots("auto", None, [LARGE, LARGE], 1, side_by_side=True)) == 1
+
+
+def test_by_default_workers_that_would_take_turns_have_a_gpu_each(eight_cores: None) -> None:
+    slots = make_slots("auto", None, [LARGE, FREE], 50)
+    assert [(slot.name, slot.sharers) for slot in slots] == [("cuda:0.0", 1), ("cuda:0.1", 1)]
+    assert [slot.gpu for slot in slots] == [LARGE.uuid, FREE.uuid]
 
 
 def test_little_memory_of_the_machine_leaves_each_gpu_one_worker(
@@ -124,7 +133,7 @@ def test_little_memory_of_the_machine_leaves_each_gpu_one_worker(
 ) -> None:
     for gib, count in ((2, 1), (5.9, 1), (6, 2), (100, 2)):
         monkeypatch.setattr(search.supervisor.slots, "available_gib", lambda gib=gib: gib)
-        assert len(make_slots("auto", None, [LARGE], 50)) == count
+        assert len(make_slots("auto", None, [LARGE], 50, side_by_side=True)) == count
 
 
 def test_more_workers_than_gpus_are_spread_evenly(eight_cores: None) -> None:
