@@ -75,8 +75,8 @@ def make_slots(
 ) -> list[Slot]:
     """Slots for ``workers`` (None: a few for each GPU that is not busy, or on a CPU), spread evenly over the devices.
 
-    ``side_by_side``: whether workers on one GPU compute at the same time (search.supervisor.mps); if not, the default is
-    one for each. There are no more of them than ``n_trials``, so that every core has a trial.
+    ``side_by_side``: whether workers on one GPU compute at the same time (search.supervisor.mps); if not, the default
+    is one for each. There are no more of them than ``n_trials``, so that every core has a trial.
     Raises UserError for an unknown device, when every GPU is busy and none was named, and unless ``force`` for more
     workers than cores and memory allow.
     """

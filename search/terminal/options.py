@@ -35,8 +35,8 @@ WorkersOption = Annotated[
     typer.Option(
         min=1,
         envvar="MASKCLS_WORKERS",
-        help="Number of worker processes. Default: one per idle GPU, up to 3 where it has 40 GB and NVIDIA MPS; on a CPU"
-        " up to 4, as cores and memory allow.",
+        help="Number of worker processes. Default: one per idle GPU, up to 3 where it has 40 GB and NVIDIA MPS; on a"
+        " CPU up to 4, as cores and memory allow.",
     ),
 ]
 
