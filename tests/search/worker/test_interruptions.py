@@ -489,8 +489,13 @@ def test_out_of_memory_beside_others_is_tried_again_like_a_crash(
     tmp_path: Path, synthetic_table: Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = make_job(tmp_path, synthetic_table)
+    monkeypatch.setattr(search.worker.objective, "_train", lambda *_: Verdict(TrialState.COMPLETE, 0.5))
     assert run_next(job) == (0, TrialState.COMPLETE)
-    crash_with(monkeypatch, torch.OutOfMemoryError("CUDA out of memory."))
+
+    def run_out(*_: object) -> Verdict:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(search.worker.objective, "_train", run_out)
     monkeypatch.setattr(search.worker.objective, "memory_of_others", lambda device: FOREIGN_GIB + 30)
     states = [run_trial(job, ask(job, 2)) for _ in range(MAX_TRIES)]
     assert states == [TrialState.WAITING] * (MAX_TRIES - 1) + [TrialState.FAIL]
