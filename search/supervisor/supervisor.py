@@ -296,7 +296,7 @@ class Supervisor:
             return
         gpu = worker.slot.name.partition(".")[0]
         logger.info(f"{gpu} is not used any more, since it failed {len(failed)} times in a row: {worker.error}")
-        if not self.pool.workers:
+        if not self.pool.workers and self.outcome.kind == STOPPED:  # else another worker found nothing left to do
             self._give_up(f"every GPU failed again and again, at last {gpu}: {worker.error}")
 
     def _handle_dead_worker(self, worker: WorkerHandle, plans: bool) -> None:

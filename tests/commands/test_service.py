@@ -16,6 +16,7 @@ from maskcls.config import load_config
 from maskcls.data.dataset import load_dataset, read_table
 from maskcls.scoring.metrics import Scores
 from maskcls.training.loop import fit
+from search.storage.failures import crashes_of
 from search.storage.retention import trial_folder
 from tests.helpers.processes import end, read_until, wait_for, worker_of
 from tests.helpers.search import MINE, Place, succeed
@@ -182,3 +183,47 @@ def test_the_supervisor_loads_neither_torch_nor_timm() -> None:
     assert "'torch'" not in output
     assert "'timm'" not in output
     assert "'optuna'" in output
+
+
+LOSES_ITS_GPU = """
+import pathlib, sys
+if "search.worker.process" in sys.orig_argv:
+    import torch
+    import maskcls.training.loop
+    real, once = maskcls.training.loop.score, pathlib.Path({once!r})
+    def score(*args):
+        if not once.exists():
+            once.touch()
+            {lose}
+        return real(*args)
+    maskcls.training.loop.score = score
+"""
+"""A sitecustomize.py: the first evaluation of the first worker ends so."""
+
+
+@pytest.mark.parametrize(
+    "lose",
+    [
+        "raise torch.AcceleratorError('CUDA error: device-side assert triggered')",
+        pytest.param(
+            "torch.ones(1, device='cuda')[torch.tensor([5], device='cuda')]; torch.cuda.synchronize()",
+            marks=pytest.mark.gpu,
+        ),
+    ],
+    ids=["told", "real"],
+)
+def test_a_worker_that_loses_its_gpu_leaves_its_trial_to_another(
+    lose: str, tmp_path: Path, synthetic_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.py").write_text(MINE)
+    (tmp_path / "sitecustomize.py").write_text(LOSES_ITS_GPU.format(once=str(tmp_path / "once"), lose=lose))
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
+    place = Place(tmp_path, synthetic_folder)
+    output, status = end(place.start("--n-trials", "2", "--workers", "1"))
+    assert status == 0, output
+    assert "lost its GPU and is replaced: CUDA error: device-side assert triggered" in output
+    trials = place.trials()
+    assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 2
+    assert [crashes_of(trial) for trial in trials] == [1, 0]
+    (log,) = (tmp_path / "runs" / "mine" / "logs").glob("*.log")
+    assert log.read_text().count("--- worker") == 2

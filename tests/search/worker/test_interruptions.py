@@ -16,13 +16,14 @@ import maskcls.training.loop
 import search.worker.objective
 from maskcls.data.dataset import Table
 from maskcls.run.record import sha256
+from maskcls.system.errors import is_sticky
 from search.policy.stopping import count_finished
-from search.storage.failures import crashes_of
+from search.storage.failures import MAX_TRIES, crashes_of, failures_of
 from search.storage.folder import claim
 from search.study.attributes import WORKER
 from search.study.study import Int
-from search.worker.job import Job, StopRequest, StopStudyError
-from search.worker.objective import Verdict, run_trial
+from search.worker.job import BrokenProcessError, Job, StopRequest, StopStudyError
+from search.worker.objective import FOREIGN_GIB, Verdict, run_trial
 from search.worker.worker import take_trials
 from tests.helpers.search import (
     TOY_STUDY,
@@ -452,3 +453,55 @@ def test_a_combination_of_knobs_that_cannot_be_ends_its_trial(tmp_path: Path, sy
     job.study.enqueue_trial({"drop_rate": 0.0, "batch_size": 16, "micro_batch": 32})
     run_next(job)
     assert "must not exceed" in stored_trial(job).user_attrs["error"]
+
+
+ILLEGAL = "CUDA error: an illegal memory access was encountered\nCUDA kernel errors might be asynchronously reported"
+
+
+def test_a_process_that_has_lost_its_gpu_takes_no_other_trial(
+    tmp_path: Path, synthetic_table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crash_with(monkeypatch, torch.AcceleratorError(ILLEGAL))
+    watcher = Watching()
+    job = make_job(tmp_path, synthetic_table, watcher=watcher)
+    with pytest.raises(BrokenProcessError, match=r"^CUDA error: an illegal memory access was encountered$"):
+        take_trials(job, order_for(tmp_path, 9))
+    (trial,) = job.study.get_trials()
+    assert (trial.state, trial.user_attrs[WORKER]) == (TrialState.WAITING, None)
+    assert [failed["kind"] for failed in failures_of(trial)] == ["crash"]
+    assert [ended[:2] for ended in watcher.ended] == [(0, TrialState.WAITING)]
+    assert "illegal memory access" in (job.setup.trial_folder(0) / "crash.txt").read_text()
+
+
+def test_a_lost_gpu_beneath_another_error_is_told_with_it(
+    tmp_path: Path, synthetic_table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = KeyError("made while cleaning up")
+    error.__context__ = RuntimeError(ILLEGAL)
+    crash_with(monkeypatch, error)
+    job = make_job(tmp_path, synthetic_table)
+    with pytest.raises(BrokenProcessError):
+        run_next(job)
+    assert is_sticky(stored_trial(job).user_attrs["error"])
+
+
+def test_out_of_memory_beside_others_is_tried_again_like_a_crash(
+    tmp_path: Path, synthetic_table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = make_job(tmp_path, synthetic_table)
+    monkeypatch.setattr(search.worker.objective, "_train", lambda *_: Verdict(TrialState.COMPLETE, 0.5))
+    assert run_next(job) == (0, TrialState.COMPLETE)
+
+    def run_out(*_: object) -> Verdict:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(search.worker.objective, "_train", run_out)
+    monkeypatch.setattr(search.worker.objective, "memory_of_others", lambda device: FOREIGN_GIB + 30)
+    states = [run_trial(job, ask(job, 2)) for _ in range(MAX_TRIES)]
+    assert states == [TrialState.WAITING] * (MAX_TRIES - 1) + [TrialState.FAIL]
+    trial = stored_trial(job, 1)
+    assert trial.user_attrs["failure_kind"] == "crash"
+    assert trial.user_attrs["error"].startswith("out of memory while other processes hold 32.0 GiB of the GPU: OutOf")
+    monkeypatch.setattr(search.worker.objective, "memory_of_others", lambda device: FOREIGN_GIB)
+    assert run_next(job) == (2, TrialState.FAIL)
+    assert stored_trial(job, 2).user_attrs["failure_kind"] == "out of memory"

@@ -11,6 +11,7 @@ from maskcls.scoring.metrics import Scores
 from search.policy.stopping import StoppingCriteria
 from search.study.record import Stored
 from search.worker.messages import (
+    BROKEN,
     EVENT_NAMES,
     GAVE_UP,
     Died,
@@ -44,6 +45,7 @@ EVENTS: list[tuple[Event, str]] = [
         WaitsFor((RunningTrial(0, "box", 7, True), RunningTrial(1, "here", 8, False))),
         '["waits", [[0, "box", 7, true], [1, "here", 8, false]]]',
     ),
+    (Outcome(BROKEN, "CUDA error: unknown error"), '["ended", "broken", "CUDA error: unknown error"]'),
     (Outcome(GAVE_UP, "the disk: full"), '["ended", "gave up", "the disk: full"]'),
     (Died("ValueError: no"), '["died", "ValueError: no"]'),
 ]

@@ -1,5 +1,6 @@
 """What a study's trials cannot be built with is found out before the first of them; which weights they had is kept."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -89,3 +90,13 @@ def test_a_study_of_before_has_no_commits(tmp_path: Path, synthetic_table: Table
     del document["weights_commits"]
     job.study.set_user_attr(KEY, document)
     assert read_stored(job.study).weights_commits == {}
+
+
+def test_on_a_shared_gpu_the_time_is_a_range(
+    tmp_path: Path, synthetic_table: Table, capsys: pytest.CaptureFixture[str]
+) -> None:
+    setup = make_setup(tmp_path, synthetic_table)
+    show_estimate(setup, setup.dataset(setup.baseline), 6, 6, 3)
+    lines = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"  time      about .+ a trial that has its GPU to itself; 3 workers share one, so", lines[0])
+    assert re.fullmatch(r"            .+ to .+ for 6 if none is pruned", lines[1])
