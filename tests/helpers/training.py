@@ -36,6 +36,7 @@ TINY = TrainConfig(
     dtype="float32",
     memory_format="contiguous",
     cuda_graphs="off",
+    repeatable="on",
     threads=1,
 )
 """A run of seconds, ready for ``loop.fit``. ``config.change(TINY, ...)`` for another."""
