@@ -23,12 +23,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import timm
 import torch
 
 from maskcls.config import TrainConfig, change
-from maskcls.data.dataset import Dataset, LabelledPhotos
+from maskcls.data.dataset import Dataset
 from maskcls.system.errors import UserError, one_line
 from maskcls.system.files import write_text
 from maskcls.system.lock import hold
@@ -96,7 +95,7 @@ class Timing:
     @property
     def ran_out_of_memory(self) -> bool:
         """Whether the way failed for lack of memory, of which there may be more another time."""
-        return self.error.startswith(torch.OutOfMemoryError.__name__)
+        return "out of memory" in self.error
 
     @property
     def is_failure(self) -> bool:
@@ -113,10 +112,13 @@ _not_stored: dict[str, Way] = {}
 """cache_key -> the way chosen where one ran out of memory or the first failed: a later process may fare better."""
 
 
-def choose_numerics(config: TrainConfig, device: torch.device, cache_dir: Path) -> TrainConfig:
+def choose_numerics(
+    config: TrainConfig, device: torch.device, cache_dir: Path, photos: Callable[[], Dataset]
+) -> TrainConfig:
     """``config`` with the fields of KNOBS that are "auto" chosen for this GPU; on a CPU unchanged.
 
     ``cache_dir``: the photo cache, which keeps the timings in ``numerics/found.json``. Takes seconds the first time.
+    ``photos``: gives those of the config, which the steps use, so that they are on the GPU for the run as well.
     Raises UserError for a model that cannot be built, and the error that took the GPU from this process.
     """
     fields = open_fields(config)
@@ -124,7 +126,7 @@ def choose_numerics(config: TrainConfig, device: torch.device, cache_dir: Path) 
         return config
     key, path = cache_key(config, device), cache_dir / "numerics" / "found.json"
     way = _not_stored.get(key) or _stored_choice(fields, _read_timings(path).get(key, []))
-    return change(config, **(way or _measure(config, fields, device, key, path)))
+    return change(config, **(way or _measure(config, fields, device, photos(), key, path)))
 
 
 def open_fields(config: TrainConfig) -> list[str]:
@@ -173,7 +175,9 @@ def _stored_choice(fields: Sequence[str], timings: Iterable[Timing]) -> Way | No
     return None
 
 
-def _measure(config: TrainConfig, fields: Sequence[str], device: torch.device, key: str, path: Path) -> Way:
+def _measure(
+    config: TrainConfig, fields: Sequence[str], device: torch.device, data: Dataset, key: str, path: Path
+) -> Way:
     """The choice by timings made now, except of ways that are known to fail.
 
     Several processes may measure at once. The first choice to be stored is that of all, so they compute in one way.
@@ -185,7 +189,7 @@ def _measure(config: TrainConfig, fields: Sequence[str], device: torch.device, k
     def timing_of(way: Way) -> Timing:
         timing = next((timing for timing in timings if timing.way == way), None)
         if timing is None:
-            timing = _try(config, way, device, key, path)
+            timing = _try(config, way, device, data, key, path)
             timings.append(timing)
         return timing
 
@@ -204,13 +208,13 @@ def _measure(config: TrainConfig, fields: Sequence[str], device: torch.device, k
     return theirs or way
 
 
-def _try(config: TrainConfig, way: Way, device: torch.device, key: str, path: Path) -> Timing:
+def _try(config: TrainConfig, way: Way, device: torch.device, data: Dataset, key: str, path: Path) -> Timing:
     """The timing of ``way``. Raises the error of one that took the GPU from this process, and notes it."""
     host = socket.gethostname()
     attempt = Timing(way, 0.0, f"process {os.getpid()} on {host} tries it", os.getpid(), host, time.time())
     with _noted(attempt, key, path):
         try:
-            return Timing(way, photos_per_second(change(config, **way), device))
+            return Timing(way, photos_per_second(change(config, **way), device, data))
         except UserError:
             raise
         except Exception as error:
@@ -264,8 +268,8 @@ def _write_timings(path: Path, timings: Mapping[str, Sequence[Timing]]) -> None:
     write_text(path, json.dumps(rows_by_key, indent=1))
 
 
-def photos_per_second(config: TrainConfig, device: torch.device) -> float:
-    """Speed of training steps on random photos, after some steps to warm up.
+def photos_per_second(config: TrainConfig, device: torch.device, data: Dataset) -> float:
+    """Speed of training steps, after some to warm up.
 
     As in training, the steps do not wait for the device, whose queue hides some costs. A few seconds; an operation that
     has no repeatable kernel raises its warning as an error.
@@ -274,7 +278,7 @@ def photos_per_second(config: TrainConfig, device: torch.device) -> float:
     torch.set_num_threads(resolved.threads)
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=".*does not have a deterministic implementation")
-        run = Run(resolved, random_dataset(resolved), device, None)
+        run = Run(resolved, data, device, None)
         run.model.train()
 
         def train(num_steps: int) -> None:
@@ -287,16 +291,3 @@ def photos_per_second(config: TrainConfig, device: torch.device) -> float:
             seconds_of_step.append(timed(device, partial(train, steps)) / steps)
             steps = max(MIN_ROUND_STEPS, math.ceil(MIN_ROUND_SECONDS / seconds_of_step[0]))
     return run.sampler.batch_size / statistics.median(seconds_of_step)
-
-
-def random_dataset(config: TrainConfig) -> Dataset:
-    """Two batches of random uint8 photos, of the config's image_size, in each of training and validation."""
-    count, rng = 2 * config.batch_size, np.random.default_rng(0)
-    image_NCHW = rng.integers(0, 256, (2 * count, 3, *config.image_size), dtype=np.uint8)
-    train, valid = (
-        LabelledPhotos(
-            np.arange(first, first + count), rng.integers(0, 18, count), np.full(count, ""), np.full(count, "")
-        )
-        for first in (0, count)
-    )
-    return Dataset(image_NCHW, train, valid, "")

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from maskcls.config import ResolvedConfig, TrainConfig, identity_of
 from maskcls.data.augment import augment
-from maskcls.data.batches import Batches, BatchSampler, derive_seed
+from maskcls.data.batches import Batches, BatchSampler, derive_seed, release_photos
 from maskcls.data.dataset import Dataset
 from maskcls.labels import NUM_CLASSES
 from maskcls.model.classifier import build_model
@@ -75,7 +75,7 @@ def fit(
     Raises DivergedError, UserError (a model that cannot be built), torch.OutOfMemoryError.
     """
     torch.set_num_threads(config.threads)
-    run = Run(config, data, device, weight_file, photos_on_gpu)
+    run = Run(config, data, device, weight_file, photos_on_gpu=photos_on_gpu)
     if folder is not None:
         run.resume(EvaluationStore(folder, guard, {**run.identity(), **(made_from or {})}, len(run.stops)))
     for past in run.history:
@@ -106,6 +106,8 @@ class Run:
     ) -> None:
         assert resolve(config, device) == config  # the type does not say for which device
         self.config, self.data, self.device = config, data, device
+        if not photos_on_gpu:
+            release_photos()
         free_memory(device)
         set_repeatable(config, device)
         torch.manual_seed(config.seed)

@@ -12,7 +12,6 @@ from typing import TypeVar
 import torch
 
 from maskcls.config import ResolvedConfig, change
-from maskcls.data.batches import release_photos
 from maskcls.system.errors import one_line
 from maskcls.system.liveness import beating
 from maskcls.training.cuda_graphs import CaptureError
@@ -58,8 +57,7 @@ def until_it_works(
             following = _without_graphs(attempt, device)
             if following is None:
                 raise
-            name = attempt.config.backbone
-            logger.warning(f"the step of {name} cannot be recorded, so it trains without: {one_line(error)}")
+            logger.warning(f"{attempt.config.backbone} trains without CUDA graphs: {one_line(error)}")
         # outside the except clauses, whose tracebacks would keep the tensors alive
         if following.has_waited and not attempt.has_waited:
             with beating():
@@ -80,7 +78,6 @@ def after_out_of_memory(attempt: Attempt, device: torch.device) -> Attempt | Non
 def _without_photos(attempt: Attempt, device: torch.device) -> Attempt | None:
     if device.type == "cpu" or not attempt.photos_on_gpu:
         return None
-    release_photos()
     return replace(attempt, photos_on_gpu=False)
 
 

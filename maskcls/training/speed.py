@@ -53,7 +53,7 @@ def measure_speed(config: ResolvedConfig, data: Dataset, device: torch.device, w
 
 def _measure(attempt: Attempt, data: Dataset, device: torch.device, weight_file: Path | None) -> Speed:
     config = attempt.config
-    run = Run(config, data, device, weight_file, attempt.photos_on_gpu)
+    run = Run(config, data, device, weight_file, photos_on_gpu=attempt.photos_on_gpu)
     run.model.train()
     batch_size = run.sampler.batch_size
     if device.type == "cpu" and batch_size > SMALL_BATCH:

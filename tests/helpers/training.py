@@ -122,6 +122,19 @@ def few(data: Dataset, train: int = 96, valid: int = 42) -> Dataset:
     return Dataset(data.image_NCHW, first(data.train, train), first(data.valid, valid), f"{data.hash}-{train}")
 
 
+def random_dataset(config: TrainConfig) -> Dataset:
+    """Two batches of random uint8 photos, of the config's image_size, in each of training and validation."""
+    count, rng = 2 * config.batch_size, np.random.default_rng(0)
+    image_NCHW = rng.integers(0, 256, (2 * count, 3, *config.image_size), dtype=np.uint8)
+    train, valid = (
+        LabelledPhotos(
+            np.arange(first, first + count), rng.integers(0, 18, count), np.full(count, ""), np.full(count, "")
+        )
+        for first in (0, count)
+    )
+    return Dataset(image_NCHW, train, valid, "")
+
+
 def refusal(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     """Exit status 2 and one line on stderr; nothing is written."""
     assert run(predict, *arguments) == 2

@@ -9,12 +9,14 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import maskcls.training.autotune
 from maskcls.config import ResolvedConfig, TrainConfig, change
+from maskcls.data.dataset import Dataset, LabelledPhotos
 from maskcls.system.errors import UserError
 from maskcls.system.lock import hold
 from maskcls.training.autotune import (
@@ -26,15 +28,15 @@ from maskcls.training.autotune import (
     choose_numerics,
     fastest,
     photos_per_second,
-    random_dataset,
 )
 from maskcls.training.loop import Run
 from maskcls.training.numerics import resolve
-from tests.helpers.training import CPU
+from tests.helpers.training import CPU, random_dataset
 
 GPU = torch.device("cuda:0")
 TINY = TrainConfig(backbone="test_efficientnet", image_size=(32, 32), batch_size=4, threads=1)
 
+NOBODY = LabelledPhotos(np.empty(0), np.empty(0), np.empty(0), np.empty(0))
 FIRST = {"memory_format": "channels_last", "cuda_graphs": "off", "repeatable": "off"}
 
 
@@ -49,7 +51,7 @@ class Gpu:
         self.meanwhile: Callable[[], object] = lambda: None
         """What others do while a way is tried."""
 
-    def photos_per_second(self, config: TrainConfig, device: torch.device) -> float:
+    def photos_per_second(self, config: TrainConfig, *_: object) -> float:
         way = (config.memory_format, config.cuda_graphs, config.repeatable)
         self.tried.append(way)
         self.meanwhile()
@@ -71,8 +73,17 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Gpu:
     return gpu
 
 
+def no_photos() -> Dataset:
+    """For steps that are not made."""
+    return Dataset(np.empty(0), NOBODY, NOBODY, "")
+
+
+def unasked() -> Dataset:
+    pytest.fail("photos were asked for")
+
+
 def chosen(folder: Path, config: TrainConfig = TINY) -> tuple[str, str, str]:
-    config = choose_numerics(config, GPU, folder)
+    config = choose_numerics(config, GPU, folder, no_photos)
     return config.memory_format, config.cuda_graphs, config.repeatable
 
 
@@ -88,7 +99,7 @@ def store(folder: Path, *timings: Timing) -> None:
 
 
 def test_a_cpu_tries_nothing(tmp_path: Path) -> None:
-    assert choose_numerics(TINY, CPU, tmp_path) == TINY
+    assert choose_numerics(TINY, CPU, tmp_path, unasked) == TINY
     assert not list(tmp_path.iterdir())
 
 
@@ -131,7 +142,7 @@ def test_what_a_config_says_is_kept_and_the_rest_chosen(gpu: Gpu, tmp_path: Path
     gpu.speeds = {("contiguous", "on", "off"): 200, ("contiguous", "on", "on"): 200}
     assert chosen(tmp_path, change(TINY, memory_format="contiguous")) == ("contiguous", "on", "on")
     all_said = change(TINY, memory_format="contiguous", cuda_graphs="off", repeatable="off")
-    assert choose_numerics(all_said, GPU, tmp_path) == all_said
+    assert choose_numerics(all_said, GPU, tmp_path, unasked) == all_said
     gpu.tried.clear()
     assert chosen(tmp_path, change(TINY, repeatable="on"))[2] == "on"
     assert {way[2] for way in gpu.tried} == {"on"}
@@ -139,7 +150,7 @@ def test_what_a_config_says_is_kept_and_the_rest_chosen(gpu: Gpu, tmp_path: Path
 
 def test_a_step_in_parts_is_not_recorded(gpu: Gpu, tmp_path: Path) -> None:
     gpu.speeds = {("contiguous", "auto", "off"): 200}
-    config = choose_numerics(change(TINY, micro_batch=2), GPU, tmp_path)
+    config = choose_numerics(change(TINY, micro_batch=2), GPU, tmp_path, no_photos)
     assert config.memory_format == "contiguous"
     assert resolve(change(config, cuda_graphs="on"), GPU).cuda_graphs == "off"
     assert resolve(change(config, cuda_graphs="on", micro_batch=0), GPU).cuda_graphs == "on"
@@ -296,9 +307,10 @@ def test_only_a_clearly_faster_way_displaces_the_one_before() -> None:
 
 
 def test_real_steps_are_timed_and_a_model_that_cannot_be_built_is_refused() -> None:
-    assert photos_per_second(TINY, CPU) > 1
+    assert photos_per_second(TINY, CPU, random_dataset(TINY)) > 1
+    odd = change(TINY, backbone="test_vit", image_size=33)
     with pytest.raises(UserError, match="timm cannot build test_vit"):
-        photos_per_second(change(TINY, backbone="test_vit", image_size=33), CPU)
+        photos_per_second(odd, CPU, random_dataset(odd))
 
 
 def test_an_operation_without_a_repeatable_kernel_makes_the_way_fail(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -308,7 +320,7 @@ def test_an_operation_without_a_repeatable_kernel_makes_the_way_fail(monkeypatch
 
     monkeypatch.setattr("maskcls.training.loop.to_device", to_device)
     with pytest.raises(UserWarning, match="does not have a deterministic implementation"):
-        photos_per_second(TINY, CPU)
+        photos_per_second(TINY, CPU, random_dataset(TINY))
 
 
 @pytest.mark.gpu
@@ -329,6 +341,21 @@ def test_recorded_steps_leave_what_launched_ones_do(knobs: dict[str, object]) ->
         weights[graphs] = {name: tensor.float().cpu() for name, tensor in run.model.state_dict().items()}
     for name, tensor in weights["off"].items():  # batch norm's statistics are among them
         torch.testing.assert_close(weights["on"][name], tensor, rtol=2e-2, atol=2e-3, msg=name)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("backbone", ["test_efficientnet", "test_vit", "resnet18"])
+def test_a_choice_is_made_within_seconds(backbone: str, tmp_path: Path) -> None:
+    config = change(TINY, backbone=backbone, image_size=64, batch_size=32)
+    data, began = random_dataset(config), time.perf_counter()
+    way = choose_numerics(config, GPU, tmp_path, lambda: data)
+    seconds = time.perf_counter() - began
+    print(backbone, f"{seconds:.1f} s", stored(tmp_path))
+    assert {way.memory_format, way.cuda_graphs, way.repeatable}.isdisjoint({"auto"})
+    assert len(stored(tmp_path)) == 4
+    assert not [row["error"] for row in stored(tmp_path) if row["error"]]
+    assert seconds < 30
+    assert choose_numerics(config, GPU, tmp_path, unasked) == way
 
 
 @pytest.mark.gpu

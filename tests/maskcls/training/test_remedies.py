@@ -96,10 +96,12 @@ def test_when_nothing_is_left_the_error_is_raised(gpu: Gpu) -> None:
     assert len(gpu.tried) == 5
 
 
-def test_photos_that_have_left_are_no_longer_held(gpu: Gpu, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batches, "_moved", object())
-    gpu.errors = [FULL]
-    until_it_works(Attempt(recorded()), GPU, gpu.train)
+def test_photos_that_have_left_are_no_longer_held(few_photos: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = object()
+    monkeypatch.setattr(batches, "_moved", held)
+    fit(change(TINY, epochs=1), few_photos, device=CPU)
+    assert batches._moved is held
+    fit(change(TINY, epochs=1), few_photos, device=CPU, photos_on_gpu=False)
     assert batches._moved is None
 
 
@@ -122,7 +124,7 @@ def test_a_step_that_cannot_be_recorded_is_launched(gpu: Gpu, caplog: pytest.Log
     assert gpu.tried == [(8, "on", True), (8, "off", True)]
     assert config.cuda_graphs == "off"
     (said,) = caplog.messages
-    assert said.startswith("the step of test_efficientnet cannot be recorded, so it trains without: operation not")
+    assert said == "test_efficientnet trains without CUDA graphs: operation not permitted when stream is capturing more"
     gpu.errors = [CaptureError("odd")]
     with pytest.raises(CaptureError):
         until_it_works(Attempt(config), GPU, gpu.train)
@@ -179,7 +181,7 @@ def test_a_run_goes_on_from_its_files_unless_another_config_begins(
     monkeypatch.setattr(run_folder, "fit", runs_out)
     monkeypatch.setattr(remedies, "REMEDIES", ((once(remedy), "tried"),))
     arguments: dict[str, Any] = {"origin": {}, "device": CPU, "weight_file": None}
-    config, result = run_folder.train_into(tmp_path, TINY, few_photos, silent, **arguments)  # type: ignore[arg-type]
+    config, result = run_folder.train_into(tmp_path, TINY, few_photos, silent, **arguments)
     assert heard == [not changes_config]
     assert config == load_config(tmp_path / "config.toml")[0] == change(TINY, micro_batch=16 if changes_config else 32)
     assert facts(result) == facts(fit(config, few_photos, device=CPU))
