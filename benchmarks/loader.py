@@ -132,11 +132,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=asked.work) as home:
         job = Path(home) / "job.json"
         engine_data.make_job(folder, config, [1e-3], None, str(device)).save(job)
-        config = resolve(choose_numerics(config, device, Path(home) / "cache"), device)
         table, rounds = read_table(folder, config), []
         begun = time.perf_counter()
         data = load_dataset(table, config, Path(home) / "cache")
         building = len(table.photos) / (time.perf_counter() - begun)
+        config = resolve(choose_numerics(config, device, Path(home) / "cache", lambda: data), device)
         for _ in range(asked.rounds):
             found = {"plain": loader_speed(PLAIN, job), "tuned": loader_speed(TUNED, job)}
             rounds.append(found | {"ours": our_epoch(data, config, device), "step": step_speed(data, config, device)})

@@ -111,7 +111,6 @@ def _train(
     from maskcls.training.numerics import describe_device, resolve
     from maskcls.training.run_folder import draw_best, train_into
 
-    resolved = resolve(choose_numerics(config, device, cache_dir), device)
     people, photos = table.count("train")
     say(
         f"Training on {photos} photos of {people} people, validating on {table.count('valid')[1]} photos of others"
@@ -119,7 +118,8 @@ def _train(
     )
     if weights.note:
         say(f"NOT PRETRAINED: {weights.note}. Training from scratch.")
-    dataset = load_dataset(table, resolved, cache_dir, skip_unreadable)
+    dataset = load_dataset(table, config, cache_dir, skip_unreadable)
+    resolved = resolve(choose_numerics(config, device, cache_dir, lambda: dataset), device)
     try:
         resolved, result = train_into(
             out,

@@ -17,11 +17,16 @@ SPARE_SHARE = 0.5
 class Batches:
     """Photos and labels of one side of the split, indexed on the device."""
 
-    def __init__(self, image_NCHW: np.ndarray, row_N: np.ndarray, label_N: np.ndarray, device: torch.device) -> None:
-        """``image_NCHW``: uint8, all photos; ``row_N``: rows of this side; ``label_N``: their classes, int64."""
+    def __init__(
+        self, image_NCHW: np.ndarray, row_N: np.ndarray, label_N: np.ndarray, device: torch.device, move: bool = True
+    ) -> None:
+        """``image_NCHW``: uint8, all photos; ``row_N``: rows of this side; ``label_N``: their classes, int64.
+
+        ``move``: whether the photos of this side move to a GPU that has room.
+        """
         row_N = np.array(row_N, dtype=np.int64)  # a copy: pandas returns read-only views
         self.device = device
-        moved_NCHW = None if device.type == "cpu" else _move(image_NCHW, row_N, device)
+        moved_NCHW = None if device.type == "cpu" or not move else _move(image_NCHW, row_N, device)
         self.on_device = device.type == "cpu" or moved_NCHW is not None
         if moved_NCHW is not None:
             self.image_XCHW = moved_NCHW
@@ -70,6 +75,12 @@ class _Moved:
 
 _moved: _Moved | None = None
 """One dataset at a time: when a study searches the image size, the photos move again at every change of it."""
+
+
+def release_photos() -> None:
+    """Give the memory of photos on a GPU back to torch's allocator, once no training uses them."""
+    global _moved
+    _moved = None
 
 
 def _move(image_NCHW: np.ndarray, row_N: np.ndarray, device: torch.device) -> Tensor | None:

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from maskcls.config import TrainConfig
+from maskcls.config import ResolvedConfig, identity_of
 from maskcls.run.record import PREDICTIONS, STATE, WEIGHTS, Record, UnusableRunError, stamp_of
 from maskcls.run.result import Evaluation, Result
 from maskcls.run.serialize import read_state_file
@@ -12,7 +12,7 @@ from maskcls.scoring.predictions import Predictions
 
 
 def upgrade_record(
-    folder: Path, record: Record, config: TrainConfig, data: str, device: str, planned_evaluations: int
+    folder: Path, record: Record, config: ResolvedConfig, data: str, device: str, planned_evaluations: int
 ) -> Record:
     """A legacy record with the stamps of its files. ``data``: the dataset's identity.
 
@@ -33,10 +33,10 @@ def upgrade_record(
     return replace(record, planned_evaluations=planned_evaluations, evaluations=evaluations, files=stamps)
 
 
-def _evaluations_of_state(folder: Path, config: TrainConfig, data: str, device: str) -> tuple[Evaluation, ...]:
+def _evaluations_of_state(folder: Path, config: ResolvedConfig, data: str, device: str) -> tuple[Evaluation, ...]:
     """The evaluations that led to the state. It was written last, so a newer file is of a later evaluation."""
     state = read_state_file(folder / STATE)
-    expected = {"config": config.model_dump_json(), "data": data, "device": device}
+    expected = {"config": identity_of(config, device), "data": data, "device": device}
     if state.get("of") != expected or "history" not in state:
         raise UnusableRunError("it has another config, dataset or device")
     newer = [name for name in (WEIGHTS, PREDICTIONS) if _modified_ns(folder / name) > _modified_ns(folder / STATE)]

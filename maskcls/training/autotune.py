@@ -1,55 +1,79 @@
 """Chooses the fastest way to compute on a GPU: times some training steps of each once, and keeps the result.
 
 The choice depends on the backbone (RegNet runs at a third of its speed in channels_last), the sizes and the GPU, and no
-rule predicts it. It is made before a run and written into its config, so it never changes during a run. The steps run
-in a child process: a way that fails there, or crashes the GPU, is not chosen and does no other harm.
+rule predicts it. It is made before a run and written into its config, so it never changes during a run.
 
-The child is ``python -m maskcls.training.autotune``. Its standard input is one JSON object, ``{"config": {...},
-"device": "cuda:0"}``; the last word on its standard output is the speed in photos per second. A child that fails prints
-no number, and the last line of its standard error is the reason.
+The steps run in this process, since a GPU in exclusive mode takes no second one. A way that fails is not chosen; one
+that takes the GPU from this process (by an illegal memory access, say) ends it. So every way is noted in ``found.json``
+before it is tried: the next process finds the note and leaves that way alone.
 """
 
-import gc
 import json
 import logging
+import math
 import os
+import socket
 import statistics
-import subprocess
-import sys
-from collections.abc import Sequence
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from itertools import product
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import timm
 import torch
 
-from maskcls.config import TrainConfig, change, make_config
-from maskcls.data.dataset import Dataset, LabelledPhotos
-from maskcls.model.inference import log_probs
-from maskcls.system.errors import one_line
+from maskcls.config import TrainConfig, change
+from maskcls.data.dataset import Dataset
+from maskcls.system.errors import UserError, one_line
 from maskcls.system.files import write_text
-from maskcls.system.liveness import beating
 from maskcls.system.lock import hold
 from maskcls.training.loop import Run
-from maskcls.training.numerics import resolve
+from maskcls.training.numerics import free_memory, is_lost, resolve
 from maskcls.training.speed import timed
 
 logger = logging.getLogger(__name__)
 
-CHOICES = {"memory_format": ("channels_last", "contiguous"), "cuda_graphs": ("off", "on")}
-"""Fields of TrainConfig to choose, and their values; the first is taken unless another is clearly faster."""
-
 MIN_SPEEDUP = 1.03
-"""Ratio of speeds from which another way is chosen over the first."""
+"""Ratio of speeds from which another way is chosen over the one before it."""
 
-WARM_UP_STEPS, TIMED_STEPS, ROUNDS = 4, 12, 3
-TIMEOUT_SECONDS = 300
+MAX_REPEATABLE_COST = 1.05
+"""Ratio of speeds up to which repeatable kernels are chosen over the fastest."""
+
+
+@dataclass(frozen=True)
+class Knob:
+    """A field of TrainConfig that decides how a GPU computes."""
+
+    values: tuple[str, ...]
+    """In the order in which they are tried; the first is where nothing is known."""
+    min_speedup: float = MIN_SPEEDUP
+    """Ratio of speeds from which a value is taken over an earlier one."""
+
+
+KNOBS = {
+    "memory_format": Knob(("channels_last", "contiguous")),
+    "cuda_graphs": Knob(("off", "on")),
+    "repeatable": Knob(("off", "on"), 1 / MAX_REPEATABLE_COST),
+}
+"""The fields to choose. They are chosen one after the other, each with the best values of those before it."""
+
+WARM_UP_STEPS, ROUNDS = 4, 3
+MIN_ROUND_STEPS, MIN_ROUND_SECONDS = 4, 0.1
+MAX_SECONDS = 3.0
+"""Time for the steps of one way, after which no further round begins."""
+
+ATTEMPT_SECONDS = 120.0
+"""An attempt noted by another machine so long ago has ended its process."""
+
+FORGOTTEN_SECONDS = 24 * 3600.0
+"""After this time, a way that seems to have ended a process is tried again: something else may have ended it."""
 
 Way = dict[str, str]
-"""A way of computing: field of CHOICES -> value."""
+"""A way of computing: field of KNOBS -> value."""
 
 
 @dataclass(frozen=True)
@@ -61,27 +85,54 @@ class Timing:
     """Training speed; 0 when the way failed."""
     error: str = ""
     """Reason of the failure in one line; empty when there was none."""
+    process: int = 0
+    """Number of the process that is trying the way, or has ended while it did; 0 for a result."""
+    host: str = ""
+    """Machine of that process."""
+    since: float = 0.0
+    """When it began, in seconds since 1970."""
+
+    @property
+    def ran_out_of_memory(self) -> bool:
+        """Whether the way failed for lack of memory, of which there may be more another time."""
+        return "out of memory" in self.error
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether the way fails: by its result, or as the process of the attempt has ended without one."""
+        if not self.process:
+            return self.error != ""
+        age = time.time() - self.since
+        if self.host != socket.gethostname():
+            return ATTEMPT_SECONDS < age < FORGOTTEN_SECONDS
+        return self.process != os.getpid() and not _is_alive(self.process) and age < FORGOTTEN_SECONDS
 
 
-_all_failed: dict[str, list[Timing]] = {}
-"""cache_key -> timings whose first way failed; not stored, since a later process may have more GPU memory."""
+_not_stored: dict[str, Way] = {}
+"""cache_key -> the way chosen where one ran out of memory or the first failed: a later process may fare better."""
 
 
-def choose_numerics(config: TrainConfig, device: torch.device, cache_dir: Path) -> TrainConfig:
-    """``config`` with the fields of CHOICES that are "auto" chosen for this GPU; on a CPU unchanged.
+def choose_numerics(
+    config: TrainConfig, device: torch.device, cache_dir: Path, photos: Callable[[], Dataset]
+) -> TrainConfig:
+    """``config`` with the fields of KNOBS that are "auto" chosen for this GPU; on a CPU unchanged.
 
-    ``cache_dir``: the photo cache, which keeps the timings in ``numerics/found.json``. Takes minutes the first time.
+    ``cache_dir``: the photo cache, which keeps the timings in ``numerics/found.json``. Takes seconds the first time.
+    ``photos``: gives those of the config, which the steps use, so that they are on the GPU for the run as well.
+    Raises UserError for a model that cannot be built, and the error that took the GPU from this process.
     """
-    if device.type != "cuda" or not open_choices(config):
+    fields = open_fields(config)
+    if device.type != "cuda" or not fields:
         return config
-    key = cache_key(config, device)
-    return change(config, **fastest(_all_failed.get(key) or _timings(config, device, key, cache_dir / "numerics")))
+    key, path = cache_key(config, device), cache_dir / "numerics" / "found.json"
+    way = _not_stored.get(key) or _stored_choice(fields, _read_timings(path).get(key, []))
+    return change(config, **(way or _measure(config, fields, device, photos(), key, path)))
 
 
-def open_choices(config: TrainConfig) -> list[str]:
-    """The fields of CHOICES to choose; not cuda_graphs with gradient accumulation, which cannot be captured."""
+def open_fields(config: TrainConfig) -> list[str]:
+    """The fields of KNOBS to choose; not cuda_graphs with gradient accumulation, which cannot be recorded."""
     accumulates = 0 < config.micro_batch < config.batch_size
-    fields = [name for name in CHOICES if getattr(config, name) == "auto"]
+    fields = [name for name in KNOBS if getattr(config, name) == "auto"]
     return [name for name in fields if not (name == "cuda_graphs" and accumulates)]
 
 
@@ -93,38 +144,114 @@ def cache_key(config: TrainConfig, device: torch.device) -> str:
         f"{resolved.backbone} {resolved.heads} {rows}x{columns}"
         f" batch {resolved.batch_size}/{resolved.micro_batch} {resolved.dtype}"
     )
-    fixed = [f"{name}={getattr(config, name)}" for name in CHOICES if getattr(config, name) != "auto"]
+    fixed = [f"{name}={getattr(config, name)}" for name in KNOBS if getattr(config, name) != "auto"]
     versions = f"torch {torch.__version__} timm {timm.__version__}"
     return ", ".join([torch.cuda.get_device_name(device), versions, step, *fixed])
 
 
-def fastest(timings: Sequence[Timing]) -> Way:
-    """The first way, unless another is clearly faster."""
-    first, best = timings[0], max(timings, key=lambda timing: timing.photos_per_second)
-    return best.way if best.photos_per_second > MIN_SPEEDUP * first.photos_per_second else first.way
+def _first_way(fields: Iterable[str]) -> Way:
+    return {name: KNOBS[name].values[0] for name in fields}
 
 
-def _timings(config: TrainConfig, device: torch.device, key: str, folder: Path) -> list[Timing]:
-    """The timings stored in the folder under ``key``; if there are none, one process at a time measures them."""
-    path = folder / "found.json"
-    stored = _read_timings(path)
-    if key in stored:
-        return stored[key]
-    folder.mkdir(parents=True, exist_ok=True)
-    with hold(folder):  # its own lock: decoding photos holds that of the cache folder
+def fastest(fields: Sequence[str], timing_of: Callable[[Way], Timing]) -> Way:
+    """The way to compute: each field in turn gets the value that is clearly faster than the ones before it."""
+    best = timing_of(_first_way(fields))
+    for name in fields:
+        for value in KNOBS[name].values[1:]:
+            other = timing_of({**best.way, name: value})
+            if other.photos_per_second > KNOBS[name].min_speedup * best.photos_per_second:
+                best = other
+    return best.way
+
+
+def _stored_choice(fields: Sequence[str], timings: Iterable[Timing]) -> Way | None:
+    """The choice by stored timings; None when one that it takes is missing."""
+    by_way = {frozenset(timing.way.items()): timing for timing in timings if not timing.process}
+    by_way |= {
+        way: timing for timing in timings if timing.is_failure and (way := frozenset(timing.way.items())) not in by_way
+    }
+    with suppress(KeyError):
+        return fastest(fields, lambda way: by_way[frozenset(way.items())])
+    return None
+
+
+def _measure(
+    config: TrainConfig, fields: Sequence[str], device: torch.device, data: Dataset, key: str, path: Path
+) -> Way:
+    """The choice by timings made now, except of ways that are known to fail.
+
+    Several processes may measure at once. The first choice to be stored is that of all, so they compute in one way.
+    """
+    logger.info(f"timing how {config.backbone} trains fastest on this GPU; the result is kept")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    timings = [timing for timing in _read_timings(path).get(key, []) if timing.is_failure]
+
+    def timing_of(way: Way) -> Timing:
+        timing = next((timing for timing in timings if timing.way == way), None)
+        if timing is None:
+            timing = _try(config, way, device, data, key, path)
+            timings.append(timing)
+        return timing
+
+    way = fastest(fields, timing_of)
+    free_memory(device)
+    if any(timing.ran_out_of_memory for timing in timings) or timing_of(_first_way(fields)).error:
+        _not_stored[key] = way
+        return way
+    with hold(path.parent):  # its own lock: decoding photos holds that of the cache folder
         stored = _read_timings(path)
-        if key in stored:
-            return stored[key]
-        logger.info(f"timing how {config.backbone} trains fastest on this GPU; the result is kept")
-        gc.collect()
-        torch.cuda.empty_cache()
-        timings = [_time_in_child(change(config, **way), device, way) for way in _ways(open_choices(config))]
-        if timings[0].photos_per_second == 0:
-            _all_failed[key] = timings
-        else:
-            rows_by_key = {name: [asdict(timing) for timing in rows] for name, rows in {**stored, key: timings}.items()}
-            write_text(path, json.dumps(rows_by_key, indent=1))
-        return timings
+        rows = stored.get(key, [])
+        theirs = _stored_choice(fields, rows)
+        if theirs is None:
+            attempts = [row for row in rows if row.process and row not in timings]
+            _write_timings(path, {**stored, key: [*timings, *attempts]})
+    return theirs or way
+
+
+def _try(config: TrainConfig, way: Way, device: torch.device, data: Dataset, key: str, path: Path) -> Timing:
+    """The timing of ``way``. Raises the error of one that took the GPU from this process, and notes it."""
+    host = socket.gethostname()
+    attempt = Timing(way, 0.0, f"process {os.getpid()} on {host} tries it", os.getpid(), host, time.time())
+    with _noted(attempt, key, path):
+        try:
+            return Timing(way, photos_per_second(change(config, **way), device, data))
+        except UserError:
+            raise
+        except Exception as error:
+            failure = Timing(way, 0.0, one_line(f"{type(error).__name__}: {error}"))
+            if is_lost(device):
+                _add(failure, key, path)
+                raise
+            return failure
+
+
+@contextmanager
+def _noted(attempt: Timing, key: str, path: Path) -> Iterator[None]:
+    """Keep the note of an attempt while it lasts; it stays if the process dies."""
+    _add(attempt, key, path)
+    try:
+        yield
+    finally:
+        with hold(path.parent):
+            stored = _read_timings(path)
+            _write_timings(path, {**stored, key: [row for row in stored.get(key, []) if row != attempt]})
+
+
+def _add(timing: Timing, key: str, path: Path) -> None:
+    with hold(path.parent):
+        stored = _read_timings(path)
+        _write_timings(path, {**stored, key: [*stored.get(key, []), timing]})
+
+
+def _is_alive(process: int) -> bool:
+    """Whether this machine has a process of this number."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _read_timings(path: Path) -> dict[str, list[Timing]]:
@@ -136,71 +263,31 @@ def _read_timings(path: Path) -> dict[str, list[Timing]]:
         return {}
 
 
-def _ways(fields: Sequence[str]) -> list[Way]:
-    """Every combination of the fields' values, the default first."""
-    return [dict(zip(fields, values, strict=True)) for values in product(*(CHOICES[name] for name in fields))]
+def _write_timings(path: Path, timings: Mapping[str, Sequence[Timing]]) -> None:
+    rows_by_key = {key: [asdict(timing) for timing in rows] for key, rows in timings.items() if rows}
+    write_text(path, json.dumps(rows_by_key, indent=1))
 
 
-def _time_in_child(config: TrainConfig, device: torch.device, way: Way) -> Timing:
-    """The timing of ``way``, by which ``config`` computes, from a child process (see the top of this file)."""
-    request = json.dumps({"config": json.loads(config.model_dump_json()), "device": str(device)})
-    try:
-        with beating():
-            child = subprocess.run(
-                [sys.executable, "-m", "maskcls.training.autotune"],
-                input=request,
-                capture_output=True,
-                encoding="utf-8",
-                errors="replace",
-                timeout=TIMEOUT_SECONDS,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
-            )
-        return Timing(way, float(child.stdout.split()[-1]))
-    except subprocess.TimeoutExpired:
-        return Timing(way, 0.0, f"no answer within {TIMEOUT_SECONDS} s")
-    except (ValueError, IndexError):  # the child printed no number
-        last_line = child.stderr.strip().rpartition("\n")[2]
-        return Timing(way, 0.0, one_line(last_line or f"exit status {child.returncode}"))
+def photos_per_second(config: TrainConfig, device: torch.device, data: Dataset) -> float:
+    """Speed of training steps, after some to warm up.
 
-
-def main() -> None:
-    """Run the child (see the top of this file)."""
-    request = json.loads(sys.stdin.read())
-    print(photos_per_second(make_config(request["config"]), torch.device(request["device"])))
-
-
-def photos_per_second(config: TrainConfig, device: torch.device) -> float:
-    """Speed of training steps on random photos, after a validation pass and some steps to warm up.
-
-    As in training, the steps do not wait for the device, whose queue hides some costs.
+    As in training, the steps do not wait for the device, whose queue hides some costs. A few seconds; an operation that
+    has no repeatable kernel raises its warning as an error.
     """
     resolved = resolve(config, device)
     torch.set_num_threads(resolved.threads)
-    run = Run(resolved, random_dataset(resolved), device, None)
-    log_probs(run.model, (image_BCHW for image_BCHW, _ in run.valid.in_order(4 * resolved.micro_batch)), resolved)
-    run.model.train()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*does not have a deterministic implementation")
+        run = Run(resolved, data, device, None)
+        run.model.train()
 
-    def train(num_steps: int) -> None:
-        for step in range(num_steps):
-            run.step(step % run.stops[-1])
+        def train(num_steps: int) -> None:
+            for step in range(num_steps):
+                run.step(step % run.stops[-1])
 
-    train(WARM_UP_STEPS)
-    seconds = statistics.median(timed(device, lambda: train(TIMED_STEPS)) for _ in range(ROUNDS))
-    return TIMED_STEPS * run.sampler.batch_size / seconds
-
-
-def random_dataset(config: TrainConfig) -> Dataset:
-    """Two batches of random uint8 photos, of the config's image_size, in each of training and validation."""
-    count, rng = 2 * config.batch_size, np.random.default_rng(0)
-    image_NCHW = rng.integers(0, 256, (2 * count, 3, *config.image_size), dtype=np.uint8)
-    train, valid = (
-        LabelledPhotos(
-            np.arange(first, first + count), rng.integers(0, 18, count), np.full(count, ""), np.full(count, "")
-        )
-        for first in (0, count)
-    )
-    return Dataset(image_NCHW, train, valid, "")
-
-
-if __name__ == "__main__":
-    main()
+        train(WARM_UP_STEPS)
+        began, steps, seconds_of_step = time.perf_counter(), MIN_ROUND_STEPS, list[float]()
+        while len(seconds_of_step) < ROUNDS and time.perf_counter() - began < MAX_SECONDS:
+            seconds_of_step.append(timed(device, partial(train, steps)) / steps)
+            steps = max(MIN_ROUND_STEPS, math.ceil(MIN_ROUND_SECONDS / seconds_of_step[0]))
+    return run.sampler.batch_size / statistics.median(seconds_of_step)

@@ -7,6 +7,10 @@ from maskcls.model.classifier import Classifier
 from maskcls.model.inference import DTYPES, MEMORY_FORMATS
 
 
+class CaptureError(RuntimeError):
+    """A training step cannot be recorded as a CUDA graph; without graphs it may work."""
+
+
 def capture(model: Classifier, config: ResolvedConfig, batch_size: int, device: torch.device) -> None:
     """Capture the training pass of a model that is on the device; validation stays as it is.
 

@@ -16,9 +16,9 @@ import torch
 from timm.optim import param_groups_weight_decay
 from torch import Tensor
 
-from maskcls.config import ResolvedConfig, TrainConfig
+from maskcls.config import ResolvedConfig, TrainConfig, identity_of
 from maskcls.data.augment import augment
-from maskcls.data.batches import Batches, BatchSampler, derive_seed
+from maskcls.data.batches import Batches, BatchSampler, derive_seed, release_photos
 from maskcls.data.dataset import Dataset
 from maskcls.labels import NUM_CLASSES
 from maskcls.model.classifier import build_model
@@ -33,7 +33,7 @@ from maskcls.scoring.metrics import score
 from maskcls.scoring.predictions import Predictions
 from maskcls.system.liveness import beat
 from maskcls.training.cuda_graphs import capture
-from maskcls.training.numerics import free_memory, num_micro_batches, resolve
+from maskcls.training.numerics import free_memory, num_micro_batches, resolve, set_repeatable
 from maskcls.training.reporter import Reporter, silent
 from maskcls.training.schedule import evaluation_steps, lr_factor
 
@@ -61,6 +61,7 @@ def fit(
     folder: Path | None = None,
     guard: Guard = nullcontext,
     made_from: Mapping[str, Any] | None = None,
+    photos_on_gpu: bool = True,
 ) -> Result:
     """Train ``config`` on ``data`` until its end, or until ``report`` returns False.
 
@@ -70,10 +71,11 @@ def fit(
     ``guard``: entered whenever files are renamed or deleted; what it raises ends the run.
     ``made_from``: what the result depends on besides config, photos and device, as plain values; a run that was made
     from something else does not continue.
+    ``photos_on_gpu``: whether the photos may stay on a GPU that has room; else each batch is sent there.
     Raises DivergedError, UserError (a model that cannot be built), torch.OutOfMemoryError.
     """
     torch.set_num_threads(config.threads)
-    run = Run(config, data, device, weight_file)
+    run = Run(config, data, device, weight_file, photos_on_gpu=photos_on_gpu)
     if folder is not None:
         run.resume(EvaluationStore(folder, guard, {**run.identity(), **(made_from or {})}, len(run.stops)))
     for past in run.history:
@@ -94,10 +96,20 @@ class Run:
     Raises UserError when the model cannot be built, or when there are too few photos for a step.
     """
 
-    def __init__(self, config: ResolvedConfig, data: Dataset, device: torch.device, weight_file: Path | None) -> None:
+    def __init__(
+        self,
+        config: ResolvedConfig,
+        data: Dataset,
+        device: torch.device,
+        weight_file: Path | None,
+        photos_on_gpu: bool = True,
+    ) -> None:
         assert resolve(config, device) == config  # the type does not say for which device
         self.config, self.data, self.device = config, data, device
+        if not photos_on_gpu:
+            release_photos()
         free_memory(device)
+        set_repeatable(config, device)
         torch.manual_seed(config.seed)
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
@@ -109,9 +121,9 @@ class Run:
         )
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.dtype == "float16")
         self.generator = torch.Generator(device).manual_seed(derive_seed(config.seed, NUM_CLASSES))
-        self.train = Batches(data.image_NCHW, data.train.row_N, data.train.labels(config.task), device)
+        self.train = Batches(data.image_NCHW, data.train.row_N, data.train.labels(config.task), device, photos_on_gpu)
         self.valid_label_N = data.valid.labels(config.task)
-        self.valid = Batches(data.image_NCHW, data.valid.row_N, self.valid_label_N, device)
+        self.valid = Batches(data.image_NCHW, data.valid.row_N, self.valid_label_N, device, photos_on_gpu)
         self.sampler = BatchSampler(len(self.train), config.batch_size, config.seed, self.train.index_device)
         num_micro_batches(self.sampler.batch_size, config.micro_batch)  # raises where there are too few photos
         self.stops = evaluation_stops(config, len(self.train))
@@ -203,7 +215,11 @@ class Run:
 
     def identity(self) -> dict[str, str]:
         """What the result depends on: config, photos and kind of device, as plain values."""
-        return {"config": self.config.model_dump_json(), "data": self.data.identity, "device": self.device.type}
+        return {
+            "config": identity_of(self.config, self.device.type),
+            "data": self.data.identity,
+            "device": self.device.type,
+        }
 
     def resume(self, store: EvaluationStore) -> None:
         """Continue this run where its folder holds it, and commit evaluations to ``store`` from now on."""

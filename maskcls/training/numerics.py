@@ -1,4 +1,4 @@
-"""What changes the last bits of a run (threads, dtype, memory format, micro-batch), resolved once and stored."""
+"""What changes the last bits of a run (threads, dtype, kernels, micro-batch and more), resolved once and stored."""
 
 import gc
 import math
@@ -59,6 +59,31 @@ def memory_of_others(device: torch.device) -> float:
     return max(0, total_bytes - free_bytes - torch.cuda.memory_reserved(device)) / 2**30
 
 
+def is_lost(device: torch.device) -> bool:
+    """Whether an error took the GPU from this process: every later call fails, so only a new process can use it."""
+    try:
+        torch.cuda.synchronize(device)
+    except RuntimeError:
+        return True
+    return False
+
+
+def set_repeatable(config: ResolvedConfig, device: torch.device) -> None:
+    """Set this process up for a run of ``config`` on a GPU, whatever the last run set; on a CPU nothing is to be set.
+
+    An operation that has no such kernel warns. https://docs.pytorch.org/docs/stable/notes/randomness.html
+    """
+    if device.type == "cpu":
+        return
+    is_on = config.repeatable == "on"
+    torch.use_deterministic_algorithms(is_on, warn_only=True)
+    # only bugs read such memory, and every fill would be a launch
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.backends.cudnn.benchmark = False  # its choice is timed, so it may differ
+    torch.backends.cuda.enable_mem_efficient_sdp(not is_on)  # flash attention and plain matrix products stay
+    torch.backends.cuda.enable_cudnn_sdp(not is_on)
+
+
 def describe_device(device: torch.device) -> str:
     """The device in words: the GPU's name and memory in GiB, or the number of CPU cores."""
     if device.type == "cpu":
@@ -98,6 +123,8 @@ def resolve(config: TrainConfig, device: torch.device) -> ResolvedConfig:
             memory_format=memory_format,
             cuda_graphs="on" if config.cuda_graphs == "on" and device.type == "cuda" and not accumulates else "off",
             micro_batch=micro_batch,
+            # auto on a GPU without timings: as it was before this field
+            repeatable="on" if device.type == "cpu" or config.repeatable == "on" else "off",
         )
     )
 

@@ -29,13 +29,14 @@ from maskcls.scoring.plots import draw_confusion
 from maskcls.scoring.predictions import Predictions
 from maskcls.system.errors import UserError
 from maskcls.training.loop import fit
-from maskcls.training.numerics import MIN_MICRO_BATCH, halve_micro_batch, resolve
+from maskcls.training.numerics import resolve
+from maskcls.training.remedies import Attempt, until_it_works
 from maskcls.training.reporter import Reporter
 from maskcls.training.revision import changed_since
 
 logger = logging.getLogger(__name__)
 
-NUMERICS = ("micro_batch", "dtype", "memory_format", "cuda_graphs", "threads")
+NUMERICS = ("micro_batch", "dtype", "memory_format", "cuda_graphs", "repeatable", "threads")
 """Fields of TrainConfig on how to compute, not what."""
 
 
@@ -52,36 +53,37 @@ def train_into(
 ) -> tuple[ResolvedConfig, Result]:
     """Fit ``config`` with its files in ``folder``; returns the config that was trained, and the result.
 
-    A stopped run continues with the numerics that it began with. Running out of memory starts the run again with half
-    the micro-batch; the optimizer still sees batch_size photos a step. ``origin`` is written into config.toml.
+    A stopped run continues with the numerics that it began with. Where it runs out of memory, or its step cannot be
+    recorded, it goes on in another way (``remedies``), or begins again where that is another config; the optimizer
+    still sees batch_size photos a step. ``origin`` is written into config.toml.
     ``guard``: as in loop.fit.
-    Raises what loop.fit raises, torch.OutOfMemoryError only at the smallest micro-batch.
+    Raises what loop.fit raises, torch.OutOfMemoryError only when no remedy is left.
     """
     folder.mkdir(parents=True, exist_ok=True)
     made_from: dict[str, Any] = {name: origin[name] for name in ("weights", "versions", "study_id") if name in origin}
     config = resolve(_config_to_continue(folder, config, made_from, guard), device)
-    while True:
+    tried = config
+
+    def train(attempt: Attempt) -> Result:
+        nonlocal tried
         with guard():
-            save_config(folder / "config.toml", config, origin)
-        try:
-            result = fit(
-                config,
-                data,
-                report,
-                device=device,
-                weight_file=weight_file,
-                folder=folder,
-                guard=guard,
-                made_from=made_from,
-            )
-            return config, result
-        except torch.OutOfMemoryError:
-            if config.micro_batch <= MIN_MICRO_BATCH:
-                raise
-        # outside the except clause, whose traceback would keep the tensors alive
-        with guard():
-            delete_run_files(folder)
-        config = halve_micro_batch(config, device)
+            if attempt.config != tried:
+                delete_run_files(folder)
+            save_config(folder / "config.toml", attempt.config, origin)
+        tried = attempt.config
+        return fit(
+            attempt.config,
+            data,
+            report,
+            device=device,
+            weight_file=weight_file,
+            folder=folder,
+            guard=guard,
+            made_from=made_from,
+            photos_on_gpu=attempt.photos_on_gpu,
+        )
+
+    return until_it_works(Attempt(config), device, train)
 
 
 def _config_to_continue(folder: Path, config: TrainConfig, made_from: dict[str, Any], guard: Guard) -> TrainConfig:

@@ -13,7 +13,7 @@ from maskcls.data.batches import BatchSampler
 from maskcls.data.dataset import Dataset
 from maskcls.model.inference import log_probs
 from maskcls.training.loop import Run, evaluation_stops
-from maskcls.training.numerics import MIN_MICRO_BATCH, halve_micro_batch
+from maskcls.training.remedies import Attempt, until_it_works
 
 SMALL_BATCH, SLOW_STEP_SECONDS = 4, 0.25
 """A CPU is timed on a small batch first; when that step is slow, a larger batch is hardly faster per photo."""
@@ -42,20 +42,18 @@ class Speed:
 def measure_speed(config: ResolvedConfig, data: Dataset, device: torch.device, weight_file: Path | None) -> Speed:
     """The speed of ``config``, from a few training steps and validation batches.
 
+    What does not fit into memory is tried as a trial would, but without waiting for others.
     Raises UserError when the model cannot be built, torch.OutOfMemoryError when not even the smallest micro-batch fits.
     """
     torch.set_num_threads(config.threads)
-    while True:
-        try:
-            return _measure(config, data, device, weight_file)
-        except torch.OutOfMemoryError:  # halve the micro-batch, as a trial would
-            if config.micro_batch <= MIN_MICRO_BATCH:
-                raise
-        config = halve_micro_batch(config, device)
+    attempt = Attempt(config, has_waited=True)
+    _, speed = until_it_works(attempt, device, lambda attempt: _measure(attempt, data, device, weight_file))
+    return speed
 
 
-def _measure(config: ResolvedConfig, data: Dataset, device: torch.device, weight_file: Path | None) -> Speed:
-    run = Run(config, data, device, weight_file)
+def _measure(attempt: Attempt, data: Dataset, device: torch.device, weight_file: Path | None) -> Speed:
+    config = attempt.config
+    run = Run(config, data, device, weight_file, photos_on_gpu=attempt.photos_on_gpu)
     run.model.train()
     batch_size = run.sampler.batch_size
     if device.type == "cpu" and batch_size > SMALL_BATCH:

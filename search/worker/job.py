@@ -82,7 +82,8 @@ class Setup:
     def resolve(self, config: TrainConfig) -> ResolvedConfig:
         """The config with the numerics that this worker computes with."""
         config = change(config, threads=config.threads or self.cores)
-        return resolve(choose_numerics(config, self.device, self.runs / "cache"), self.device)
+        chosen = choose_numerics(config, self.device, self.runs / "cache", lambda: self.dataset(config))
+        return resolve(chosen, self.device)
 
     def dataset(self, config: TrainConfig) -> Dataset:
         """The decoded photos for ``config``; cached, since most trials use the same."""

@@ -101,8 +101,9 @@ def run_trial(job: Job, trial: optuna.Trial) -> TrialState:
 
 def _train(job: Job, trial: optuna.Trial, values: dict[str, Any]) -> Verdict:
     """Train the trial's config, with its files in the trial's folder, and return the verdict."""
-    config = job.setup.resolve(_config_of(job.setup.stored, trial, values))
-    dataset = _load_photos(job, config)
+    unresolved = _config_of(job.setup.stored, trial, values)
+    dataset = _load_photos(job, unresolved)
+    config = job.setup.resolve(unresolved)
     trial.set_user_attr(REVISION_KEY, REVISION)
     folder = job.setup.trial_folder(trial.number)
     crashes = crashes_of(read_trial(job.study, trial))

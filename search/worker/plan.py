@@ -4,13 +4,13 @@ import itertools
 import math
 import statistics
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from maskcls.config import TrainConfig, change
 from maskcls.data.dataset import Dataset
 from maskcls.data.split import missing_classes
-from maskcls.model.classifier import check_builds
+from maskcls.model.classifier import build_model, check_builds
 from maskcls.system.console import say
 from maskcls.system.errors import UserError, some
 from maskcls.training.loop import evaluation_stops
@@ -98,12 +98,20 @@ def check_sizes(setup: Setup) -> None:
 def show_estimate(setup: Setup, dataset: Dataset, trials_left: int, workers: int, sharers: int = 1) -> None:
     """Print how long ``trials_left`` take, from a few real steps of every model that a trial may build.
 
+    On a GPU, where these would keep all workers waiting, only the baseline takes steps: a model of another kind is
+    timed when a trial first uses it.
     ``dataset``: the baseline's photos. ``sharers``: number of workers on one GPU. The steps have it to themselves, so
     the time is given as a range: from what it is if they do not slow each other down, to what it is if they take turns.
     Raises UserError for a model that cannot be built.
     """
+    configs = list(_variants(setup.stored))
+    like = ""
+    if setup.device.type == "cuda":
+        _check_can_be_built(setup, configs)
+        like = " like the baseline" if len(configs) > 1 else ""
+        configs = [change(setup.baseline, **_highest_dropout(setup.stored.study))]
     seconds = []
-    for config in _variants(setup.stored):
+    for config in configs:
         config = setup.resolve(config)
         photos = dataset if config.image_size == setup.baseline.image_size else setup.dataset(config)
         speed = measure_speed(config, photos, setup.device, setup.weights.file(config.backbone))
@@ -111,12 +119,23 @@ def show_estimate(setup: Setup, dataset: Dataset, trials_left: int, workers: int
     mean = statistics.mean(seconds)
     total = mean * math.ceil(trials_left / workers)
     if sharers > 1:
-        say(f"  time      about {duration(mean)} a trial that has its GPU to itself; {sharers} workers share one, so")
+        say(f"  time      about {duration(mean)} a trial{like} that has its GPU alone; {sharers} workers share one, so")
         say(f"            {duration(total)} to {duration(sharers * total)} for {trials_left} if none is pruned")
     else:
-        say(f"  time      about {duration(mean)} a trial, {duration(total)} for {trials_left} if none is pruned")
+        say(f"  time      about {duration(mean)} a trial{like}, {duration(total)} for {trials_left} if none is pruned")
     if total > LONG_SECONDS:
         say(f"            {_advice(setup.stored.study)}")
+
+
+def _check_can_be_built(setup: Setup, configs: Iterable[TrainConfig]) -> None:
+    """Raise UserError for a model that cannot be built, or whose backbone's weights cannot be read."""
+    read: set[str] = set()
+    for config in configs:
+        check_builds(config)
+        weight_file = setup.weights.file(config.backbone)
+        if weight_file is not None and config.backbone not in read:
+            build_model(config, weight_file)
+            read.add(config.backbone)
 
 
 def _variants(stored: Stored) -> Iterator[TrainConfig]:

@@ -36,6 +36,7 @@ TINY = TrainConfig(
     dtype="float32",
     memory_format="contiguous",
     cuda_graphs="off",
+    repeatable="on",
     threads=1,
 )
 """A run of seconds, ready for ``loop.fit``. ``config.change(TINY, ...)`` for another."""
@@ -119,6 +120,19 @@ def few(data: Dataset, train: int = 96, valid: int = 42) -> Dataset:
         return LabelledPhotos(side.row_N[:count], side.label_N[:count], side.path_N[:count], side.person_N[:count])
 
     return Dataset(data.image_NCHW, first(data.train, train), first(data.valid, valid), f"{data.hash}-{train}")
+
+
+def random_dataset(config: TrainConfig) -> Dataset:
+    """Two batches of random uint8 photos, of the config's image_size, in each of training and validation."""
+    count, rng = 2 * config.batch_size, np.random.default_rng(0)
+    image_NCHW = rng.integers(0, 256, (2 * count, 3, *config.image_size), dtype=np.uint8)
+    train, valid = (
+        LabelledPhotos(
+            np.arange(first, first + count), rng.integers(0, 18, count), np.full(count, ""), np.full(count, "")
+        )
+        for first in (0, count)
+    )
+    return Dataset(image_NCHW, train, valid, "")
 
 
 def refusal(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:

@@ -1,130 +1,326 @@
 """The choice of how a GPU computes: what is tried, what is chosen, that it is remembered. Timed with fakes."""
 
 import json
+import os
+import socket
+import subprocess
+import time
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import maskcls.training.autotune
-from maskcls.config import TrainConfig, change
+from maskcls.config import ResolvedConfig, TrainConfig, change
+from maskcls.data.dataset import Dataset, LabelledPhotos
+from maskcls.system.errors import UserError
 from maskcls.system.lock import hold
-from maskcls.training.autotune import MIN_SPEEDUP, Timing, choose_numerics, fastest, random_dataset
+from maskcls.training.autotune import (
+    FORGOTTEN_SECONDS,
+    MAX_REPEATABLE_COST,
+    MIN_SPEEDUP,
+    Timing,
+    Way,
+    choose_numerics,
+    fastest,
+    photos_per_second,
+)
 from maskcls.training.loop import Run
 from maskcls.training.numerics import resolve
-from tests.helpers.training import CPU
+from tests.helpers.training import CPU, random_dataset
 
 GPU = torch.device("cuda:0")
 TINY = TrainConfig(backbone="test_efficientnet", image_size=(32, 32), batch_size=4, threads=1)
 
+NOBODY = LabelledPhotos(np.empty(0), np.empty(0), np.empty(0), np.empty(0))
+FIRST = {"memory_format": "channels_last", "cuda_graphs": "off", "repeatable": "off"}
+
+
+class Gpu:
+    """A GPU that is this fast: (memory_format, cuda_graphs, repeatable) -> photos per second, or the error."""
+
+    def __init__(self) -> None:
+        self.speeds: dict[tuple[str, str, str], float | BaseException] = {}
+        self.default = 100.0
+        self.tried: list[tuple[str, str, str]] = []
+        self.is_lost = False
+        self.meanwhile: Callable[[], object] = lambda: None
+        """What others do while a way is tried."""
+
+    def photos_per_second(self, config: TrainConfig, *_: object) -> float:
+        way = (config.memory_format, config.cuda_graphs, config.repeatable)
+        self.tried.append(way)
+        self.meanwhile()
+        speed = self.speeds.get(way, self.default)
+        if isinstance(speed, BaseException):
+            raise speed
+        return speed
+
 
 @pytest.fixture
-def timed(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, str], float]:
-    """(memory_format, cuda_graphs) -> photos per second, to be filled; a way that is tried is taken out."""
-    speeds: dict[tuple[str, str], float] = {}
-    monkeypatch.setattr(
-        maskcls.training.autotune,
-        "_time_in_child",
-        lambda config, _, way: Timing(way, speeds.pop((config.memory_format, config.cuda_graphs))),
-    )
-    monkeypatch.setattr(maskcls.training.autotune, "_all_failed", {})
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Gpu:
+    gpu, module = Gpu(), maskcls.training.autotune
+    monkeypatch.setattr(module, "photos_per_second", gpu.photos_per_second)
+    monkeypatch.setattr(module, "is_lost", lambda _: gpu.is_lost)
+    monkeypatch.setattr(module, "free_memory", lambda _: None)
+    monkeypatch.setattr(module, "_not_stored", {})
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: "a fake")
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
-    return speeds
+    return gpu
 
 
-def speeds_of(first: float, others: float) -> dict[tuple[str, str], float]:
-    """The first way is this fast, the others are that fast."""
-    found = {(memory, graphs): others for memory in ("channels_last", "contiguous") for graphs in ("off", "on")}
-    return {**found, ("channels_last", "off"): first}
+def no_photos() -> Dataset:
+    """For steps that are not made."""
+    return Dataset(np.empty(0), NOBODY, NOBODY, "")
+
+
+def unasked() -> Dataset:
+    pytest.fail("photos were asked for")
+
+
+def chosen(folder: Path, config: TrainConfig = TINY) -> tuple[str, str, str]:
+    config = choose_numerics(config, GPU, folder, no_photos)
+    return config.memory_format, config.cuda_graphs, config.repeatable
+
+
+def stored(folder: Path) -> list[dict[str, object]]:
+    (rows,) = json.loads((folder / "numerics" / "found.json").read_text()).values()
+    return list(rows)
+
+
+def store(folder: Path, *timings: Timing) -> None:
+    (folder / "numerics").mkdir(exist_ok=True)
+    path = folder / "numerics" / "found.json"
+    maskcls.training.autotune._write_timings(path, {maskcls.training.autotune.cache_key(TINY, GPU): timings})
 
 
 def test_a_cpu_tries_nothing(tmp_path: Path) -> None:
-    assert choose_numerics(TINY, CPU, tmp_path) == TINY
+    assert choose_numerics(TINY, CPU, tmp_path, unasked) == TINY
     assert not list(tmp_path.iterdir())
 
 
-def test_the_fastest_way_is_chosen_and_remembered(
-    timed: dict[tuple[str, str], float], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_each_knob_is_tried_with_the_best_of_those_before_and_the_choice_remembered(
+    gpu: Gpu, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    timed |= {**speeds_of(100, 300), ("contiguous", "on"): 310}
-    chosen = choose_numerics(TINY, GPU, tmp_path)
-    assert (chosen.memory_format, chosen.cuda_graphs) == ("contiguous", "on")
-    assert not timed  # each was tried, once
+    gpu.speeds = {("contiguous", "off", "off"): 200, ("contiguous", "on", "off"): 300, ("contiguous", "on", "on"): 250}
+    assert chosen(tmp_path) == ("contiguous", "on", "off")
+    tried = [("channels_last", "off", "off"), ("contiguous", "off", "off"), ("contiguous", "on", "off")]
+    assert gpu.tried == [*tried, ("contiguous", "on", "on")]
     assert "timing how test_efficientnet trains fastest" in capsys.readouterr().out
     with hold(tmp_path):  # somebody decodes photos meanwhile
-        assert (
-            choose_numerics(change(TINY, lr=1e-2, drop_rate=0.5, seed=3), GPU, tmp_path).memory_format == "contiguous"
-        )
+        assert chosen(tmp_path, change(TINY, lr=1e-2, drop_rate=0.5, seed=3)) == ("contiguous", "on", "off")
+    assert len(gpu.tried) == 4
     assert capsys.readouterr().out == ""
-    (rows,) = json.loads((tmp_path / "numerics" / "found.json").read_text()).values()
-    way = {"memory_format": "channels_last", "cuda_graphs": "off"}
-    assert rows[0] == {"way": way, "photos_per_second": 100, "error": ""}
+    assert stored(tmp_path)[0]["way"] == FIRST
+    assert [row["photos_per_second"] for row in stored(tmp_path)] == [100, 200, 300, 250]
+
+
+@pytest.mark.parametrize(("speed", "repeatable"), [(100, "on"), (96, "on"), (94, "off"), (0, "off")])
+def test_repeatable_kernels_are_chosen_where_they_cost_little(
+    speed: float, repeatable: str, gpu: Gpu, tmp_path: Path
+) -> None:
+    assert 100 / 96 < MAX_REPEATABLE_COST < 100 / 94
+    gpu.speeds = {("channels_last", "off", "on"): speed}
+    assert chosen(tmp_path) == ("channels_last", "off", repeatable)
 
 
 @pytest.mark.parametrize(
     "other", [{"backbone": "test_vit"}, {"image_size": 48}, {"batch_size": 8}, {"heads": "three_heads"}]
 )
-def test_what_a_step_costs_otherwise_is_tried_anew(
-    other: dict[str, object], timed: dict[tuple[str, str], float], tmp_path: Path
+def test_what_a_step_costs_otherwise_is_tried_anew(other: dict[str, object], gpu: Gpu, tmp_path: Path) -> None:
+    assert chosen(tmp_path) == ("channels_last", "off", "on")
+    gpu.speeds = {("channels_last", "on", "off"): 150}
+    assert chosen(tmp_path, change(TINY, **other)) == ("channels_last", "on", "off")
+    assert chosen(tmp_path) == ("channels_last", "off", "on")
+
+
+def test_what_a_config_says_is_kept_and_the_rest_chosen(gpu: Gpu, tmp_path: Path) -> None:
+    gpu.speeds = {("contiguous", "on", "off"): 200, ("contiguous", "on", "on"): 200}
+    assert chosen(tmp_path, change(TINY, memory_format="contiguous")) == ("contiguous", "on", "on")
+    all_said = change(TINY, memory_format="contiguous", cuda_graphs="off", repeatable="off")
+    assert choose_numerics(all_said, GPU, tmp_path, unasked) == all_said
+    gpu.tried.clear()
+    assert chosen(tmp_path, change(TINY, repeatable="on"))[2] == "on"
+    assert {way[2] for way in gpu.tried} == {"on"}
+
+
+def test_a_step_in_parts_is_not_recorded(gpu: Gpu, tmp_path: Path) -> None:
+    gpu.speeds = {("contiguous", "auto", "off"): 200}
+    config = choose_numerics(change(TINY, micro_batch=2), GPU, tmp_path, no_photos)
+    assert config.memory_format == "contiguous"
+    assert resolve(change(config, cuda_graphs="on"), GPU).cuda_graphs == "off"
+    assert resolve(change(config, cuda_graphs="on", micro_batch=0), GPU).cuda_graphs == "on"
+
+
+def test_a_way_that_fails_is_not_chosen_and_its_reason_kept(gpu: Gpu, tmp_path: Path) -> None:
+    gpu.speeds = {("channels_last", "on", "off"): RuntimeError("not permitted\nwhile capturing")}
+    assert chosen(tmp_path)[1] == "off"
+    assert stored(tmp_path)[2]["error"] == "RuntimeError: not permitted while capturing"
+    assert chosen(tmp_path)[1] == "off"
+    assert len(gpu.tried) == 4
+
+
+def test_a_way_that_takes_the_gpu_away_is_raised_and_left_alone_from_then_on(gpu: Gpu, tmp_path: Path) -> None:
+    recorded = ("channels_last", "on", "off")
+    gpu.speeds, gpu.is_lost = {recorded: RuntimeError("CUDA error: an illegal memory access")}, True
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        chosen(tmp_path)
+    assert [row["error"] for row in stored(tmp_path)] == ["RuntimeError: CUDA error: an illegal memory access"]
+    gpu.speeds, gpu.is_lost, gpu.tried = {recorded: 900}, False, []  # in the next process
+    assert chosen(tmp_path)[1] == "off"
+    assert recorded not in gpu.tried
+    gpu.tried.clear()
+    assert chosen(tmp_path)[1] == "off"
+    assert not gpu.tried
+
+
+def test_a_way_is_noted_before_it_is_tried_and_the_note_goes_with_the_result(gpu: Gpu, tmp_path: Path) -> None:
+    noted = []
+    gpu.meanwhile = lambda: noted.append(stored(tmp_path)[-1])
+    chosen(tmp_path)
+    assert [(row["process"], row["host"]) for row in noted] == 4 * [(os.getpid(), socket.gethostname())]
+    assert all(row["process"] == 0 for row in stored(tmp_path))
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), UserError("timm cannot build it.")])
+def test_an_interrupted_attempt_leaves_no_note(error: BaseException, gpu: Gpu, tmp_path: Path) -> None:
+    gpu.speeds = {("contiguous", "off", "off"): error}
+    with pytest.raises(type(error)):
+        chosen(tmp_path)
+    assert json.loads((tmp_path / "numerics" / "found.json").read_text()) == {}
+
+
+def attempt(host: str, process: int, age: float) -> Timing:
+    way = {**FIRST, "cuda_graphs": "on"}
+    return Timing(way, 0.0, "begun", process, host, time.time() - age)
+
+
+def dead_process() -> int:
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    return ended.pid
+
+
+HERE = socket.gethostname()
+
+
+@pytest.mark.parametrize(
+    ("host", "is_alive", "age", "is_tried"),
+    [
+        (HERE, False, 1, False),
+        (HERE, False, FORGOTTEN_SECONDS + 1, True),
+        (HERE, True, 1, True),
+        ("elsewhere", False, 1, True),
+        ("elsewhere", False, 1000, False),
+        ("elsewhere", False, FORGOTTEN_SECONDS + 1, True),
+    ],
+)
+def test_a_note_without_a_result_says_that_its_process_has_died_of_it(
+    host: str, is_alive: bool, age: float, is_tried: bool, gpu: Gpu, tmp_path: Path
 ) -> None:
-    timed |= speeds_of(200, 100)
-    assert choose_numerics(TINY, GPU, tmp_path).cuda_graphs == "off"
-    timed |= {**speeds_of(100, 100), ("channels_last", "on"): 150}
-    assert choose_numerics(change(TINY, **other), GPU, tmp_path).cuda_graphs == "on"
-    assert choose_numerics(TINY, GPU, tmp_path).cuda_graphs == "off"
+    store(tmp_path, attempt(host, os.getppid() if is_alive else dead_process(), age))
+    gpu.speeds = {("channels_last", "on", "off"): 200}
+    assert chosen(tmp_path)[1] == ("on" if is_tried else "off")
+    assert (("channels_last", "on", "off") in gpu.tried) == is_tried
+    gpu.tried.clear()
+    chosen(tmp_path)
+    assert not gpu.tried
 
 
-def test_what_a_config_says_is_kept_and_the_rest_chosen(timed: dict[tuple[str, str], float], tmp_path: Path) -> None:
-    timed |= {("contiguous", "off"): 100, ("contiguous", "on"): 200}
-    chosen = choose_numerics(change(TINY, memory_format="contiguous"), GPU, tmp_path)
-    assert (chosen.memory_format, chosen.cuda_graphs) == ("contiguous", "on")
-    both = change(TINY, memory_format="contiguous", cuda_graphs="off")
-    assert choose_numerics(both, GPU, tmp_path) == both
+def test_of_two_that_measure_at_once_the_first_to_end_chooses_for_both(gpu: Gpu, tmp_path: Path) -> None:
+    def other_process() -> None:
+        if len(gpu.tried) != 3:
+            return
+        gpu.meanwhile = lambda: None
+        gpu.speeds = {}
+        assert chosen(tmp_path) == ("channels_last", "off", "on")
+        gpu.speeds = {("channels_last", "on", "off"): 200}
+
+    gpu.meanwhile = other_process
+    assert chosen(tmp_path) == ("channels_last", "off", "on")
+    assert len(gpu.tried) == 8
+    assert all(row["process"] == 0 for row in stored(tmp_path))
 
 
-def test_a_step_in_parts_is_not_recorded(timed: dict[tuple[str, str], float], tmp_path: Path) -> None:
-    timed |= {("channels_last", "auto"): 100, ("contiguous", "auto"): 200}
-    chosen = choose_numerics(change(TINY, micro_batch=2), GPU, tmp_path)
-    assert chosen.memory_format == "contiguous"
-    assert resolve(change(chosen, cuda_graphs="on"), GPU).cuda_graphs == "off"
-    assert resolve(change(chosen, cuda_graphs="on", micro_batch=0), GPU).cuda_graphs == "on"
+def test_no_lock_is_held_while_steps_are_timed(gpu: Gpu, tmp_path: Path) -> None:
+    def lock() -> None:
+        with hold(tmp_path / "numerics", limit=0.5):
+            pass
+
+    gpu.meanwhile = lock
+    chosen(tmp_path)
 
 
-def test_when_not_even_the_first_way_works_it_is_taken_and_nothing_is_remembered(
-    timed: dict[tuple[str, str], float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_way_without_memory_is_not_remembered_for_later_processes(
+    gpu: Gpu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    timed |= speeds_of(0, 0)
+    gpu.speeds = {("channels_last", "on", "off"): torch.OutOfMemoryError("CUDA out of memory")}
     for _ in range(2):  # tried once a process
-        assert choose_numerics(TINY, GPU, tmp_path).memory_format == "channels_last"
-    monkeypatch.setattr(maskcls.training.autotune, "_all_failed", {})
-    timed |= speeds_of(100, 200)
-    assert choose_numerics(TINY, GPU, tmp_path).cuda_graphs == "on"
+        assert chosen(tmp_path)[1] == "off"
+    assert len(gpu.tried) == 4
+    monkeypatch.setattr(maskcls.training.autotune, "_not_stored", {})
+    gpu.speeds = {("channels_last", "on", "off"): 200}
+    assert chosen(tmp_path)[1] == "on"
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"a": 1}', '{"a": [{"way": {}}]}'])
-def test_a_damaged_file_is_nothing_lost(timed: dict[tuple[str, str], float], tmp_path: Path, text: str) -> None:
+def test_when_not_even_the_first_way_works_nothing_is_remembered(
+    gpu: Gpu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu.default = 0.0
+    gpu.speeds = {("channels_last", "off", "off"): RuntimeError("no")}
+    for _ in range(2):
+        assert chosen(tmp_path) == ("channels_last", "off", "off")
+    assert len(gpu.tried) == 4
+    monkeypatch.setattr(maskcls.training.autotune, "_not_stored", {})
+    gpu.speeds, gpu.default = {("channels_last", "on", "off"): 200}, 100.0
+    assert chosen(tmp_path)[1] == "on"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"a": 1}', '{"a": [{"way": {}}]}', '{"a": [{"odd": 1}]}'])
+def test_a_damaged_file_is_nothing_lost(text: str, gpu: Gpu, tmp_path: Path) -> None:
     (tmp_path / "numerics").mkdir()
     (tmp_path / "numerics" / "found.json").write_text(text)
-    timed |= speeds_of(100, 200)
-    assert choose_numerics(TINY, GPU, tmp_path).cuda_graphs == "on"
-    assert choose_numerics(TINY, GPU, tmp_path).cuda_graphs == "on"
+    gpu.speeds = {("channels_last", "on", "off"): 200}
+    for _ in range(2):
+        assert chosen(tmp_path)[1] == "on"
+    assert len(gpu.tried) == 4
 
 
-def test_only_a_clearly_faster_way_displaces_the_first() -> None:
-    first = Timing({"cuda_graphs": "off"}, 100.0)
-    for speed, chosen in ((100.0, "off"), (99 * MIN_SPEEDUP, "off"), (101 * MIN_SPEEDUP, "on")):
-        assert fastest([first, Timing({"cuda_graphs": "on"}, speed)]) == {"cuda_graphs": chosen}
+def test_timings_of_an_earlier_version_which_had_fewer_fields_are_made_again(gpu: Gpu, tmp_path: Path) -> None:
+    old = [Timing({"memory_format": layout, "cuda_graphs": "off"}, 100.0) for layout in ("channels_last", "contiguous")]
+    store(tmp_path, *old)
+    assert chosen(tmp_path) == ("channels_last", "off", "on")
+    assert stored(tmp_path)[0]["way"] == FIRST
 
 
-def test_the_child_takes_real_steps_and_a_broken_one_says_why() -> None:
-    timing = maskcls.training.autotune._time_in_child(TINY, CPU, {})
-    assert timing.photos_per_second > 1
-    assert not timing.error
+def test_only_a_clearly_faster_way_displaces_the_one_before() -> None:
+    for speed, graphs in ((100.0, "off"), (99 * MIN_SPEEDUP, "off"), (101 * MIN_SPEEDUP, "on")):
+
+        def timing_of(way: Way, speed: float = speed) -> Timing:
+            return Timing(way, speed if way["cuda_graphs"] == "on" else 100.0)
+
+        assert fastest(["cuda_graphs"], timing_of) == {"cuda_graphs": graphs}
+
+
+def test_real_steps_are_timed_and_a_model_that_cannot_be_built_is_refused() -> None:
+    assert photos_per_second(TINY, CPU, random_dataset(TINY)) > 1
     odd = change(TINY, backbone="test_vit", image_size=33)
-    timing = maskcls.training.autotune._time_in_child(odd, CPU, {})
-    assert timing.photos_per_second == 0
-    assert "timm cannot build test_vit" in timing.error
+    with pytest.raises(UserError, match="timm cannot build test_vit"):
+        photos_per_second(odd, CPU, random_dataset(odd))
+
+
+def test_an_operation_without_a_repeatable_kernel_makes_the_way_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    def to_device(model: nn.Module, config: ResolvedConfig, device: torch.device) -> nn.Module:
+        warnings.warn("pool_backward does not have a deterministic implementation, but you set", stacklevel=1)
+        return model
+
+    monkeypatch.setattr("maskcls.training.loop.to_device", to_device)
+    with pytest.raises(UserWarning, match="does not have a deterministic implementation"):
+        photos_per_second(TINY, CPU, random_dataset(TINY))
 
 
 @pytest.mark.gpu
@@ -145,6 +341,21 @@ def test_recorded_steps_leave_what_launched_ones_do(knobs: dict[str, object]) ->
         weights[graphs] = {name: tensor.float().cpu() for name, tensor in run.model.state_dict().items()}
     for name, tensor in weights["off"].items():  # batch norm's statistics are among them
         torch.testing.assert_close(weights["on"][name], tensor, rtol=2e-2, atol=2e-3, msg=name)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("backbone", ["test_efficientnet", "test_vit", "resnet18"])
+def test_a_choice_is_made_within_seconds(backbone: str, tmp_path: Path) -> None:
+    config = change(TINY, backbone=backbone, image_size=64, batch_size=32)
+    data, began = random_dataset(config), time.perf_counter()
+    way = choose_numerics(config, GPU, tmp_path, lambda: data)
+    seconds = time.perf_counter() - began
+    print(backbone, f"{seconds:.1f} s", stored(tmp_path))
+    assert {way.memory_format, way.cuda_graphs, way.repeatable}.isdisjoint({"auto"})
+    assert len(stored(tmp_path)) == 4
+    assert not [row["error"] for row in stored(tmp_path) if row["error"]]
+    assert seconds < 30
+    assert choose_numerics(config, GPU, tmp_path, unasked) == way
 
 
 @pytest.mark.gpu

@@ -107,6 +107,20 @@ def test_unfinished_run_is_gone_on_with_and_of_another_config_begun_anew(few_pho
     assert load_config(tmp_path / "config.toml")[0].lr == 2e-2
 
 
+def test_a_run_from_before_repeatable_existed_goes_on(
+    few_photos: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(tmp_path, TINY, few_photos, Log(until=1))
+    assert "repeatable" not in json.loads((tmp_path / "history.json").read_text())["identity"]["config"]
+    written = (tmp_path / "config.toml").read_text()
+    (tmp_path / "config.toml").write_text(written.replace('repeatable = "on"\n', ""))
+    assert written != (tmp_path / "config.toml").read_text()
+    config, result = train(tmp_path, change(TINY, repeatable="auto"), few_photos)
+    assert config == TINY
+    assert facts(result) == facts(fit(TINY, few_photos, device=CPU))
+    assert "starts again" not in capsys.readouterr().out
+
+
 def test_folder_of_another_run_is_not_taken_for_this_one(few_photos: Dataset, tmp_path: Path) -> None:
     assert finished_result(tmp_path, TINY, ORIGIN, 2) is None
     train(tmp_path, TINY, few_photos)

@@ -36,7 +36,7 @@ class Machine:
     def log_probs(self, model: Any, batches: list[torch.Tensor], config: TrainConfig) -> None:
         self.now += self.valid * len(batches[0])
 
-    def run(self, config: TrainConfig, *_: object) -> "Run":
+    def run(self, config: TrainConfig, *_: object, **__: object) -> "Run":
         return Run(self, config)
 
 

@@ -1,20 +1,27 @@
 """What a study's trials cannot be built with is found out before the first of them; which weights they had is kept."""
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import timm
+import torch
 from torch import nn
 
+import search.worker.job
+import search.worker.plan
 import search.worker.worker
+from maskcls.config import TrainConfig
 from maskcls.data.dataset import Table
 from maskcls.model.weights import Weights
 from maskcls.system.errors import UserError
+from maskcls.training.speed import Speed
 from search.study.record import KEY, read_stored
 from search.study.study import Choice, Domain, Float, Study
+from search.worker.job import Setup
 from search.worker.plan import show_estimate
 from tests.helpers.search import TOY_STUDY, make_job, make_setup, order_for
 from tests.helpers.training import one_line
@@ -62,6 +69,60 @@ def test_dropout_that_would_do_nothing_is_found_though_the_baseline_has_none(
     assert "drop_rate=0.5 would do nothing" in refusal(study, tmp_path, synthetic_table)
 
 
+@pytest.fixture
+def gpu_setup(tmp_path: Path, synthetic_table: Table, monkeypatch: pytest.MonkeyPatch) -> Callable[[Study], Setup]:
+    """A study's setup on a GPU that trains and judges 1000 photos a second."""
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
+    monkeypatch.setattr(search.worker.job, "choose_numerics", lambda config, *_: config)
+
+    def make(study: Study) -> Setup:
+        setup = make_setup(tmp_path, synthetic_table, study)
+        setup.device = torch.device("cuda:0")
+        return setup
+
+    return make
+
+
+def test_on_a_gpu_only_the_baseline_takes_steps(
+    gpu_setup: Callable[[Study], Setup], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    timed: list[TrainConfig] = []
+
+    def measure_speed(config: TrainConfig, *_: object) -> Speed:
+        timed.append(config)
+        return Speed(1000.0, 1000.0)
+
+    monkeypatch.setattr(search.worker.plan, "measure_speed", measure_speed)
+    domains: dict[str, Domain] = {"backbone": Choice("test_vit", "test_efficientnet"), "drop_rate": Float(0.0, 0.5)}
+    setup = gpu_setup(study_of(domains, {"backbone": "test_efficientnet", "drop_rate": 0.0}))
+    show_estimate(setup, setup.dataset(setup.baseline), 4, 1)
+    (config,) = timed
+    assert (config.backbone, config.drop_rate, config.dtype) == ("test_efficientnet", 0.5, "bfloat16")
+    assert " a trial like the baseline, " in capsys.readouterr().out
+    setup = gpu_setup(study_of({"drop_rate": Float(0.0, 0.5)}, {"drop_rate": 0.0}))
+    show_estimate(setup, setup.dataset(setup.baseline), 4, 1)
+    assert "like the baseline" not in capsys.readouterr().out
+
+
+def test_on_a_gpu_too_every_model_is_built_before_the_first_trial(
+    gpu_setup: Callable[[Study], Setup], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search.worker.plan, "measure_speed", lambda *_: Speed(1000.0, 1000.0))
+    domains: dict[str, Domain] = {
+        "backbone": Choice("test_efficientnet", "test_vit"),
+        "image_size": Choice((32, 32), (50, 70)),
+    }
+    setup = gpu_setup(study_of(domains, {"backbone": "test_efficientnet", "image_size": (32, 32)}))
+    with pytest.raises(UserError, match="timm cannot build test_vit for 50 x 70 pixels"):
+        show_estimate(setup, setup.dataset(setup.baseline), 4, 1)
+    setup = gpu_setup(study_of({"backbone": Choice("test_efficientnet", "test_vit")}, {"backbone": "test_vit"}))
+    damaged = tmp_path / "test_efficientnet.safetensors"
+    damaged.write_bytes(b"no weights")
+    setup.weights = Weights("folder", {"test_efficientnet": damaged})
+    with pytest.raises(UserError, match="test_efficientnet"):
+        show_estimate(setup, setup.dataset(setup.baseline), 4, 1)
+
+
 @pytest.mark.parametrize("copy_of", [None, "toy"])
 def test_the_weights_of_a_stored_study_are_asked_for_by_its_commits(
     copy_of: str | None, tmp_path: Path, synthetic_table: Table, monkeypatch: pytest.MonkeyPatch
@@ -98,5 +159,5 @@ def test_on_a_shared_gpu_the_time_is_a_range(
     setup = make_setup(tmp_path, synthetic_table)
     show_estimate(setup, setup.dataset(setup.baseline), 6, 6, 3)
     lines = capsys.readouterr().out.splitlines()
-    assert re.fullmatch(r"  time      about .+ a trial that has its GPU to itself; 3 workers share one, so", lines[0])
+    assert re.fullmatch(r"  time      about .+ a trial that has its GPU alone; 3 workers share one, so", lines[0])
     assert re.fullmatch(r"            .+ to .+ for 6 if none is pruned", lines[1])
