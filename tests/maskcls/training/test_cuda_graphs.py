@@ -163,19 +163,18 @@ def undone(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 )
 def test_a_failed_recording_says_why_and_leaves_torch_usable(error: Exception, undone: list[str]) -> None:
     reason = "operation not permitted when stream is capturing" if isinstance(error, RuntimeError) else "no"
-    with pytest.raises(CaptureError, match=rf"^CUDA graphs could not be recorded: .*{reason}\.$") as raised:
-        with cuda_graphs._recording(CUDA):
-            raise error
+    words = rf"^CUDA graphs could not be recorded: .*{reason}\.$"
+    with pytest.raises(CaptureError, match=words) as raised, cuda_graphs._recording(CUDA):
+        raise error
     assert raised.value.__cause__ is error
     assert undone == ["usable", "synchronized", "ended (0, (0, 7))", "released (0, (0, 7))"]
 
 
 def test_the_reason_is_what_broke_the_recording_not_that_its_end_failed_then(undone: list[str]) -> None:
+    end = RuntimeError("CUDA error: operation failed due to a previous error during capture")
+    end.__context__ = torch.OutOfMemoryError("no space for a workspace")
     with pytest.raises(CaptureError, match="no space for a workspace"), cuda_graphs._recording(CUDA):
-        try:
-            raise torch.OutOfMemoryError("no space for a workspace")
-        finally:
-            raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
+        raise end
 
 
 def test_out_of_memory_and_a_lost_gpu_are_no_matter_of_recording(undone: list[str]) -> None:
