@@ -124,10 +124,10 @@ def record(
     work: Callable[[], object], generators: Sequence[torch.Generator], device: torch.device
 ) -> Callable[[], None]:
     """Do ``work`` a few times, then record it; returns what repeats it. Raises CaptureError, torch.OutOfMemoryError."""
-    graph = torch.cuda.CUDAGraph()
-    for generator in generators:
-        graph.register_generator_state(generator)
     with _recording(device) as pool:
+        graph = torch.cuda.CUDAGraph()
+        for generator in generators:
+            graph.register_generator_state(generator)
         stream, here = _stream(torch.cuda.current_device()), torch.cuda.current_stream()
         stream.wait_stream(here)
         with torch.cuda.stream(stream):
