@@ -92,7 +92,7 @@ def history(result: Result) -> list[tuple[object, float]]:
 
 def test_a_config_trained_again_starts_alike_and_learns_too(photos: Path, tmp_path: Path) -> None:
     # kernels may add in any order, so two runs part ways as two seeds do; their first epochs do not
-    first, second = (train(photos, tmp_path, "cuda", epochs=4) for _ in range(2))
+    first, second = (train(photos, tmp_path, "cuda") for _ in range(2))
     assert first.history[0].train_loss == pytest.approx(second.history[0].train_loss, rel=0.1)
     assert min(first.best.scores.macro_f1, second.best.scores.macro_f1) > 0.2
 
@@ -244,7 +244,7 @@ def test_validation_is_the_same_in_batches_of_any_size(flip: bool) -> None:
     image_BCHW = torch.from_numpy(random_photos(config).image_NCHW).cuda()
     whole = log_probs(run.model, [image_BCHW], config, flip)
     parts = log_probs(run.model, image_BCHW.split(40), config, flip)  # the last has 16
-    np.testing.assert_allclose(parts, whole, atol=2e-3)
+    np.testing.assert_allclose(parts, whole, atol=5e-3)  # of TF32
     on_cpu = log_probs(to_device(run.model, config, torch.device("cpu")), [image_BCHW.cpu()], config, flip)
     np.testing.assert_allclose(on_cpu, whole, atol=2e-2)
 
