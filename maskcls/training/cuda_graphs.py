@@ -195,8 +195,8 @@ def _give_up(generator: torch.Generator, usable: torch.Generator, device_index: 
 
     An unfinished ``CUDAGraph::capture_end`` ends neither; later draws would then fail and memory would not come back.
     """
-    generator.graphsafe_set_state(usable)
     with suppress(RuntimeError):
+        generator.graphsafe_set_state(usable)
         torch.cuda.synchronize(device_index)  # what is under way would write into memory that is given away again
     with suppress(RuntimeError, AttributeError):  # raised where the capture's end did get that far
         torch._C._cuda_endAllocateToPool(device_index, pool)

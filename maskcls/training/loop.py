@@ -153,7 +153,7 @@ class Run:
         self._set_learning_rate(step)
         index_B = self.sampler.batch(step)
         if self.config.cuda_graphs != "step":
-            return self._train_on(*self.train.take(index_B))
+            return self._train_on_index(index_B)
         # photos that are on the GPU are gathered within the graph, others are copied to where it expects them
         inputs = (index_B,) if self.train.on_device else self.train.take(index_B)
         if self.recorded_step is None:
