@@ -98,8 +98,10 @@ class TrainConfig(BaseModel):
     memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
     """Memory layout of weights and batches. auto: on a GPU the one that is faster in a few steps, else channels_last,
     except for backbones that it is known to slow down."""
-    cuda_graphs: Literal["auto", "on", "off"] = "auto"
-    """Launch a training step's kernels as one CUDA graph. auto: on if a few steps on the GPU are faster. CPU: off."""
+    cuda_graphs: Literal["auto", "on", "step", "off"] = "auto"
+    """CUDA graphs instead of single kernels: on for the model's forward and backward pass, step for the whole training
+    step. auto: what is fastest in a few steps on the GPU. Off on a CPU and with gradient accumulation; a whole step is
+    not recorded in float16."""
     repeatable: Literal["auto", "on", "off"] = "auto"
     """Compute on a GPU only by kernels that give the same bits every time. auto: on if a few steps on the GPU show that
     it costs at most 5 % of the speed. CPU: always on, at no cost."""

@@ -145,11 +145,12 @@ def _log_probs(
     import numpy as np
 
     from maskcls.data.batches import Batches
-    from maskcls.model.inference import log_probs
+    from maskcls.model.inference import log_probs, validation_batch_size
     from maskcls.training.run_folder import load_trained
 
     network, config = load_trained(model.folder, device)
-    batches = Batches(image_NCHW, row_N, np.zeros(len(row_N), np.int64), device).in_order(4 * config.micro_batch)
+    batch_size = validation_batch_size(config, device, len(row_N))
+    batches = Batches(image_NCHW, row_N, np.zeros(len(row_N), np.int64), device).in_order(batch_size)
     return log_probs(network, (image_BCHW for image_BCHW, _ in batches), config, flip)
 
 

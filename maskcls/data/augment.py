@@ -5,9 +5,9 @@ function applied image by image. ``augment`` draws those parameters, for a rando
 given ``torch.Generator`` on the same device. The other half gets the parameter that changes nothing, to the last bit;
 on a CPU the kernels that take a strength are not called for it.
 
-No kernel waits for the device (no ``.item()``, no boolean indexing, no shape that depends on a draw), and none is a
-convolution or a matrix product: elementwise sums stay float32 whatever autocast or the TF32 switches say.
-The memory format (channels_last or not) is kept.
+No kernel waits for the device (no ``.item()``, no boolean indexing, no shape that depends on a draw). All compute in
+float32, whatever autocast or the TF32 switches say: none is a matrix product, and the only convolution, blur on a GPU,
+is PyTorch's own. The memory format (channels_last or not) is kept; only blur on a GPU makes it contiguous.
 
 Shape suffixes: B batch, C H W channels, rows, columns, K classes. Images are RGB, float32 in [0, 1].
 """
@@ -59,7 +59,8 @@ def augment(
     assert image_BCHW.dtype == torch.uint8, "float32 images would be divided by 255 in place"
     if "flip" in names:  # while still bytes: four times faster on a CPU than in float32, with the same result
         image_BCHW = flip(image_BCHW, _choose(image_BCHW, generator))
-    image_BCHW = image_BCHW.to(torch.float32).div_(255)
+    # on a CPU in two passes, the second vectorised for float32; on a GPU in one
+    image_BCHW = image_BCHW.to(torch.float32).div_(255) if image_BCHW.device.type == "cpu" else image_BCHW / 255
     if "gaussian" in names:
         image_BCHW = _on_half(
             image_BCHW, lambda image, std: add_noise(image, std, generator), NOISE_STD, 0.0, generator
@@ -108,9 +109,10 @@ def blur(image_BCHW: Tensor, sigma_B: Tensor, kernel_size: int) -> Tensor:
     assert kernel_size % 2 == 1
     radius = kernel_size // 2
     weight_BT = _gaussian_weights(sigma_B, radius)
-    across_BCHW = _weighted_shifts(image_BCHW, weight_BT, (radius, radius, 0, 0), dim=3)
+    convolve = _weighted_shifts if image_BCHW.device.type == "cpu" else _depthwise_convolution
+    across_BCHW = convolve(image_BCHW, weight_BT, (radius, radius, 0, 0), 3)
     # Rounding of the weights can take white one bit beyond 1, so clamp (torchvision does not).
-    return _weighted_shifts(across_BCHW, weight_BT, (0, 0, radius, radius), dim=2).clamp_(0, 1)
+    return convolve(across_BCHW, weight_BT, (0, 0, radius, radius), 2).clamp_(0, 1)
 
 
 def blur_kernel_size(height: int, width: int) -> int:
@@ -207,13 +209,30 @@ def _gaussian_weights(sigma_B: Tensor, radius: int) -> Tensor:
 def _weighted_shifts(image_BCHW: Tensor, weight_BT: Tensor, padding: tuple[int, int, int, int], dim: int) -> Tensor:
     """One-dimensional convolution along ``dim`` with each sample's own weights."""
     # 32 x 3 x 224 x 224 with 23 taps, torch 2.15, EPYC: this takes 21 ms on two idle cores and 41 on one; a grouped
-    # convolution 22 and 56, banded matrix products 24 and 52. On a GPU the TF32 switches can round a convolution or a
-    # matrix product, and autocast runs both in half precision; then sigma 0 would no longer mean unchanged.
+    # convolution 22 and 56, banded matrix products 24 and 52.
     padded_BCHW = torch.nn.functional.pad(image_BCHW, padding, mode="reflect")
     sum_BCHW = torch.zeros_like(image_BCHW)
     for tap, weight_B in enumerate(weight_BT.unbind(1)):
         sum_BCHW.addcmul_(padded_BCHW.narrow(dim, tap, image_BCHW.shape[dim]), _per_sample(weight_B))
     return sum_BCHW
+
+
+def _depthwise_convolution(
+    image_BCHW: Tensor, weight_BT: Tensor, padding: tuple[int, int, int, int], dim: int
+) -> Tensor:
+    """What _weighted_shifts computes, in one kernel of a GPU instead of one a tap; contiguous."""
+    batch, channels, height, width = image_BCHW.shape
+    padded_BCHW = torch.nn.functional.pad(image_BCHW, padding, mode="reflect")
+    weight_XT = weight_BT[:, None].expand(-1, channels, -1).reshape(batch * channels, -1)  # X: an image's channel
+    weight_X1TT = weight_XT[:, None, :, None] if dim == 2 else weight_XT[:, None, None, :]
+    # cuDNN may round to TF32 and autocast to half precision: then sigma 0 would no longer mean unchanged
+    with torch.backends.cudnn.flags(enabled=False), torch.autocast(image_BCHW.device.type, enabled=False):
+        result_1XHW = torch.nn.functional.conv2d(
+            padded_BCHW.reshape(1, batch * channels, *padded_BCHW.shape[2:]),
+            weight_X1TT,
+            groups=batch * channels,
+        )
+    return result_1XHW.view(batch, channels, height, width)
 
 
 def _box_sum(image_BCHW: Tensor) -> Tensor:

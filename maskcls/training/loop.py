@@ -12,6 +12,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from timm.optim import param_groups_weight_decay
 from torch import Tensor
@@ -22,7 +23,7 @@ from maskcls.data.batches import Batches, BatchSampler, derive_seed, release_pho
 from maskcls.data.dataset import Dataset
 from maskcls.labels import NUM_CLASSES
 from maskcls.model.classifier import build_model
-from maskcls.model.inference import autocast, log_probs, to_device, to_input
+from maskcls.model.inference import autocast, log_probs, to_device, to_input, validation_batch_size
 from maskcls.model.losses import Targets
 from maskcls.run.checkpoint import EvaluationStore, Guard
 from maskcls.run.legacy import upgrade_record
@@ -32,7 +33,7 @@ from maskcls.run.serialize import TrainingState, load_state, state_content, weig
 from maskcls.scoring.metrics import score
 from maskcls.scoring.predictions import Predictions
 from maskcls.system.liveness import beat
-from maskcls.training.cuda_graphs import capture
+from maskcls.training.cuda_graphs import RecordedStep, capture, default_generator
 from maskcls.training.numerics import free_memory, num_micro_batches, resolve, set_repeatable
 from maskcls.training.reporter import Reporter, silent
 from maskcls.training.schedule import evaluation_steps, lr_factor
@@ -72,7 +73,7 @@ def fit(
     ``made_from``: what the result depends on besides config, photos and device, as plain values; a run that was made
     from something else does not continue.
     ``photos_on_gpu``: whether the photos may stay on a GPU that has room; else each batch is sent there.
-    Raises DivergedError, UserError (a model that cannot be built), torch.OutOfMemoryError.
+    Raises DivergedError, UserError (a model that cannot be built), torch.OutOfMemoryError, CaptureError.
     """
     torch.set_num_threads(config.threads)
     run = Run(config, data, device, weight_file, photos_on_gpu=photos_on_gpu)
@@ -93,7 +94,7 @@ def fit(
 class Run:
     """The state of a run: model, optimizer, random generators, and the evaluations so far.
 
-    Raises UserError when the model cannot be built, or when there are too few photos for a step.
+    Raises UserError when the model cannot be built, or when there are too few photos for a step; CaptureError.
     """
 
     def __init__(
@@ -116,8 +117,10 @@ class Run:
         self.model = to_device(build_model(config, weight_file), config, device)
         if config.cuda_graphs == "on":
             capture(self.model, config, min(config.batch_size, len(data.train.row_N)), device)
+        records_step = config.cuda_graphs == "step"
+        self.lr: float | Tensor = torch.tensor(config.lr, device=device) if records_step else config.lr
         self.optimizer = torch.optim.AdamW(
-            param_groups_weight_decay(self.model, config.weight_decay), lr=config.lr, fused=True
+            param_groups_weight_decay(self.model, config.weight_decay), self.lr, fused=True, capturable=records_step
         )
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.dtype == "float16")
         self.generator = torch.Generator(device).manual_seed(derive_seed(config.seed, NUM_CLASSES))
@@ -128,6 +131,8 @@ class Run:
         num_micro_batches(self.sampler.batch_size, config.micro_batch)  # raises where there are too few photos
         self.stops = evaluation_stops(config, len(self.train))
         self.targets = Targets(config, self.train.label_N)
+        self.loss_sum = torch.zeros((), device=device)  # of the steps since the last evaluation
+        self.recorded_step: RecordedStep | None = None  # from the first step on, for cuda_graphs = "step"
         self.history: list[Evaluation] = []
         self.store: EvaluationStore | None = None
         self.steps_done = 0
@@ -142,18 +147,50 @@ class Run:
         """Train until step ``stop`` of the run; the loss is read once, at the end. Raises DivergedError."""
         self.model.train()
         started, first = time.perf_counter(), self.steps_done
-        loss_sum = torch.zeros((), device=self.device)
+        self.loss_sum.zero_()
         while self.steps_done < stop:
-            loss_sum += self.step(self.steps_done)
+            self.step(self.steps_done)
             self.steps_done += 1
-        self.interval_loss = float(loss_sum) / (stop - first)
+        self.interval_loss = float(self.loss_sum) / (stop - first)
         self.interval_speed = (stop - first) * self.sampler.batch_size / (time.perf_counter() - started)
         if not self.interval_loss <= DIVERGED_FACTOR * self.targets.chance_loss:
             raise DivergedError(f"training loss {self.interval_loss:.3g} after {stop} of {self.stops[-1]} steps")
 
     def step(self, step: int) -> Tensor:
-        """Do optimizer step number ``step``, counted from 0; returns its mean loss, a scalar on the device."""
-        image_BCHW, label_B = self.train.take(self.sampler.batch(step))
+        """Do optimizer step number ``step``, counted from 0, and add its mean loss to ``loss_sum``.
+
+        Returns that loss, a scalar on the device; the next step may overwrite it. For cuda_graphs = "step", the first
+        call records the step: a resumed run must have its state by then. Raises CaptureError.
+        """
+        self._set_learning_rate(step)
+        index_B = self.sampler.batch(step)
+        if self.config.cuda_graphs != "step":
+            return self._train_on_index(index_B)
+        # photos that are on the GPU are gathered within the graph, others are copied to where it expects them
+        inputs = (index_B,) if self.train.on_device else self.train.take(index_B)
+        if self.recorded_step is None:
+            work = self._train_on_index if self.train.on_device else self._train_on
+            generators = (self.generator, default_generator(self.device))
+            self.recorded_step = RecordedStep(work, inputs, self._tensors, generators)
+        beat()
+        return self.recorded_step(*inputs)
+
+    def _set_learning_rate(self, step: int) -> None:
+        lr = self.config.lr * lr_factor(step, self.stops[-1], self.config.warmup_share)
+        if isinstance(self.lr, Tensor):
+            self.lr.fill_(lr)
+        else:
+            # rounded on a GPU as that tensor is, so that a recorded step computes what another does
+            self.lr = lr if self.device.type == "cpu" else float(np.float32(lr))
+        for group in self.optimizer.param_groups:
+            # a resumed run has loaded those of the run before, which may have recorded its steps or not
+            group.update(lr=self.lr, capturable=isinstance(self.lr, Tensor))
+
+    def _train_on_index(self, index_B: Tensor) -> Tensor:
+        return self._train_on(*self.train.take(index_B))
+
+    def _train_on(self, image_BCHW: Tensor, label_B: Tensor) -> Tensor:
+        """What a step does, recorded or not, on its photos; returns its mean loss."""
         image_BCHW, target_BK = augment(image_BCHW, self.targets.one_hot(label_B), self.config.augment, self.generator)
         input_BCHW = to_input(image_BCHW, self.config)
         count = num_micro_batches(len(input_BCHW), self.config.micro_batch)
@@ -165,17 +202,21 @@ class Run:
             self.scaler.scale(loss).backward()
             total += loss.detach()
             beat()
-        factor = lr_factor(step, self.stops[-1], self.config.warmup_share)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.config.lr * factor
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
+        self.loss_sum += total
         return total
+
+    def _tensors(self) -> list[Tensor]:
+        """Everything on the device that a step changes, besides the random generators."""
+        optimizer_state = [tensor for state in self.optimizer.state.values() for tensor in state.values()]
+        return [*self.model.parameters(), *self.model.buffers(), *optimizer_state, self.loss_sum]
 
     def evaluate(self) -> None:
         """Score the whole validation split without augmentation, and commit. Raises DivergedError."""
-        batches = (image for image, _ in self.valid.in_order(4 * self.config.micro_batch))
+        batch_size = validation_batch_size(self.config, self.device, len(self.valid))
+        batches = (image for image, _ in self.valid.in_order(batch_size))
         log_prob_NK = log_probs(self.model, batches, self.config)
         scores = score(log_prob_NK, self.valid_label_N, self.config.task)
         if not math.isfinite(scores.loss):

@@ -10,6 +10,7 @@ from maskcls.config import ResolvedConfig, TrainConfig, change
 from maskcls.system.allocator import keep_freed_memory, return_freed_memory
 from maskcls.system.cores import num_cores
 from maskcls.system.errors import UserError
+from maskcls.training.cuda_graphs import supported
 
 MIN_MICRO_BATCH = 2
 """Photos that batch norm needs."""
@@ -46,6 +47,8 @@ def free_memory(device: torch.device) -> None:
     """Release the memory of the last run: a captured model is a reference cycle, allocators keep freed memory."""
     if device.type == "cuda":
         gc.collect()
+        if hasattr(torch._C, "_cuda_clearCublasWorkspaces"):  # torch keeps one for every stream that ran a product
+            torch._C._cuda_clearCublasWorkspaces()
         torch.cuda.empty_cache()
     else:
         return_freed_memory()
@@ -114,14 +117,15 @@ def resolve(config: TrainConfig, device: torch.device) -> ResolvedConfig:
     if memory_format == "auto":
         memory_format = "contiguous" if config.backbone.startswith(SLOW_IN_CHANNELS_LAST) else "channels_last"
     micro_batch = max(MIN_MICRO_BATCH, config.micro_batch) if config.micro_batch else config.batch_size
-    accumulates = micro_batch < config.batch_size  # such a step cannot be captured as a graph
+    accumulates = micro_batch < config.batch_size
+    dtype = _dtype(config.dtype, device)
     return ResolvedConfig(
         change(
             config,
             threads=threads,
-            dtype=_dtype(config.dtype, device),
+            dtype=dtype,
             memory_format=memory_format,
-            cuda_graphs="on" if config.cuda_graphs == "on" and device.type == "cuda" and not accumulates else "off",
+            cuda_graphs=supported(config.cuda_graphs, device, dtype, accumulates),
             micro_batch=micro_batch,
             # auto on a GPU without timings: as it was before this field
             repeatable="on" if device.type == "cpu" or config.repeatable == "on" else "off",

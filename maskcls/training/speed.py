@@ -11,7 +11,7 @@ import torch
 from maskcls.config import ResolvedConfig, TrainConfig
 from maskcls.data.batches import BatchSampler
 from maskcls.data.dataset import Dataset
-from maskcls.model.inference import log_probs
+from maskcls.model.inference import log_probs, validation_batch_size
 from maskcls.training.loop import Run, evaluation_stops
 from maskcls.training.remedies import Attempt, until_it_works
 
@@ -63,7 +63,8 @@ def _measure(attempt: Attempt, data: Dataset, device: torch.device, weight_file:
             return Speed(SMALL_BATCH / seconds, _validation_speed(run, SMALL_BATCH))
         run.sampler = BatchSampler(len(run.train), batch_size, config.seed)
     seconds = _warm_seconds(device, lambda: run.step(0))
-    valid_batch_size = batch_size if device.type == "cpu" else 4 * config.micro_batch
+    on_gpu = validation_batch_size(config, device, len(data.valid.row_N))
+    valid_batch_size = batch_size if device.type == "cpu" else on_gpu
     return Speed(batch_size / seconds, _validation_speed(run, valid_batch_size))
 
 

@@ -149,6 +149,27 @@ def test_boxes_are_distributed_as_torchvision_draws_them() -> None:
         assert ((got.mean(0) - expected.mean(0)).abs() < 4 * noise_of_difference).all()
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_blur_of_a_gpu_is_that_of_a_cpu(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    image_BCHW, sigma_B = some_images(*shape), spread(0, 3, shape[0])
+    expected = aug.blur(image_BCHW, sigma_B, 9)
+    monkeypatch.setattr(aug, "_weighted_shifts", aug._depthwise_convolution)
+    got = aug.blur(image_BCHW, sigma_B, 9)
+    assert_close(got, expected)
+    assert torch.equal(got[0], image_BCHW[0])  # sigma 0
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("shape", [*SHAPES, (8, 3, 224, 224)])
+def test_blur_on_a_gpu_rounds_to_float32_and_sigma_0_changes_nothing(shape: tuple[int, ...]) -> None:
+    image_BCHW, sigma_B = some_images(*shape), spread(0, 3, shape[0])
+    assert torch.backends.cudnn.allow_tf32  # by default
+    with torch.autocast("cuda", dtype=torch.bfloat16):
+        got = aug.blur(image_BCHW.cuda(), sigma_B.cuda(), 9).cpu()
+    torch.testing.assert_close(got, aug.blur(image_BCHW, sigma_B, 9), rtol=0, atol=2e-6)
+    assert torch.equal(got[0], image_BCHW[0])
+
+
 def test_normalise_equals_torchvision() -> None:
     image_BCHW, mean, std = some_images(4, 3, 9, 7), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     expected = reference.normalize(image_BCHW, list(mean), list(std))
