@@ -2,11 +2,13 @@
 another process took it over."""
 
 import errno
+import io
 import itertools
 import json
 import math
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -18,16 +20,17 @@ from maskcls.config import change, save_config
 from maskcls.data.augment import AUGMENTATIONS
 from maskcls.data.dataset import Dataset
 from maskcls.model.classifier import build_model
-from maskcls.model.inference import log_probs
+from maskcls.model.inference import log_probs, to_device
 from maskcls.run import checkpoint
 from maskcls.run.checkpoint import STAGED, EvaluationStore
 from maskcls.run.record import RECORD, STATE, WEIGHTS, read_record
 from maskcls.run.result import Result
-from maskcls.run.serialize import load_weights
+from maskcls.run.serialize import load_weights, on_host, state_content
 from maskcls.scoring.metrics import score
 from maskcls.scoring.predictions import Predictions
 from maskcls.training import loop
 from maskcls.training.loop import DivergedError, Run, fit
+from maskcls.training.numerics import resolve
 from maskcls.training.reporter import silent
 from maskcls.training.revision import REVISION
 from maskcls.training.run_folder import train_into
@@ -409,6 +412,90 @@ def test_a_package_whose_version_was_not_noted_is_no_reason_to_begin_anew(
     record = read_record(tmp_path)
     assert record is not None
     assert record.is_complete
+
+
+CUDA = torch.device("cuda")
+
+
+@pytest.mark.parametrize("device", [CPU, pytest.param(CUDA, marks=pytest.mark.gpu)], ids=str)
+def test_a_copy_on_the_host_is_of_its_moment(device: torch.device) -> None:
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4)).to(
+        device, memory_format=torch.channels_last
+    )
+    optimizer = torch.optim.AdamW(model.parameters(), lr=torch.tensor(0.1, device=device), fused=True)
+    model(torch.ones(2, 3, 5, 5, device=device)).square().sum().backward()
+    optimizer.step()
+    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "none": None, "steps": 3}
+    at_once = io.BytesIO()
+    torch.save(state, at_once)
+    copied = on_host(state, device)
+    optimizer.step()
+    with torch.no_grad():
+        for value in (*model.state_dict().values(), *optimizer.state[model[0].weight].values()):
+            value.add_(1)
+    expected = torch.load(io.BytesIO(at_once.getvalue()), map_location="cpu", weights_only=True)
+    later = torch.load(io.BytesIO(state_content(copied)), weights_only=True)
+    assert later["model"]._metadata == expected["model"]._metadata
+    torch.testing.assert_close(later, expected, rtol=0, atol=0)
+    for value in (*copied["model"].values(), *copied["optimizer"]["state"][0].values()):
+        assert value.device == CPU
+        assert value.is_pinned() == (device.type == "cuda")
+    assert copied["model"]["0.weight"].is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("seconds", [0.0, math.inf])
+def test_on_a_gpu_files_are_written_beside_the_training_and_hold_what_was_judged(
+    few_photos: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    config = resolve(CONFIG, CUDA)
+    monkeypatch.setattr(loop, "RESUME_SECONDS", {"cuda": seconds})
+    step, ahead = Run.step, list[int]()
+
+    def waiting(run: Run, number: int) -> torch.Tensor:
+        if number % 2 and run.written is not None:  # the second step of an interval
+            run.written.result(60)
+            ahead.append(number)
+        return step(run, number)
+
+    write_synced = checkpoint.write_synced
+    monkeypatch.setattr(Run, "step", waiting)
+    monkeypatch.setattr(checkpoint, "write_synced", lambda *given: time.sleep(0.1) or write_synced(*given))
+    heard: list[int] = []
+
+    def report(number: int, scores: object) -> bool:
+        record = read_record(tmp_path)
+        assert record is not None
+        assert len(record.evaluations) >= number  # more where a resumed run tells of the past
+        heard.append(number)
+        return heard != [1, 2]
+
+    stopped = fit(config, few_photos, report, device=CUDA, folder=tmp_path)
+    assert len(stopped.history) == 2
+    assert ahead == [3, 5]
+    assert (tmp_path / STATE).exists() == (seconds == 0)
+    stored = Predictions.load(tmp_path / "valid.npz")
+    model = build_model(config, None)
+    load_weights(tmp_path / WEIGHTS, model.weights())
+    photos = torch.from_numpy(few_photos.image_NCHW[few_photos.valid.row_N]).to(CUDA)
+    again_NK = log_probs(to_device(model, config, CUDA), photos.split(4 * config.micro_batch), config)
+    assert again_NK == pytest.approx(stored.log_prob_NK, abs=1e-3)
+    whole = fit(config, few_photos, report, device=CUDA, folder=tmp_path)
+    assert whole.history[:2] == stopped.history
+    assert heard == [1, 2, 1, 2, 3, 4]
+    assert not (tmp_path / STATE).exists()
+
+
+@pytest.mark.gpu
+def test_photos_kept_off_the_gpu_train_to_much_the_same(few_photos: Dataset) -> None:
+    config = resolve(CONFIG, CUDA)
+    losses = []
+    for photos_on_gpu in (True, False):
+        run = Run(config, few_photos, CUDA, None, photos_on_gpu=photos_on_gpu)
+        assert run.train.on_device == run.valid.on_device == photos_on_gpu
+        losses.append(float(run.step(0)))
+        run.evaluate()
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
 
 
 # --- folders from before there were stamps ---------------------------------------------------------------------------
