@@ -99,7 +99,7 @@ def fit(
         for past in run.history:
             run.tell(past)
         while len(run.history) < len(run.stops):
-            run.train_on()
+            run.train_interval()
             run.evaluate()
         run.settle()
     return run.result()
@@ -148,6 +148,7 @@ class Run:
         self.store: EvaluationStore | None = None
         self.writer = ThreadPoolExecutor(1) if device.type in WRITES_BESIDE else None
         self.written: Future[Staged] | None = None  # the last evaluation, until it is committed
+        self.queued: torch.cuda.Event | None = None  # the end of the last step given to a GPU meanwhile
         self.steps_done = 0
         self.seconds_before, self.started = 0.0, time.perf_counter()
         self.saved = self.started  # time of the last state to resume from; the beginning is one too
@@ -157,7 +158,7 @@ class Run:
         """The result of the evaluations so far."""
         return Result(tuple(self.history), len(self.stops), self.config.keep)
 
-    def train_on(self) -> None:
+    def train_interval(self) -> None:
         """Train until the next evaluation; a resumed run first from its state until the last one. Raises DivergedError.
 
         The evaluations in between are those of the record: what was told to somebody stays.
@@ -179,8 +180,8 @@ class Run:
         while self.steps_done < stop:
             loss_sum += self.step(self.steps_done)
             self.steps_done += 1
-            if self.written is not None and self.written.done():
-                self.settle()
+            if self.written is not None:
+                self._settle_soon()
         self.settle()
         self.interval_loss = float(loss_sum) / (stop - first)
         self.interval_speed = (stop - first) * self.sampler.batch_size / (time.perf_counter() - started)
@@ -238,7 +239,7 @@ class Run:
             self.store.put_in_place(stage())
             self.tell(self.history[-1])
         else:
-            self.written = self.writer.submit(stage)
+            self.written, self.queued = self.writer.submit(stage), None
 
     def _stage(self, store: EvaluationStore, predictions: Predictions) -> Callable[[], Staged]:
         """What writes the files of the last evaluation; training may go on meanwhile on a device of WRITES_BESIDE."""
@@ -256,6 +257,21 @@ class Run:
     def _as_it_is(self, state: dict[str, Any]) -> dict[str, Any]:
         """A copy where training goes on while it is written."""
         return state if self.writer is None else on_host(state, self.device)
+
+    def _settle_soon(self) -> None:
+        """Commit and report if the thread is done; else wait until the GPU begins the last step that it was given.
+
+        The CPU would run ahead by many steps, all of them in vain if the reporter then ends the run.
+        """
+        assert self.written is not None
+        if self.written.done():
+            self.settle()
+        elif self.device.type == "cuda":
+            with torch.cuda.device(self.device):
+                previous, self.queued = self.queued, torch.cuda.Event(blocking=True)
+                self.queued.record()
+            if previous is not None:
+                previous.synchronize()
 
     def settle(self) -> None:
         """Commit and report the evaluation whose files the thread writes, if there is one; waits for the thread.

@@ -487,6 +487,25 @@ def test_on_a_gpu_files_are_written_beside_the_training_and_hold_what_was_judged
 
 
 @pytest.mark.gpu
+def test_a_gpu_is_given_few_steps_that_may_be_in_vain(
+    few_photos: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The CPU queues a step in a fraction of the time that the GPU then needs for it."""
+    steps, step, write_synced = list[int](), Run.step, checkpoint.write_synced
+
+    def slow(run: Run, number: int) -> torch.Tensor:
+        steps.append(number)
+        torch.cuda._sleep(200_000_000)  # about .1 s
+        return step(run, number)
+
+    monkeypatch.setattr(Run, "step", slow)
+    monkeypatch.setattr(checkpoint, "write_synced", lambda *given: time.sleep(0.1) or write_synced(*given))
+    config = resolve(change(CONFIG, epochs=2, batch_size=4, micro_batch=4), CUDA)  # 24 steps an interval
+    fit(config, few_photos, Log(until=1), device=CUDA, folder=tmp_path)
+    assert 24 < len(steps) < 36
+
+
+@pytest.mark.gpu
 def test_photos_kept_off_the_gpu_train_to_much_the_same(few_photos: Dataset) -> None:
     config = resolve(CONFIG, CUDA)
     losses = []
