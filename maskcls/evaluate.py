@@ -149,9 +149,10 @@ def _log_probs(
     from maskcls.training.run_folder import load_trained
 
     network, config = load_trained(model.folder, device)
-    batch_size = validation_batch_size(config, device, len(row_N))
-    batches = Batches(image_NCHW, row_N, np.zeros(len(row_N), np.int64), device).in_order(batch_size)
-    return log_probs(network, (image_BCHW for image_BCHW, _ in batches), config, flip)
+    # each photo is needed once, and often few of the file's, so none stays on the GPU
+    batches = Batches(image_NCHW, row_N, np.zeros(len(row_N), np.int64), device, move=False)
+    in_order = batches.in_order(validation_batch_size(config, device, len(row_N)))
+    return log_probs(network, (image_BCHW for image_BCHW, _ in in_order), config, flip)
 
 
 def _print_scores(predictions: "Predictions", task: str) -> None:

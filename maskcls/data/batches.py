@@ -1,8 +1,11 @@
 """Shuffled training batches and ordered validation batches, by indexing decoded photos; no worker processes."""
 
+import os
 import weakref
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
+from mmap import mmap
 
 import numpy as np
 import torch
@@ -11,7 +14,11 @@ from torch import Tensor
 CPU = torch.device("cpu")
 
 SPARE_SHARE = 0.5
-"""Photos move to the GPU when they take at most this share of its free memory; the rest is for the model."""
+"""Photos move to the GPU when they take at most this share of its free memory; the rest is for the model. Workers that
+share a GPU share it evenly."""
+
+PIECE_BYTES = 1 << 26
+"""Photos move through a page-locked buffer of this size: the mapped file needs no copy of itself in memory."""
 
 
 class Batches:
@@ -22,19 +29,18 @@ class Batches:
     ) -> None:
         """``image_NCHW``: uint8, all photos; ``row_N``: rows of this side; ``label_N``: their classes, int64.
 
-        ``move``: whether the photos of this side move to a GPU that has room.
+        ``move``: whether all photos move to a GPU that has room, once for all sides and trials of a dataset. Nearly all
+        are used: a cache holds the photos of one split, and even a confirmation leaves only the search's judges out.
         """
         row_N = np.array(row_N, dtype=np.int64)  # a copy: pandas returns read-only views
         self.device = device
-        moved_NCHW = None if device.type == "cpu" or not move else _move(image_NCHW, row_N, device)
+        moved_NCHW = None if device.type == "cpu" or not move else _move(image_NCHW, device)
         self.on_device = device.type == "cpu" or moved_NCHW is not None
+        # on a CPU, or when the GPU is too small, the file stays mapped, and each batch is gathered from it
+        self.image_XCHW = torch.from_numpy(image_NCHW) if moved_NCHW is None else moved_NCHW
+        self.row_N = torch.from_numpy(row_N)
         if moved_NCHW is not None:
-            self.image_XCHW = moved_NCHW
-            self.row_N = torch.arange(len(row_N), device=device)
-        else:
-            # on a CPU, or when the GPU is too small: the file stays mapped, and each batch is gathered from it
-            self.image_XCHW = torch.from_numpy(image_NCHW)
-            self.row_N = torch.from_numpy(row_N)
+            self.row_N = self.row_N.to(device)
         self.index_device = self.row_N.device
         self.label_N = torch.from_numpy(label_N).to(device)
         self._label_N = self.label_N if self.on_device else torch.from_numpy(label_N)
@@ -64,13 +70,26 @@ class Batches:
             yield self.take(torch.arange(start, min(start + batch_size, len(self)), device=self.index_device))
 
 
-@dataclass
+def sharers() -> int:
+    """Number of workers that share this process's GPU, as the supervisor says in MASKCLS_GPU_SHARERS; else 1."""
+    with suppress(ValueError):
+        return max(1, int(os.environ.get("MASKCLS_GPU_SHARERS", "1")))
+    return 1
+
+
+@dataclass(frozen=True)
 class _Moved:
     """Photos of one dataset that stay on a GPU between trials."""
 
     source: weakref.ref[np.ndarray]
-    device: torch.device
-    images_of_rows: dict[bytes, Tensor] = field(default_factory=dict)
+    file: tuple[object, ...] | None
+    """``_file_of`` the source."""
+    image_NCHW: Tensor
+
+    def are(self, image_NCHW: np.ndarray, device: torch.device) -> bool:
+        """Whether these are the photos of the array, or of another map of the same file, on this device."""
+        is_same = self.source() is image_NCHW or (self.file is not None and self.file == _file_of(image_NCHW))
+        return is_same and self.image_NCHW.device == device
 
 
 _moved: _Moved | None = None
@@ -83,24 +102,52 @@ def release_photos() -> None:
     _moved = None
 
 
-def _move(image_NCHW: np.ndarray, row_N: np.ndarray, device: torch.device) -> Tensor | None:
-    """The photos of these rows on the device, moved by an earlier trial or now; None when they do not fit."""
+def _move(image_NCHW: np.ndarray, device: torch.device) -> Tensor | None:
+    """All photos on the device, moved by an earlier trial or now; None when they do not fit."""
     global _moved
-    if _moved is None or _moved.source() is not image_NCHW or _moved.device != device:
-        _moved = _Moved(weakref.ref(image_NCHW), device)
-    images_of_rows, key = _moved.images_of_rows, row_N.tobytes()
-    if key not in images_of_rows:
-        image_XCHW = torch.from_numpy(image_NCHW)
-        if not _fits(image_XCHW, len(row_N), device):
+    if device.type == "cuda" and device.index is None:
+        device = torch.device("cuda", torch.cuda.current_device())  # as tensors there say it
+    if _moved is None or not _moved.are(image_NCHW, device):
+        release_photos()
+        if not _fits(image_NCHW.nbytes, device):
             return None
-        images_of_rows[key] = image_XCHW[torch.from_numpy(row_N)].to(device)
-    return images_of_rows[key]
+        _moved = _Moved(weakref.ref(image_NCHW), _file_of(image_NCHW), _upload(image_NCHW, device))
+    return _moved.image_NCHW
 
 
-def _fits(image_XCHW: Tensor, num_photos: int, device: torch.device) -> bool:
+def _file_of(image_NCHW: np.ndarray) -> tuple[object, ...] | None:
+    """What identifies the file that the array is a map of, all of it; None for any other array.
+
+    Every dataset maps its cache anew, also when only its labels or its split differ from the last one's.
+    """
+    if not (isinstance(image_NCHW, np.memmap) and isinstance(image_NCHW.base, mmap)):  # a view's base is a memmap
+        return None
+    try:
+        stat = os.stat(str(image_NCHW.filename))  # noqa: PTH116 - a memmap without a file has the name None
+    except OSError:
+        return None
+    return image_NCHW.shape, image_NCHW.offset, stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
+
+
+def _fits(size: int, device: torch.device) -> bool:
+    """Whether so many bytes leave enough of the GPU's free memory."""
     torch.cuda.empty_cache()  # otherwise memory cached since the last model counts as taken
     free_bytes, _ = torch.cuda.mem_get_info(device)
-    return num_photos * image_XCHW[0].numel() <= SPARE_SHARE * free_bytes
+    return size <= SPARE_SHARE / sharers() * free_bytes
+
+
+def _upload(image_NCHW: np.ndarray, device: torch.device) -> Tensor:
+    """A copy of the photos on the device."""
+    source_NCHW = torch.from_numpy(image_NCHW)
+    moved_NCHW = torch.empty(image_NCHW.shape, dtype=torch.uint8, device=device)
+    count = max(1, PIECE_BYTES // image_NCHW[0].nbytes)
+    shape = (min(count, len(image_NCHW)), *image_NCHW.shape[1:])
+    buffer_MCHW = torch.empty(shape, dtype=torch.uint8, pin_memory=device.type == "cuda")
+    for start in range(0, len(image_NCHW), count):
+        piece_MCHW = source_NCHW[start : start + count]
+        part_MCHW = buffer_MCHW[: len(piece_MCHW)].copy_(piece_MCHW)
+        moved_NCHW[start : start + count].copy_(part_MCHW)  # returns once the buffer may be filled again
+    return moved_NCHW
 
 
 class BatchSampler:

@@ -5,6 +5,8 @@ the attempt (one call of ``loop.fit``). Then the record, which holds their diges
 rename: from here on the evaluation counts. Then the staged files are renamed to their final names. When a process is
 killed between two of these steps, the next one to open the folder finishes the pending renames; where the files do not
 match the record, the run starts again.
+
+The state to resume from may be of an earlier evaluation than the last: it is large, and not every evaluation writes it.
 """
 
 import logging
@@ -12,6 +14,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -41,6 +44,20 @@ Guard = Callable[[], AbstractContextManager[None]]
 
 Rename = tuple[Path, Path]
 """(source, target)."""
+
+
+@dataclass(frozen=True)
+class Staged:
+    """An evaluation whose files are written, but do not count yet."""
+
+    record: Record
+    paths: Mapping[str, Path]
+    """Where each file waits, by its name; the record too."""
+
+    def discard(self) -> None:
+        """Remove the files of an evaluation that will not be committed."""
+        for path in self.paths.values():
+            path.unlink(missing_ok=True)
 
 
 class EvaluationStore:
@@ -89,30 +106,47 @@ class EvaluationStore:
     def commit(self, evaluations: Iterable[Evaluation], contents: Mapping[str, Content]) -> None:
         """Commit all evaluations so far, with the new files of the last one (``contents``: name -> content).
 
-        Files committed earlier stay unless replaced; a state that is not replaced is removed.
+        Files committed earlier stay unless replaced; the run's last evaluation removes the state.
         Raises OSError, for example on a full disk, and what the guard raises; the folder is then unchanged.
+        """
+        self.put_in_place(self.stage(evaluations, contents))
+
+    def stage(self, evaluations: Iterable[Evaluation], contents: Mapping[str, Content]) -> Staged:
+        """The first step of ``commit``, which takes nearly all of its time; another thread may do it.
+
+        Raises OSError; no file is left then.
         """
         evaluations = tuple(evaluations)
         step = evaluations[-1].step
-        files = {name: stamp for name, stamp in self.files.items() if name != STATE}
+        files = dict(self.files)
+        if step == self.planned_evaluations:
+            files.pop(STATE, None)
         files |= {name: stamp_of(content, step) for name, content in contents.items()}
         record = Record(self.planned_evaluations, self.attempt, self.identity, evaluations, files)
-        staged_contents: dict[str, Content] = {**contents, RECORD: record.to_json().encode()}
-        staged = {name: _staged_path(self.folder, self.attempt, name) for name in staged_contents}
-        may_be_committed = False  # if so, the record may refer to the staged files
+        all_contents: dict[str, Content] = {**contents, RECORD: record.to_json().encode()}
+        staged = Staged(record, {name: _staged_path(self.folder, self.attempt, name) for name in all_contents})
         try:
-            for name, content in staged_contents.items():
-                write_synced(staged[name], content)
+            for name, content in all_contents.items():
+                write_synced(staged.paths[name], content)
+        except BaseException:
+            staged.discard()
+            raise
+        return staged
+
+    def put_in_place(self, staged: Staged) -> None:
+        """The other steps of ``commit``, in the thread whose database connection the guard uses. Raises as it does."""
+        may_be_committed = False  # if so, the record may refer to the staged files
+        renames = [(path, self.folder / name) for name, path in staged.paths.items() if name != RECORD]
+        try:
             with self.guard():
                 may_be_committed = True
-                rename(staged[RECORD], self.folder / RECORD)
+                rename(staged.paths[RECORD], self.folder / RECORD)
                 _sync_folder(self.folder)  # before files of the old record are overwritten
-                finish_commit(self.folder, record, [(staged[name], self.folder / name) for name in contents])
+                finish_commit(self.folder, staged.record, renames)
         finally:
             if not may_be_committed:
-                for path in staged.values():
-                    path.unlink(missing_ok=True)
-        self.files = files
+                staged.discard()
+        self.files = dict(staged.record.files)
 
 
 def pending_renames(folder: Path, record: Record) -> list[Rename]:

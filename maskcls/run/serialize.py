@@ -3,10 +3,12 @@
 They are serialised in memory, so that a full disk is an OSError whichever library made the bytes.
 """
 
+import copy
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors.torch import load_file, save
@@ -15,10 +17,35 @@ from torch import nn
 from maskcls.run.record import UnusableRunError
 from maskcls.system.errors import UserError, one_line
 
+State = TypeVar("State")
 
-def weights_content(module: nn.Module) -> bytes:
-    """The bytes of best.safetensors: the module's state dict, contiguous, on the CPU."""
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
+
+def on_host(state: State, device: torch.device) -> State:
+    """A copy of dicts, lists and tensors as they are now, in the CPU's memory: later training does not change it.
+
+    Tensors of a GPU are copied to page-locked memory, side by side, and the CPU waits for the last one alone.
+    """
+    copied = _copied(state)
+    if device.type == "cuda":
+        torch.cuda.current_stream(device).synchronize()
+    return copied
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        is_on_gpu = value.device.type == "cuda"
+        target = torch.empty_like(value, device="cpu", pin_memory=is_on_gpu, requires_grad=False)
+        return target.copy_(value.detach(), non_blocking=is_on_gpu)
+    if isinstance(value, dict):
+        copied = copy.copy(value)  # with the versions that a module's state dict has as an attribute
+        copied.update((name, _copied(part)) for name, part in value.items())
+        return copied
+    return [_copied(part) for part in value] if isinstance(value, list) else value
+
+
+def weights_content(weights: Mapping[str, torch.Tensor]) -> bytes:
+    """The bytes of best.safetensors for a module's state dict: contiguous, on the CPU."""
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     return save(state, metadata={"format": "pt"})
 
 
@@ -48,11 +75,15 @@ class TrainingState:
     steps_done: int
     """Optimizer steps so far; they determine the order of the photos and the learning rate."""
 
+    def to_dict(self) -> dict[str, Any]:
+        """The fields by their names."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
-def state_content(state: TrainingState) -> memoryview:
-    """The bytes of resume.pt: torch.save of a dict with the fields as keys."""
+
+def state_content(state: Mapping[str, Any]) -> memoryview:
+    """The bytes of resume.pt: torch.save of ``TrainingState.to_dict``."""
     file = io.BytesIO()
-    torch.save({field.name: getattr(state, field.name) for field in fields(state)}, file)
+    torch.save(dict(state), file)
     return file.getbuffer()
 
 

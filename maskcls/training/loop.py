@@ -7,8 +7,10 @@ channels, rows and columns.
 import math
 import resource
 import time
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +27,11 @@ from maskcls.labels import NUM_CLASSES
 from maskcls.model.classifier import build_model
 from maskcls.model.inference import autocast, log_probs, to_device, to_input, validation_batch_size
 from maskcls.model.losses import Targets
-from maskcls.run.checkpoint import EvaluationStore, Guard
+from maskcls.run.checkpoint import EvaluationStore, Guard, Staged
 from maskcls.run.legacy import upgrade_record
 from maskcls.run.record import PREDICTIONS, STATE, WEIGHTS, Content
 from maskcls.run.result import Evaluation, Result
-from maskcls.run.serialize import TrainingState, load_state, state_content, weights_content
+from maskcls.run.serialize import TrainingState, load_state, on_host, state_content, weights_content
 from maskcls.scoring.metrics import score
 from maskcls.scoring.predictions import Predictions
 from maskcls.system.liveness import beat
@@ -42,8 +44,23 @@ DIVERGED_FACTOR = 10.0
 """A training loss that exceeds that of a uniform guess by this factor will not recover in a short schedule."""
 
 
+RESUME_SECONDS = {"cpu": 0.0, "cuda": 30.0}
+"""Training after which an evaluation writes the state to resume from, by type of device.
+
+The state has 12 bytes a parameter: .2 to .7 s of a core, while a GPU needs a few seconds for all that it would save. A
+resumed run trains again from its state, or from the beginning, to its last evaluation.
+"""
+
+WRITES_BESIDE = ("cuda",)
+"""Devices whose trainings go on while a thread writes an evaluation's files; on a CPU it would take their cores."""
+
+
 class DivergedError(Exception):
     """The loss is not finite, or exceeds that of a uniform guess by more than DIVERGED_FACTOR."""
+
+
+class _StoppedError(Exception):
+    """The reporter ends the run."""
 
 
 def evaluation_stops(config: TrainConfig, num_photos: int) -> list[int]:
@@ -67,27 +84,25 @@ def fit(
     """Train ``config`` on ``data`` until its end, or until ``report`` returns False.
 
     ``folder``: after every evaluation, before ``report`` is called, it receives the best weights and predictions, the
-    record and the state to resume from. A run found there continues, and ``report`` is first called for its past
-    evaluations. A run that ends removes the state; one that is stopped leaves it.
-    ``guard``: entered whenever files are renamed or deleted; what it raises ends the run.
+    record and, unless the last one is recent, the state to resume from. A run found there continues, and ``report`` is
+    first called for its past evaluations. A run that ends removes the state; one that is stopped leaves it.
+    ``guard``: entered whenever files are renamed or deleted, in this thread; what it raises ends the run.
     ``made_from``: what the result depends on besides config, photos and device, as plain values; a run that was made
     from something else does not continue.
-    ``photos_on_gpu``: whether the photos may stay on a GPU that has room; else each batch is sent there.
+    ``photos_on_gpu``: whether photos stay on a GPU with room for them, also after the run; else in the CPU's memory.
     Raises DivergedError, UserError (a model that cannot be built), torch.OutOfMemoryError, CaptureError.
     """
     torch.set_num_threads(config.threads)
-    run = Run(config, data, device, weight_file, photos_on_gpu=photos_on_gpu)
-    if folder is not None:
-        run.resume(EvaluationStore(folder, guard, {**run.identity(), **(made_from or {})}, len(run.stops)))
-    for past in run.history:
-        if not report(past.step, past.scores):
-            return run.result()
-    while len(run.history) < len(run.stops):
-        run.train_until(run.stops[len(run.history)])
-        run.evaluate()
-        latest = run.history[-1]
-        if not report(latest.step, latest.scores):
-            return run.result()
+    run = Run(config, data, device, weight_file, report, photos_on_gpu)
+    with suppress(_StoppedError), closing(run):
+        if folder is not None:
+            run.resume(EvaluationStore(folder, guard, {**run.identity(), **(made_from or {})}, len(run.stops)))
+        for past in run.history:
+            run.tell(past)
+        while len(run.history) < len(run.stops):
+            run.train_interval()
+            run.evaluate()
+        run.settle()
     return run.result()
 
 
@@ -103,10 +118,12 @@ class Run:
         data: Dataset,
         device: torch.device,
         weight_file: Path | None,
+        report: Reporter = silent,
         photos_on_gpu: bool = True,
     ) -> None:
+        """``report``, ``photos_on_gpu``: as in ``fit``."""
         assert resolve(config, device) == config  # the type does not say for which device
-        self.config, self.data, self.device = config, data, device
+        self.config, self.data, self.device, self.report = config, data, device, report
         if not photos_on_gpu:
             release_photos()
         free_memory(device)
@@ -135,22 +152,43 @@ class Run:
         self.recorded_step: RecordedStep | None = None  # from the first step on, for cuda_graphs = "step"
         self.history: list[Evaluation] = []
         self.store: EvaluationStore | None = None
+        self.writer = ThreadPoolExecutor(1) if device.type in WRITES_BESIDE else None
+        self.written: Future[Staged] | None = None  # the last evaluation, until it is committed
+        self.queued: torch.cuda.Event | None = None  # the end of the last step given to a GPU meanwhile
         self.steps_done = 0
         self.seconds_before, self.started = 0.0, time.perf_counter()
+        self.saved = self.started  # time of the last state to resume from; the beginning is one too
         self.interval_loss, self.interval_speed = math.nan, math.nan
 
     def result(self) -> Result:
         """The result of the evaluations so far."""
         return Result(tuple(self.history), len(self.stops), self.config.keep)
 
+    def train_interval(self) -> None:
+        """Train until the next evaluation; a resumed run first from its state until the last one. Raises DivergedError.
+
+        The evaluations in between are those of the record: what was told to somebody stays.
+        """
+        last = self.stops[len(self.history) - 1] if self.history else 0
+        if self.steps_done < last:
+            self.train_until(last)
+        self.train_until(self.stops[len(self.history)])
+
     def train_until(self, stop: int) -> None:
-        """Train until step ``stop`` of the run; the loss is read once, at the end. Raises DivergedError."""
+        """Train until step ``stop`` of the run; the loss is read once, at the end. Raises DivergedError.
+
+        The last evaluation is committed and reported as soon as its files are written. If the run is then stopped, the
+        steps since were in vain, but the GPU would have waited for the disk instead.
+        """
         self.model.train()
         started, first = time.perf_counter(), self.steps_done
         self.loss_sum.zero_()
         while self.steps_done < stop:
             self.step(self.steps_done)
             self.steps_done += 1
+            if self.written is not None:
+                self._settle_soon()
+        self.settle()
         self.interval_loss = float(self.loss_sum) / (stop - first)
         self.interval_speed = (stop - first) * self.sampler.batch_size / (time.perf_counter() - started)
         if not self.interval_loss <= DIVERGED_FACTOR * self.targets.chance_loss:
@@ -214,7 +252,10 @@ class Run:
         return [*self.model.parameters(), *self.model.buffers(), *optimizer_state, self.loss_sum]
 
     def evaluate(self) -> None:
-        """Score the whole validation split without augmentation, and commit. Raises DivergedError."""
+        """Score the whole validation split without augmentation, and commit and report, now or while training goes on.
+
+        Raises DivergedError.
+        """
         batch_size = validation_batch_size(self.config, self.device, len(self.valid))
         batches = (image for image, _ in self.valid.in_order(batch_size))
         log_prob_NK = log_probs(self.model, batches, self.config)
@@ -231,17 +272,72 @@ class Run:
                 peak_gib=_peak_gib(self.device),
             )
         )
-        if self.store is not None:
-            valid = self.data.valid
-            self._commit(self.store, Predictions(valid.path_N, valid.person_N, self.valid_label_N, log_prob_NK))
+        if self.store is None:
+            self.tell(self.history[-1])
+            return
+        valid = self.data.valid
+        stage = self._stage(self.store, Predictions(valid.path_N, valid.person_N, self.valid_label_N, log_prob_NK))
+        if self.writer is None:
+            self.store.put_in_place(stage())
+            self.tell(self.history[-1])
+        else:
+            self.written, self.queued = self.writer.submit(stage), None
 
-    def _commit(self, store: EvaluationStore, predictions: Predictions) -> None:
-        contents: dict[str, Content] = {}
+    def _stage(self, store: EvaluationStore, predictions: Predictions) -> Callable[[], Staged]:
+        """What writes the files of the last evaluation; training may go on meanwhile on a device of WRITES_BESIDE."""
+        contents: dict[str, Callable[[], Content]] = {}
         if self.result().best.step == self.history[-1].step:
-            contents = {WEIGHTS: weights_content(self.model.weights()), PREDICTIONS: predictions.content()}
-        if len(self.history) < len(self.stops):
-            contents[STATE] = state_content(self._state())
-        store.commit(self.history, contents)
+            weights = self._as_it_is(self.model.weights().state_dict())
+            contents = {WEIGHTS: partial(weights_content, weights), PREDICTIONS: predictions.content}
+        now = time.perf_counter()
+        if len(self.history) < len(self.stops) and now - self.saved >= RESUME_SECONDS[self.device.type]:
+            self.saved = now
+            contents[STATE] = partial(state_content, self._as_it_is(self._state().to_dict()))
+        evaluations = tuple(self.history)
+        return lambda: store.stage(evaluations, {name: content() for name, content in contents.items()})
+
+    def _as_it_is(self, state: dict[str, Any]) -> dict[str, Any]:
+        """A copy where training goes on while it is written."""
+        return state if self.writer is None else on_host(state, self.device)
+
+    def _settle_soon(self) -> None:
+        """Commit and report if the thread is done; else wait until the GPU begins the last step that it was given.
+
+        The CPU would run ahead by many steps, all of them in vain if the reporter then ends the run.
+        """
+        assert self.written is not None
+        if self.written.done():
+            self.settle()
+        elif self.device.type == "cuda":
+            with torch.cuda.device(self.device):
+                previous, self.queued = self.queued, torch.cuda.Event(blocking=True)
+                self.queued.record()
+            if previous is not None:
+                previous.synchronize()
+
+    def settle(self) -> None:
+        """Commit and report the evaluation whose files the thread writes, if there is one; waits for the thread.
+
+        Raises what the thread has raised, what the guard raises, and _StoppedError when the reporter ends the run.
+        """
+        if self.written is not None and self.store is not None:
+            staged = self.written.result()
+            self.written = None
+            self.store.put_in_place(staged)
+            self.tell(self.history[-1])
+
+    def tell(self, evaluation: Evaluation) -> None:
+        """Report an evaluation. Raises _StoppedError when the reporter ends the run."""
+        if not self.report(evaluation.step, evaluation.scores):
+            raise _StoppedError
+
+    def close(self) -> None:
+        """Wait for the thread that writes files. An evaluation that an error kept from being committed is dropped."""
+        if self.writer is not None:
+            self.writer.shutdown()
+        if self.written is not None:
+            with suppress(Exception):  # the run ends with the error that came first
+                self.written.result().discard()
 
     def _state(self) -> TrainingState:
         return TrainingState(
@@ -273,6 +369,8 @@ class Run:
         self.seconds_before = self.history[-1].seconds
         if record.is_complete:
             return
+        if STATE not in record.files:
+            return  # no evaluation was late enough to write one
         state = load_state(store.folder / STATE)
         self.model.load_state_dict(state.model)
         self.optimizer.load_state_dict(state.optimizer)

@@ -62,7 +62,7 @@ def test_three_parts_are_multiplied_in_the_order_of_the_classes() -> None:
 @pytest.mark.parametrize("config", [c for c in EVERY_KIND if c.heads == "joint"], ids=name_of)
 def test_stored_weights_of_one_head_load_through_timm(config: TrainConfig, tmp_path: Path) -> None:
     model = warmed_up(config)
-    (tmp_path / "best.safetensors").write_bytes(weights_content(model.weights()))
+    (tmp_path / "best.safetensors").write_bytes(weights_content(model.weights().state_dict()))
     classes = len(CLASS_NAMES[config.task])
     path = str(tmp_path / "best.safetensors")
     theirs = timm.create_model(config.backbone, num_classes=classes, checkpoint_path=path).eval()
@@ -77,7 +77,7 @@ def test_stored_weights_of_one_head_load_through_timm(config: TrainConfig, tmp_p
 def test_stored_weights_of_three_parts_have_prefixes(heads: str, prefixes: set[str], tmp_path: Path) -> None:
     config = change(TINY, heads=heads)
     model = warmed_up(config)
-    (tmp_path / "best.safetensors").write_bytes(weights_content(model.weights()))
+    (tmp_path / "best.safetensors").write_bytes(weights_content(model.weights().state_dict()))
     stored = load_file(tmp_path / "best.safetensors")
     assert {name.partition(".")[0] for name in stored} == prefixes
     part, classes = ("backbone", 0) if heads == "three_heads" else ("age", 3)
@@ -89,7 +89,7 @@ def test_stored_weights_of_three_parts_have_prefixes(heads: str, prefixes: set[s
 @pytest.mark.parametrize("config", EVERY_KIND, ids=name_of)
 def test_stored_weights_come_back_to_the_last_bit(config: TrainConfig, tmp_path: Path) -> None:
     model = warmed_up(config)
-    (tmp_path / "best.safetensors").write_bytes(weights_content(model.weights()))
+    (tmp_path / "best.safetensors").write_bytes(weights_content(model.weights().state_dict()))
     again = build_model(config, None)
     load_weights(tmp_path / "best.safetensors", again.weights())
     batch = torch.randint(256, (4, 3, 32, 32), dtype=torch.uint8)
@@ -98,7 +98,7 @@ def test_stored_weights_come_back_to_the_last_bit(config: TrainConfig, tmp_path:
 
 def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "best.safetensors"
-    path.write_bytes(weights_content(build_model(TINY, None).weights()))
+    path.write_bytes(weights_content(build_model(TINY, None).weights().state_dict()))
     with pytest.raises(UserError, match=r"best\.safetensors does not hold this model's weights"):
         load_weights(path, build_model(change(TINY, task="age"), None).weights())
     with pytest.raises(UserError, match=r"There is no .*absent"):
@@ -110,7 +110,7 @@ def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
 
 def test_refusal_of_another_models_weights_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "best.safetensors"
-    path.write_bytes(weights_content(build_model(TINY, None).weights()))
+    path.write_bytes(weights_content(build_model(TINY, None).weights().state_dict()))
     with pytest.raises(UserError) as caught:
         load_weights(path, build_model(change(TINY, task="age"), None).weights())
     assert "\n" not in str(caught.value)

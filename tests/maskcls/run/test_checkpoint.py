@@ -2,9 +2,13 @@
 another process took it over."""
 
 import errno
+import io
 import itertools
 import json
+import math
 import shutil
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -13,17 +17,20 @@ import pytest
 import torch
 
 from maskcls.config import change, save_config
+from maskcls.data.augment import AUGMENTATIONS
 from maskcls.data.dataset import Dataset
 from maskcls.model.classifier import build_model
-from maskcls.model.inference import log_probs
+from maskcls.model.inference import log_probs, to_device
 from maskcls.run import checkpoint
 from maskcls.run.checkpoint import STAGED, EvaluationStore
 from maskcls.run.record import RECORD, STATE, WEIGHTS, read_record
 from maskcls.run.result import Result
-from maskcls.run.serialize import load_weights
+from maskcls.run.serialize import load_weights, on_host, state_content
 from maskcls.scoring.metrics import score
 from maskcls.scoring.predictions import Predictions
-from maskcls.training.loop import Run, fit
+from maskcls.training import loop
+from maskcls.training.loop import DivergedError, Run, fit
+from maskcls.training.numerics import resolve
 from maskcls.training.reporter import silent
 from maskcls.training.revision import REVISION
 from maskcls.training.run_folder import train_into
@@ -31,6 +38,30 @@ from tests.helpers.training import CPU, TINY, Log, facts
 
 CONFIG = change(TINY, batch_size=48, micro_batch=48, epochs=4, seed=1)
 """Four evaluations, the first and the third better than all before."""
+
+
+WAYS = ("a state each", "no state", "some states", "beside", "beside, no state", "beside, some states")
+"""How evaluations are written: with which of them the state is, and whether the training goes on meanwhile."""
+
+
+class Sometimes(dict[str, float]):
+    """RESUME_SECONDS for which every other evaluation, from the second, writes the state."""
+
+    def __init__(self) -> None:
+        self.seconds = itertools.cycle((math.inf, 0.0))
+
+    def __getitem__(self, device: str) -> float:
+        return next(self.seconds)
+
+
+def write(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on evaluations are written in this one of WAYS."""
+    if way.startswith("beside"):
+        monkeypatch.setattr(loop, "WRITES_BESIDE", ("cpu",))
+    if way.endswith("no state"):
+        monkeypatch.setattr(loop, "RESUME_SECONDS", {"cpu": math.inf})
+    if way.endswith("some states"):
+        monkeypatch.setattr(loop, "RESUME_SECONDS", Sometimes())
 
 
 def check_agrees(folder: Path, result: Result, data: Dataset) -> None:
@@ -86,16 +117,18 @@ def other_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Run, "resume", resume)
 
 
+@pytest.mark.parametrize("way", ["a state each", "some states", "beside, no state", "beside, some states"])
 def test_killed_at_any_moment_a_run_ends_with_files_of_one_evaluation(
-    few_photos: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    few_photos: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
+    write(way, monkeypatch)
     folder, killed = tmp_path / "run", tmp_path / "killed"
     folder.mkdir()
     monkeypatch.setattr(checkpoint, "_sync_folder", lambda _: None)  # a lost disk cache cannot be tried here
     with snapshots(folder, killed, monkeypatch):
         undisturbed = fit(CONFIG, few_photos, device=CPU, folder=folder)
     check_agrees(folder, undisturbed, few_photos)
-    assert len(list(killed.iterdir())) > 20
+    assert len(list(killed.iterdir())) > (20 if way == "a state each" else 14)
     other_bits(monkeypatch)
     for state in sorted(killed.iterdir(), key=lambda path: int(path.name)):
         known = read_record(state)
@@ -119,6 +152,47 @@ def test_killed_while_it_opens_a_folder_a_run_goes_on_all_the_same(
     other_bits(monkeypatch)
     for state in second.iterdir():
         check_agrees(state, fit(CONFIG, few_photos, device=CPU, folder=state), few_photos)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("stops", [(1,), (2,), (3,), (1, 3), (2, 3)])
+def test_stopped_and_resumed_a_run_has_the_bits_of_the_undisturbed(
+    few_photos: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str, stops: tuple[int, ...]
+) -> None:
+    config = change(CONFIG, augment=AUGMENTATIONS, drop_rate=0.5)  # all that draws random numbers
+    (tmp_path / "plain").mkdir()
+    (tmp_path / "run").mkdir()
+    undisturbed = fit(config, few_photos, device=CPU, folder=tmp_path / "plain")
+    write(way, monkeypatch)
+    for until in stops:
+        log = Log(until)
+        assert len(fit(config, few_photos, log, device=CPU, folder=tmp_path / "run").history) == until
+        record = read_record(tmp_path / "run")
+        assert record is not None
+        assert [scores for _, scores in log.heard] == [evaluation.scores for evaluation in record.evaluations]
+        assert (tmp_path / "run" / STATE).exists() == (STATE in record.files)
+    torch.manual_seed(99)
+    resumed = fit(config, few_photos, device=CPU, folder=tmp_path / "run")
+    assert facts(resumed) == facts(undisturbed)
+    for name in (WEIGHTS, "valid.npz"):
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "plain" / name).read_bytes()
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {WEIGHTS, "valid.npz", RECORD}
+
+
+def test_a_resumed_run_trains_again_from_its_state_alone(
+    few_photos: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit(CONFIG, few_photos, Log(until=2), device=CPU, folder=tmp_path)
+    write("no state", monkeypatch)
+    fit(CONFIG, few_photos, Log(until=3), device=CPU, folder=tmp_path)
+    record = read_record(tmp_path)
+    assert record is not None
+    assert (len(record.evaluations), record.files[STATE].evaluation) == (3, 2)
+    steps: list[int] = []
+    real = Run.step
+    monkeypatch.setattr(Run, "step", lambda run, step: steps.append(step) or real(run, step))
+    assert len(fit(CONFIG, few_photos, device=CPU, folder=tmp_path).history) == 4
+    assert steps == [4, 5, 6, 7]  # two an epoch; those of the third epoch again
 
 
 def flipped(path: Path) -> None:
@@ -165,7 +239,11 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_who_has_lost_the_folder_changes_nothing_in_it(few_photos: Dataset, tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", ["a state each", "beside"])
+def test_who_has_lost_the_folder_changes_nothing_in_it(
+    few_photos: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    write(way, monkeypatch)
     fit(CONFIG, few_photos, Log(until=2), device=CPU, folder=tmp_path)
     before = contents(tmp_path)
 
@@ -189,9 +267,11 @@ def test_who_has_lost_the_folder_changes_nothing_in_it(few_photos: Dataset, tmp_
     assert contents(tmp_path) == before
 
 
+@pytest.mark.parametrize("way", ["a state each", "beside"])
 def test_a_disk_that_is_full_for_any_file_is_an_error_of_the_system(
-    few_photos: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    few_photos: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
+    write(way, monkeypatch)
     real = checkpoint.write_synced
     for name in (WEIGHTS, "valid.npz", STATE, RECORD):
 
@@ -208,6 +288,101 @@ def test_a_disk_that_is_full_for_any_file_is_an_error_of_the_system(
                 fit(CONFIG, few_photos, device=CPU, folder=folder)
         assert contents(folder) == {}
         assert facts(fit(CONFIG, few_photos, device=CPU, folder=folder)) == facts(fit(CONFIG, few_photos, device=CPU))
+
+
+class Beside:
+    """A training whose files are written while it goes on: the thread begins two steps after the evaluation."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        write("beside", monkeypatch)
+        self.steps = 0
+        may_write, real_step, real_write = threading.Event(), Run.step, checkpoint.write_synced
+
+        def step(run: Run, number: int) -> torch.Tensor:
+            self.steps += 1
+            loss = real_step(run, number)
+            if number == 5:
+                may_write.set()
+                assert run.written is not None
+                run.written.result(60)
+            return loss
+
+        def write_synced(path: Path, content: bytes) -> None:
+            assert may_write.wait(60)
+            real_write(path, content)
+
+        monkeypatch.setattr(Run, "step", step)
+        monkeypatch.setattr(checkpoint, "write_synced", write_synced)
+
+
+def test_files_are_written_while_the_training_goes_on_and_hold_what_was_judged(
+    few_photos: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, beside = tmp_path / "plain", tmp_path / "beside"
+    plain.mkdir()
+    beside.mkdir()
+    config = change(CONFIG, epochs=8, batch_size=24, micro_batch=24)  # four steps an interval
+    fit(config, few_photos, Log(until=1), device=CPU, folder=plain)
+    training = Beside(monkeypatch)
+    told: list[tuple[int, int]] = []
+
+    def report(step: int, scores: object) -> bool:
+        record = read_record(beside)
+        assert record is not None
+        told.append((len(record.evaluations), training.steps))
+        return False
+
+    result = fit(config, few_photos, report, device=CPU, folder=beside)
+    assert told == [(1, 6)]  # committed before it is told, two steps into the next interval
+    assert len(result.history) == 1
+    for name in (WEIGHTS, "valid.npz", STATE):  # as they were at the evaluation
+        assert (beside / name).read_bytes() == (plain / name).read_bytes()
+
+
+@pytest.mark.parametrize("error", [RuntimeError("cursed"), KeyboardInterrupt()], ids=["crash", "at once"])
+def test_an_evaluation_that_a_crash_meets_before_it_is_committed_is_as_if_it_had_not_been(
+    few_photos: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    undisturbed = fit(CONFIG, few_photos, device=CPU)
+    log = Log()
+    with monkeypatch.context() as patch:
+        write("beside", patch)
+        entered, real_step, real_write = threading.Event(), Run.step, checkpoint.write_synced
+
+        def step(run: Run, number: int) -> torch.Tensor:
+            if number == 4:  # the first after the second evaluation
+                entered.set()
+                raise error
+            return real_step(run, number)
+
+        def write_synced(path: Path, content: bytes) -> None:
+            assert log.heard == [] or entered.wait(60)
+            real_write(path, content)
+
+        patch.setattr(Run, "step", step)
+        patch.setattr(checkpoint, "write_synced", write_synced)
+        with pytest.raises(type(error)):
+            fit(CONFIG, few_photos, log, device=CPU, folder=tmp_path)
+    assert [step for step, _ in log.heard] == [1]
+    record = read_record(tmp_path)
+    assert record is not None
+    assert len(record.evaluations) == 1
+    assert not [path.name for path in tmp_path.iterdir() if STAGED.fullmatch(path.name)]
+    assert facts(fit(CONFIG, few_photos, device=CPU, folder=tmp_path)) == facts(undisturbed)
+
+
+def test_a_run_that_diverges_has_told_its_last_evaluation(
+    few_photos: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("beside", monkeypatch)
+    log, real = Log(), Run.step
+    monkeypatch.setattr(Run, "step", lambda run, step: real(run, step) if step < 4 else torch.tensor(float("nan")))
+    with pytest.raises(DivergedError):
+        fit(CONFIG, few_photos, log, device=CPU, folder=tmp_path)
+    assert [step for step, _ in log.heard] == [1, 2]
+    record = read_record(tmp_path)
+    assert record is not None
+    assert len(record.evaluations) == 2
 
 
 def test_a_state_made_from_other_things_is_not_gone_on_with(
@@ -237,6 +412,109 @@ def test_a_package_whose_version_was_not_noted_is_no_reason_to_begin_anew(
     record = read_record(tmp_path)
     assert record is not None
     assert record.is_complete
+
+
+CUDA = torch.device("cuda")
+
+
+@pytest.mark.parametrize("device", [CPU, pytest.param(CUDA, marks=pytest.mark.gpu)], ids=str)
+def test_a_copy_on_the_host_is_of_its_moment(device: torch.device) -> None:
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4)).to(
+        device, memory_format=torch.channels_last
+    )
+    optimizer = torch.optim.AdamW(model.parameters(), lr=torch.tensor(0.1, device=device), fused=True)
+    model(torch.ones(2, 3, 5, 5, device=device)).square().sum().backward()
+    optimizer.step()
+    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "none": None, "steps": 3}
+    at_once = io.BytesIO()
+    torch.save(state, at_once)
+    copied = on_host(state, device)
+    optimizer.step()
+    with torch.no_grad():
+        for value in (*model.state_dict().values(), *optimizer.state[model[0].weight].values()):
+            value.add_(1)
+    expected = torch.load(io.BytesIO(at_once.getvalue()), map_location="cpu", weights_only=True)
+    later = torch.load(io.BytesIO(state_content(copied)), weights_only=True)
+    assert later["model"]._metadata == expected["model"]._metadata
+    torch.testing.assert_close(later, expected, rtol=0, atol=0)
+    for value in (*copied["model"].values(), *copied["optimizer"]["state"][0].values()):
+        assert value.device == CPU
+        assert value.is_pinned() == (device.type == "cuda")
+    assert copied["model"]["0.weight"].is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("seconds", [0.0, math.inf])
+def test_on_a_gpu_files_are_written_beside_the_training_and_hold_what_was_judged(
+    few_photos: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    config = resolve(CONFIG, CUDA)
+    monkeypatch.setattr(loop, "RESUME_SECONDS", {"cuda": seconds})
+    step, ahead = Run.step, list[int]()
+
+    def waiting(run: Run, number: int) -> torch.Tensor:
+        if number % 2 and run.written is not None:  # the second step of an interval
+            run.written.result(60)
+            ahead.append(number)
+        return step(run, number)
+
+    write_synced = checkpoint.write_synced
+    monkeypatch.setattr(Run, "step", waiting)
+    monkeypatch.setattr(checkpoint, "write_synced", lambda *given: time.sleep(0.1) or write_synced(*given))
+    heard: list[int] = []
+
+    def report(number: int, scores: object) -> bool:
+        record = read_record(tmp_path)
+        assert record is not None
+        assert len(record.evaluations) >= number  # more where a resumed run tells of the past
+        heard.append(number)
+        return heard != [1, 2]
+
+    stopped = fit(config, few_photos, report, device=CUDA, folder=tmp_path)
+    assert len(stopped.history) == 2
+    assert ahead == [3, 5]
+    assert (tmp_path / STATE).exists() == (seconds == 0)
+    stored = Predictions.load(tmp_path / "valid.npz")
+    model = build_model(config, None)
+    load_weights(tmp_path / WEIGHTS, model.weights())
+    photos = torch.from_numpy(few_photos.image_NCHW[few_photos.valid.row_N]).to(CUDA)
+    again_NK = log_probs(to_device(model, config, CUDA), photos.split(4 * config.micro_batch), config)
+    assert again_NK == pytest.approx(stored.log_prob_NK, abs=1e-3)
+    whole = fit(config, few_photos, report, device=CUDA, folder=tmp_path)
+    assert whole.history[:2] == stopped.history
+    assert heard == [1, 2, 1, 2, 3, 4]
+    assert not (tmp_path / STATE).exists()
+
+
+@pytest.mark.gpu
+def test_a_gpu_is_given_few_steps_that_may_be_in_vain(
+    few_photos: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The CPU queues a step in a fraction of the time that the GPU then needs for it."""
+    steps, step, write_synced = list[int](), Run.step, checkpoint.write_synced
+
+    def slow(run: Run, number: int) -> torch.Tensor:
+        steps.append(number)
+        torch.cuda._sleep(200_000_000)  # about .1 s
+        return step(run, number)
+
+    monkeypatch.setattr(Run, "step", slow)
+    monkeypatch.setattr(checkpoint, "write_synced", lambda *given: time.sleep(0.1) or write_synced(*given))
+    config = resolve(change(CONFIG, epochs=2, batch_size=4, micro_batch=4), CUDA)  # 24 steps an interval
+    fit(config, few_photos, Log(until=1), device=CUDA, folder=tmp_path)
+    assert 24 < len(steps) < 36
+
+
+@pytest.mark.gpu
+def test_photos_kept_off_the_gpu_train_to_much_the_same(few_photos: Dataset) -> None:
+    config = resolve(CONFIG, CUDA)
+    losses = []
+    for photos_on_gpu in (True, False):
+        run = Run(config, few_photos, CUDA, None, photos_on_gpu=photos_on_gpu)
+        assert run.train.on_device == run.valid.on_device == photos_on_gpu
+        losses.append(float(run.step(0)))
+        run.evaluate()
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
 
 
 # --- folders from before there were stamps ---------------------------------------------------------------------------
