@@ -1,7 +1,6 @@
 """What only a GPU can show. Skipped, with the reason, where there is none."""
 
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -61,16 +60,6 @@ def losses_and_weights(config: ResolvedConfig) -> tuple[list[float], dict[str, t
     return losses, {name: tensor.float().cpu() for name, tensor in run.model.state_dict().items()}
 
 
-@pytest.fixture
-def repeatable() -> Iterator[dict[str, object]]:
-    """Kernels that add in a fixed order; values for the config that keep them, where it has a say in it."""
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False
-    yield {"repeatable": "on"} if "repeatable" in TrainConfig.model_fields else {}
-    torch.use_deterministic_algorithms(False)
-    torch.utils.deterministic.fill_uninitialized_memory = True
-
-
 def train(folder: Path, tmp_path: Path, device: str, **knobs: object) -> Result:
     config = make_config(
         {"backbone": "test_efficientnet", "image_size": 96, "epochs": 6, "lr": 1e-2, "augment": ""} | knobs
@@ -97,10 +86,10 @@ def test_a_config_trained_again_starts_alike_and_learns_too(photos: Path, tmp_pa
     assert min(first.best.scores.macro_f1, second.best.scores.macro_f1) > 0.2
 
 
-def test_a_repeatable_config_trained_again_gives_the_same_to_the_last_bit(
-    photos: Path, tmp_path: Path, repeatable: dict[str, object]
-) -> None:
-    first, second = (train(photos, tmp_path, "cuda", epochs=3, augment="flip,cutmix", **repeatable) for _ in range(2))
+def test_a_repeatable_config_trained_again_gives_the_same_to_the_last_bit(photos: Path, tmp_path: Path) -> None:
+    first, second = (
+        train(photos, tmp_path, "cuda", epochs=3, augment="flip,cutmix", repeatable="on") for _ in range(2)
+    )
     assert history(first) == history(second)
 
 
@@ -147,7 +136,7 @@ def test_no_step_waits_for_the_gpu(knobs: dict[str, object]) -> None:
 @pytest.mark.parametrize(
     "knobs",
     [
-        {},
+        {"augment": AUGMENTATIONS},
         {"drop_rate": 0.5},
         {"heads": "three_heads", "augment": AUGMENTATIONS},
         {"heads": "three_models"},
@@ -156,25 +145,22 @@ def test_no_step_waits_for_the_gpu(knobs: dict[str, object]) -> None:
     ],
     ids=str,
 )
-@pytest.mark.parametrize("graphs", ["on", "step"])
-def test_recorded_steps_leave_what_launched_ones_do(knobs: dict[str, object], graphs: str) -> None:
-    losses, weights = losses_and_weights(small(**knobs, cuda_graphs="off"))
+@pytest.mark.parametrize("graphs", ["off", "on", "step"])
+def test_repeatable_steps_are_the_same_recorded_or_not(knobs: dict[str, object], graphs: str) -> None:
+    losses, weights = losses_and_weights(small(**knobs, cuda_graphs="off", repeatable="on"))
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always")
-        got_losses, got_weights = losses_and_weights(small(**knobs, cuda_graphs=graphs))
+        got_losses, got_weights = losses_and_weights(small(**knobs, cuda_graphs=graphs, repeatable="on"))
     assert not [str(one.message) for one in found if "AccumulateGrad" in str(one.message)]
-    assert got_losses == pytest.approx(losses, rel=2e-2)
-    for name, tensor in weights.items():  # batch norm's statistics are among them
-        torch.testing.assert_close(got_weights[name], tensor, rtol=3e-2, atol=5e-3, msg=name)
-
-
-@pytest.mark.parametrize("graphs", ["off", "on", "step"])
-def test_repeatable_steps_are_the_same_recorded_or_not(graphs: str, repeatable: dict[str, object]) -> None:
-    knobs: dict[str, object] = {"augment": AUGMENTATIONS, **repeatable}
-    losses, weights = losses_and_weights(small(**knobs, cuda_graphs="off"))
-    got_losses, got_weights = losses_and_weights(small(**knobs, cuda_graphs=graphs))
     assert got_losses == losses
     assert [name for name, tensor in weights.items() if not torch.equal(got_weights[name], tensor)] == []
+
+
+@pytest.mark.parametrize("graphs", ["on", "step"])
+def test_recorded_steps_lose_as_launched_ones_do(graphs: str) -> None:
+    losses, _ = losses_and_weights(small(cuda_graphs="off"))
+    got_losses, _ = losses_and_weights(small(cuda_graphs=graphs))
+    assert got_losses == pytest.approx(losses, rel=5e-2)  # kernels add in any order
 
 
 def test_a_recorded_step_takes_photos_that_are_not_on_the_gpu() -> None:
@@ -192,11 +178,9 @@ def test_a_recorded_step_takes_photos_that_are_not_on_the_gpu() -> None:
 
 
 @pytest.mark.parametrize("graphs", ["off", "on", "step"])
-def test_an_interrupted_run_equals_an_undisturbed_one(
-    graphs: str, photos: Path, tmp_path: Path, repeatable: dict[str, object]
-) -> None:
+def test_an_interrupted_run_equals_an_undisturbed_one(graphs: str, photos: Path, tmp_path: Path) -> None:
     knobs: dict[str, object] = {"epochs": 4, "augment": "flip,gaussian", "drop_rate": 0.2, "cuda_graphs": graphs}
-    config = small(**knobs, **repeatable)
+    config = small(**knobs, repeatable="on")
     data = load_dataset(read_table(photos, config), config, tmp_path / "cache")
     undisturbed = fit(config, data, device=GPU)
     folder = tmp_path / "run"
@@ -225,8 +209,9 @@ def test_a_recording_that_fails_says_so_and_the_next_run_works(graphs: str, monk
         assert torch.cuda.current_stream() == torch.cuda.default_stream()
 
 
-def test_the_memory_of_recorded_steps_does_not_pile_up() -> None:
-    config, held = small(cuda_graphs="step", image_size=96, batch_size=32), []
+@pytest.mark.parametrize("graphs", ["on", "step"])
+def test_the_memory_of_recorded_steps_does_not_pile_up(graphs: str) -> None:
+    config, held = small(cuda_graphs=graphs, image_size=96, batch_size=32), []
     for _ in range(4):
         run = started(config)
         run.step(0)

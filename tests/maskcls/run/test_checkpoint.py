@@ -376,7 +376,7 @@ def test_a_run_that_diverges_has_told_its_last_evaluation(
 ) -> None:
     write("beside", monkeypatch)
     log, real = Log(), Run.step
-    monkeypatch.setattr(Run, "step", lambda run, step: real(run, step) if step < 4 else torch.tensor(float("nan")))
+    monkeypatch.setattr(Run, "step", lambda run, step: real(run, step) if step < 4 else run.loss_sum.fill_(torch.nan))
     with pytest.raises(DivergedError):
         fit(CONFIG, few_photos, log, device=CPU, folder=tmp_path)
     assert [step for step, _ in log.heard] == [1, 2]
