@@ -80,10 +80,10 @@ class TrainingState:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
-def state_content(state: Mapping[str, Any]) -> memoryview:
-    """The bytes of resume.pt: torch.save of ``TrainingState.to_dict``."""
+def state_content(state: TrainingState) -> memoryview:
+    """The bytes of resume.pt: torch.save of a dict with the fields as keys."""
     file = io.BytesIO()
-    torch.save(dict(state), file)
+    torch.save(state.to_dict(), file)
     return file.getbuffer()
 
 

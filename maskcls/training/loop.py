@@ -292,7 +292,8 @@ class Run:
         now = time.perf_counter()
         if len(self.history) < len(self.stops) and now - self.saved >= RESUME_SECONDS[self.device.type]:
             self.saved = now
-            contents[STATE] = partial(state_content, self._as_it_is(self._state().to_dict()))
+            state = TrainingState(**self._as_it_is(self._state().to_dict()))
+            contents[STATE] = partial(state_content, state)
         evaluations = tuple(self.history)
         return lambda: store.stage(evaluations, {name: content() for name, content in contents.items()})
 

@@ -25,7 +25,7 @@ from maskcls.run import checkpoint
 from maskcls.run.checkpoint import STAGED, EvaluationStore
 from maskcls.run.record import RECORD, STATE, WEIGHTS, read_record
 from maskcls.run.result import Result
-from maskcls.run.serialize import load_weights, on_host, state_content
+from maskcls.run.serialize import load_weights, on_host
 from maskcls.scoring.metrics import score
 from maskcls.scoring.predictions import Predictions
 from maskcls.training import loop
@@ -376,7 +376,13 @@ def test_a_run_that_diverges_has_told_its_last_evaluation(
 ) -> None:
     write("beside", monkeypatch)
     log, real = Log(), Run.step
-    monkeypatch.setattr(Run, "step", lambda run, step: real(run, step) if step < 4 else run.loss_sum.fill_(torch.nan))
+
+    def step(run: Run, number: int) -> torch.Tensor:
+        if number == 4:  # the first after the second evaluation
+            torch.nn.init.constant_(next(run.model.parameters()), math.nan)
+        return real(run, number)
+
+    monkeypatch.setattr(Run, "step", step)
     with pytest.raises(DivergedError):
         fit(CONFIG, few_photos, log, device=CPU, folder=tmp_path)
     assert [step for step, _ in log.heard] == [1, 2]
@@ -428,13 +434,14 @@ def test_a_copy_on_the_host_is_of_its_moment(device: torch.device) -> None:
     state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "none": None, "steps": 3}
     at_once = io.BytesIO()
     torch.save(state, at_once)
-    copied = on_host(state, device)
+    copied, after = on_host(state, device), io.BytesIO()
     optimizer.step()
     with torch.no_grad():
         for value in (*model.state_dict().values(), *optimizer.state[model[0].weight].values()):
             value.add_(1)
     expected = torch.load(io.BytesIO(at_once.getvalue()), map_location="cpu", weights_only=True)
-    later = torch.load(io.BytesIO(state_content(copied)), weights_only=True)
+    torch.save(copied, after)
+    later = torch.load(io.BytesIO(after.getvalue()), weights_only=True)
     assert later["model"]._metadata == expected["model"]._metadata
     torch.testing.assert_close(later, expected, rtol=0, atol=0)
     for value in (*copied["model"].values(), *copied["optimizer"]["state"][0].values()):

@@ -54,7 +54,7 @@ def trained(config: TrainConfig, data: Dataset, steps: range, state: Path | None
 
 
 def save(run: Run, path: Path) -> Path:
-    path.write_bytes(state_content(run._state().to_dict()))
+    path.write_bytes(state_content(run._state()))
     return path
 
 
