@@ -28,11 +28,11 @@ import torch
 
 from maskcls.config import TrainConfig, change
 from maskcls.data.dataset import Dataset
-from maskcls.system.errors import UserError, one_line
+from maskcls.system.errors import UserError, one_line, sticky_cause
 from maskcls.system.files import write_text
 from maskcls.system.lock import hold
 from maskcls.training.loop import Run
-from maskcls.training.numerics import free_memory, is_lost, resolve
+from maskcls.training.numerics import free_memory, resolve
 from maskcls.training.speed import timed
 
 logger = logging.getLogger(__name__)
@@ -221,7 +221,7 @@ def _try(config: TrainConfig, way: Way, device: torch.device, data: Dataset, key
             raise
         except Exception as error:
             failure = Timing(way, 0.0, one_line(f"{type(error).__name__}: {error}"))
-            if is_lost(device):
+            if sticky_cause(error):
                 _add(failure, key, path)
                 raise
             return failure

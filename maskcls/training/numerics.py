@@ -62,15 +62,6 @@ def memory_of_others(device: torch.device) -> float:
     return max(0, total_bytes - free_bytes - torch.cuda.memory_reserved(device)) / 2**30
 
 
-def is_lost(device: torch.device) -> bool:
-    """Whether an error took the GPU from this process: every later call fails, so only a new process can use it."""
-    try:
-        torch.cuda.synchronize(device)
-    except RuntimeError:
-        return True
-    return False
-
-
 def set_repeatable(config: ResolvedConfig, device: torch.device) -> None:
     """Set this process up for a run of ``config`` on a GPU, whatever the last run set; on a CPU nothing is to be set.
 

@@ -46,7 +46,6 @@ class Gpu:
         self.speeds: dict[tuple[str, str, str], float | BaseException] = {}
         self.default = 100.0
         self.tried: list[tuple[str, str, str]] = []
-        self.is_lost = False
         self.meanwhile: Callable[[], object] = lambda: None
         """What others do while a way is tried."""
 
@@ -64,7 +63,6 @@ class Gpu:
 def gpu(monkeypatch: pytest.MonkeyPatch) -> Gpu:
     gpu, module = Gpu(), maskcls.training.autotune
     monkeypatch.setattr(module, "photos_per_second", gpu.photos_per_second)
-    monkeypatch.setattr(module, "is_lost", lambda _: gpu.is_lost)
     monkeypatch.setattr(module, "free_memory", lambda _: None)
     monkeypatch.setattr(module, "_not_stored", {})
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: "a fake")
@@ -169,11 +167,11 @@ def test_a_way_that_fails_is_not_chosen_and_its_reason_kept(gpu: Gpu, tmp_path: 
 
 def test_a_way_that_takes_the_gpu_away_is_raised_and_left_alone_from_then_on(gpu: Gpu, tmp_path: Path) -> None:
     recorded = ("channels_last", "step", "off")
-    gpu.speeds, gpu.is_lost = {recorded: RuntimeError("CUDA error: an illegal memory access")}, True
+    gpu.speeds = {recorded: RuntimeError("CUDA error: an illegal memory access")}
     with pytest.raises(RuntimeError, match="illegal memory access"):
         chosen(tmp_path)
     assert [row["error"] for row in stored(tmp_path)] == ["RuntimeError: CUDA error: an illegal memory access"]
-    gpu.speeds, gpu.is_lost, gpu.tried = {recorded: 900}, False, []  # in the next process
+    gpu.speeds, gpu.tried = {recorded: 900}, []  # in the next process
     assert chosen(tmp_path)[1] == "off"
     assert recorded not in gpu.tried
     gpu.tried.clear()
