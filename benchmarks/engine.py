@@ -32,8 +32,9 @@ from engine_study import LRS
 from maskcls.config import TrainConfig, make_config
 from maskcls.data.dataset import prepare_data_folder
 from maskcls.model.weights import resolve_weights
-from maskcls.system.cores import available_gib, num_cores
-from search.supervisor.slots import cpu_workers
+from search.supervisor.gpus import find_gpus
+from search.supervisor.mps import can_share
+from search.supervisor.slots import make_slots
 
 OURS = "ours"
 ARMS: dict[str, Any] = {
@@ -91,9 +92,9 @@ def time_arm(arm: Any, job: Any, data: Data, work: Path) -> dict[str, Any]:
 
 def at_once(arm: Any, device: str, num_trials: int) -> int:
     """How many trials the arm trains side by side."""
-    if not isinstance(arm, Ours) or "--workers" in arm.options or arm.one_command_a_trial or device != "cpu":
+    if not isinstance(arm, Ours) or "--workers" in arm.options or arm.one_command_a_trial:
         return 1
-    return min(num_trials, cpu_workers(num_cores(), available_gib()))
+    return len(make_slots(device, None, find_gpus(), num_trials, side_by_side=can_share()))
 
 
 def cells(asked: argparse.Namespace) -> list[TrainConfig]:

@@ -3,14 +3,16 @@
 import math
 import os
 import platform
+import shutil
 import statistics
+import subprocess
 import time
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
 from engine_arms import Outcome
 from scipy.special import stdtrit
 
@@ -24,6 +26,11 @@ MIN_PAIRS = 4
 """Fewer differences are shown and not judged: after a few steps every model says one class, and two pairs can agree."""
 
 CEILINGS = {
+    ("H100", "resnet18", 224): (24_135, 46_179),
+    ("H100", "resnet50", 224): (7_474, 13_351),
+    ("H100", "efficientnet_b3", 224): (5_860, 12_354),
+    ("H100", "densenet121", 224): (6_135, 10_209),
+    ("H100", "vit_small_patch16_224", 224): (14_621, 25_503),
     ("H200", "resnet50", 224): (8_936, 15_148),
     ("H200", "efficientnet_b3", 288): (4_527, 9_488),
     ("H200", "densenet121", 224): (7_706, 12_642),
@@ -83,7 +90,7 @@ def _busy(rounds: Rounds) -> str:
 def _of_the_ceiling(photos_per_second: float, config: TrainConfig) -> str:
     """Of both, where they are known for this GPU, backbone and size."""
     for (gpu, backbone, size), ceilings in CEILINGS.items():
-        if gpu in torch.cuda.get_device_name() and (config.backbone, config.image_size[0]) == (backbone, size):
+        if gpu in gpu_name() and (config.backbone, config.image_size[0]) == (backbone, size):
             return " / ".join(f"{100 * photos_per_second / ceiling:.0f} %" for ceiling in ceilings)
     return "-"
 
@@ -106,16 +113,23 @@ def compare(score: str, rounds: Rounds, ours: Rounds) -> tuple[str, bool]:
     return text if rounds is ours else f"{text} ({mean:+.3f} ± {error:.3f}{differs})", is_equal
 
 
+@cache
+def gpu_name() -> str:
+    """The driver's name of the first GPU. Asking torch would open it, and in exclusive mode keep the arms from it."""
+    ask = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    text = subprocess.run(ask, capture_output=True, text=True).stdout if shutil.which(ask[0]) else ""
+    return text.partition("\n")[0] or "no GPU"
+
+
 def hardware() -> dict[str, str]:
     """What the numbers are of."""
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     models = [
         line for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if line.startswith("model name")
     ]
     name = models[0].split(":")[1].strip() if models else platform.machine()
     return {
         "cpu": f"{len(os.sched_getaffinity(0))} cores, {name}",
-        "gpu": gpu,
+        "gpu": gpu_name(),
         **{package: version(package) for package in ("torch", "torchvision", "timm", "optuna")},
         "commit": commit(),
         "date": time.strftime("%Y-%m-%d"),
