@@ -25,6 +25,7 @@ from maskcls.system.errors import UserError, one_line
 from search.database.connect import open_storage
 from search.storage.failures import CRASH, failure
 from search.system.shell import place_options, quoted, storage_option
+from search.supervisor.slots import Slot
 from search.system.storage_url import check_url, hide_secrets, shown_url, url_to_type
 from tests.helpers import postgres
 from tests.helpers.search import MINE, complain
@@ -119,7 +120,8 @@ def test_no_command_tells_it(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     main: Callable[..., object] = importlib.import_module(name).main
-    monkeypatch.setattr("search.supervisor.launch.make_slots", lambda *_: [None])  # search.run starts and reads nothing
+    slots = [Slot("cpu.0", "cpu", "", 1)]  # search.run starts and reads nothing
+    monkeypatch.setattr("search.supervisor.launch.make_slots", lambda *_: slots)
     monkeypatch.setattr("search.supervisor.pool.WorkerPool.start", lambda *_: None)
     monkeypatch.setattr("search.supervisor.start.prepare_data_folder", lambda *_: tmp_path)
     monkeypatch.setattr("search.supervisor.start.read_table", lambda *_: SimpleNamespace(hash="0123abcd"))
