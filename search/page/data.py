@@ -1,5 +1,6 @@
 """The material of a report: the study, its answer, and the predictions of the baseline and of the best trial."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +24,7 @@ from search.policy.history import best_trial, configuration_of
 from search.policy.stopping import FINISHED
 from search.storage.folder import study_folder
 from search.storage.predictions import StudyPredictions
-from search.study.attributes import baseline_among, is_baseline
+from search.study.attributes import baseline_among, is_baseline, round_of
 from search.study.record import Stored, read_search
 from search.study.space import values_of
 
@@ -119,14 +120,35 @@ class Material:
         """The complete baseline."""
         return baseline_among(trial for trial in self.trials if trial.state == TrialState.COMPLETE)
 
+    @cached_property
+    def other(self) -> FrozenTrial | None:
+        """The trial that the best is compared with: the reference's of the same round, with the same judges; else the
+        baseline. None where the best recipe of the rounds is the reference itself."""
+        rounds = self.answer.rounds
+        if self.best is None or rounds is None or self.answer.winner is None or self.answer.winner.candidates:
+            return self.baseline
+        same = (
+            self.trials[number] for number in rounds.reference.trials if round_of(self.trials[number]) == self._round
+        )
+        return None if rounds.best == 0 else next(same, None)
+
+    @property
+    def _round(self) -> int | None:
+        return None if self.best is None else round_of(self.best)
+
+    @property
+    def other_role(self) -> str:
+        """``baseline``, or ``reference`` for the trial of a round."""
+        return "baseline" if self.other is not None and is_baseline(self.other) else "reference"
+
     def values(self, trial: FrozenTrial) -> dict[str, Any]:
         """The values of a trial's hyperparameters."""
         return values_of(self.stored.study.space, trial.params)
 
     @cached_property
     def before(self) -> TrialPredictions | None:
-        """The baseline with its predictions."""
-        return self._predictions_of(self.baseline)
+        """The trial that the best is compared with, and its predictions."""
+        return self._predictions_of(self.other)
 
     @cached_property
     def after(self) -> TrialPredictions | None:
@@ -141,13 +163,15 @@ class Material:
         """A sentence on why there is no pair; empty when there is one."""
         if self.best is None:
             return "No trial is complete yet."
-        if self.baseline is None:
+        if self.other is None and self._round is not None:
+            return "The best recipe is that of the reference itself."
+        if self.other is None:
             return "The baseline is not complete yet, so there is nothing to compare with."
         if self.before is None:
-            return f"{self.shelf.why_missing(self.baseline)}."
+            return f"{self.shelf.why_missing(self.other)}."
         if self.after is None:
             return f"{self.shelf.why_missing(self.best)}."
-        if self.baseline.number == self.best.number:
+        if self.other.number == self.best.number:
             return "The best trial is the baseline itself."
         same = np.array_equal(self.before.predictions.path_N, self.after.predictions.path_N)
         return "" if same else "The two trials were judged on different photos."
@@ -162,9 +186,9 @@ class Material:
     @cached_property
     def same_configuration(self) -> str:
         """A sentence when before and after are two trainings of one configuration; else empty."""
-        if self.best is None or self.baseline is None or self.best.number == self.baseline.number:
+        if self.best is None or self.other is None or self.best.number == self.other.number:
             return ""
-        if configuration_of(self.best.params) != configuration_of(self.baseline.params):
+        if configuration_of(self.best.params) != configuration_of(self.other.params):
             return ""
         return (
             f"Trial {self.best.number} is the baseline's configuration with another training seed: any difference is"
@@ -182,6 +206,14 @@ class Material:
         if model is None or self.resamples is None or not np.array_equal(model.people, self.resamples.person_P):
             return None
         return interval(model.counts(), self.resamples)
+
+    def judged_alike(self, trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+        """The trials with predictions of the very people who judged the best one."""
+        models = ((trial, self._predictions_of(trial)) for trial in trials)
+        resamples = self.resamples
+        if resamples is None:
+            return []
+        return [trial for trial, model in models if model and np.array_equal(model.people, resamples.person_P)]
 
     @cached_property
     def weight_P(self) -> Floats | None:
