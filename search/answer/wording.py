@@ -37,6 +37,9 @@ NO_ANSWER, BEST_FOUND = "no answer yet", "best found"
 ORDER = (BETTER, NO_DIFFERENCE, OPEN, WORSE)
 """Verdicts in the order in which they are told."""
 
+MAX_TOLD = 6
+"""Of more sides than so many, a sentence names only those that are better or worse."""
+
 
 def put_in_words(answer: Answer, stored: Stored) -> Answer:
     """The answer with its verdict, sentences and caveats."""
@@ -92,12 +95,11 @@ def _verdict_sentence(rounds: RoundsAnswer, verdict: str) -> str:
     if len(looked) == 1:
         ((side, look),) = looked
         return f"{capital(verdict)}: {_one_side(side.name, look, reference)}."
-    groups = []
-    for word in ORDER:
-        told = [f"{side.name} ({_in_brackets(look)})" for side, look in looked if look.verdict == word]
-        if told:
-            groups.append(f"{word}: {', '.join(told)}")
-    return f"Less {reference}, {'; '.join(groups)}."
+    told = [f"{side.name} {_beside_others(look)}" for word in ORDER for side, look in looked if look.verdict == word]
+    if len(told) > MAX_TOLD:
+        closed = [f"{side.name} {_beside_others(look)}" for side, look in looked if look.verdict in (BETTER, WORSE)]
+        told = [*closed, f"for {len(looked) - len(closed)} others nothing is beyond noise"]
+    return f"{capital(verdict)}: compared with {reference}, {listed(told)}."
 
 
 def _one_side(name: str, look: LevelLook, reference: str) -> str:
@@ -112,14 +114,14 @@ def _one_side(name: str, look: LevelLook, reference: str) -> str:
     return f"{name} scores {abs(look.value):.3f} {place} {reference} ({interval})"
 
 
-def _in_brackets(look: LevelLook) -> str:
+def _beside_others(look: LevelLook) -> str:
     if not says_something(look):
-        return "by any amount"
+        return "may differ by any amount"
     if look.verdict == OPEN:
-        return f"{-look.low:.3f} worse to {look.high:.3f} better"
+        return f"is open ({-look.low:.3f} worse to {look.high:.3f} better)"
     if look.verdict == NO_DIFFERENCE:
-        return f"below {look.bound:.3f} either way"
-    return f"by {abs(look.value):.3f}, 95 % interval {signed_spread(look.estimate, 3)}"
+        return f"makes no difference that matters (below {look.bound:.3f} either way)"
+    return f"is {look.verdict} (by {abs(look.value):.3f}, 95 % interval {signed_spread(look.estimate, 3)})"
 
 
 def _basis(rounds: RoundsAnswer) -> str:
@@ -179,15 +181,14 @@ def _of_search(answer: Answer) -> tuple[str, ...]:
     first = "the rounds that answer the question have only begun" if begun else "no rounds of fresh trainings were run"
     sentences = [f"No answer yet: {first}."]
     bounds = [
-        f"{level.text} between {-estimate.low:.3f} worse and {estimate.high:.3f} better"
+        f"{level.text} lies between {signed_spread(estimate, 3)} of {factor.levels[factor.reference].text}"
         for factor in answer.factors
         for level in factor.levels
         for estimate in (bound_of(level),)
-        if estimate is not None and -1 < estimate.low <= 0 <= estimate.high < 1
+        if estimate is not None and max(abs(estimate.low), abs(estimate.high)) < 1
     ]
     if bounds:
-        reference = listed([factor.levels[factor.reference].text for factor in answer.factors])
-        sentences.append(f"By the search alone {listed(bounds)} than {reference}.")
+        sentences.append(f"By the search alone {listed(bounds[:MAX_TOLD])}.")
     if answer.more is not None:
         sentences.append(f"{capital(more_words(answer.more))}.")
     return tuple(sentences)
