@@ -34,11 +34,11 @@ def judged_by_study(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
 
 
 def answer_of_rounds(
-    stored: Stored, trials: Sequence[FrozenTrial], looks: Sequence[Look], shelf: StudyPredictions
+    stored: Stored, trials: Sequence[FrozenTrial], looks: Sequence[Look], shelf: StudyPredictions | None = None
 ) -> RoundsAnswer | None:
     """What the rounds say so far; None in a study whose rounds compare nothing yet.
 
-    ``trials``: all of the study's finished ones. Between looks the last look stands.
+    ``trials``: all of the study's finished ones. ``shelf``: to count the judges. Between looks the last look stands.
     """
     trainings = [trial for trial in trials if trial.state in FINISHED and level_of(trial) is not None]
     reference = baseline_among(trainings)
@@ -78,18 +78,18 @@ def _side(name: str, trainings: Sequence[FrozenTrial]) -> Side:
     )
 
 
-def _rounds(stored: Stored, trainings: Sequence[FrozenTrial], shelf: StudyPredictions) -> list[Round]:
+def _rounds(stored: Stored, trainings: Sequence[FrozenTrial], shelf: StudyPredictions | None) -> list[Round]:
     rounds = []
     for number in sorted({round_of(trial) or 0 for trial in trainings}):
         here = [trial for trial in trainings if (round_of(trial) or 0) == number]
         values = [values_of(stored.study.space, trial.params) for trial in here]
         common = {name: value for name, value in values[0].items() if all(each[name] == value for each in values)}
-        judged = next(iter(shelf.with_predictions(here)), None)
+        judged = next(iter(shelf.with_predictions(here)), None) if shelf is not None else None
         rounds.append(
             Round(
                 number,
                 {name: value for name, value in common.items() if name in stored.study.nuisance},
-                0 if judged is None else len(shelf.counts(judged).person_P),
+                0 if shelf is None or judged is None else len(shelf.counts(judged).person_P),
                 _scores(here),
             )
         )

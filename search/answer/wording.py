@@ -4,6 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import optuna
+
 from maskcls.config import canonical_or_same
 from maskcls.scoring.intervals import Estimate
 from maskcls.scoring.rounds import BETTER, NO_DIFFERENCE, OPEN, WORSE, LevelLook, with_tuning
@@ -30,6 +32,9 @@ from search.answer.format import (
     signed_spread,
     trials_named,
 )
+from search.answer.rounds import answer_of_rounds
+from search.policy.stopping import FINISHED
+from search.storage.looks import read_looks
 from search.study.record import Stored
 
 NO_ANSWER, BEST_FOUND = "no answer yet", "best found"
@@ -69,6 +74,13 @@ def _of_rounds(rounds: RoundsAnswer) -> tuple[str, tuple[str, ...]]:
     if rounds.more is not None:
         sentences.append(f"{capital(more_words(rounds.more))}.")
     return verdict, tuple(sentences)
+
+
+def rounds_sentence(study: optuna.Study, stored: Stored) -> str | None:
+    """The verdict of a study's rounds as a sentence, from the database alone; None before the first look."""
+    trials = study.get_trials(deepcopy=False, states=FINISHED)
+    rounds = answer_of_rounds(stored, trials, read_looks(study))
+    return _of_rounds(rounds)[1][0] if rounds is not None and rounds.looks else None
 
 
 def verdict_of_rounds(rounds: RoundsAnswer) -> str:

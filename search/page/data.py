@@ -24,7 +24,7 @@ from search.policy.history import best_trial, configuration_of
 from search.policy.stopping import FINISHED
 from search.storage.folder import study_folder
 from search.storage.predictions import StudyPredictions
-from search.study.attributes import baseline_among, is_baseline, round_of
+from search.study.attributes import baseline_among, is_baseline, level_of, round_of
 from search.study.record import Stored, read_search
 from search.study.space import values_of
 
@@ -54,8 +54,11 @@ class TrialPredictions:
 
     @property
     def name(self) -> str:
-        """``the baseline (trial 0)``, ``trial 12``."""
-        return f"the baseline (trial {self.trial.number})" if is_baseline(self.trial) else f"trial {self.trial.number}"
+        """``the baseline (trial 0)``, ``trial 12``, ``trial 30 (drop_rate = 0.7)`` of a round."""
+        number, level = self.trial.number, level_of(self.trial)
+        if is_baseline(self.trial):
+            return f"the baseline (trial {number})"
+        return f"trial {number}" if level is None else f"trial {number} ({level})"
 
     @cached_property
     def predicted_N(self) -> np.ndarray:

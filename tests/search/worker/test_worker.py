@@ -188,7 +188,7 @@ def test_the_note_says_how_far_the_study_is(
     note = get_note_from_system_attrs(study._storage.get_study_system_attrs(study._study_id), None)["body"]
     assert TOY_STUDY.question in note
     assert "2 complete, 1 pruned" in note
-    assert "Best so far: trial 1, macro F1 0.5100" in note
+    assert "Best of the search: trial 1, macro F1 0.5100" in note
     assert "Baseline so far: macro F1 0.5000" in note
 
 
