@@ -14,7 +14,7 @@ from search.policy.stopping import FINISHED
 from search.storage.predictions import StudyPredictions
 from search.study.attributes import SECONDS, baseline_among, judge_round_of, level_of, round_of
 from search.study.record import Stored
-from search.study.space import values_of
+from search.study.space import factors, values_of
 
 DOUBLED = 2
 """More rounds are told as twice as many trainings as there are."""
@@ -22,6 +22,9 @@ DOUBLED = 2
 MANY_OPEN = 3
 """With so many sides still open the reference is trained twice a round (policy.rounds)."""
 
+
+FINALISTS = 3
+"""What the rounds of a study without levels compare with the baseline, before they have begun."""
 
 UNKNOWN_DEVIATION, LEAST_DEVIATION = 0.045, 0.02
 """The spread of a score between two trainings, people's part included: where it is unknown, and the least that is
@@ -122,6 +125,15 @@ def more_by_rounds(
         if trial.state == TrialState.COMPLETE and SECONDS in trial.user_attrs
     ]
     return MoreTrainings(number, number * fmean(seconds) if seconds else 0.0, detectable(error, dof, comparisons))
+
+
+def trainings_of_a_round(stored: Stored, rounds: RoundsAnswer | None) -> int:
+    """How many trainings another round has: one for the reference and for every side that is not decided."""
+    if rounds is None:
+        open_ = sum(len(factor.levels) - 1 for factor in factors(stored.study.scientific)) or FINALISTS
+    else:
+        open_ = sum(side.look is None or not side.look.is_decided for side in rounds.sides[1:])
+    return 1 + open_ + (open_ >= MANY_OPEN)
 
 
 def _more(sides: Sequence[Side], trainings: Sequence[FrozenTrial]) -> MoreTrainings | None:
