@@ -25,7 +25,7 @@ def main(
         int,
         typer.Option(
             min=1,
-            help="Only for a study without rounds, of an earlier version: finalists besides the baseline and its level's best.",
+            help="Finalists, in a study of an earlier version, which has no rounds.",
         ),
     ] = 3,
     repeats: Annotated[
@@ -33,7 +33,7 @@ def main(
         typer.Option(
             min=2,
             max=100,
-            help="Rounds to add, each with new judges and a new seed; without rounds, trainings of each finalist.",
+            help="Rounds to add, each with new judges and a new seed.",
         ),
     ] = 5,
     data: Annotated[

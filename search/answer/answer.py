@@ -95,7 +95,9 @@ class Round:
 class MoreTrainings:
     """What more rounds would bring."""
 
+    rounds: int
     trainings: int
+    """In all these rounds."""
     seconds: float
     """Time of all of them, one after the other; 0 where it is unknown."""
     effect: float

@@ -124,7 +124,9 @@ def more_by_rounds(
         for trial in trials
         if trial.state == TrialState.COMPLETE and SECONDS in trial.user_attrs
     ]
-    return MoreTrainings(number, number * fmean(seconds) if seconds else 0.0, detectable(error, dof, comparisons))
+    return MoreTrainings(
+        rounds, number, number * fmean(seconds) if seconds else 0.0, detectable(error, dof, comparisons)
+    )
 
 
 def trainings_of_a_round(stored: Stored, rounds: RoundsAnswer | None) -> int:
@@ -145,4 +147,4 @@ def _more(sides: Sequence[Side], trainings: Sequence[FrozenTrial]) -> MoreTraini
     number = rounds * (1 + len(looks) + (len(looks) >= MANY_OPEN))
     seconds = [trial.user_attrs[SECONDS] for trial in trainings if SECONDS in trial.user_attrs]
     effect = max(look.effect_after(DOUBLED, len(sides) - 1) for look in looks)
-    return MoreTrainings(number, number * fmean(seconds) if seconds else 0.0, effect)
+    return MoreTrainings(rounds, number, number * fmean(seconds) if seconds else 0.0, effect)

@@ -87,8 +87,10 @@ def _show_next(answer: Answer, name: str, runs: Path, storage_url: str | None) -
     where, study = place_options(runs, storage_url), quoted(name)
     say("Next:")
     say(f"  python -m search.report --study {study}{where}")
+    more = answer.rounds.more if answer.rounds is not None and answer.rounds.looks else answer.more
     if answer.is_open:
-        say(f"  python -m search.confirm --study {study}{where}")
+        repeats = "" if more is None else f" --repeats {max(2, more.rounds)}"
+        say(f"  python -m search.confirm --study {study}{repeats}{where}")
     say(f"  python -m search.export --study {study} -o best.toml{where}")
     if hint := storage_option(storage_url)[1]:
         say(hint)

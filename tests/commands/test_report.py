@@ -487,10 +487,8 @@ def test_the_best_recipe_is_compared_with_the_reference_of_its_round(asked: Play
     before, after = material.pair
     assert (before.trial.number, after.trial.number) == (reference.trials[-1], best.trials[-1])
     page = Page(to_html(make_report(asked.material(prior="male=0.5"))))
-    assert (
-        f"From trial {before.trial.number} to trial {after.trial.number}"
-        in page.text["Classes that got better or worse"]
-    )
+    told = f"From trial {before.trial.number} (drop_rate = 0.0) to trial {after.trial.number} (drop_rate = 0.5)"
+    assert told in page.text["Classes that got better or worse"]
     rows = page.table("Best recipe")
     assert rows["reference"]["trial"] == str(before.trial.number)
     assert rows["best recipe"]["macro F1"] == f"{after.trial.value:.4f}"

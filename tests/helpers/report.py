@@ -1,5 +1,6 @@
 """A study without training: hand-made trials whose predictions, on the drawn photos, are right as often as is said."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -157,16 +158,14 @@ def play_rounds(
         for place, (drop_rate, share) in enumerate(right.items()):
             trial = len(played.study.get_trials(deepcopy=False))
             name = f"drop_rate = {drop_rate}"
-            facts = {
-                "round": number,
-                "place": place,
-                "level": name,
-                "judge_round": number,
-                "seed": number,
-                "config": {},
-            }
             lr = 2e-3 * (1 + number) if number else 1e-2
-            complete(played, judges, trial, drop_rate, lr, right=share, role="round", origin={}, **facts)
+            values = {"drop_rate": drop_rate, "lr": lr, "judge_round": number}
+            facts = {
+                **{"round": number, "place": place, "level": name, "judge_round": number, "seed": number},
+                "config": json.loads(played.stored.config(values, number).model_dump_json()),
+                "origin": {"study": played.study.study_name, "trial": trial, "split": judges.hash},
+            }
+            complete(played, judges, trial, drop_rate, lr, right=share, role="round", **facts)
             shelf = StudyPredictions(played.runs / played.study.study_name, "all")
             trainings.append(Training(name, number, shelf.counts(played.study.get_trials(deepcopy=False)[trial])))
         made = look(trainings, reference, others, (number + 1) / end, looks, matters, horizon=50.0)
