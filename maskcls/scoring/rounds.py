@@ -13,12 +13,12 @@ Shape suffixes: N trainings, K columns of a model, S resamples, P people.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri, stdtr, stdtrit
+from scipy.special import ndtr, ndtri, stdtrit
 
 from maskcls.scoring.counts import Counts, Floats, Score, macro_f1
 from maskcls.scoring.intervals import LEVEL, POWER, UPWEIGHT, Estimate, Variance, people_dof, standard_error
@@ -304,11 +304,13 @@ class LevelLook:
 
 
 def with_tuning(difference: Estimate, tuning: Variance = OWN_TUNING) -> Estimate:
-    """The estimate of trained recipes as one of their levels: its error has the luck of their settings too."""
-    error, dof = standard_error((Variance(difference.error**2, difference.dof), tuning))
-    critical = float(stdtrit(dof, stdtr(difference.dof, difference.critical)))
-    value = difference.value
-    return Estimate(value, value - critical * error, value + critical * error, error, dof, critical)
+    """The estimate of trained recipes as one of their levels: its error has the luck of their settings too.
+
+    Its t quantile stays, so that no interval gets narrower by it.
+    """
+    error = float(np.sqrt(difference.error**2 + tuning.value))
+    low, high = (difference.value + sign * difference.critical * error for sign in (-1, 1))
+    return replace(difference, low=low, high=high, error=error)
 
 
 def detectable(error: float, dof: float, comparisons: int) -> float:
