@@ -199,8 +199,6 @@ class Answer:
     winner: Winner | None
     noise: Noise | None
     """Spread between training seeds; None while no configuration has run twice."""
-    people: int
-    """Number of validation people."""
     confirmation: Confirmation | None
     more: MoreTrainings | None = None
     """What rounds would bring to a study that was only searched so far."""

@@ -52,7 +52,6 @@ def answer_of(study: optuna.Study, stored: Stored, runs: Path) -> Answer:
             factors=tuple(evidence.levels_of(factor, comparisons) for factor in compared),
             winner=winner_of_rounds(stored, rounds, trials, shelf) or evidence.winner(),
             noise=seed_noise(evidence.trials),
-            people=evidence.num_people,
             confirmation=read_confirmation(study),
             more=more_by_rounds(comparisons, seed_noise(evidence.trials), trials),
             left_out=left_out,
@@ -107,11 +106,6 @@ class Evidence:
     def resamples(self) -> Resamples:
         """Resamples of the validation people, the same for every estimate."""
         return resample(self.shelf.counts(self.usable[0]))
-
-    @property
-    def num_people(self) -> int:
-        """Number of validation people; 0 while nothing is stored."""
-        return len(self.resamples.person_P) if self.usable else 0
 
     @cached_property
     def usable_runs(self) -> dict[Configuration, Runs]:

@@ -136,15 +136,10 @@ def verdict_on(estimate: Estimate) -> str:
     return estimate.verdict if has_interval(estimate) else NOT_DISTINCT
 
 
-def bare(verdict: str) -> str:
-    """The verdict without its addition in brackets."""
-    return verdict.partition(" (")[0]
-
-
 SIGNS = {"better": "▲", "worse": "▼", NO_DIFFERENCE: "≈", NOT_DISTINCT: "≈", "reference": ""}
 """Verdict -> its sign, so that no verdict is told by colour alone."""
 
 
 def with_sign(verdict: str) -> str:
-    """The verdict with its sign: ``▲ better``; an addition in brackets stays."""
-    return f"{SIGNS.get(bare(verdict), '…')} {verdict}".strip()
+    """The verdict with its sign: ``▲ better``."""
+    return f"{SIGNS.get(verdict, '…')} {verdict}".strip()

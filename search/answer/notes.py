@@ -40,24 +40,24 @@ def show_study(study: optuna.Study, stored: Stored, answer: str = "") -> None:
     fixed = describe_values({name: value for name, value in document.fixed.items() if name not in document.space})
     save_study_note(
         study,
-        f"## {markdown(document.question)}\n\n{label}{answered}{_so_far(study, stored)}{tables}"
+        f"## {markdown(document.question)}\n\n{label}{answered}{_so_far(study, stored, answer)}{tables}"
         f"Baseline{'' if stored.confirmation else ' (trial 0)'}: {markdown(describe_values(document.baseline))}\n\n"
         f"Fixed: {markdown(fixed)}\n\nData {markdown(stored.data)}, split {stored.split},"
         f" weights: {markdown(stored.weights['source'])}.\n",
     )
 
 
-def _so_far(study: optuna.Study, stored: Stored) -> str:
-    """The number of trials, the best one, the baseline and the noise, as a list."""
+def _so_far(study: optuna.Study, stored: Stored, answer: str) -> str:
+    """The number of trials, the verdict unless it is in ``answer``, the best trial, the baseline and the noise."""
     trials = study.get_trials(deepcopy=False)
     counts = Counter(trial.state.name.lower() for trial in trials)
     lines = [f"Trials: {', '.join(f'{count} {state}' for state, count in counts.items()) or 'none yet'}"]
     if stored.confirmation is not None:  # each repeat has its own judges, so that no trial is the best
         return f"- Confirmation of {markdown(stored.confirmation['of'])}\n- {lines[0]}\n\n"
     outcome, told = read_confirmation(study), rounds_sentence(study, stored)
-    if told is not None:
+    if told is not None and told not in answer:
         lines.append(told)
-    elif outcome is not None:
+    elif told is None and outcome is not None:
         lines.append(confirmed_sentences(outcome)[0])
     trials = judged_by_study(trials)
     best = best_trial(trials)

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from maskcls.scoring.rounds import NO_DIFFERENCE
 from maskcls.system.outputs import write_output_text
-from search.answer.format import NOT_DISTINCT, bare, with_sign
+from search.answer.format import NOT_DISTINCT, with_sign
 from search.answer.markup import fenced, finalize, markdown
 from search.page.blocks import Block, Bullets, Code, Facts, Figure, Figures, Gallery, Report, Section, Table, Text
 
@@ -36,7 +36,7 @@ def to_html(report: Report) -> str:
     )
     environment.filters |= {"typeset": typeset, "cell": _cell, "inline": _inline, "jpeg": _data_url}
     environment.globals["kind"] = lambda block: type(block).__name__
-    tone = TONES.get(bare(report.verdict), "open")
+    tone = TONES.get(report.verdict, "open")
     return environment.from_string(template).render(report=report, badge=with_sign(report.verdict), tone=tone)
 
 
