@@ -122,6 +122,11 @@ class RoundsAnswer:
         """The side that the others are compared with."""
         return self.sides[0]
 
+    @property
+    def is_open(self) -> bool:
+        """Whether any difference is not decided."""
+        return any(side.look is None or not side.look.is_decided for side in self.sides[1:])
+
 
 @dataclass(frozen=True)
 class Winner:
@@ -210,4 +215,4 @@ class Answer:
     @property
     def is_open(self) -> bool:
         """Whether more rounds could say more."""
-        return self.rounds is None or not self.rounds.looks or self.rounds.more is not None
+        return self.rounds is None or not self.rounds.looks or self.rounds.is_open

@@ -104,6 +104,8 @@ def _verdict_sentence(rounds: RoundsAnswer, verdict: str) -> str:
     """``Worse: augment = flip scores 0.270 below augment = none (95 % interval -0.470 to -0.070).``"""
     looked = [(side, side.look) for side in rounds.sides if side.look is not None]
     reference = called(rounds.reference.name)
+    if not looked:
+        return f"{capital(verdict)}: no trainings could be compared with those of {reference}."
     if len(looked) == 1:
         ((side, look),) = looked
         return f"{capital(verdict)}: {_one_side(side.name, look, reference)}."

@@ -36,7 +36,7 @@ def add_rounds(
     name = study.study_name
     trials = study.get_trials(deepcopy=False, states=FINISHED)
     known = answer_of_rounds(stored, trials, read_looks(study))
-    if known is not None and known.looks and known.more is None:
+    if known is not None and known.looks and not known.is_open:
         say("Nothing is open any more: every difference is decided.")
         show_search_summary(study, stored, launch.runs, launch.storage)
         return 0

@@ -11,7 +11,7 @@ from maskcls.scoring.intervals import Variance, estimate
 from maskcls.scoring.predictions import Predictions
 from search.answer.answer import Answer, Comparison, Confirmation, FactorAnswer, Finalist, Level
 from search.answer.evidence import answer_of
-from search.answer.wording import put_in_words
+from search.answer.wording import put_in_words, side_verdict
 from search.storage.retention import trial_folder
 from search.terminal.summary import show_search_summary
 from tests.helpers.report import Played, make_study, play_rounds
@@ -306,3 +306,18 @@ def test_finalists_are_compared_with_the_baseline(played: Played, tmp_path: Path
     assert told.verdict == "better"
     assert told.sentences[0].startswith("Better: trial 12 scores 0.")
     assert " above the baseline (95 % interval +0." in told.sentences[0]
+
+
+def test_a_level_that_always_diverges_is_not_compared_and_stays_open(
+    played: Played, tmp_path: Path, synthetic_folder: Path
+) -> None:
+    found = answer(rounds_of(tmp_path, synthetic_folder, {0.0: 0.4, 0.5: 0.9}, 3)).rounds
+    assert found is not None
+    first, second = found.sides
+    gone = replace(second, trials=(), score=None, look=None, diverged=(1, 3, 5))
+    told = put_in_words(replace(answer(played), rounds=replace(found, sides=(first, gone), more=None)), played.stored)
+    assert told.verdict == "no answer yet"
+    assert told.sentences[0] == "No answer yet: no trainings could be compared with those of drop_rate = 0.0."
+    assert "drop_rate = 0.5 diverged in trials 1, 3, 5, which count for nothing here." in told.caveats
+    assert side_verdict(gone, is_reference=False) == "not compared: diverged in trials 1, 3, 5"
+    assert told.is_open
