@@ -125,24 +125,20 @@ class Material:
 
     @cached_property
     def other(self) -> FrozenTrial | None:
-        """The trial that the best is compared with: the reference's of the same round, with the same judges; else the
-        baseline. None where the best recipe of the rounds is the reference itself."""
-        rounds = self.answer.rounds
-        if self.best is None or rounds is None or self.answer.winner is None or self.answer.winner.candidates:
+        """The trial that the best is compared with: the baseline; for a recipe of the rounds the reference's training in
+        the same round, which the same people judged; where the reference is the best, that of the next best side."""
+        rounds, winner = self.answer.rounds, self.answer.winner
+        if self.best is None or rounds is None or winner is None or winner.candidates:
             return self.baseline
-        same = (
-            self.trials[number] for number in rounds.reference.trials if round_of(self.trials[number]) == self._round
-        )
-        return None if rounds.best == 0 else next(same, None)
-
-    @property
-    def _round(self) -> int | None:
-        return None if self.best is None else round_of(self.best)
+        others = [side for index, side in enumerate(rounds.sides) if index != rounds.best]
+        side = others[0] if rounds.best else max(others, key=lambda side: side.score or 0.0)
+        trainings = (self.trials[number] for number in side.trials)
+        return next((trial for trial in trainings if round_of(trial) == round_of(self.best)), None)
 
     @property
     def other_role(self) -> str:
-        """``baseline``, or ``reference`` for the trial of a round."""
-        return "baseline" if self.other is not None and is_baseline(self.other) else "reference"
+        """``baseline``, or what the training of a round stands for."""
+        return "baseline" if self.other is None else level_of(self.other) or "baseline"
 
     def values(self, trial: FrozenTrial) -> dict[str, Any]:
         """The values of a trial's hyperparameters."""
@@ -166,8 +162,8 @@ class Material:
         """A sentence on why there is no pair; empty when there is one."""
         if self.best is None:
             return "No trial is complete yet."
-        if self.other is None and self._round is not None:
-            return "The best recipe is that of the reference itself."
+        if self.other is None and round_of(self.best) is not None:
+            return "No other side was trained in the best recipe's last round."
         if self.other is None:
             return "The baseline is not complete yet, so there is nothing to compare with."
         if self.before is None:

@@ -490,7 +490,7 @@ def test_the_best_recipe_is_compared_with_the_reference_of_its_round(asked: Play
     told = f"From trial {before.trial.number} (drop_rate = 0.0) to trial {after.trial.number} (drop_rate = 0.5)"
     assert told in page.text["Classes that got better or worse"]
     rows = page.table("Best recipe")
-    assert rows["reference"]["trial"] == str(before.trial.number)
+    assert rows["drop_rate = 0.0"]["trial"] == str(before.trial.number)
     assert rows["best recipe"]["macro F1"] == f"{after.trial.value:.4f}"
     assert f"Expect {best.score:.4f} of the recipe on other people" in page.text["Best recipe"]
     assert "Under another prior" in page.text
