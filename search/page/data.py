@@ -125,8 +125,10 @@ class Material:
 
     @cached_property
     def other(self) -> FrozenTrial | None:
-        """The trial that the best is compared with: the baseline; for a recipe of the rounds the reference's training in
-        the same round, which the same people judged; where the reference is the best, that of the next best side."""
+        """The trial that the best is compared with: the baseline, or for a recipe of the rounds one of the same round.
+
+        The same people judged both. It is the reference's, or the next best side's where the reference is the best.
+        """
         rounds, winner = self.answer.rounds, self.answer.winner
         if self.best is None or rounds is None or winner is None or winner.candidates:
             return self.baseline
