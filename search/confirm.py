@@ -1,4 +1,4 @@
-"""python -m search.confirm: train a study's finalists and its baseline again, judged by other people."""
+"""python -m search.confirm: more rounds of fresh trainings for a study whose question is still open."""
 
 from typing import Annotated
 
@@ -21,9 +21,20 @@ from search.terminal.options import (
 
 def main(
     study: StudyOption,
-    top: Annotated[int, typer.Option(min=1, help="Finalists besides the baseline and the best of its level.")] = 3,
+    top: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Finalists, in a study of an earlier version, which has no rounds.",
+        ),
+    ] = 3,
     repeats: Annotated[
-        int, typer.Option(min=2, max=100, help="Trainings of each finalist, with new judges and seeds.")
+        int,
+        typer.Option(
+            min=2,
+            max=100,
+            help="Rounds to add, each with new judges and a new seed.",
+        ),
     ] = 5,
     data: Annotated[
         str | None, typer.Option(help="Where the study's photos are now. Default: where they were.")
@@ -37,10 +48,10 @@ def main(
     storage: StorageOption = None,
     runs: RunsOption = RUNS,
 ) -> int:
-    """Train a study's best configurations and its baseline again, and say whether the differences hold.
+    """Add rounds of fresh trainings to a study whose question is still open.
 
-    Each repeat has its own seed and judges: training people of the search, who chose none of the finalists. The same
-    command again continues; a larger --repeats adds repeats.
+    Each round has its own seed and judges, who chose nothing; what is decided is trained no more. A study of an earlier
+    version, without rounds, has its best configurations and its baseline trained again in a study of their own.
     """
     from search.supervisor.launch import Launch
     from search.supervisor.start_confirmation import confirm_study

@@ -1,4 +1,4 @@
-"""python -m search.export: the confirmed winner, or the best trial, as a config that maskcls.train trains again."""
+"""python -m search.export: the recipe with the best score to expect, as a config that maskcls.train trains again."""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,12 +14,15 @@ def main(
     study: StudyOption,
     out: Annotated[Path, typer.Option("-o", "--out", help="TOML file to write.")],
     trial: Annotated[
-        int | None, typer.Option(min=0, help="Number of a trial. Default: the confirmed winner, else the best trial.")
+        int | None, typer.Option(min=0, help="Number of a trial. Default: one of the best recipe.")
     ] = None,
     storage: StorageOption = None,
     runs: RunsOption = RUNS,
 ) -> None:
-    """Write the confirmed winner, else the best trial, as a training config that says where it came from."""
+    """Write the recipe with the best score to expect on other people as a training config that says where it is from.
+
+    Its training ends in the very score of the trial that it names, by the same seed, split and judges.
+    """
     from search.answer.recipe import find_recipe
     from search.database.connect import default_url, load_study, open_to_read
 

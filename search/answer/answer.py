@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from maskcls.scoring.intervals import Estimate
+from maskcls.scoring.rounds import LevelLook, Look, with_tuning
 from search.policy.confirmation import LevelRole
 from search.policy.history import Noise
 
@@ -62,19 +63,84 @@ class FactorAnswer:
 
 
 @dataclass(frozen=True)
+class Side:
+    """What the rounds compare: the reference, a level, or in a study without levels a finalist."""
+
+    name: str
+    """``drop_rate = 0.7``, ``baseline``, ``trial 12``."""
+    trials: tuple[int, ...]
+    """Its complete trainings in rounds, the latest last."""
+    score: float | None
+    """Macro F1 to expect of it on other people; None without a complete training."""
+    look: LevelLook | None
+    """Its difference from the reference at the last look; None for the reference, and while there is none."""
+    diverged: tuple[int, ...] = ()
+    """Its trainings in rounds that diverged."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """A round as it was asked."""
+
+    number: int
+    values: Mapping[str, Any]
+    """The hyperparameters that all its trainings have in common."""
+    judges: int
+    """Number of people who judged; 0 where no predictions are stored."""
+    scores: Mapping[str, tuple[float, ...]]
+    """Side -> the macro F1 of its trainings."""
+
+
+@dataclass(frozen=True)
+class MoreTrainings:
+    """What more rounds would bring."""
+
+    rounds: int
+    trainings: int
+    """In all these rounds."""
+    seconds: float
+    """Time of all of them, one after the other; 0 where it is unknown."""
+    effect: float
+    """The difference that would then be found in four of five studies."""
+
+
+@dataclass(frozen=True)
+class RoundsAnswer:
+    """What the rounds say: the sides, and the last look at each of them."""
+
+    sides: tuple[Side, ...]
+    """The reference first."""
+    rounds: tuple[Round, ...]
+    looks: tuple[Look, ...]
+    best: int
+    """Index of the side with the highest score to expect."""
+    more: MoreTrainings | None
+    """None when nothing is open, or nothing is known yet of what is."""
+
+    @property
+    def reference(self) -> Side:
+        """The side that the others are compared with."""
+        return self.sides[0]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether any difference is not decided."""
+        return any(side.look is None or not side.look.is_decided for side in self.sides[1:])
+
+
+@dataclass(frozen=True)
 class Winner:
-    """The best trial of the study."""
+    """The recipe with the best score to expect: of the rounds' best side, else of the best trial of the search."""
 
     trial: int
+    """A trial of it: the side's latest in the rounds."""
     values: Mapping[str, Any]
     score: Estimate
-    """Score on the people who chose it."""
-    corrected: float
-    """Expected macro F1 on people who did not choose it."""
+    """The trial's score on the people who judged it."""
+    expected: float
+    """Macro F1 to expect on other people."""
     candidates: int
-    """Number of trials that it was chosen from."""
-    against_baseline: Comparison | None
-    """Never the answer to the question: the winner was tuned and chosen, the baseline was not."""
+    """Number of trials that the best of a search was chosen from; 0 for a recipe of the rounds."""
 
 
 @dataclass(frozen=True)
@@ -92,9 +158,14 @@ class Finalist:
     """This finalist less the baseline; None for the baseline, and when either has diverged."""
     level: LevelRole = ""
     against_reference: Estimate | None = None
-    """For another level than the baseline's: its best less the reference level's best. This answers the question."""
+    """For another level than the baseline's: its best less the reference level's best."""
     diverged: tuple[int, ...] = ()
     """Repeats in which its training diverged; it is then no longer judged."""
+
+    @property
+    def level_difference(self) -> Estimate | None:
+        """``against_reference`` as a difference of levels: the stored one is of these two recipes."""
+        return None if self.against_reference is None else with_tuning(self.against_reference)
 
 
 @dataclass(frozen=True)
@@ -121,19 +192,27 @@ class Answer:
 
     question: str
     verdict: str
-    """A few words for a badge: ``better``, ``worse``, ``not distinguishable``, ``no answer yet`` ..."""
+    """A few words for a badge: ``better``, ``worse``, ``no difference that matters``, ``open``, ``no answer yet``."""
     sentences: tuple[str, ...]
-    """The answer in two sentences of plain text."""
+    """The answer in sentences of plain text: the verdict, what it rests on, and what more trainings would bring."""
     caveats: tuple[str, ...]
     """What a careful reader must know, one sentence each."""
+    rounds: RoundsAnswer | None
+    """None in a study without rounds, such as one of an earlier version."""
     factors: tuple[FactorAnswer, ...]
+    """What the search found for each level. Never the answer: each level's best trial was chosen for its score."""
     winner: Winner | None
     noise: Noise | None
     """Spread between training seeds; None while no configuration has run twice."""
-    people: int
-    """Number of validation people."""
     confirmation: Confirmation | None
+    more: MoreTrainings | None = None
+    """What rounds would bring to a study that was only searched so far."""
     left_out: tuple[int, ...] = ()
     """Complete trials whose stored predictions are missing, unreadable or foreign."""
     foreign: tuple[int, ...] = ()
     """Those whose predictions score something else than the trial's stored value."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether more rounds could say more."""
+        return self.rounds is None or not self.rounds.looks or self.rounds.is_open

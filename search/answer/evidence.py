@@ -1,4 +1,4 @@
-"""From a study's stored trials to its answer: each level at its best, compared on the same people."""
+"""From a study's stored trials to its answer: what the rounds say, and what the search found for each level."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,8 +11,9 @@ from optuna.trial import FrozenTrial, TrialState
 from maskcls.scoring.counts import Counts
 from maskcls.scoring.intervals import Estimate, compare, compare_recipes, interval, select
 from maskcls.scoring.resampling import Resamples, resample
-from search.answer.answer import Answer, Comparison, FactorAnswer, Level, Winner
+from search.answer.answer import Answer, Comparison, FactorAnswer, Level, RoundsAnswer, Winner
 from search.answer.confirmation import read_confirmation
+from search.answer.rounds import answer_of_rounds, judged_by_study, more_by_rounds
 from search.answer.wording import put_in_words
 from search.policy.history import (
     Configuration,
@@ -25,8 +26,9 @@ from search.policy.history import (
 )
 from search.policy.stopping import FINISHED
 from search.storage.folder import study_folder
+from search.storage.looks import read_looks
 from search.storage.predictions import StudyPredictions
-from search.study.attributes import baseline_among, is_replicate
+from search.study.attributes import is_replicate
 from search.study.record import Stored
 from search.study.space import Factor, factors, params_of, values_of
 
@@ -34,30 +36,57 @@ from search.study.space import Factor, factors, params_of, values_of
 def answer_of(study: optuna.Study, stored: Stored, runs: Path) -> Answer:
     """What the study says so far, by its trials' predictions in the folder ``runs``. Needs no GPU and no torch."""
     trials = study.get_trials(deepcopy=False, states=FINISHED)
-    evidence = Evidence(stored, trials, StudyPredictions(study_folder(study, runs), stored.baseline_config.task))
+    shelf = StudyPredictions(study_folder(study, runs), stored.baseline_config.task)
+    evidence = Evidence(stored, judged_by_study(trials), shelf)
     compared = factors(stored.study.scientific)
     comparisons = sum(len(factor.levels) - 1 for factor in compared)
+    rounds = answer_of_rounds(stored, trials, read_looks(study), shelf)
+    left_out = left_out_of(trials, shelf)
     return put_in_words(
         Answer(
             question=stored.study.question,
             verdict="",
             sentences=(),
             caveats=(),
+            rounds=rounds,
             factors=tuple(evidence.levels_of(factor, comparisons) for factor in compared),
-            winner=evidence.winner(),
-            noise=seed_noise(trials),
-            people=evidence.num_people,
+            winner=winner_of_rounds(stored, rounds, trials, shelf) or evidence.winner(),
+            noise=seed_noise(evidence.trials),
             confirmation=read_confirmation(study),
-            left_out=evidence.left_out,
-            foreign=tuple(number for number in evidence.left_out if number in evidence.shelf.foreign),
+            more=more_by_rounds(comparisons, seed_noise(evidence.trials), trials),
+            left_out=left_out,
+            foreign=tuple(number for number in left_out if number in shelf.foreign),
         ),
         stored,
     )
 
 
+def left_out_of(trials: Sequence[FrozenTrial], shelf: StudyPredictions) -> tuple[int, ...]:
+    """Numbers of the complete trials that have no usable predictions."""
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE and trial.value is not None]
+    usable = {trial.number for trial in shelf.with_predictions(complete)}
+    return tuple(trial.number for trial in complete if trial.number not in usable)
+
+
+def winner_of_rounds(
+    stored: Stored, rounds: RoundsAnswer | None, trials: Sequence[FrozenTrial], shelf: StudyPredictions
+) -> Winner | None:
+    """The rounds' best side, by its latest training with predictions; None before the first look, or without any."""
+    if rounds is None or not rounds.looks:
+        return None
+    best = rounds.sides[rounds.best]
+    of_side = shelf.with_predictions(trial for trial in trials if trial.number in best.trials)
+    if not of_side or best.score is None:
+        return None
+    trial = of_side[-1]
+    counts = shelf.counts(trial)
+    score = interval(counts, resample(counts))
+    return Winner(trial.number, values_of(stored.study.space, trial.params), score, best.score, candidates=0)
+
+
 @dataclass
 class Evidence:
-    """A study's finished trials with their stored predictions."""
+    """The finished trials that the study's validation people judged, with their stored predictions."""
 
     stored: Stored
     trials: Sequence[FrozenTrial]
@@ -73,21 +102,10 @@ class Evidence:
         """The complete trials that have predictions, without which nothing can be said about people."""
         return self.shelf.with_predictions(self.complete)
 
-    @property
-    def left_out(self) -> tuple[int, ...]:
-        """Numbers of the complete trials that have no usable predictions."""
-        usable = {trial.number for trial in self.usable}
-        return tuple(trial.number for trial in self.complete if trial.number not in usable)
-
     @cached_property
     def resamples(self) -> Resamples:
         """Resamples of the validation people, the same for every estimate."""
         return resample(self.shelf.counts(self.usable[0]))
-
-    @property
-    def num_people(self) -> int:
-        """Number of validation people; 0 while nothing is stored."""
-        return len(self.resamples.person_P) if self.usable else 0
 
     @cached_property
     def usable_runs(self) -> dict[Configuration, Runs]:
@@ -169,14 +187,6 @@ class Evidence:
             trial=best.number,
             values=values_of(self.stored.study.space, best.params),
             score=interval(self.shelf.counts(best), self.resamples),
-            corrected=select(self._counts(self.usable), self.resamples).corrected,
+            expected=select(self._counts(self.usable), self.resamples).corrected,
             candidates=len(self.usable),
-            against_baseline=self._against_baseline(best),
         )
-
-    def _against_baseline(self, best: FrozenTrial) -> Comparison | None:
-        baseline = baseline_among(self.usable)
-        if baseline is None or configuration_of(baseline.params) == configuration_of(best.params):
-            return None
-        ours, theirs = (self.usable_runs[configuration_of(trial.params)] for trial in (best, baseline))
-        return self.compare(ours, theirs, (f"trial {best.number}", "the baseline"))

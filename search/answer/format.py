@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from maskcls.scoring.intervals import Estimate
+from maskcls.scoring.rounds import NO_DIFFERENCE
 from maskcls.system.errors import some
 from search.study.domains import encode
 
@@ -26,10 +27,11 @@ NO_ERROR = 1e-12
 
 def describe_values(values: Mapping[str, Any]) -> str:
     """A configuration in a line: ``drop_rate=0.4 lr=0.00021 augment=gaussian+cutmix``."""
-    return " ".join(f"{name}={_short(value)}" for name, value in values.items())
+    return " ".join(f"{name}={short_value(value)}" for name, value in values.items())
 
 
-def _short(value: Any) -> str:
+def short_value(value: Any) -> str:
+    """A hyperparameter's value: ``0.00021``, ``gaussian+cutmix``."""
     return f"{value:.3g}" if isinstance(value, float) else str(encode(value))
 
 
@@ -134,15 +136,10 @@ def verdict_on(estimate: Estimate) -> str:
     return estimate.verdict if has_interval(estimate) else NOT_DISTINCT
 
 
-def bare(verdict: str) -> str:
-    """The verdict without its addition in brackets."""
-    return verdict.partition(" (")[0]
-
-
-SIGNS = {"better": "▲", "worse": "▼", NOT_DISTINCT: "≈"}
+SIGNS = {"better": "▲", "worse": "▼", NO_DIFFERENCE: "≈", NOT_DISTINCT: "≈", "reference": ""}
 """Verdict -> its sign, so that no verdict is told by colour alone."""
 
 
 def with_sign(verdict: str) -> str:
-    """The verdict with its sign: ``▲ better``; an addition in brackets stays."""
-    return f"{SIGNS.get(bare(verdict), '…')} {verdict}"
+    """The verdict with its sign: ``▲ better``."""
+    return f"{SIGNS.get(verdict, '…')} {verdict}".strip()

@@ -4,7 +4,7 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,6 @@ from maskcls.labels import CLASS_NAMES
 from maskcls.run.record import check_file
 from maskcls.scoring.counts import Counts, count
 from maskcls.scoring.predictions import Predictions
-from maskcls.scoring.resampling import Resamples
 from maskcls.system.errors import UserError, some
 
 if TYPE_CHECKING:
@@ -37,12 +36,15 @@ class ComparedModel:
     configuration: str
     """Key of its configuration in ``runs``; two models with the same key differ at most in the training seed."""
     runs: Mapping[str, tuple[Predictions, ...]]
-    """Configuration -> its complete runs in the trial's whole study, which show the spread between seeds. A model in a
-    folder has only itself."""
+    """Configuration -> its complete runs in the trial's whole study. A model in a folder has only itself."""
     unfinished: str = ""
     """For a trial that is not complete, and so no run: ``was stopped after 8 of 12 evaluations``."""
     confirms: str | None = None
     """For a trial of a confirmation, the study that is confirmed."""
+    study: str = ""
+    """For a training of a round, its study."""
+    rounds_say: str | None = None
+    """For a training of a round, the verdict of its study's rounds; None before the first look at them."""
 
     def counts(self, part: str | None = None) -> Counts:
         """The model's counts, person by person, over its task's classes or those of one part of all 18."""
@@ -124,10 +126,12 @@ def _load(path: Path) -> Predictions:
 
 def _model_of_trial(name: str, number: int, storage: str | None, runs: Path) -> ComparedModel:
     from search.answer.format import describe_values
+    from search.answer.wording import rounds_sentence
     from search.database.connect import default_url, load_study, open_to_read
     from search.policy.history import configuration_of, runs_by_configuration
     from search.storage.folder import study_folder
     from search.storage.predictions import StudyPredictions
+    from search.study.attributes import level_of
     from search.study.record import read_stored
     from search.study.space import values_of
 
@@ -149,7 +153,10 @@ def _model_of_trial(name: str, number: int, storage: str | None, runs: Path) -> 
     }
     key = f"{name} {configuration_of(trial.params)}"
     confirms = None if stored.confirmation is None else stored.confirmation["of"]
-    return ComparedModel(title, task, predictions, key, complete, _unfinished(trial), confirms)
+    is_of_round = level_of(trial) is not None
+    said = rounds_sentence(study, stored) if is_of_round else None
+    model = ComparedModel(title, task, predictions, key, complete, _unfinished(trial), confirms)
+    return replace(model, study=name if is_of_round else "", rounds_say=said)
 
 
 def _unfinished(trial: "FrozenTrial") -> str:
@@ -179,6 +186,11 @@ def check_comparable(ours: ComparedModel, theirs: ComparedModel) -> None:
             "A and B were judged on different photos: in a confirmation every repeat has its own judges. Compare two"
             " trials of one repeat."
         )
+    if our_paths != their_paths and ours.study and theirs.study:
+        raise UserError(
+            "A and B were judged on different photos: every round of a study has its own judges. Compare two trials of"
+            " one round."
+        )
     if our_paths != their_paths:
         unshared = sorted(our_paths ^ their_paths)
         raise UserError(
@@ -200,8 +212,3 @@ def digest(predictions: Predictions) -> str:
     order_N = np.argsort(predictions.path_N)
     paths = "\n".join(predictions.path_N[order_N].tolist()).encode()
     return hashlib.sha256(paths + predictions.log_prob_NK[order_N].tobytes()).hexdigest()
-
-
-def same_people(runs: Sequence[Predictions], resamples: Resamples) -> bool:
-    """Whether all runs were judged by exactly the resampled people."""
-    return all(np.array_equal(np.unique(run.person_N), resamples.person_P) for run in runs)

@@ -17,7 +17,8 @@ from maskcls.system.files import write_atomically
 from search.answer.confirmation import read_confirmation
 from search.answer.format import describe_values
 from search.answer.markup import markdown
-from search.answer.wording import confirmed_sentences
+from search.answer.rounds import judged_by_study
+from search.answer.wording import confirmed_sentences, rounds_sentence
 from search.database.optuna_internals import study_id, trial_id
 from search.policy.history import best_trial, seed_noise
 from search.storage.notes import artifact_path, save_study_note, save_trial_note
@@ -39,27 +40,30 @@ def show_study(study: optuna.Study, stored: Stored, answer: str = "") -> None:
     fixed = describe_values({name: value for name, value in document.fixed.items() if name not in document.space})
     save_study_note(
         study,
-        f"## {markdown(document.question)}\n\n{label}{answered}{_so_far(study, stored)}{tables}"
+        f"## {markdown(document.question)}\n\n{label}{answered}{_so_far(study, stored, answer)}{tables}"
         f"Baseline{'' if stored.confirmation else ' (trial 0)'}: {markdown(describe_values(document.baseline))}\n\n"
         f"Fixed: {markdown(fixed)}\n\nData {markdown(stored.data)}, split {stored.split},"
         f" weights: {markdown(stored.weights['source'])}.\n",
     )
 
 
-def _so_far(study: optuna.Study, stored: Stored) -> str:
-    """The number of trials, the best one, the baseline and the noise, as a list."""
+def _so_far(study: optuna.Study, stored: Stored, answer: str) -> str:
+    """The number of trials, the verdict unless it is in ``answer``, the best trial, the baseline and the noise."""
     trials = study.get_trials(deepcopy=False)
     counts = Counter(trial.state.name.lower() for trial in trials)
     lines = [f"Trials: {', '.join(f'{count} {state}' for state, count in counts.items()) or 'none yet'}"]
     if stored.confirmation is not None:  # each repeat has its own judges, so that no trial is the best
         return f"- Confirmation of {markdown(stored.confirmation['of'])}\n- {lines[0]}\n\n"
-    outcome = read_confirmation(study)
-    if outcome is not None:
+    outcome, told = read_confirmation(study), rounds_sentence(study, stored)
+    if told is not None and told not in answer:
+        lines.append(told)
+    elif told is None and outcome is not None:
         lines.append(confirmed_sentences(outcome)[0])
+    trials = judged_by_study(trials)
     best = best_trial(trials)
     if best is not None:
         values = describe_values(values_of(stored.study.space, best.params))
-        lines.append(f"Best so far: trial {best.number}, macro F1 {best.value:.4f}: {values}")
+        lines.append(f"Best of the search: trial {best.number}, macro F1 {best.value:.4f}: {values}")
     if trials and trials[0].value is not None:
         lines.append(f"Baseline so far: macro F1 {trials[0].value:.4f}")
     noise = seed_noise(trials)

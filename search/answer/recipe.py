@@ -1,4 +1,7 @@
-"""The recipe to export from a study: the confirmed winner's, else the best trial's, or that of a trial by number."""
+"""The recipe to export from a study: that with the best score to expect on other people, or a trial's by its number.
+
+It is that of the rounds' best side; in a study without rounds the confirmed winner's, else the best trial's.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,11 +13,14 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from maskcls.config import TrainConfig, config_to_toml, make_config
-from maskcls.system.errors import UserError
-from search.answer.answer import Confirmation
+from maskcls.system.errors import UserError, count_of
+from search.answer.answer import Confirmation, Side
 from search.answer.confirmation import read_confirmation
+from search.answer.rounds import answer_of_rounds, judged_by_study
 from search.policy.history import best_trial
+from search.policy.stopping import FINISHED
 from search.storage.folder import study_folder
+from search.storage.looks import read_looks
 from search.storage.predictions import study_predictions
 from search.study.attributes import CONFIG, ORIGIN
 from search.study.record import Stored, read_search, read_stored
@@ -29,8 +35,10 @@ class Recipe:
     """Stored name."""
     stored: Stored
     trial: FrozenTrial
-    confirmation: Confirmation | None
+    confirmation: Confirmation | None = None
     """The confirmation that chose the trial; None if it is the best of the search or was requested by number."""
+    side: Side | None = None
+    """The side of the rounds whose latest trial it is; None if the rounds did not choose it."""
 
     @property
     def config(self) -> TrainConfig:
@@ -43,6 +51,10 @@ class Recipe:
         origin = {**self.trial.user_attrs[ORIGIN], "value": self.trial.value, "state": self.trial.state.name.lower()}
         if self.stored.weights.get("source") == "scratch":
             origin["weights_option"] = "scratch"  # on another machine auto might find weights
+        if self.side is not None:
+            origin["level"] = self.side.name
+            origin["expected_macro_f1"] = self.side.score
+            origin["rounds_trainings"] = len(self.side.trials)
         if self.confirmation is not None:
             origin["confirmed_by"] = self.confirmation.study
             origin["confirmed_mean"] = fmean(self.confirmation.finalists[self.confirmation.winner].scores)
@@ -57,7 +69,9 @@ class Recipe:
         """``trial 12 of dropout, macro F1 0.8123, seed 0, split 0123abcd``, and its result in the confirmation."""
         split = self.origin.get("split", self.stored.split)
         trial = f"trial {self.trial.number} of {self.study}, macro F1 {self.trial.value!r}"
-        return f"{trial}, seed {self.config.seed}, split {split}{_confirmed(self.confirmation)}"
+        judges = f", judges {self.config.judge_round}" if self.config.judge_round else ""
+        chosen = _confirmed(self.confirmation) if self.side is None else _expected(self.side)
+        return f"{trial}, seed {self.config.seed}, split {split}{judges}{chosen}"
 
     def training_command(self, file: Path, runs: Path) -> str:
         """The command that trains it again from ``file``."""
@@ -65,6 +79,12 @@ class Recipe:
         options = fixes + (" --skip-unreadable" if self.stored.skip_unreadable else "") + runs_option(runs)
         place = f"--data {quoted(self.stored.data)} -o {quoted(runs / 'best')}"
         return f"python -m maskcls.train --config {quoted(file)} {place}{options}"
+
+
+def _expected(side: Side) -> str:
+    """The score to expect of the rounds' best side, to follow the trial's own."""
+    trainings = count_of(len(side.trials), "training")
+    return f"; {side.name} has the best mean of the rounds, expect macro F1 {side.score:.4f} ({trainings})"
 
 
 def _confirmed(confirmation: Confirmation | None) -> str:
@@ -81,13 +101,16 @@ def _confirmed(confirmation: Confirmation | None) -> str:
 
 
 def find_recipe(study: optuna.Study, number: int | None, runs: Path) -> Recipe:
-    """The recipe of trial ``number``; for None, of the confirmed winner, or of the best trial without a confirmation.
+    """The recipe of trial ``number``; for None, the one with the best score to expect.
 
     Raises UserError when there is no such finished trial, and when its files are another trial's.
     """
     stored = read_search(study) if number is None else read_stored(study)
     trials = study.get_trials(deepcopy=False)
-    confirmation = read_confirmation(study) if number is None else None
+    side = _best_side(study, stored) if number is None else None
+    confirmation = read_confirmation(study) if number is None and side is None else None
+    if side is not None:
+        number = side.trials[-1]
     requested = next((trial for trial in trials if trial.number == number), None)
     trial = _recommended(trials, confirmation) if number is None else requested
     is_finished = trial is not None and trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
@@ -95,13 +118,22 @@ def find_recipe(study: optuna.Study, number: int | None, runs: Path) -> Recipe:
         which = "complete trial" if number is None else f"finished trial {number}"
         raise UserError(f"Study {study.study_name} has no {which} to export.")
     check_files(study, trial, runs)
-    return Recipe(study.study_name, stored, trial, confirmation)
+    return Recipe(study.study_name, stored, trial, confirmation, side)
+
+
+def _best_side(study: optuna.Study, stored: Stored) -> Side | None:
+    """The side with the best score to expect; None before the first look at the rounds."""
+    trials = study.get_trials(deepcopy=False, states=FINISHED)
+    rounds = answer_of_rounds(stored, trials, read_looks(study))
+    if rounds is None or not rounds.looks or not rounds.sides[rounds.best].trials:
+        return None
+    return rounds.sides[rounds.best]
 
 
 def _recommended(trials: Sequence[FrozenTrial], confirmation: Confirmation | None) -> FrozenTrial | None:
     """The best run of the confirmed winner's configuration; without a confirmation, the best trial."""
     if confirmation is None:
-        return best_trial(trials)
+        return best_trial(judged_by_study(trials))
     winner = confirmation.finalists[confirmation.winner]
     best = best_trial(trial for trial in trials if trial.number in winner.trials)
     if best is None:

@@ -17,7 +17,8 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from search.answer.confirmation import read_confirmation
-from search.answer.wording import confirmed_sentences
+from search.answer.rounds import judged_by_study
+from search.answer.wording import confirmed_sentences, rounds_sentence
 from search.database.connect import backend_of, load_study
 from search.database.optuna_internals import stale_trial_ids, trial_id
 from search.policy.history import (
@@ -219,6 +220,8 @@ class StudyStatus:
     """The baseline's trial and its replicates."""
     incumbent: ConfigurationStatus | None
     """The configuration with the best mean, by its first trial."""
+    answer: str | None
+    """The verdict of its rounds, as a sentence; None before the first look at them."""
     confirmed: str | None
     """The verdict of its confirmation, as a sentence."""
     trials_since_best: int
@@ -261,8 +264,8 @@ def overview_of(study: optuna.Study) -> StudyOverview:
 
 
 def _best(trials: Sequence[FrozenTrial], is_search: bool) -> FrozenTrial | None:
-    """The best trial; None for a confirmation, in which each repeat has its own judges."""
-    return best_trial(trials) if is_search else None
+    """The best trial of those with the same judges; None for a confirmation, in which each repeat has its own."""
+    return best_trial(judged_by_study(trials)) if is_search else None
 
 
 def status_of(study: optuna.Study, stored: Stored) -> StudyStatus:
@@ -270,10 +273,11 @@ def status_of(study: optuna.Study, stored: Stored) -> StudyStatus:
     trials = study.get_trials(deepcopy=False)
     is_search = stored.confirmation is None
     outcome = read_confirmation(study)
-    noise = seed_noise(trials) if is_search else None
+    searched = judged_by_study(trials)
+    noise = seed_noise(searched) if is_search else None
     baseline = baseline_among(trials)
     best = _best(trials, is_search)
-    leading = incumbent(trials) if is_search else []
+    leading = incumbent(searched) if is_search else []
     return StudyStatus(
         storage=shown_url(backend_of(study).url),
         overview=overview_of(study),
@@ -281,8 +285,9 @@ def status_of(study: optuna.Study, stored: Stored) -> StudyStatus:
         data=stored.data,
         noise=NoiseStatus(noise.deviation, noise.dof) if noise else None,
         best=None if best is None else TrialStatus(**_trial(best, stored)),
-        baseline=_with_runs(baseline, trials, stored),
-        incumbent=_with_runs(next(iter(leading), None), trials, stored),
+        baseline=_with_runs(baseline, searched, stored),
+        incumbent=_with_runs(next(iter(leading), None), searched, stored),
+        answer=rounds_sentence(study, stored) if is_search else None,
         confirmed=None if outcome is None else confirmed_sentences(outcome)[0],
         trials_since_best=trials_since_best(trials),
         epochs=epochs_spent(trials, stored.baseline_config.evaluations_per_epoch),

@@ -1,78 +1,219 @@
-"""The answer in words: a verdict for a badge, two sentences, and what a careful reader must know."""
+"""The answer in words: a verdict for a badge, a few sentences, and what a careful reader must know."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import optuna
+
 from maskcls.config import canonical_or_same
 from maskcls.scoring.intervals import Estimate
+from maskcls.scoring.rounds import BETTER, NO_DIFFERENCE, OPEN, WORSE, LevelLook, with_tuning
 from maskcls.system.errors import count_of, some
-from search.answer.answer import Answer, Comparison, Confirmation, FactorAnswer, Finalist, Level, Winner
-from search.answer.format import NOT_DISTINCT, capital, difference_words, power_words, signed_spread, trials_named
+from search.answer.answer import (
+    Answer,
+    Confirmation,
+    Finalist,
+    Level,
+    MoreTrainings,
+    Round,
+    RoundsAnswer,
+    Side,
+    Winner,
+)
+from search.answer.format import (
+    NOT_DISTINCT,
+    capital,
+    difference_words,
+    duration,
+    listed,
+    power_words,
+    short_value,
+    signed_spread,
+    trials_named,
+)
+from search.answer.rounds import answer_of_rounds
+from search.policy.stopping import FINISHED
+from search.storage.looks import read_looks
 from search.study.record import Stored
 
-NO_ANSWER = "no answer yet"
+NO_ANSWER, BEST_FOUND = "no answer yet", "best found"
+
+ORDER = (BETTER, NO_DIFFERENCE, OPEN, WORSE)
+"""Verdicts in the order in which they are told."""
+
+MAX_TOLD = 6
+"""Of more sides than so many, a sentence names only those that are better or worse."""
 
 
 def put_in_words(answer: Answer, stored: Stored) -> Answer:
     """The answer with its verdict, sentences and caveats."""
-    pair = confirmed_pair(answer.confirmation) if answer.confirmation is not None else None
-    if answer.confirmation is not None and pair is not None:
-        verdict, sentences = pair[2].verdict, confirmed_sentences(answer.confirmation)
-    elif answer.winner is None:
-        verdict, sentences = NO_ANSWER, _without_winner(answer)
-    elif not answer.factors:
-        verdict, sentences = _best_found(answer, answer.winner)
-    elif len(answer.factors) == 1:
-        verdict, sentences = _of_one_factor(answer.factors[0], answer.people)
-    else:
-        verdict, sentences = _of_many_factors(answer)
+    verdict, sentences = _said(answer)
     return replace(answer, verdict=verdict, sentences=sentences, caveats=tuple(_caveats(answer, stored)))
 
 
-def decisive(comparison: Comparison) -> Estimate:
-    """The estimate behind the verdict: that of the recipes if anything is known about seeds, else of the models."""
-    return comparison.estimate if comparison.with_seeds is None else comparison.with_seeds
+def _said(answer: Answer) -> tuple[str, tuple[str, ...]]:
+    if answer.rounds is not None and answer.rounds.looks:
+        return _of_rounds(answer.rounds)
+    pair = confirmed_pair(answer.confirmation) if answer.confirmation is not None else None
+    if answer.confirmation is not None and pair is not None:
+        return pair[2].verdict, confirmed_sentences(answer.confirmation)
+    if answer.winner is None:
+        return NO_ANSWER, _without_winner(answer)
+    if not answer.factors:
+        return BEST_FOUND, (_best_found(answer, answer.winner),)
+    return NO_ANSWER, _of_search(answer)
 
 
-def verdict_of(comparison: Comparison) -> str:
-    """The verdict on the recipes if anything is known about seeds, else on the models, which it then says."""
-    verdict = decisive(comparison).verdict
-    is_about_models = comparison.about == "models" and comparison.with_seeds is None
-    return f"{verdict} (these two trained models)" if is_about_models and verdict != NOT_DISTINCT else verdict
+# --- rounds ---------------------------------------------------------------------------------------------------------
 
 
-def _challenger(factor: FactorAnswer) -> Level | None:
-    """The best level other than the reference, which the answer is about; None while there is none to compare."""
-    compared = [level for level in factor.levels if level.against is not None and level.score is not None]
-    return max(compared, key=lambda level: level.score.value if level.score else 0.0, default=None)
+def _of_rounds(rounds: RoundsAnswer) -> tuple[str, tuple[str, ...]]:
+    verdict = verdict_of_rounds(rounds)
+    sentences = [_verdict_sentence(rounds, verdict), _basis(rounds)]
+    if rounds.more is not None:
+        sentences.append(f"{capital(more_words(rounds.more))}.")
+    return verdict, tuple(sentences)
 
 
-def _of_one_factor(factor: FactorAnswer, people: int) -> tuple[str, tuple[str, ...]]:
-    level, reference = _challenger(factor), factor.levels[factor.reference]
-    if level is None or level.against is None or level.score is None or reference.score is None:
-        return NO_ANSWER, _why_open(factor)
-    verdict = verdict_of(level.against)
-    others = [other for other in factor.levels if other is not level]
-    verdicts = ((other.text, verdict_of(other.against)) for other in others if other.against is not None)
-    first = (
-        f"{capital(verdict)}: at their best, {level.text} scores {level.score.value:.3f} and {reference.text} scores"
-        f" {reference.score.value:.3f}, a difference of {difference_words(decisive(level.against))} on {people}"
-        f" validation people{_also(verdicts)}."
+def rounds_sentence(study: optuna.Study, stored: Stored) -> str | None:
+    """The verdict of a study's rounds as a sentence, from the database alone; None before the first look."""
+    trials = study.get_trials(deepcopy=False, states=FINISHED)
+    rounds = answer_of_rounds(stored, trials, read_looks(study))
+    return _of_rounds(rounds)[1][0] if rounds is not None and rounds.looks else None
+
+
+def verdict_of_rounds(rounds: RoundsAnswer) -> str:
+    """The verdict on the question: better if any side is; open while any may be; else that of the best side."""
+    looks = [side.look for side in rounds.sides if side.look is not None]
+    if not any(map(says_something, looks)):
+        return NO_ANSWER
+    verdicts = {look.verdict for look in looks}
+    for verdict in (BETTER, OPEN):
+        if verdict in verdicts:
+            return verdict
+    return max(looks, key=lambda look: look.value).verdict
+
+
+def says_something(look: LevelLook) -> bool:
+    """Whether the interval excludes any difference that scores can have."""
+    return look.bound < 1
+
+
+def _verdict_sentence(rounds: RoundsAnswer, verdict: str) -> str:
+    """``Worse: augment = flip scores 0.270 below augment = none (95 % interval -0.470 to -0.070).``"""
+    looked = [(side, side.look) for side in rounds.sides if side.look is not None]
+    reference = called(rounds.reference.name)
+    if not looked:
+        return f"{capital(verdict)}: no trainings could be compared with those of {reference}."
+    if len(looked) == 1:
+        ((side, look),) = looked
+        return f"{capital(verdict)}: {_one_side(side.name, look, reference)}."
+    told = [f"{side.name} {_beside_others(look)}" for word in ORDER for side, look in looked if look.verdict == word]
+    if len(told) > MAX_TOLD:
+        closed = [f"{side.name} {_beside_others(look)}" for side, look in looked if look.verdict in (BETTER, WORSE)]
+        told = [*closed, f"for {len(looked) - len(closed)} others nothing is beyond noise"]
+    return f"{capital(verdict)}: compared with {reference}, {listed(told)}."
+
+
+def _one_side(name: str, look: LevelLook, reference: str) -> str:
+    if not says_something(look):
+        return f"{name} and {reference} may differ by any amount"
+    interval = f"95 % interval {signed_spread(look.estimate, 3)}"
+    if look.verdict == OPEN:
+        return f"{name} lies between {-look.low:.3f} worse and {look.high:.3f} better than {reference}"
+    if look.verdict == NO_DIFFERENCE:
+        return f"between {name} and {reference} it is below {look.bound:.3f} either way"
+    place = "above" if look.verdict == BETTER else "below"
+    return f"{name} scores {abs(look.value):.3f} {place} {reference} ({interval})"
+
+
+def _beside_others(look: LevelLook) -> str:
+    if not says_something(look):
+        return "may differ by any amount"
+    if look.verdict == OPEN:
+        return f"is open ({-look.low:.3f} worse to {look.high:.3f} better)"
+    if look.verdict == NO_DIFFERENCE:
+        return f"makes no difference that matters (below {look.bound:.3f} either way)"
+    return f"is {look.verdict} (by {abs(look.value):.3f}, 95 % interval {signed_spread(look.estimate, 3)})"
+
+
+def _basis(rounds: RoundsAnswer) -> str:
+    """How many trainings, rounds and judges the looks rest on."""
+    last = rounds.looks[-1]
+    looked = [each for each in rounds.rounds if each.number <= last.round]
+    trainings = sum(len(scores) for each in looked for scores in each.scores.values())
+    judges = sorted({each.judges for each in looked if each.judges})
+    people = f", judged by {_range(judges)} people each" if judges else ""
+    return (
+        f"This rests on {count_of(trainings, 'training')} in {count_of(len(looked), 'round')}{people}; the intervals"
+        " allow for a look after every round."
     )
-    return verdict, (first, _basis(level.against))
 
 
-def _why_open(factor: FactorAnswer) -> tuple[str, str]:
-    """Why no two levels can be compared: trials are not complete yet, or predictions are missing."""
-    waiting = [level.text for level in factor.levels if not level.trials and not level.left_out]
-    left_out = _left_out_levels(factor.levels)
-    if not left_out:
-        return f"No trial is complete yet at {some(waiting)}.", "Two levels are needed for a comparison."
-    first = f"The levels cannot be compared, for lack of usable predictions: {some(left_out)}."
-    if waiting:
-        return first, f"No trial is complete yet at {some(waiting)}."
-    return first, "The trials are complete; give the --runs folder where the study ran."
+def _range(numbers: Sequence[int]) -> str:
+    return str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
+
+
+def more_words(more: MoreTrainings) -> str:
+    """``22 more trainings (2.0 h) would show a difference of 0.050``."""
+    time = f" ({duration(more.seconds)} of one worker)" if more.seconds else ""
+    shown = f"a difference of {more.effect:.3f}" if more.effect < 1 else "too little: many more are needed"
+    return f"{count_of(more.trainings, 'more training')}{time} would show {shown}"
+
+
+def settings_words(rounds: Sequence[Round]) -> str:
+    """The settings of the rounds: ``lr = 0.007, 0.01``; empty where nothing is tuned, or each side had its own."""
+    names = list(dict.fromkeys(name for each in rounds for name in each.values))
+    told = []
+    for name in names:
+        values = list(dict.fromkeys(short_value(each.values[name]) for each in rounds if name in each.values))
+        told.append(f"{name} = {some(values, 4)}")
+    return "; ".join(told)
+
+
+def called(name: str) -> str:
+    """The side's name in a sentence."""
+    return "the baseline" if name == "baseline" else name
+
+
+def side_verdict(side: Side, is_reference: bool) -> str:
+    """The verdict's cell in a table of sides."""
+    if is_reference:
+        return "reference"
+    if side.look is None:
+        return f"not compared: diverged in {trials_named(side.diverged)}" if side.diverged else NO_ANSWER
+    return side.look.verdict if says_something(side.look) else NO_ANSWER
+
+
+# --- a search without rounds ----------------------------------------------------------------------------------------
+
+
+def _of_search(answer: Answer) -> tuple[str, ...]:
+    """That there is no answer yet, what the search alone excludes, and what rounds would bring."""
+    begun = answer.rounds is not None and len(answer.rounds.rounds) > 0
+    first = "the rounds that answer the question have only begun" if begun else "no rounds of fresh trainings were run"
+    sentences = [f"No answer yet: {first}."]
+    bounds = [
+        f"{level.text} lies between {signed_spread(estimate, 3)} of {factor.levels[factor.reference].text}"
+        for factor in answer.factors
+        for level in factor.levels
+        for estimate in (bound_of(level),)
+        if estimate is not None and max(abs(estimate.low), abs(estimate.high)) < 1
+    ]
+    if bounds:
+        sentences.append(f"By the search alone {listed(bounds[:MAX_TOLD])}.")
+    if answer.more is not None:
+        sentences.append(f"{capital(more_words(answer.more))}.")
+    return tuple(sentences)
+
+
+def bound_of(level: Level) -> Estimate | None:
+    """What the search alone says of a level less the reference; None while nothing is known of the seeds."""
+    if level.against is None:
+        return None
+    estimate = level.against.estimate if level.against.about == "recipes" else level.against.with_seeds
+    return None if estimate is None else with_tuning(estimate)
 
 
 def _left_out_levels(levels: Iterable[Level]) -> list[str]:
@@ -80,56 +221,11 @@ def _left_out_levels(levels: Iterable[Level]) -> list[str]:
     return [f"{level.text} (its best: {trials_named(level.left_out)})" for level in levels if level.left_out]
 
 
-def _also(verdicts: Iterable[tuple[str, str]]) -> str:
-    """``; drop_rate = 0.7 is worse`` for every (name, verdict) that differs from the reference."""
-    return "".join(f"; {name} is {verdict}" for name, verdict in verdicts if verdict != NOT_DISTINCT)
-
-
-def _basis(comparison: Comparison) -> str:
-    """What the interval covers, and the smallest difference that would have been found."""
-    power = power_words(decisive(comparison).minimum_detectable_effect)
-    ours, theirs = comparison.runs
-    if comparison.about == "recipes":
-        return f"The interval covers both people and training seeds ({ours} and {theirs} runs); {power}."
-    runs, models = ("one run each", "these two") if ours == theirs == 1 else (f"{ours} and {theirs} runs", "these")
-    if comparison.with_seeds is None:
-        return f"This is about {models} trained models, {runs}; it says nothing about the recipes. {capital(power)}."
-    alone = signed_spread(comparison.estimate, 3, "none")
+def _best_found(answer: Answer, winner: Winner) -> str:
     return (
-        f"The interval covers both people and training seeds ({runs}; the spread between seeds is from the study's"
-        f" repeated runs); for {models} trained models alone it is {alone}. {capital(power)}."
-    )
-
-
-def _of_many_factors(answer: Answer) -> tuple[str, tuple[str, ...]]:
-    """The verdict on each factor, equal verdicts together."""
-    levels = [level for factor in answer.factors if (level := _challenger(factor)) is not None]
-    compared = [(level, level.against) for level in levels if level.against is not None]
-    if not compared:
-        return NO_ANSWER, ("No two levels have a complete trial yet.", "There is nothing to compare.")
-    names: dict[str, list[str]] = {}
-    for level, against in compared:
-        names.setdefault(verdict_of(against), []).append(f"{level.text} ({against.estimate.value:+.3f})")
-    first = "; ".join(f"{verdict}: {', '.join(group)}" for verdict, group in names.items())
-    effect = max(decisive(against).minimum_detectable_effect for _, against in compared)
-    second = (
-        f"Each is compared with the baseline's level, both at their best, on {answer.people} validation people;"
-        f" {power_words(effect)}."
-    )
-    verdict = next(iter(names)) if len(names) == 1 else "it depends"
-    return verdict, (f"{capital(first)}.", second)
-
-
-def _best_found(answer: Answer, winner: Winner) -> tuple[str, tuple[str, ...]]:
-    first = (
         f"The best of {chosen_from(answer, winner)}, trial {winner.trial}, scores {winner.score.value:.3f} macro"
-        f" F1; expect {winner.corrected:.3f} on people who did not choose it."
+        f" F1; expect {winner.expected:.3f} on people who did not choose it."
     )
-    against = winner.against_baseline
-    if against is None:
-        return "best found", (first, "It has the baseline's own configuration.")
-    second = f"Compared with the baseline it is {verdict_of(against)}: {difference_words(decisive(against))}."
-    return "best found", (first, second)
 
 
 def chosen_from(answer: Answer, winner: Winner) -> str:
@@ -150,6 +246,24 @@ def left_out_sentences(answer: Answer) -> Iterator[str]:
         )
 
 
+def _also(verdicts: Iterable[tuple[str, str]]) -> str:
+    """``; drop_rate = 0.7 is worse`` for every (name, verdict) that differs from the reference."""
+    return "".join(f"; {name} is {verdict}" for name, verdict in verdicts if verdict != NOT_DISTINCT)
+
+
+def waiting_sentences(answer: Answer) -> Iterator[str]:
+    """Which levels of a search have no complete trial, or none that can be used; nothing once rounds answer."""
+    if answer.winner is None or (answer.rounds is not None and answer.rounds.looks):
+        return
+    levels = [level for factor in answer.factors for level in factor.levels]
+    waiting = [level.text for level in levels if not level.trials and not level.left_out]
+    if waiting:
+        yield f"No trial is complete at {some(waiting)}."
+    left_out = _left_out_levels(levels)
+    if left_out:
+        yield f"Not compared, for lack of usable predictions: {some(left_out)}."
+
+
 def _without_winner(answer: Answer) -> tuple[str, ...]:
     if answer.left_out:
         return "Trials are complete, but none of their stored predictions can be used.", "Nothing can be compared."
@@ -163,24 +277,25 @@ def confirmed_sentences(confirmation: Confirmation) -> tuple[str, ...]:
         return _unconfirmed(confirmation), "More repeats will not change that."
     ours, theirs, difference = pair
     others = (
-        (finalist.name, finalist.against_reference.verdict)
+        (finalist.name, finalist.level_difference.verdict)
         for finalist in confirmation.finalists
-        if finalist.against_reference is not None and finalist is not ours
+        if finalist.level_difference is not None and finalist is not ours
     )
     first = (
         f"{capital(difference.verdict)}: over {confirmation.repeats} fresh trainings each, {ours.name} scores"
-        f" {_mean(ours):.3f} and {_called(theirs)} {_mean(theirs):.3f}, a difference of {difference_words(difference)}"
-        f"{_also(others)}."
+        f" {_mean(ours):.3f} and {called(theirs.name)} {_mean(theirs):.3f}, a difference of"
+        f" {difference_words(difference)}{_also(others)}."
     )
+    settings = ", and the choice of settings" if theirs.level else ""
     second = (
-        f"The interval covers both people and training seeds: {confirmation.judges} people judged, none of whom had"
+        f"The interval covers people, training seeds{settings}: {confirmation.judges} people judged, none of whom had"
         f" chosen a finalist; {power_words(difference.minimum_detectable_effect)}."
     )
     return first, second
 
 
 def _unconfirmed(confirmation: Confirmation) -> str:
-    diverged = [_called(finalist) for finalist in confirmation.finalists if finalist.diverged]
+    diverged = [called(finalist.name) for finalist in confirmation.finalists if finalist.diverged]
     if diverged:
         return f"No verdict: trainings of {some(diverged)} diverged, so the confirmation has nothing to compare."
     return "No verdict: all finalists of the confirmation are of one level, so there are no two levels to compare."
@@ -194,21 +309,17 @@ def confirmed_pair(confirmation: Confirmation) -> tuple[Finalist, Finalist, Esti
     """
     finalists = confirmation.finalists
     reference = next((finalist for finalist in finalists if finalist.level == "reference"), None)
-    others = [finalist for finalist in finalists if finalist.against_reference is not None]
+    others = [finalist for finalist in finalists if finalist.level_difference is not None]
     if reference is not None and others:
         best = max(others, key=_mean)
-        assert best.against_reference is not None
-        return best, reference, best.against_reference
+        assert best.level_difference is not None
+        return best, reference, best.level_difference
     others = [finalist for finalist in finalists if finalist.against is not None]
     if any(finalist.level for finalist in finalists) or not others:
         return None
     best = max(others, key=_mean)
     assert best.against is not None
     return best, finalists[0], best.against
-
-
-def _called(finalist: Finalist) -> str:
-    return "the baseline" if finalist.name == "baseline" else finalist.name
 
 
 def _mean(finalist: Finalist) -> float:
@@ -218,36 +329,42 @@ def _mean(finalist: Finalist) -> float:
 def _caveats(answer: Answer, stored: Stored) -> Iterator[str]:
     if stored.study.synthetic:
         yield "The photos are synthetic: nothing here says anything about faces."
-    compared = [level.against for factor in answer.factors for level in factor.levels if level.against is not None]
-    if answer.confirmation is None and any(comparison.about == "models" for comparison in compared):
-        yield (
-            "A side that ran only once is one trained model: how its recipe varies between seeds is taken from the"
-            " study's repeated runs, or unknown. search.confirm trains the recipes again."
-        )
+    if answer.rounds is not None and answer.rounds.looks:
+        yield from _caveats_of_rounds(answer.rounds)
+        yield from left_out_sentences(answer)
+        return
     if answer.confirmation is not None and confirmed_pair(answer.confirmation) is None:
         yield _unconfirmed(answer.confirmation)
     if answer.confirmation is not None and _is_overtaken(answer, answer.confirmation):
         yield "The study has continued since its finalists were chosen, and its best trial now is not among them."
     yield from left_out_sentences(answer)
-    if len(compared) > 1:
-        yield (
-            f"The intervals of the {len(compared)} comparisons are widened so that all of them hold at once in 95 of"
-            " 100 studies."
-        )
-    levels = [level for factor in answer.factors for level in factor.levels]
-    waiting = [level.text for level in levels if not level.trials and not level.left_out]
-    if waiting and answer.winner is not None:
-        yield f"No trial is complete at {some(waiting)}."
-    left_out = _left_out_levels(levels)
-    if left_out and answer.winner is not None:
-        yield f"Not compared, for lack of usable predictions: {some(left_out)}."
+    yield from waiting_sentences(answer)
     if answer.winner is not None and answer.confirmation is None:
         yield (
-            "A trial's score is that of its best evaluation, chosen by the people who judge it, so all scores are"
-            " optimistic by about as much."
+            "A trial's score in the search is that of its best evaluation, chosen by the people who judge it, so it is"
+            " optimistic; only rounds answer the question."
         )
-    if answer.noise is None and answer.winner is not None:
-        yield "No configuration has run twice yet, so the spread between training seeds is unknown."
+
+
+def _caveats_of_rounds(rounds: RoundsAnswer) -> Iterator[str]:
+    settings = settings_words(rounds.rounds)
+    if settings:
+        yield (
+            f"Asked at the same settings for all: {settings}. What a level would do at quite another setting of its"
+            " own was not asked."
+        )
+    looked = [side for side in rounds.sides if side.look is not None]
+    if len(looked) > 1:
+        yield (
+            f"The intervals of the {len(looked)} differences are widened so that all hold at once in 95 of 100 studies."
+        )
+    for side in rounds.sides:
+        if side.diverged:
+            yield f"{side.name} diverged in {trials_named(side.diverged)}, which count for nothing here."
+    last = rounds.looks[-1].round
+    early = [side.name for side in looked if side.look and side.look.is_decided and side.look.round < last]
+    if early:
+        yield f"Decided early, and trained no more since: {some(early)}."
 
 
 def _is_overtaken(answer: Answer, confirmation: Confirmation) -> bool:

@@ -1,4 +1,4 @@
-"""The report's first sections: the answer's figure, the confirmation, the levels, the best trial and the baseline."""
+"""The report's first sections: the answer's figure, the rounds, a confirmation, the search, and the best recipe."""
 
 from collections.abc import Mapping
 from statistics import fmean
@@ -8,20 +8,22 @@ from optuna.trial import FrozenTrial
 
 from maskcls.labels import PARTS
 from maskcls.scoring.intervals import Estimate
+from maskcls.scoring.rounds import LevelLook
 from maskcls.system.errors import count_of
-from search.answer.answer import Answer, Comparison, Confirmation, FactorAnswer, Finalist, Level, Winner
+from search.answer.answer import Answer, Confirmation, FactorAnswer, Finalist, Level, RoundsAnswer, Winner
 from search.answer.format import (
     NONE,
     as_score,
-    bare,
     describe_values,
     difference_cell,
     listed,
     score_cell,
+    signed,
+    signed_spread,
     spread,
     with_sign,
 )
-from search.answer.wording import chosen_from, verdict_of
+from search.answer.wording import called, chosen_from, says_something, side_verdict
 from search.page.blocks import Block, Bullets, Figure, Section, Table, Text
 from search.page.data import Material
 from search.page.figures import Dot, draw_dots
@@ -29,16 +31,103 @@ from search.study.attributes import ACCURACY, LOSS, part_f1
 
 
 def lead_blocks(answer: Answer) -> tuple[Block, ...]:
-    """The figure and the caveats right below the answer's sentences."""
-    figure = confirmation_figure(answer.confirmation) or levels_figure(answer)
+    """The figure, the table of the sides and the caveats, right below the answer's sentences."""
+    rounds = answer.rounds if answer.rounds is not None and answer.rounds.looks else None
+    figure = confirmation_figure(answer.confirmation) if rounds is None else rounds_figure(rounds)
+    table = None if rounds is None else _sides_table(rounds)
     caveats = Bullets(answer.caveats) if answer.caveats else None
-    return tuple(block for block in (figure, caveats) if block is not None)
+    return tuple(block for block in (figure, table, caveats) if block is not None)
+
+
+# --- rounds ---------------------------------------------------------------------------------------------------------
+
+
+def round_differences(rounds: RoundsAnswer | None) -> dict[str, LevelLook]:
+    """Side -> what the last look says of it; none before the first look, nor where it says nothing."""
+    sides = () if rounds is None else rounds.sides
+    return {side.name: side.look for side in sides if side.look is not None and says_something(side.look)}
+
+
+def rounds_figure(rounds: RoundsAnswer) -> Figure | None:
+    """Every side less the reference, with its interval; None while that says nothing."""
+    differences = round_differences(rounds)
+    if not differences:
+        return None
+    reference = called(rounds.reference.name)
+    cells = "; ".join(f"{name} {difference_cell(look.estimate)}" for name, look in differences.items())
+    return draw_dots(
+        "rounds",
+        [Dot(name, look.estimate, look.verdict) for name, look in differences.items()],
+        f"difference of macro F1 from {reference}",
+        f"Difference of macro F1 from {reference}, with its 95 % interval: {cells}.",
+        f"Macro F1 less that of {reference}, with its 95 % interval. Triangle up: better. Triangle down: worse.",
+        zero=True,
+    )
+
+
+SIDE_TITLES = ("", "macro F1 to expect", "difference", "95 % interval", "trainings", "verdict")
+
+
+def _sides_table(rounds: RoundsAnswer) -> Table:
+    rows = []
+    for index, side in enumerate(rounds.sides):
+        look = side.look if side.look is not None and says_something(side.look) else None
+        difference, interval = (NONE, NONE) if look is None else (signed(look.value), signed_spread(look.estimate))
+        verdict = with_sign(side_verdict(side, index == 0))
+        rows.append((side.name, as_score(side.score), difference, interval, str(len(side.trials)), verdict))
+    return Table(SIDE_TITLES, tuple(rows), (*SIDE_TITLES[1:3], SIDE_TITLES[4]), strong=(rounds.best,))
+
+
+def rounds_section(material: Material) -> Section | None:
+    """How the question was asked: the settings, judges and scores of each round; None in a study without rounds."""
+    rounds = material.answer.rounds
+    if rounds is None:
+        return None
+    names = [side.name for side in rounds.sides]
+    titles = ("round", "judges", *names, "setting")
+    rows = tuple(
+        (
+            str(each.number),
+            str(each.judges) if each.judges else NONE,
+            *(", ".join(map(as_score, each.scores.get(name, ()))) or NONE for name in names),
+            describe_values(each.values) or NONE,
+        )
+        for each in rounds.rounds
+    )
+    looks = listed([each.round for each in rounds.looks])
+    text = (
+        "In a round all trainings have the same setting, the same seed and the same judges, and differ in what is"
+        " compared alone. From round 1 on the judges are people who judged no round before and chose nothing, and the"
+        " setting is near the best that the search found for all. A difference is a least squares estimate of score ="
+        " round + side; its interval covers people, training seeds and the choice of the setting, and allows for a"
+        f" look after every round. Looked at after rounds: {looks}. Round 0 is the baseline's own setting; the score to"
+        " expect is that of the later rounds."
+    )
+    return Section("The rounds", (Text(text), Table(titles, rows, titles[:-1])))
+
+
+# --- the search -----------------------------------------------------------------------------------------------------
+
+
+def levels_section(material: Material) -> Section:
+    """A table for each factor: what the search found for each level. It answers nothing."""
+    answer = material.answer
+    if not answer.factors:
+        text = "This study compares no levels; it looks for the best configuration."
+        return Section("The search", (Text(text),))
+    text = (
+        "Each level with the best configuration that the search found for it; all levels got about the same number of"
+        " trials. These scores are optimistic, as each was chosen for being high, and they compare no levels: rounds of"
+        " fresh trainings do."
+    )
+    blocks = (levels_figure(answer), *map(_levels_table, answer.factors))
+    return Section("The search", (Text(text), *(block for block in blocks if block)))
 
 
 def levels_figure(answer: Answer) -> Figure | None:
-    """Every level's score with its interval; None while no level has a score."""
+    """Every level's best score with its interval; None while no level has a score."""
     dots = [
-        Dot(level.text, level.score, _shown_verdict(level), level.against is None and index == factor.reference)
+        Dot(level.text, level.score, "", index == factor.reference)
         for factor in answer.factors
         for index, level in enumerate(factor.levels)
         if level.score is not None
@@ -50,68 +139,27 @@ def levels_figure(answer: Answer) -> Figure | None:
         "levels",
         dots,
         "macro F1",
-        f"Macro F1 of each level with its 95 % interval: {scores}.",
-        "Each level at its best: macro F1 and its 95 % interval over people. Diamond: the reference level. Triangle up"
-        " or down: better or worse beyond noise.",
+        f"Macro F1 of each level's best with its 95 % interval: {scores}.",
+        "Each level's best configuration in the search: macro F1 and its 95 % interval over people. Diamond: the"
+        " baseline's level.",
     )
 
 
-def _shown_verdict(level: Level) -> str:
-    return "" if level.against is None else bare(verdict_of(level.against))
-
-
-def levels_section(material: Material) -> Section:
-    """A table for each factor: its levels, each compared with the reference level."""
-    answer = material.answer
-    if not answer.factors:
-        return Section("Levels", (Text("This study compares no levels; it looks for the best configuration."),))
-    text = Text(
-        "Each level is shown with the best configuration found for it; all levels got about the same number of trials."
-        " Differences are from the reference level, on the same people. The interval for these models covers people"
-        " only; the one for the recipes also covers training seeds, and decides the verdict where it is known."
-    )
-    _, confirmed = confirmed_differences(answer.confirmation)
-    figure = levels_figure(answer) if confirmed else None  # without a confirmation it leads the report
-    tables = (_levels_table(factor) for factor in answer.factors)
-    return Section("Levels", (text, *((figure,) if figure else ()), *tables))
-
-
-LEVEL_TITLES = (
-    *("level", "complete", "pruned", "macro F1 (95 % interval)", "difference, these models", "difference, the recipes"),
-    *("verdict", "runs", "best configuration"),
-)
-RUNS_NOTE = "runs: trainings on each side of the difference"
+LEVEL_TITLES = ("level", "complete", "pruned", "macro F1 (95 % interval)", "runs", "best configuration")
 
 
 def _levels_table(factor: FactorAnswer) -> Table:
-    rows = tuple(_level_row(level, factor, index) for index, level in enumerate(factor.levels))
-    note = f"complete, pruned: trials without replicates; {RUNS_NOTE}, with replicates."
-    return Table(LEVEL_TITLES, rows, LEVEL_TITLES[1:6], caption=factor.param, note=note)
+    rows = tuple(_level_row(level, factor) for level in factor.levels)
+    note = "complete, pruned: trials without replicates; runs: trainings of the best configuration."
+    return Table(LEVEL_TITLES, rows, LEVEL_TITLES[1:5], caption=factor.param, note=note)
 
 
-def _level_row(level: Level, factor: FactorAnswer, index: int) -> tuple[str, ...]:
+def _level_row(level: Level, factor: FactorAnswer) -> tuple[str, ...]:
     values = {name: value for name, value in level.values.items() if name != factor.param}
     score = NONE if level.score is None else score_cell(level.score)
-    if index == factor.reference:
-        compared = (NONE, NONE, "reference", str(len(level.trials)))
-    elif level.left_out:
-        compared = (NONE, NONE, "… left out", NONE)
-    else:
-        compared = comparison_cells(level.against)
-    return (level.text, str(level.complete), str(level.pruned), score, *compared, _configuration(values, level.trials))
-
-
-def comparison_cells(comparison: Comparison | None) -> tuple[str, str, str, str]:
-    """The table's cells: difference of these models, of the recipes, verdict, runs."""
-    if comparison is None:
-        return (NONE, NONE, "… no trial yet", NONE)
-    if comparison.about == "recipes":
-        models, recipes = NONE, difference_cell(comparison.estimate)
-    else:
-        models = difference_cell(comparison.estimate)
-        recipes = NONE if comparison.with_seeds is None else difference_cell(comparison.with_seeds)
-    ours, theirs = comparison.runs
-    return (models, recipes, with_sign(verdict_of(comparison)), f"{ours}:{theirs}")
+    runs = "left out" if level.left_out else str(len(level.trials))
+    configuration = _configuration(values, level.trials)
+    return (level.text, str(level.complete), str(level.pruned), score, runs, configuration)
 
 
 def _configuration(values: Mapping[str, Any], trials: tuple[int, ...]) -> str:
@@ -121,13 +169,16 @@ def _configuration(values: Mapping[str, Any], trials: tuple[int, ...]) -> str:
     return f"{describe_values(values)} ({which})".strip()
 
 
+# --- a confirmation of an earlier version ---------------------------------------------------------------------------
+
+
 def confirmed_differences(confirmation: Confirmation | None) -> tuple[str, dict[str, Estimate]]:
     """(reference, finalist -> its difference from it): level against level, else finalist against baseline.
 
     No differences while nothing is confirmed.
     """
     finalists = confirmation.finalists if confirmation else ()
-    levels = {finalist.name: finalist.against_reference for finalist in finalists if finalist.against_reference}
+    levels = {finalist.name: finalist.level_difference for finalist in finalists if finalist.level_difference}
     reference = next((finalist.name for finalist in finalists if levels and finalist.level == "reference"), "baseline")
     return reference, levels or {finalist.name: finalist.against for finalist in finalists if finalist.against}
 
@@ -176,7 +227,7 @@ def _finalist_row(finalist: Finalist, is_baseline: bool) -> tuple[str, ...]:
     against = _difference_and_verdict(finalist.against, is_baseline)
     if finalist.diverged:
         against = (NONE, f"diverged in repeat {listed(finalist.diverged)}")
-    levels = _difference_and_verdict(finalist.against_reference, finalist.level == "reference")
+    levels = _difference_and_verdict(finalist.level_difference, finalist.level == "reference")
     return (finalist.name, mean, *against, *levels, describe_values(finalist.values))
 
 
@@ -190,44 +241,31 @@ BEST_TITLES = ("", "trial", "macro F1", "95 % interval", "mask", "gender", "age"
 
 
 def best_section(material: Material) -> Section:
-    """The best trial, with its score corrected for the choice, and the baseline."""
-    title, winner = "Best trial and baseline", material.answer.winner
+    """The best recipe's trial, with the score to expect of it, and the trial that the page compares it with."""
+    title, winner = "Best recipe", material.answer.winner
     if winner is None or material.best is None:
         return Section(title, (Text(material.missing() or "No trial is complete yet."),))
-    rows = [_trial_row("best trial", material.best, material)]
-    if material.baseline is not None and material.baseline.number != winner.trial:
-        rows.append(_trial_row("baseline", material.baseline, material))
+    rows = [_trial_row("best recipe", material.best, material)]
+    if material.other is not None and material.other.number != winner.trial:
+        rows.append(_trial_row(material.other_role, material.other, material))
     text = f"{_chosen(material.answer, winner)} {material.same_configuration}".strip()
-    table = Table(BEST_TITLES, tuple(rows), BEST_TITLES[1:9])
-    return Section(title, (Text(text), table, *_against_baseline(winner.against_baseline)))
+    return Section(title, (Text(text), Table(BEST_TITLES, tuple(rows), BEST_TITLES[1:9])))
 
 
 def _chosen(answer: Answer, winner: Winner) -> str:
-    """How many trials it was chosen from, and what that means for its score."""
-    score = as_score(winner.score.value)
+    """Where the recipe comes from, and what that means for its score."""
+    score, expected = as_score(winner.score.value), as_score(winner.expected)
+    if winner.candidates == 0:
+        return (
+            f"The best side of the rounds, by its latest trial, {winner.trial}. Expect {expected} of the recipe on"
+            " other people: the mean of its rounds, whose judges chose nothing."
+        )
     if winner.candidates == 1:
         return f"Trial {winner.trial} is the only complete one with predictions. It scores {score}."
     return (
         f"Trial {winner.trial} is the best of {chosen_from(answer, winner)}. It scores {score} on the people who chose"
-        f" it; expect {as_score(winner.corrected)} on people who did not."
+        f" it; expect {expected} on people who did not."
     )
-
-
-def _against_baseline(comparison: Comparison | None) -> tuple[Block, ...]:
-    if comparison is None:
-        return ()
-    ours, theirs = map(_mean_of, (comparison.ours, comparison.theirs), comparison.runs)
-    row = (f"{ours} minus {theirs}", *comparison_cells(comparison))
-    text = (
-        "The difference between the two configurations does not answer the question: one was tuned and chosen, the"
-        " other was not."
-    )
-    return (Text(text), Table(("", *LEVEL_TITLES[4:8]), (row,), LEVEL_TITLES[4:6], note=f"{RUNS_NOTE}."))
-
-
-def _mean_of(name: str, runs: int) -> str:
-    """``trial 12``, ``trial 12 (mean of its 2 runs)``."""
-    return name if runs == 1 else f"{name} (mean of its {runs} runs)"
 
 
 def _trial_row(role: str, trial: FrozenTrial, material: Material) -> tuple[str, ...]:

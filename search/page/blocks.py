@@ -96,6 +96,8 @@ class Section:
 
     title: str
     blocks: tuple[Block, ...]
+    is_folded: bool = False
+    """Whether the page shows only its heading until it is opened: how the answer was found, not the answer."""
 
     @property
     def anchor(self) -> str:
@@ -111,7 +113,7 @@ class Report:
     """Stored name."""
     question: str
     verdict: str
-    """Two or three words; see wording.verdict_of."""
+    """Two or three words (Answer.verdict)."""
     sentences: tuple[str, ...]
     """The answer in words."""
     lead: tuple[Block, ...]

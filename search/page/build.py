@@ -4,11 +4,12 @@ To add a section, write a function that makes it from the Material and the block
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
 from maskcls.system.errors import count_of
 from maskcls.system.provenance import commit
-from search.page.answer import best_section, confirmation_section, lead_blocks, levels_section
+from search.page.answer import best_section, confirmation_section, lead_blocks, levels_section, rounds_section
 from search.page.blocks import Report, Section
 from search.page.classes import classes_section, matrices_section
 from search.page.commands import commands_section
@@ -20,12 +21,13 @@ from search.page.training import cost_section, curves_section, importance_sectio
 
 SECTIONS: tuple[Callable[[Material], Section | None], ...] = (
     confirmation_section,
-    levels_section,
     best_section,
     classes_section,
     matrices_section,
     confusions_section,
     gallery_section,
+    rounds_section,
+    levels_section,
     importance_section,
     curves_section,
     noise_section,
@@ -34,6 +36,12 @@ SECTIONS: tuple[Callable[[Material], Section | None], ...] = (
     commands_section,
 )
 """The sections in their order on the page; one that returns None is left out."""
+
+METHOD = (
+    *(rounds_section, levels_section, importance_section, curves_section, noise_section, cost_section),
+    commands_section,
+)
+"""How the answer was found: folded on the page."""
 
 
 def make_report(material: Material) -> Report:
@@ -46,9 +54,13 @@ def make_report(material: Material) -> Report:
         verdict=answer.verdict,
         sentences=answer.sentences,
         lead=lead_blocks(answer),
-        sections=tuple(section for make in SECTIONS if (section := make(material)) is not None),
+        sections=tuple(_folded(make, section) for make in SECTIONS if (section := make(material)) is not None),
         footer=_footer(material),
     )
+
+
+def _folded(make: Callable[[Material], Section | None], section: Section) -> Section:
+    return replace(section, is_folded=True) if make in METHOD else section
 
 
 def _footer(material: Material) -> str:

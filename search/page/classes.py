@@ -99,7 +99,7 @@ def _optimism(material: Material) -> str:
         return ""
     return (
         f" Trial {winner.trial} was chosen by these people: its macro F1 is {as_score(winner.score.value)} on them and"
-        f" {as_score(winner.corrected)} corrected for the choice."
+        f" {as_score(winner.expected)} corrected for the choice."
     )
 
 

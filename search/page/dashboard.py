@@ -17,7 +17,7 @@ from search.answer.format import difference_cell, score_cell, verdict_on
 from search.answer.notes import show_study
 from search.database.connect import default_url, load_study, open_storage
 from search.database.errors import DatabaseError
-from search.page.answer import confirmed_differences
+from search.page.answer import confirmed_differences, round_differences
 from search.page.classes import class_changes
 from search.page.data import Material
 from search.page.figures import BLUE, COLOURS, GREY, ORANGE
@@ -32,6 +32,7 @@ def save_figures(material: Material) -> None:
     from optuna_dashboard import save_plotly_graph_object
 
     figures = {
+        "rounds": _rounds(material.answer),
         "levels": _levels(material.answer),
         "confirmation": _confirmation(material.answer),
         "curves": _curves(material),
@@ -42,13 +43,21 @@ def save_figures(material: Material) -> None:
             save_plotly_graph_object(material.study, figure, graph_object_id=f"report-{name}")
 
 
+def _rounds(answer: Answer) -> go.Figure | None:
+    looks = round_differences(answer.rounds)
+    if answer.rounds is None or not looks:
+        return None
+    title = f"Difference from {answer.rounds.reference.name}"
+    return _differences({name: look.estimate for name, look in looks.items()}, title, "difference of macro F1")
+
+
 def _levels(answer: Answer) -> go.Figure | None:
     scores = {level.text: level.score for factor in answer.factors for level in factor.levels if level.score}
     if not scores:
         return None
     texts = [f"{name}: {score_cell(score)}" for name, score in scores.items()]
     figure = go.Figure(_dots(scores, texts, [BLUE] * len(scores), ["circle"] * len(scores)))
-    return _laid_out(figure, "Each level at its best", "macro F1")
+    return _laid_out(figure, "Each level's best in the search", "macro F1")
 
 
 def _confirmation(answer: Answer) -> go.Figure | None:

@@ -1,5 +1,6 @@
 """The material of a report: the study, its answer, and the predictions of the baseline and of the best trial."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +24,7 @@ from search.policy.history import best_trial, configuration_of
 from search.policy.stopping import FINISHED
 from search.storage.folder import study_folder
 from search.storage.predictions import StudyPredictions
-from search.study.attributes import baseline_among, is_baseline
+from search.study.attributes import baseline_among, is_baseline, level_of, round_of
 from search.study.record import Stored, read_search
 from search.study.space import values_of
 
@@ -53,8 +54,11 @@ class TrialPredictions:
 
     @property
     def name(self) -> str:
-        """``the baseline (trial 0)``, ``trial 12``."""
-        return f"the baseline (trial {self.trial.number})" if is_baseline(self.trial) else f"trial {self.trial.number}"
+        """``the baseline (trial 0)``, ``trial 12``, ``trial 30 (drop_rate = 0.7)`` of a round."""
+        number, level = self.trial.number, level_of(self.trial)
+        if is_baseline(self.trial):
+            return f"the baseline (trial {number})"
+        return f"trial {number}" if level is None else f"trial {number} ({level})"
 
     @cached_property
     def predicted_N(self) -> np.ndarray:
@@ -119,14 +123,33 @@ class Material:
         """The complete baseline."""
         return baseline_among(trial for trial in self.trials if trial.state == TrialState.COMPLETE)
 
+    @cached_property
+    def other(self) -> FrozenTrial | None:
+        """The trial that the best is compared with: the baseline, or for a recipe of the rounds one of the same round.
+
+        The same people judged both. It is the reference's, or the next best side's where the reference is the best.
+        """
+        rounds, winner = self.answer.rounds, self.answer.winner
+        if self.best is None or rounds is None or winner is None or winner.candidates:
+            return self.baseline
+        others = [side for index, side in enumerate(rounds.sides) if index != rounds.best]
+        side = others[0] if rounds.best else max(others, key=lambda side: side.score or 0.0)
+        trainings = (self.trials[number] for number in side.trials)
+        return next((trial for trial in trainings if round_of(trial) == round_of(self.best)), None)
+
+    @property
+    def other_role(self) -> str:
+        """``baseline``, or what the training of a round stands for."""
+        return "baseline" if self.other is None else level_of(self.other) or "baseline"
+
     def values(self, trial: FrozenTrial) -> dict[str, Any]:
         """The values of a trial's hyperparameters."""
         return values_of(self.stored.study.space, trial.params)
 
     @cached_property
     def before(self) -> TrialPredictions | None:
-        """The baseline with its predictions."""
-        return self._predictions_of(self.baseline)
+        """The trial that the best is compared with, and its predictions."""
+        return self._predictions_of(self.other)
 
     @cached_property
     def after(self) -> TrialPredictions | None:
@@ -141,13 +164,15 @@ class Material:
         """A sentence on why there is no pair; empty when there is one."""
         if self.best is None:
             return "No trial is complete yet."
-        if self.baseline is None:
+        if self.other is None and round_of(self.best) is not None:
+            return "No other side was trained in the best recipe's last round."
+        if self.other is None:
             return "The baseline is not complete yet, so there is nothing to compare with."
         if self.before is None:
-            return f"{self.shelf.why_missing(self.baseline)}."
+            return f"{self.shelf.why_missing(self.other)}."
         if self.after is None:
             return f"{self.shelf.why_missing(self.best)}."
-        if self.baseline.number == self.best.number:
+        if self.other.number == self.best.number:
             return "The best trial is the baseline itself."
         same = np.array_equal(self.before.predictions.path_N, self.after.predictions.path_N)
         return "" if same else "The two trials were judged on different photos."
@@ -162,9 +187,9 @@ class Material:
     @cached_property
     def same_configuration(self) -> str:
         """A sentence when before and after are two trainings of one configuration; else empty."""
-        if self.best is None or self.baseline is None or self.best.number == self.baseline.number:
+        if self.best is None or self.other is None or self.best.number == self.other.number:
             return ""
-        if configuration_of(self.best.params) != configuration_of(self.baseline.params):
+        if configuration_of(self.best.params) != configuration_of(self.other.params):
             return ""
         return (
             f"Trial {self.best.number} is the baseline's configuration with another training seed: any difference is"
@@ -182,6 +207,14 @@ class Material:
         if model is None or self.resamples is None or not np.array_equal(model.people, self.resamples.person_P):
             return None
         return interval(model.counts(), self.resamples)
+
+    def judged_alike(self, trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+        """The trials with predictions of the very people who judged the best one."""
+        models = ((trial, self._predictions_of(trial)) for trial in trials)
+        resamples = self.resamples
+        if resamples is None:
+            return []
+        return [trial for trial, model in models if model and np.array_equal(model.people, resamples.person_P)]
 
     @cached_property
     def weight_P(self) -> Floats | None:

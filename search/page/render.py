@@ -8,12 +8,13 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
+from maskcls.scoring.rounds import NO_DIFFERENCE
 from maskcls.system.outputs import write_output_text
-from search.answer.format import NOT_DISTINCT, bare, with_sign
+from search.answer.format import NOT_DISTINCT, with_sign
 from search.answer.markup import fenced, finalize, markdown
 from search.page.blocks import Block, Bullets, Code, Facts, Figure, Figures, Gallery, Report, Section, Table, Text
 
-TONES = {"better": "good", "worse": "bad", NOT_DISTINCT: "same"}
+TONES = {"better": "good", "worse": "bad", NO_DIFFERENCE: "same", NOT_DISTINCT: "same"}
 
 
 def write_report(report: Report, folder: Path) -> tuple[Path, Path]:
@@ -35,7 +36,7 @@ def to_html(report: Report) -> str:
     )
     environment.filters |= {"typeset": typeset, "cell": _cell, "inline": _inline, "jpeg": _data_url}
     environment.globals["kind"] = lambda block: type(block).__name__
-    tone = TONES.get(bare(report.verdict), "open")
+    tone = TONES.get(report.verdict, "open")
     return environment.from_string(template).render(report=report, badge=with_sign(report.verdict), tone=tone)
 
 

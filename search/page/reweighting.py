@@ -56,13 +56,13 @@ def prior_section(material: Material) -> Section | None:
         rows = [
             _row(level.text, level.trials, material, describe_values(level.values))
             for level in factor.levels
-            if level.trials
+            if level.trials and material.judged_alike([material.trials[number] for number in level.trials])
         ]
         if len(rows) > 1:
             blocks += [Text(f"{factor.param}: {_ranking(rows, material)}"), _table("level", rows, rows)]
     rows = [
         _row(f"trial {trial.number}", (trial.number,), material, describe_values(material.values(trial)))
-        for trial in material.shelf.with_predictions(best_first(material.trials))
+        for trial in material.judged_alike(best_first(material.trials))
     ]
     if len(rows) > 1:
         shown = sorted(rows, key=lambda row: min(_rank(row, rows, False), _rank(row, rows, True)))[:MAX_TRIALS]

@@ -9,6 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from maskcls.system.errors import UserError, count_of, one_line
 from search.answer.format import as_score, describe_values, duration, listed, percent
+from search.answer.rounds import judged_by_study
 from search.page.blocks import Section, Table, Text
 from search.page.data import Material
 from search.page.figures import Curve, draw_bars, draw_curves
@@ -85,15 +86,21 @@ def _pruned_table(trials: Sequence[FrozenTrial]) -> Table:
     return Table(titles, tuple(rows), titles[:4])
 
 
-def noise_section(material: Material) -> Section:
-    """The spread between runs of one configuration, and the configurations that ran more than once."""
+def noise_section(material: Material) -> Section | None:
+    """The spread between runs of one configuration, and the configurations that ran more than once.
+
+    None where rounds show the spread, and are compared by it, without any repetition.
+    """
     title = "Noise"
-    noise = seed_noise(material.trials)
+    trials = judged_by_study(material.trials)
+    noise = seed_noise(trials)
+    if noise is None and material.answer.rounds is not None and material.answer.rounds.looks:
+        return None
     if noise is None:
         text = "No configuration has two complete runs yet, so the spread between training seeds is not known."
         return Section(title, (Text(text),))
     rows = []
-    for runs in runs_by_configuration(material.trials).values():
+    for runs in runs_by_configuration(trials).values():
         if len(runs) > 1:
             values = values_of_runs(runs)
             each = ", ".join(f"{as_score(value)} (trial {run.number})" for run, value in zip(runs, values, strict=True))

@@ -100,6 +100,7 @@ class Stored:
             "synthetic": study.synthetic,
             "sampler": [study.sampler.name, study.sampler.arguments],
             "pruner": [study.pruner.name, study.pruner.arguments],
+            "matters": study.matters,
             **{name: getattr(self, name) for name in REQUIRED},
             "warm": list(self.warm),
             **{name: getattr(self, name) for name in OPTIONAL},
@@ -115,6 +116,7 @@ class Stored:
             fixed=values["fixed"],
             baseline=values["baseline"],
             synthetic=values["synthetic"],
+            matters=values.get("matters", Study.matters),  # a document of an early version lacks it
             **_sampler_and_pruner(values),
             is_stored=True,
         )
@@ -251,7 +253,7 @@ def _facts(stored: Stored, spelling: Mapping[str, Domain]) -> dict[str, Any]:
     ``spelling``: the stored study's domains; a domain with the same values is described as it is spelled there.
     """
     values = stored.to_json()
-    facts = {name: values[name] for name in ("synthetic", "weights", "split", "seed")}
+    facts = {name: values[name] for name in ("synthetic", "matters", "weights", "split", "seed")}
     facts |= values["fixed"]
     study = stored.study
     for role, domains in (("compared", study.scientific), ("tuned", study.nuisance)):

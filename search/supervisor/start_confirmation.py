@@ -1,4 +1,4 @@
-"""Runs search.confirm: chooses and stores the finalists, and has workers train them again with other seeds."""
+"""Runs search.confirm: more rounds of a study that has rounds; else its finalists again, in a study of their own."""
 
 from dataclasses import replace
 from functools import partial
@@ -15,13 +15,15 @@ from search.study.record import Stored, read_search, read_stored
 from search.study.versions import changes_since_creation, show_changes
 from search.supervisor.launch import Launch
 from search.supervisor.pool import WorkerPool
+from search.supervisor.start_rounds import add_rounds, has_rounds
 from search.supervisor.supervisor import Supervisor
 from search.terminal.confirmation import show_confirmation_plan, show_confirmation_summary, show_confirmation_work
 from search.worker.create_confirmation import check_repeats, find_confirmation, make_document, store_confirmation
 
 
 def confirm_study(name: str, top: int, repeats: int, data: str | None, weights: str | None, launch: Launch) -> int:
-    """Train ``top`` finalists of a stored study and its baseline again, ``repeats`` times; returns the exit status.
+    """Train ``repeats`` more rounds of a stored study, or for a study of an earlier version, which has none, ``top``
+    finalists and its baseline again; returns the exit status.
 
     ``data`` and ``weights``: None for those of the search. Raises UserError for a study that cannot be confirmed, and
     for invalid options.
@@ -31,6 +33,8 @@ def confirm_study(name: str, top: int, repeats: int, data: str | None, weights: 
     folder_in(launch.runs, name)  # raises UserError for a name that no folder can have
     stored = read_search(searched)
     existing = find_confirmation(storage, name)
+    if existing is None and has_rounds(searched.get_trials(deepcopy=False)):
+        return add_rounds(searched, stored, repeats, data, weights, launch)
     document = make_document(searched, stored, existing, top, repeats)
     n_trials = len(Plan.of_document(document).finalists) * repeats
     if existing is not None and count_finished(existing.get_trials(deepcopy=False)) >= n_trials:

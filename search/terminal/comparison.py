@@ -1,11 +1,8 @@
 """What search.compare shows: the difference, its evidence, and the parts and classes that it comes from."""
 
-from collections.abc import Iterator
-
 from maskcls.labels import CLASS_NAMES, PARTS
-from maskcls.scoring.counts import Counts, Floats, f1_of
-from maskcls.scoring.intervals import Estimate, compare, compare_recipes, interval
-from maskcls.scoring.predictions import Predictions
+from maskcls.scoring.counts import Floats, f1_of
+from maskcls.scoring.intervals import Estimate, compare, interval
 from maskcls.scoring.resampling import Resamples, resample
 from maskcls.system.console import say
 from maskcls.system.errors import UserError
@@ -19,7 +16,7 @@ from search.answer.format import (
     score_words,
     verdict_on,
 )
-from search.answer.models import ComparedModel, check_comparable, digest, same_people
+from search.answer.models import ComparedModel, check_comparable, digest
 from search.system.shell import quoted
 
 
@@ -40,7 +37,7 @@ def show_comparison(ours: ComparedModel, theirs: ComparedModel, prior: str | Non
     say(f"{_verdict_sentence(difference)} This is about these two trained models, judged by the same {people} people.")
     if has_interval(difference):
         say(f"{capital(power_words(difference.minimum_detectable_effect))}.")
-    _show_recipes(ours, theirs, resamples, difference)
+    _show_recipes(ours, theirs)
     _show_parts(ours, theirs, resamples)
     _show_classes(ours, theirs, resamples)
     if prior is not None and weight_P is not None:
@@ -52,45 +49,31 @@ def _verdict_sentence(difference: Estimate) -> str:
     return f"A and B are {verdict}." if verdict == NOT_DISTINCT else f"A is {verdict} than B."
 
 
-def _show_recipes(ours: ComparedModel, theirs: ComparedModel, resamples: Resamples, models: Estimate) -> None:
-    """The comparison of the recipes, where the studies repeated a configuration. ``models``: that of the two models."""
+def _show_recipes(ours: ComparedModel, theirs: ComparedModel) -> None:
+    """What is known of the recipes: what the rounds say that both models were trained in, else nothing."""
     unfinished = [f"{letter} {model.unfinished}" for letter, model in (("A", ours), ("B", theirs)) if model.unfinished]
     confirms = ours.confirms or theirs.confirms
     if unfinished:
         say(f"{' and '.join(unfinished)}; this says nothing about the recipes.")
-        return
-    if confirms:
+    elif confirms:
         say(
             "In a confirmation every repeat has its own judges, so its trials are compared as models only."
             f" search.confirm compares the recipes (python -m search.confirm --study {quoted(confirms)})."
         )
-        return
-    all_runs = {**ours.runs, **theirs.runs}
-    judged = {key: runs for key, runs in all_runs.items() if same_people(runs, resamples)}
-    sides = [judged.pop(model.configuration, (model.predictions,)) for model in (ours, theirs)]
-    if ours.configuration == theirs.configuration or not set(map(digest, sides[0])).isdisjoint(map(digest, sides[1])):
+    elif _is_one_recipe(ours, theirs):
         say("Both are runs of one recipe: the difference between them is chance.")
-        return
-    our_runs, their_runs, *others = _each_once([*sides, *judged.values()], ours)
-    if max(map(len, [our_runs, their_runs, *others])) < 2:
-        say("How the recipes compare with other seeds is unknown: no configuration has run twice (search.confirm).")
-        return
-    recipes = compare_recipes(our_runs, their_runs, resamples, others=[runs for runs in others if len(runs) > 1])
-    runs = f"{len(our_runs)} and {len(their_runs)} runs"
-    if min(len(our_runs), len(their_runs)) == 1:
-        runs += "; the spread between seeds is from the study's repeated runs"
-    may_be_chance = verdict_on(recipes) == NOT_DISTINCT != verdict_on(models)
-    why = " Other seeds alone could make such a difference between two trained models." if may_be_chance else ""
-    say(f"The recipes: {difference_words(recipes)}: {verdict_on(recipes)} ({runs}).{why}")
+    elif ours.study and ours.study == theirs.study and ours.rounds_say:
+        say(f"Of the recipes the rounds of {ours.study} say: {ours.rounds_say}")
+    else:
+        say("It says nothing about the recipes: other seeds may turn it round. Rounds of fresh trainings compare them.")
 
 
-def _each_once(groups: list[tuple[Predictions, ...]], model: ComparedModel) -> Iterator[list[Counts]]:
-    """The counts of every run, in the first group that has it: a study and its copy (--from) share runs."""
-    seen: set[str] = set()
-    for runs in groups:
-        new = {key: run for run in runs if (key := digest(run)) not in seen}
-        seen |= new.keys()
-        yield [model.count_run(run) for run in new.values()]
+def _is_one_recipe(ours: ComparedModel, theirs: ComparedModel) -> bool:
+    """Whether the two differ at most in the training seed; also where one is of a copy of the other's study."""
+    our_runs, their_runs = (
+        set(map(digest, model.runs.get(model.configuration, (model.predictions,)))) for model in (ours, theirs)
+    )
+    return ours.configuration == theirs.configuration or not our_runs.isdisjoint(their_runs)
 
 
 def _show_parts(ours: ComparedModel, theirs: ComparedModel, resamples: Resamples) -> None:

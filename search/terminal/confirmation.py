@@ -111,9 +111,9 @@ def show_outcome(outcome: Confirmation, of: str) -> None:
 def _show_levels(outcome: Confirmation) -> None:
     """Print what answers the study's question: every level at its best, less the best of the baseline's level."""
     rows = [
-        (finalist.name, *_difference_cells(finalist.against_reference))
+        (finalist.name, *_difference_cells(finalist.level_difference))
         for finalist in outcome.finalists
-        if finalist.against_reference is not None
+        if finalist.level_difference is not None
     ]
     if not rows:
         return

@@ -82,7 +82,7 @@ def show_status(study: StudyStatus) -> None:
         "incumbent": _incumbent(study.incumbent),
         "noise": _noise(study.noise),
         "patience": _patience(study),
-        "confirmed": study.confirmed or "not yet (search.confirm)",
+        "answer": study.answer or study.confirmed or "no answer yet",
         "spent": f"{study.epochs:g} epochs",
         "last event": _ago(overview.last_event),
     }

@@ -283,7 +283,7 @@ def test_status_lists_it_and_shows_the_verdict(tmp_path: Path, capsys: pytest.Ca
         return capsys.readouterr().out
 
     assert f"Confirmation of toy: {TOY_STUDY.question}" in status()
-    assert "confirmed   Better: over 4 fresh trainings each, good scores" in status("--study", "toy")
+    assert "answer      Better: over 4 fresh trainings each, good scores" in status("--study", "toy")
     shown = status("--study", "toy-confirm")
     assert "8 complete" in shown
     assert "incumbent" not in shown

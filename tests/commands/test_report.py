@@ -38,7 +38,7 @@ from search.storage.files import pictures_of, study_artifacts
 from search.study.loading import known_studies, load_study_file
 from search.study.record import Stored
 from search.study.request import apply_options
-from tests.helpers.report import Played, make_study
+from tests.helpers.report import Played, make_study, play_rounds
 from tests.helpers.search import complain
 from tests.helpers.training import run
 
@@ -138,10 +138,10 @@ def f1(played: Played, trial: int, **options: Any) -> Any:
 
 
 def test_the_best_and_the_baseline_are_as_in_the_database_and_in_scikit_learn(played: Played, page: Page) -> None:
-    rows = page.table("Best trial and baseline")
+    rows = page.table("Best recipe")
     trials = played.study.get_trials()
     assert played.study.best_trial.number == 1
-    for role, number in (("best trial", 1), ("baseline", 0)):
+    for role, number in (("best recipe", 1), ("baseline", 0)):
         assert rows[role]["trial"] == str(number)
         assert rows[role]["macro F1"] == f"{trials[number].value:.4f}" == f"{f1(played, number, average='macro'):.4f}"
         assert rows[role]["accuracy"] == f"{accuracy_score(*stored_predictions(played, number)):.4f}"
@@ -150,20 +150,14 @@ def test_the_best_and_the_baseline_are_as_in_the_database_and_in_scikit_learn(pl
 
 
 def test_levels_are_the_means_of_their_runs_and_count_their_trials(played: Played, page: Page) -> None:
-    rows = page.table("Levels")
+    rows = page.table("The search")
     trials = played.study.get_trials()
     without, with_ = rows["drop_rate = 0.0"], rows["drop_rate = 0.5"]
     assert value(without["macro F1 (95 % interval)"]) == round((trials[0].value + trials[10].value) / 2, 4)
     assert value(with_["macro F1 (95 % interval)"]) == round((trials[1].value + trials[9].value) / 2, 4)
-    difference = value(with_["macro F1 (95 % interval)"]) - value(without["macro F1 (95 % interval)"])
-    assert value(with_["difference, the recipes"]) == pytest.approx(difference, abs=2e-4)
     assert (without["complete"], without["pruned"], with_["complete"], with_["pruned"]) == ("5", "1", "4", "2")
-    assert with_["runs"] == "2:2"
     assert without["best configuration"] == "lr=0.01 (trials 0 and 10)"
-    assert "runs: trainings on each side of the difference, with replicates." in page.text["Levels"]
-    assert "trial 1 (mean of its 2 runs) minus the baseline (mean of its 2 runs)" in page.table(
-        "Best trial and baseline", 1
-    )
+    assert "they compare no levels" in page.text["The search"]
 
 
 def test_every_class_is_as_in_scikit_learn(played: Played, page: Page) -> None:
@@ -180,7 +174,7 @@ def test_every_class_is_as_in_scikit_learn(played: Played, page: Page) -> None:
     assert better
     winner = played.material().answer.winner
     assert winner is not None
-    assert f"is {winner.score.value:.4f} on them and {winner.corrected:.4f} corrected for the choice." in named
+    assert f"is {winner.score.value:.4f} on them and {winner.expected:.4f} corrected for the choice." in named
     for name in better:
         assert f"{name} ({rows[name]['difference']})" in named.partition("Worse")[0]
 
@@ -380,7 +374,7 @@ def test_the_best_trial_may_be_the_baseline_itself(tmp_path: Path, synthetic_fol
     page = Page(to_html(make_report(played.material())))
     assert "The best trial is the baseline itself." in page.text["Classes that got better or worse"]
     assert "wrong class" in page.text["What gets confused with what"]
-    assert "Trial 0 is the only complete one with predictions." in page.text["Best trial and baseline"]
+    assert "Trial 0 is the only complete one with predictions." in page.text["Best recipe"]
 
 
 def test_another_training_of_the_baseline_is_no_gain(tmp_path: Path, synthetic_folder: Path) -> None:
@@ -390,7 +384,7 @@ def test_another_training_of_the_baseline_is_no_gain(tmp_path: Path, synthetic_f
     page = Page(to_html(make_report(played.material())))
     told = "Trial 10 is the baseline's configuration with another training seed: any difference is chance."
     classes = "Classes that got better or worse"
-    for heading in ("Best trial and baseline", classes, "Confusion matrices", "What gets confused with what"):
+    for heading in ("Best recipe", classes, "Confusion matrices", "What gets confused with what"):
         assert told in page.text[heading]
     assert "beyond noise" not in page.text[classes]
     assert "verdict" not in page.tables[classes][0][0]
@@ -453,6 +447,62 @@ def test_a_confirmation_is_a_table(played: Played) -> None:
     assert "48 people" in page.text["Confirmation"]
     assert "over training seeds as well where that is said" in html
     assert "search.confirm --study toy --top 2 --repeats 5" in page.text["How to reproduce it"]
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory: pytest.TempPathFactory, synthetic_folder: Path) -> Played:
+    """The study with five rounds that decide it."""
+    asked = make_study(tmp_path_factory.mktemp("rounds"), synthetic_folder)
+    play_rounds(asked, {0.0: 0.4, 0.5: 0.9}, 5)
+    return asked
+
+
+def test_rounds_lead_the_page_and_the_method_is_folded(asked: Played) -> None:
+    answer = asked.material().answer
+    html = to_html(make_report(asked.material()))
+    page = Page(html)
+    lead = page.tables[""][0]
+    assert [row[0] for row in lead[1:]] == ["drop_rate = 0.0", "drop_rate = 0.5"]
+    assert lead[2][-1] == "▲ better"
+    assert lead[1][-1] == "reference"
+    assert answer.verdict == "better"
+    headings = re.findall(r"(<summary>)?<h2 [^>]*>([^<]*)<", html)
+    folded = {title for fold, title in headings if fold}
+    assert {"The rounds", "The search", "Noise", "Cost", "How to reproduce it"} <= folded
+    assert "Best recipe" not in folded
+    rounds = page.table("The rounds")
+    assert rounds["0"]["setting"] == "lr=0.01"
+    assert rounds["4"]["setting"] == "lr=0.01"
+    assert rounds["0"]["judges"] == "24"
+    values = {trial.number: trial.value for trial in asked.study.get_trials()}
+    assert answer.rounds is not None
+    assert rounds["2"]["drop_rate = 0.5"] == f"{values[answer.rounds.sides[1].trials[2]]:.4f}"
+
+
+def test_the_best_recipe_is_compared_with_the_reference_of_its_round(asked: Played) -> None:
+    material = asked.material()
+    assert material.answer.rounds is not None
+    reference, best = material.answer.rounds.sides
+    assert material.pair is not None
+    before, after = material.pair
+    assert (before.trial.number, after.trial.number) == (reference.trials[-1], best.trials[-1])
+    page = Page(to_html(make_report(asked.material(prior="male=0.5"))))
+    told = f"From trial {before.trial.number} (drop_rate = 0.0) to trial {after.trial.number} (drop_rate = 0.5)"
+    assert told in page.text["Classes that got better or worse"]
+    rows = page.table("Best recipe")
+    assert rows["drop_rate = 0.0"]["trial"] == str(before.trial.number)
+    assert rows["best recipe"]["macro F1"] == f"{after.trial.value:.4f}"
+    assert f"Expect {best.score:.4f} of the recipe on other people" in page.text["Best recipe"]
+    assert "Under another prior" in page.text
+
+
+def test_the_dashboard_shows_what_the_rounds_say(asked: Played) -> None:
+    written(asked)
+    study = load_study(open_storage(f"sqlite:///{asked.runs}/studies.db", create=False), "toy")
+    attributes = study._storage.get_study_system_attrs(study._study_id)
+    note = "".join(str(found) for key, found in sorted(attributes.items()) if key.startswith("dashboard:note_str"))
+    assert "Better: drop_rate = 0.5 scores" in note
+    assert any(key.startswith("dashboard:plot_data:report-rounds") for key in attributes)
 
 
 def written(played: Played, *words: str) -> None:

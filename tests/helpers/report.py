@@ -1,5 +1,7 @@
 """A study without training: hand-made trials whose predictions, on the drawn photos, are right as often as is said."""
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,13 +11,16 @@ import optuna
 from optuna.trial import TrialState
 
 from maskcls.config import change
-from maskcls.data.dataset import Table, read_table
+from maskcls.data.dataset import Table, read_table, with_judges
 from maskcls.scoring.metrics import score
 from maskcls.scoring.predictions import Predictions
+from maskcls.scoring.rounds import Look, Training, look
 from search.answer.evidence import answer_of
 from search.database.connect import create_study, default_url, open_storage
 from search.page.data import Material, ReportOptions
+from search.storage.predictions import StudyPredictions
 from search.storage.retention import trial_folder
+from search.study.attributes import LOOKS
 from search.study.record import KEY, Stored
 from search.study.space import distributions
 from tests.helpers.search import TOY_STUDY
@@ -133,3 +138,36 @@ def value_facts(played: Played, number: int) -> dict[str, Any]:
     scores = score(found.log_prob_NK, found.label_N, "all")
     parts = {f"f1_{part}": value for part, value in scores.f1_per_part.items()}
     return {**parts, "accuracy": scores.accuracy, "loss": scores.loss}
+
+
+def play_rounds(
+    played: Played, right: Mapping[float, float], rounds: int, *, end: int = 6, matters: float = 0.05
+) -> None:
+    """Rounds of the study ``played``, by other judges from round 1 on, and a look after each that says anything.
+
+    ``right``: drop_rate -> the share of photos that its trainings get right; the first is the reference.
+    ``end``: number of rounds that were planned.
+    """
+    config = change(TINY, valid_share=0.4)
+    table = read_table(played.photos, config)
+    reference, *others = (f"drop_rate = {drop_rate}" for drop_rate in right)
+    trainings: list[Training] = []
+    looks: list[Look] = []
+    for number in range(rounds):
+        judges = with_judges(table, change(config, judge_round=number))
+        for place, (drop_rate, share) in enumerate(right.items()):
+            trial = len(played.study.get_trials(deepcopy=False))
+            name = f"drop_rate = {drop_rate}"
+            lr = 2e-3 * (1 + number) if number else 1e-2
+            values = {"drop_rate": drop_rate, "lr": lr, "judge_round": number}
+            facts = {
+                **{"round": number, "place": place, "level": name, "judge_round": number, "seed": number},
+                "config": json.loads(played.stored.config(values, number).model_dump_json()),
+                "origin": {"study": played.study.study_name, "trial": trial, "split": judges.hash},
+            }
+            complete(played, judges, trial, drop_rate, lr, right=share, role="round", **facts)
+            shelf = StudyPredictions(played.runs / played.study.study_name, "all")
+            trainings.append(Training(name, number, shelf.counts(played.study.get_trials(deepcopy=False)[trial])))
+        made = look(trainings, reference, others, (number + 1) / end, looks, matters, horizon=50.0)
+        looks += [made] if made.levels else []
+    played.study.set_user_attr(LOOKS, [each.to_json() for each in looks])

@@ -1,0 +1,150 @@
+"""What a study's rounds say, from its stored looks and the trainings that they looked at."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from statistics import fmean
+
+from optuna.trial import FrozenTrial, TrialState
+
+from maskcls.scoring.intervals import Variance, standard_error
+from maskcls.scoring.rounds import TUNING, Look, detectable
+from search.answer.answer import MoreTrainings, Round, RoundsAnswer, Side
+from search.policy.history import Noise
+from search.policy.stopping import FINISHED
+from search.storage.predictions import StudyPredictions
+from search.study.attributes import SECONDS, baseline_among, judge_round_of, level_of, round_of
+from search.study.record import Stored
+from search.study.space import factors, values_of
+
+DOUBLED = 2
+"""More rounds are told as twice as many trainings as there are."""
+
+MANY_OPEN = 3
+"""With so many sides still open the reference is trained twice a round (policy.rounds)."""
+
+
+FINALISTS = 3
+"""What the rounds of a study without levels compare with the baseline, before they have begun."""
+
+UNKNOWN_DEVIATION, LEAST_DEVIATION = 0.045, 0.02
+"""The spread of a score between two trainings, people's part included: where it is unknown, and the least that is
+believed of a few repeated runs."""
+
+
+def judged_by_study(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """The trials that the study's own validation people judged; those of later rounds have other judges."""
+    return [trial for trial in trials if not round_of(trial) or not judge_round_of(trial)]
+
+
+def answer_of_rounds(
+    stored: Stored, trials: Sequence[FrozenTrial], looks: Sequence[Look], shelf: StudyPredictions | None = None
+) -> RoundsAnswer | None:
+    """What the rounds say so far; None in a study whose rounds compare nothing yet.
+
+    ``trials``: all of the study's finished ones. ``shelf``: to count the judges. Between looks the last look stands.
+    """
+    trainings = [trial for trial in trials if trial.state in FINISHED and level_of(trial) is not None]
+    reference = baseline_among(trainings)
+    if reference is None:
+        return None
+    names = list(dict.fromkeys([_name(reference), *map(_name, trainings)]))
+    if len(names) < 2:
+        return None
+    known = dict(looks[-1].levels) if looks else {}
+    sides = [_side(name, [trial for trial in trainings if _name(trial) == name]) for name in names]
+    first = sides[0]
+    sides = [
+        replace(side, look=look, score=side.score if look is None or first.score is None else first.score + look.value)
+        for side in sides
+        for look in (known.get(side.name),)
+    ]
+    ranked = sorted(range(len(sides)), key=lambda index: -(sides[index].score or 0.0))
+    return RoundsAnswer(
+        tuple(sides), tuple(_rounds(stored, trainings, shelf)), tuple(looks), ranked[0], _more(sides, trainings)
+    )
+
+
+def _name(trial: FrozenTrial) -> str:
+    return level_of(trial) or ""
+
+
+def _side(name: str, trainings: Sequence[FrozenTrial]) -> Side:
+    """The side without its look. Its score is the mean of the rounds after the first, whose setting nobody chose."""
+    complete = [trial for trial in trainings if trial.state == TrialState.COMPLETE and trial.value is not None]
+    chosen = [trial for trial in complete if round_of(trial)] or complete
+    return Side(
+        name=name,
+        trials=tuple(trial.number for trial in complete),
+        score=fmean(trial.value or 0.0 for trial in chosen) if chosen else None,
+        look=None,
+        diverged=tuple(trial.number for trial in trainings if trial.state != TrialState.COMPLETE),
+    )
+
+
+def _rounds(stored: Stored, trainings: Sequence[FrozenTrial], shelf: StudyPredictions | None) -> list[Round]:
+    rounds = []
+    for number in sorted({round_of(trial) or 0 for trial in trainings}):
+        here = [trial for trial in trainings if (round_of(trial) or 0) == number]
+        values = [values_of(stored.study.space, trial.params) for trial in here]
+        common = {name: value for name, value in values[0].items() if all(each[name] == value for each in values)}
+        judged = next(iter(shelf.with_predictions(here)), None) if shelf is not None else None
+        rounds.append(
+            Round(
+                number,
+                {name: value for name, value in common.items() if name in stored.study.nuisance},
+                0 if shelf is None or judged is None else len(shelf.counts(judged).person_P),
+                _scores(here),
+            )
+        )
+    return rounds
+
+
+def _scores(trainings: Sequence[FrozenTrial]) -> Mapping[str, tuple[float, ...]]:
+    scores: dict[str, tuple[float, ...]] = {}
+    for trial in trainings:
+        if trial.state == TrialState.COMPLETE and trial.value is not None:
+            scores[_name(trial)] = (*scores.get(_name(trial), ()), trial.value)
+    return scores
+
+
+def more_by_rounds(
+    comparisons: int, noise: Noise | None, trials: Sequence[FrozenTrial], rounds: int = 5
+) -> MoreTrainings | None:
+    """What so many rounds would bring to a study that has none, by the spread between its repeated runs if it has any.
+
+    None in a study that compares no levels.
+    """
+    if not comparisons:
+        return None
+    variance = UNKNOWN_DEVIATION**2 if noise is None else max(noise.deviation, LEAST_DEVIATION) ** 2
+    error, dof = standard_error((Variance(2 * variance / rounds, rounds * comparisons), TUNING))
+    number = rounds * (1 + comparisons + (comparisons >= MANY_OPEN))
+    seconds = [
+        trial.user_attrs[SECONDS]
+        for trial in trials
+        if trial.state == TrialState.COMPLETE and SECONDS in trial.user_attrs
+    ]
+    return MoreTrainings(
+        rounds, number, number * fmean(seconds) if seconds else 0.0, detectable(error, dof, comparisons)
+    )
+
+
+def trainings_of_a_round(stored: Stored, rounds: RoundsAnswer | None) -> int:
+    """How many trainings another round has: one for the reference and for every side that is not decided."""
+    if rounds is None:
+        open_ = sum(len(factor.levels) - 1 for factor in factors(stored.study.scientific)) or FINALISTS
+    else:
+        open_ = sum(side.look is None or not side.look.is_decided for side in rounds.sides[1:])
+    return 1 + open_ + (open_ >= MANY_OPEN)
+
+
+def _more(sides: Sequence[Side], trainings: Sequence[FrozenTrial]) -> MoreTrainings | None:
+    """What as many rounds again would bring, of the open sides and the reference."""
+    looks = [side.look for side in sides if side.look is not None and not side.look.is_decided]
+    if not looks:
+        return None
+    rounds = len({round_of(trial) for trial in trainings})
+    number = rounds * (1 + len(looks) + (len(looks) >= MANY_OPEN))
+    seconds = [trial.user_attrs[SECONDS] for trial in trainings if SECONDS in trial.user_attrs]
+    effect = max(look.effect_after(DOUBLED, len(sides) - 1) for look in looks)
+    return MoreTrainings(rounds, number, number * fmean(seconds) if seconds else 0.0, effect)

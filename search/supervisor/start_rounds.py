@@ -1,0 +1,56 @@
+"""Runs search.confirm on a study with rounds: more of them, as trials of the study itself."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+import optuna
+from optuna.trial import FrozenTrial
+
+from maskcls.data.dataset import prepare_data_folder, read_table
+from maskcls.system.console import say
+from maskcls.system.paths import absolute_if_path
+from search.answer.rounds import answer_of_rounds, trainings_of_a_round
+from search.policy.stopping import FINISHED, StoppingCriteria, count_finished
+from search.storage.looks import read_looks
+from search.study.attributes import round_of
+from search.study.locations import photos_now
+from search.study.record import Stored
+from search.supervisor.launch import Launch
+from search.supervisor.supervisor import Supervisor
+from search.terminal.summary import show_search_summary
+
+
+def has_rounds(trials: Sequence[FrozenTrial]) -> bool:
+    """Whether the study's question is answered by rounds of its own; those of earlier versions had none."""
+    return any(round_of(trial) is not None for trial in trials)
+
+
+def add_rounds(
+    study: optuna.Study, stored: Stored, rounds: int, data: str | None, weights: str | None, launch: Launch
+) -> int:
+    """Train so many more rounds of what is still open; returns the exit status.
+
+    ``data`` and ``weights``: None for those of the study. Raises UserError for invalid options.
+    """
+    name = study.study_name
+    trials = study.get_trials(deepcopy=False, states=FINISHED)
+    known = answer_of_rounds(stored, trials, read_looks(study))
+    if known is not None and known.looks and not known.is_open:
+        say("Nothing is open any more: every difference is decided.")
+        show_search_summary(study, stored, launch.runs, launch.storage)
+        return 0
+    each = trainings_of_a_round(stored, known)
+    n_trials = count_finished(trials) + rounds * each
+    say(f"More rounds of {name}: {rounds} of {each} trainings.")
+    # a study from scratch stays so, though --weights auto might find pretrained weights today
+    made_with = "scratch" if stored.weights["source"] == "scratch" else stored.weights_option
+    weights_option = absolute_if_path(weights) if weights else made_with
+    requested = replace(stored, data=photos_now(stored, name, data), weights_option=weights_option)
+    with launch.make_pool(n_trials) as pool:
+        pool.start(pool.slots[0])  # it loads torch while the photos are listed here
+        read_table(prepare_data_folder(requested.data, launch.runs), requested.baseline_config, requested.label_fixes)
+        pool.start_others()
+        order = launch.make_order(len(pool.slots), name, requested, StoppingCriteria(n_trials))
+        summary = partial(show_search_summary, runs=launch.runs, storage_url=launch.storage)
+        return Supervisor(pool, replace(order, plan=True), launch.timeout, summary).run()

@@ -1,0 +1,95 @@
+"""What the commands make of a study with rounds: its status, its recipe as a file, and more rounds."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import search.confirm
+import search.export
+import search.status
+from maskcls.config import load_config
+from search.answer.evidence import answer_of
+from search.policy.stopping import StoppingCriteria
+from search.supervisor.pool import WorkerPool
+from search.supervisor.supervisor import Supervisor
+from tests.helpers.report import Played, make_study, play_rounds
+from tests.helpers.training import run
+
+
+def asked(folder: Path, photos: Path, right: dict[float, float], rounds: int = 5) -> Played:
+    played = make_study(folder, photos)
+    play_rounds(played, right, rounds)
+    return played
+
+
+def test_status_shows_the_verdict_and_the_best_of_the_search(
+    tmp_path: Path, synthetic_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    played = asked(tmp_path, synthetic_folder, {0.0: 0.4, 0.5: 0.9})
+    told = answer_of(played.study, played.stored, tmp_path).sentences[0]
+    assert run(search.status.main, "--study", "toy", "--runs", tmp_path) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert f"  answer      {told}" in lines
+    assert any(
+        line.startswith("  best        trial 1:") or line.startswith("  best        trial 16:") for line in lines
+    )
+    assert run(search.status.main, "--study", "toy", "--runs", tmp_path, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["answer"] == told
+
+
+def test_the_recipe_with_the_best_score_to_expect_is_exported_with_that_score(
+    tmp_path: Path, synthetic_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    played = asked(tmp_path, synthetic_folder, {0.0: 0.4, 0.5: 0.9})
+    rounds = answer_of(played.study, played.stored, tmp_path).rounds
+    assert rounds is not None
+    best = rounds.sides[1]
+    assert run(search.export.main, "--study", "toy", "-o", tmp_path / "it.toml", "--runs", tmp_path) == 0
+    config, origin = load_config(tmp_path / "it.toml")
+    assert (config.drop_rate, config.judge_round, config.seed) == (0.5, 4, 4)
+    assert origin["value"] == played.study.get_trials()[best.trials[-1]].value
+    assert (origin["expected_macro_f1"], origin["level"]) == (best.score, "drop_rate = 0.5")
+    told = capsys.readouterr().out
+    assert f"expect macro F1 {best.score:.4f} (5 trainings)" in told
+    assert "judges 4" in told
+
+
+def test_before_the_first_look_the_best_of_the_search_is_exported(tmp_path: Path, synthetic_folder: Path) -> None:
+    asked(tmp_path, synthetic_folder, {0.0: 0.99, 0.5: 0.4}).study.set_user_attr("looks", [])
+    assert run(search.export.main, "--study", "toy", "-o", tmp_path / "it.toml", "--trial", 20, "--runs", tmp_path) == 0
+    assert "expected_macro_f1" not in load_config(tmp_path / "it.toml")[1]
+
+
+def test_confirm_adds_rounds_of_what_is_open(
+    tmp_path: Path,
+    synthetic_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    asked(tmp_path, synthetic_folder, {0.0: 0.7, 0.5: 0.72}, 4)
+    orders = []
+
+    def note(self: Supervisor) -> int:
+        orders.append(self.order)
+        return 0
+
+    monkeypatch.setattr(Supervisor, "run", note)
+    monkeypatch.setattr(WorkerPool, "start", lambda *_: None)
+    monkeypatch.setattr(WorkerPool, "start_others", lambda *_: None)
+    options = ("--study", "toy", "--repeats", 3, "--runs", tmp_path, "--device", "cpu")
+    assert run(search.confirm.main, *options) == 0
+    (order,) = orders
+    assert (order.name, order.plan, order.requested.seed) == ("toy", True, 0)
+    assert order.limits == StoppingCriteria(14 + 8 + 3 * 2)
+    assert "More rounds of toy: 3 of 2 trainings." in capsys.readouterr().out
+
+
+def test_confirm_adds_nothing_to_what_is_decided(
+    tmp_path: Path, synthetic_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked(tmp_path, synthetic_folder, {0.0: 0.4, 0.5: 0.9})
+    assert run(search.confirm.main, "--study", "toy", "--runs", tmp_path, "--device", "cpu") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "Nothing is open any more: every difference is decided."
+    assert lines[1].startswith("Better: drop_rate = 0.5 scores")
