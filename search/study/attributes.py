@@ -27,15 +27,29 @@ GROWN_FROM = "grown_from"
 QUESTION, COMMIT, VERSIONS, DECODER = "question", "commit", "versions", "decoder"
 """The study's question, and what it was made with (versions.creation_facts)."""
 
+LOOKS = "looks"
+"""The looks at the rounds so far (maskcls.scoring.rounds.Look as JSON), the earliest first; storage.looks has them."""
+
 # of a trial: its purpose
 
 ROLE = "role"
-"""One of the next five; a new configuration that the sampler proposed has none."""
+"""One of the next six; a new configuration that the sampler proposed has none."""
+
+ROUND = "round"
+"""A training of a round; also the attribute that has the round's number, 0 for the study's first trials."""
 
 BASELINE, WARM_START, REPEATED, REPLICATE = "baseline", "warm start", "repeat", "replicate"
 CONFIRMATION = "confirmation"
 """The study's own recipe; a configuration that did well elsewhere; a proposal of the sampler that had run before, with
-another seed; a configuration run again to measure the noise; a training of a finalist."""
+another seed; a configuration run again to measure the noise; a training of a finalist. Only studies of earlier versions
+have the first and the fourth: the baseline is a training of round 0 today, and rounds measure the noise."""
+
+LEVEL, PLACE, JUDGE_ROUND = "level", "place", "judge_round"
+"""Of a training of a round: what it stands for, in words (policy.rounds.Arm); its place in the round's plan, from 0; the
+people who judge it (TrainConfig.judge_round), the same for the whole round."""
+
+ROUND_PLAN = "round_plan"
+"""Of the first training of a round after round 0: the plan of all its trainings (policy.rounds.RoundPlan as JSON)."""
 
 SEED = "seed"
 """The training seed. Until the trial has ended it is stored only if it differs from the study's."""
@@ -115,13 +129,30 @@ def id_of(study: HasUserAttributes) -> str | None:
 
 
 def is_baseline(trial: HasUserAttributes) -> bool:
-    """Whether the trial is the study's baseline itself; its repetitions are replicates."""
-    return trial.user_attrs.get(ROLE) == BASELINE
+    """Whether the trial is the study's baseline itself, the first training of round 0; not one of its repetitions."""
+    if trial.user_attrs.get(ROLE) == BASELINE:
+        return True
+    return round_of(trial) == 0 and trial.user_attrs.get(PLACE) == 0
 
 
 def is_replicate(trial: HasUserAttributes) -> bool:
     """Whether the trial repeats another's configuration, to measure the noise."""
     return trial.user_attrs.get(ROLE) == REPLICATE
+
+
+def round_of(trial: HasUserAttributes) -> int | None:
+    """The number of the round that the trial is a training of, from 0; None for any other trial."""
+    return trial.user_attrs.get(ROUND)
+
+
+def level_of(trial: HasUserAttributes) -> str | None:
+    """What a training of a round stands for, in words; None for any other trial."""
+    return trial.user_attrs.get(LEVEL)
+
+
+def judge_round_of(trial: HasUserAttributes) -> int | None:
+    """The people who judge the trial (TrainConfig.judge_round); None for those of the study."""
+    return trial.user_attrs.get(JUDGE_ROUND, repeat_of(trial))
 
 
 def baseline_among(trials: Iterable["FrozenTrial"]) -> "FrozenTrial | None":

@@ -1,0 +1,103 @@
+"""How a study divides what it may spend: round 0, a search, and rounds that answer its question.
+
+The search, round 0 included, gets SEARCH_SHARE of the epochs, and the rounds the rest. Less search, and the rounds
+are far from the best hyperparameters, where every level behaves differently: of simulated studies with a quarter of
+the epochs for the search 15 % said something false (benchmarks/decisive.py).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from optuna.trial import FrozenTrial, TrialState
+
+from search.policy.stopping import StoppingCriteria, trials_since_best
+from search.study.attributes import round_of
+
+SEARCH_SHARE = 0.4
+"""Share of the epochs for round 0 and the search."""
+
+PRUNED_COST = 0.45
+"""What a trial of the search costs on average under our pruner, in full trainings (benchmarks/policy.py)."""
+
+LEAST_SEARCH = 2
+"""A search of fewer trials for each arm is left out: it would compare warm starts at single levels."""
+
+
+@dataclass(frozen=True)
+class Phases:
+    """How many trials each phase has."""
+
+    first: int
+    """Trainings of round 0."""
+    search: int
+    rounds: int
+    """Trainings of the later rounds."""
+    cost: float
+    """Full trainings that a trial of the search is expected to cost."""
+
+    @property
+    def trainings(self) -> float:
+        """The whole cost, in full trainings."""
+        return self.first + self.cost * self.search + self.rounds
+
+
+def phases(n_trials: int, arms: int, cost: float, compares: bool) -> Phases:
+    """The phases of a study of so many trials. ``compares``: whether it has scientific hyperparameters.
+
+    A study that is too short for a search has none; without scientific hyperparameters, where the search finds what
+    the rounds compare, it has no rounds.
+    """
+    if n_trials <= arms:
+        return Phases(n_trials, 0, 0, cost)
+    ratio = SEARCH_SHARE / (1 - SEARCH_SHARE)
+    search = max(0, round((ratio * (n_trials - arms) - arms) / (cost + ratio)))
+    left = n_trials - arms
+    if search < LEAST_SEARCH * arms:
+        search = 0 if compares else left
+    if left - search < max(2, arms):  # not even one round
+        search = left
+    return Phases(arms, search, left - search, cost)
+
+
+def searched(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """The trials that belong to no round and have not failed."""
+    return [trial for trial in trials if round_of(trial) is None and trial.state != TrialState.FAIL]
+
+
+def num_left(trials: Sequence[FrozenTrial], n_trials: int) -> int:
+    """How many more trials may begin, when those that run or wait end well."""
+    return n_trials - sum(trial.state != TrialState.FAIL for trial in trials)
+
+
+def evaluations_begun(trials: Sequence[FrozenTrial], planned: int, cost: float) -> float:
+    """Evaluations that all trials have made, or will have made when those that run or wait have ended."""
+    total = 0.0
+    for trial in trials:
+        made = max(trial.intermediate_values, default=0)
+        expected = planned if round_of(trial) is not None else cost * planned
+        total += made if trial.state.is_finished() else max(made, expected)
+    return total
+
+
+def trainings_left(
+    trials: Sequence[FrozenTrial], limits: StoppingCriteria, planned: int, per_epoch: int, cost: float
+) -> int:
+    """How many full trainings may still begin within the limits on trials, epochs and time."""
+    left = num_left(trials, limits.n_trials)
+    epochs = limits.epochs_in_all()
+    if epochs is None:
+        return left
+    evaluations = epochs * per_epoch - evaluations_begun(trials, planned, cost)
+    # a trial may begin as long as any of the epochs are left
+    return min(left, math.ceil(evaluations / planned - 1e-9))
+
+
+def is_patience_over(trials: Sequence[FrozenTrial], limits: StoppingCriteria) -> bool:
+    """Whether --patience ends the search; the rounds follow, with their share of what was spent."""
+    return limits.patience is not None and trials_since_best(trials) >= limits.patience
+
+
+def n_trials_after(search: int, arms: int, cost: float) -> int:
+    """How many trials a study has in all when its search ends after so many."""
+    return arms + search + math.ceil((1 / SEARCH_SHARE - 1) * (arms + cost * search))
