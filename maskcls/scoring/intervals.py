@@ -77,15 +77,20 @@ def estimate(value: float, sources: Sequence[Variance], comparisons: int = 1) ->
     https://doi.org/10.2307/3002019). ``comparisons``: how many such intervals all hold at once in 95 of 100 studies
     (Sidak 1967).
     """
-    total = sum(source.value for source in sources)
-    denominator = sum(source.satterthwaite_term for source in sources)
-    dof = max(1.0, total**2 / denominator) if denominator > 0 else max(source.dof for source in sources)
+    error, dof = standard_error(sources)
     if any(source.dof < 2 and source.satterthwaite_term > 0 for source in sources):
         dof = 1.0  # the rule trusts a single repetition too much: 9 % of such verdicts would be false
     level = LEVEL ** (1 / comparisons)
     critical = float(stdtrit(dof, 0.5 + level / 2))
-    error = float(np.sqrt(total))
-    return Estimate(value, value - critical * error, value + critical * error, error, float(dof), critical)
+    return Estimate(value, value - critical * error, value + critical * error, error, dof, critical)
+
+
+def standard_error(sources: Sequence[Variance]) -> tuple[float, float]:
+    """The standard error that independent sources make together, and its degrees of freedom (``estimate``)."""
+    total = sum(source.value for source in sources)
+    denominator = sum(source.satterthwaite_term for source in sources)
+    dof = max(1.0, total**2 / denominator) if denominator > 0 else max(source.dof for source in sources)
+    return float(np.sqrt(total)), float(dof)
 
 
 def interval(counts: Counts, resamples: Resamples, score: Score = macro_f1) -> Estimate:
@@ -176,7 +181,7 @@ def _people_variance(
     upweighted_P = _mean_difference(
         *([score(*counts.nudged(weight_P, UPWEIGHT)) for counts in runs] for runs in (ours, theirs))
     )
-    dof = _people_dof((upweighted_P - value) / UPWEIGHT, resamples)
+    dof = people_dof((upweighted_P - value) / UPWEIGHT, resamples)
     return float(value), Variance(float(drawn_S.var(ddof=1)), dof)
 
 
@@ -192,7 +197,7 @@ def _mean_difference(our_scores: Sequence[Floats], their_scores: Sequence[Floats
     return np.asarray(sum(ours + theirs))
 
 
-def _people_dof(influence_P: Floats, resamples: Resamples) -> float:
+def people_dof(influence_P: Floats, resamples: Resamples) -> float:
     """Degrees of freedom of the variance over people: few when the difference depends on few people.
 
     A difference that depends on the four oldest men has about three. Each person's influence (the infinitesimal

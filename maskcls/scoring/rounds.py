@@ -1,0 +1,389 @@
+"""What rounds of trainings say about levels, and when it may be said.
+
+In a round every level is trained once or more with one setting and one seed, and the same people, a crowd, judge all of
+them. A level less the reference is a least squares estimate of score = round + level (with equal numbers of trainings
+it is ``intervals.compare_repeats``); its error has three independent parts: the people who judged, the seeds, and the
+setting, at which one level may by luck be nearer to its own best than another.
+
+Anybody may look after every round and stop at the first verdict: the error rate of all looks together is shared out
+over them (Lan and DeMets 1983, https://doi.org/10.1093/biomet/70.3.659), little of it early, as O'Brien and Fleming
+do (1979, https://doi.org/10.2307/2530245). benchmarks/decisive.py measures what it is worth, and that it holds.
+
+Shape suffixes: N trainings, K columns of a model, S resamples, P people.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr, ndtri, stdtrit
+
+from maskcls.scoring.counts import Counts, Floats, Score, macro_f1
+from maskcls.scoring.intervals import LEVEL, POWER, UPWEIGHT, Estimate, Variance, people_dof, standard_error
+from maskcls.scoring.resampling import RESAMPLES, Resamples, resample
+
+MIN_ROUNDS = 2
+"""One round alone says nothing about the spread from round to round."""
+
+LEAST_DOF = 4.0
+"""Degrees of freedom of the variance over seeds; what the rounds lack is made up by a prior, a cautious one."""
+
+PRIOR_DEVIATION = 0.035
+"""The prior's standard deviation from seed to seed, beyond what the people add."""
+
+TUNING = Variance(2 * 0.008**2, 30.0)
+"""Variance of a difference of two levels at one setting, which is not the best one of either: at their own best settings
+they may differ by so much more or less (measured in simulated studies: benchmarks/decisive.py)."""
+
+FIRST_SHARE = 0.8
+"""Part of the error rate that the first horizon may spend, a study's budget as it was planned. Each later one, for a
+study that goes on with a larger budget, may spend half of what is left, so that the sum stays below 1."""
+
+BETTER, WORSE, NO_DIFFERENCE, OPEN = "better", "worse", "no difference that matters", "open"
+
+Verdict = Literal["better", "worse", "no difference that matters", "open"]
+
+
+@dataclass(frozen=True, eq=False)
+class Training:
+    """A training of a round."""
+
+    level: str
+    round: int
+    counts: Counts
+    """Its predictions of the people who judged it."""
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """A training as its judges see it."""
+
+    value: float
+    drawn_S: Floats
+    """Its score on the resampled people."""
+    influence_P: Floats
+    """Influence of each of all people so far, by number; 0 for those who did not judge it."""
+
+
+class Judges:
+    """The people who judge a study's trainings, crowd by crowd, resampled once for all.
+
+    Whoever judges in two rounds is one person in both. A study with more rounds has the same resamples of the people of
+    the earlier ones, so what is known of a training is computed once.
+    """
+
+    def __init__(self, resamples: int = RESAMPLES, score: Score = macro_f1) -> None:
+        self._resamples, self._score = resamples, score
+        self._number_of: dict[str, int] = {}
+        self._weight_SP: list[Floats] = []
+        self._stratum_P: list[NDArray[np.int64]] = []
+        self._crowds: dict[str, tuple[NDArray[np.int64], Floats]] = {}
+        """Names of a crowd -> the numbers of its people, and their weights in the resamples."""
+        self._judged: dict[int, tuple[Training, _Judged]] = {}
+
+    @property
+    def people(self) -> Resamples:
+        """All people who have judged so far, in the order in which they came."""
+        return Resamples(np.array(list(self._number_of)), np.concatenate(self._stratum_P), np.hstack(self._weight_SP))
+
+    def judge(self, training: Training) -> _Judged:
+        """What the people make of a training."""
+        if id(training) not in self._judged:
+            self._judged[id(training)] = (training, self._judge(training.counts))
+        return self._judged[id(training)][1]
+
+    def _judge(self, counts: Counts) -> _Judged:
+        names = "\n".join(counts.person_P)
+        if names not in self._crowds:
+            number_P = self._admit(counts)
+            self._crowds[names] = number_P, np.hstack(self._weight_SP)[:, number_P]
+        number_P, weight_SP = self._crowds[names]
+        value = float(self._score(*counts.sums()))
+        nudged_P = self._score(*counts.nudged(np.ones(len(number_P)), UPWEIGHT))
+        influence_P = np.zeros(len(self._number_of))
+        influence_P[number_P] = (nudged_P - value) / UPWEIGHT
+        return _Judged(value, self._score(*counts.sums(weight_SP)), influence_P)
+
+    def _admit(self, counts: Counts) -> NDArray[np.int64]:
+        """The numbers of a crowd's people; those who are new are resampled among themselves."""
+        is_new_P = np.array([person not in self._number_of for person in counts.person_P.tolist()])
+        if is_new_P.any():
+            new = Counts(*(getattr(counts, name)[is_new_P] for name in Counts.__dataclass_fields__))
+            drawn = resample(new, len(self._crowds), self._resamples)
+            strata = sum(int(stratum_P.max()) + 1 for stratum_P in self._stratum_P[-1:])
+            self._weight_SP.append(drawn.weight_SP)
+            self._stratum_P.append(drawn.stratum_P + strata)
+            for person in new.person_P.tolist():
+                self._number_of[person] = len(self._number_of)
+        return np.array([self._number_of[person] for person in counts.person_P.tolist()])
+
+
+# --- estimates ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A level less the reference, with its standard error."""
+
+    value: float
+    error: float
+    dof: float
+    """Degrees of freedom of the error."""
+    people: Variance
+    seeds: Variance
+    tuning: Variance
+
+
+def estimate(
+    trainings: Sequence[Training], reference: str, judges: Judges | None = None, tuning: Variance = TUNING
+) -> dict[str, Difference]:
+    """Level -> its difference from the reference, for every level that some round compares with it.
+
+    Empty before two rounds. ``judges``: those of an earlier call, which remember what they have judged.
+    """
+    trainings = sorted(trainings, key=lambda training: training.round)  # judges come in the order of the rounds
+    if len({training.round for training in trainings}) < MIN_ROUNDS:
+        return {}
+    judges = Judges() if judges is None else judges
+    judged = [judges.judge(training) for training in trainings]
+    value_N = np.array([each.value for each in judged])
+    error_SN = np.stack([each.drawn_S - each.value for each in judged], axis=1)
+    levels = sorted({training.level for training in trainings})
+    round_NK = _dummies([training.round for training in trainings])
+    level_NK = _dummies([training.level for training in trainings])
+    model_NK = np.hstack([round_NK, level_NK])
+    inverse_KN = np.linalg.pinv(model_NK)
+    observed, expected, dof = _mean_squares(value_N, error_SN, model_NK @ inverse_KN, round_NK)
+    people = judges.people
+    found = {}
+    for level in levels:
+        contrast_K = np.zeros(model_NK.shape[1])
+        if level == reference or reference not in levels:
+            continue
+        contrast_K[round_NK.shape[1] + levels.index(level)] = 1.0
+        contrast_K[round_NK.shape[1] + levels.index(reference)] = -1.0
+        weight_N = contrast_K @ inverse_KN
+        if not np.allclose(weight_N @ model_NK, contrast_K):
+            continue  # never in a round with the reference, nor with a level that was
+        square = float((weight_N**2).sum())
+        seeds = Variance(square * max(0.0, observed - expected), dof, square * observed)
+        sources = (_people_part(judged, weight_N, people), seeds, tuning)
+        found[level] = Difference(float(weight_N @ value_N), *standard_error(sources), *sources)
+    return found
+
+
+def _dummies(of: Sequence[int] | Sequence[str]) -> Floats:
+    """A column of 0 and 1 for each of the values, sorted."""
+    return (np.array(of)[:, None] == np.unique(of)[None]).astype(np.float64)
+
+
+def _mean_squares(
+    value_N: Floats, error_SN: Floats, fitted_NN: Floats, round_NK: Floats
+) -> tuple[float, float, float]:
+    """(observed, expected, degrees of freedom): the mean square of the residuals, and the people's part in it.
+
+    As ``intervals._seed_variance``, but with at least LEAST_DOF degrees of freedom (moderated as by Smyth 2004,
+    https://doi.org/10.2202/1544-6115.1027): a spread that a few trainings show too small by luck would make verdicts
+    false, and a t quantile of one degree of freedom makes every interval useless.
+    """
+    residual_NN = np.eye(len(value_N)) - fitted_NN
+    dof = float(round(np.trace(residual_NN)))
+    within_NN = residual_NN if dof else np.eye(len(value_N)) - round_NK @ np.linalg.pinv(round_NK)
+    expected = float(np.einsum("sn,nm,sm->s", error_SN, within_NN, error_SN).mean() / max(1.0, np.trace(within_NN)))
+    prior_dof = max(0.0, LEAST_DOF - dof)
+    squares = float(value_N @ residual_NN @ value_N) if dof else 0.0
+    observed = (prior_dof * (expected + PRIOR_DEVIATION**2) + squares) / (prior_dof + dof)
+    return observed, expected, prior_dof + dof
+
+
+def _people_part(judged: Sequence[_Judged], weight_N: Floats, people: Resamples) -> Variance:
+    """The variance of the weighted sum of scores over the people."""
+    drawn_S = sum(weight * each.drawn_S for weight, each in zip(weight_N, judged, strict=True))
+    influence_P = np.zeros(len(people.person_P))
+    for weight, each in zip(weight_N, judged, strict=True):
+        influence_P[: len(each.influence_P)] += weight * each.influence_P
+    return Variance(float(np.var(drawn_S, ddof=1)), people_dof(influence_P, people))
+
+
+# --- looks ----------------------------------------------------------------------------------------------------------
+
+
+class Spending:
+    """The error rate that the looks at one growing comparison may spend, shared out over them.
+
+    By share t of the budget 4 - 4 Phi(z / sqrt(t)), z the normal quantile of 1 - alpha / 4, has been spent, half on each
+    side. A look that is critical at the normal quantile 1 - level / 2 is critical for t at its own degrees of freedom
+    (Jennison and Turnbull 2000, Group Sequential Methods).
+    """
+
+    def __init__(self, alpha: float) -> None:
+        self._alpha, self._left = alpha, alpha
+        self._spent, self._information = 0.0, 0.0
+        self._in_horizon, self._horizon_alpha = 0.0, 0.0
+        self._grid = np.linspace(-8.0, 8.0, 321)
+        self._density: Floats | None = None
+        """Density of the standardised difference, where no look has been critical."""
+
+    def begin(self, part: float) -> None:
+        """Begin a horizon that may spend this part of what is left."""
+        self._in_horizon, self._horizon_alpha = 0.0, part * self._left
+        self._left -= self._horizon_alpha
+
+    def level(self, share: float, information: float) -> float:
+        """The two-sided level of the next look. ``share``: of the horizon's budget; ``information``: 1 / variance."""
+        if not self._horizon_alpha:
+            self.begin(1.0)
+        target = float(4 - 4 * ndtr(ndtri(1 - self._horizon_alpha / 4) / np.sqrt(min(1.0, max(share, 1e-3)))))
+        spend, self._in_horizon = max(1e-9, target - self._in_horizon), max(target, self._in_horizon)
+        grid = self._grid
+        step = grid[1] - grid[0]
+        if self._density is None:
+            density = _normal(grid)
+        else:  # what was known at the look before is a part of what is known now
+            part = min(0.98, self._information / information)
+            moved = (grid[:, None] - grid[None] * np.sqrt(part)) / np.sqrt(1 - part)
+            density = _normal(moved) @ self._density * (step / np.sqrt(1 - part))
+        positive = grid > step / 2
+        both = (density + density[::-1])[positive]
+        beyond = np.cumsum(both[::-1])[::-1] * step - 0.5 * step * both  # P(no look critical before, |z| >= grid)
+        critical = float(
+            np.exp(np.interp(-np.log(spend), -np.log(np.maximum(beyond, 1e-15)), np.log(grid[positive])))
+        )
+        self._density = density * np.clip((critical - np.abs(grid)) / step + 0.5, 0.0, 1.0)
+        self._information = information
+        return float(max(1e-12, 2 - 2 * ndtr(critical)))
+
+
+def _normal(z: Floats) -> Floats:
+    return np.asarray(np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi))
+
+
+@dataclass(frozen=True)
+class LevelLook:
+    """What a look says of a level less the reference."""
+
+    value: float
+    low: float
+    high: float
+    error: float
+    """Standard error."""
+    dof: float
+    critical: float
+    """Half the interval's width in standard errors, before it is cut at [-1, 1]."""
+    verdict: Verdict
+    round: int
+    """The round after which the look was made: a level that is decided keeps its look."""
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether the level needs no more trainings."""
+        return self.verdict != OPEN
+
+    @property
+    def estimate(self) -> Estimate:
+        """The difference as other intervals are shown."""
+        return Estimate(self.value, self.low, self.high, self.error, self.dof, self.critical)
+
+    @property
+    def bound(self) -> float:
+        """No difference larger than this is left, either way."""
+        return max(abs(self.low), abs(self.high))
+
+    def effect_after(self, growth: float, comparisons: int) -> float:
+        """The difference that four of five studies would find with ``growth`` times as many trainings, at their end.
+
+        What people and seeds add to the error shrinks with the trainings; what the settings add stays.
+        """
+        fixed = min(TUNING.value, self.error**2)
+        error = np.sqrt(fixed + (self.error**2 - fixed) / growth)
+        return detectable(float(error), self.dof * growth, comparisons)
+
+
+def detectable(error: float, dof: float, comparisons: int) -> float:
+    """The difference that four of five studies find whose differences have this standard error at their last look."""
+    alpha = FIRST_SHARE * (1 - LEVEL ** (1 / max(1, comparisons)))
+    return float((stdtrit(dof, 1 - alpha / 2) + stdtrit(dof, POWER)) * error)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What is known of all levels after a round."""
+
+    round: int
+    share: float
+    """Part of the rounds' budget that was spent."""
+    levels: Mapping[str, LevelLook]
+    """Level -> what is known of it; a level without any training beside the reference is missing."""
+    horizon: float = 0.0
+    """The budget that the share is of, such as --n-trials; another number begins another horizon."""
+    trainings: int = 0
+    """Number of trainings of rounds so far."""
+
+    @property
+    def decided(self) -> tuple[str, ...]:
+        """The levels that need no more trainings."""
+        return tuple(name for name, level in self.levels.items() if level.is_decided)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, as they come back from the database."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(values: Mapping[str, Any]) -> "Look":
+        """The inverse of to_json."""
+        levels = {name: LevelLook(**level) for name, level in values["levels"].items()}
+        return Look(**{**values, "levels": levels})
+
+
+def look(
+    trainings: Sequence[Training],
+    reference: str,
+    levels: Sequence[str],
+    share: float,
+    earlier: Sequence[Look],
+    matters: float,
+    *,
+    horizon: float = 0.0,
+    judges: Judges | None = None,
+    tuning: Variance = TUNING,
+) -> Look:
+    """The look after the last round of ``trainings``.
+
+    ``levels``: all that the study compares with the reference, whose intervals hold at once in 95 of 100 studies;
+    ``earlier``: every look that was made before, in order; ``share``: of the rounds' budget, 1 at the last round.
+    """
+    number = max((training.round for training in trainings), default=0)
+    known = dict(earlier[-1].levels) if earlier else {}
+    alpha = 1 - LEVEL ** (1 / max(1, len(levels)))
+    found = estimate(trainings, reference, judges, tuning)
+    for level in levels:
+        if level in found and not (level in known and known[level].is_decided):
+            nominal = _nominal_level(level, found[level].error, share, horizon, earlier, alpha)
+            known[level] = _level_look(found[level], nominal, matters, number)
+    return Look(number, share, known, horizon, len(trainings))
+
+
+def _nominal_level(
+    level: str, error: float, share: float, horizon: float, earlier: Sequence[Look], alpha: float
+) -> float:
+    """The two-sided level of this look at one difference, after the earlier looks at it."""
+    spending = Spending(alpha)
+    looks = [(past.share, past.horizon, past.levels[level].error) for past in earlier if level in past.levels]
+    nominal, current, is_over = alpha, None, False
+    for past_share, past_horizon, past_error in (*looks, (share, horizon, error)):
+        if current is None or past_horizon != current or is_over:
+            spending.begin(FIRST_SHARE if current is None else 0.5)
+        nominal = spending.level(past_share, 1 / past_error**2)
+        current, is_over = past_horizon, past_share >= 1
+    return nominal
+
+
+def _level_look(difference: Difference, nominal: float, matters: float, number: int) -> LevelLook:
+    critical = float(stdtrit(difference.dof, 1 - nominal / 2))
+    low, high = (float(np.clip(difference.value + sign * critical * difference.error, -1, 1)) for sign in (-1, 1))
+    verdict: Verdict = BETTER if low > 0 else WORSE if high < 0 else OPEN
+    if verdict == OPEN and -matters < low and high < matters:
+        verdict = NO_DIFFERENCE
+    return LevelLook(difference.value, low, high, difference.error, difference.dof, critical, verdict, number)

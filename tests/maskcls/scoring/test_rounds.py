@@ -1,0 +1,193 @@
+"""Rounds of trainings: differences from the reference by least squares, and looks that may be taken at any time."""
+
+import json
+
+import numpy as np
+import pytest
+from scipy.special import ndtri, stdtrit
+
+from maskcls.scoring.counts import Counts, align, count
+from maskcls.scoring.intervals import Variance, compare_repeats
+from maskcls.scoring.rounds import (
+    FIRST_SHARE,
+    LEAST_DOF,
+    Judges,
+    LevelLook,
+    Look,
+    Spending,
+    Training,
+    detectable,
+    estimate,
+    look,
+)
+
+NO_TUNING = Variance(0.0, 30.0)
+PEOPLE, PHOTOS = 24, 3
+
+
+def counts_of(rng: np.random.Generator, right: float, crowd: int) -> Counts:
+    """Predictions of a crowd's photos, right with this probability."""
+    person_N = np.repeat([f"{crowd:02d}-{number:02d}" for number in range(PEOPLE)], PHOTOS)
+    label_N = np.repeat(np.arange(PEOPLE) % 6, PHOTOS)
+    guess_N = rng.integers(6, size=len(label_N))
+    return count(person_N, label_N, np.where(rng.random(len(label_N)) < right, label_N, guess_N))
+
+
+def trained(right: dict[str, float], rounds: int, seed: int = 0, crowds: int | None = None) -> list[Training]:
+    """Every level once a round; ``crowds``: how many there are, in turn."""
+    rng = np.random.default_rng(seed)
+    return [
+        Training(level, number, counts_of(rng, share, number % (crowds or rounds)))
+        for number in range(rounds)
+        for level, share in right.items()
+    ]
+
+
+LEVELS = {"a": 0.6, "b": 0.7, "c": 0.4}
+
+
+@pytest.mark.parametrize("crowds", [1, 4, 6])
+def test_equal_numbers_give_what_comparing_repeats_gives(crowds: int) -> None:
+    trainings = trained(LEVELS, rounds=6, crowds=crowds)
+    judges = Judges()
+    found = estimate(trainings, "a", judges, NO_TUNING)
+    aligned, _ = align([training.counts for training in trainings])
+    runs_CR = [aligned[start::3] for start in range(3)]
+    people = judges.people
+    order = np.argsort(people.person_P)
+    sorted_people = type(people)(people.person_P[order], people.stratum_P[order], people.weight_SP[:, order])
+    for place, level in ((1, "b"), (2, "c")):
+        known = compare_repeats(runs_CR, place, 0, sorted_people)
+        assert found[level].value == pytest.approx(np.mean([each_difference(trainings, level, r) for r in range(6)]))
+        if crowds == 6:  # with people who judge more than once, a mean over all of them weighs other people more
+            assert found[level].value == pytest.approx(known.value)
+            assert found[level].error == pytest.approx(known.error)
+            assert found[level].dof == pytest.approx(known.dof)
+
+
+def each_difference(trainings: list[Training], level: str, number: int) -> float:
+    from maskcls.scoring.counts import macro_f1
+
+    values = {each.level: float(macro_f1(*each.counts.sums())) for each in trainings if each.round == number}
+    return values[level] - values["a"]
+
+
+def test_unequal_numbers_weigh_rounds_and_leave_out_what_nothing_connects() -> None:
+    trainings = trained({"a": 0.6, "b": 0.7}, rounds=4)
+    more = trained({"a": 0.6}, rounds=4, seed=1)  # the reference twice a round
+    alone = [Training("d", 9, counts_of(np.random.default_rng(2), 0.5, 9))]
+    one, two = (estimate(each, "a", tuning=NO_TUNING)["b"] for each in (trainings, trainings + more))
+    assert two.error < one.error
+    assert two.value != pytest.approx(one.value)
+    assert set(estimate(trainings + alone, "a")) == {"b"}
+    c_only = [Training("c", 9, counts_of(np.random.default_rng(3), 0.5, 9))]
+    b_with_c = [Training("b", 9, counts_of(np.random.default_rng(4), 0.7, 9))]
+    assert set(estimate(trainings + c_only + b_with_c, "a")) == {"b", "c"}  # c by way of b
+
+
+def test_few_rounds_never_rest_on_one_degree_of_freedom() -> None:
+    found = estimate(trained({"a": 0.6, "b": 0.7}, rounds=2), "a")["b"]
+    assert found.seeds.dof == LEAST_DOF
+    assert found.dof >= LEAST_DOF
+    assert found.error > np.sqrt(found.tuning.value)
+    assert estimate(trained({"a": 0.6, "b": 0.7}, rounds=1), "a") == {}
+
+
+def test_whoever_judges_again_is_the_same_person() -> None:
+    runs = trained({"a": 0.6, "b": 0.7}, 2)
+    again = [Training(run.level, run.round + 2 * turn, run.counts) for turn in range(3) for run in runs]
+    once, thrice = (estimate(each, "a", tuning=NO_TUNING)["b"].people.value for each in (runs, again))
+    assert thrice == pytest.approx(once)
+
+
+def test_looking_again_gives_the_same_estimates_by_the_judges_of_before() -> None:
+    trainings, judges = trained(LEVELS, rounds=5), Judges()
+    for rounds in (2, 3, 4, 5):
+        found = estimate(trainings[: 3 * rounds], "a", judges)
+        anew = estimate(trainings[: 3 * rounds], "a")
+        assert found == anew
+
+
+# --- looks ----------------------------------------------------------------------------------------------------------
+
+
+def test_five_looks_have_the_critical_values_of_the_textbook() -> None:
+    spending = Spending(0.05)
+    critical = [ndtri(1 - spending.level(number / 5, number) / 2) for number in range(1, 6)]
+    assert critical == pytest.approx([4.877, 3.357, 2.680, 2.290, 2.031], abs=0.002)
+
+
+@pytest.mark.parametrize(("rounds", "horizons"), [(6, 1), (12, 1), (8, 3)])
+def test_looking_after_every_round_is_false_in_at_most_one_study_of_twenty(rounds: int, horizons: int) -> None:
+    """Whoever goes on whenever there is no verdict yet, with twice the budget, is no exception."""
+    studies, spending = 20_000, Spending(0.05)
+    total = rounds * 2 ** (horizons - 1)
+    draw_NR = np.random.default_rng(rounds).normal(size=(studies, total))
+    is_false_N = np.zeros(studies, dtype=bool)
+    for horizon in range(horizons):
+        spending.begin(FIRST_SHARE if horizon == 0 else 0.5)
+        end = rounds * 2**horizon
+        for number in range(max(2, rounds * 2**horizon // 2 + 1) if horizon else 2, end + 1):
+            seen_NR = draw_NR[:, :number]
+            t_N = np.abs(seen_NR.mean(1)) / (seen_NR.std(1, ddof=1) / np.sqrt(number))
+            is_false_N |= t_N > stdtrit(number - 1, 1 - spending.level(number / end, number) / 2)
+    assert 0.01 < is_false_N.mean() < 0.052
+
+
+def look_after(rounds: int, earlier: list[Look], matters: float = 0.005, horizon: float = 6, end: int = 6) -> Look:
+    right = {"a": 0.9, "b": 0.9, "c": 0.1}
+    trainings = trained(right, rounds=rounds)
+    return look(trainings, "a", ("b", "c"), rounds / end, earlier, matters, horizon=horizon)
+
+
+def test_a_level_that_is_decided_keeps_its_look() -> None:
+    looks: list[Look] = []
+    for rounds in range(2, 7):
+        looks.append(look_after(rounds, looks))
+    decided = next(each for each in looks if "c" in each.decided)
+    assert decided.levels["c"].verdict == "worse"
+    assert decided.levels["c"].high < 0
+    assert looks[-1].levels["c"] == decided.levels["c"]
+    assert decided.round == decided.levels["c"].round
+    assert looks[-1].levels["b"].verdict == "open"
+    assert looks[-1].levels["b"].round == 5
+
+
+def test_a_difference_that_cannot_matter_is_a_verdict() -> None:
+    found = look_after(6, [], matters=0.5).levels["b"]
+    assert found.verdict == "no difference that matters"
+    assert found.bound < 0.5
+
+
+def test_intervals_end_where_no_difference_can_be() -> None:
+    rng = np.random.default_rng(5)
+    trainings = [
+        Training(level, number, counts_of(rng, share, number)) for number in range(2) for level, share in
+        (("a", 0.9), ("b", 0.1))
+    ]
+    found = look(trainings, "a", ("b",), 0.1, [], 0.05).levels["b"]
+    assert (found.low, found.high) == (-1, 1)
+    assert np.isfinite(found.critical)
+
+
+def test_a_look_comes_back_from_json_as_it_was() -> None:
+    made = look_after(4, [])
+    assert Look.from_json(json.loads(json.dumps(made.to_json()))) == made
+
+
+def test_going_on_with_a_larger_budget_costs_width_but_what_was_said_stands() -> None:
+    looks: list[Look] = []
+    for rounds in (2, 4, 6):
+        looks.append(look_after(rounds, looks))
+    same = look_after(8, [], end=8).levels["b"]
+    gone_on = look_after(8, looks, horizon=8, end=8)
+    assert gone_on.levels["c"] == looks[-1].levels["c"]
+    assert gone_on.levels["b"].critical > same.critical
+
+
+def test_more_trainings_find_less_but_never_less_than_the_settings_allow() -> None:
+    known = LevelLook(0.01, -0.06, 0.08, 0.03, 12.0, 2.33, "open", 4)
+    effects = [known.effect_after(growth, 3) for growth in (1, 2, 4, 1e6)]
+    assert effects == sorted(effects, reverse=True)
+    assert effects[0] == pytest.approx(detectable(0.03, 12.0, 3))
+    assert effects[-1] > 2.8 * 0.0113
