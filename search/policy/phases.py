@@ -17,8 +17,9 @@ from search.study.attributes import round_of
 SEARCH_SHARE = 0.4
 """Share of the epochs for round 0 and the search."""
 
-PRUNED_COST = 0.45
-"""What a trial of the search costs on average under our pruner, in full trainings (benchmarks/policy.py)."""
+PRUNED_COST, PRIOR_TRIALS = 0.45, 8
+"""What a trial of the search costs on average under our pruner, in full trainings (benchmarks/policy.py), and how many
+of a study's own trials that counts for."""
 
 LEAST_SEARCH = 2
 """A search of fewer trials for each arm is left out: it would compare warm starts at single levels."""
@@ -63,6 +64,13 @@ def phases(n_trials: int, arms: int, cost: float, compares: bool) -> Phases:
 def searched(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """The trials that belong to no round and have not failed."""
     return [trial for trial in trials if round_of(trial) is None and trial.state != TrialState.FAIL]
+
+
+def cost_of_search(trials: Sequence[FrozenTrial], planned: int, expected: float) -> float:
+    """What a trial of this study's search costs, in full trainings; ``expected``: before any has ended."""
+    ended = [trial for trial in searched(trials) if trial.state.is_finished() and trial.intermediate_values]
+    made = sum(max(trial.intermediate_values) for trial in ended) / planned
+    return (PRIOR_TRIALS * expected + made) / (PRIOR_TRIALS + len(ended))
 
 
 def num_left(trials: Sequence[FrozenTrial], n_trials: int) -> int:

@@ -59,11 +59,9 @@ def trials_since_best(trials: Sequence[FrozenTrial]) -> int:
 
 
 def reached(limits: StoppingCriteria, trials: Sequence[FrozenTrial], evaluations_per_epoch: int) -> str:
-    """The option whose limit has been reached, as ``--n-trials 50``; empty while the study should continue."""
+    """The limit on trials or epochs that has been reached, as ``--n-trials 50``; empty while there is none."""
     if count_finished(trials) >= limits.n_trials:
         return f"--n-trials {limits.n_trials}"
     if limits.max_epochs is not None and epochs_spent(trials, evaluations_per_epoch) >= limits.max_epochs:
         return f"--max-epochs {limits.max_epochs:g}"
-    if limits.patience is not None and trials_since_best(trials) >= limits.patience:
-        return f"--patience {limits.patience}"
     return ""

@@ -185,8 +185,10 @@ def from_unit(domain: BaseDistribution, place: float) -> Any:
     place = min(max(place, 0.0), 1.0)
     if domain.low == domain.high:
         return domain.low
-    value = domain.low * (domain.high / domain.low) ** place if domain.log else domain.low + place * (
-        domain.high - domain.low
+    value = (
+        domain.low * (domain.high / domain.low) ** place
+        if domain.log
+        else domain.low + place * (domain.high - domain.low)
     )
     value = min(max(value, domain.low), domain.high)
     return round(value) if isinstance(domain, IntDistribution) else value

@@ -45,8 +45,8 @@ another seed; a configuration run again to measure the noise; a training of a fi
 have the first and the fourth: the baseline is a training of round 0 today, and rounds measure the noise."""
 
 LEVEL, PLACE, JUDGE_ROUND = "level", "place", "judge_round"
-"""Of a training of a round: what it stands for, in words (policy.rounds.Arm); its place in the round's plan, from 0; the
-people who judge it (TrainConfig.judge_round), the same for the whole round."""
+"""Of a training of a round: what it stands for, in words (policy.rounds.Arm); its place in the round's plan, from 0;
+the people who judge it (TrainConfig.judge_round), the same for the whole round."""
 
 ROUND_PLAN = "round_plan"
 """Of the first training of a round after round 0: the plan of all its trainings (policy.rounds.RoundPlan as JSON)."""
