@@ -34,16 +34,20 @@ PRIOR_DEVIATION = 0.035
 """The prior's standard deviation from seed to seed, beyond what the people add."""
 
 TUNING = Variance(2 * 0.008**2, 30.0)
-"""Variance of a difference of two levels at one setting, which is not the best one of either: at their own best settings
+"""Variance of a difference of two levels at one setting, which is the best one of neither: at their own best settings
 they may differ by so much more or less (measured in simulated studies: benchmarks/decisive.py)."""
 
-FIRST_SHARE = 0.8
-"""Part of the error rate that the first horizon may spend, a study's budget as it was planned. Each later one, for a
-study that goes on with a larger budget, may spend half of what is left, so that the sum stays below 1."""
-
-BETTER, WORSE, NO_DIFFERENCE, OPEN = "better", "worse", "no difference that matters", "open"
+FIRST_SHARE = 0.75
+LATER_SHARE = 0.4
+"""Part of the error rate that the first horizon may spend, a study's budget as it was planned; and the part of what is
+left that each later one may spend, where a study goes on with a larger budget."""
 
 Verdict = Literal["better", "worse", "no difference that matters", "open"]
+
+BETTER: Verdict = "better"
+WORSE: Verdict = "worse"
+NO_DIFFERENCE: Verdict = "no difference that matters"
+OPEN: Verdict = "open"
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,9 +183,7 @@ def _dummies(of: Sequence[int] | Sequence[str]) -> Floats:
     return (np.array(of)[:, None] == np.unique(of)[None]).astype(np.float64)
 
 
-def _mean_squares(
-    value_N: Floats, error_SN: Floats, fitted_NN: Floats, round_NK: Floats
-) -> tuple[float, float, float]:
+def _mean_squares(value_N: Floats, error_SN: Floats, fitted_NN: Floats, round_NK: Floats) -> tuple[float, float, float]:
     """(observed, expected, degrees of freedom): the mean square of the residuals, and the people's part in it.
 
     As ``intervals._seed_variance``, but with at least LEAST_DOF degrees of freedom (moderated as by Smyth 2004,
@@ -213,7 +215,7 @@ def _people_part(judged: Sequence[_Judged], weight_N: Floats, people: Resamples)
 class Spending:
     """The error rate that the looks at one growing comparison may spend, shared out over them.
 
-    By share t of the budget 4 - 4 Phi(z / sqrt(t)), z the normal quantile of 1 - alpha / 4, has been spent, half on each
+    By share t of the budget 4 - 4 Phi(z / sqrt(t)) has been spent, z the normal quantile of 1 - alpha / 4, half on each
     side. A look that is critical at the normal quantile 1 - level / 2 is critical for t at its own degrees of freedom
     (Jennison and Turnbull 2000, Group Sequential Methods).
     """
@@ -248,9 +250,7 @@ class Spending:
         positive = grid > step / 2
         both = (density + density[::-1])[positive]
         beyond = np.cumsum(both[::-1])[::-1] * step - 0.5 * step * both  # P(no look critical before, |z| >= grid)
-        critical = float(
-            np.exp(np.interp(-np.log(spend), -np.log(np.maximum(beyond, 1e-15)), np.log(grid[positive])))
-        )
+        critical = float(np.exp(np.interp(-np.log(spend), -np.log(np.maximum(beyond, 1e-15)), np.log(grid[positive]))))
         self._density = density * np.clip((critical - np.abs(grid)) / step + 0.5, 0.0, 1.0)
         self._information = information
         return float(max(1e-12, 2 - 2 * ndtr(critical)))
@@ -374,7 +374,7 @@ def _nominal_level(
     nominal, current, is_over = alpha, None, False
     for past_share, past_horizon, past_error in (*looks, (share, horizon, error)):
         if current is None or past_horizon != current or is_over:
-            spending.begin(FIRST_SHARE if current is None else 0.5)
+            spending.begin(FIRST_SHARE if current is None else LATER_SHARE)
         nominal = spending.level(past_share, 1 / past_error**2)
         current, is_over = past_horizon, past_share >= 1
     return nominal

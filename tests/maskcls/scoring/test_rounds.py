@@ -10,6 +10,7 @@ from maskcls.scoring.counts import Counts, align, count
 from maskcls.scoring.intervals import Variance, compare_repeats
 from maskcls.scoring.rounds import (
     FIRST_SHARE,
+    LATER_SHARE,
     LEAST_DOF,
     Judges,
     LevelLook,
@@ -119,13 +120,16 @@ def test_five_looks_have_the_critical_values_of_the_textbook() -> None:
 
 @pytest.mark.parametrize(("rounds", "horizons"), [(6, 1), (12, 1), (8, 3)])
 def test_looking_after_every_round_is_false_in_at_most_one_study_of_twenty(rounds: int, horizons: int) -> None:
-    """Whoever goes on whenever there is no verdict yet, with twice the budget, is no exception."""
+    """Whoever goes on whenever there is no verdict yet, with twice the budget, is no exception.
+
+    Draws of one difference a round, their variance made up to LEAST_DOF by a prior that is a little too small.
+    """
     studies, spending = 20_000, Spending(0.05)
     total = rounds * 2 ** (horizons - 1)
     draw_NR = np.random.default_rng(rounds).normal(size=(studies, total))
     is_false_N = np.zeros(studies, dtype=bool)
     for horizon in range(horizons):
-        spending.begin(FIRST_SHARE if horizon == 0 else 0.5)
+        spending.begin(FIRST_SHARE if horizon == 0 else LATER_SHARE)
         end = rounds * 2**horizon
         for number in range(max(2, rounds * 2**horizon // 2 + 1) if horizon else 2, end + 1):
             seen_NR = draw_NR[:, :number]
@@ -162,8 +166,9 @@ def test_a_difference_that_cannot_matter_is_a_verdict() -> None:
 def test_intervals_end_where_no_difference_can_be() -> None:
     rng = np.random.default_rng(5)
     trainings = [
-        Training(level, number, counts_of(rng, share, number)) for number in range(2) for level, share in
-        (("a", 0.9), ("b", 0.1))
+        Training(level, number, counts_of(rng, share, number))
+        for number in range(2)
+        for level, share in (("a", 0.9), ("b", 0.1))
     ]
     found = look(trainings, "a", ("b",), 0.1, [], 0.05).levels["b"]
     assert (found.low, found.high) == (-1, 1)
