@@ -24,9 +24,6 @@ from maskcls.scoring.counts import Counts, Floats, Score, macro_f1
 from maskcls.scoring.intervals import LEVEL, POWER, UPWEIGHT, Estimate, Variance, people_dof, standard_error
 from maskcls.scoring.resampling import RESAMPLES, Resamples, resample
 
-MIN_ROUNDS = 2
-"""One round alone says nothing about the spread from round to round."""
-
 LEAST_DOF = 4.0
 """Degrees of freedom of the variance over seeds; what the rounds lack is made up by a prior, a cautious one."""
 
@@ -145,27 +142,28 @@ def estimate(
 ) -> dict[str, Difference]:
     """Level -> its difference from the reference, for every level that some round compares with it.
 
-    Empty before two rounds. ``judges``: those of an earlier call, which remember what they have judged.
+    Empty while no two trainings show the spread from seed to seed, as after one round. ``judges``: those of an earlier call, which remember what they have judged.
     """
     trainings = sorted(trainings, key=lambda training: training.round)  # judges come in the order of the rounds
-    if len({training.round for training in trainings}) < MIN_ROUNDS:
+    levels = sorted({training.level for training in trainings})
+    round_NK = _dummies([training.round for training in trainings])
+    level_NK = _dummies([training.level for training in trainings])
+    model_NK = np.hstack([round_NK, level_NK])
+    residual_dof = len(trainings) - int(np.linalg.matrix_rank(model_NK)) if trainings else 0
+    if residual_dof < 1 or reference not in levels:
         return {}
     judges = Judges() if judges is None else judges
     judged = [judges.judge(training) for training in trainings]
     value_N = np.array([each.value for each in judged])
     error_SN = np.stack([each.drawn_S - each.value for each in judged], axis=1)
-    levels = sorted({training.level for training in trainings})
-    round_NK = _dummies([training.round for training in trainings])
-    level_NK = _dummies([training.level for training in trainings])
-    model_NK = np.hstack([round_NK, level_NK])
     inverse_KN = np.linalg.pinv(model_NK)
-    observed, expected, dof = _mean_squares(value_N, error_SN, model_NK @ inverse_KN, round_NK)
+    observed, expected, dof = _mean_squares(value_N, error_SN, model_NK @ inverse_KN, residual_dof)
     people = judges.people
     found = {}
     for level in levels:
-        contrast_K = np.zeros(model_NK.shape[1])
-        if level == reference or reference not in levels:
+        if level == reference:
             continue
+        contrast_K = np.zeros(model_NK.shape[1])
         contrast_K[round_NK.shape[1] + levels.index(level)] = 1.0
         contrast_K[round_NK.shape[1] + levels.index(reference)] = -1.0
         weight_N = contrast_K @ inverse_KN
@@ -183,7 +181,9 @@ def _dummies(of: Sequence[int] | Sequence[str]) -> Floats:
     return (np.array(of)[:, None] == np.unique(of)[None]).astype(np.float64)
 
 
-def _mean_squares(value_N: Floats, error_SN: Floats, fitted_NN: Floats, round_NK: Floats) -> tuple[float, float, float]:
+def _mean_squares(
+    value_N: Floats, error_SN: Floats, fitted_NN: Floats, residual_dof: int
+) -> tuple[float, float, float]:
     """(observed, expected, degrees of freedom): the mean square of the residuals, and the people's part in it.
 
     As ``intervals._seed_variance``, but with at least LEAST_DOF degrees of freedom (moderated as by Smyth 2004,
@@ -191,13 +191,11 @@ def _mean_squares(value_N: Floats, error_SN: Floats, fitted_NN: Floats, round_NK
     false, and a t quantile of one degree of freedom makes every interval useless.
     """
     residual_NN = np.eye(len(value_N)) - fitted_NN
-    dof = float(round(np.trace(residual_NN)))
-    within_NN = residual_NN if dof else np.eye(len(value_N)) - round_NK @ np.linalg.pinv(round_NK)
-    expected = float(np.einsum("sn,nm,sm->s", error_SN, within_NN, error_SN).mean() / max(1.0, np.trace(within_NN)))
-    prior_dof = max(0.0, LEAST_DOF - dof)
-    squares = float(value_N @ residual_NN @ value_N) if dof else 0.0
-    observed = (prior_dof * (expected + PRIOR_DEVIATION**2) + squares) / (prior_dof + dof)
-    return observed, expected, prior_dof + dof
+    expected = float(np.einsum("sn,nm,sm->s", error_SN, residual_NN, error_SN).mean() / residual_dof)
+    prior_dof = max(0.0, LEAST_DOF - residual_dof)
+    dof = prior_dof + residual_dof
+    observed = (prior_dof * (expected + PRIOR_DEVIATION**2) + float(value_N @ residual_NN @ value_N)) / dof
+    return observed, expected, dof
 
 
 def _people_part(judged: Sequence[_Judged], weight_N: Floats, people: Resamples) -> Variance:
