@@ -78,6 +78,8 @@ class Study:
     """Whether the study is about the synthetic photos; then it needs no data and has no preview."""
     sampler: Sampler = Sampler("auto")
     pruner: Pruner = Pruner("rungs")
+    matters: float = 0.05
+    """The smallest difference of macro F1 worth knowing: one that is surely smaller is "no difference that matters"."""
     is_stored: InitVar[bool] = False
     """Whether it was read from a database: a stored study is shown even if it would be refused today."""
 
@@ -102,6 +104,7 @@ def _make_plain(study: Study) -> None:
         "fixed": plain_values("fixed", study.fixed),
         "baseline": plain_values("baseline", study.baseline),
         "synthetic": plain("synthetic", study.synthetic),
+        "matters": plain("matters", study.matters),
     }
     for role in ("scientific", "nuisance", "preview"):
         domains = with_plain_names(role, getattr(study, role))
@@ -116,6 +119,9 @@ def _make_plain(study: Study) -> None:
         raise UserError(f"question is a sentence that ends with a question mark, not {study.question!r}.")
     if not isinstance(fields["synthetic"], bool):
         raise UserError(f"synthetic is True or False, not {study.synthetic!r}.")
+    matters = fields["matters"]
+    if isinstance(matters, bool) or not isinstance(matters, int | float) or not 0 < matters < 1:
+        raise UserError(f"matters is a difference of macro F1 between 0 and 1, not {study.matters!r}.")
     for name, value in fields.items():
         object.__setattr__(study, name, value)
 
