@@ -153,21 +153,8 @@ class Simulated:
         judges = proposal.attributes.get(JUDGE_ROUND, 0)
         self.trained[number] = self.lab.train(self.factor.level(params), params["lr"], augment, judges)
         # not by create_trial, whose checks take longer than all else here
-        self.trials.append(
-            FrozenTrial(
-                number,
-                TrialState.RUNNING,
-                None,
-                NOW,
-                None,
-                params,
-                self.policy.distributions,
-                dict(proposal.attributes),
-                {},
-                {},
-                number,
-            )  # fmt: skip
-        )
+        facts = (params, self.policy.distributions, dict(proposal.attributes), {}, {}, number)
+        self.trials.append(FrozenTrial(number, TrialState.RUNNING, None, NOW, None, *facts))
         return number
 
     def _evaluate(self, number: int) -> bool:
@@ -301,10 +288,10 @@ def rate(hits: Sequence[bool]) -> str:
     return f"{100 * share:.1f} % ± {100 * np.sqrt(share * (1 - share) / len(hits)):.1f}"
 
 
-HEAD = """\
-| planted | trials | trainings | n | found | no difference that matters | false | cover | width | error: real / claimed \
-| answered after |
-|---|---|---|---|---|---|---|---|---|---|---|"""
+COLUMNS = (
+    *("planted", "trials", "trainings", "n", "found", "no difference that matters", "false", "cover", "width"),
+    *("error: real / claimed", "answered after"),
+)
 
 
 class Studies:
@@ -342,7 +329,7 @@ def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     studies = Studies(options.out)
     seeds = range(options.first, options.first + (options.n or (20 if options.quick else 200)))
-    print(HEAD)
+    print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
     for row in ROWS:
         if options.rows in row.name and (row.quick or not options.quick):
             print(summary(row, list(studies.of(row, seeds, options.sampler == "study"))), flush=True)

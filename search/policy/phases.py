@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from optuna.trial import FrozenTrial, TrialState
 
+from search.policy.rounds import arms_of_round
 from search.policy.stopping import StoppingCriteria, trials_since_best
 from search.study.attributes import round_of
 
@@ -43,14 +44,18 @@ class Phases:
         return self.first + self.cost * self.search + self.rounds
 
 
-def phases(n_trials: int, arms: int, cost: float, compares: bool) -> Phases:
-    """The phases of a study of so many trials. ``compares``: whether it has scientific hyperparameters.
+def phases(n_trials: int, arms: int, cost: float, compares: bool, tunes: bool = True) -> Phases:
+    """The phases of a study of so many trials. ``compares``, ``tunes``: whether it has scientific hyperparameters, and
+    others.
 
     A study that is too short for a search has none; without scientific hyperparameters, where the search finds what
     the rounds compare, it has no rounds.
     """
     if n_trials <= arms:
         return Phases(n_trials, 0, 0, cost)
+    if not tunes:
+        rounds = n_trials - arms if n_trials >= 2 * arms else 0
+        return Phases(arms, n_trials - arms - rounds, rounds, cost)
     ratio = SEARCH_SHARE / (1 - SEARCH_SHARE)
     search = max(0, round((ratio * (n_trials - arms) - arms) / (cost + ratio)))
     left = n_trials - arms
@@ -59,6 +64,19 @@ def phases(n_trials: int, arms: int, cost: float, compares: bool) -> Phases:
     if left - search < max(2, arms):  # not even one round
         search = left
     return Phases(arms, search, left - search, cost)
+
+
+def sizes_of_rounds(found: Phases, others: int) -> list[list[int]]:
+    """Round 0 and the later rounds of these phases: how many trainings the reference and each other level has.
+
+    All of the ``others`` stay open.
+    """
+    names = [str(number) for number in range(1 + others)]
+    sizes, left = [[1] * (1 + others)], found.rounds
+    while arms := arms_of_round(names[0], names[1:], left):
+        sizes.append([arms.count(name) for name in names])
+        left -= len(arms)
+    return sizes
 
 
 def searched(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:

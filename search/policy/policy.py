@@ -17,6 +17,7 @@ finalists instead, each at its own setting.
 """
 
 import itertools
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -148,7 +149,20 @@ class Policy:
 
     def phases(self, limits: StoppingCriteria, trials: Sequence[FrozenTrial] = ()) -> Phases:
         """How a study with these trials divides the limit on trials."""
-        return phases(limits.n_trials, len(self.arms), self._cost(trials), bool(self.factors))
+        return phases(limits.n_trials, len(self.arms), self._cost(trials), bool(self.factors), bool(self.tuned))
+
+    def phases_within(self, limits: StoppingCriteria) -> Phases:
+        """The phases of a new study, with as many trials as the limits on trials and epochs leave room for."""
+        found = self.phases(limits)
+        if limits.max_epochs is None:
+            return found
+        trainings = limits.max_epochs * self.per_epoch / self.planned_evaluations
+        n_trials = limits.n_trials
+        while n_trials > 1 and found.trainings > trainings:
+            # no trial costs more than a training
+            n_trials = max(1, min(n_trials - 1, math.ceil(n_trials - (found.trainings - trainings))))
+            found = self.phases(replace(limits, n_trials=n_trials))
+        return found
 
     def _cost(self, trials: Sequence[FrozenTrial]) -> float:
         """What a trial of the search costs, in full trainings."""

@@ -104,8 +104,8 @@ def begin(played: optuna.Study, policy: Policy) -> int:
 
 
 def tried(study: optuna.Study) -> list[FrozenTrial]:
-    """The trials that try a setting, not those that repeat one."""
-    return [trial for trial in study.get_trials() if trial.user_attrs.get("role") != "replicate"]
+    """The trials of the search: those that try a setting, not those of a round."""
+    return [trial for trial in study.get_trials() if "round" not in trial.user_attrs]
 
 
 def settled(sampler: BaseSampler, study: Study, trials: int) -> optuna.Study:
@@ -187,7 +187,7 @@ def prune_at(job: Job, step: int) -> None:
 
 
 def ask(job: Job, n_trials: int = 10**6) -> optuna.Trial:
-    trial = next_trial(job.study, job.policy, StoppingCriteria(n_trials), 1, job.worker)
+    trial = next_trial(job.study, job.policy, StoppingCriteria(n_trials), job.worker)
     assert trial is not None
     return trial
 

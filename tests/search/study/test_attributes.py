@@ -20,15 +20,16 @@ from search.study.attributes import (
 )
 
 STORED = (
-    "id", "confirms_id", "grown_from", "question", "commit", "versions", "decoder",
+    "id", "confirms_id", "grown_from", "question", "commit", "versions", "decoder", "looks",
     "role", "baseline", "warm start", "repeat", "replicate", "confirmation",
+    "round", "level", "place", "judge_round", "round_plan",
     "seed", "of", "from", "finalist", "repeat", "enqueued in vain", "files_of",
     "worker", "interruptions", "deaths", "failures", "failure_kind", "error",
     "revision", "config", "origin", "evaluations", "evaluations_planned", "best_evaluation",
     "seconds", "photos_per_second", "peak_gib", "device", "accuracy", "loss", "f1_per_class",
     "best_accuracy", "best_loss", "split", "weights_digest",
 )  # fmt: skip
-"""``repeat`` is a role and an attribute."""
+"""``repeat`` and ``round`` are roles and attributes, ``repeat`` has two names."""
 
 
 def test_the_names_are_those_that_stored_studies_have() -> None:
@@ -45,6 +46,8 @@ def test_the_first_baseline_is_found_and_no_replicate_of_it() -> None:
     plain, again, base = trial(), trial(role="replicate"), trial(role="baseline")
     assert baseline_among([plain, again, base, trial(role="baseline")]) is base
     assert baseline_among([plain, again]) is None
+    first, other = trial(role="round", round=0, place=0), trial(role="round", round=0, place=1)
+    assert baseline_among([other, trial(role="round", round=1, place=0), first]) is first
     assert [(is_baseline(found), is_replicate(found)) for found in (plain, again, base)] == [
         (False, False),
         (False, True),
