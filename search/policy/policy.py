@@ -280,6 +280,8 @@ class Policy:
         self, rounds: Rounds, trials: Sequence[FrozenTrial], limits: StoppingCriteria, closed: Collection[str]
     ) -> RoundPlan | None:
         """The plan of another round; None when nothing is open, or too few trainings are left."""
+        if not rounds.trainings:  # a study of an earlier version, without room for the first one
+            return None
         number = rounds.last + 1
         params_of_arm = self._params_of_arms(rounds, trials, number)
         reference, *others = params_of_arm

@@ -140,14 +140,14 @@ def arms_of_round(reference: str, others: Sequence[str], left: int) -> list[str]
     """The arms of the next round's trainings, when ``left`` trainings may still begin; empty if that is too few.
 
     Every open level (``others``) once, and the reference, twice while many are open. When less than two rounds are
-    left, all of it is one round, its arms repeated in turn.
+    left, all of it is one round: its arms again in turn, the levels first.
     """
     if not others or left < 1 + len(others):
         return []
     arms = [reference, *others, *([reference] if len(others) >= MANY_LEVELS else [])]
     if left >= 2 * len(arms):
         return arms
-    return [arms[place % len(arms)] for place in range(left)]
+    return [*arms, *arms[1:], arms[0]][:left]
 
 
 def copies(arms: Sequence[str]) -> list[int]:
