@@ -66,7 +66,7 @@ class Row:
         return (0.0, self.gap, 0.0, -self.gap)[: self.levels]
 
 
-SHORT, LONG = 33, 75
+SHORT, LONG = 31, 69
 """Trials that cost about 22 and 45 full trainings: what a study of 50 trials cost before there were rounds, and what it
 cost with a confirmation."""
 

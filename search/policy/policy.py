@@ -149,7 +149,9 @@ class Policy:
 
     def phases(self, limits: StoppingCriteria, trials: Sequence[FrozenTrial] = ()) -> Phases:
         """How a study with these trials divides the limit on trials."""
-        return phases(limits.n_trials, len(self.arms), self._cost(trials), bool(self.factors), bool(self.tuned))
+        least = 0 if searched(trials) else LEAST_SEARCH  # a search that has begun is not cut off for being short
+        facts = (len(self.arms), self._cost(trials), bool(self.factors), bool(self.tuned))
+        return phases(limits.n_trials, *facts, least)
 
     def phases_within(self, limits: StoppingCriteria) -> Phases:
         """The phases of a new study, with as many trials as the limits on trials and epochs leave room for."""
@@ -262,7 +264,7 @@ class Policy:
             return False
         share = SEARCH_SHARE * epochs * self.per_epoch
         longest = (share / self.planned_evaluations - len(self.arms)) / self._cost(trials)
-        if self.factors and longest < LEAST_SEARCH * len(self.arms):
+        if self.factors and not searched(trials) and longest < LEAST_SEARCH * len(self.arms):
             return True
         return evaluations_begun(trials, self.planned_evaluations, self._cost(trials)) >= share
 
@@ -303,10 +305,10 @@ class Policy:
         if not self.factors:
             finalists = self._finalists(rounds) or self._choose_finalists(trials, scored)
             return {self.arms[0].name: self.baseline, **finalists}
-        setting: Mapping[str, Any] = self.starts[0].params
-        if self.tuned and scored:
+        setting: Mapping[str, Any] = self.starts[0].params  # the best that is known without a search
+        if self.tuned and scored and searched(trials):
             rng = np.random.default_rng([self.seed, number, ROUND_STREAM])
-            setting = common_setting(self.tuned, scored, [start.params for start in self.starts], rng)
+            setting = common_setting(self.tuned, scored, rng)
         return {arm.name: {**self._scientific(arm, number, place), **setting} for place, arm in enumerate(self.arms)}
 
     def _finalists(self, rounds: Rounds) -> dict[str, Mapping[str, Any]]:

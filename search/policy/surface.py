@@ -147,18 +147,16 @@ class Surface:
 def common_setting(
     tuned: Mapping[str, BaseDistribution],
     trainings: Sequence[Scored],
-    starts: Sequence[Mapping[str, Any]],
     rng: np.random.Generator,
 ) -> dict[str, Any]:
     """One setting for all levels, near the best for all of them together.
 
-    It is the best in a tempered draw of the process, of the settings that were tried, of others around the best of
-    them, and of ``starts``, which a short study has not tried.
+    It is the best in a tempered draw of the process, of the settings that were tried and of others around the best of
+    them.
     """
     surface = Surface(tuned, trainings)
     best, *others = surface.ranked()
-    candidates = [best, *others, *map(dict, starts)]
-    candidates += [_near(tuned, best, rng) for _ in range(NUM_NEAR)]
+    candidates = [best, *others, *(_near(tuned, best, rng) for _ in range(NUM_NEAR))]
     mean_C, covariance_CC = surface.pooled(surface.points(candidates))
     drawn_C = rng.multivariate_normal(mean_C, TEMPER**2 * covariance_CC, method="eigh", check_valid="ignore")
     return candidates[int(np.argmax(drawn_C))]

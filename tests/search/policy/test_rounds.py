@@ -75,9 +75,9 @@ def levels(trials: list[FrozenTrial]) -> list[float]:
         (3, 2, (2, 1, 0)),  # no room for a round
         (8, 2, (2, 0, 6)),  # too short for a search
         (12, 4, (4, 0, 8)),
-        (50, 4, (4, 24, 22)),
-        (120, 4, (4, 66, 50)),
-        (60, 7, (7, 25, 28)),
+        (50, 4, (4, 20, 26)),
+        (120, 4, (4, 57, 59)),
+        (60, 7, (7, 21, 32)),
     ],
 )
 def test_a_study_is_divided_into_a_first_round_a_search_and_rounds(
@@ -86,7 +86,7 @@ def test_a_study_is_divided_into_a_first_round_a_search_and_rounds(
     found = phases(n_trials, arms, 0.45, compares=True)
     assert (found.first, found.search, found.rounds) == divided
     if found.search and found.rounds:
-        assert (found.first + 0.45 * found.search) / found.trainings == pytest.approx(0.4, abs=0.02)
+        assert (found.first + 0.45 * found.search) / found.trainings == pytest.approx(1 / 3, abs=0.02)
 
 
 def test_whatever_the_trials_no_phase_is_lost() -> None:
@@ -120,8 +120,8 @@ def test_a_study_begins_with_every_level_at_the_baselines_setting_searches_and_e
     trials = run(FOUR, 50)
     assert len(trials) == 50
     phase = [trial.user_attrs.get("round", "search") for trial in trials]
-    assert [key for key, _ in itertools.groupby(phase)] == [0, "search", 1, 2, 3, 4, 5]
-    assert phase.count("search") == 18  # fewer than planned: these cost a training each, as nothing is pruned
+    assert [key for key, _ in itertools.groupby(phase)] == [0, "search", 1, 2, 3, 4, 5, 6]
+    assert phase.count("search") == 15  # fewer than planned: these cost a training each, as nothing is pruned
     first, *rest = rounds_of(trials).values()
     assert is_baseline(trials[0])
     assert levels(first) == [0.0, 0.2, 0.5, 0.7]
@@ -228,7 +228,7 @@ def test_epochs_are_divided_as_trials_are_and_a_round_that_began_is_finished() -
     trials = run(study, 10**6, max_epochs=100.0)  # as long as 25 trainings
     searched = [trial for trial in trials if "round" not in trial.user_attrs]
     later = [trial for trial in trials if trial.user_attrs.get("round", 0) > 0]
-    assert (4 + len(searched)) / len(trials) == pytest.approx(0.4, abs=0.05)
+    assert (4 + len(searched)) / len(trials) == pytest.approx(1 / 3, abs=0.05)
     assert 25 <= len(trials) <= 26
     assert Policy(study, 0).rounds(trials).complete() == list(range(1 + max(t.user_attrs["round"] for t in later)))
 
@@ -243,7 +243,7 @@ def test_patience_ends_the_search_and_the_rounds_follow() -> None:
     trials = run(replace(TWO, fixed={"epochs": 4}), 400, patience=5)
     searched = [trial for trial in trials if "round" not in trial.user_attrs]
     assert 5 <= len(searched) < 60
-    assert 0.3 < (2 + len(searched)) / len(trials) < 0.5
+    assert 0.25 < (2 + len(searched)) / len(trials) < 0.42
     assert Policy(TWO, 0).reached(StoppingCriteria(400, patience=5), trials) == "--patience 5"
 
 
