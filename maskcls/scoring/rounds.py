@@ -13,7 +13,7 @@ Shape suffixes: N trainings, K columns of a model, S resamples, P people.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -33,6 +33,9 @@ PRIOR_DEVIATION = 0.035
 TUNING = Variance(2 * 0.008**2, 30.0)
 """Variance of a difference of two levels at one setting, which is the best one of neither: at their own best settings
 they may differ by so much more or less (measured in simulated studies: benchmarks/decisive.py)."""
+
+OWN_TUNING = Variance(0.018**2, 30.0)
+"""The same of two levels that were trained at the best setting found for each: each has its own luck."""
 
 FIRST_SHARE = 0.75
 LATER_SHARE = 0.4
@@ -142,7 +145,8 @@ def estimate(
 ) -> dict[str, Difference]:
     """Level -> its difference from the reference, for every level that some round compares with it.
 
-    Empty while no two trainings show the spread from seed to seed, as after one round. ``judges``: those of an earlier call, which remember what they have judged.
+    Empty while no trainings show the spread from seed to seed, as after one round. ``judges``: those of an earlier
+    call, which remember what they have judged.
     """
     trainings = sorted(trainings, key=lambda training: training.round)  # judges come in the order of the rounds
     levels = sorted({training.level for training in trainings})
@@ -297,6 +301,16 @@ class LevelLook:
         fixed = min(TUNING.value, self.error**2)
         error = np.sqrt(fixed + (self.error**2 - fixed) / growth)
         return detectable(float(error), self.dof * growth, comparisons)
+
+
+def with_tuning(difference: Estimate, tuning: Variance = OWN_TUNING) -> Estimate:
+    """The estimate of trained recipes as one of their levels: its error has the luck of their settings too.
+
+    Its t quantile stays, so that no interval gets narrower by it.
+    """
+    error = float(np.sqrt(difference.error**2 + tuning.value))
+    low, high = (difference.value + sign * difference.critical * error for sign in (-1, 1))
+    return replace(difference, low=low, high=high, error=error)
 
 
 def detectable(error: float, dof: float, comparisons: int) -> float:

@@ -8,6 +8,7 @@ from scipy.special import ndtri, stdtrit
 
 from maskcls.scoring.counts import Counts, align, count
 from maskcls.scoring.intervals import Variance, compare_repeats
+from maskcls.scoring.intervals import estimate as interval_estimate
 from maskcls.scoring.rounds import (
     FIRST_SHARE,
     LATER_SHARE,
@@ -20,6 +21,7 @@ from maskcls.scoring.rounds import (
     detectable,
     estimate,
     look,
+    with_tuning,
 )
 
 NO_TUNING = Variance(0.0, 30.0)
@@ -196,3 +198,11 @@ def test_more_trainings_find_less_but_never_less_than_the_settings_allow() -> No
     assert effects == sorted(effects, reverse=True)
     assert effects[0] == pytest.approx(detectable(0.03, 12.0, 3))
     assert effects[-1] > 2.8 * 0.0113
+
+
+def test_recipes_as_levels_are_less_certain_by_the_luck_of_their_settings() -> None:
+    found = interval_estimate(0.05, [Variance(0.01**2, 3)])
+    level = with_tuning(found)
+    assert level.error == pytest.approx(np.hypot(0.01, 0.018))
+    assert level.high - level.low > found.high - found.low
+    assert (level.value, level.dof) == (found.value, found.dof)

@@ -104,13 +104,8 @@ def test_a_rounds_arms_are_the_open_ones_and_the_last_round_takes_what_is_left()
     assert arms_of_round("0", ["1"], 1) == []
     assert arms_of_round("0", [], 9) == []
     assert copies(["0", "1", "0", "0", "1"]) == [0, 0, 1, 2, 1]
-    assert sizes_of_rounds(phases(50, 4, 0.45, True), 3) == [
-        [1] * 4,
-        [2, 1, 1, 1],
-        [2, 1, 1, 1],
-        [2, 1, 1, 1],
-        [2, 2, 2, 1],
-    ]
+    sizes = sizes_of_rounds(phases(50, 4, 0.45, True), 3)
+    assert sizes == [[1, 1, 1, 1], *([2, 1, 1, 1] for _ in range(4)), [2, 2, 1, 1]]
 
 
 # --- the order of a study ---------------------------------------------------------------------------------------------
