@@ -52,7 +52,7 @@ def main(
     ] = None,
     patience: Annotated[
         int | None,
-        typer.Option(min=1, help="End the search after so many trials without a gain larger than the noise."),
+        typer.Option(min=1, help="End the search after so many without a gain larger than the noise."),
     ] = None,
     cold: Annotated[
         bool, typer.Option("--cold", help="No warm starts, neither from known configurations nor from earlier studies.")
