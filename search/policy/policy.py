@@ -67,7 +67,7 @@ from search.study.attributes import (
     judge_round_of,
     round_of,
 )
-from search.study.space import Factor, distributions, factors, is_within, params_of
+from search.study.space import Factor, distributions, factors, params_of
 from search.study.study import Study
 
 STARTUP_TRIALS = 10
@@ -243,10 +243,7 @@ class Policy:
         for plan, place in rounds.owed():
             if plan.number == 0 and not self._begins_with_round(rounds, trials, limits):
                 continue
-            params = plan.trainings[place].params
-            # a copy of the study may spell an option in another way
-            if all(name in params and is_within(domain, params[name]) for name, domain in self.distributions.items()):
-                return plan, place
+            return plan, place
         return None
 
     def _begins_with_round(self, rounds: Rounds, trials: Sequence[FrozenTrial], limits: StoppingCriteria) -> bool:

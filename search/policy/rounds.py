@@ -19,7 +19,7 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from search.policy.levels import Levels
-from search.study.attributes import LEVEL, PLACE, ROUND_PLAN, round_of
+from search.study.attributes import LEVEL, PLACE, ROUND, ROUND_PLAN, round_of
 from search.study.space import Factor, factors, params_of
 from search.study.study import Study
 
@@ -96,6 +96,8 @@ class Rounds:
     def __init__(self, trials: Iterable[FrozenTrial], first: RoundPlan) -> None:
         """``first``: the plan of round 0, which is a function of the study and not stored."""
         self.trainings = [trial for trial in trials if round_of(trial) is not None and PLACE in trial.user_attrs]
+        # in a copy of the study with more levels, those of round 0 have other places
+        self._first_place = {planned.arm: place for place, planned in enumerate(first.trainings)}
         self.plans: dict[int, RoundPlan] = {first.number: first}
         for trial in self.trainings:
             if ROUND_PLAN in trial.user_attrs:
@@ -110,9 +112,14 @@ class Rounds:
     @cached_property
     def _begun(self) -> set[tuple[int, int]]:
         """(Round, place) of the trainings that a trial does, has done, or was given up."""
-        failures = Counter(_key(trial) for trial in self.trainings if trial.state == TrialState.FAIL)
+        failures = Counter(self._key(trial) for trial in self.trainings if trial.state == TrialState.FAIL)
         given_up = {key for key, count in failures.items() if count >= MAX_FAILURES}
-        return {_key(trial) for trial in self.trainings if trial.state != TrialState.FAIL} | given_up
+        return {self._key(trial) for trial in self.trainings if trial.state != TrialState.FAIL} | given_up
+
+    def _key(self, trial: FrozenTrial) -> tuple[int, int]:
+        """(Round, place) of a training; the place is -1 for a level that round 0 does not have any more."""
+        number = trial.user_attrs[ROUND]
+        return number, trial.user_attrs[PLACE] if number else self._first_place.get(trial.user_attrs[LEVEL], -1)
 
     def owed(self) -> Iterator[tuple[RoundPlan, int]]:
         """(Plan, place) of the planned trainings that no trial does yet, the earliest round first."""
@@ -122,7 +129,7 @@ class Rounds:
 
     def complete(self) -> list[int]:
         """The numbers of the rounds that are complete, and all rounds before them."""
-        finished = {_key(trial) for trial in self.trainings if trial.state.is_finished()}
+        finished = {self._key(trial) for trial in self.trainings if trial.state.is_finished()}
         numbers = []
         for number in sorted(self.plans):
             keys = {(number, place) for place in range(len(self.plans[number].trainings))}
@@ -130,10 +137,6 @@ class Rounds:
                 break
             numbers.append(number)
         return numbers
-
-
-def _key(trial: FrozenTrial) -> tuple[int, int]:
-    return trial.user_attrs["round"], trial.user_attrs[PLACE]
 
 
 def arms_of_round(reference: str, others: Sequence[str], left: int) -> list[str]:

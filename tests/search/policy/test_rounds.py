@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.policy.phases import phases, sizes_of_rounds
 from search.policy.policy import Policy
@@ -284,6 +284,17 @@ def test_a_study_of_an_earlier_version_goes_on_with_rounds_if_there_is_room() ->
     assert [trial.user_attrs.get("round") for trial in run(FOUR, 26, into=old)[20:]] == [None] * 6
     more = run(FOUR, 40, into=old)[26:]
     assert [trial.user_attrs.get("round") for trial in more] == [0] * 4 + [1] * 5 + [2] * 5
+
+
+def test_a_copy_with_another_level_trains_what_its_first_round_lacks() -> None:
+    played = optuna.create_study(direction="maximize")
+    run(TWO, 2, into=played)
+    wider, grown = optuna.create_study(direction="maximize"), Policy(FOUR, 0)
+    for trial in played.get_trials():  # as storage.copying copies them
+        facts = {"params": trial.params, "distributions": grown.distributions, "user_attrs": trial.user_attrs}
+        wider.add_trial(create_trial(value=trial.value, **facts))
+    assert [trial.params["drop_rate"] for trial in run(FOUR, 12, into=wider)[2:4]] == [0.2, 0.5]
+    assert grown.rounds(wider.get_trials()).complete() == [0, 1]
 
 
 def test_the_judges_of_a_round_are_the_next_that_can_judge() -> None:
