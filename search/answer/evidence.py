@@ -26,7 +26,7 @@ from search.policy.history import (
 from search.policy.stopping import FINISHED
 from search.storage.folder import study_folder
 from search.storage.predictions import StudyPredictions
-from search.study.attributes import baseline_among, is_replicate
+from search.study.attributes import baseline_among, is_replicate, round_of
 from search.study.record import Stored
 from search.study.space import Factor, factors, params_of, values_of
 
@@ -65,8 +65,9 @@ class Evidence:
 
     @cached_property
     def complete(self) -> list[FrozenTrial]:
-        """The complete trials, with or without predictions."""
-        return [trial for trial in self.trials if trial.state == TrialState.COMPLETE and trial.value is not None]
+        """The complete trials that the study's own people judged, with or without predictions."""
+        complete = [trial for trial in self.trials if trial.state == TrialState.COMPLETE and trial.value is not None]
+        return [trial for trial in complete if not round_of(trial)]
 
     @cached_property
     def usable(self) -> list[FrozenTrial]:

@@ -80,13 +80,14 @@ def show_plan(setup: Setup, limits: StoppingCriteria, finished: int, workers: in
             texts = (f"{name} {describe_domain(name, domain)}" for name, domain in domains.items())
             say(f"  {role:9s} {'; '.join(texts)}")
     planned_evaluations = len(evaluation_stops(setup.baseline, train_photos))
-    say(f"  pruning   {Policy(study, stored.seed).describe_pruning(planned_evaluations)}")
-    if stored.warm:
+    policy = Policy(study, stored.seed)
+    found = policy.phases_within(limits)
+    say(f"  pruning   {policy.describe_pruning(planned_evaluations)}")
+    if stored.warm and found.search:
         sources = Counter(warm["from"] for warm in stored.warm)
         say(f"  warm      {'; '.join(f'{count} {source}' for source, count in sources.items())}")
     say(f"  trials    {finished} of {limits.n_trials} done{_other_limits(limits)}")
-    policy = Policy(study, stored.seed)
-    for line in describe_rounds(policy.phases_within(limits), policy.compared([]) or FINALISTS, _num_judges(setup)):
+    for line in describe_rounds(found, policy.compared([]) or FINALISTS, _num_judges(setup)):
         say(f"            {line}")
 
 
@@ -116,7 +117,7 @@ def describe_rounds(found: Phases, compared: Sequence[str] | int, judges: int) -
         lines.append(f"TOO FEW PEOPLE: {judges} judge a round; with fewer than {FEW_JUDGES} chance decides.")
     else:
         found_by = f"{findable(found, others, judges):.2f}".lstrip("0")
-        lines.append(f"of {what}, four studies in five would find a difference of about {found_by}")
+        lines.append(f"a difference of about {found_by} would be found four times in five ({what})")
     return lines
 
 

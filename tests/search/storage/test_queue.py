@@ -70,6 +70,10 @@ def test_four_workers_end_with_exactly_as_many_trials_as_asked_for(study: optuna
     assert [worker.wait(timeout=120) for worker in workers] == [0] * 4
     assert count_finished(study.get_trials()) == 12
     assert not {"RUNNING", "WAITING"} & set(states(study))
+    done = [trial.user_attrs for trial in study.get_trials() if trial.state == TrialState.COMPLETE]
+    dealt = [(facts["round"], facts["place"]) for facts in done if "round" in facts]
+    assert len(dealt) == len(set(dealt)) >= 10  # each training of a round once, whoever crashed
+    assert sum("round_plan" in facts for facts in done) == len({number for number, _ in dealt} - {0})
 
 
 def test_what_somebody_enqueued_is_run_with_the_missing_parameters_filled_in(study: optuna.Study) -> None:
