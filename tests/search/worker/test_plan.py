@@ -96,7 +96,7 @@ def test_the_plan_says_what_a_study_costs_and_what_it_can_show() -> None:
     four = ["drop_rate = 0.2", "drop_rate = 0.5", "drop_rate = 0.7"]
     assert describe_rounds(phases(50, 4, 0.45, compares=True), four, judges=432) == [
         "4 at the baseline's setting, 20 of the search, 26 in rounds; the cost is that of about 39 full trainings",
-        "a difference of about .07 would be found four times in five (4 levels)",
+        "a difference of about .06 would be found four times in five (4 levels)",
     ]
     assert describe_rounds(phases(30, 1, 0.45, compares=False), 3, judges=432)[1].endswith("(3 finalists)")
     few = describe_rounds(phases(50, 4, 0.45, compares=True), four, judges=8)
