@@ -1,7 +1,7 @@
 """How a study divides what it may spend: round 0, a search, and rounds that answer its question.
 
 The search, round 0 included, gets SEARCH_SHARE of the epochs, and the rounds the rest. With four tenths fewer planted
-differences of .05 were found (59 % of 300 and 66 % of 250, at equal cost) and no fewer verdicts were false. Without a
+differences of .05 were found (60 % of 300 and 66 % of 250, at equal cost) and no fewer verdicts were false. Without a
 search the answer is about the baseline's own setting, and may be another one at the best (benchmarks/decisive.py).
 """
 

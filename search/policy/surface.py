@@ -47,6 +47,10 @@ TEMPER = 0.3
 """How much of its uncertainty the process lets into the choice of a setting. Rounds then differ in their settings as
 far as the best one is not known, and what that does to the levels' differences shows in their spread."""
 
+CAUTION = 1.0
+"""How many of its standard deviations a setting loses: beyond what was tried the process expects what it does on
+average, which is better than the worst that was tried."""
+
 
 @dataclass(frozen=True)
 class Scored:
@@ -151,7 +155,7 @@ def common_setting(
 ) -> dict[str, Any]:
     """One setting for all levels, near the best for all of them together.
 
-    It is the best in a tempered draw of the process, of the settings that were tried and of others around the best of
+    It is the best in a tempered and cautious draw of the process, of the settings that were tried and of others around the best of
     them.
     """
     surface = Surface(tuned, trainings)
@@ -159,6 +163,7 @@ def common_setting(
     candidates = [best, *others, *(_near(tuned, best, rng) for _ in range(NUM_NEAR))]
     mean_C, covariance_CC = surface.pooled(surface.points(candidates))
     drawn_C = rng.multivariate_normal(mean_C, TEMPER**2 * covariance_CC, method="eigh", check_valid="ignore")
+    drawn_C -= CAUTION * np.sqrt(np.maximum(np.diag(covariance_CC), 0.0))
     return candidates[int(np.argmax(drawn_C))]
 
 
