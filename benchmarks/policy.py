@@ -53,7 +53,6 @@ def service(num_warm: int = 0, **arguments: Any) -> Contender:
     return Contender(lambda task, seed, warm: Service(task, seed, warm, **arguments), num_warm)
 
 
-NEVER: dict[str, Any] = {"replicate_every": NUM_TRIALS + 1}
 TPE, RANDOM = (Sampler(name) for name in ("tpe", "random"))
 UNPRUNED = Pruner("none")
 
@@ -73,12 +72,8 @@ CONTENDERS: dict[str, Contender] = {
     "service with TPE, no pruning, warm": service(NUM_WARM, sampler=TPE, pruner=UNPRUNED),
     "service with TPE, cold": service(sampler=TPE),
     "service with TPE, warm": service(NUM_WARM, sampler=TPE),
-    "service with TPE, no replicates, cold": service(sampler=TPE, **NEVER),
-    "service with TPE, no replicates, warm": service(NUM_WARM, sampler=TPE, **NEVER),
     "service, cold": service(),
     "service, warm": service(NUM_WARM),
-    "service, no replicates, cold": service(**NEVER),
-    "service, no replicates, warm": service(NUM_WARM, **NEVER),
 }
 """``service`` alone is what search.run does by default."""
 
@@ -167,7 +162,6 @@ def row(policy: str, suite: Suite, outcomes: Outcomes) -> str:
         mean_and_error(regret),
         mean_and_error(difference) if policy != REFERENCE else "",
         f"{np.mean([outcome.share for outcome in own.values()]):.1%}",
-        f"{np.mean([outcome.share_once for outcome in own.values()]):.1%}",
         f"{np.mean([outcome.lost > 0 for outcome in own.values()]):.0%}",
         f"{np.mean([outcome.lost for outcome in own.values()]):.4f}",
     ]
@@ -175,8 +169,8 @@ def row(policy: str, suite: Suite, outcomes: Outcomes) -> str:
 
 
 HEAD = """\
-| policy | suite | n | regret ± SE | minus the reference | epochs | without replicates | winner pruned | lost by it |
-|---|---|---|---|---|---|---|---|---|"""
+| policy | suite | n | regret ± SE | minus the reference | epochs | winner pruned | lost by it |
+|---|---|---|---|---|---|---|---|"""
 
 
 def main() -> None:

@@ -6,15 +6,13 @@ The service's policy is search.policy.policy.Policy itself, on the trials of an 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
-from unittest.mock import patch
 
 import optuna
 from optuna.pruners import BasePruner
 from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.policy.policy import REPLICATE_EVERY, Policy
-from search.study.attributes import is_replicate
+from search.policy.policy import Policy
 from search.study.space import distributions, values_of
 from search.study.study import Domain, Pruner, Sampler, Study
 
@@ -72,10 +70,11 @@ class Searched:
     sampler: Sampler = Study.sampler
     pruner: Pruner = Study.pruner
     scientific: Mapping[str, Domain] = field(default_factory=dict)
+    fixed: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Service:
-    """The policy of search.run."""
+    """The policy of search.run: the baseline, then its search. Rounds are the matter of decisive.py."""
 
     def __init__(
         self,
@@ -85,22 +84,19 @@ class Service:
         *,
         sampler: Sampler = Study.sampler,
         pruner: Pruner = Study.pruner,
-        replicate_every: int = REPLICATE_EVERY,
     ) -> None:
-        searched = Searched(task.space, values_of(task.space, task.baseline), sampler, pruner)
+        length = {"epochs": task.planned_evaluations}
+        searched = Searched(task.space, values_of(task.space, task.baseline), sampler, pruner, fixed=length)
         starts = [{"params": params, "from": "other tasks"} for params in warm]
         self.policy = Policy(cast(Study, searched), seed, starts)
-        self.task, self.replicate_every = task, replicate_every
+        self.task = task
         self.study = optuna.create_study(direction="maximize")
 
     def ask(self) -> int:
         """Begin a trial as search.storage.queue does, with the nearest configuration of which the task has a curve."""
         trials = self.study.get_trials(deepcopy=False)
-        with patch("search.policy.policy.REPLICATE_EVERY", self.replicate_every):
-            proposal = self.policy.propose(trials)
-        params = proposal.params
-        if proposal.attributes.get("role") != "replicate":
-            params = dict(self.task.nearest(params, [trial.params for trial in trials]))
+        proposal = self.policy.propose(trials)
+        params = dict(self.task.nearest(proposal.params, [trial.params for trial in trials]))
         self.study.add_trial(
             create_trial(
                 state=TrialState.RUNNING,
@@ -182,8 +178,6 @@ class Outcome:
     """(best known - best found) / scale; negative if the search beats the sample that the best known is from."""
     share: float
     """Evaluations made, as a share of those that all trials would have made unpruned."""
-    share_once: float
-    """The share without replicates, which are never pruned."""
     lost: float
     """How much better the best trial would have been without pruning, in units of regret."""
 
@@ -196,7 +190,6 @@ def judge(task: Task, trials: Sequence[FrozenTrial]) -> Outcome:
     return Outcome(
         regret=(task.best - best) / task.scale,
         share=_share(task, trials),
-        share_once=_share(task, [trial for trial in trials if not is_replicate(trial)]),
         lost=(would_be - best) / task.scale,
     )
 

@@ -124,7 +124,7 @@ def measure(job: Job, repeats: int) -> tuple[float, float, float]:
         training: list[float] = []
         with apart(training):
             begun = time.process_time()
-            trial = next_trial(job.study, job.policy, StoppingCriteria(10**6), 2, job.worker)
+            trial = next_trial(job.study, job.policy, StoppingCriteria(10**6), job.worker)
             assert trial is not None
             run_trial(job, trial)
             seconds.append(time.process_time() - begun - sum(training))

@@ -89,7 +89,7 @@ class TrainConfig(BaseModel):
     valid_share: float = Field(0.2, gt=0, lt=1)
     """Share of the people kept for validation, in (0, 1)."""
     judge_round: int = Field(0, ge=0, le=1000)
-    """Fold of a confirmation, whose validation people are from the split's training side; 0: its validation side."""
+    """Fold of a round or a confirmation, judged by people of the split's training side; 0: by its validation side."""
     people: int = Field(0, ge=0)
     """Use only this many people, with the same shares of genders and age bands; 0: all."""
 

@@ -51,7 +51,8 @@ def main(
         float | None, typer.Option(min=0, help="Start no trial once all together have trained this many epochs.")
     ] = None,
     patience: Annotated[
-        int | None, typer.Option(min=1, help="Start no trial after so many without a gain larger than the noise.")
+        int | None,
+        typer.Option(min=1, help="End the search after so many without a gain larger than the noise."),
     ] = None,
     cold: Annotated[
         bool, typer.Option("--cold", help="No warm starts, neither from known configurations nor from earlier studies.")

@@ -1,6 +1,7 @@
 """Which augmentations raise macro F1?
 
-Each is on in about half of the trials, independently of the others, so that all trials count for every one of them.
+In the search each is on in about half of the trials, independently of the others. The rounds compare each with the
+baseline, one switched at a time.
 
 Run:   python -m search.run --study augment --n-trials 60
 Cost:  not measured yet.

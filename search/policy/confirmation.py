@@ -7,14 +7,15 @@ people cancels when finalists are compared. The repeats come one after the other
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from search.policy.policy import Policy, Proposal, training_seed
+from search.policy.policy import ENDLESS, Policy, Proposal, training_seed
+from search.policy.stopping import StoppingCriteria, reached
 from search.study.attributes import CONFIRMATION, FINALIST, REPEAT, ROLE, SEED
 from search.study.record import Stored
 from search.study.space import distributions
@@ -86,9 +87,12 @@ class ConfirmationPolicy:
 
     def __init__(self, stored: Stored) -> None:
         self.distributions = distributions(stored.study.space)
+        self.per_epoch = stored.baseline_config.evaluations_per_epoch
         self.finalists, self.seed = Plan.of_document(stored).finalists, stored.seed
 
-    def propose(self, trials: Sequence[FrozenTrial]) -> Proposal:
+    def propose(
+        self, trials: Sequence[FrozenTrial], limits: StoppingCriteria = ENDLESS, closed: Collection[str] = ()
+    ) -> Proposal:
         """The first training that no trial does or has done; failed trials do not count."""
         taken = {training_of(trial) for trial in trials if trial.state != TrialState.FAIL}
         order = (Training(repeat, index) for repeat in itertools.count(1) for index in range(len(self.finalists)))
@@ -96,6 +100,18 @@ class ConfirmationPolicy:
         seed = training_seed(self.seed, repeat, finalist + 1)
         attributes = {ROLE: CONFIRMATION, FINALIST: finalist, REPEAT: repeat, SEED: seed}
         return Proposal(dict(self.finalists[finalist].params), attributes)
+
+    def search(self, trials: Sequence[FrozenTrial]) -> Proposal:
+        """What completes a trial that was added by hand."""
+        return self.propose(trials)
+
+    def shortened(self, limits: StoppingCriteria, trials: Sequence[FrozenTrial]) -> StoppingCriteria:
+        """The limits as they are."""
+        return limits
+
+    def reached(self, limits: StoppingCriteria, trials: Sequence[FrozenTrial]) -> str:
+        """The option whose limit has been reached; empty while the confirmation should continue."""
+        return reached(limits, trials, self.per_epoch)
 
     def should_continue(self, study: optuna.Study, trial: FrozenTrial, planned_evaluations: int) -> bool:
         """True: finalists are compared at the end of their trainings."""
@@ -105,8 +121,8 @@ class ConfirmationPolicy:
 AnyPolicy = Policy | ConfirmationPolicy
 
 
-def policy_of(stored: Stored) -> AnyPolicy:
-    """The policy of a stored study."""
+def policy_of(stored: Stored, can_judge: Callable[[int], bool] = lambda number: True) -> AnyPolicy:
+    """The policy of a stored study; ``can_judge``: whether the people of a judge_round can judge its trainings."""
     if stored.confirmation is not None:
         return ConfirmationPolicy(stored)
-    return Policy(stored.study, stored.seed, stored.warm)
+    return Policy(stored.study, stored.seed, stored.warm, can_judge)

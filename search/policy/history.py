@@ -8,7 +8,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from search.study.attributes import EVALUATIONS, EVALUATIONS_PLANNED, SECONDS, seed_of
+from search.study.attributes import EVALUATIONS, EVALUATIONS_PLANNED, SECONDS, round_of, seed_of
 
 Configuration = tuple[tuple[str, Any], ...]
 """A trial's parameters, sorted by name and hashable."""
@@ -50,9 +50,12 @@ def runs_by_configuration(trials: Iterable[FrozenTrial]) -> dict[Configuration, 
 
 
 def seed_noise(trials: Iterable[FrozenTrial]) -> Noise | None:
-    """The noise between training seeds; None while no configuration has two complete runs."""
+    """The noise between training seeds; None while no configuration has two complete runs.
+
+    Without the rounds after the first, whose values differ by their judges too.
+    """
     squares, dof = 0.0, 0
-    for runs in runs_by_configuration(trials).values():
+    for runs in runs_by_configuration(trial for trial in trials if not round_of(trial)).values():
         values = values_of_runs(runs)
         centre = fmean(values)
         squares += sum((value - centre) ** 2 for value in values)

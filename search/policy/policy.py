@@ -1,21 +1,25 @@
 """Which configuration comes next, and whether a trial should continue: functions of the study's trials so far.
 
+A study has three phases (phases.py): round 0, a search of the nuisance hyperparameters, and the rounds that its answer
+is computed from (rounds.py).
+
 Plain TPE goes where the best trials are: it tries a losing level of a scientific hyperparameter in a few trials of
-fifty, so that a tuned level is compared with an untuned one. Here the levels are dealt out first, in about equal
-shares. Within its level a trial gets, in this order:
+fifty, so that a tuned level is compared with an untuned one. In the search the levels are dealt out first, in about
+equal shares. Within its level a trial gets, in this order:
 
-1. the baseline's nuisance hyperparameters; the first trial of the study is the baseline itself;
-2. those known to work (warm starts);
-3. points that fill the space (Sobol), until STARTUP_TRIALS trials of the study have finished;
-4. what the sampler proposes, from all trials, each measured against its own level.
+1. the nuisance hyperparameters known to work (warm starts); those of the baseline it had in round 0;
+2. points that fill the space (Sobol), until STARTUP_TRIALS trials of the study have finished;
+3. what the sampler proposes, from all trials, each measured against its own level.
 
-So levels are compared at equal nuisance hyperparameters before anything is known. One trial in REPLICATE_EVERY is
-outside this order: it repeats a configuration with another training seed, to measure the noise. A trial is pruned
-against trials of its own levels only.
+A trial of the search is pruned against trials of its own levels only. In the rounds all levels have one setting of the
+nuisance hyperparameters, near the best for all of them (surface.py); a study that compares nothing trains its
+finalists instead, each at its own setting.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import itertools
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -24,21 +28,44 @@ from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, TrialState
 
-from search.policy.history import configuration_of, incumbent
+from maskcls.config import TrainConfig
+from search.policy.history import configuration_of
 from search.policy.levels import Levels, deal, level_offsets
+from search.policy.phases import (
+    LEAST_SEARCH,
+    PRUNED_COST,
+    SEARCH_SHARE,
+    Phases,
+    cost_of_search,
+    evaluations_begun,
+    is_patience_over,
+    n_trials_after,
+    num_left,
+    phases,
+    searched,
+    trainings_left,
+)
 from search.policy.pruning import Pruning, make_pruner
+from search.policy.rounds import Arm, Planned, RoundPlan, Rounds, arms_of, arms_of_round, copies
 from search.policy.samplers import ask_sampler, make_sampler, sobol, value_at
+from search.policy.stopping import StoppingCriteria, count_finished, reached
+from search.policy.surface import POOR, Scored, Surface, common_setting
 from search.study.attributes import (
-    BASELINE,
     FROM,
+    JUDGE_ROUND,
+    LEVEL,
     OF,
+    PLACE,
     REPEATED,
-    REPLICATE,
     ROLE,
+    ROUND,
+    ROUND_PLAN,
     SEED,
     WARM_START,
     is_baseline,
     is_replicate,
+    judge_round_of,
+    round_of,
 )
 from search.study.space import Factor, distributions, factors, params_of
 from search.study.study import Study
@@ -46,11 +73,20 @@ from search.study.study import Study
 STARTUP_TRIALS = 10
 """Finished trials of a study before its sampler is used (the default of Optuna's TPE)."""
 
-REPLICATE_EVERY = 8
-"""One in this many trials is a replicate, of the baseline and of the incumbent in turn: three of each in 50 trials."""
+FINALISTS = 3
+"""Configurations that the rounds of a study without scientific hyperparameters compare with the baseline."""
+
+ENDLESS = StoppingCriteria(10**9)
+"""Without limits a study searches for ever, once its first round has begun."""
 
 NUM_SEEDS = 2**31
 """Training seeds are lower than this (maskcls.config)."""
+
+ROUND_STREAM = 1
+"""Tells the random draws of rounds from those of the search."""
+
+MORE_JUDGES = 50
+"""So many crowds more than there are rounds are asked whether they can judge."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +95,8 @@ class Proposal:
 
     params: dict[str, Any]
     attributes: dict[str, Any] = field(default_factory=dict)
-    """Its purpose (search.study.attributes): ROLE; OF and SEED of a repetition, FROM of a warm start."""
+    """Its purpose (search.study.attributes): ROLE; OF and SEED of a repetition, FROM of a warm start, and what a
+    training of a round has."""
 
 
 class Policy:
@@ -69,8 +106,15 @@ class Policy:
     its random points nor depends on where it was interrupted.
     """
 
-    def __init__(self, study: Study, seed: int, warm: Sequence[Mapping[str, Any]] = ()) -> None:
+    def __init__(
+        self,
+        study: Study,
+        seed: int,
+        warm: Sequence[Mapping[str, Any]] = (),
+        can_judge: Callable[[int], bool] = lambda number: True,
+    ) -> None:
         """``warm``: what to try after the baseline, each {"params": nuisance parameters, "from": its source}.
+        ``can_judge``: whether the people of this judge_round can judge trainings (split.choose_judges).
 
         Raises UserError for a sampler or pruner that cannot be made.
         """
@@ -84,23 +128,241 @@ class Policy:
         for start in warm:
             attributes = {ROLE: WARM_START, FROM: start["from"]}
             self.starts.append(Proposal(self._tuned_params(start["params"]), attributes))
-        self.seed, self.sampler = seed, study.sampler
+        self.seed, self.sampler, self._can_judge = seed, study.sampler, can_judge
         self.pruner: Pruning | BasePruner = make_pruner(study.pruner)
         make_sampler(self.sampler, seed, 0)  # raises now, not in the first trial that needs the sampler
+        config = {**TrainConfig().model_dump(), **study.fixed}
+        self.per_epoch: int = config["evaluations_per_epoch"]
+        self.planned_evaluations: int = config["epochs"] * self.per_epoch
+        self._judge_round: int = config["judge_round"]
+        self.arms = arms_of(study)
+        """The reference, then what is compared with it; the reference alone in a study that compares nothing."""
+        first = tuple(
+            Planned(arm.name, {**self._scientific(arm, 0, place), **self.starts[0].params}, None)
+            for place, arm in enumerate(self.arms)
+        )
+        self.first_round = RoundPlan(0, self._judge_round, first)
 
     def _tuned_params(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The given values of tuned parameters, completed with the baseline's."""
         return {name: given.get(name, self.baseline[name]) for name in self.tuned}
 
-    def propose(self, trials: Sequence[FrozenTrial]) -> Proposal:
-        """The next trial of a study with these trials, of any state."""
-        number = len(trials)
-        if number == 0:
-            return Proposal(self.baseline, {ROLE: BASELINE})
-        if number % REPLICATE_EVERY == REPLICATE_EVERY - 1:
-            return self._replicate(trials)
-        rng = np.random.default_rng([self.seed, number])
+    def phases(self, limits: StoppingCriteria, trials: Sequence[FrozenTrial] = ()) -> Phases:
+        """How a study with these trials divides the limit on trials."""
+        least = 0 if searched(trials) else LEAST_SEARCH  # a search that has begun is not cut off for being short
+        facts = (len(self.arms), self._cost(trials), bool(self.factors), bool(self.tuned))
+        return phases(limits.n_trials, *facts, least)
+
+    def phases_within(self, limits: StoppingCriteria) -> Phases:
+        """The phases of a new study, with as many trials as the limits on trials and epochs leave room for."""
+        found = self.phases(limits)
+        if limits.max_epochs is None:
+            return found
+        trainings = limits.max_epochs * self.per_epoch / self.planned_evaluations
+        n_trials = limits.n_trials
+        while n_trials > 1 and found.trainings > trainings:
+            # no trial costs more than a training
+            n_trials = max(1, min(n_trials - 1, math.ceil(n_trials - (found.trainings - trainings))))
+            found = self.phases(replace(limits, n_trials=n_trials))
+        return found
+
+    def _cost(self, trials: Sequence[FrozenTrial]) -> float:
+        """What a trial of the search costs, in full trainings."""
+        can_stop = isinstance(self.pruner, BasePruner) or bool(self.pruner.rungs(self.planned_evaluations))
+        return cost_of_search(trials, self.planned_evaluations, PRUNED_COST if can_stop else 1.0)
+
+    def propose(
+        self, trials: Sequence[FrozenTrial], limits: StoppingCriteria = ENDLESS, closed: Collection[str] = ()
+    ) -> Proposal:
+        """The next trial of a study with these trials, of any state.
+
+        ``closed``: names of the arms that are decided and get no more trainings.
+        """
+        limits = self.shortened(limits, trials)
+        rounds = self.rounds(trials)
+        owed = self._owed(rounds, trials, limits)
+        if owed is not None:
+            return self._training(*owed)
+        if self._is_search_over(rounds, trials, limits):
+            plan = self._next_round(rounds, trials, limits, closed)
+            if plan is not None:
+                return self._training(plan, 0)
+        return self.search(trials)
+
+    def shortened(self, limits: StoppingCriteria, trials: Sequence[FrozenTrial]) -> StoppingCriteria:
+        """The limits, with fewer trials once the patience is over: those that the rounds after a short search have."""
+        if not is_patience_over(trials, limits):
+            return limits
+        n_trials = n_trials_after(len(searched(trials)), len(self.arms), self._cost(trials))
+        return replace(limits, n_trials=min(limits.n_trials, n_trials))
+
+    def reached(self, limits: StoppingCriteria, trials: Sequence[FrozenTrial]) -> str:
+        """The option whose limit has been reached, as ``--n-trials 50``; empty while the study should continue.
+
+        A round that has begun may exceed the epochs, as without all its trainings it says nothing.
+        """
+        limit = reached(limits, trials, self.per_epoch)
+        if limit and count_finished(trials) < limits.n_trials and self._is_in_round(trials):
+            return ""
+        if not limit and count_finished(trials) >= self.shortened(limits, trials).n_trials:
+            return f"--patience {limits.patience}"
+        return limit
+
+    def _is_in_round(self, trials: Sequence[FrozenTrial]) -> bool:
+        """Whether trainings of a round after the first are owed."""
+        return any(plan.number > 0 for plan, _ in self.rounds(trials).owed())
+
+    def rounds(self, trials: Sequence[FrozenTrial]) -> Rounds:
+        """The rounds of a study with these trials."""
+        return Rounds(trials, self.first_round)
+
+    def compared(self, trials: Sequence[FrozenTrial]) -> list[str]:
+        """The arms that the rounds compare with the reference; none in a study that has not chosen its finalists."""
+        if self.factors:
+            return [arm.name for arm in self.arms[1:]]
+        return list(self._finalists(self.rounds(trials)))
+
+    def share_of_rounds(
+        self, trials: Sequence[FrozenTrial], limits: StoppingCriteria, closed: Collection[str] = ()
+    ) -> float:
+        """The part of the rounds' trainings that the complete rounds have, of all that the limits leave room for."""
+        limits, rounds = self.shortened(limits, trials), self.rounds(trials)
+        complete = set(rounds.complete())
+        done = sum(round_of(trial) in complete for trial in rounds.trainings if trial.state != TrialState.FAIL)
+        begun = sum(trial.state != TrialState.FAIL for trial in rounds.trainings)
+        owed = sum(1 for _ in rounds.owed())
+        left = max(owed, trainings_left(trials, limits, self.planned_evaluations, self.per_epoch, self._cost(trials)))
+        if left < 1 + len([name for name in self.compared(trials) if name not in closed]):  # not another round
+            left = owed
+        return done / max(1, begun + left)
+
+    def _owed(
+        self, rounds: Rounds, trials: Sequence[FrozenTrial], limits: StoppingCriteria
+    ) -> tuple[RoundPlan, int] | None:
+        """The next training of the rounds that have begun."""
+        for plan, place in rounds.owed():
+            if plan.number == 0 and not self._begins_with_round(rounds, trials, limits):
+                continue
+            return plan, place
+        return None
+
+    def _begins_with_round(self, rounds: Rounds, trials: Sequence[FrozenTrial], limits: StoppingCriteria) -> bool:
+        """Whether round 0 is wanted: in a study of an earlier version only if there is room for another one."""
+        return bool(rounds.trainings) or not trials or num_left(trials, limits.n_trials) >= 2 * len(self.arms)
+
+    def _is_search_over(self, rounds: Rounds, trials: Sequence[FrozenTrial], limits: StoppingCriteria) -> bool:
+        """Whether the rounds have their turn. They keep it: who adds trials to a study asks for a better answer."""
+        if rounds.last > 0 or is_patience_over(trials, limits):
+            return True
+        if len(searched(trials)) >= self.phases(limits, trials).search:
+            return True
+        epochs = limits.epochs_in_all()
+        if epochs is None:
+            return False
+        share = SEARCH_SHARE * epochs * self.per_epoch
+        longest = (share / self.planned_evaluations - len(self.arms)) / self._cost(trials)
+        if self.factors and not searched(trials) and longest < LEAST_SEARCH * len(self.arms):
+            return True
+        return evaluations_begun(trials, self.planned_evaluations, self._cost(trials)) >= share
+
+    def _training(self, plan: RoundPlan, place: int) -> Proposal:
+        """A training of a round; the first one brings the plan."""
+        planned = plan.trainings[place]
+        attributes = {ROLE: ROUND, ROUND: plan.number, PLACE: place, LEVEL: planned.arm, JUDGE_ROUND: plan.judges}
+        if planned.seed is not None:
+            attributes[SEED] = planned.seed
+        if plan.number > 0 and place == 0:
+            attributes[ROUND_PLAN] = plan.to_json()
+        return Proposal(dict(planned.params), attributes)
+
+    def _next_round(
+        self, rounds: Rounds, trials: Sequence[FrozenTrial], limits: StoppingCriteria, closed: Collection[str]
+    ) -> RoundPlan | None:
+        """The plan of another round; None when nothing is open, or too few trainings are left."""
+        if not rounds.trainings:  # a study of an earlier version, without room for the first one
+            return None
+        number = rounds.last + 1
+        params_of_arm = self._params_of_arms(rounds, trials, number)
+        reference, *others = params_of_arm
+        left = trainings_left(trials, limits, self.planned_evaluations, self.per_epoch, self._cost(trials))
+        arms = arms_of_round(reference, [name for name in others if name not in closed], left)
+        if not arms:
+            return None
+        trainings = tuple(
+            Planned(arm, params_of_arm[arm], training_seed(self.seed, number, copy, ROUND_STREAM))
+            for arm, copy in zip(arms, copies(arms), strict=True)
+        )
+        return RoundPlan(number, self._judges_of(number), trainings)
+
+    def _params_of_arms(
+        self, rounds: Rounds, trials: Sequence[FrozenTrial], number: int
+    ) -> dict[str, Mapping[str, Any]]:
+        """Arm -> its parameters in the round of this number, the reference's first."""
+        scored = self._scored(trials)
+        if not self.factors:
+            finalists = self._finalists(rounds) or self._choose_finalists(trials, scored)
+            return {self.arms[0].name: self.baseline, **finalists}
+        setting: Mapping[str, Any] = self.starts[0].params  # the best that is known without a search
+        if self.tuned and scored and searched(trials):
+            rng = np.random.default_rng([self.seed, number, ROUND_STREAM])
+            setting = common_setting(self.tuned, scored, rng)
+        return {arm.name: {**self._scientific(arm, number, place), **setting} for place, arm in enumerate(self.arms)}
+
+    def _finalists(self, rounds: Rounds) -> dict[str, Mapping[str, Any]]:
+        """The finalists that the first rounds have; none before."""
+        planned = [training for plan in rounds.plans.values() for training in plan.trainings]
+        return {training.arm: training.params for training in planned if training.arm != self.arms[0].name}
+
+    def _choose_finalists(
+        self, trials: Sequence[FrozenTrial], scored: Sequence[Scored]
+    ) -> dict[str, Mapping[str, Any]]:
+        """The settings from which most is expected, besides the baseline, of those that have a complete trial."""
+        if not scored:
+            return {}
+        numbers: dict[Any, int] = {}
+        for trial in searched(trials):
+            if trial.state == TrialState.COMPLETE:
+                numbers.setdefault(configuration_of(trial.params), trial.number)
+        best = [params for params in Surface(self.tuned, scored).ranked() if configuration_of(params) in numbers]
+        best = [params for params in best if params != self.baseline]
+        return {f"trial {numbers[configuration_of(params)]}": params for params in best[:FINALISTS]}
+
+    def _scored(self, trials: Sequence[FrozenTrial]) -> list[Scored]:
+        """The trainings that settings are chosen by."""
+        ended = [trial for trial in trials if trial.state.is_finished() and trial.state != TrialState.FAIL]
+        ended = [trial for trial in ended if self._is_of_space(trial)]
+        best = max((trial.value or 0.0 for trial in ended if trial.state == TrialState.COMPLETE), default=None)
+        if best is None:
+            return []
+        return [
+            Scored(
+                {name: trial.params[name] for name in self.tuned},
+                self._levels(trial),
+                judge_round_of(trial) or self._judge_round,
+                trial.value or 0.0 if trial.state == TrialState.COMPLETE else max(trial.value or 0.0, best - POOR),
+            )
+            for trial in ended
+        ]
+
+    def _judges_of(self, number: int) -> int:
+        """The judge_round of a round: the next one that can judge, or the study's own people if none can."""
+        numbers = (judges for judges in range(1, number + MORE_JUDGES) if judges != self._judge_round)
+        able = list(itertools.islice(filter(self._can_judge, numbers), number))
+        return able[(number - 1) % len(able)] if able else self._judge_round
+
+    def _scientific(self, arm: Arm, number: int, place: int) -> dict[str, Any]:
+        """The scientific parameters of an arm: the baseline's, but for the level that it differs in."""
+        rng = np.random.default_rng([self.seed, number, place, ROUND_STREAM])
+        return {
+            factor.param: self._draw(factor, level, rng) if level != own else self.baseline[factor.param]
+            for factor, level, own in zip(self.factors, arm.levels, self.arms[0].levels, strict=True)
+        }
+
+    def search(self, trials: Sequence[FrozenTrial]) -> Proposal:
+        """The next trial of the search of a study with these trials."""
+        rng = np.random.default_rng([self.seed, len(trials)])
         tried = [trial for trial in trials if self._is_of_space(trial) and not is_replicate(trial)]
+        tried = [trial for trial in tried if not round_of(trial)]
         levels = self._next_levels(tried, rng)
         scientific = {
             factor.param: self._draw(factor, level, rng) for factor, level in zip(self.factors, levels, strict=True)
@@ -109,8 +371,8 @@ class Policy:
         return self._reseeded_if_run(Proposal({**scientific, **nuisance.params}, nuisance.attributes), trials)
 
     def _next_levels(self, tried: Sequence[FrozenTrial], rng: np.random.Generator) -> Levels:
-        """The levels whose turn it is; failed trials do not count."""
-        taken = [self._levels(trial) for trial in tried if trial.state != TrialState.FAIL]
+        """The levels whose turn it is; failed trials do not count, nor those of round 0, which has every level."""
+        taken = [self._levels(trial) for trial in tried if trial.state != TrialState.FAIL and round_of(trial) is None]
         return deal(taken, [len(factor.levels) for factor in self.factors], rng)
 
     def _draw(self, factor: Factor, level: int, rng: np.random.Generator) -> Any:
@@ -132,6 +394,7 @@ class Policy:
         if turn < len(self.starts):
             return self.starts[turn]
         history = [trial for trial in trials if trial.state != TrialState.FAIL and self._is_of_space(trial)]
+        history = [trial for trial in history if not round_of(trial)]  # others judge the later rounds
         if sum(trial.state.is_finished() for trial in history) < STARTUP_TRIALS:
             return Proposal(sobol(self.tuned, turn - len(self.starts), self.seed))
         offsets = level_offsets([self._levels(trial) for trial in history], history)
@@ -155,14 +418,6 @@ class Policy:
         seed = training_seed(self.seed, len(trials))
         return Proposal(proposal.params, {ROLE: REPEATED, OF: same[0].number, SEED: seed})
 
-    def _replicate(self, trials: Sequence[FrozenTrial]) -> Proposal:
-        """The baseline again, or the best other configuration, in turn, with a new training seed."""
-        number, original = len(trials), trials[0]
-        if number // REPLICATE_EVERY % 2 == 1:
-            original = next(iter(incumbent(trials, other_than=configuration_of(self.baseline))), original)
-        seed = training_seed(self.seed, number)
-        return Proposal(dict(original.params), {ROLE: REPLICATE, OF: original.number, SEED: seed})
-
     def _is_of_space(self, trial: FrozenTrial) -> bool:
         return self.distributions.keys() <= trial.params.keys()
 
@@ -173,8 +428,8 @@ class Policy:
         """Whether a trial that has just reported should continue.
 
         With scientific factors it is compared with the trials of its own level, and stops only if it is not good
-        enough at any of its levels: the answer judges levels, not the pruner. The baseline and replicates always
-        continue, as the noise is computed from them.
+        enough at any of its levels: the answer judges levels, not the pruner. The trainings of rounds always continue,
+        as the answer is computed from them.
         """
         if self.is_never_pruned(trial):
             return True
@@ -186,6 +441,7 @@ class Policy:
             other
             for other in study.get_trials(deepcopy=False)
             if other.number != trial.number and other.intermediate_values and other.state != TrialState.FAIL
+            if not round_of(other)  # others judge the later rounds
         ]
         curve, pruner = trial.intermediate_values, self.pruner
         curve_groups = ([peer.intermediate_values for peer in peers] for peers in self._peer_groups(trial, others))
@@ -193,7 +449,7 @@ class Policy:
 
     def is_never_pruned(self, trial: FrozenTrial) -> bool:
         """Whether the trial's own value is needed, whatever it is."""
-        return is_baseline(trial) or is_replicate(trial)
+        return round_of(trial) is not None or is_baseline(trial) or is_replicate(trial)
 
     def _peer_groups(self, trial: FrozenTrial, others: Sequence[FrozenTrial]) -> list[Sequence[FrozenTrial]]:
         """For each factor the trials at the same level; all trials in a study that compares nothing."""

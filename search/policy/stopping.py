@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from optuna.trial import FrozenTrial, TrialState
 
 from search.policy.history import seed_noise
-from search.study.attributes import is_replicate
+from search.study.attributes import is_replicate, round_of
 from search.system.clock import ended_at
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -21,7 +21,14 @@ class StoppingCriteria:
     max_epochs: float | None = None
     """No trial begins once the study's trials have trained for so many epochs together."""
     patience: int | None = None
-    """No trial begins once so many have ended without improving the best value by more than the noise."""
+    """The search ends once so many of its trials have ended without improving the best value by more than the noise."""
+    expected_epochs: float | None = None
+    """How many epochs all trials can train for together in the time that a command has; only to divide it."""
+
+    def epochs_in_all(self) -> float | None:
+        """The epochs that the study may use; None if only trials are limited."""
+        known = [epochs for epochs in (self.max_epochs, self.expected_epochs) if epochs is not None]
+        return min(known, default=None)
 
 
 def count_finished(trials: Sequence[FrozenTrial]) -> int:
@@ -37,12 +44,13 @@ def epochs_spent(trials: Sequence[FrozenTrial], evaluations_per_epoch: int) -> f
 def trials_since_best(trials: Sequence[FrozenTrial]) -> int:
     """How many trials have ended since the last one that was better than all before by more than the noise.
 
-    Replicates do not count: they try nothing new.
+    Replicates and the trainings of rounds do not count: they try nothing new, or are judged by others.
     """
     noise = seed_noise(trials)
     margin = noise.deviation if noise else 0.0
     best, since = float("-inf"), 0
-    ended = [trial for trial in trials if trial.state in FINISHED and not is_replicate(trial)]
+    tried = [trial for trial in trials if not is_replicate(trial) and not round_of(trial)]
+    ended = [trial for trial in tried if trial.state in FINISHED]
     for trial in sorted(ended, key=lambda trial: (ended_at(trial) or 0.0, trial.number)):
         since += 1
         if trial.state == TrialState.COMPLETE and trial.value is not None and trial.value > best + margin:
@@ -51,11 +59,9 @@ def trials_since_best(trials: Sequence[FrozenTrial]) -> int:
 
 
 def reached(limits: StoppingCriteria, trials: Sequence[FrozenTrial], evaluations_per_epoch: int) -> str:
-    """The option whose limit has been reached, as ``--n-trials 50``; empty while the study should continue."""
+    """The limit on trials or epochs that has been reached, as ``--n-trials 50``; empty while there is none."""
     if count_finished(trials) >= limits.n_trials:
         return f"--n-trials {limits.n_trials}"
     if limits.max_epochs is not None and epochs_spent(trials, evaluations_per_epoch) >= limits.max_epochs:
         return f"--max-epochs {limits.max_epochs:g}"
-    if limits.patience is not None and trials_since_best(trials) >= limits.patience:
-        return f"--patience {limits.patience}"
     return ""

@@ -19,7 +19,7 @@ from search.database.optuna_internals import store_trial, study_id, study_system
 from search.storage.folder import study_folder
 from search.storage.notes import artifact_path, save_trial_note, trial_note
 from search.storage.retention import trial_folder
-from search.study.attributes import FILES_OF, GROWN_FROM, WORKER, id_of
+from search.study.attributes import FILES_OF, GROWN_FROM, ROUND_PLAN, WORKER, id_of
 from search.study.record import Stored, check_same, read_stored
 from search.study.space import distributions, is_wider_domain, is_wider_range, params_of, values_of
 from search.study.study import Choice, Domain, Study
@@ -65,9 +65,12 @@ def copy_trials(old: optuna.Study, new: optuna.Study, study: Study, runs: Path) 
     choices = {name: domain for name, domain in old_space.items() if isinstance(domain, Choice)}
     notes = study_system_attributes(old)
     old_id, old_folder, new_folder = id_of(old), study_folder(old, runs), study_folder(new, runs)
+
+    def translated(params: Mapping[str, Any]) -> dict[str, Any]:
+        return _completed(_renamed(params, choices, study.space), space)
+
     for trial in old.get_trials(deepcopy=False):
-        params = _renamed(trial.params, choices, study.space)
-        new_trial_id = store_trial(new, _in_space(trial, params, space, old_id))
+        new_trial_id = store_trial(new, _in_space(trial, translated, space, old_id))
         _copy_note(notes, old, new, trial_id(trial), new_trial_id)
         source = trial_folder(old_folder, trial.number)
         if source.is_dir():
@@ -80,20 +83,33 @@ def _renamed(params: Mapping[str, Any], old: Mapping[str, Domain], new: Mapping[
     return {**params, **params_of({name: new[name] for name in present}, values_of(present, params))}
 
 
+def _completed(params: dict[str, Any], space: Mapping[str, BaseDistribution]) -> dict[str, Any]:
+    """The parameters with those that a Subset's new members have: they were off so far."""
+    new = {name: False for name, domain in space.items() if getattr(domain, "choices", None) == (False, True)}
+    return {**new, **params} if params else params
+
+
 def _in_space(
-    trial: FrozenTrial, params: dict[str, Any], space: Mapping[str, BaseDistribution], old_id: str | None
+    trial: FrozenTrial,
+    translated: Callable[[Mapping[str, Any]], dict[str, Any]],
+    space: Mapping[str, BaseDistribution],
+    old_id: str | None,
 ) -> FrozenTrial:
-    """The trial in the new study's space, to be stored; ``old_id``: the id of the study that it is copied from."""
-    is_finished = trial.state.is_finished()
-    for name, distribution in space.items():  # a Subset's new member was off so far
-        if name not in params and trial.params and getattr(distribution, "choices", None) == (False, True):
-            params[name] = False
+    """The trial in the new study's space, to be stored.
+
+    ``translated``: makes the new study's parameters of the old one's; ``old_id``: the id of the old study.
+    """
+    is_finished, params, facts = trial.state.is_finished(), translated(trial.params), dict(trial.user_attrs)
+    if ROUND_PLAN in facts:  # whose other trainings may not have begun
+        trainings = facts[ROUND_PLAN]["trainings"]
+        trainings = [{**planned, "params": translated(planned["params"])} for planned in trainings]
+        facts[ROUND_PLAN] = {**facts[ROUND_PLAN], "trainings": trainings}
     return create_trial(
         state=trial.state if is_finished else TrialState.WAITING,
         values=trial.values if is_finished else None,
         params=params,
         distributions={name: space[name] for name in params},
-        user_attrs={FILES_OF: old_id, **trial.user_attrs, WORKER: None},
+        user_attrs={FILES_OF: old_id, **facts, WORKER: None},
         system_attrs=trial.system_attrs,
         intermediate_values=trial.intermediate_values,
     )

@@ -1,11 +1,88 @@
-"""The looks at a study's rounds, as they are stored with it."""
+"""The looks at a study's rounds: made once, in turn, when a round is complete, and stored with the study.
+
+Whoever shows or uses an answer reads the last stored look; between looks it stands.
+"""
+
+from collections.abc import Sequence
 
 import optuna
+from optuna.trial import FrozenTrial
 
-from maskcls.scoring.rounds import Look
-from search.study.attributes import LOOKS
+from maskcls.scoring.rounds import Judges, Look, Training, look
+from search.policy.policy import Policy
+from search.policy.rounds import complete_trainings
+from search.policy.stopping import StoppingCriteria
+from search.storage.outcomes import decide_in_turn
+from search.storage.predictions import StudyPredictions
+from search.study.attributes import LEVEL, LOOKS, round_of
 
 
 def read_looks(study: optuna.Study) -> list[Look]:
     """The looks so far, the earliest first."""
     return [Look.from_json(values) for values in study.user_attrs.get(LOOKS, ())]
+
+
+def closed_levels(study: optuna.Study) -> frozenset[str]:
+    """The names of the arms (policy.rounds.Arm) that are decided and get no more trainings."""
+    return frozenset(name for each in read_looks(study) for name in each.decided)
+
+
+def is_look_due(policy: Policy, trials: Sequence[FrozenTrial], looks: Sequence[Look]) -> bool:
+    """Whether a round is complete that was not looked at. Round 0 alone says nothing."""
+    complete = policy.rounds(trials).complete()
+    return bool(complete) and complete[-1] > max((each.round for each in looks), default=0)
+
+
+def next_look(
+    policy: Policy,
+    trials: Sequence[FrozenTrial],
+    trainings: Sequence[Training],
+    limits: StoppingCriteria,
+    earlier: Sequence[Look],
+    matters: float,
+    judges: Judges | None = None,
+) -> Look:
+    """The look after the last complete round.
+
+    ``trainings``: those of the complete rounds; ``matters``: the smallest difference that matters to the study.
+    """
+    closed = frozenset(name for each in earlier for name in each.decided)
+    horizon = limits.max_epochs if limits.max_epochs is not None else limits.n_trials
+    return look(
+        trainings,
+        policy.arms[0].name,
+        policy.compared(trials),
+        policy.share_of_rounds(trials, limits, closed),
+        earlier,
+        matters,
+        horizon=float(horizon),
+        judges=judges,
+    )
+
+
+def look_if_due(
+    study: optuna.Study, policy: Policy, limits: StoppingCriteria, shelf: StudyPredictions, matters: float
+) -> Look | None:
+    """Make and store the look that is due; None if none is.
+
+    It is computed outside the turn, as it takes seconds: it is a function of the complete rounds, so of two workers
+    that make it at once the second finds the first one's and drops its own.
+    """
+    earlier = read_looks(study)
+    trials = study.get_trials(deepcopy=False)
+    if not is_look_due(policy, trials, earlier):
+        return None
+    complete = policy.rounds(trials).complete()
+    usable = shelf.with_predictions(complete_trainings(trials, complete))
+    trainings = [Training(trial.user_attrs[LEVEL], round_of(trial) or 0, shelf.counts(trial)) for trial in usable]
+    if len({training.round for training in trainings}) < 2:
+        return None
+    made = next_look(policy, trials, trainings, limits, earlier, matters)
+
+    def store() -> Look | None:
+        if len(read_looks(study)) != len(earlier):
+            return None
+        study.set_user_attr(LOOKS, [*(each.to_json() for each in earlier), made.to_json()])
+        return made
+
+    return decide_in_turn(study, store)

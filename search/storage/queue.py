@@ -17,8 +17,10 @@ from maskcls.system.errors import some
 from search.database.connect import backend_of
 from search.database.optuna_internals import set_attributes, set_state, storage_of, store_trial, trial_id
 from search.policy.confirmation import AnyPolicy
-from search.policy.stopping import StoppingCriteria, count_finished, reached
+from search.policy.policy import Proposal
+from search.policy.stopping import StoppingCriteria, count_finished
 from search.storage.failures import UNKNOWN_VALUES, crashes_of, failure, failures_of
+from search.storage.looks import closed_levels
 from search.storage.orphans import take_back_orphaned
 from search.storage.outcomes import decide_in_turn, end_trial
 from search.study.attributes import FAILURES, IN_VAIN, WORKER
@@ -28,7 +30,7 @@ from search.system.processes import WorkerIdentity
 
 
 def next_trial(
-    study: optuna.Study, policy: AnyPolicy, limits: StoppingCriteria, evaluations_per_epoch: int, worker: WorkerIdentity
+    study: optuna.Study, policy: AnyPolicy, limits: StoppingCriteria, worker: WorkerIdentity
 ) -> Trial | None:
     """A trial for this worker to run, waiting or new; None when there is none now.
 
@@ -42,15 +44,17 @@ def next_trial(
         claimed = next((trial for trial in trials if trial.system_attrs.get(RUN, {}).get("claim") == claim), None)
         if claimed is not None:  # an earlier try was committed, and only the answer was lost with the connection
             return Trial(study, trial_id(claimed))
-        if reached(limits, trials, evaluations_per_epoch):
+        if policy.reached(limits, trials):
             return None
-        places = limits.n_trials - count_finished(trials) - sum(trial.state == TrialState.RUNNING for trial in trials)
+        n_trials = policy.shortened(limits, trials).n_trials
+        places = n_trials - count_finished(trials) - sum(trial.state == TrialState.RUNNING for trial in trials)
         waiting = [trial for trial in trials if trial.state == TrialState.WAITING and _can_run(study, policy, trial)]
         if places <= 0:
             return None
         trial = _pick(waiting, places)
         if trial is None:
-            return _new_trial(study, policy, trials, worker, claim)
+            proposal = policy.propose(trials, limits, closed_levels(study))
+            return _new_trial(study, policy, proposal, worker, claim)
         return _take(study, policy, trials, trial, worker, claim)
 
     return decide_in_turn(study, decide)
@@ -89,10 +93,7 @@ def _fits(distribution: BaseDistribution, value: Any) -> bool:
         return False
 
 
-def _new_trial(
-    study: optuna.Study, policy: AnyPolicy, trials: Sequence[FrozenTrial], worker: WorkerIdentity, claim: str
-) -> Trial:
-    proposal = policy.propose(trials)
+def _new_trial(study: optuna.Study, policy: AnyPolicy, proposal: Proposal, worker: WorkerIdentity, claim: str) -> Trial:
     # stored in one transaction: a process that is killed here leaves the whole trial or nothing
     template = create_trial(
         state=TrialState.RUNNING,
@@ -128,7 +129,7 @@ def _take(
 def _complete(study: optuna.Study, policy: AnyPolicy, trials: Sequence[FrozenTrial], trial: FrozenTrial) -> None:
     """Give an enqueued trial the parameters that it lacks: as enqueued where the space contains them, else proposed."""
     enqueued, space = trial.system_attrs.get("fixed_params", {}), policy.distributions
-    proposed = policy.propose(trials).params
+    proposed = policy.search(trials).params
     in_vain = [f"{name}={value!r}: no such parameter" for name, value in enqueued.items() if name not in space]
     for name, distribution in space.items():
         if name not in trial.params:

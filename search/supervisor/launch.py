@@ -54,5 +54,6 @@ class Launch:
             workers=workers,
             limits=limits,
             since=self.since,
+            timeout=self.timeout,
             stall=self.stall,
         )

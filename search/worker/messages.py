@@ -49,6 +49,8 @@ class WorkOrder:
     limits: StoppingCriteria
     since: float
     """When the command began (clock.uptime): crashes before it do not count."""
+    timeout: float | None = None
+    """Seconds that the command may take; the supervisor ends it, the worker divides them."""
     keep: int = 5
     """Number of trials whose best weights stay on the disk."""
     cold: bool = False

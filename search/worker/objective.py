@@ -35,7 +35,18 @@ from search.storage.failures import CRASH, DIVERGED, MAX_TRIES, OUT_OF_MEMORY, U
 from search.storage.outcomes import TakenOverError, fail_trial, finish, report, requeue
 from search.storage.retention import remove_large_files
 from search.study import attributes
-from search.study.attributes import FILES_OF, IN_VAIN, REPEAT, REVISION_KEY, id_of, part_f1, repeat_of, seed_of
+from search.study.attributes import (
+    FILES_OF,
+    IN_VAIN,
+    REPEAT,
+    REVISION_KEY,
+    ROUND,
+    id_of,
+    judge_round_of,
+    part_f1,
+    round_of,
+    seed_of,
+)
 from search.study.record import Stored, check_photos
 from search.study.space import values_of
 from search.worker.job import BrokenProcessError, Job, StopStudyError
@@ -73,7 +84,7 @@ def run_trial(job: Job, trial: optuna.Trial) -> TrialState:
     trial is back in the queue then. Raises BrokenProcessError, with the failure stored, when the GPU is lost.
     """
     values = values_of(job.setup.stored.study.space, trial.params)
-    remarks = {name: trial.user_attrs[name] for name in (REPEAT, IN_VAIN) if name in trial.user_attrs}
+    remarks = {name: trial.user_attrs[name] for name in (REPEAT, ROUND, IN_VAIN) if name in trial.user_attrs}
     job.watcher.trial_began(trial.number, {**values, **remarks})
     try:
         verdict = _train(job, trial, values)
@@ -144,10 +155,15 @@ def _train(job: Job, trial: optuna.Trial, values: dict[str, Any]) -> Verdict:
 
 
 def _config_of(stored: Stored, trial: optuna.Trial, values: dict[str, Any]) -> TrainConfig:
-    """The trial's config: a replicate has a training seed of its own, and in a confirmation its repeat's judges too."""
-    repeat = repeat_of(trial)
-    judges = {} if repeat is None else {"judge_round": repeat}
-    return stored.config({**values, **judges}, seed_of(trial))
+    """The trial's config: with the seed and the judges of its round, or of its repeat in a confirmation.
+
+    The value of a training of a round is its last evaluation's: the best of several is a matter of luck.
+    """
+    judges = judge_round_of(trial)
+    own: dict[str, Any] = {} if judges is None else {"judge_round": judges}
+    if round_of(trial) is not None:
+        own["keep"] = "last"
+    return stored.config({**values, **own}, seed_of(trial))
 
 
 def _load_photos(job: Job, config: TrainConfig) -> Dataset:

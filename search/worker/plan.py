@@ -4,20 +4,24 @@ import itertools
 import math
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
 from maskcls.config import TrainConfig, change
-from maskcls.data.dataset import Dataset
+from maskcls.data.dataset import Dataset, with_judges
 from maskcls.data.split import missing_classes
 from maskcls.model.classifier import build_model, check_builds
+from maskcls.scoring.rounds import LEAST_DOF, TUNING, detectable
 from maskcls.system.console import say
 from maskcls.system.errors import UserError, some
 from maskcls.training.loop import evaluation_stops
 from maskcls.training.numerics import describe_device
 from maskcls.training.speed import measure_speed
 from search.answer.format import SYNTHETIC, duration
-from search.policy.policy import Policy
+from search.policy.phases import Phases, sizes_of_rounds
+from search.policy.policy import FINALISTS, Policy
 from search.policy.stopping import StoppingCriteria
 from search.study.domains import describe_domain, probe_values
 from search.study.record import Stored
@@ -26,6 +30,13 @@ from search.worker.job import Setup
 
 LONG_SECONDS = 6 * 3600
 """A longer study is shown with options that would shorten it."""
+
+FEW_JUDGES = 10
+"""Of fewer people who judge, one or two decide what is better."""
+
+PEOPLE_DEVIATION, SIMULATED_PEOPLE, SEEDS_DEVIATION = 0.0148, 540, 0.02
+"""Standard deviation of a training's score that is its own, by the choice of so many people and from seed to seed, in
+benchmarks/decisive.py; those of real studies were somewhat smaller and larger (benchmarks/README.md)."""
 
 STRUCTURAL = ("backbone", "heads", "image_size")
 """Hyperparameters that decide what a step costs, and whether the model can be built."""
@@ -69,11 +80,54 @@ def show_plan(setup: Setup, limits: StoppingCriteria, finished: int, workers: in
             texts = (f"{name} {describe_domain(name, domain)}" for name, domain in domains.items())
             say(f"  {role:9s} {'; '.join(texts)}")
     planned_evaluations = len(evaluation_stops(setup.baseline, train_photos))
-    say(f"  pruning   {Policy(study, stored.seed).describe_pruning(planned_evaluations)}")
-    if stored.warm:
+    policy = Policy(study, stored.seed)
+    found = policy.phases_within(limits)
+    say(f"  pruning   {policy.describe_pruning(planned_evaluations)}")
+    if stored.warm and found.search:
         sources = Counter(warm["from"] for warm in stored.warm)
         say(f"  warm      {'; '.join(f'{count} {source}' for source, count in sources.items())}")
     say(f"  trials    {finished} of {limits.n_trials} done{_other_limits(limits)}")
+    for line in describe_rounds(found, policy.compared([]) or FINALISTS, _num_judges(setup)):
+        say(f"            {line}")
+
+
+def _num_judges(setup: Setup) -> int:
+    """The people who judge a round; the study's validation people where no others can."""
+    try:
+        table = with_judges(setup.table, change(setup.baseline, judge_round=1))
+    except UserError:
+        table = setup.table
+    return table.count("valid")[0]
+
+
+def describe_rounds(found: Phases, compared: Sequence[str] | int, judges: int) -> list[str]:
+    """What the trials are for, what they cost, and how small a difference they would show.
+
+    ``compared``: what the rounds compare with the reference, or how many finalists.
+    """
+    lines = [
+        f"{found.first} at the baseline's setting, {found.search} of the search, {found.rounds} in rounds;"
+        f" the cost is that of about {found.trainings:.0f} full trainings"
+    ]
+    what = f"{compared} finalists" if isinstance(compared, int) else f"{len(compared) + 1} levels"
+    others = compared if isinstance(compared, int) else len(compared)
+    if not found.rounds:
+        lines.append("too few for a round after the first, so there will be no answer")
+    elif judges < FEW_JUDGES:
+        lines.append(f"TOO FEW PEOPLE: {judges} judge a round; with fewer than {FEW_JUDGES} chance decides.")
+    else:
+        found_by = f"{findable(found, others, judges):.2f}".lstrip("0")
+        lines.append(f"a difference of about {found_by} would be found four times in five ({what})")
+    return lines
+
+
+def findable(found: Phases, others: int, judges: int) -> float:
+    """The difference of a level and the reference that four studies of five would find with rounds of this kind."""
+    size_RL = np.array(sizes_of_rounds(found, others))
+    run = PEOPLE_DEVIATION**2 * SIMULATED_PEOPLE / judges + SEEDS_DEVIATION**2
+    variance = run * (1 / size_RL[:, 0].sum() + 1 / size_RL[:, -1].sum()) + TUNING.value
+    dof = max(LEAST_DOF, float(size_RL.sum() - len(size_RL) - others))
+    return min(1.0, detectable(math.sqrt(variance), dof, others))
 
 
 def _other_limits(limits: StoppingCriteria) -> str:

@@ -31,7 +31,6 @@ from maskcls.training.numerics import pick_device
 from search.database.connect import backend_of, load_study, open_storage, open_to_read
 from search.database.optuna_internals import trial_id
 from search.policy.confirmation import policy_of
-from search.policy.stopping import reached
 from search.storage import retention
 from search.storage.failures import cause_outside, reason_to_give_up
 from search.storage.folder import study_folder
@@ -63,6 +62,7 @@ from search.worker.messages import (
 )
 from search.worker.objective import run_trial
 from search.worker.plan import backbones_of
+from search.worker.rounds import judges_of, look_at_rounds, within_time
 
 logger = logging.getLogger(__name__)
 
@@ -157,7 +157,9 @@ def take_trials(
             beat()
             if cause := presence.lost() or reason_to_give_up(study.get_trials(deepcopy=False), time_at(order.since)):
                 return Outcome(GAVE_UP, cause)
-            trial = next_trial(study, job.policy, order.limits, per_epoch, job.worker)
+            limits = within_time(order, study.get_trials(deepcopy=False), per_epoch)
+            look_at_rounds(job, limits)
+            trial = next_trial(study, job.policy, limits, job.worker)
             if trial is not None:
                 on_trial(trial_id(trial))
                 run_trial(job, trial)
@@ -165,7 +167,8 @@ def take_trials(
                 waiting_for = ()
                 continue
             trials = study.get_trials(deepcopy=False)
-            if limit := reached(order.limits, trials, per_epoch):
+            if limit := job.policy.reached(limits, trials):
+                look_at_rounds(job, limits)  # another worker may have ended the last trial meanwhile
                 return Outcome(NOTHING_LEFT, limit)
             if (running := _running(trials)) != waiting_for:
                 on_waiting(running)
@@ -211,7 +214,8 @@ def _make_job(order: WorkOrder, stop: StopRequest, events: EventWriter) -> Job:
     # the space as stored, the photos and weights where this command finds them
     setup.stored = replace(stored, data=setup.stored.data, weights_option=setup.stored.weights_option)
     retention.remove_large_files(study.get_trials(deepcopy=False), setup.folder, order.keep)
-    return Job(setup, study, policy_of(stored), events, describe_myself(order.slot), stop, order.keep)
+    policy = policy_of(stored, judges_of(setup.table, setup.baseline))
+    return Job(setup, study, policy, events, describe_myself(order.slot), stop, order.keep)
 
 
 def _set_up(order: WorkOrder) -> Setup:

@@ -30,7 +30,7 @@ def test_it_ends_with_as_many_trials_as_asked_for(place: Place) -> None:
     assert [trial.number for trial in trials] == [0, 1, 2]
     assert all(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in trials)
     assert trials[0].params == {"drop_rate": 0.0, "lr": 1e-2}
-    assert trials[0].user_attrs["role"] == "baseline"
+    assert [(trial.user_attrs.get("round"), trial.params["drop_rate"]) for trial in trials[:2]] == [(0, 0.0), (0, 0.5)]
     assert trials[1].params == {"drop_rate": 0.5, "lr": 1e-2}  # the other level, at the baseline's setting
     for trial in trials:
         assert (place.folder / "runs" / "mine" / f"trial-{trial.number:04d}" / "best.safetensors").is_file()

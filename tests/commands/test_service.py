@@ -84,7 +84,7 @@ def test_whoever_is_stopped_or_killed_the_trial_ends_where_it_would_have(place: 
     assert (trial.number, trial.state) == (0, TrialState.COMPLETE)
     assert known.items() <= trial.intermediate_values.items()
     assert trial.intermediate_values == undisturbed(place, trial)
-    assert trial.value == max(trial.intermediate_values.values())
+    assert trial.value == trial.intermediate_values[20]  # of a round: the last evaluation
     assert trial.user_attrs["interruptions"] == 3
     assert "failures" not in trial.user_attrs
 

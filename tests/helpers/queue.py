@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,12 @@ from search.storage.queue import next_trial
 from search.system.processes import describe_myself
 from tests.helpers.search import DROPOUT
 
-POLICY = Policy(DROPOUT, 0)
+POLICY = Policy(replace(DROPOUT, fixed={"evaluations_per_epoch": 2}), 0)
 MYSELF = describe_myself("cpu.0")
 
 
 def take(study: optuna.Study, limits: StoppingCriteria | None = None, worker: dict[str, Any] = MYSELF) -> Trial | None:
-    return next_trial(study, POLICY, limits or StoppingCriteria(100), 2, worker)
+    return next_trial(study, POLICY, limits or StoppingCriteria(100), worker)
 
 
 def taken(study: optuna.Study, limits: StoppingCriteria | None = None, worker: dict[str, Any] = MYSELF) -> Trial:

@@ -4,7 +4,7 @@ import importlib
 import math
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from maskcls.model.weights import Weights
 from maskcls.scoring.metrics import Scores
 from maskcls.system.console import run_command
 from search.database.connect import create_study, default_url, load_study, open_storage
-from search.policy.policy import Policy
+from search.policy.policy import ENDLESS, Policy
 from search.policy.stopping import StoppingCriteria
 from search.storage.queue import next_trial
 from search.study.record import KEY, Stored
@@ -91,9 +91,11 @@ def play(
     return played
 
 
-def begin(played: optuna.Study, policy: Policy) -> int:
+def begin(
+    played: optuna.Study, policy: Policy, limits: StoppingCriteria = ENDLESS, closed: Collection[str] = ()
+) -> int:
     """The id of a running trial that the policy has just proposed."""
-    proposal = policy.propose(played.get_trials(deepcopy=False))
+    proposal = policy.propose(played.get_trials(deepcopy=False), limits, closed)
     template = create_trial(
         state=TrialState.RUNNING,
         params=proposal.params,
@@ -104,8 +106,8 @@ def begin(played: optuna.Study, policy: Policy) -> int:
 
 
 def tried(study: optuna.Study) -> list[FrozenTrial]:
-    """The trials that try a setting, not those that repeat one."""
-    return [trial for trial in study.get_trials() if trial.user_attrs.get("role") != "replicate"]
+    """The trials of the search: those that try a setting, not those of a round."""
+    return [trial for trial in study.get_trials() if "round" not in trial.user_attrs]
 
 
 def settled(sampler: BaseSampler, study: Study, trials: int) -> optuna.Study:
@@ -187,7 +189,7 @@ def prune_at(job: Job, step: int) -> None:
 
 
 def ask(job: Job, n_trials: int = 10**6) -> optuna.Trial:
-    trial = next_trial(job.study, job.policy, StoppingCriteria(n_trials), 1, job.worker)
+    trial = next_trial(job.study, job.policy, StoppingCriteria(n_trials), job.worker)
     assert trial is not None
     return trial
 

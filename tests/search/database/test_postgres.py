@@ -67,7 +67,7 @@ from search.storage.queue import next_trial
 study = load_study(open_storage(sys.argv[1], create=False), "toy")
 policy, limits, me = Policy(read_stored(study).study, 0), StoppingCriteria(20), describe_myself("cpu.0")
 while count_finished(study.get_trials(deepcopy=False)) < 20:
-    trial = next_trial(study, policy, limits, 2, me)
+    trial = next_trial(study, policy, limits, me)
     if trial is None:
         time.sleep(0.02)
         continue
@@ -154,7 +154,7 @@ def test_four_processes_make_exactly_as_many_trials_as_asked_for(study: optuna.S
 def test_a_trial_of_a_silent_worker_on_another_machine_is_taken_back(study: optuna.Study) -> None:
     policy, me = Policy(TOY_STUDY, 0), describe_myself("cpu.0")
     far = replace(me, machine="another", host="far")
-    first, second = (next_trial(study, policy, StoppingCriteria(3), 2, far) for _ in range(2))
+    first, second = (next_trial(study, policy, StoppingCriteria(3), far) for _ in range(2))
     assert first is not None
     assert second is not None
     first.report(0.4, 1)
@@ -164,7 +164,7 @@ def test_a_trial_of_a_silent_worker_on_another_machine_is_taken_back(study: optu
     assert requeue_orphaned(study) == [0]
     assert study.get_trials()[0].state == TrialState.WAITING
     assert study.get_trials()[0].user_attrs[WORKER] is None
-    again = next_trial(study, policy, StoppingCriteria(3), 2, me)
+    again = next_trial(study, policy, StoppingCriteria(3), me)
     assert again is not None
     assert (again.number, again.params) == (0, first.params)
     assert requeue_orphaned(study) == []  # its old heartbeat is forgotten

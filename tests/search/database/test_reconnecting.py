@@ -51,7 +51,7 @@ from search.storage.queue import next_trial
 study = load_study(open_storage(sys.argv[1], create=False, waits=True), "toy")
 policy, limits, me = Policy(read_stored(study).study, 0), StoppingCriteria(24), describe_myself("cpu.0")
 while count_finished(study.get_trials(deepcopy=False)) < 24:
-    trial = next_trial(study, policy, limits, 2, me)
+    trial = next_trial(study, policy, limits, me)
     if trial is None:
         time.sleep(0.02)
         continue
@@ -134,7 +134,7 @@ def at_every_statement(study: optuna.Study, act: Callable[[], None]) -> int:
 
 
 def take(study: optuna.Study, n_trials: int = 10**6) -> Trial:
-    trial = next_trial(study, POLICY, StoppingCriteria(n_trials), 2, ME)
+    trial = next_trial(study, POLICY, StoppingCriteria(n_trials), ME)
     assert trial is not None
     return trial
 

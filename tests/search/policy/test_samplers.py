@@ -12,11 +12,11 @@ from optuna.trial import TrialState, create_trial
 from search.policy.levels import level_offsets
 from search.policy.policy import Policy
 from search.study.study import Study
-from tests.helpers.search import DROPOUT, LEVEL_VALUES, asking, play, settled, toy, tried
+from tests.helpers.search import DROPOUT, LEVEL_VALUES, asking, play, settled, toy
 
 
 def test_every_level_begins_with_the_baselines_configuration_and_then_the_same_ones() -> None:
-    trials = tried(play(DROPOUT, 10, toy))
+    trials = play(DROPOUT, 9, toy).get_trials()
     configurations = {
         level: [(t.params["lr"], t.params["weight_decay"]) for t in trials if t.params["drop_rate"] == level]
         for level in LEVEL_VALUES

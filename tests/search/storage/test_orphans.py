@@ -23,7 +23,7 @@ from search.system.processes import describe_myself
 from search.database.connect import load_study, open_storage
 from search.storage.queue import next_trial
 study = load_study(open_storage(sys.argv[1], create=False), "s")
-trial = next_trial(study, Policy(DROPOUT, 0), StoppingCriteria(100), 1, describe_myself("cpu.0"))
+trial = next_trial(study, Policy(DROPOUT, 0), StoppingCriteria(100), describe_myself("cpu.0"))
 trial.report(0.25, 1)
 print(trial.number, flush=True)
 time.sleep(100)

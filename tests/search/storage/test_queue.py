@@ -32,7 +32,7 @@ from search.storage.queue import next_trial
 study = load_study(open_storage(sys.argv[1], create=False), "s")
 policy, limits, me = Policy(DROPOUT, 0), StoppingCriteria(12), describe_myself("cpu.0")
 while not reached(limits, study.get_trials(deepcopy=False), 1):
-    trial = next_trial(study, policy, limits, 1, me)
+    trial = next_trial(study, policy, limits, me)
     if trial is None:
         time.sleep(0.05)
     elif random.random() < 0.2:
@@ -47,7 +47,8 @@ def test_a_new_trial_is_stored_whole_with_the_name_of_who_runs_it(study: optuna.
     (stored,) = study.get_trials()
     assert stored.state == TrialState.RUNNING
     assert stored.params == DROPOUT.baseline == trial.params
-    assert stored.user_attrs == {"role": "baseline", WORKER: MYSELF.to_json()}
+    of_round = {"role": "round", "round": 0, "place": 0, "level": "drop_rate = 0.0", "judge_round": 0}
+    assert stored.user_attrs == {**of_round, WORKER: MYSELF.to_json()}
 
 
 def test_no_more_trials_begin_than_there_are_places(study: optuna.Study) -> None:
@@ -69,6 +70,10 @@ def test_four_workers_end_with_exactly_as_many_trials_as_asked_for(study: optuna
     assert [worker.wait(timeout=120) for worker in workers] == [0] * 4
     assert count_finished(study.get_trials()) == 12
     assert not {"RUNNING", "WAITING"} & set(states(study))
+    done = [trial.user_attrs for trial in study.get_trials() if trial.state == TrialState.COMPLETE]
+    dealt = [(facts["round"], facts["place"]) for facts in done if "round" in facts]
+    assert len(dealt) == len(set(dealt)) >= 10  # each training of a round once, whoever crashed
+    assert sum("round_plan" in facts for facts in done) == len({number for number, _ in dealt} - {0})
 
 
 def test_what_somebody_enqueued_is_run_with_the_missing_parameters_filled_in(study: optuna.Study) -> None:

@@ -15,6 +15,7 @@ from sklearn.metrics import f1_score
 from maskcls.config import load_config
 from maskcls.data.dataset import Table
 from search.policy.stopping import count_finished
+from search.storage.outcomes import finish
 from search.worker.job import Job
 from search.worker.objective import run_trial
 from tests.helpers.search import ask, f1_curve, make_job, prune_at, stored_trial
@@ -111,16 +112,33 @@ def test_a_pruned_trial_is_worth_its_best_evaluation(
 ) -> None:
     f1_curve(monkeypatch, (0.3, 0.6, 0.2, 0.9))
     job = make_job(tmp_path, synthetic_table)
+    for _ in range(2):
+        finish(job.study, ask(job), TrialState.COMPLETE, 0.5)  # round 0
     prune_at(job, 3)
     assert run_trial(job, ask(job)) == TrialState.PRUNED
-    trial = stored_trial(job)
+    trial = stored_trial(job, 2)
     assert (trial.state, trial.value) == (TrialState.PRUNED, 0.6)
     assert trial.intermediate_values == {1: 0.3, 2: 0.6, 3: 0.2}
     assert trial.user_attrs["best_evaluation"] == 2
     assert (trial.user_attrs["evaluations"], trial.user_attrs["evaluations_planned"]) == (3, 4)
-    assert count_finished(job.study.get_trials()) == 1
-    assert not (job.setup.trial_folder(0) / "resume.pt").exists()
-    assert (job.setup.trial_folder(0) / "confusion.png").exists()
+    assert count_finished(job.study.get_trials()) == 3
+    assert not (job.setup.trial_folder(2) / "resume.pt").exists()
+    assert (job.setup.trial_folder(2) / "confusion.png").exists()
+
+
+def test_a_training_of_a_round_is_worth_its_last_evaluation_and_is_judged_by_the_rounds_people(
+    tmp_path: Path, synthetic_table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    f1_curve(monkeypatch, (0.3, 0.6, 0.2, 0.4) * 2)
+    job = make_job(tmp_path, synthetic_table)
+    assert run_trial(job, ask(job, 4)) == TrialState.COMPLETE
+    finish(job.study, ask(job, 4), TrialState.COMPLETE, 0.5)
+    assert run_trial(job, ask(job, 4)) == TrialState.COMPLETE
+    first, _, later = job.study.get_trials()
+    assert (first.value, later.value) == (0.4, 0.4)
+    facts = [(trial.user_attrs["round"], trial.user_attrs["config"]["judge_round"]) for trial in (first, later)]
+    assert facts == [(0, 0), (1, 1)]
+    assert first.user_attrs["split"] != later.user_attrs["split"]
 
 
 def test_a_run_that_begins_again_takes_the_place_of_the_curve_that_was_stored(

@@ -19,10 +19,11 @@ from maskcls.data.dataset import Table
 from maskcls.model.weights import Weights
 from maskcls.system.errors import UserError
 from maskcls.training.speed import Speed
+from search.policy.phases import phases
 from search.study.record import KEY, read_stored
 from search.study.study import Choice, Domain, Float, Study
 from search.worker.job import Setup
-from search.worker.plan import show_estimate
+from search.worker.plan import describe_rounds, findable, show_estimate
 from tests.helpers.search import TOY_STUDY, make_job, make_setup, order_for
 from tests.helpers.training import one_line
 
@@ -161,3 +162,21 @@ def test_on_a_shared_gpu_the_time_is_a_range(
     lines = capsys.readouterr().out.splitlines()
     assert re.fullmatch(r"  time      about .+ a trial that has its GPU alone; 3 workers share one, so", lines[0])
     assert re.fullmatch(r"            .+ to .+ for 6 if none is pruned", lines[1])
+
+
+def test_the_plan_says_what_a_study_costs_and_what_it_can_show() -> None:
+    four = ["drop_rate = 0.2", "drop_rate = 0.5", "drop_rate = 0.7"]
+    assert describe_rounds(phases(50, 4, 0.45, compares=True), four, judges=432) == [
+        "4 at the baseline's setting, 20 of the search, 26 in rounds; the cost is that of about 39 full trainings",
+        "a difference of about .06 would be found four times in five (4 levels)",
+    ]
+    assert describe_rounds(phases(30, 1, 0.45, compares=False), 3, judges=432)[1].endswith("(3 finalists)")
+    few = describe_rounds(phases(50, 4, 0.45, compares=True), four, judges=8)
+    assert few[1] == "TOO FEW PEOPLE: 8 judge a round; with fewer than 10 chance decides."
+    none = describe_rounds(phases(3, 2, 0.45, compares=True), four[:1], judges=40)
+    assert none[1] == "too few for a round after the first, so there will be no answer"
+
+
+def test_more_trials_and_more_judges_show_smaller_differences() -> None:
+    found = [findable(phases(n, 4, 0.45, compares=True), 3, judges) for n, judges in ((30, 400), (50, 400), (50, 4000))]
+    assert found == sorted(found, reverse=True)

@@ -23,6 +23,7 @@ from search.storage.failures import CRASH, MIN_ATTEMPTS
 from search.storage.notes import save_trial_note
 from search.storage.outcomes import fail_trial, finish
 from search.storage.retention import trial_folder
+from search.study.attributes import is_baseline
 from search.study.record import read_stored
 from search.study.study import Choice, Float, Sampler, Study
 from search.terminal.summary import show_search_summary
@@ -132,7 +133,7 @@ def test_the_baseline_is_trial_0_and_the_document_is_stored(
     study = run_toy(monkeypatch, tmp_path, synthetic_table, [C, P, C])
     first = study.get_trials()[0]
     assert first.params == TOY_STUDY.baseline
-    assert first.user_attrs["role"] == "baseline"
+    assert is_baseline(first)
     assert read_stored(study).study.question == TOY_STUDY.question
     assert study.direction == optuna.study.StudyDirection.MAXIMIZE
     output = capsys.readouterr().out
@@ -274,15 +275,15 @@ def test_a_warm_start_is_never_the_baseline_or_another_one_again(tmp_path: Path,
     assert len({setting["lr"] for setting in settings}) == len(settings)
 
 
-def test_a_setting_that_has_run_runs_again_only_with_another_seed(tmp_path: Path, synthetic_table: Table) -> None:
+def test_a_study_that_tunes_nothing_has_rounds_alone(tmp_path: Path, synthetic_table: Table) -> None:
     study = replace(TOY_STUDY, nuisance={}, baseline={"drop_rate": 0.0})
     job = make_job(tmp_path, synthetic_table, study)
     for _ in range(6):
         finish(job.study, ask(job), TrialState.COMPLETE, 0.5)
     trials = job.study.get_trials()
-    assert [trial.params["drop_rate"] for trial in trials].count(0.0) == 3
-    assert [trial.user_attrs.get("role") for trial in trials] == ["baseline", None] + ["repeat"] * 4
-    assert len({trial.user_attrs["seed"] for trial in trials[2:]}) == 4
+    assert [trial.params["drop_rate"] for trial in trials] == [0.0, 0.5] * 3
+    assert [trial.user_attrs["round"] for trial in trials] == [0, 0, 1, 1, 2, 2]
+    assert len({trial.user_attrs.get("seed") for trial in trials}) == 3
 
 
 @pytest.mark.parametrize("change", [{"epochs": 3}, {"image_size": 48}])
@@ -310,7 +311,7 @@ def test_a_new_study_begins_with_what_is_known_and_with_the_best_of_earlier_ones
     assert any(setting["from"] == "the best of toy" for setting in warm)
     policy = Policy(TOY_STUDY, 0, warm)
     settings = [policy.propose([])]
-    assert settings[0].attributes == {"role": "baseline"}
+    assert settings[0].params == TOY_STUDY.baseline
     cold = find(tmp_path, synthetic_table, replace(TOY_STUDY, question="Cold?"), name="cold", cold=True)
     assert read_stored(cold).warm == ()
 
@@ -325,23 +326,3 @@ def test_warm_starts_come_after_the_baseline_in_every_level(tmp_path: Path, synt
     assert {trial.params["drop_rate"] for trial in trials[2:4]} == {0.0, 0.5}
     assert trials[2].user_attrs["role"] == "warm start"
     assert trials[4].params["lr"] != 0.07
-
-
-def test_one_trial_in_eight_repeats_the_baseline_and_the_incumbent_in_turn(
-    tmp_path: Path, synthetic_table: Table
-) -> None:
-    job = make_job(tmp_path, synthetic_table)
-    for _ in range(50):
-        trial = ask(job)
-        finish(job.study, trial, TrialState.COMPLETE, 0.9 if trial.number == 5 else 0.5 - trial.number / 1000)
-    trials = job.study.get_trials()
-    again = [trial for trial in trials if trial.user_attrs.get("role") == "replicate"]
-    assert [trial.number for trial in again] == [7, 15, 23, 31, 39, 47]
-    of = [trial.user_attrs["of"] for trial in again]
-    assert of[::2] == [0, 0, 0]
-    assert of[1] == 5  # the best so far; whose mean fell by then
-    assert all(trial.params == trials[trial.user_attrs["of"]].params for trial in again)
-    seeds = [trial.user_attrs["seed"] for trial in again]
-    assert len({*seeds, 0}) == 7
-    for seed in seeds:  # each is one that a training config takes
-        assert job.setup.stored.config(dict(TOY_STUDY.baseline), seed).seed == seed

@@ -1,0 +1,110 @@
+"""The rounds of a study as its workers make them: trainings, judges, looks."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from optuna.trial import TrialState
+
+from maskcls.config import TrainConfig
+from maskcls.data.dataset import Table
+from search.policy.policy import Policy
+from search.policy.stopping import StoppingCriteria
+from search.storage.looks import closed_levels, look_if_due, read_looks
+from search.storage.outcomes import finish
+from search.storage.predictions import StudyPredictions
+from search.study.attributes import LOOKS
+from search.system.clock import uptime
+from search.worker.messages import NOTHING_LEFT, Outcome
+from search.worker.objective import run_trial
+from search.worker.rounds import judges_of, look_at_rounds, within_time
+from search.worker.worker import take_trials
+from tests.helpers.search import ask, make_job, order_for
+
+
+def test_a_look_is_made_and_stored_once_after_every_round(tmp_path: Path, synthetic_table: Table) -> None:
+    job = make_job(tmp_path, synthetic_table)
+    assert take_trials(job, order_for(tmp_path, 6)) == Outcome(NOTHING_LEFT, "--n-trials 6")
+    trials = job.study.get_trials()
+    assert [trial.user_attrs["round"] for trial in trials] == [0, 0, 1, 1, 2, 2]
+    assert [trial.user_attrs["config"]["judge_round"] for trial in trials] == [0, 0, 1, 1, 2, 2]
+    assert {trial.user_attrs["config"]["keep"] for trial in trials} == {"last"}
+    assert all(trial.value == trial.intermediate_values[4] for trial in trials)
+    looks = read_looks(job.study)
+    assert [look.round for look in looks] == [1, 2]
+    assert [look.trainings for look in looks] == [4, 6]
+    assert looks[-1].share == 1
+    assert set(looks[-1].levels) == {"drop_rate = 0.5"}
+    again = take_trials(job, order_for(tmp_path, 6))
+    assert again.kind == NOTHING_LEFT
+    assert len(read_looks(job.study)) == 2
+
+
+def test_the_look_that_a_killed_worker_did_not_make_is_made_by_the_next(tmp_path: Path, synthetic_table: Table) -> None:
+    job = make_job(tmp_path, synthetic_table)
+    for _ in range(4):
+        run_trial(job, ask(job, 4))
+    assert read_looks(job.study) == []
+    limits = StoppingCriteria(4)
+    assert look_at_rounds(job, limits) is not None
+    assert look_at_rounds(job, limits) is None
+    assert len(read_looks(job.study)) == 1
+
+
+def test_of_two_workers_that_make_a_look_at_once_one_stores_it(
+    tmp_path: Path, synthetic_table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = make_job(tmp_path, synthetic_table)
+    for _ in range(4):
+        run_trial(job, ask(job, 4))
+    shelf = StudyPredictions(job.setup.folder, "all")
+    real = shelf.with_predictions
+
+    def slow(trials):  # type: ignore[no-untyped-def]
+        monkeypatch.setattr(shelf, "with_predictions", real)
+        assert look_if_due(job.study, job.policy, StoppingCriteria(4), shelf, 0.05) is not None
+        return real(trials)
+
+    monkeypatch.setattr(shelf, "with_predictions", slow)
+    assert isinstance(job.policy, Policy)
+    assert look_if_due(job.study, job.policy, StoppingCriteria(4), shelf, 0.05) is None
+    assert len(read_looks(job.study)) == 1
+
+
+def test_a_decided_level_is_not_trained_again(tmp_path: Path, synthetic_table: Table) -> None:
+    job = make_job(tmp_path, synthetic_table)
+    for _ in range(4):
+        run_trial(job, ask(job, 4))
+    look_at_rounds(job, StoppingCriteria(4))
+    (look,) = job.study.user_attrs[LOOKS]
+    look["levels"]["drop_rate = 0.5"]["verdict"] = "worse"
+    job.study.set_user_attr(LOOKS, [look])
+    assert closed_levels(job.study) == {"drop_rate = 0.5"}
+    trial = ask(job, 12)
+    assert "round" not in trial.user_attrs
+
+
+def test_judges_that_would_leave_a_class_untrained_are_passed_over(synthetic_table: Table) -> None:
+    photos = synthetic_table.photos
+    assert judges_of(synthetic_table, TrainConfig())(1)
+    old_men = photos[photos["label"] == 2]
+    spared = old_men[old_men["split"] == "train"]["person"].iloc[0]
+    others = set(old_men["person"]) - {spared}
+    few = replace(synthetic_table, photos=photos[~photos["person"].isin(others)])
+    can_judge = judges_of(few, TrainConfig())
+    assert sorted(can_judge(number) for number in range(1, 6)) == [False] + [True] * 4  # he judges one of five rounds
+
+
+def test_the_time_that_is_left_is_divided_by_the_speed_of_the_trials(tmp_path: Path, synthetic_table: Table) -> None:
+    job = make_job(tmp_path, synthetic_table)
+    order = replace(order_for(tmp_path, 9), since=uptime(), timeout=100.0, workers=2)
+    assert within_time(order, [], 2).expected_epochs is None
+    trial = ask(job)
+    for step in range(1, 5):
+        trial.report(0.5, step)
+    trial.set_user_attr("seconds", 10.0)
+    trial.set_user_attr("evaluations", 4)
+    finish(job.study, trial, TrialState.COMPLETE, 0.5)
+    found = within_time(order, job.study.get_trials(), 2).expected_epochs
+    assert found == pytest.approx(2 + 100 / 10 * 2 * 2, rel=0.02)  # two epochs in ten seconds, by each of two workers
+    assert within_time(replace(order, timeout=None), job.study.get_trials(), 2) == order.limits
