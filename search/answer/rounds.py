@@ -1,6 +1,6 @@
 """What a study's rounds say, from its stored looks and the trainings that they looked at."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
 
@@ -21,7 +21,6 @@ DOUBLED = 2
 
 MANY_OPEN = 3
 """With so many sides still open the reference is trained twice a round (policy.rounds)."""
-
 
 FINALISTS = 3
 """What the rounds of a study without levels compare with the baseline, before they have begun."""
@@ -51,7 +50,8 @@ def answer_of_rounds(
     if len(names) < 2:
         return None
     known = dict(looks[-1].levels) if looks else {}
-    sides = [_side(name, [trial for trial in trainings if _name(trial) == name]) for name in names]
+    asked = _asked(stored, trainings)
+    sides = [_side(name, [trial for trial in trainings if _name(trial) == name], asked) for name in names]
     first = sides[0]
     sides = [
         replace(side, look=look, score=side.score if look is None or first.score is None else first.score + look.value)
@@ -68,10 +68,21 @@ def _name(trial: FrozenTrial) -> str:
     return level_of(trial) or ""
 
 
-def _side(name: str, trainings: Sequence[FrozenTrial]) -> Side:
-    """The side without its look. Its score is the mean of the rounds after the first, whose setting nobody chose."""
+def _asked(stored: Stored, trainings: Sequence[FrozenTrial]) -> frozenset[int]:
+    """Numbers of the rounds at the settings that the rounds chose; round 0, at the baseline's, only if that is one."""
+
+    def setting(trial: FrozenTrial) -> tuple[object, ...]:
+        values = values_of(stored.study.space, trial.params)
+        return tuple(values[name] for name in stored.study.nuisance)
+
+    chosen = {setting(trial) for trial in trainings if round_of(trial)}
+    return frozenset(round_of(trial) or 0 for trial in trainings if not chosen or setting(trial) in chosen)
+
+
+def _side(name: str, trainings: Sequence[FrozenTrial], asked: Collection[int]) -> Side:
+    """The side without its look. Its score is its mean over the rounds ``asked`` about."""
     complete = [trial for trial in trainings if trial.state == TrialState.COMPLETE and trial.value is not None]
-    chosen = [trial for trial in complete if round_of(trial)] or complete
+    chosen = [trial for trial in complete if (round_of(trial) or 0) in asked] or complete
     return Side(
         name=name,
         trials=tuple(trial.number for trial in complete),
