@@ -2,19 +2,25 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.trial import create_trial
 from sklearn.metrics import f1_score
 
 from maskcls.scoring.intervals import Variance, estimate
 from maskcls.scoring.predictions import Predictions
 from search.answer.answer import Answer, Comparison, Confirmation, FactorAnswer, Finalist, Level
 from search.answer.evidence import answer_of
+from search.answer.rounds import _asked, _side
 from search.answer.wording import put_in_words, side_verdict
 from search.storage.retention import trial_folder
+from search.study.attributes import LEVEL, ROUND
 from search.terminal.summary import show_search_summary
 from tests.helpers.report import Played, make_study, play_rounds
+from tests.helpers.search import TOY_STUDY
 
 CLEAR, VAGUE = (estimate(0.05, [Variance(error**2, 100)]) for error in (0.01, 0.04))
 
@@ -215,8 +221,8 @@ def test_rounds_answer_in_one_sentence_and_the_table_adds_up(
     )
     assert reference.score is not None
     assert other.score == pytest.approx(reference.score + other.look.value)
-    later = [trial.value for trial in played.study.get_trials() if trial.number in reference.trials[1:]]
-    assert reference.score == pytest.approx(np.mean([value for value in later if value is not None]))
+    values = [trial.value for trial in played.study.get_trials() if trial.number in reference.trials]
+    assert reference.score == pytest.approx(np.mean([value for value in values if value is not None]))
     assert found.winner is not None
     assert (found.winner.trial, found.winner.expected) == (reference.trials[-1], reference.score)
     assert not found.is_open
@@ -226,6 +232,21 @@ def test_rounds_answer_in_one_sentence_and_the_table_adds_up(
     assert any(line.startswith("drop_rate = 0.5") and line.endswith("worse") for line in lines)
     assert f"Expect macro F1 {reference.score:.3f} of it on other people" in "".join(lines)
     assert not any("search.confirm" in line for line in lines)
+
+
+@pytest.mark.parametrize(("lr", "score"), [(1e-2, 0.5), (2e-2, 0.6)])
+def test_a_score_is_that_at_the_settings_which_the_rounds_chose(lr: float, score: float) -> None:
+    trials = [
+        create_trial(
+            value=value,
+            params={"drop_rate": 0.0, "lr": 1e-2 if number == 0 else lr},
+            distributions={"drop_rate": CategoricalDistribution([0.0, 0.5]), "lr": FloatDistribution(1e-3, 1e-1)},
+            user_attrs={LEVEL: "drop_rate = 0.0", ROUND: number},
+        )
+        for number, value in enumerate((0.3, 0.5, 0.7))
+    ]
+    stored = SimpleNamespace(study=TOY_STUDY)
+    assert _side("drop_rate = 0.0", trials, _asked(stored, trials)).score == pytest.approx(score)  # type: ignore[arg-type]
 
 
 def test_an_open_question_has_a_bound_and_says_what_more_trainings_bring(
