@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from cell import ON_GPU, make_run, parse, say, wait
 
 from search.supervisor.gpus import find_gpus
-from search.supervisor.mps import end_daemons, share_gpus
+from search.supervisor.mps import shared_gpus
 from search.supervisor.slots import make_slots
 
 CELLS = os.environ["CROWD"].split()
@@ -71,12 +71,9 @@ def main() -> None:
     measure("in turns", os.environ)
     if not ON_GPU:
         return
-    slots = share_gpus(make_slots("cuda", max(COUNTS), find_gpus()[:1], max(COUNTS)))
-    try:
+    with shared_gpus(make_slots("cuda", max(COUNTS), find_gpus()[:1], max(COUNTS))) as slots:
         if slots[0].mps:
             measure("side by side", slots[0].environment())
-    finally:
-        end_daemons(slots)
 
 
 if __name__ == "__main__":

@@ -7,16 +7,28 @@ from maskcls.system.redact import redacted
 
 STICKY_TEXTS = (
     "CUDA error", "CUDA driver error", "CUDA unknown error", "CUDA driver initialization failed",
-    "CUDNN_STATUS_EXECUTION_FAILED", "CUDNN_STATUS_INTERNAL_ERROR", "CUDNN_STATUS_MAPPING_ERROR",
-    "CUDNN_STATUS_NOT_INITIALIZED", "CUBLAS_STATUS_EXECUTION_FAILED", "CUBLAS_STATUS_INTERNAL_ERROR",
-    "CUBLAS_STATUS_MAPPING_ERROR", "CUBLAS_STATUS_NOT_INITIALIZED", "No CUDA GPUs are available",
-    "Unexpected error from cudaGetDeviceCount",
+    "CUDNN_STATUS_EXECUTION_FAILED", "CUDNN_STATUS_MAPPING_ERROR", "CUBLAS_STATUS_EXECUTION_FAILED",
+    "CUBLAS_STATUS_MAPPING_ERROR", "No CUDA GPUs are available", "Unexpected error from cudaGetDeviceCount",
 )  # fmt: skip
 """Parts of torch's messages after which a process cannot use its GPU any more. torch.AcceleratorError begins with the
 first; libraries raise plain RuntimeErrors."""
 
-PASSING_TEXTS = ("out of memory", "ALLOC_FAILED", "NOT_SUPPORTED", "INVALID_VALUE", "BAD_PARAM", "captur")
-"""Parts of such messages that say otherwise: memory was short, a call was refused, a graph could not be captured."""
+MEMORY_TEXTS = ("out of memory", "ALLOC_FAILED")
+"""Parts of such messages that say that memory was short."""
+
+DOUBTFUL_TEXTS = (
+    "CUBLAS_STATUS_NOT_INITIALIZED", "CUBLAS_STATUS_INTERNAL_ERROR",
+    "CUDNN_STATUS_NOT_INITIALIZED", "CUDNN_STATUS_INTERNAL_ERROR",
+)  # fmt: skip
+"""Parts of messages of libraries that had no memory for themselves, or whose GPU is lost: only the GPU can tell
+(training.numerics.lost_gpu)."""
+
+PASSING_TEXTS = (
+    *MEMORY_TEXTS, *DOUBTFUL_TEXTS, "NOT_SUPPORTED", "INVALID_VALUE", "BAD_PARAM", "captur", "invalid argument",
+    "invalid configuration argument",
+)  # fmt: skip
+"""Parts of messages with one of STICKY_TEXTS that alone do not say that the GPU is lost: memory was short, a call was
+refused, a graph could not be captured."""
 
 
 class UserError(ValueError):
@@ -64,8 +76,19 @@ def chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def is_sticky(text: str) -> bool:
-    """Whether an error with this text has destroyed the process's CUDA context: every later call to the GPU fails."""
+    """Whether an error with this text has surely destroyed the process's CUDA context: every later call to the GPU
+    fails."""
     return any(part in text for part in STICKY_TEXTS) and not any(part in text for part in PASSING_TEXTS)
+
+
+def is_doubtful(text: str) -> bool:
+    """Whether an error with this text is one of full memory or of a lost GPU, and does not say which."""
+    return any(part in text for part in DOUBTFUL_TEXTS)
+
+
+def is_about_gpu_memory(text: str) -> bool:
+    """Whether a library's error with this text says that the GPU's memory was short."""
+    return any(part in text for part in ("CUDA", "CUBLAS", "CUDNN")) and any(part in text for part in MEMORY_TEXTS)
 
 
 def sticky_cause(error: BaseException) -> str:

@@ -9,8 +9,8 @@ import torch
 from maskcls.config import ResolvedConfig, TrainConfig, change
 from maskcls.system.allocator import keep_freed_memory, return_freed_memory
 from maskcls.system.cores import num_cores
-from maskcls.system.errors import UserError
-from maskcls.training.cuda_graphs import supported
+from maskcls.system.errors import UserError, chain, is_about_gpu_memory, is_doubtful, one_line, sticky_cause
+from maskcls.training.cuda_graphs import CaptureError, supported
 
 MIN_MICRO_BATCH = 2
 """Photos that batch norm needs."""
@@ -41,6 +41,55 @@ def _find_device(name: str) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(f"There is no device {name}: torch sees {torch.cuda.device_count()} GPUs. Use --device cpu.")
     return device
+
+
+def open_gpu(device: torch.device) -> None:
+    """Make this process's context on a GPU, so that one that it cannot use shows before anything has begun.
+
+    Raises the sticky error of such a GPU (system.errors); full memory may pass, and shows in the training if not.
+    """
+    if device.type == "cpu":
+        return
+    try:
+        torch.cuda.synchronize(device)
+    except RuntimeError as error:
+        if lost_gpu(error):
+            raise
+
+
+def lost_gpu(error: BaseException) -> str:
+    """The line that says that this process has lost its GPU, by ``error`` or what lies beneath it; empty if not.
+
+    Where the error may also be one of full memory, the GPU is asked: after a sticky one it answers nothing.
+    """
+    if broken := sticky_cause(error):
+        return broken
+    return _fault() if any(is_doubtful(str(cause)) for cause in chain(error)) else ""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether GPU memory was short, which cuBLAS, cuDNN and the driver say in other words than torch.OutOfMemoryError.
+
+    A CaptureError is none: its remedy is another, whatever lies beneath it.
+    """
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    if not isinstance(error, RuntimeError) or isinstance(error, CaptureError):
+        return False
+    return is_about_gpu_memory(str(error)) or (is_doubtful(str(error)) and not _fault())
+
+
+def _fault() -> str:
+    """The error with which a GPU that this process has memory on answers; an empty string if all are well."""
+    if not torch.cuda.is_initialized():
+        return ""
+    try:
+        for index in range(torch.cuda.device_count()):
+            if torch.cuda.memory_reserved(index):  # others would get a context by being asked
+                torch.cuda.synchronize(index)
+    except RuntimeError as error:
+        return sticky_cause(error) or one_line(error)
+    return ""
 
 
 def free_memory(device: torch.device) -> None:

@@ -8,18 +8,20 @@ from typing import Any
 from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial
 
-from maskcls.system.errors import chain, is_sticky, one_line
+from maskcls.system.errors import chain, one_line
 from maskcls.system.lock import StuckError
 from search.database.errors import DatabaseError, reason
 from search.study.attributes import FAILURE_KIND, FAILURES
 from search.system.clock import ended_at
-from search.system.processes import WorkerIdentity
 
 OUT_OF_MEMORY, DIVERGED, UNREADABLE, CRASH = "out of memory", "diverged", "unreadable data", "crash"
-UNKNOWN_VALUES = "values that cannot be had"
+UNKNOWN_VALUES, BYSTANDER = "values that cannot be had", "GPU lost with another trial"
 
 MAX_TRIES = 3
 """A crash is tried again twice."""
+
+FAULT_SECONDS = 30.0
+"""Within this time one fault of a GPU reaches all workers on it: under MPS it ends them all."""
 
 MAX_WORKER_DEATHS = 8
 """A trial whose process dies so often without reaching another evaluation counts as crashed (the kernel's
@@ -46,10 +48,23 @@ DISK_TEXTS = (
 """Parts of the messages of libraries that raise no OSError: safetensors (in Rust), SQLite, PyTorch."""
 
 
-def failure(kind: str, error: str, worker: WorkerIdentity | None = None) -> dict[str, Any]:
-    """A failure that happens now, as stored with the trial. ``worker``: the process that ran it."""
-    process = {} if worker is None else {"process": [worker.machine, worker.pid, worker.started]}
-    return {"kind": kind, "error": one_line(error)[:MAX_TEXT], "when": round(time.time(), 1), **process}
+def failure(kind: str, error: str, lost_gpu: str = "") -> dict[str, Any]:
+    """A failure that happens now, as stored with the trial. ``lost_gpu``: the uuid of the GPU that failed in it."""
+    gpu = {"gpu": lost_gpu} if lost_gpu else {}
+    return {"kind": kind, "error": one_line(error)[:MAX_TEXT], "when": round(time.time(), 1), **gpu}
+
+
+def is_bystander(trial: FrozenTrial, failed: dict[str, Any], trials: Sequence[FrozenTrial], since: float) -> bool:
+    """Whether the fault of a GPU that ended this try of ``trial`` is already counted as the crash of another trial.
+
+    ``since``: when the process that ran it began; a fault before that is another one.
+    """
+    return any(
+        failed.get("gpu") and other.get("gpu") == failed["gpu"] and other["kind"] == CRASH
+        and since < other["when"] and failed["when"] - other["when"] <= FAULT_SECONDS
+        for another in trials if another.number != trial.number
+        for other in failures_of(another)
+    )  # fmt: skip
 
 
 def failures_of(trial: FrozenTrial) -> list[dict[str, Any]]:
@@ -75,23 +90,17 @@ def may_try_again(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> bool:
     """
     kind = failures_of(trial)[-1]["kind"]
     if kind != CRASH:
-        return bool(kind == UNREADABLE)  # the photos are at fault, and the study stops
+        return kind in (UNREADABLE, BYSTANDER)  # the photos are at fault, and the study stops; or the GPU
     return crashes_of(trial) < MAX_TRIES or not any(other.value is not None for other in trials)
 
 
 def reason_to_give_up(trials: Sequence[FrozenTrial], since: float) -> str:
     """The last crash's cause when too many attempts crashed since then (by time.time); else an empty string.
 
-    Of the crashes of one process whose GPU failed (errors.is_sticky) only the first counts: it caused the others.
+    The fault of a GPU is one crash, however many trials it ended (BYSTANDER).
     """
-    attempts, broken = [], set()
     crashes = [failed for trial in trials for failed in failures_of(trial) if failed["kind"] in (CRASH, OUT_OF_MEMORY)]
-    for failed in sorted(crashes, key=lambda failed: failed["when"]):
-        if is_sticky(failed["error"]) and (process := failed.get("process")) is not None:
-            if tuple(process) in broken:
-                continue
-            broken.add(tuple(process))
-        attempts.append((failed["when"], failed["error"]))
+    attempts = [(failed["when"], failed["error"]) for failed in crashes]
     for trial in trials:
         if trial.state.name in ("COMPLETE", "PRUNED") and (ended := ended_at(trial)) is not None:
             attempts.append((ended, ""))

@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from search.database.connect import backend_of
 from search.database.optuna_internals import forget_cache, read_trial, set_attributes, set_state, storage_of, trial_id
 from search.database.study_lock import in_turn
-from search.storage.failures import failure, failures_of, may_try_again
+from search.storage.failures import BYSTANDER, failure, failures_of, is_bystander, may_try_again
 from search.study.attributes import ERROR, FAILURE_KIND, FAILURES, INTERRUPTIONS, WORKER, interruptions_of, worker_of
 from search.system.clock import ENDED
 from search.system.processes import WorkerIdentity
@@ -117,15 +117,26 @@ def put_back(study: optuna.Study, trial: FrozenTrial) -> None:
 
 
 def fail_trial(
-    study: optuna.Study, trial: FrozenTrial | Trial, kind: str, error: str, worker: WorkerIdentity
+    study: optuna.Study,
+    trial: FrozenTrial | Trial,
+    kind: str,
+    error: str,
+    worker: WorkerIdentity,
+    lost_gpu: str = "",
 ) -> TrialState:
-    """Store a failure, and requeue or end the trial; returns its new state. Another worker's trial is left alone."""
+    """Store a failure, and requeue or end the trial; returns its new state. Another worker's trial is left alone.
+
+    ``lost_gpu``: the uuid of the GPU that failed in it; a fault that reaches several trials is one's crash alone.
+    """
 
     def decide() -> TrialState:
         stored = read_trial(study, trial)
         if not worker.is_same_process(worker_of(stored)):
             return stored.state
-        return note_failure(study, stored, failure(kind, error, worker))
+        failed = failure(kind, error, lost_gpu)
+        if lost_gpu and is_bystander(stored, failed, study.get_trials(deepcopy=False), worker.since or 0.0):
+            failed["kind"] = BYSTANDER
+        return note_failure(study, stored, failed)
 
     return decide_in_turn(study, decide)
 

@@ -28,8 +28,13 @@ class Death:
     """The signal's name or the exit status."""
     is_trials_fault: bool
     """Whether its trial is to blame: the worker crashed or hung, and was not killed or suspended from outside."""
-    weight: int
-    """How much it counts towards MAX_FAILED_STARTS."""
+    is_own_fault: bool
+    """Whether the process ended by itself, or hung."""
+
+    @property
+    def weight(self) -> int:
+        """How much it counts towards MAX_FAILED_STARTS."""
+        return OWN_WEIGHT if self.is_own_fault else 1
 
 
 def death_of(worker: WorkerHandle) -> Death:
@@ -37,7 +42,7 @@ def death_of(worker: WorkerHandle) -> Death:
     status = worker.process.returncode
     how = signal.Signals(-status).name if status < 0 else f"exit status {status}"
     is_trials_fault = -status in OWN_FAULT or (bool(worker.hung) and not worker.was_held)
-    return Death(how, is_trials_fault, OWN_WEIGHT if is_trials_fault or status > 0 else 1)
+    return Death(how, is_trials_fault, is_trials_fault or status > 0)
 
 
 def free_trial(study: optuna.Study, worker: WorkerHandle, number: int, death: Death) -> FrozenTrial:

@@ -19,6 +19,9 @@ logger = logging.getLogger(__name__)
 MAX_HOLDERS = 64
 """Workers of a user on one GPU that are told apart; more of them go uncounted."""
 
+COMMON = Path("/tmp")
+"""Where the folder is, whatever TMPDIR says, which may be another for each job: commands must see each other."""
+
 FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -75,7 +78,8 @@ def private_folder() -> Path | None:
 
     Not in XDG_RUNTIME_DIR: that is emptied when the user logs out, and a study under ``nohup`` runs on.
     """
-    folder = Path(tempfile.gettempdir()) / f"mask-search-{os.geteuid()}"
+    place = COMMON if os.access(COMMON, os.W_OK | os.X_OK) else Path(tempfile.gettempdir())
+    folder = place / f"mask-search-{os.geteuid()}"
     return folder if _is_private(folder) else None
 
 

@@ -6,18 +6,19 @@ directory of pipes. Commands of one user share it, and the last to leave ends it
 https://docs.nvidia.com/deploy/mps/
 """
 
+import fcntl
 import logging
 import os
 import shutil
 import subprocess
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from search.supervisor.gpu_holders import count_holders, private_folder
+from search.supervisor.gpu_holders import FLAGS, count_holders, private_folder
 from search.supervisor.slots import Slot
 
 logger = logging.getLogger(__name__)
@@ -31,71 +32,123 @@ PIPES, LOGS = "CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_LOG_DIRECTORY"
 DEFAULT_PIPES = Path("/tmp/nvidia-mps")
 """Where clients look without a variable."""
 
-SECONDS = 20
-"""How long the daemon may take to answer."""
+START_SECONDS, ANSWER_SECONDS = 20, 5
+"""How long the daemon may take to start and to answer."""
+
+CLIENT_SECONDS = 2
+"""How long it may take to end a client that is to be killed."""
 
 
 def can_share() -> bool:
-    """Whether workers on one GPU can compute side by side: MPS is installed, or somebody runs it already."""
-    return _is_running_here() or (shutil.which(CONTROL) is not None and private_folder() is not None)
+    """Whether workers on one GPU can compute side by side: MPS is installed and has a place for its pipes, or runs."""
+    return shutil.which(CONTROL) is not None and (private_folder() is not None or _is_running_here())
 
 
-def share_gpus(slots: Sequence[Slot]) -> list[Slot]:
+@contextmanager
+def shared_gpus(slots: Sequence[Slot]) -> Iterator[list[Slot]]:
     """The slots, those that share a whole GPU with the daemon's directory; a daemon runs for each such GPU.
 
     Where the user or the machine runs a daemon already, the workers find that one, and the slots stay as they are.
-    A daemon that does not start is said in one line; its workers then take turns.
+    A daemon that does not start is said in one line; its workers then take turns. At the end, daemons are ended that
+    no other command and no worker of this user uses.
     """
-    if _is_running_here() or shutil.which(CONTROL) is None:
-        return list(slots)
     counts = Counter(slot.gpu for slot in slots if slot.gpu.startswith("GPU-"))  # an instance (MIG) is a share already
-    pipes = {gpu: _start(gpu) for gpu, count in counts.items() if count > 1}
-    return [replace(slot, mps=pipes.get(slot.gpu, "")) for slot in slots]
+    shared = [gpu for gpu, count in counts.items() if count > 1]
+    if not shared or shutil.which(CONTROL) is None or _is_running_here():
+        yield list(slots)
+        return
+    with ExitStack() as stack:
+        pipes = {gpu: stack.enter_context(_daemon(gpu)) for gpu in shared}
+        yield [replace(slot, mps=pipes.get(slot.gpu, "")) for slot in slots]
 
 
-def end_daemons(slots: Sequence[Slot]) -> None:
-    """End the daemons of the slots' GPUs on which no worker of this user is left."""
-    for gpu in {slot.gpu for slot in slots if slot.mps}:
-        if count_holders(gpu) == 0:
-            with suppress(OSError, subprocess.SubprocessError):
-                _control(gpu, text="quit\n")
+def end_client(slot: Slot, pid: int) -> None:
+    """Let the daemon of the slot end the work of its client ``pid`` on the GPU, if it can, before that is killed.
+
+    A client that is killed while its kernels run may take all others with it.
+    """
+    with suppress(OSError, subprocess.SubprocessError):
+        _, server = _control(slot.mps, text="get_server_list\n", seconds=CLIENT_SECONDS)
+        if server.isdecimal():
+            _control(slot.mps, text=f"terminate_client {server} {pid}\n", seconds=CLIENT_SECONDS)
+
+
+@contextmanager
+def _daemon(gpu: str) -> Iterator[str]:
+    """The directory of the daemon of the GPU with this uuid, which runs meanwhile; empty if it does not start.
+
+    A lock that commands share while they use the daemon keeps another from ending it before their first worker holds
+    the GPU. The kernel releases it when a command is killed.
+    """
+    try:
+        lock = os.open(f"{_directory(gpu)}.lock", FLAGS | os.O_CREAT, 0o600)
+    except OSError as error:
+        _say_not_started(gpu, str(error))
+        yield ""
+        return
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH)  # waits while another command ends the daemon
+        yield _start(gpu)
+    finally:
+        _end(gpu, lock)
+        os.close(lock)
+
+
+def _end(gpu: str, lock: int) -> None:
+    """End the daemon unless another command uses it, or a worker whose command was killed."""
+    with suppress(OSError, subprocess.SubprocessError):
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if count_holders(gpu) == 0 and _answers(_directory(gpu)):
+            _control(str(_directory(gpu)), text="quit\n")
 
 
 def _start(gpu: str) -> str:
     """Start the daemon of the GPU with this uuid unless it runs; returns its directory, empty if it does not start."""
     try:
         directory = _directory(gpu)
-        if _answers(gpu):
+        if _answers(directory):
             return str(directory)
         directory.mkdir(mode=0o700, exist_ok=True)
-        status, cause = _control(gpu, "-d")
-        if status == 0 or _answers(gpu):  # another command may have started it a moment ago
+        status, cause = _control(str(directory), "-d", gpu=gpu, seconds=START_SECONDS)
+        if status == 0 or _answers(directory):  # another command may have started it a moment ago
             return str(directory)
         cause = cause or f"exit status {status}"
     except (OSError, subprocess.SubprocessError) as error:
         cause = str(error)
-    logger.info(f"NVIDIA MPS does not start ({cause}), so the workers on {gpu} take turns.")
+    _say_not_started(gpu, cause)
     return ""
 
 
-def _answers(gpu: str) -> bool:
-    """Whether the daemon runs."""
-    if not _directory(gpu).exists():
+def _say_not_started(gpu: str, cause: str) -> None:
+    logger.info(f"NVIDIA MPS does not start ({cause}), so the workers on {gpu} take turns.")
+
+
+def _answers(directory: Path) -> bool:
+    """Whether the daemon of this directory runs; its pipes outlive one that was killed."""
+    if not (directory / "control").exists():
         return False
-    return _control(gpu, text="get_server_list\n")[0] == 0
+    with suppress(OSError, subprocess.SubprocessError):
+        return _control(str(directory), text="get_server_list\n")[0] == 0
+    return False
 
 
-def _control(gpu: str, *options: str, text: str = "") -> tuple[int, str]:
-    """(exit status, last line of output) of the control program for the daemon of this GPU, with ``text`` as input."""
-    directory = str(_directory(gpu))
+def _control(
+    directory: str, *options: str, text: str = "", gpu: str = "", seconds: float = ANSWER_SECONDS
+) -> tuple[int, str]:
+    """(exit status, last line of output) of the control program for the daemon of this directory.
+
+    ``text``: what it is asked. ``gpu``: the uuid of the GPU for which a daemon is to start.
+    """
+    visible = {"CUDA_VISIBLE_DEVICES": gpu} if gpu else {}
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output:  # a daemon would keep a pipe open
         done = subprocess.run(
             [CONTROL, *options],
             input=text.encode(),
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, PIPES: directory, LOGS: directory, "CUDA_VISIBLE_DEVICES": gpu},
-            timeout=SECONDS,
+            env={**os.environ, PIPES: directory, LOGS: directory, **visible},
+            timeout=seconds,
             start_new_session=True,  # Ctrl-C in the terminal is not for the daemon
         )
         output.seek(0)
@@ -111,4 +164,4 @@ def _directory(gpu: str) -> Path:
 
 def _is_running_here() -> bool:
     """Whether a daemon that is not ours serves this environment."""
-    return PIPES in os.environ or (DEFAULT_PIPES / "control").exists()
+    return _answers(Path(os.environ.get(PIPES) or DEFAULT_PIPES))

@@ -4,12 +4,13 @@ import logging
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field, replace
 
 from search.supervisor.gpu_holders import lock_holder
-from search.supervisor.mps import end_daemons, share_gpus
+from search.supervisor.mps import end_client, shared_gpus
 from search.supervisor.slots import Slot
 from search.worker.messages import Event, Outcome, WorkOrder, event_from_line
 
@@ -29,19 +30,23 @@ class WorkerPool:
     workers: list["WorkerHandle"] = field(default_factory=list)
     unkillable: list["WorkerHandle"] = field(default_factory=list)
     """Killed workers that do not end, until the supervisor has replaced them."""
+    without_mps: set[str] = field(default_factory=set)
+    """Slot.gpu of those whose workers cannot use the daemon: new ones start without it."""
+    daemons: ExitStack = field(default_factory=ExitStack)
+    """Ends the daemons of MPS."""
 
     def __enter__(self) -> "WorkerPool":
-        self.slots = share_gpus(self.slots)
+        self.slots = self.daemons.enter_context(shared_gpus(self.slots))
         return self
 
     def __exit__(self, *_: object) -> None:
         for worker in self.workers:
-            worker.process.kill()
+            worker.kill()
         for worker in self.workers:
             with suppress(subprocess.TimeoutExpired):  # a dead network disk may hold it
                 worker.process.wait(KILL_SECONDS)
             worker.close()
-        end_daemons(self.slots)
+        self.daemons.close()
 
     def start_others(self) -> None:
         """Start a process for every slot but the first, so that all load at once, which takes seconds."""
@@ -50,6 +55,8 @@ class WorkerPool:
 
     def start(self, slot: Slot) -> "WorkerHandle":
         """Start a process, which loads its libraries and then waits for its order."""
+        if slot.gpu in self.without_mps:
+            slot = replace(slot, mps="")
         read_end, write_end = os.pipe()
         holder = lock_holder(slot.gpu) if slot.gpu else None
         process = subprocess.Popen(
@@ -69,7 +76,7 @@ class WorkerPool:
 
     def kill(self, worker: "WorkerHandle", is_overdue: bool) -> None:
         """Kill a process; with ``is_overdue`` it is removed even if it does not end."""
-        worker.process.kill()
+        worker.kill()
         if is_overdue and worker.process.poll() is None:
             logger.info(f"Process {worker.process.pid} was killed but does not end (a dead disk may hold it).")
             self.remove(worker)
@@ -111,6 +118,10 @@ class WorkerHandle:
     """Whether its end of the pipe is closed."""
     unread: bytes = b""
     """The beginning of an event that is not complete yet."""
+    started: float = field(default_factory=time.monotonic)
+    """When the process began."""
+    was_killed: bool = False
+    """Whether ``kill`` was called."""
 
     @property
     def has_begun_trial(self) -> bool:
@@ -135,6 +146,13 @@ class WorkerHandle:
             text = line.encode()
             while text:
                 text = text[self.process.stdin.write(text) :]
+
+    def kill(self) -> None:
+        """Kill the process, its work on a GPU that it shares through MPS first. Not for signal handlers."""
+        if self.slot.mps and not self.was_killed and self.process.poll() is None:
+            end_client(self.slot, self.process.pid)
+        self.was_killed = True
+        self.process.kill()
 
     def read_events(self) -> Iterator[Event]:
         """The complete events that have arrived."""

@@ -5,6 +5,7 @@ and its workers then stop after their current evaluation. A command goes through
 """
 
 import logging
+import math
 import selectors
 import time
 from dataclasses import dataclass, field, replace
@@ -47,7 +48,13 @@ from search.worker.messages import (
 logger = logging.getLogger(__name__)
 
 MAX_BROKEN = 3
-"""A GPU is given up when so many different trials in a row, or processes before their first trial, have lost it."""
+"""A GPU is given up when so many different trials in a row, or processes before their first trial, have lost it.
+
+Only processes count that began after the last that counted: under MPS one fault ends all that are there."""
+
+FAULT_SECONDS = 30.0
+"""How long the successor of a worker that has lost its GPU under MPS waits for the others there to end: until then the
+daemon takes nobody new. One without work does not notice the fault."""
 
 MAX_FAILED_STARTS = 12
 """Give up when workers of this total Death.weight have died in a row before their first trial."""
@@ -73,6 +80,16 @@ class Phase(Enum):
     STOPPING = "the workers were told to stop, or killed; none is replaced"
 
 
+@dataclass(frozen=True)
+class Vacancy:
+    """A worker whose successor waits until the fault that ended it has ended the others on its GPU."""
+
+    worker: WorkerHandle
+    plans: bool
+    since: float
+    """When (time.monotonic) the worker had ended."""
+
+
 @dataclass
 class Supervisor:
     """One command's work on a study."""
@@ -95,6 +112,10 @@ class Supervisor:
     broken: dict[str, set[str]] = field(default_factory=dict)
     """Slot.visible -> the trials, and the processes before their first trial, that have lost that GPU since a trial on
     it last came to its end (messages.BROKEN)."""
+    counted: dict[str, float] = field(default_factory=dict)
+    """Slot.visible -> when (time.monotonic) the last loss of that GPU was counted in ``broken``."""
+    vacancies: list[Vacancy] = field(default_factory=list)
+    """Successors that are yet to start."""
     deadline: float | None = None
     """When (time.monotonic) the timeout passes."""
     last_tick: float = field(default_factory=time.monotonic)
@@ -118,7 +139,7 @@ class Supervisor:
                     self._begin_running()
                 for worker in self.pool.workers:
                     self._assign(worker, plans=self.order.plan and worker is self.pool.workers[0])
-                while self.pool.workers:
+                while self.pool.workers or self.vacancies:
                     self._listen()
                     self._tick()
                     while self.pool.unkillable:
@@ -153,8 +174,9 @@ class Supervisor:
                 case Planned():
                     self._begin_running()
                 case Outcome():
-                    if event.kind == REFUSED and worker.slot.visible in self.broken:
-                        event = replace(event, kind=BROKEN)  # it does not even find the GPU that others have lost
+                    is_gone = worker.slot.visible in self.broken or _is_kept_out(worker, event)
+                    if event.kind == REFUSED and is_gone:
+                        event = replace(event, kind=BROKEN)  # it does not even find the GPU
                     worker.outcome = event
                     self._end(event, worker)
                 case Died(error):
@@ -205,6 +227,7 @@ class Supervisor:
     def _assign(self, worker: WorkerHandle, plans: bool) -> None:
         slot, waits = worker.slot, self.study is None and not plans
         order = replace(self.order, slot=slot.name, device=slot.device, cores=slot.cores, sharers=slot.sharers)
+        order = replace(order, gpu=slot.gpu)
         worker.assign(replace(order, plan=plans, waits=waits))
 
     def _end(self, outcome: Outcome, worker: WorkerHandle | None = None) -> None:
@@ -231,7 +254,7 @@ class Supervisor:
         self.shutdown.reason = self.shutdown.reason or reason
         for worker in self.pool.workers:
             if worker is not but:
-                worker.process.kill()  # it has nothing to finish, and may still be loading
+                worker.kill()  # it has nothing to finish, and may still be loading
 
     def _tick(self) -> None:
         """Do what depends on the time: hung workers, the timeout, checks, the steps of a shutdown."""
@@ -246,6 +269,7 @@ class Supervisor:
             self._check_presence()
         if self.phase is Phase.RUNNING and self.display is not None and now - self.display.refreshed >= REFRESH_SECONDS:
             self._give_up(self.display.refresh())
+        self._fill_vacancies()
         self.shutdown.escalate()
 
     def _check_presence(self) -> None:
@@ -263,10 +287,10 @@ class Supervisor:
         is_clean = worker.process.returncode == 0
         if was_to_plan and worker.hung:
             self._give_up(f"the plan was not made: {worker.hung}")
-        if was_to_plan and is_clean and self.phase is not Phase.STOPPING:
+        kind = None if worker.outcome is None else worker.outcome.kind
+        if was_to_plan and is_clean and kind != BROKEN and self.phase is not Phase.STOPPING:
             self._stop_all("the plan was not made")  # a signal from outside stopped the planner alone
         self._check_presence()
-        kind = None if worker.outcome is None else worker.outcome.kind
         if self.phase is Phase.STOPPING:
             return
         if kind == BROKEN:
@@ -281,36 +305,69 @@ class Supervisor:
         """
         assert worker.outcome is not None
         worker.error = worker.outcome.cause
-        if self.study is None:
+        if self.study is None or _could_not_use_mps(worker):
             self._handle_dead_worker(worker, plans)
             return
         if worker.trial is not None:  # it could not report the trial's end
             self._free_trial(worker, worker.trial, death_of(worker))
-        failed = self.broken.setdefault(worker.slot.visible, set())
-        failed.add(f"process {worker.process.pid}" if worker.last_trial is None else f"trial {worker.last_trial}")
+        failed = self._count_loss(worker)
         if self.shutdown.reason:
             return
-        if len(failed) < MAX_BROKEN:
+        if failed < MAX_BROKEN:
             logger.info(f"{worker.name} lost its GPU and is replaced: {worker.error}")
-            self._replace(worker, plans)
+            if worker.slot.mps:
+                self.vacancies.append(Vacancy(worker, plans, time.monotonic()))
+            else:
+                self._replace(worker, plans)
             return
+        self.vacancies = [vacancy for vacancy in self.vacancies if vacancy.worker.slot.visible != worker.slot.visible]
         gpu = worker.slot.name.partition(".")[0]
-        logger.info(f"{gpu} is not used any more, since it failed {len(failed)} times in a row: {worker.error}")
-        if not self.pool.workers and self.outcome.kind == STOPPED:  # else another worker found nothing left to do
+        logger.info(f"{gpu} is not used any more, since it failed {failed} times in a row: {worker.error}")
+        # else another worker goes on, or found nothing left to do
+        if not self.pool.workers and not self.vacancies and self.outcome.kind == STOPPED:
             self._give_up(f"every GPU failed again and again, at last {gpu}: {worker.error}")
+
+    def _count_loss(self, worker: WorkerHandle) -> int:
+        """Count that the worker has lost its GPU, unless the last loss may have the same cause; returns the count."""
+        gpu = worker.slot.visible
+        failed = self.broken.setdefault(gpu, set())
+        if worker.started > self.counted.get(gpu, -math.inf):
+            failed.add(f"process {worker.process.pid}" if worker.last_trial is None else f"trial {worker.last_trial}")
+            self.counted[gpu] = time.monotonic()
+        return len(failed)
+
+    def _fill_vacancies(self) -> None:
+        """Start the successors on GPUs whose fault has ended all workers that were there, or may reach no more."""
+        for vacancy in list(self.vacancies):
+            slot, since = vacancy.worker.slot, vacancy.since
+            others = [worker for worker in self.pool.workers if worker.slot.mps == slot.mps and worker.started < since]
+            if self.phase is Phase.STOPPING:
+                self.vacancies.remove(vacancy)
+            elif not others or time.monotonic() - since >= FAULT_SECONDS:
+                self.vacancies.remove(vacancy)
+                self._replace(vacancy.worker, vacancy.plans)
 
     def _handle_dead_worker(self, worker: WorkerHandle, plans: bool) -> None:
         """Free the trial of a worker that died and start another worker; give up when too many fail to start."""
         death = death_of(worker)
         if worker.trial is not None:
             self._free_trial(worker, worker.trial, death)
-        if not worker.has_begun_trial:
+        if _could_not_use_mps(worker):
+            self._do_without_mps(worker, worker.error or worker.hung or death.how)
+        elif not worker.has_begun_trial:
             self.failed_to_start += death.weight
         if self.failed_to_start >= MAX_FAILED_STARTS:
             cause = f": {worker.error}" if worker.error else f" ({death.how})"
             self._give_up(f"one worker after another died before its first trial{cause}")
         elif self.phase is not Phase.STOPPING:
             self._replace(worker, plans)
+
+    def _do_without_mps(self, worker: WorkerHandle, cause: str) -> None:
+        """Let workers that start from now on do without the daemon that this one could not use."""
+        gpu = worker.slot.gpu
+        if gpu not in self.pool.without_mps:
+            self.pool.without_mps.add(gpu)
+            logger.info(f"NVIDIA MPS cannot be used ({cause}), so new workers on {gpu} take turns.")
 
     def _free_trial(self, worker: WorkerHandle, number: int, death: Death) -> None:
         assert self.study is not None
@@ -337,3 +394,16 @@ class Supervisor:
             self._give_up(f"the plan was not made: {worker.hung or 'its process does not end'}")
         elif self.phase is not Phase.STOPPING:
             self._replace(worker, plans=False)
+
+
+def _is_kept_out(worker: WorkerHandle, outcome: Outcome) -> bool:
+    """Whether the worker shows none of the GPU that it was to share through MPS."""
+    return bool(worker.slot.mps) and outcome.cause.startswith(f"There is no device {worker.slot.device}:")
+
+
+def _could_not_use_mps(worker: WorkerHandle) -> bool:
+    """Whether a worker that has ended may not have come to its first trial because of MPS."""
+    if not worker.slot.mps or worker.has_begun_trial:
+        return False
+    is_broken = worker.outcome is not None and worker.outcome.kind == BROKEN
+    return is_broken or death_of(worker).is_own_fault

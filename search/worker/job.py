@@ -107,6 +107,8 @@ class Job:
     stop: StopRequest = field(default_factory=StopRequest)
     keep: int = 5
     """Number of trials whose best weights stay on the disk."""
+    gpu: str = ""
+    """The uuid of its GPU; empty on a CPU."""
 
     @cached_property
     def presence(self) -> StudyPresence:

@@ -25,7 +25,7 @@ GAVE_UP: Final = "gave up"
 STOPPED: Final = "stopped"
 """The worker was told to stop."""
 BROKEN: Final = "broken"
-"""A CUDA error has left the process without its GPU (errors.is_sticky); another process may work there. The cause is
+"""A CUDA error has left the process without its GPU (numerics.lost_gpu); another process may work there. The cause is
 its text."""
 VANISHED: Final = "vanished"
 """The study's files are gone. Only the supervisor sets this; no worker sends it."""
@@ -69,6 +69,8 @@ class WorkOrder:
     cores: int = 0
     sharers: int = 1
     """Number of workers on its GPU."""
+    gpu: str = ""
+    """Slot.gpu."""
 
     def to_line(self) -> str:
         """The order as the line that goes to the worker's standard input."""

@@ -11,7 +11,6 @@ from typing import Any
 from uuid import uuid4
 
 import optuna
-import torch
 from optuna.trial import TrialState
 
 from maskcls.config import TrainConfig
@@ -20,12 +19,12 @@ from maskcls.run.checkpoint import delete_run_files
 from maskcls.run.record import RECORD, WEIGHTS, read_record
 from maskcls.run.result import Result
 from maskcls.scoring.metrics import Scores
-from maskcls.system.errors import UserError, is_sticky, one_line, sticky_cause
+from maskcls.system.errors import UserError, one_line
 from maskcls.system.files import write_text
 from maskcls.system.provenance import Origin
 from maskcls.system.redact import redacted
 from maskcls.training.loop import DivergedError, evaluation_stops
-from maskcls.training.numerics import describe_device, memory_of_others
+from maskcls.training.numerics import describe_device, is_out_of_memory, lost_gpu, memory_of_others
 from maskcls.training.revision import REVISION
 from maskcls.training.run_folder import draw_best, train_into
 from search.answer.notes import show_trial
@@ -289,17 +288,17 @@ def _handle_failure(job: Job, trial: optuna.Trial, error: Exception) -> TrialSta
         fail_trial(job.study, trial, UNREADABLE, str(error), job.worker)
         raise StopStudyError(str(error)) from error
     text, kind = f"{type(error).__name__}: {error}", CRASH
-    if isinstance(error, torch.OutOfMemoryError):
+    if is_out_of_memory(error):
         others = memory_of_others(job.setup.device)
         if others > FOREIGN_GIB:
             # not final, since the memory may be free later
             text = f"out of memory while other processes hold {others:.1f} GiB of the GPU: {text}"
         else:
             kind = OUT_OF_MEMORY
-    broken = sticky_cause(error)
-    if broken and not is_sticky(text):
+    broken = lost_gpu(error)
+    if broken and broken not in text:
         text = f"{text} ({broken})"
-    state = fail_trial(job.study, trial, kind, text, job.worker)
+    state = fail_trial(job.study, trial, kind, text, job.worker, job.gpu if broken else "")
     job.watcher.trial_ended(trial.number, state, None, one_line(text))
     if broken:
         raise BrokenProcessError(broken) from error

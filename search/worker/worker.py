@@ -24,10 +24,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from maskcls.data.dataset import Table, prepare_data_folder, read_table
 from maskcls.model.weights import resolve_weights
-from maskcls.system.errors import UserError, one_line, sticky_cause
+from maskcls.system.errors import UserError, one_line
 from maskcls.system.liveness import beat
 from maskcls.system.lock import share_folder
-from maskcls.training.numerics import pick_device
+from maskcls.training.numerics import lost_gpu, open_gpu, pick_device
 from search.database.connect import backend_of, load_study, open_storage, open_to_read
 from search.database.optuna_internals import trial_id
 from search.policy.confirmation import policy_of
@@ -115,7 +115,7 @@ def _outcome_of(error: BaseException) -> Outcome | None:
             return Outcome(STOPPED)
         case BrokenProcessError():
             return Outcome(BROKEN, str(error))
-    if broken := sticky_cause(error):
+    if broken := lost_gpu(error):
         return Outcome(BROKEN, broken)
     cause = cause_outside(error)
     return Outcome(GAVE_UP, cause) if cause else None
@@ -215,12 +215,13 @@ def _make_job(order: WorkOrder, stop: StopRequest, events: EventWriter) -> Job:
     setup.stored = replace(stored, data=setup.stored.data, weights_option=setup.stored.weights_option)
     retention.remove_large_files(study.get_trials(deepcopy=False), setup.folder, order.keep)
     policy = policy_of(stored, judges_of(setup.table, setup.baseline))
-    return Job(setup, study, policy, events, describe_myself(order.slot), stop, order.keep)
+    return Job(setup, study, policy, events, describe_myself(order.slot), stop, order.keep, order.gpu)
 
 
 def _set_up(order: WorkOrder) -> Setup:
     """The trials' setup on this machine. Raises UserError for unusable data, weights and devices."""
     requested, device = order.requested, pick_device(order.device)
+    open_gpu(device)
     table = _read_photos(order)
     weights = resolve_weights(requested.weights_option, backbones_of(requested.study), _weights_commits(order))
     requested = replace(requested, split=table.hash, weights=weights.describe(), weights_commits=weights.commits)

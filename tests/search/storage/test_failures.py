@@ -1,18 +1,25 @@
 """When a study gives up."""
 
 import json
-import os
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime
 
 import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
-from search.storage.failures import CRASH, MAX_RECENT_CRASHES, MIN_ATTEMPTS, RECENT_ATTEMPTS, failure, reason_to_give_up
-from search.system.processes import describe_myself
+from search.storage.failures import (
+    BYSTANDER,
+    CRASH,
+    FAULT_SECONDS,
+    MAX_RECENT_CRASHES,
+    MIN_ATTEMPTS,
+    RECENT_ATTEMPTS,
+    failure,
+    is_bystander,
+    reason_to_give_up,
+)
 
 SUCCESSES = RECENT_ATTEMPTS - MAX_RECENT_CRASHES
 
@@ -51,31 +58,40 @@ def test_crashes_before_the_command_began_do_not_count() -> None:
     assert reason_to_give_up(history("X" * 10), time.time() + 100) == ""
 
 
-MYSELF = describe_myself("cuda:0.0")
 STICKY = "AcceleratorError: CUDA error: an illegal memory access was encountered"
+GPU, OTHER = "GPU-aaaa1111", "GPU-bbbb2222"
 
 
-def crashes(error: str, pids: Sequence[int | None]) -> list[FrozenTrial]:
-    """Trials that crashed one a second, in the processes with these pids; None: stored by an earlier commit."""
-    trials = []
-    for second, pid in enumerate(pids):
-        failed = failure(CRASH, error, None if pid is None else replace(MYSELF, pid=pid))
-        failed["when"] = time.time() + second
-        failures = json.loads(json.dumps([failed]))  # as the database returns it
-        trials.append(optuna.trial.create_trial(state=TrialState.FAIL, user_attrs={"failures": failures}))
-    return trials
+def crashed(number: int, when: float, gpu: str = GPU, kind: str = CRASH) -> FrozenTrial:
+    """A trial that crashed then, losing this GPU."""
+    failures = [{**failure(kind, STICKY, gpu), "when": when}]
+    trial = optuna.trial.create_trial(state=TrialState.FAIL, user_attrs={"failures": json.loads(json.dumps(failures))})
+    trial.number = number
+    return trial
 
 
-def test_the_crashes_of_a_process_that_has_lost_its_gpu_are_one() -> None:
-    since = time.time() - 10
-    one_process, many = [7] * 30, list(range(MIN_ATTEMPTS))
-    assert reason_to_give_up(crashes(STICKY, one_process), since) == ""
-    assert reason_to_give_up(crashes(STICKY, [*one_process, *many[:-2]]), since) == ""  # 7 is none of them
-    assert reason_to_give_up(crashes(STICKY, many), since) == STICKY
-    assert reason_to_give_up(crashes(STICKY, [None] * MIN_ATTEMPTS), since) == STICKY
-    assert reason_to_give_up(crashes("KeyError: 'x'", [7] * MIN_ATTEMPTS), since) == "KeyError: 'x'"
+@pytest.mark.parametrize(
+    ("other", "since", "expected"),
+    [
+        (crashed(1, 1000), 900, True),
+        (crashed(1, 1000 - FAULT_SECONDS), 900, False),  # that was another fault
+        (crashed(1, 1000), 1005, False),  # this process did not see it
+        (crashed(0, 1000), 900, False),  # the trial's own
+        (crashed(1, 1000, OTHER), 900, False),
+        (crashed(1, 1000, kind=BYSTANDER), 900, False),  # it counts nowhere
+        (crashed(1, 1000, ""), 900, False),  # no fault of a GPU, or stored by an earlier commit
+    ],
+)
+def test_a_fault_that_ends_several_trials_is_the_crash_of_one(other: FrozenTrial, since: float, expected: bool) -> None:
+    failed = {**failure(CRASH, STICKY, GPU), "when": 1010.0}
+    me = crashed(0, 500)
+    assert is_bystander(me, failed, [other], since) is expected
+    assert not is_bystander(me, failure(CRASH, "KeyError: 'x'"), [other], since)
 
 
-def test_a_failure_names_its_process_where_it_is_known() -> None:
-    assert failure(CRASH, "no", MYSELF)["process"] == [MYSELF.machine, os.getpid(), MYSELF.started]
-    assert "process" not in failure(CRASH, "no")
+def test_only_counted_crashes_are_a_reason_to_give_up() -> None:
+    now = time.time()
+    faults = [crashed(number, now + number) for number in range(MIN_ATTEMPTS)]
+    bystanders = [crashed(number, now + number, kind=BYSTANDER) for number in range(30)]
+    assert reason_to_give_up([*bystanders, *faults[1:]], now - 10) == ""
+    assert reason_to_give_up([*bystanders, *faults], now - 10) == STICKY

@@ -1,12 +1,13 @@
 """What workers tell of their trials is stored, unless the trial is another worker's by then."""
 
+import time
 from dataclasses import replace
 
 import optuna
 import pytest
 from optuna.trial import TrialState
 
-from search.storage.failures import CRASH
+from search.storage.failures import BYSTANDER, CRASH, MAX_TRIES, failures_of
 from search.storage.outcomes import TakenOverError, fail_trial, finish, requeue
 from search.study.attributes import WORKER
 from tests.helpers.queue import MYSELF, states, taken
@@ -55,3 +56,18 @@ def test_whoever_lost_a_trial_does_not_touch_it_any_more(study: optuna.Study) ->
     assert fail_trial(study, trial, CRASH, "cursed", MYSELF) == TrialState.RUNNING
     assert states(study) == ["RUNNING"]
     assert "failures" not in study.get_trials()[0].user_attrs
+
+
+def test_the_fault_of_a_gpu_does_not_use_up_the_tries_of_a_bystander(study: optuna.Study) -> None:
+    """Each time the same trial breaks the GPU, and ends with it the one beside it."""
+    finish(study, taken(study), TrialState.COMPLETE, 0.5)  # from then on trials fail for good
+    guilty, bystander = taken(study), taken(study)
+    for number in range(MAX_TRIES):
+        worker = replace(MYSELF, since=time.time() - 5)
+        for trial in (guilty, bystander):
+            study._storage.set_trial_user_attr(trial._trial_id, WORKER, worker.to_json())
+            state = fail_trial(study, trial, CRASH, "CUDA error: misaligned address", worker, "GPU-aaaa1111")
+            is_last = trial is guilty and number == MAX_TRIES - 1
+            assert state == (TrialState.FAIL if is_last else TrialState.WAITING)
+    failures = [[failed["kind"] for failed in failures_of(trial)] for trial in study.get_trials()]
+    assert failures == [[], [CRASH] * MAX_TRIES, [BYSTANDER] * MAX_TRIES]

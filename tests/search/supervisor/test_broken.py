@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import search.supervisor.gpu_holders
+import search.supervisor.supervisor
 from search.database.connect import create_study, default_url, open_storage
 from search.study.record import KEY, Stored
 from search.supervisor.pool import WorkerPool
@@ -29,6 +31,8 @@ line = sys.stdin.readline()
 if not line:
     sys.exit()
 order = json.loads(line)
+mps, diary = os.environ.get("CUDA_MPS_PIPE_DIRECTORY", "in turns"), pathlib.Path(order["runs"], "diary").open("a")
+print("begins", order["slot"], mps, file=diary, flush=True)
 begun = pathlib.Path(order["runs"], order["slot"])
 with begun.open("a") as file:
     file.write("x")
@@ -49,22 +53,43 @@ for word in words:
     elif word == "waits":
         while pathlib.Path(order["runs"], "cuda:0.0").read_text() != "xxx": time.sleep(.02)
         time.sleep(.3)
+    elif word == "lingers":
+        time.sleep(1)
+    elif word == "dies":
+        os._exit(9)
     elif word == "broken":
+        print("ends", order["slot"], file=diary, flush=True)
         tell("ended", {broken!r}, {cause!r})
         os._exit(1)
     elif word == "refused":
-        tell("ended", {refused!r}, "There is no device cuda:0")
+        tell("ended", {refused!r}, "There is no device cuda:0: torch sees 0 GPUs.")
+        sys.exit()
+    elif word == "unwilling":
+        tell("ended", {refused!r}, "There are no photos.")
         sys.exit()
 tell("ended", {nothing_left!r}, "--n-trials 3")
 """
 
 
-def command(tmp_path: Path, fates: Mapping[str, Sequence[str]]) -> Supervisor:
-    """A supervisor of workers with these fates, process after process, by the name of their slot."""
+GPU = "GPU-aaaa1111"
+
+
+@pytest.fixture(autouse=True)
+def common(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The locks of workers in a folder of the test's own."""
+    monkeypatch.setattr(search.supervisor.gpu_holders, "COMMON", tmp_path)
+    monkeypatch.delenv("CUDA_MPS_PIPE_DIRECTORY", raising=False)
+
+
+def command(tmp_path: Path, fates: Mapping[str, Sequence[str]], mps: str = "") -> Supervisor:
+    """A supervisor of workers with these fates, process after process, by the name of their slot.
+
+    ``mps``: the directory of the daemon through which they share their only GPU.
+    """
     stored = Stored(TOY_STUDY, "synthetic", "hash", {"source": "scratch"}, "scratch", "auto", False, 0)
     create_study(open_storage(default_url(tmp_path), create=True), "toy", {KEY: stored.to_json()})
     (tmp_path / "fates").write_text(json.dumps(fates))
-    slots = [Slot(name, "cuda:0", name.split(".")[0], 1) for name in fates]
+    slots = [Slot(name, "cuda:0", name.split(".")[0], 1, GPU if mps else "", len(fates), mps) for name in fates]
     script = TOY.format(cause=CAUSE, broken=BROKEN, refused=REFUSED, nothing_left=NOTHING_LEFT)
     pool = WorkerPool(slots, arguments=("-c", script))
     pool.start(slots[0])
@@ -156,3 +181,56 @@ def test_a_planner_that_loses_its_gpu_is_replaced_but_not_for_ever(
     (tmp_path / "ever").mkdir()
     assert command(tmp_path / "ever", {"cuda:0.0": ["unplanned broken"] * 9}).run() == 1
     assert f"one worker after another died before its first trial: {CAUSE}" in capsys.readouterr().out
+
+
+def test_one_fault_that_reaches_all_workers_of_a_gpu_counts_once_and_their_successors_wait(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """MPS ends all clients of a GPU at a fault, and takes nobody new while one of them is there."""
+    fates = {f"cuda:0.{slot}": [lost(slot), f"{slot} complete"] for slot in range(3)}
+    fates["cuda:0.2"][0] = "2 fails lingers broken"
+    supervisor = command(tmp_path, fates, mps="/run/mps")
+    assert supervisor.run() == 0
+    assert supervisor.outcome.kind == NOTHING_LEFT
+    assert [processes(tmp_path, slot) for slot in fates] == [2, 2, 2]
+    assert capsys.readouterr().out.count("lost its GPU and is replaced") == 3
+    diary = (tmp_path / "diary").read_text().splitlines()
+    began = [f"begins {slot} /run/mps" for slot in fates]
+    assert sorted(diary[:6]) == [*began, *(f"ends {slot}" for slot in fates)]
+    assert sorted(diary[6:]) == began
+
+
+def test_a_successor_does_not_wait_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search.supervisor.supervisor, "FAULT_SECONDS", 0.1)
+    fates = {"cuda:0.0": [lost(0), lost(2), "3 complete"], "cuda:0.1": ["1 waits complete"]}
+    assert command(tmp_path, fates, mps="/run/mps").run() == 0
+    assert processes(tmp_path, "cuda:0.0") == 3  # cuda:0.1 ends once it has seen them
+
+
+def test_a_gpu_whose_faults_go_on_is_given_up_under_mps_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fates = {f"cuda:0.{slot}": [lost(3 * process + slot) for process in range(9)] for slot in range(2)}
+    assert command(tmp_path, fates, mps="/run/mps").run() == 1
+    assert [processes(tmp_path, slot) for slot in fates] == [MAX_BROKEN, MAX_BROKEN]
+    assert f"every GPU failed again and again, at last cuda:0: {CAUSE}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("fate", ["refused", "broken", "dies"])
+def test_workers_that_cannot_use_mps_work_without_it(
+    fate: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fates = {f"cuda:0.{slot}": [f"unplanned {fate}", f"{slot} complete"] for slot in range(3)}
+    supervisor = command(tmp_path, fates, mps="/run/mps")
+    assert supervisor.run() == 0
+    assert supervisor.outcome.kind == NOTHING_LEFT
+    begun = [line for line in (tmp_path / "diary").read_text().splitlines() if line.startswith("begins")]
+    assert sorted(begun) == sorted(f"begins {slot} {how}" for slot in fates for how in ("/run/mps", "in turns"))
+    output = capsys.readouterr().out
+    assert output.count(f"so new workers on {GPU} take turns.") == 1
+
+
+def test_what_mps_has_no_part_in_is_refused_with_it_too(tmp_path: Path) -> None:
+    supervisor = command(tmp_path, {"cuda:0.0": ["unplanned unwilling"], "cuda:0.1": ["1 complete"]}, mps="/run/mps")
+    with pytest.raises(SystemExit):
+        supervisor.run()
+    assert (supervisor.outcome.kind, supervisor.outcome.cause) == (REFUSED, "There are no photos.")
+    assert processes(tmp_path, "cuda:0.0") == 1

@@ -21,7 +21,7 @@ GPU, OTHER, OLD_MIG = "GPU-aaaa1111", "MIG-c6d4f1ef", "MIG-GPU-aaaa1111/7/0"
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The folder of the locks, in a temporary folder of the test's own."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(search.supervisor.gpu_holders, "COMMON", tmp_path)
     search.supervisor.gpu_holders._is_private.cache_clear()
     yield tmp_path / f"mask-search-{os.geteuid()}"
     search.supervisor.gpu_holders._is_private.cache_clear()
@@ -53,6 +53,19 @@ def test_the_folder_is_the_users_alone(folder: Path) -> None:
     os.close(take(GPU))
     assert folder.stat().st_mode & 0o777 == 0o700
     assert [path.stat().st_mode & 0o777 for path in folder.iterdir()] == [0o600]
+
+
+def test_commands_with_different_tmpdir_see_each_other(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = take(GPU)
+    of_a_job = tmp_path_factory.mktemp("job")
+    monkeypatch.setattr(tempfile, "tempdir", str(of_a_job))
+    assert count_holders(GPU) == 1
+    os.close(held)
+    monkeypatch.setattr(search.supervisor.gpu_holders, "COMMON", folder / "absent")
+    os.close(take(GPU))
+    assert [path.name for path in of_a_job.iterdir()] == [folder.name]
 
 
 @pytest.mark.parametrize("how", ["link", "open to others", "a file"])
@@ -101,9 +114,13 @@ def test_a_worker_is_counted_from_its_start_until_it_has_ended(number: signal.Si
         for slot in slots:
             pool.start(slot)
         assert count_holders(GPU) == 2
-        script = f"from search.supervisor.gpu_holders import *; print(count_holders({GPU!r}))"
-        environment = {**os.environ, "TMPDIR": tempfile.gettempdir()}
-        assert subprocess.check_output([sys.executable, "-c", script], env=environment) == b"2\n"
+        common = str(search.supervisor.gpu_holders.COMMON)
+        script = f"""
+import pathlib, search.supervisor.gpu_holders as holders
+holders.COMMON = pathlib.Path({common!r})
+print(holders.count_holders({GPU!r}))
+"""
+        assert subprocess.check_output([sys.executable, "-c", script]) == b"2\n"
         pool.workers[0].process.send_signal(number)
         pool.workers[0].process.wait()
         assert count_holders(GPU) == 1

@@ -464,11 +464,12 @@ def test_a_process_that_has_lost_its_gpu_takes_no_other_trial(
     crash_with(monkeypatch, torch.AcceleratorError(ILLEGAL))
     watcher = Watching()
     job = make_job(tmp_path, synthetic_table, watcher=watcher)
+    job.gpu = "GPU-aaaa1111"
     with pytest.raises(BrokenProcessError, match=r"^CUDA error: an illegal memory access was encountered$"):
         take_trials(job, order_for(tmp_path, 9))
     (trial,) = job.study.get_trials()
     assert (trial.state, trial.user_attrs[WORKER]) == (TrialState.WAITING, None)
-    assert [failed["kind"] for failed in failures_of(trial)] == ["crash"]
+    assert [(failed["kind"], failed["gpu"]) for failed in failures_of(trial)] == [("crash", "GPU-aaaa1111")]
     assert [ended[:2] for ended in watcher.ended] == [(0, TrialState.WAITING)]
     assert "illegal memory access" in (job.setup.trial_folder(0) / "crash.txt").read_text()
 
@@ -505,3 +506,27 @@ def test_out_of_memory_beside_others_is_tried_again_like_a_crash(
     monkeypatch.setattr(search.worker.objective, "memory_of_others", lambda device: FOREIGN_GIB)
     assert run_next(job) == (2, TrialState.FAIL)
     assert stored_trial(job, 2).user_attrs["failure_kind"] == "out of memory"
+
+
+@pytest.mark.parametrize("is_lost", [False, True])
+def test_a_library_without_a_handle_is_short_of_memory_unless_the_gpu_is_lost(
+    is_lost: bool, tmp_path: Path, synthetic_table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def synchronize(index: int) -> None:
+        if is_lost:
+            raise torch.AcceleratorError(ILLEGAL)
+
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda index: 1 << 20)
+    monkeypatch.setattr(torch.cuda, "synchronize", synchronize)
+    crash_with(monkeypatch, RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(h)`"))
+    job = make_job(tmp_path, synthetic_table)
+    if is_lost:
+        with pytest.raises(BrokenProcessError, match="illegal memory access"):
+            run_next(job)
+    else:
+        assert run_next(job) == (0, TrialState.FAIL)
+    trial = stored_trial(job)
+    assert trial.user_attrs["failure_kind"] == ("crash" if is_lost else "out of memory")
+    assert ("illegal memory access" in trial.user_attrs["error"]) is is_lost
