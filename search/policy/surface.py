@@ -47,7 +47,7 @@ TEMPER = 0.3
 """How much of its uncertainty the process lets into the choice of a setting. Rounds then differ in their settings as
 far as the best one is not known, and what that does to the levels' differences shows in their spread."""
 
-CAUTION = 1.0
+CAUTION = 2.0
 """How many of its standard deviations a setting loses: beyond what was tried the process expects what it does on
 average, which is better than the worst that was tried."""
 
@@ -155,8 +155,8 @@ def common_setting(
 ) -> dict[str, Any]:
     """One setting for all levels, near the best for all of them together.
 
-    It is the best in a tempered and cautious draw of the process, of the settings that were tried and of others around the best of
-    them.
+    It is the best in a tempered and cautious draw of the process, of the settings that were tried and of others around
+    the best of them.
     """
     surface = Surface(tuned, trainings)
     best, *others = surface.ranked()
