@@ -44,6 +44,18 @@ def test_what_other_judges_think_of_all_levels_says_nothing_of_a_setting() -> No
     assert Surface(TUNED, trainings + harsh).ranked()[0]["lr"] == 1e-3
 
 
+def test_a_round_of_one_setting_makes_nobody_surer_of_it() -> None:
+    known = [scored(lr, False, level, 0.5) for lr in (1e-3, 1e-2) for level in range(2)]
+    alone = [scored(1e-4, False, level, 0.5, judges=1) for level in range(2)]
+    points = [{"lr": lr, "flip": False} for lr in (1e-3, 1e-4)]
+    contrast = np.array([1.0, -1.0])
+    before, after = (
+        contrast @ surface.pooled(surface.points(points))[1] @ contrast
+        for surface in (Surface(TUNED, known), Surface(TUNED, known + alone))
+    )
+    assert after > 0.5 * before
+
+
 def test_one_training_is_enough() -> None:
     assert all(0.0 < setting["lr"] <= 0.1 for setting in drawn([scored(1e-2, True, 0, 0.5)]))
 
