@@ -48,8 +48,8 @@ TEMPER = 0.3
 far as the best one is not known, and what that does to the levels' differences shows in their spread."""
 
 CAUTION = 1.0
-"""How many of its standard deviations a setting loses: beyond what was tried the process expects what it does on
-average, which is better than the worst that was tried."""
+"""How many standard deviations of its difference from the best tried setting a setting loses: far from all that was
+tried the process expects the average, which is better than much of what was tried."""
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,9 @@ class Surface:
         precision_NN = np.linalg.inv(self._covariance(*self._deviations))
         coefficients_KN = np.linalg.pinv(self._linear_NK.T @ precision_NN @ self._linear_NK)
         coefficients_KN = coefficients_KN @ self._linear_NK.T @ precision_NN
-        self._precision_NN = precision_NN
-        self._weight_N = (precision_NN - precision_NN @ self._linear_NK @ coefficients_KN) @ self._value_N
+        # of what the linear part leaves: a round of one setting says nothing of it, as its judges' part is unknown
+        self._precision_NN = precision_NN - precision_NN @ self._linear_NK @ coefficients_KN
+        self._weight_N = self._precision_NN @ self._value_N
 
     def points(self, settings: Sequence[Mapping[str, Any]]) -> Floats:
         """The settings' coordinates, [C, D]."""
@@ -163,7 +164,9 @@ def common_setting(
     candidates = [best, *others, *(_near(tuned, best, rng) for _ in range(NUM_NEAR))]
     mean_C, covariance_CC = surface.pooled(surface.points(candidates))
     drawn_C = rng.multivariate_normal(mean_C, TEMPER**2 * covariance_CC, method="eigh", check_valid="ignore")
-    drawn_C -= CAUTION * np.sqrt(np.maximum(np.diag(covariance_CC), 0.0))
+    variance_C = np.diag(covariance_CC)
+    from_best_C = variance_C + variance_C[0] - 2 * covariance_CC[0]
+    drawn_C -= CAUTION * np.sqrt(np.maximum(from_best_C, 0.0))
     return candidates[int(np.argmax(drawn_C))]
 
 
