@@ -35,7 +35,9 @@ def test_it_is_near_the_best_for_all_levels_together() -> None:
 def test_a_few_trainings_do_not_lead_beyond_all_that_was_tried() -> None:
     values = {0.0066: (0.24, 0.233), 0.01: (0.2, 0.146), 0.032: (0.154, 0.123)}
     trainings = [scored(lr, False, level, value) for lr, pair in values.items() for level, value in enumerate(pair)]
-    assert all(0.002 < setting["lr"] < 0.015 for setting in drawn(trainings))
+    lrs = [setting["lr"] for setting in drawn(trainings)]
+    assert 0.002 < np.median(lrs) < 0.0067
+    assert min(lrs) > 0.001  # without caution most are lower
 
 
 def test_what_other_judges_think_of_all_levels_says_nothing_of_a_setting() -> None:

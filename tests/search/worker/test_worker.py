@@ -302,7 +302,7 @@ def test_a_copy_with_another_fixed_value_is_refused(
 def test_a_new_study_begins_with_what_is_known_and_with_the_best_of_earlier_ones(
     tmp_path: Path, synthetic_table: Table, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run_toy(monkeypatch, tmp_path, synthetic_table, [C] * 12)  # later trials are better there
+    run_toy(monkeypatch, tmp_path, synthetic_table, [C] * 24)  # later trials are better there
     study = find(tmp_path, synthetic_table, replace(TOY_STUDY, question="Again?"), name="again", cold=False)
     assert "known to work; " in capsys.readouterr().out
     warm = read_stored(study).warm
