@@ -118,7 +118,7 @@ def _verdict_sentence(rounds: RoundsAnswer, verdict: str) -> str:
 
 def _one_side(name: str, look: LevelLook, reference: str) -> str:
     if not says_something(look):
-        return f"{name} and {reference} may differ by any amount"
+        return f"the trainings are too few to say how {name} and {reference} differ"
     interval = f"95 % interval {signed_spread(look.estimate, 3)}"
     if look.verdict == OPEN:
         return f"{name} lies between {-look.low:.3f} worse and {look.high:.3f} better than {reference}"
@@ -130,7 +130,7 @@ def _one_side(name: str, look: LevelLook, reference: str) -> str:
 
 def _beside_others(look: LevelLook) -> str:
     if not says_something(look):
-        return "may differ by any amount"
+        return "has too few trainings to say"
     if look.verdict == OPEN:
         return f"is open ({-look.low:.3f} worse to {look.high:.3f} better)"
     if look.verdict == NO_DIFFERENCE:
@@ -156,10 +156,12 @@ def _range(numbers: Sequence[int]) -> str:
 
 
 def more_words(more: MoreTrainings) -> str:
-    """``22 more trainings (2.0 h) would show a difference of 0.050``."""
+    """``22 more trainings (2.0 h) would find a difference of 0.050 four times in five``."""
     time = f" ({duration(more.seconds)} of one worker)" if more.seconds else ""
-    shown = f"a difference of {more.effect:.3f}" if more.effect < 1 else "too little: many more are needed"
-    return f"{count_of(more.trainings, 'more training')}{time} would show {shown}"
+    found = "find too little: many more are needed"
+    if more.effect < 1:
+        found = f"find a difference of {more.effect:.3f} four times in five"
+    return f"{count_of(more.trainings, 'more training')}{time} would {found}"
 
 
 def settings_words(rounds: Sequence[Round]) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import optuna
 
+from maskcls.scoring.rounds import BETTER
 from maskcls.system.console import say
 from search.answer.answer import Answer, RoundsAnswer, Side
 from search.answer.evidence import answer_of
@@ -48,8 +49,7 @@ def show_search_summary(study: optuna.Study, stored: Stored, runs: Path, storage
 
 def show_sides(rounds: RoundsAnswer) -> None:
     """Print the table of the sides: score to expect, difference from the reference, interval, trainings, verdict."""
-    less = f"less {rounds.reference.name.rpartition(' = ')[2]}"
-    titles = (_title(rounds), "mean F1", less, "95 % interval", "trainings", "verdict")
+    titles = (_title(rounds), "mean F1", "difference", "95 % interval", "trainings", "verdict")
     shown = rounds.sides[:MAX_SIDES]
     show_table(titles, [_cells(side, side is rounds.reference) for side in shown], (*titles[1:3], titles[4]))
     if len(rounds.sides) > len(shown):
@@ -77,9 +77,19 @@ def _show_recipe(answer: Answer) -> None:
         return
     chosen = f", chosen from {chosen_from(answer, winner)}" if winner.candidates else ""
     say(
-        f"Best recipe: {describe_values(winner.values)}. Expect macro F1 {winner.expected:.3f} of it on other people"
+        f"{_standing(answer)}: {describe_values(winner.values)}. Expect macro F1 {winner.expected:.3f} of it on other people"
         f" (trial {winner.trial}{chosen})."
     )
+
+
+def _standing(answer: Answer) -> str:
+    """What the recipe is: no side is best that was not shown to be better than the reference."""
+    rounds = answer.rounds
+    if rounds is None or not rounds.looks:
+        return "Best so far"
+    best = rounds.sides[rounds.best]
+    is_shown = best is rounds.reference or (best.look is not None and best.look.verdict == BETTER)
+    return "Best recipe" if is_shown else "Highest, not shown to be better"
 
 
 def _show_next(answer: Answer, name: str, runs: Path, storage_url: str | None) -> None:

@@ -155,7 +155,7 @@ def test_a_search_alone_is_no_answer_but_says_what_more_trainings_would_bring(pl
     assert found.rounds is None
     assert found.verdict == "no answer yet"
     assert found.sentences[0] == "No answer yet: no rounds of fresh trainings were run."
-    assert found.sentences[-1].startswith("10 more trainings (8 min of one worker) would show a difference of 0.")
+    assert found.sentences[-1].startswith("10 more trainings (8 min of one worker) would find a difference of 0.")
     assert "trained models" not in " ".join((*found.sentences, *found.caveats))
     assert found.is_open
 
