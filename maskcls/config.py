@@ -104,7 +104,8 @@ class TrainConfig(BaseModel):
     not recorded in float16."""
     repeatable: Literal["auto", "on", "off"] = "auto"
     """Compute on a GPU only by kernels that give the same bits every time. auto: on if a few steps on the GPU show that
-    it costs at most 5 % of the speed. CPU: always on, at no cost."""
+    it costs at most 5 % of the speed. A run of a model with an operation that has no such kernel is off, and says so.
+    CPU: always on, at no cost."""
     threads: int = Field(0, ge=0, le=1024)
     """CPU threads of the training process; 0: all cores. Results depend on it in their last bits."""
 

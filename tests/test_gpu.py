@@ -1,5 +1,6 @@
 """What only a GPU can show. Skipped, with the reason, where there is none."""
 
+import math
 import warnings
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from maskcls.data.dataset import Dataset, LabelledPhotos, load_dataset, read_tab
 from maskcls.data.synthetic import draw_dataset
 from maskcls.model.classifier import OneHead
 from maskcls.model.inference import log_probs, to_device
+from maskcls.run.record import STATE
 from maskcls.run.result import Result
+from maskcls.training import loop
 from maskcls.training.cuda_graphs import CaptureError
 from maskcls.training.loop import Run, fit
 from maskcls.training.numerics import free_memory, resolve
@@ -177,8 +180,22 @@ def test_a_recorded_step_takes_photos_that_are_not_on_the_gpu() -> None:
     assert got == pytest.approx(expected, rel=2e-2)
 
 
+@pytest.mark.parametrize(
+    ("resume_seconds", "stop_seconds"),
+    [(0.0, math.inf), (math.inf, 0.0), (math.inf, math.inf)],
+    ids=["a state each", "a state at stops", "no state"],
+)
 @pytest.mark.parametrize("graphs", ["off", "on", "step"])
-def test_an_interrupted_run_equals_an_undisturbed_one(graphs: str, photos: Path, tmp_path: Path) -> None:
+def test_an_interrupted_run_equals_an_undisturbed_one(
+    graphs: str,
+    resume_seconds: float,
+    stop_seconds: float,
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(loop, "RESUME_SECONDS", {"cuda": resume_seconds})
+    monkeypatch.setattr(loop, "STOP_SECONDS", stop_seconds)
     knobs: dict[str, object] = {"epochs": 4, "augment": "flip,gaussian", "drop_rate": 0.2, "cuda_graphs": graphs}
     config = small(**knobs, repeatable="on")
     data = load_dataset(read_table(photos, config), config, tmp_path / "cache")
@@ -186,8 +203,12 @@ def test_an_interrupted_run_equals_an_undisturbed_one(graphs: str, photos: Path,
     folder = tmp_path / "run"
     folder.mkdir()
     stopped = fit(config, data, lambda step, _: step < 2, device=GPU, folder=folder)
+    assert (folder / STATE).exists() == (min(resume_seconds, stop_seconds) == 0)
+    monkeypatch.setattr(loop, "RESUME_SECONDS", {"cuda": math.inf})
+    monkeypatch.setattr(loop, "STOP_SECONDS", math.inf)
+    longer = fit(config, data, lambda step, _: step < 3, device=GPU, folder=folder)  # the state is older from here on
     whole = fit(config, data, device=GPU, folder=folder)
-    assert len(stopped.history) == 2
+    assert (len(stopped.history), len(longer.history), len(undisturbed.history)) == (2, 3, 4)
     assert history(whole) == history(undisturbed)
 
 

@@ -102,6 +102,11 @@ def release_photos() -> None:
     _moved = None
 
 
+def photos_are_moved() -> bool:
+    """Whether photos are on a GPU, for the last training there or an earlier one."""
+    return _moved is not None
+
+
 def _move(image_NCHW: np.ndarray, device: torch.device) -> Tensor | None:
     """All photos on the device, moved by an earlier trial or now; None when they do not fit."""
     global _moved
@@ -111,7 +116,10 @@ def _move(image_NCHW: np.ndarray, device: torch.device) -> Tensor | None:
         release_photos()
         if not _fits(image_NCHW.nbytes, device):
             return None
-        _moved = _Moved(weakref.ref(image_NCHW), _file_of(image_NCHW), _upload(image_NCHW, device))
+        try:
+            _moved = _Moved(weakref.ref(image_NCHW), _file_of(image_NCHW), _upload(image_NCHW, device))
+        except torch.OutOfMemoryError:  # others were faster
+            return None
     return _moved.image_NCHW
 
 

@@ -103,18 +103,12 @@ class EvaluationStore:
             raise UnusableRunError(f"it belongs to another run (other {', '.join(changed)})")
         return record
 
-    def commit(self, evaluations: Iterable[Evaluation], contents: Mapping[str, Content]) -> None:
-        """Commit all evaluations so far, with the new files of the last one (``contents``: name -> content).
-
-        Files committed earlier stay unless replaced; the run's last evaluation removes the state.
-        Raises OSError, for example on a full disk, and what the guard raises; the folder is then unchanged.
-        """
-        self.put_in_place(self.stage(evaluations, contents))
-
     def stage(self, evaluations: Iterable[Evaluation], contents: Mapping[str, Content]) -> Staged:
-        """The first step of ``commit``, which takes nearly all of its time; another thread may do it.
+        """The first step of a commit: of all evaluations so far, with new files (``contents``: name -> content).
 
-        Raises OSError; no file is left then.
+        It takes nearly all of the commit's time; another thread may do it. Files committed earlier stay unless
+        replaced; the run's last evaluation removes the state. Raises OSError, for example on a full disk; no file is
+        left then.
         """
         evaluations = tuple(evaluations)
         step = evaluations[-1].step
@@ -134,7 +128,10 @@ class EvaluationStore:
         return staged
 
     def put_in_place(self, staged: Staged) -> None:
-        """The other steps of ``commit``, in the thread whose database connection the guard uses. Raises as it does."""
+        """The other steps of a commit, in the thread whose database connection the guard uses.
+
+        Raises what the guard raises; the folder is then unchanged.
+        """
         may_be_committed = False  # if so, the record may refer to the staged files
         renames = [(path, self.folder / name) for name, path in staged.paths.items() if name != RECORD]
         try:

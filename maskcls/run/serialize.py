@@ -74,6 +74,8 @@ class TrainingState:
     """State of torch's random generator on the GPU; None for a run on a CPU."""
     steps_done: int
     """Optimizer steps so far; they determine the order of the photos and the learning rate."""
+    loss_sum: torch.Tensor | None = None
+    """Sum of the losses of the steps since an evaluation; None in a file from before, where the sum was 0."""
 
     def to_dict(self) -> dict[str, Any]:
         """The fields by their names."""
@@ -90,7 +92,7 @@ def state_content(state: TrainingState) -> memoryview:
 def load_state(path: Path) -> TrainingState:
     """The state in resume.pt, on the CPU. Raises UnusableRunError when the file is damaged."""
     values = read_state_file(path)
-    return TrainingState(**{field.name: values[field.name] for field in fields(TrainingState)})
+    return TrainingState(**{field.name: values[field.name] for field in fields(TrainingState) if field.name in values})
 
 
 def read_state_file(path: Path) -> dict[str, Any]:

@@ -5,7 +5,8 @@ rule predicts it. It is made before a run and written into its config, so it nev
 
 The steps run in this process, since a GPU in exclusive mode takes no second one. A way that fails is not chosen; one
 that takes the GPU from this process (by an illegal memory access, say) ends it. So every way is noted in ``found.json``
-before it is tried: the next process finds the note and leaves that way alone.
+before it is tried. The next process finds the note; when it dies of that way too, the way is left alone. One death may
+have another cause: a signal, full memory of the machine, a reboot.
 """
 
 import json
@@ -15,7 +16,6 @@ import os
 import socket
 import statistics
 import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -28,11 +28,11 @@ import torch
 
 from maskcls.config import TrainConfig, change
 from maskcls.data.dataset import Dataset
-from maskcls.system.errors import UserError, one_line, sticky_cause
+from maskcls.system.errors import UserError, one_line
 from maskcls.system.files import write_text
 from maskcls.system.lock import hold
 from maskcls.training.loop import Run
-from maskcls.training.numerics import free_memory, resolve
+from maskcls.training.numerics import free_memory, is_out_of_memory, lost_gpu, only_repeatable, resolve
 from maskcls.training.speed import timed
 
 logger = logging.getLogger(__name__)
@@ -72,7 +72,11 @@ ATTEMPT_SECONDS = 120.0
 """An attempt noted by another machine so long ago has ended its process."""
 
 FORGOTTEN_SECONDS = 24 * 3600.0
-"""After this time, a way that seems to have ended a process is tried again: something else may have ended it."""
+"""After this time, a way that seems to have ended a process or taken its GPU is tried again: something else may have, a
+fault of another process, say."""
+
+OUT_OF_MEMORY = "out of memory"
+"""Part of the error of a way that had too little memory."""
 
 Way = dict[str, str]
 """A way of computing: field of KNOBS -> value."""
@@ -92,22 +96,37 @@ class Timing:
     host: str = ""
     """Machine of that process."""
     since: float = 0.0
-    """When it began, in seconds since 1970."""
+    """When it began, in seconds since 1970; 0 for a result that does not expire."""
+    deaths: int = 0
+    """Number of processes that were known to have died of the way when it began."""
 
     @property
     def ran_out_of_memory(self) -> bool:
         """Whether the way failed for lack of memory, of which there may be more another time."""
-        return "out of memory" in self.error
+        return OUT_OF_MEMORY in self.error
+
+    @property
+    def is_result(self) -> bool:
+        """Whether it says how the way did, until it expires."""
+        return not self.process and not self._has_expired
+
+    @property
+    def has_died(self) -> bool:
+        """Whether the process of the attempt has ended without a result, not long ago."""
+        if not self.process or self._has_expired:
+            return False
+        if self.host != socket.gethostname():
+            return time.time() - self.since > ATTEMPT_SECONDS
+        return self.process != os.getpid() and not _is_alive(self.process)
 
     @property
     def is_failure(self) -> bool:
-        """Whether the way fails: by its result, or as the process of the attempt has ended without one."""
-        if not self.process:
-            return self.error != ""
-        age = time.time() - self.since
-        if self.host != socket.gethostname():
-            return ATTEMPT_SECONDS < age < FORGOTTEN_SECONDS
-        return self.process != os.getpid() and not _is_alive(self.process) and age < FORGOTTEN_SECONDS
+        """Whether the way is known to fail: by its result, or as the second process has died of it."""
+        return (self.is_result and self.error != "") or (self.has_died and self.deaths > 0)
+
+    @property
+    def _has_expired(self) -> bool:
+        return self.since > 0 and time.time() - self.since >= FORGOTTEN_SECONDS
 
 
 _not_stored: dict[str, Way] = {}
@@ -168,7 +187,7 @@ def fastest(fields: Sequence[str], timing_of: Callable[[Way], Timing]) -> Way:
 
 def _stored_choice(fields: Sequence[str], timings: Iterable[Timing]) -> Way | None:
     """The choice by stored timings; None when one that it takes is missing."""
-    by_way = {frozenset(timing.way.items()): timing for timing in timings if not timing.process}
+    by_way = {frozenset(timing.way.items()): timing for timing in timings if timing.is_result}
     by_way |= {
         way: timing for timing in timings if timing.is_failure and (way := frozenset(timing.way.items())) not in by_way
     }
@@ -213,18 +232,21 @@ def _measure(
 def _try(config: TrainConfig, way: Way, device: torch.device, data: Dataset, key: str, path: Path) -> Timing:
     """The timing of ``way``. Raises the error of one that took the GPU from this process, and notes it."""
     host = socket.gethostname()
-    attempt = Timing(way, 0.0, f"process {os.getpid()} on {host} tries it", os.getpid(), host, time.time())
+    deaths = sum(row.has_died and row.way == way for row in _read_timings(path).get(key, []))
+    attempt = Timing(way, 0.0, f"process {os.getpid()} on {host} tries it", os.getpid(), host, time.time(), deaths)
     with _noted(attempt, key, path):
         try:
             return Timing(way, photos_per_second(change(config, **way), device, data))
         except UserError:
             raise
         except Exception as error:
-            failure = Timing(way, 0.0, one_line(f"{type(error).__name__}: {error}"))
-            if sticky_cause(error):
-                _add(failure, key, path)
+            text = one_line(f"{type(error).__name__}: {error}")
+            if is_out_of_memory(error):
+                return Timing(way, 0.0, text if OUT_OF_MEMORY in text else f"{OUT_OF_MEMORY}: {text}")
+            if lost_gpu(error):
+                _add(Timing(way, 0.0, text, since=attempt.since), key, path)
                 raise
-            return failure
+            return Timing(way, 0.0, text)
 
 
 @contextmanager
@@ -273,13 +295,12 @@ def _write_timings(path: Path, timings: Mapping[str, Sequence[Timing]]) -> None:
 def photos_per_second(config: TrainConfig, device: torch.device, data: Dataset) -> float:
     """Speed of training steps, after some to warm up.
 
-    As in training, the steps do not wait for the device, whose queue hides some costs. A few seconds; an operation that
-    has no repeatable kernel raises its warning as an error.
+    As in training, the steps do not wait for the device, whose queue hides some costs. Takes a few seconds.
+    Raises what ``Run`` and its steps raise, and NotRepeatableError.
     """
     resolved = resolve(config, device)
     torch.set_num_threads(resolved.threads)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("error", message=".*does not have a deterministic implementation")
+    with only_repeatable(resolved, device):
         run = Run(resolved, data, device, None)
         run.model.train()
 

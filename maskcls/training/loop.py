@@ -36,7 +36,7 @@ from maskcls.scoring.metrics import score
 from maskcls.scoring.predictions import Predictions
 from maskcls.system.liveness import beat
 from maskcls.training.cuda_graphs import RecordedStep, capture, default_generator
-from maskcls.training.numerics import free_memory, num_micro_batches, resolve, set_repeatable
+from maskcls.training.numerics import free_memory, num_micro_batches, only_repeatable, resolve, set_repeatable
 from maskcls.training.reporter import Reporter, silent
 from maskcls.training.schedule import evaluation_steps, lr_factor
 
@@ -50,6 +50,10 @@ RESUME_SECONDS = {"cpu": 0.0, "cuda": 30.0}
 The state has 12 bytes a parameter: .2 to .7 s of a core, while a GPU needs a few seconds for all that it would save. A
 resumed run trains again from its state, or from the beginning, to its last evaluation.
 """
+
+STOP_SECONDS = 5.0
+"""Training since the last stored state after which a run that is stopped writes another. A pruned run does so in
+vain, so a shorter training is rather done again."""
 
 WRITES_BESIDE = ("cuda",)
 """Devices whose trainings go on while a thread writes an evaluation's files; on a CPU it would take their cores."""
@@ -85,24 +89,27 @@ def fit(
 
     ``folder``: after every evaluation, before ``report`` is called, it receives the best weights and predictions, the
     record and, unless the last one is recent, the state to resume from. A run found there continues, and ``report`` is
-    first called for its past evaluations. A run that ends removes the state; one that is stopped leaves it.
+    first called for its past evaluations, once it has trained again what came after its state. A run that ends removes
+    the state; one that is stopped leaves it, and writes another where the last one is not recent.
     ``guard``: entered whenever files are renamed or deleted, in this thread; what it raises ends the run.
     ``made_from``: what the result depends on besides config, photos and device, as plain values; a run that was made
     from something else does not continue.
     ``photos_on_gpu``: whether photos stay on a GPU with room for them, also after the run; else in the CPU's memory.
-    Raises DivergedError, UserError (a model that cannot be built), torch.OutOfMemoryError, CaptureError.
+    Raises DivergedError, UserError (a model that cannot be built), torch.OutOfMemoryError, CaptureError,
+    NotRepeatableError.
     """
     torch.set_num_threads(config.threads)
-    run = Run(config, data, device, weight_file, report, photos_on_gpu)
-    with suppress(_StoppedError), closing(run):
-        if folder is not None:
-            run.resume(EvaluationStore(folder, guard, {**run.identity(), **(made_from or {})}, len(run.stops)))
-        for past in run.history:
-            run.tell(past)
-        while len(run.history) < len(run.stops):
-            run.train_interval()
-            run.evaluate()
-        run.settle()
+    with only_repeatable(config, device), closing(Run(config, data, device, weight_file, report, photos_on_gpu)) as run:
+        try:
+            if folder is not None:
+                run.resume(EvaluationStore(folder, guard, {**run.identity(), **(made_from or {})}, len(run.stops)))
+            run.catch_up()
+            while not run.is_complete:
+                run.train_until(run.stops[len(run.history)])
+                run.evaluate()
+            run.settle()
+        except _StoppedError:
+            run.keep_state()
     return run.result()
 
 
@@ -148,7 +155,7 @@ class Run:
         num_micro_batches(self.sampler.batch_size, config.micro_batch)  # raises where there are too few photos
         self.stops = evaluation_stops(config, len(self.train))
         self.targets = Targets(config, self.train.label_N)
-        self.loss_sum = torch.zeros((), device=device)  # of the steps since the last evaluation
+        self.loss_sum = torch.zeros((), device=device)  # of the steps since the evaluation before them
         self.recorded_step: RecordedStep | None = None  # from the first step on, for cuda_graphs = "step"
         self.history: list[Evaluation] = []
         self.store: EvaluationStore | None = None
@@ -158,38 +165,45 @@ class Run:
         self.steps_done = 0
         self.seconds_before, self.started = 0.0, time.perf_counter()
         self.saved = self.started  # time of the last state to resume from; the beginning is one too
+        self.saved_steps = 0  # steps of that state
         self.interval_loss, self.interval_speed = math.nan, math.nan
 
     def result(self) -> Result:
         """The result of the evaluations so far."""
         return Result(tuple(self.history), len(self.stops), self.config.keep)
 
-    def train_interval(self) -> None:
-        """Train until the next evaluation; a resumed run first from its state until the last one. Raises DivergedError.
+    @property
+    def is_complete(self) -> bool:
+        """Whether all evaluations have been made."""
+        return len(self.history) == len(self.stops)
 
-        The evaluations in between are those of the record: what was told to somebody stays.
+    def catch_up(self) -> None:
+        """Report the evaluations of a resumed run, each once the training is there again: the reporter may end the run.
+
+        What was told to somebody stays, so nothing is scored again. Raises DivergedError, and as ``tell`` does.
         """
-        last = self.stops[len(self.history) - 1] if self.history else 0
-        if self.steps_done < last:
-            self.train_until(last)
-        self.train_until(self.stops[len(self.history)])
+        for past, stop in zip(tuple(self.history), self.stops, strict=False):
+            if self.steps_done < stop and not self.is_complete:
+                self.train_until(stop)
+            self.tell(past)
 
     def train_until(self, stop: int) -> None:
-        """Train until step ``stop`` of the run; the loss is read once, at the end. Raises DivergedError.
+        """Train until the evaluation at step ``stop``; the loss is read once, at the end. Raises DivergedError.
 
         The last evaluation is committed and reported as soon as its files are written. If the run is then stopped, the
-        steps since were in vain, but the GPU would have waited for the disk instead.
+        steps since may be in vain, but the GPU would have waited for the disk instead.
         """
         self.model.train()
         started, first = time.perf_counter(), self.steps_done
-        self.loss_sum.zero_()
         while self.steps_done < stop:
             self.step(self.steps_done)
             self.steps_done += 1
             if self.written is not None:
                 self._settle_soon()
         self.settle()
-        self.interval_loss = float(self.loss_sum) / (stop - first)
+        begin = max((other for other in self.stops if other < stop), default=0)  # maybe in an earlier session
+        self.interval_loss = float(self.loss_sum) / (stop - begin)
+        self.loss_sum.zero_()
         self.interval_speed = (stop - first) * self.sampler.batch_size / (time.perf_counter() - started)
         if not self.interval_loss <= DIVERGED_FACTOR * self.targets.chance_loss:
             raise DivergedError(f"training loss {self.interval_loss:.3g} after {stop} of {self.stops[-1]} steps")
@@ -290,8 +304,8 @@ class Run:
             weights = self._as_it_is(self.model.weights().state_dict())
             contents = {WEIGHTS: partial(weights_content, weights), PREDICTIONS: predictions.content}
         now = time.perf_counter()
-        if len(self.history) < len(self.stops) and now - self.saved >= RESUME_SECONDS[self.device.type]:
-            self.saved = now
+        if not self.is_complete and now - self.saved >= RESUME_SECONDS[self.device.type]:
+            self.saved, self.saved_steps = now, self.steps_done
             state = TrainingState(**self._as_it_is(self._state().to_dict()))
             contents[STATE] = partial(state_content, state)
         evaluations = tuple(self.history)
@@ -332,6 +346,17 @@ class Run:
         if not self.report(evaluation.step, evaluation.scores):
             raise _StoppedError
 
+    def keep_state(self) -> None:
+        """Write the state of a run that is stopped, which may be amid two evaluations, unless the stored one will do.
+
+        Raises what the guard raises. A disk that is full keeps the stored state.
+        """
+        is_recent = self.steps_done == self.saved_steps or time.perf_counter() - self.saved < STOP_SECONDS
+        if self.store is None or self.is_complete or is_recent:
+            return
+        with suppress(OSError):
+            self.store.put_in_place(self.store.stage(self.history, {STATE: state_content(self._state())}))
+
     def close(self) -> None:
         """Wait for the thread that writes files. An evaluation that an error kept from being committed is dropped."""
         if self.writer is not None:
@@ -349,6 +374,7 @@ class Run:
             rng=torch.get_rng_state(),
             cuda_rng=torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
             steps_done=self.steps_done,
+            loss_sum=self.loss_sum,
         )
 
     def identity(self) -> dict[str, str]:
@@ -380,7 +406,9 @@ class Run:
         torch.set_rng_state(state.rng)
         if state.cuda_rng is not None:
             torch.cuda.set_rng_state(state.cuda_rng, self.device)
-        self.steps_done = state.steps_done
+        if state.loss_sum is not None:
+            self.loss_sum.copy_(state.loss_sum)
+        self.steps_done = self.saved_steps = state.steps_done
 
 
 def _peak_gib(device: torch.device) -> float:

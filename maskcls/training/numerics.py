@@ -2,7 +2,9 @@
 
 import gc
 import math
-from contextlib import suppress
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import torch
 
@@ -17,6 +19,14 @@ MIN_MICRO_BATCH = 2
 
 SLOW_IN_CHANNELS_LAST = ("regnet",)
 """Families that are slower in channels_last: RegNet, with its grouped convolutions, runs at 0.3x on a GPU."""
+
+
+NO_SUCH_KERNEL = "does not have a deterministic implementation"
+"""Part of torch's warning about an operation, after the operation's name."""
+
+
+class NotRepeatableError(RuntimeError):
+    """A run with ``repeatable`` on needs an operation that may give other bits every time. The text is a clause."""
 
 
 def pick_device(name: str) -> torch.device:
@@ -114,7 +124,8 @@ def memory_of_others(device: torch.device) -> float:
 def set_repeatable(config: ResolvedConfig, device: torch.device) -> None:
     """Set this process up for a run of ``config`` on a GPU, whatever the last run set; on a CPU nothing is to be set.
 
-    An operation that has no such kernel warns. https://docs.pytorch.org/docs/stable/notes/randomness.html
+    An operation that has no such kernel warns (``only_repeatable``).
+    https://docs.pytorch.org/docs/stable/notes/randomness.html
     """
     if device.type == "cpu":
         return
@@ -125,6 +136,25 @@ def set_repeatable(config: ResolvedConfig, device: torch.device) -> None:
     torch.backends.cudnn.benchmark = False  # its choice is timed, so it may differ
     torch.backends.cuda.enable_mem_efficient_sdp(not is_on)  # flash attention and plain matrix products stay
     torch.backends.cuda.enable_cudnn_sdp(not is_on)
+
+
+@contextmanager
+def only_repeatable(config: ResolvedConfig, device: torch.device) -> Iterator[None]:
+    """Raise NotRepeatableError where a run of ``config`` on a GPU should repeat and an operation has no such kernel."""
+    if device.type == "cpu" or config.repeatable == "off":
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=f".*{NO_SUCH_KERNEL}")
+        try:
+            yield
+        except Exception as error:
+            texts = (str(cause) for cause in chain(error))  # a recording wraps it
+            text = next((text for text in texts if NO_SUCH_KERNEL in text), "")
+            if not text:
+                raise
+            operation = text.partition(NO_SUCH_KERNEL)[0].strip()
+            raise NotRepeatableError(f"no kernel of {operation} gives the same bits every time") from error
 
 
 def describe_device(device: torch.device) -> str:

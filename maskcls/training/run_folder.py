@@ -54,8 +54,8 @@ def train_into(
     """Fit ``config`` with its files in ``folder``; returns the config that was trained, and the result.
 
     A stopped run continues with the numerics that it began with. Where it runs out of memory, or its step cannot be
-    recorded, it goes on in another way (``remedies``), or begins again where that is another config; the optimizer
-    still sees batch_size photos a step. ``origin`` is written into config.toml.
+    recorded or not repeat, it goes on in another way (``remedies``), or begins again where that is another config; the
+    optimizer still sees batch_size photos a step. ``origin`` is written into config.toml.
     ``guard``: as in loop.fit.
     Raises what loop.fit raises, torch.OutOfMemoryError only when no remedy is left.
     """
@@ -83,7 +83,7 @@ def train_into(
             photos_on_gpu=attempt.photos_on_gpu,
         )
 
-    return until_it_works(Attempt(config), device, train)
+    return until_it_works(Attempt(config, has_evaluations=(folder / RECORD).exists), device, train)
 
 
 def _config_to_continue(folder: Path, config: TrainConfig, made_from: dict[str, Any], guard: Guard) -> TrainConfig:

@@ -13,6 +13,7 @@ from maskcls.data.batches import BatchSampler
 from maskcls.data.dataset import Dataset
 from maskcls.model.inference import log_probs, validation_batch_size
 from maskcls.training.loop import Run, evaluation_stops
+from maskcls.training.numerics import only_repeatable
 from maskcls.training.remedies import Attempt, until_it_works
 
 SMALL_BATCH, SLOW_STEP_SECONDS = 4, 0.25
@@ -47,7 +48,12 @@ def measure_speed(config: ResolvedConfig, data: Dataset, device: torch.device, w
     """
     torch.set_num_threads(config.threads)
     attempt = Attempt(config, has_waited=True)
-    _, speed = until_it_works(attempt, device, lambda attempt: _measure(attempt, data, device, weight_file))
+
+    def measure(attempt: Attempt) -> Speed:
+        with only_repeatable(attempt.config, device):
+            return _measure(attempt, data, device, weight_file)
+
+    _, speed = until_it_works(attempt, device, measure)
     return speed
 
 

@@ -77,8 +77,8 @@ def _show_recipe(answer: Answer) -> None:
         return
     chosen = f", chosen from {chosen_from(answer, winner)}" if winner.candidates else ""
     say(
-        f"{_standing(answer)}: {describe_values(winner.values)}. Expect macro F1 {winner.expected:.3f} of it on other people"
-        f" (trial {winner.trial}{chosen})."
+        f"{_standing(answer)}: {describe_values(winner.values)}. Expect macro F1 {winner.expected:.3f} of it on other"
+        f" people (trial {winner.trial}{chosen})."
     )
 
 

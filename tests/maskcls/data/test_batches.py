@@ -169,6 +169,16 @@ def test_photos_released_or_kept_back_leave_the_device(roomy: list[int]) -> None
     assert roomy == [600]
 
 
+def test_photos_for_which_others_leave_no_room_stay(roomy: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(image_NCHW: np.ndarray, device: torch.device) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(batches, "_upload", full)
+    assert not Batches(numbered(), np.array([1]), np.array([1]), META).on_device
+    assert not batches.photos_are_moved()
+    assert roomy == [600]
+
+
 @pytest.mark.parametrize("photos_a_piece", [1, 3, 10, 99])
 def test_all_photos_arrive_whatever_the_size_of_a_piece(monkeypatch: pytest.MonkeyPatch, photos_a_piece: int) -> None:
     monkeypatch.setattr(batches, "PIECE_BYTES", photos_a_piece * 60 + 59)

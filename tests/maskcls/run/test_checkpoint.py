@@ -25,7 +25,7 @@ from maskcls.run import checkpoint
 from maskcls.run.checkpoint import STAGED, EvaluationStore
 from maskcls.run.record import RECORD, STATE, WEIGHTS, read_record
 from maskcls.run.result import Result
-from maskcls.run.serialize import load_weights, on_host
+from maskcls.run.serialize import load_state, load_weights, on_host
 from maskcls.scoring.metrics import score
 from maskcls.scoring.predictions import Predictions
 from maskcls.training import loop
@@ -40,8 +40,12 @@ CONFIG = change(TINY, batch_size=48, micro_batch=48, epochs=4, seed=1)
 """Four evaluations, the first and the third better than all before."""
 
 
-WAYS = ("a state each", "no state", "some states", "beside", "beside, no state", "beside, some states")
-"""How evaluations are written: with which of them the state is, and whether the training goes on meanwhile."""
+WAYS = (
+    *("a state each", "no state", "some states", "beside", "beside, no state", "beside, some states"),
+    *("state at stops, no state", "state at stops, beside, no state", "state at stops, beside, some states"),
+)
+"""How evaluations are written: with which of them the state is, and whether the training goes on meanwhile; whether the
+state is written when the run is stopped."""
 
 
 class Sometimes(dict[str, float]):
@@ -56,7 +60,8 @@ class Sometimes(dict[str, float]):
 
 def write(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """From now on evaluations are written in this one of WAYS."""
-    if way.startswith("beside"):
+    monkeypatch.setattr(loop, "STOP_SECONDS", 0.0 if way.startswith("state at stops") else math.inf)
+    if "beside" in way:
         monkeypatch.setattr(loop, "WRITES_BESIDE", ("cpu",))
     if way.endswith("no state"):
         monkeypatch.setattr(loop, "RESUME_SECONDS", {"cpu": math.inf})
@@ -188,11 +193,74 @@ def test_a_resumed_run_trains_again_from_its_state_alone(
     record = read_record(tmp_path)
     assert record is not None
     assert (len(record.evaluations), record.files[STATE].evaluation) == (3, 2)
-    steps: list[int] = []
-    real = Run.step
-    monkeypatch.setattr(Run, "step", lambda run, step: steps.append(step) or real(run, step))
+    steps = trained_steps(monkeypatch)
     assert len(fit(CONFIG, few_photos, device=CPU, folder=tmp_path).history) == 4
     assert steps == [4, 5, 6, 7]  # two an epoch; those of the third epoch again
+
+
+def trained_steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The steps that are made from now on."""
+    steps, real = list[int](), Run.step
+    monkeypatch.setattr(Run, "step", lambda run, step: steps.append(step) or real(run, step))
+    return steps
+
+
+def test_a_run_that_trains_again_can_be_stopped_on_the_way_and_nothing_of_it_is_lost(
+    few_photos: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    undisturbed = fit(CONFIG, few_photos, device=CPU)
+    write("no state", monkeypatch)
+    fit(CONFIG, few_photos, Log(until=3), device=CPU, folder=tmp_path)
+    assert not (tmp_path / STATE).exists()
+    steps, log = trained_steps(monkeypatch), Log(until=1)
+    write("state at stops, no state", monkeypatch)
+    assert len(fit(CONFIG, few_photos, log, device=CPU, folder=tmp_path).history) == 3
+    assert ([step for step, _ in log.heard], steps) == ([1], [0, 1])  # two steps an interval
+    log = Log(until=3)
+    fit(CONFIG, few_photos, log, device=CPU, folder=tmp_path)
+    assert ([step for step, _ in log.heard], steps) == ([1, 2, 3], [0, 1, 2, 3, 4, 5])
+    assert facts(fit(CONFIG, few_photos, device=CPU, folder=tmp_path)) == facts(undisturbed)
+    assert steps == [*range(8)]
+    assert not (tmp_path / STATE).exists()
+
+
+def test_a_run_that_is_stopped_amid_two_evaluations_goes_on_from_there(
+    few_photos: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = change(CONFIG, epochs=8, batch_size=24, micro_batch=24, augment=AUGMENTATIONS, drop_rate=0.5)
+    undisturbed = fit(config, few_photos, device=CPU)
+    with monkeypatch.context() as patch:
+        Beside(patch)
+        write("state at stops, beside, no state", patch)
+        fit(config, few_photos, Log(until=1), device=CPU, folder=tmp_path)
+    assert load_state(tmp_path / STATE).steps_done == 6  # of the eight until the second evaluation
+    steps = trained_steps(monkeypatch)
+    torch.manual_seed(99)
+    assert facts(fit(config, few_photos, device=CPU, folder=tmp_path)) == facts(undisturbed)
+    assert steps == [*range(6, 32)]
+
+
+@pytest.mark.parametrize("way", ["a state each", "a full disk", "a recent state", "the last evaluation"])
+def test_a_state_that_need_not_or_cannot_be_written_at_a_stop_is_not(
+    few_photos: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    write("a state each" if way == "a state each" else "no state", monkeypatch)
+    monkeypatch.setattr(loop, "STOP_SECONDS", math.inf if way == "a recent state" else 0.0)
+    real, written = checkpoint.write_synced, list[str]()
+
+    def write_synced(path: Path, content: bytes) -> None:
+        if way == "a full disk" and path.name.endswith(STATE):
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        written.append(path.name[34:])  # without a dot, the token and a dot
+        real(path, content)
+
+    monkeypatch.setattr(checkpoint, "write_synced", write_synced)
+    until = 4 if way == "the last evaluation" else 1
+    assert len(fit(CONFIG, few_photos, Log(until), device=CPU, folder=tmp_path).history) == until
+    assert written.count(RECORD) == until
+    assert (tmp_path / STATE).exists() == (way == "a state each")
+    assert not [path.name for path in tmp_path.iterdir() if STAGED.fullmatch(path.name)]
+    assert facts(fit(CONFIG, few_photos, device=CPU, folder=tmp_path)) == facts(fit(CONFIG, few_photos, device=CPU))
 
 
 def flipped(path: Path) -> None:
@@ -457,6 +525,7 @@ def test_on_a_gpu_files_are_written_beside_the_training_and_hold_what_was_judged
 ) -> None:
     config = resolve(CONFIG, CUDA)
     monkeypatch.setattr(loop, "RESUME_SECONDS", {"cuda": seconds})
+    monkeypatch.setattr(loop, "STOP_SECONDS", math.inf)
     step, ahead = Run.step, list[int]()
 
     def waiting(run: Run, number: int) -> torch.Tensor:

@@ -3,6 +3,7 @@
 ``record`` is replaced by plain calls of the work; tests/test_gpu.py has the real one.
 """
 
+import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -13,11 +14,12 @@ import torch
 
 from maskcls.config import TrainConfig, change
 from maskcls.data.dataset import Dataset
+from maskcls.run.record import STATE
 from maskcls.run.serialize import load_state, state_content
 from maskcls.training import cuda_graphs, loop
 from maskcls.training.cuda_graphs import CaptureError, supported
-from maskcls.training.loop import Run
-from tests.helpers.training import CPU, TINY
+from maskcls.training.loop import Run, fit
+from tests.helpers.training import CPU, TINY, Log, facts
 
 CUDA = torch.device("cuda")
 CONFIG = change(TINY, augment=("flip", "gaussian", "cutmix"), drop_rate=0.3, cuda_graphs="step")
@@ -104,6 +106,28 @@ def test_a_resumed_run_records_after_its_state_is_back(
     resumed, undisturbed = trained(CONFIG, few_photos, range(3, 6), state), trained(CONFIG, few_photos, range(6))
     resumed.loss_sum.copy_(undisturbed.loss_sum)  # which counts from the last evaluation
     assert_same(resumed, undisturbed)
+
+
+@pytest.mark.parametrize(("resume_seconds", "stop_seconds"), [(0.0, math.inf), (math.inf, 0.0), (math.inf, math.inf)])
+def test_an_interrupted_run_of_recorded_steps_equals_an_undisturbed_one(
+    resume_seconds: float,
+    stop_seconds: float,
+    few_photos: Dataset,
+    warm_ups: list[int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = change(CONFIG, epochs=4)
+    undisturbed = fit(config, few_photos, device=CPU)
+    monkeypatch.setattr(loop, "WRITES_BESIDE", ("cpu",))
+    monkeypatch.setattr(loop, "RESUME_SECONDS", {"cpu": resume_seconds})
+    monkeypatch.setattr(loop, "STOP_SECONDS", stop_seconds)
+    fit(config, few_photos, Log(until=2), device=CPU, folder=tmp_path)
+    assert (tmp_path / STATE).exists() == (min(resume_seconds, stop_seconds) == 0)
+    monkeypatch.setattr(loop, "RESUME_SECONDS", {"cpu": math.inf})
+    fit(config, few_photos, Log(until=3), device=CPU, folder=tmp_path)
+    torch.manual_seed(99)
+    assert facts(fit(config, few_photos, device=CPU, folder=tmp_path)) == facts(undisturbed)
 
 
 @pytest.mark.parametrize(("before", "after"), [("off", "step"), ("step", "off")])

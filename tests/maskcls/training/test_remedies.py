@@ -17,7 +17,7 @@ from maskcls.system.liveness import beats
 from maskcls.training import remedies, run_folder
 from maskcls.training.cuda_graphs import CaptureError
 from maskcls.training.loop import fit
-from maskcls.training.numerics import memory_of_others, resolve
+from maskcls.training.numerics import NotRepeatableError, memory_of_others, resolve
 from maskcls.training.remedies import Attempt, until_it_works
 from maskcls.training.reporter import Reporter, silent
 from tests.helpers.training import CPU, TINY, Log, facts
@@ -50,6 +50,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Gpu:
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=80 * 2**30))
     monkeypatch.setattr(remedies, "memory_of_others", lambda _: gpu.others_gib)
     monkeypatch.setattr(remedies.time, "sleep", gpu.waited.append)
+    monkeypatch.setattr(batches, "_moved", object())
     return gpu
 
 
@@ -72,11 +73,60 @@ def test_what_changes_no_number_comes_first(gpu: Gpu, caplog: pytest.LogCaptureF
     assert (config.micro_batch, config.batch_size, result) == (2, 8, "trained")
     assert [message.partition(": ")[2] for message in caplog.messages] == [
         "the photos leave it",
-        "steps are no longer recorded",
+        "the run begins again and no longer records its steps",
         "others hold part of it, so the run waits 20 s",
         "the run begins again with 4 photos in a forward pass",
         "the run begins again with 2 photos in a forward pass",
     ]
+
+
+def test_a_run_with_evaluations_waits_before_it_begins_again(gpu: Gpu) -> None:
+    evaluations = list[int]()
+
+    def train(attempt: Attempt) -> str:
+        evaluations.append(1)
+        return gpu.train(attempt)
+
+    for others_gib, tried in ((20.0, [(8, "on", True), (8, "on", False), (8, "on", False), (8, "off", False)]),
+                              (7.9, [(8, "on", True), (8, "on", False), (8, "off", False)])):  # fmt: skip
+        gpu.errors, gpu.others_gib, gpu.tried = (len(tried) - 1) * [FULL], others_gib, []
+        evaluations.clear()
+        until_it_works(Attempt(recorded(), has_evaluations=lambda: len(evaluations) > 0), GPU, train)
+        assert gpu.tried == tried
+    assert gpu.waited == [remedies.WAIT_SECONDS]
+
+
+def test_photos_leave_only_a_gpu_that_they_are_on(gpu: Gpu, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "_moved", None)
+    gpu.errors = [FULL]
+    until_it_works(Attempt(recorded()), GPU, gpu.train)
+    assert gpu.tried == [(8, "on", True), (8, "off", True)]
+
+
+def test_full_memory_is_known_by_whatever_words(gpu: Gpu, monkeypatch: pytest.MonkeyPatch) -> None:
+    full, other = RuntimeError("CUBLAS_STATUS_NOT_INITIALIZED"), RuntimeError("odd")
+    monkeypatch.setattr(remedies, "is_out_of_memory", lambda error: error is full)
+    gpu.errors = [full]
+    until_it_works(Attempt(recorded()), GPU, gpu.train)
+    assert gpu.tried[1:] == [(8, "on", False)]
+    gpu.errors = 9 * [full]
+    with pytest.raises(torch.OutOfMemoryError, match="CUBLAS_STATUS_NOT_INITIALIZED"):
+        until_it_works(Attempt(recorded()), GPU, gpu.train)
+    gpu.errors = [other]
+    with pytest.raises(RuntimeError, match="odd"):
+        until_it_works(Attempt(recorded()), GPU, gpu.train)
+
+
+def test_a_run_that_cannot_repeat_says_so_and_its_config_too(gpu: Gpu, caplog: pytest.LogCaptureFixture) -> None:
+    gpu.errors = [NotRepeatableError("no kernel of pool_backward gives the same bits every time")]
+    config, _ = until_it_works(Attempt(recorded(repeatable="on")), GPU, gpu.train)
+    assert config == recorded(repeatable="off")
+    why = "no kernel of pool_backward gives the same bits every time"
+    assert caplog.messages == [f'test_efficientnet trains with repeatable = "off": {why}']
+    for device, left in ((GPU, config), (CPU, resolve(TINY, CPU))):
+        gpu.errors = [NotRepeatableError("odd")]
+        with pytest.raises(NotRepeatableError):
+            until_it_works(Attempt(left), device, gpu.train)
 
 
 def test_others_are_waited_for_only_when_they_hold_much(gpu: Gpu) -> None:

@@ -1,5 +1,6 @@
 """``repeatable``: what it resolves to, what is set for a run of it, and that a GPU then gives the same bits."""
 
+import warnings
 from typing import Any
 
 import pytest
@@ -7,8 +8,10 @@ import torch
 
 from maskcls.config import TrainConfig, change, identity_of
 from maskcls.data.dataset import Dataset
-from maskcls.training.loop import fit
-from maskcls.training.numerics import resolve, set_repeatable
+from maskcls.training import loop
+from maskcls.training.cuda_graphs import CaptureError
+from maskcls.training.loop import Run, fit
+from maskcls.training.numerics import NotRepeatableError, only_repeatable, resolve, set_repeatable
 from tests.helpers.training import CPU, TINY, facts
 
 GPU = torch.device("cuda:0")
@@ -67,6 +70,32 @@ def test_records_know_a_config_as_before_where_the_field_changes_nothing(card: N
     on, off = (resolve(change(TINY, repeatable=value), GPU) for value in ("on", "off"))
     assert "repeatable" not in identity_of(off, "cuda")
     assert identity_of(on, "cuda") == on.model_dump_json()
+
+
+def test_an_operation_without_a_repeatable_kernel_ends_a_run_that_should_repeat(
+    card: None, few_photos: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = Run.step
+
+    def putting(run: Run, number: int) -> torch.Tensor:
+        torch.zeros(2).put_(torch.tensor([0]), torch.ones(1))
+        return step(run, number)
+
+    monkeypatch.setattr(Run, "step", putting)
+    monkeypatch.setattr(loop, "only_repeatable", lambda config, _: only_repeatable(config, GPU))
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        with pytest.raises(NotRepeatableError, match=r"^no kernel of put_ gives the same bits every time$"):
+            fit(change(TINY, epochs=1), few_photos, device=CPU)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    with pytest.raises(NotRepeatableError, match="no kernel of odd gives"), only_repeatable(TINY, GPU):
+        raise CaptureError("not recorded") from UserWarning("odd does not have a deterministic implementation, but")
+    for config, device in ((change(TINY, repeatable="off"), GPU), (TINY, CPU)):
+        with pytest.warns(UserWarning, match="^odd does not have"), only_repeatable(config, device):
+            warnings.warn("odd does not have a deterministic implementation", stacklevel=1)
+    with pytest.raises(ValueError, match="other"), only_repeatable(TINY, GPU):
+        raise ValueError("other")
 
 
 BACKBONES = ("test_efficientnet", "test_vit", "resnet18")

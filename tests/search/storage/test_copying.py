@@ -24,7 +24,7 @@ def evaluation(step: int) -> Evaluation:
 def evaluate(running: EvaluationStore, step: int) -> None:
     """Keep an evaluation that is the best so far."""
     contents = {name: f"{name} of {step}".encode() for name in (WEIGHTS, PREDICTIONS, STATE)}
-    running.commit(map(evaluation, range(1, step + 1)), contents)
+    running.put_in_place(running.stage(map(evaluation, range(1, step + 1)), contents))
 
 
 def opened(folder: Path) -> Record | None:
