@@ -107,6 +107,8 @@ def _interval_words(limits: str) -> str:
 
 def power_words(effect: float) -> str:
     """A clause that states an Estimate's minimum detectable effect."""
+    if effect >= 1:
+        return "no difference that scores can have would be found four times in five"
     return f"a difference of {effect:.3f} would be found four times in five"
 
 
