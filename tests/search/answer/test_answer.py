@@ -12,7 +12,7 @@ from sklearn.metrics import f1_score
 
 from maskcls.scoring.intervals import Variance, estimate
 from maskcls.scoring.predictions import Predictions
-from search.answer.answer import Answer, Comparison, Confirmation, FactorAnswer, Finalist, Level
+from search.answer.answer import Answer, Comparison, Confirmation, FactorAnswer, Finalist, Level, RoundsAnswer, Side
 from search.answer.evidence import answer_of
 from search.answer.rounds import _asked, _side
 from search.answer.wording import put_in_words, side_verdict
@@ -342,3 +342,36 @@ def test_a_level_that_always_diverges_is_not_compared_and_stays_open(
     assert "drop_rate = 0.5 diverged in trials 1, 3, 5, which count for nothing here." in told.caveats
     assert side_verdict(gone, is_reference=False) == "not compared: diverged in trials 1, 3, 5"
     assert told.is_open
+
+
+def told_of_sides(played: Played, found: RoundsAnswer, *sides: Side) -> Answer:
+    return put_in_words(replace(answer(played), rounds=replace(found, sides=sides, more=None)), played.stored)
+
+
+def test_a_verdict_whose_interval_is_cut_at_the_largest_difference_is_told(
+    tmp_path: Path, synthetic_folder: Path
+) -> None:
+    played = rounds_of(tmp_path, synthetic_folder, {0.0: 0.8, 0.5: 0.3}, 5)
+    found = answer(played).rounds
+    assert found is not None
+    first, second = found.sides
+    assert second.look is not None
+    cut = replace(second, look=replace(second.look, value=-0.7, low=-1.0, high=-0.352, verdict="worse"))
+    told = told_of_sides(played, found, first, cut)
+    assert told.verdict == side_verdict(cut, is_reference=False) == "worse"
+    assert told.sentences[0] == (
+        "Worse: drop_rate = 0.5 scores 0.700 below drop_rate = 0.0 (95 % interval -1.000 to -0.352)."
+    )
+    wide = replace(cut, look=replace(second.look, low=-1.0, high=0.1, verdict="open"))
+    assert told_of_sides(played, found, first, wide).verdict == "no answer yet"
+
+
+def test_a_level_that_could_not_be_compared_leaves_the_question_open(tmp_path: Path, synthetic_folder: Path) -> None:
+    played = rounds_of(tmp_path, synthetic_folder, {0.0: 0.8, 0.5: 0.3}, 5)
+    found = answer(played).rounds
+    assert found is not None
+    gone = replace(found.sides[1], name="drop_rate = 0.7", trials=(), score=None, look=None, diverged=(1, 3))
+    told = told_of_sides(played, found, *found.sides, gone)
+    assert (told.verdict, told.is_open) == ("open", True)
+    assert told.sentences[0].startswith("Open: compared with drop_rate = 0.0, drop_rate = 0.5 is worse (by 0.")
+    assert told.sentences[0].endswith(" and drop_rate = 0.7 was not compared.")
