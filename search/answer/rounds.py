@@ -10,6 +10,7 @@ from maskcls.scoring.intervals import Variance, standard_error
 from maskcls.scoring.rounds import TUNING, Look, detectable
 from search.answer.answer import MoreTrainings, Round, RoundsAnswer, Side
 from search.policy.history import Noise
+from search.policy.rounds import FINALISTS, size_of_round
 from search.policy.stopping import FINISHED
 from search.storage.predictions import StudyPredictions
 from search.study.attributes import SECONDS, baseline_among, judge_round_of, level_of, round_of
@@ -18,12 +19,6 @@ from search.study.space import factors, values_of
 
 DOUBLED = 2
 """More rounds are told as twice as many trainings as there are."""
-
-MANY_OPEN = 3
-"""With so many sides still open the reference is trained twice a round (policy.rounds)."""
-
-FINALISTS = 3
-"""What the rounds of a study without levels compare with the baseline, before they have begun."""
 
 UNKNOWN_DEVIATION, LEAST_DEVIATION = 0.045, 0.02
 """The spread of a score between two trainings, people's part included: where it is unknown, and the least that is
@@ -129,7 +124,7 @@ def more_by_rounds(
         return None
     variance = UNKNOWN_DEVIATION**2 if noise is None else max(noise.deviation, LEAST_DEVIATION) ** 2
     error, dof = standard_error((Variance(2 * variance / rounds, rounds * comparisons), TUNING))
-    number = rounds * (1 + comparisons + (comparisons >= MANY_OPEN))
+    number = rounds * size_of_round(comparisons)
     seconds = [
         trial.user_attrs[SECONDS]
         for trial in trials
@@ -141,12 +136,12 @@ def more_by_rounds(
 
 
 def trainings_of_a_round(stored: Stored, rounds: RoundsAnswer | None) -> int:
-    """How many trainings another round has: one for the reference and for every side that is not decided."""
+    """How many trainings another round has, of the reference and of every side that is not decided."""
     if rounds is None:
         open_ = sum(len(factor.levels) - 1 for factor in factors(stored.study.scientific)) or FINALISTS
     else:
         open_ = sum(side.look is None or not side.look.is_decided for side in rounds.sides[1:])
-    return 1 + open_ + (open_ >= MANY_OPEN)
+    return size_of_round(open_)
 
 
 def _more(sides: Sequence[Side], trainings: Sequence[FrozenTrial]) -> MoreTrainings | None:
@@ -155,7 +150,7 @@ def _more(sides: Sequence[Side], trainings: Sequence[FrozenTrial]) -> MoreTraini
     if not looks:
         return None
     rounds = len({round_of(trial) for trial in trainings})
-    number = rounds * (1 + len(looks) + (len(looks) >= MANY_OPEN))
+    number = rounds * size_of_round(len(looks))
     seconds = [trial.user_attrs[SECONDS] for trial in trainings if SECONDS in trial.user_attrs]
     effect = max(look.effect_after(DOUBLED, len(sides) - 1) for look in looks)
     return MoreTrainings(rounds, number, number * fmean(seconds) if seconds else 0.0, effect)

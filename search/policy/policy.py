@@ -46,7 +46,7 @@ from search.policy.phases import (
     trainings_left,
 )
 from search.policy.pruning import Pruning, make_pruner
-from search.policy.rounds import Arm, Planned, RoundPlan, Rounds, arms_of, arms_of_round, copies
+from search.policy.rounds import FINALISTS, Arm, Planned, RoundPlan, Rounds, arms_of, arms_of_round, copies
 from search.policy.samplers import ask_sampler, make_sampler, sobol, value_at
 from search.policy.stopping import StoppingCriteria, count_finished, reached
 from search.policy.surface import POOR, Scored, Surface, common_setting
@@ -72,9 +72,6 @@ from search.study.study import Study
 
 STARTUP_TRIALS = 10
 """Finished trials of a study before its sampler is used (the default of Optuna's TPE)."""
-
-FINALISTS = 3
-"""Configurations that the rounds of a study without scientific hyperparameters compare with the baseline."""
 
 ENDLESS = StoppingCriteria(10**9)
 """Without limits a study searches for ever, once its first round has begun."""

@@ -21,7 +21,8 @@ from maskcls.training.numerics import describe_device
 from maskcls.training.speed import measure_speed
 from search.answer.format import SYNTHETIC, duration
 from search.policy.phases import Phases, sizes_of_rounds
-from search.policy.policy import FINALISTS, Policy
+from search.policy.policy import Policy
+from search.policy.rounds import FINALISTS
 from search.policy.stopping import StoppingCriteria
 from search.study.domains import describe_domain, probe_values
 from search.study.record import Stored

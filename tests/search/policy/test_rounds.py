@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.policy.phases import phases, sizes_of_rounds
 from search.policy.policy import Policy
-from search.policy.rounds import arms_of_round, copies
+from search.policy.rounds import arms_of_round, copies, size_of_round
 from search.policy.stopping import StoppingCriteria, count_finished
 from search.study.attributes import is_baseline
 from search.study.study import Choice, Float, Sampler, Study, Subset
@@ -103,6 +103,7 @@ def test_a_rounds_arms_are_the_open_ones_and_the_last_round_takes_what_is_left()
     assert arms_of_round("0", ["1"], 3) == ["0", "1", "1"]
     assert arms_of_round("0", ["1"], 1) == []
     assert arms_of_round("0", [], 9) == []
+    assert [size_of_round(others) for others in (1, 2, 3)] == [2, 3, 5]
     assert copies(["0", "1", "0", "0", "1"]) == [0, 0, 1, 2, 1]
     sizes = sizes_of_rounds(phases(50, 4, 0.45, True), 3)
     assert sizes == [[1, 1, 1, 1], *([2, 1, 1, 1] for _ in range(4)), [2, 2, 1, 1]]
