@@ -13,7 +13,7 @@ from maskcls.scoring.intervals import Estimate, compare, compare_recipes, interv
 from maskcls.scoring.resampling import Resamples, resample
 from search.answer.answer import Answer, Comparison, FactorAnswer, Level, RoundsAnswer, Winner
 from search.answer.confirmation import read_confirmation
-from search.answer.rounds import answer_of_rounds, judged_by_study, more_by_rounds
+from search.answer.rounds import answer_of_rounds, more_by_rounds
 from search.answer.wording import put_in_words
 from search.policy.history import (
     Configuration,
@@ -28,7 +28,7 @@ from search.policy.stopping import FINISHED
 from search.storage.folder import study_folder
 from search.storage.looks import read_looks
 from search.storage.predictions import StudyPredictions
-from search.study.attributes import is_replicate
+from search.study.attributes import is_replicate, judged_by_study
 from search.study.record import Stored
 from search.study.space import Factor, factors, params_of, values_of
 

@@ -16,13 +16,13 @@ from maskcls.config import TrainConfig, config_to_toml, make_config
 from maskcls.system.errors import UserError, count_of
 from search.answer.answer import Confirmation, Side
 from search.answer.confirmation import read_confirmation
-from search.answer.rounds import answer_of_rounds, judged_by_study
+from search.answer.rounds import answer_of_rounds
 from search.policy.history import best_trial
 from search.policy.stopping import FINISHED
 from search.storage.folder import study_folder
 from search.storage.looks import read_looks
 from search.storage.predictions import study_predictions
-from search.study.attributes import CONFIG, ORIGIN
+from search.study.attributes import CONFIG, ORIGIN, judged_by_study
 from search.study.record import Stored, read_search, read_stored
 from search.system.shell import quoted, runs_option
 

@@ -13,7 +13,7 @@ from search.policy.history import Noise
 from search.policy.rounds import FINALISTS, size_of_round
 from search.policy.stopping import FINISHED
 from search.storage.predictions import StudyPredictions
-from search.study.attributes import SECONDS, baseline_among, judge_round_of, level_of, round_of
+from search.study.attributes import SECONDS, baseline_among, level_of, round_of
 from search.study.record import Stored
 from search.study.space import factors, values_of
 
@@ -23,11 +23,6 @@ DOUBLED = 2
 UNKNOWN_DEVIATION, LEAST_DEVIATION = 0.045, 0.02
 """The spread of a score between two trainings, people's part included: where it is unknown, and the least that is
 believed of a few repeated runs."""
-
-
-def judged_by_study(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """The trials that the study's own validation people judged; those of later rounds have other judges."""
-    return [trial for trial in trials if not round_of(trial) or not judge_round_of(trial)]
 
 
 def answer_of_rounds(

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
-from optuna.trial import create_trial
+from optuna.trial import TrialState, create_trial
 from sklearn.metrics import f1_score
 
 from maskcls.scoring.intervals import Variance, estimate
@@ -16,8 +16,13 @@ from search.answer.answer import Answer, Comparison, Confirmation, FactorAnswer,
 from search.answer.evidence import answer_of
 from search.answer.rounds import _asked, _side
 from search.answer.wording import put_in_words, side_verdict
+from search.policy.warm_starts import _history
+from search.storage.presence import StudyPresence
 from search.storage.retention import trial_folder
-from search.study.attributes import LEVEL, ROUND
+from search.study.attributes import LEVEL, ROUND, round_of
+from search.study.space import distributions
+from search.supervisor.display import Display
+from search.terminal.progress import PlainWatcher, Progress
 from search.terminal.summary import show_search_summary
 from tests.helpers.report import Played, make_study, play_rounds
 from tests.helpers.search import TOY_STUDY
@@ -375,3 +380,19 @@ def test_a_level_that_could_not_be_compared_leaves_the_question_open(tmp_path: P
     assert (told.verdict, told.is_open) == ("open", True)
     assert told.sentences[0].startswith("Open: compared with drop_rate = 0.0, drop_rate = 0.5 is worse (by 0.")
     assert told.sentences[0].endswith(" and drop_rate = 0.7 was not compared.")
+
+
+def test_the_best_that_is_shown_or_tried_first_elsewhere_is_one_of_the_search(
+    tmp_path: Path, synthetic_folder: Path
+) -> None:
+    """The trainings of rounds have other judges, some of whom are milder."""
+    played = make_study(tmp_path, synthetic_folder)
+    play_rounds(played, {0.0: 0.99, 0.5: 0.98}, 2)
+    display = Display(StudyPresence(played.study, tmp_path / "toy"), PlainWatcher(Progress(50, 0, None)))
+    assert display.refresh() == ""
+    best = display.screen.progress.best
+    assert best is not None
+    assert not round_of(played.study.get_trials()[best[1]])
+    complete = played.study.get_trials(states=[TrialState.COMPLETE])
+    history = _history(played.study, distributions(played.stored.study.nuisance))
+    assert [value for _, value in history] == [trial.value for trial in complete if not round_of(trial)]
