@@ -58,6 +58,11 @@ def _name(trial: FrozenTrial) -> str:
     return level_of(trial) or ""
 
 
+def latest_of(side: Side, trials: Sequence[FrozenTrial], shelf: StudyPredictions) -> FrozenTrial | None:
+    """The trial that stands for a side: its latest complete training that has predictions; None without any."""
+    return next(iter(shelf.with_predictions(trial for trial in trials if trial.number in side.trials)[::-1]), None)
+
+
 def _asked(stored: Stored, trainings: Sequence[FrozenTrial]) -> frozenset[int]:
     """Numbers of the rounds at the settings that the rounds chose; round 0, at the baseline's, only if that is one."""
 
