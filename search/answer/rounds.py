@@ -10,10 +10,10 @@ from maskcls.scoring.intervals import Variance, standard_error
 from maskcls.scoring.rounds import TUNING, Look, detectable
 from search.answer.answer import MoreTrainings, Round, RoundsAnswer, Side
 from search.policy.history import Noise
-from search.policy.rounds import FINALISTS, size_of_round
+from search.policy.rounds import FINALISTS, arms_of, size_of_round
 from search.policy.stopping import FINISHED
 from search.storage.predictions import StudyPredictions
-from search.study.attributes import SECONDS, baseline_among, level_of, round_of
+from search.study.attributes import SECONDS, level_of, round_of
 from search.study.record import Stored
 from search.study.space import factors, values_of
 
@@ -31,14 +31,16 @@ def answer_of_rounds(
     """What the rounds say so far; None in a study whose rounds compare nothing yet.
 
     ``trials``: all of the study's finished ones. ``shelf``: to count the judges. Between looks the last look stands.
+    The sides are the levels as they are: the trainings of a range's parts before it was widened are of none.
     """
+    arms = [arm.name for arm in arms_of(stored.study)]
     trainings = [trial for trial in trials if trial.state in FINISHED and level_of(trial) is not None]
-    reference = baseline_among(trainings)
-    if reference is None:
+    if stored.study.scientific:
+        trainings = [trial for trial in trainings if _name(trial) in arms]
+    names = list(dict.fromkeys([*arms, *map(_name, trainings)]))
+    if len(names) < 2 or not trainings:
         return None
-    names = list(dict.fromkeys([_name(reference), *map(_name, trainings)]))
-    if len(names) < 2:
-        return None
+    looks = [look for look in looks if not look.levels.keys().isdisjoint(names)]
     known = dict(looks[-1].levels) if looks else {}
     asked = _asked(stored, trainings)
     sides = [_side(name, [trial for trial in trainings if _name(trial) == name], asked) for name in names]

@@ -1,5 +1,7 @@
 """The answer to a study's question: what is compared with what, what it is about, and in which words."""
 
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
-from optuna.trial import TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState, create_trial
 from sklearn.metrics import f1_score
 
 from maskcls.scoring.intervals import Variance, estimate
@@ -16,11 +18,13 @@ from search.answer.answer import Answer, Comparison, Confirmation, FactorAnswer,
 from search.answer.evidence import answer_of
 from search.answer.rounds import _asked, _side
 from search.answer.wording import put_in_words, side_verdict
+from search.database.connect import create_study, default_url, open_storage
 from search.policy.warm_starts import _history
 from search.storage.presence import StudyPresence
 from search.storage.retention import trial_folder
 from search.study.attributes import LEVEL, ROUND, round_of
 from search.study.space import distributions
+from search.study.study import Choice, Float
 from search.supervisor.display import Display
 from search.terminal.progress import PlainWatcher, Progress
 from search.terminal.summary import show_search_summary
@@ -396,3 +400,43 @@ def test_the_best_that_is_shown_or_tried_first_elsewhere_is_one_of_the_search(
     complete = played.study.get_trials(states=[TrialState.COMPLETE])
     history = _history(played.study, distributions(played.stored.study.nuisance))
     assert [value for _, value in history] == [trial.value for trial in complete if not round_of(trial)]
+
+
+def replayed(played: Played, copy: str, keeps: Callable[[FrozenTrial], bool]) -> Played:
+    """A study with the looks and those of the trials that it ``keeps``; the others have failed."""
+    storage = open_storage(default_url(played.runs), create=False)
+    study = create_study(storage, copy, dict(played.study.user_attrs))
+    for trial in played.study.get_trials():
+        if not keeps(trial):
+            trial.state, trial.values = TrialState.FAIL, None
+        study.add_trial(trial)
+    shutil.copytree(played.runs / played.study.study_name, played.runs / copy)
+    return replace(played, study=study)
+
+
+def test_rounds_answer_without_the_very_first_training(tmp_path: Path, synthetic_folder: Path) -> None:
+    whole = rounds_of(tmp_path, synthetic_folder, {0.0: 0.8, 0.5: 0.3}, 5)
+    found = answer(replayed(whole, "failed", lambda trial: trial.number > 0))
+    assert found.verdict == "worse"
+    assert found.rounds is not None
+    assert [(side.name, side.trials[0]) for side in found.rounds.sides] == [
+        ("drop_rate = 0.0", 2),
+        ("drop_rate = 0.5", 1),
+    ]
+
+
+def test_a_level_whose_trainings_all_failed_leaves_the_question_open(tmp_path: Path, synthetic_folder: Path) -> None:
+    played = rounds_of(tmp_path, synthetic_folder, {0.0: 0.8, 0.5: 0.3}, 5)
+    space = {"drop_rate": Choice(0.0, 0.5, 0.7)}
+    grown = replace(played, stored=replace(played.stored, study=replace(played.stored.study, scientific=space)))
+    found = answer(grown)
+    assert (found.verdict, found.is_open) == ("open", True)
+    assert found.sentences[0].endswith("drop_rate = 0.7 was not compared.")
+
+
+def test_a_range_that_was_widened_has_no_answer_from_its_former_parts(tmp_path: Path, synthetic_folder: Path) -> None:
+    played = rounds_of(tmp_path, synthetic_folder, {0.0: 0.8, 0.5: 0.3}, 5)
+    space = {"drop_rate": Float(0.0, 0.8)}
+    widened = replace(played, stored=replace(played.stored, study=replace(played.stored.study, scientific=space)))
+    assert answer(widened).rounds is None
+    assert answer(widened).verdict == "no answer yet"
