@@ -13,7 +13,7 @@ from maskcls.scoring.intervals import Estimate, compare, compare_recipes, interv
 from maskcls.scoring.resampling import Resamples, resample
 from search.answer.answer import Answer, Comparison, FactorAnswer, Level, RoundsAnswer, Winner
 from search.answer.confirmation import read_confirmation
-from search.answer.rounds import answer_of_rounds, judged_by_study, more_by_rounds
+from search.answer.rounds import answer_of_rounds, latest_of, more_by_rounds
 from search.answer.wording import put_in_words
 from search.policy.history import (
     Configuration,
@@ -28,7 +28,7 @@ from search.policy.stopping import FINISHED
 from search.storage.folder import study_folder
 from search.storage.looks import read_looks
 from search.storage.predictions import StudyPredictions
-from search.study.attributes import is_replicate
+from search.study.attributes import is_replicate, judged_by_study
 from search.study.record import Stored
 from search.study.space import Factor, factors, params_of, values_of
 
@@ -75,10 +75,9 @@ def winner_of_rounds(
     if rounds is None or not rounds.looks:
         return None
     best = rounds.sides[rounds.best]
-    of_side = shelf.with_predictions(trial for trial in trials if trial.number in best.trials)
-    if not of_side or best.score is None:
+    trial = latest_of(best, trials, shelf)
+    if trial is None or best.score is None:
         return None
-    trial = of_side[-1]
     counts = shelf.counts(trial)
     score = interval(counts, resample(counts))
     return Winner(trial.number, values_of(stored.study.space, trial.params), score, best.score, candidates=0)

@@ -17,12 +17,11 @@ from maskcls.system.files import write_atomically
 from search.answer.confirmation import read_confirmation
 from search.answer.format import describe_values
 from search.answer.markup import markdown
-from search.answer.rounds import judged_by_study
 from search.answer.wording import confirmed_sentences, rounds_sentence
 from search.database.optuna_internals import study_id, trial_id
 from search.policy.history import best_trial, seed_noise
 from search.storage.notes import artifact_path, save_study_note, save_trial_note
-from search.study.attributes import id_of
+from search.study.attributes import id_of, judged_by_study
 from search.study.domains import Domain, describe_domain
 from search.study.record import Stored
 from search.study.space import values_of

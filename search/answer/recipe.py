@@ -16,13 +16,13 @@ from maskcls.config import TrainConfig, config_to_toml, make_config
 from maskcls.system.errors import UserError, count_of
 from search.answer.answer import Confirmation, Side
 from search.answer.confirmation import read_confirmation
-from search.answer.rounds import answer_of_rounds, judged_by_study
+from search.answer.rounds import answer_of_rounds, latest_of
 from search.policy.history import best_trial
 from search.policy.stopping import FINISHED
 from search.storage.folder import study_folder
 from search.storage.looks import read_looks
 from search.storage.predictions import study_predictions
-from search.study.attributes import CONFIG, ORIGIN
+from search.study.attributes import CONFIG, ORIGIN, judged_by_study
 from search.study.record import Stored, read_search, read_stored
 from search.system.shell import quoted, runs_option
 
@@ -110,7 +110,8 @@ def find_recipe(study: optuna.Study, number: int | None, runs: Path) -> Recipe:
     side = _best_side(study, stored) if number is None else None
     confirmation = read_confirmation(study) if number is None and side is None else None
     if side is not None:
-        number = side.trials[-1]
+        latest = latest_of(side, trials, study_predictions(study, study_folder(study, runs)))
+        number = side.trials[-1] if latest is None else latest.number  # without predictions here, by the database alone
     requested = next((trial for trial in trials if trial.number == number), None)
     trial = _recommended(trials, confirmation) if number is None else requested
     is_finished = trial is not None and trial.state in (TrialState.COMPLETE, TrialState.PRUNED)

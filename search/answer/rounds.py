@@ -10,29 +10,19 @@ from maskcls.scoring.intervals import Variance, standard_error
 from maskcls.scoring.rounds import TUNING, Look, detectable
 from search.answer.answer import MoreTrainings, Round, RoundsAnswer, Side
 from search.policy.history import Noise
+from search.policy.rounds import FINALISTS, arms_of, size_of_round
 from search.policy.stopping import FINISHED
 from search.storage.predictions import StudyPredictions
-from search.study.attributes import SECONDS, baseline_among, judge_round_of, level_of, round_of
+from search.study.attributes import SECONDS, level_of, round_of
 from search.study.record import Stored
 from search.study.space import factors, values_of
 
 DOUBLED = 2
 """More rounds are told as twice as many trainings as there are."""
 
-MANY_OPEN = 3
-"""With so many sides still open the reference is trained twice a round (policy.rounds)."""
-
-FINALISTS = 3
-"""What the rounds of a study without levels compare with the baseline, before they have begun."""
-
 UNKNOWN_DEVIATION, LEAST_DEVIATION = 0.045, 0.02
 """The spread of a score between two trainings, people's part included: where it is unknown, and the least that is
 believed of a few repeated runs."""
-
-
-def judged_by_study(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """The trials that the study's own validation people judged; those of later rounds have other judges."""
-    return [trial for trial in trials if not round_of(trial) or not judge_round_of(trial)]
 
 
 def answer_of_rounds(
@@ -41,14 +31,16 @@ def answer_of_rounds(
     """What the rounds say so far; None in a study whose rounds compare nothing yet.
 
     ``trials``: all of the study's finished ones. ``shelf``: to count the judges. Between looks the last look stands.
+    The sides are the levels as they are: the trainings of a range's parts before it was widened are of none.
     """
+    arms = [arm.name for arm in arms_of(stored.study)]
     trainings = [trial for trial in trials if trial.state in FINISHED and level_of(trial) is not None]
-    reference = baseline_among(trainings)
-    if reference is None:
+    if stored.study.scientific:
+        trainings = [trial for trial in trainings if _name(trial) in arms]
+    names = list(dict.fromkeys([*arms, *map(_name, trainings)]))
+    if len(names) < 2 or not trainings:
         return None
-    names = list(dict.fromkeys([_name(reference), *map(_name, trainings)]))
-    if len(names) < 2:
-        return None
+    looks = [look for look in looks if not look.levels.keys().isdisjoint(names)]
     known = dict(looks[-1].levels) if looks else {}
     asked = _asked(stored, trainings)
     sides = [_side(name, [trial for trial in trainings if _name(trial) == name], asked) for name in names]
@@ -66,6 +58,11 @@ def answer_of_rounds(
 
 def _name(trial: FrozenTrial) -> str:
     return level_of(trial) or ""
+
+
+def latest_of(side: Side, trials: Sequence[FrozenTrial], shelf: StudyPredictions) -> FrozenTrial | None:
+    """The trial that stands for a side: its latest complete training that has predictions; None without any."""
+    return next(iter(shelf.with_predictions(trial for trial in trials if trial.number in side.trials)[::-1]), None)
 
 
 def _asked(stored: Stored, trainings: Sequence[FrozenTrial]) -> frozenset[int]:
@@ -129,7 +126,7 @@ def more_by_rounds(
         return None
     variance = UNKNOWN_DEVIATION**2 if noise is None else max(noise.deviation, LEAST_DEVIATION) ** 2
     error, dof = standard_error((Variance(2 * variance / rounds, rounds * comparisons), TUNING))
-    number = rounds * (1 + comparisons + (comparisons >= MANY_OPEN))
+    number = rounds * size_of_round(comparisons)
     seconds = [
         trial.user_attrs[SECONDS]
         for trial in trials
@@ -141,12 +138,12 @@ def more_by_rounds(
 
 
 def trainings_of_a_round(stored: Stored, rounds: RoundsAnswer | None) -> int:
-    """How many trainings another round has: one for the reference and for every side that is not decided."""
+    """How many trainings another round has, of the reference and of every side that is not decided."""
     if rounds is None:
         open_ = sum(len(factor.levels) - 1 for factor in factors(stored.study.scientific)) or FINALISTS
     else:
         open_ = sum(side.look is None or not side.look.is_decided for side in rounds.sides[1:])
-    return 1 + open_ + (open_ >= MANY_OPEN)
+    return size_of_round(open_)
 
 
 def _more(sides: Sequence[Side], trainings: Sequence[FrozenTrial]) -> MoreTrainings | None:
@@ -155,7 +152,7 @@ def _more(sides: Sequence[Side], trainings: Sequence[FrozenTrial]) -> MoreTraini
     if not looks:
         return None
     rounds = len({round_of(trial) for trial in trainings})
-    number = rounds * (1 + len(looks) + (len(looks) >= MANY_OPEN))
+    number = rounds * size_of_round(len(looks))
     seconds = [trial.user_attrs[SECONDS] for trial in trainings if SECONDS in trial.user_attrs]
     effect = max(look.effect_after(DOUBLED, len(sides) - 1) for look in looks)
     return MoreTrainings(rounds, number, number * fmean(seconds) if seconds else 0.0, effect)

@@ -17,7 +17,6 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from search.answer.confirmation import read_confirmation
-from search.answer.rounds import judged_by_study
 from search.answer.wording import confirmed_sentences, rounds_sentence
 from search.database.connect import backend_of, load_study
 from search.database.optuna_internals import stale_trial_ids, trial_id
@@ -32,7 +31,14 @@ from search.policy.history import (
 from search.policy.stopping import epochs_spent, trials_since_best
 from search.storage.failures import DIVERGED, failures_of, has_diverged
 from search.storage.orphans import is_orphaned
-from search.study.attributes import ERROR, baseline_among, interruptions_of, planned_evaluations_of, worker_of
+from search.study.attributes import (
+    ERROR,
+    baseline_among,
+    interruptions_of,
+    judged_by_study,
+    planned_evaluations_of,
+    worker_of,
+)
 from search.study.domains import encode
 from search.study.record import Stored, confirms, document_in
 from search.study.space import values_of

@@ -84,11 +84,14 @@ def rounds_sentence(study: optuna.Study, stored: Stored) -> str | None:
 
 
 def verdict_of_rounds(rounds: RoundsAnswer) -> str:
-    """The verdict on the question: better if any side is; open while any may be; else that of the best side."""
+    """The verdict on the question: better if any side is; open while any may be; else that of the best side.
+
+    A side without a look, as all its trainings diverged, may be anything.
+    """
     looks = [side.look for side in rounds.sides if side.look is not None]
     if not any(map(says_something, looks)):
         return NO_ANSWER
-    verdicts = {look.verdict for look in looks}
+    verdicts = {look.verdict for look in looks} | ({OPEN} if len(looks) < len(rounds.sides) - 1 else set())
     for verdict in (BETTER, OPEN):
         if verdict in verdicts:
             return verdict
@@ -96,8 +99,8 @@ def verdict_of_rounds(rounds: RoundsAnswer) -> str:
 
 
 def says_something(look: LevelLook) -> bool:
-    """Whether the interval excludes any difference that scores can have."""
-    return look.bound < 1
+    """Whether it is a verdict, or its interval excludes any difference that scores can have."""
+    return look.is_decided or look.bound < 1
 
 
 def _verdict_sentence(rounds: RoundsAnswer, verdict: str) -> str:
@@ -106,13 +109,14 @@ def _verdict_sentence(rounds: RoundsAnswer, verdict: str) -> str:
     reference = called(rounds.reference.name)
     if not looked:
         return f"{capital(verdict)}: no trainings could be compared with those of {reference}."
-    if len(looked) == 1:
+    if len(rounds.sides) == 2:
         ((side, look),) = looked
         return f"{capital(verdict)}: {_one_side(side.name, look, reference)}."
     told = [f"{side.name} {_beside_others(look)}" for word in ORDER for side, look in looked if look.verdict == word]
     if len(told) > MAX_TOLD:
         closed = [f"{side.name} {_beside_others(look)}" for side, look in looked if look.verdict in (BETTER, WORSE)]
         told = [*closed, f"for {len(looked) - len(closed)} others nothing is beyond noise"]
+    told += [f"{side.name} was not compared" for side in rounds.sides[1:] if side.look is None]
     return f"{capital(verdict)}: compared with {reference}, {listed(told)}."
 
 

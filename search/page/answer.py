@@ -97,11 +97,11 @@ def rounds_section(material: Material) -> Section | None:
     looks = listed([each.round for each in rounds.looks])
     text = (
         "In a round all trainings have the same setting, the same seed and the same judges, and differ in what is"
-        " compared alone. From round 1 on the judges are people who judged no round before and chose nothing, and the"
-        " setting is near the best that the search found for all. A difference is a least squares estimate of score ="
-        " round + side; its interval covers people, training seeds and the choice of the setting, and allows for a"
-        f" look after every round. Looked at after rounds: {looks}. Round 0 is the baseline's own setting; the score to"
-        " expect is that of the later rounds."
+        " compared alone. From round 1 on the judges are people who chose nothing, and who judged no round before until"
+        " everyone has judged, and the setting is near the best that the search found for all. A difference is a least"
+        " squares estimate of score = round + side; its interval covers people, training seeds and the choice of the"
+        f" setting, and allows for a look after every round. Looked at after rounds: {looks}. Round 0 is the baseline's"
+        " own setting; the score to expect is that of the later rounds."
     )
     return Section("The rounds", (Text(text), Table(titles, rows, titles[:-1])))
 

@@ -9,13 +9,12 @@ from optuna.trial import FrozenTrial, TrialState
 
 from maskcls.system.errors import UserError, count_of, one_line
 from search.answer.format import as_score, describe_values, duration, listed, percent
-from search.answer.rounds import judged_by_study
 from search.page.blocks import Section, Table, Text
 from search.page.data import Material
 from search.page.figures import Curve, draw_bars, draw_curves
 from search.policy.history import runs_by_configuration, savings, seed_noise, values_of_runs
 from search.policy.stopping import epochs_spent
-from search.study.attributes import DEVICE, PEAK_GIB, PHOTOS_PER_SECOND, SECONDS, evaluations_of
+from search.study.attributes import DEVICE, PEAK_GIB, PHOTOS_PER_SECOND, SECONDS, evaluations_of, judged_by_study
 
 MIN_TRIALS = 10
 """Fewest complete trials for an importance that is more than guesswork."""

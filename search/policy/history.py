@@ -79,10 +79,9 @@ def _rank(runs: Runs) -> tuple[float, int]:
     return -fmean(values_of_runs(runs)), runs[0].number
 
 
-def incumbent(trials: Iterable[FrozenTrial], other_than: Configuration | None = None) -> Runs:
-    """The runs of the leading configuration, ``other_than`` excluded. Empty while none is complete."""
-    ranked = ranked_configurations(trials)
-    return next((runs for configuration, runs in ranked.items() if configuration != other_than), [])
+def incumbent(trials: Iterable[FrozenTrial]) -> Runs:
+    """The runs of the leading configuration. Empty while none is complete."""
+    return next(iter(ranked_configurations(trials).values()), [])
 
 
 @dataclass(frozen=True)

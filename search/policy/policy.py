@@ -46,7 +46,7 @@ from search.policy.phases import (
     trainings_left,
 )
 from search.policy.pruning import Pruning, make_pruner
-from search.policy.rounds import Arm, Planned, RoundPlan, Rounds, arms_of, arms_of_round, copies
+from search.policy.rounds import FINALISTS, Arm, Planned, RoundPlan, Rounds, arms_of, arms_of_round, copies
 from search.policy.samplers import ask_sampler, make_sampler, sobol, value_at
 from search.policy.stopping import StoppingCriteria, count_finished, reached
 from search.policy.surface import POOR, Scored, Surface, common_setting
@@ -72,9 +72,6 @@ from search.study.study import Study
 
 STARTUP_TRIALS = 10
 """Finished trials of a study before its sampler is used (the default of Optuna's TPE)."""
-
-FINALISTS = 3
-"""Configurations that the rounds of a study without scientific hyperparameters compare with the baseline."""
 
 ENDLESS = StoppingCriteria(10**9)
 """Without limits a study searches for ever, once its first round has begun."""
@@ -153,18 +150,47 @@ class Policy:
         facts = (len(self.arms), self._cost(trials), bool(self.factors), bool(self.tuned))
         return phases(limits.n_trials, *facts, least)
 
-    def phases_within(self, limits: StoppingCriteria) -> Phases:
-        """The phases of a new study, with as many trials as the limits on trials and epochs leave room for."""
-        found = self.phases(limits)
+    def phases_within(
+        self, limits: StoppingCriteria, trials: Sequence[FrozenTrial] = (), closed: Collection[str] = ()
+    ) -> Phases:
+        """What all trials are for, those that a study has and those that ``propose`` would add to them.
+
+        There are as many as the limits on trials and epochs leave room for. ``closed``: as in ``propose``.
+        """
+        limits = self.shortened(limits, trials)
+        found = self._phases_to_come(limits, trials, closed)
         if limits.max_epochs is None:
             return found
         trainings = limits.max_epochs * self.per_epoch / self.planned_evaluations
-        n_trials = limits.n_trials
-        while n_trials > 1 and found.trainings > trainings:
+        n_trials, least = limits.n_trials, max(1, limits.n_trials - num_left(trials, limits.n_trials))
+        while n_trials > least and found.trainings > trainings:
             # no trial costs more than a training
-            n_trials = max(1, min(n_trials - 1, math.ceil(n_trials - (found.trainings - trainings))))
-            found = self.phases(replace(limits, n_trials=n_trials))
+            n_trials = max(least, min(n_trials - 1, math.ceil(n_trials - (found.trainings - trainings))))
+            found = self._phases_to_come(replace(limits, n_trials=n_trials), trials, closed)
         return found
+
+    def _phases_to_come(
+        self, limits: StoppingCriteria, trials: Sequence[FrozenTrial], closed: Collection[str]
+    ) -> Phases:
+        """The phases of a study with these trials, when it ends at the limit on trials."""
+        rounds, left = self.rounds(trials), max(0, num_left(trials, limits.n_trials))
+        begun = [trial for trial in trials if trial.state != TrialState.FAIL]
+        search = len(searched(trials))
+        first = sum(round_of(trial) == 0 for trial in begun)
+        later = len(begun) - search - first
+        begins = self._begins_with_round(rounds, trials, limits)
+        owed = [plan.number for plan, _ in rounds.owed() if begins or plan.number > 0][:left]
+        first, later, left = first + owed.count(0), later + len(owed) - owed.count(0), left - len(owed)
+        if not self._is_search_over(rounds, trials, limits):
+            more = min(left, self.phases(limits, trials).search - search)
+            search, left = search + more, left - more
+        compared = self.compared(trials)
+        others = [name for name in compared if name not in closed]
+        if compared and not others:  # all is decided, and what is left is not needed
+            return Phases(first, search, later, self._cost(trials))
+        if not begins or left < 1 + (len(others) or min(FINALISTS, max(1, search))):  # not another round
+            return Phases(first, search + left, later, self._cost(trials))
+        return Phases(first, search, later + left, self._cost(trials))
 
     def _cost(self, trials: Sequence[FrozenTrial]) -> float:
         """What a trial of the search costs, in full trainings."""

@@ -1,8 +1,9 @@
 """Rounds: trainings that the answer is computed from, as functions of a study's trials so far.
 
 The trainings of a round differ in what is compared and in nothing else: all have the same nuisance hyperparameters,
-the same seed, and the same judges, who judged no round before. None is pruned. Round 0 is the first of a study: the
-baseline's nuisance hyperparameters at every level, which nobody has chosen, judged by the study's validation people.
+the same seed, and the same judges, who judged no round before until everyone has judged. None is pruned. Round 0 is the
+first of a study: the baseline's nuisance hyperparameters at every level, which nobody has chosen, judged by the study's
+validation people.
 
 What a training stands for is an ``Arm``: the reference, which is the baseline's levels, or a level that is compared
 with it, all other factors as in the baseline. A study that compares nothing has its finalists as arms.
@@ -31,6 +32,9 @@ MAX_FAILURES = 2
 
 MANY_LEVELS = 3
 """With so many levels still open the reference is trained twice a round, as every comparison uses it (Dunnett 1955)."""
+
+FINALISTS = 3
+"""Configurations that the rounds of a study without scientific hyperparameters compare with the baseline."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +143,11 @@ class Rounds:
         return numbers
 
 
+def size_of_round(others: int) -> int:
+    """How many trainings a round of the reference and so many open levels has."""
+    return 1 + others + (others >= MANY_LEVELS)
+
+
 def arms_of_round(reference: str, others: Sequence[str], left: int) -> list[str]:
     """The arms of the next round's trainings, when ``left`` trainings may still begin; empty if that is too few.
 
@@ -147,7 +156,7 @@ def arms_of_round(reference: str, others: Sequence[str], left: int) -> list[str]
     """
     if not others or left < 1 + len(others):
         return []
-    arms = [reference, *others, *([reference] if len(others) >= MANY_LEVELS else [])]
+    arms = [reference, *others, reference][: size_of_round(len(others))]
     if left >= 2 * len(arms):
         return arms
     return [*arms, *arms[1:], arms[0]][:left]

@@ -9,7 +9,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from search.policy.portfolio import warm_configurations
-from search.study.attributes import GROWN_FROM
+from search.study.attributes import GROWN_FROM, judged_by_study
 from search.study.domains import Domain, contains
 from search.study.record import Stored, confirms, document_in
 from search.study.space import distributions, factors, is_within, params_of
@@ -87,9 +87,9 @@ def _from_earlier_studies(storage: RDBStorage, stored: Stored, count: int) -> li
 
 
 def _history(study: optuna.Study, space: Mapping[str, BaseDistribution]) -> Sequence[tuple[dict[str, Any], float]]:
-    """(Parameters within the space, value) of the study's complete trials."""
+    """(Parameters within the space, value) of the complete trials that the study's own people judged."""
     history = []
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+    for trial in judged_by_study(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))):
         params = {
             name: value for name, value in trial.params.items() if name in space and is_within(space[name], value)
         }

@@ -2,7 +2,7 @@
 
 import contextlib
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,16 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from maskcls.run.checkpoint import delete_run_files, finish_commit, pending_renames, remove_staged_files
 from maskcls.run.record import UnusableRunError, read_record
+from maskcls.scoring.rounds import Look
 from maskcls.system.errors import UserError
 from maskcls.system.files import link
 from search.database.optuna_internals import store_trial, study_id, study_system_attributes, trial_id
+from search.policy.rounds import arms_of
 from search.storage.folder import study_folder
+from search.storage.looks import read_looks
 from search.storage.notes import artifact_path, save_trial_note, trial_note
 from search.storage.retention import trial_folder
-from search.study.attributes import FILES_OF, GROWN_FROM, ROUND_PLAN, WORKER, id_of
+from search.study.attributes import FILES_OF, GROWN_FROM, LOOKS, ROUND_PLAN, WORKER, id_of
 from search.study.record import Stored, check_same, read_stored
 from search.study.space import distributions, is_wider_domain, is_wider_range, params_of, values_of
 from search.study.study import Choice, Domain, Study
@@ -59,9 +62,13 @@ def _enlarged(study: Study, requested: Study, includes: Callable[[str, Domain, D
 def copy_trials(old: optuna.Study, new: optuna.Study, study: Study, runs: Path) -> None:
     """Copy all trials, with their numbers, notes, artifacts and folders, into a new study of the given definition.
 
-    A trial that was running or waiting waits in the copy too.
+    A trial that was running or waiting waits in the copy too. The looks at the trials are copied before them, so that
+    each has all that it looked at.
     """
-    space, old_space = distributions(study.space), read_stored(old).study.space
+    old_study = read_stored(old).study
+    if looks := _looks(read_looks(old), old_study, study):
+        new.set_user_attr(LOOKS, [look.to_json() for look in looks])
+    space, old_space = distributions(study.space), old_study.space
     choices = {name: domain for name, domain in old_space.items() if isinstance(domain, Choice)}
     notes = study_system_attributes(old)
     old_id, old_folder, new_folder = id_of(old), study_folder(old, runs), study_folder(new, runs)
@@ -75,6 +82,17 @@ def copy_trials(old: optuna.Study, new: optuna.Study, study: Study, runs: Path) 
         source = trial_folder(old_folder, trial.number)
         if source.is_dir():
             _copy_folder(source, trial_folder(new_folder, trial.number), trial.state.is_finished())
+
+
+def _looks(looks: Sequence[Look], old: Study, new: Study) -> list[Look]:
+    """The looks that the copy goes on from, as it has spent the error rate that they spent; none if it has another
+    reference. With more levels the last one ends its horizon: what the copy spends is of a later one."""
+    reference, *levels = (arm.name for arm in arms_of(old))
+    new_reference, *new_levels = (arm.name for arm in arms_of(new))
+    if reference != new_reference or not looks:
+        return []
+    *earlier, last = looks
+    return [*earlier, last if levels == new_levels else replace(last, share=1.0)]
 
 
 def _renamed(params: Mapping[str, Any], old: Mapping[str, Domain], new: Mapping[str, Domain]) -> dict[str, Any]:

@@ -1,21 +1,28 @@
-"""Which large files of a study are kept: the weights of its best trials, and the states of unfinished ones."""
+"""Which large files of a study are kept: the weights of its best trials and of what its rounds compare, and the states
+of unfinished ones."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from maskcls.run.checkpoint import remove_staged_files
 from maskcls.run.record import STATE, WEIGHTS
 from search.policy.history import best_first
+from search.study.attributes import judged_by_study, level_of
 
 
 def remove_large_files(trials: Sequence[FrozenTrial], folder: Path, keep: int) -> None:
     """Delete the large files of finished trials, except the weights of the best ``keep`` complete ones.
 
-    Predictions, pictures and configs of all trials are kept. Several workers may do this at once.
+    They are the best of those that the study's own people judged, since other people's scores do not compare. Kept as
+    well, unless ``keep`` is 0: the latest complete training of whatever the rounds compare, any of which may be the
+    recipe after the next look. Predictions, pictures and configs of all trials are kept. Several workers may do this
+    at once.
     """
-    kept = {trial.number for trial in best_first(trials)[:keep]}
+    kept = {trial.number for trial in best_first(judged_by_study(trials))[:keep]}
+    if keep:
+        kept.update({level_of(trial): trial.number for trial in trials if _is_complete_training(trial)}.values())
     for trial in trials:
         if trial.state.is_finished():
             home = trial_folder(folder, trial.number)
@@ -23,6 +30,11 @@ def remove_large_files(trials: Sequence[FrozenTrial], folder: Path, keep: int) -
             remove_staged_files(home)
             if trial.number not in kept:
                 (home / WEIGHTS).unlink(missing_ok=True)
+
+
+def _is_complete_training(trial: FrozenTrial) -> bool:
+    """Whether the trial is a training of a round that has come to its end."""
+    return level_of(trial) is not None and trial.state == TrialState.COMPLETE
 
 
 def trial_folder(folder: Path, number: int) -> Path:

@@ -161,6 +161,11 @@ def baseline_among(trials: Iterable["FrozenTrial"]) -> "FrozenTrial | None":
     return next(filter(is_baseline, trials), None)
 
 
+def judged_by_study(trials: Iterable["FrozenTrial"]) -> list["FrozenTrial"]:
+    """The trials that the study's own validation people judged; those of later rounds have other judges."""
+    return [trial for trial in trials if not round_of(trial) or not judge_round_of(trial)]
+
+
 def seed_of(trial: HasUserAttributes) -> int | None:
     """The trial's training seed; None if it is the study's."""
     return trial.user_attrs.get(SEED)

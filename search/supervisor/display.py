@@ -10,6 +10,7 @@ from search.database.reconnecting import PATIENCE_SECONDS
 from search.policy.history import best_trial
 from search.policy.stopping import count_finished
 from search.storage.presence import DATABASE_ERRORS, StudyPresence
+from search.study.attributes import judged_by_study
 from search.supervisor.conclusion import no_answer, waiting_for, write_note
 from search.terminal.progress import Screen
 from search.worker.messages import Evaluated, RunningTrial, TrialBegan, TrialEnded
@@ -68,7 +69,7 @@ class Display:
         if self.away_since is not None:
             logger.info("The database is back.")
         self.away_since = None
-        best = best_trial(trials)
+        best = best_trial(judged_by_study(trials))
         self.screen.progress.finished = count_finished(trials)
         self.screen.progress.best = (best.value, best.number) if best is not None and best.value is not None else None
         return ""

@@ -14,6 +14,7 @@ from search.policy.stopping import count_finished
 from search.policy.warm_starts import choose_warm_starts
 from search.storage.copying import check_can_grow, check_is_copy, copy_trials, widened
 from search.storage.folder import claim, has_deleted_study, make_folder
+from search.storage.looks import closed_levels
 from search.storage.orphans import requeue_orphaned
 from search.study.attributes import GROWN_FROM, QUESTION, STUDY_ID
 from search.study.compatibility import check_revision
@@ -35,9 +36,9 @@ def find_or_create(setup: Setup, storage: ReconnectingStorage, order: WorkOrder)
     study = load_study(storage, setup.name) if exists else source
     if not exists:
         has_deleted_study(setup.name, storage, setup.runs)  # raises UserError before any work, not after it
-    finished = count_finished(study.get_trials(deepcopy=False)) if study is not None else 0
+    trials = study.get_trials(deepcopy=False) if study is not None else []
     setup.stored = _document_to_store(setup, storage, study, order)
-    show_plan(setup, order.limits, finished, order.workers)
+    show_plan(setup, order.limits, order.workers, trials, closed_levels(study) if study is not None else ())
     show_changes(changes_since_creation(study, decoder=DECODER) if study is not None else "")
     check_sizes(setup)
     dataset = setup.dataset(setup.baseline)
@@ -45,7 +46,7 @@ def find_or_create(setup: Setup, storage: ReconnectingStorage, order: WorkOrder)
         setup.stored = replace(setup.stored, photos=dataset.content)
     else:
         check_photos(setup.stored, dataset, study.study_name)
-    show_estimate(setup, dataset, order.limits.n_trials - finished, order.workers, order.sharers)
+    show_estimate(setup, dataset, order.limits.n_trials - count_finished(trials), order.workers, order.sharers)
     say()
     in_turn(storage, setup.name, lambda: _store(setup, storage, source))
     if orphaned := requeue_orphaned(load_study(storage, setup.name)):

@@ -4,10 +4,11 @@ import itertools
 import math
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from optuna.trial import FrozenTrial
 
 from maskcls.config import TrainConfig, change
 from maskcls.data.dataset import Dataset, with_judges
@@ -21,8 +22,9 @@ from maskcls.training.numerics import describe_device
 from maskcls.training.speed import measure_speed
 from search.answer.format import SYNTHETIC, duration
 from search.policy.phases import Phases, sizes_of_rounds
-from search.policy.policy import FINALISTS, Policy
-from search.policy.stopping import StoppingCriteria
+from search.policy.policy import Policy
+from search.policy.rounds import FINALISTS
+from search.policy.stopping import StoppingCriteria, count_finished
 from search.study.domains import describe_domain, probe_values
 from search.study.record import Stored
 from search.study.study import Choice, Float, Int, Study
@@ -50,8 +52,17 @@ def backbones_of(study: Study) -> list[str]:
     return [str(study.fixed.get("backbone", TrainConfig().backbone))]
 
 
-def show_plan(setup: Setup, limits: StoppingCriteria, finished: int, workers: int) -> None:
-    """Print data, split, weights, device, hyperparameters, pruning, warm starts and trials, in a line each."""
+def show_plan(
+    setup: Setup,
+    limits: StoppingCriteria,
+    workers: int,
+    trials: Sequence[FrozenTrial] = (),
+    closed: Collection[str] = (),
+) -> None:
+    """Print data, split, weights, device, hyperparameters, pruning, warm starts and trials, in a line each.
+
+    ``trials``: those that the study has, or that it begins with as a copy; ``closed``: its decided levels.
+    """
     stored, study = setup.stored, setup.stored.study
     say(f"Study {setup.name}: {study.question}")
     if study.synthetic:
@@ -81,13 +92,13 @@ def show_plan(setup: Setup, limits: StoppingCriteria, finished: int, workers: in
             say(f"  {role:9s} {'; '.join(texts)}")
     planned_evaluations = len(evaluation_stops(setup.baseline, train_photos))
     policy = Policy(study, stored.seed)
-    found = policy.phases_within(limits)
+    found = policy.phases_within(limits, trials, closed)
     say(f"  pruning   {policy.describe_pruning(planned_evaluations)}")
     if stored.warm and found.search:
         sources = Counter(warm["from"] for warm in stored.warm)
         say(f"  warm      {'; '.join(f'{count} {source}' for source, count in sources.items())}")
-    say(f"  trials    {finished} of {limits.n_trials} done{_other_limits(limits)}")
-    for line in describe_rounds(found, policy.compared([]) or FINALISTS, _num_judges(setup)):
+    say(f"  trials    {count_finished(trials)} of {limits.n_trials} done{_other_limits(limits)}")
+    for line in describe_rounds(found, policy.compared(trials) or FINALISTS, _num_judges(setup)):
         say(f"            {line}")
 
 

@@ -1,6 +1,7 @@
 """What the commands make of a study with rounds: its status, its recipe as a file, and more rounds."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ import search.export
 import search.status
 from maskcls.config import load_config
 from search.answer.evidence import answer_of
+from search.answer.recipe import find_recipe
 from search.policy.stopping import StoppingCriteria
+from search.storage.retention import trial_folder
 from search.supervisor.pool import WorkerPool
 from search.supervisor.supervisor import Supervisor
 from tests.helpers.report import Played, make_study, play_rounds
@@ -53,6 +56,19 @@ def test_the_recipe_with_the_best_score_to_expect_is_exported_with_that_score(
     told = capsys.readouterr().out
     assert f"expect macro F1 {best.score:.4f} (5 trainings)" in told
     assert "judges 4" in told
+
+
+def test_the_screen_and_the_export_name_the_same_trial(tmp_path: Path, synthetic_folder: Path) -> None:
+    played = asked(tmp_path, synthetic_folder, {0.0: 0.4, 0.5: 0.9})
+    rounds = answer_of(played.study, played.stored, tmp_path).rounds
+    assert rounds is not None
+    *_, before, latest = rounds.sides[1].trials
+    (trial_folder(tmp_path / "toy", latest) / "valid.npz").unlink()
+    winner = answer_of(played.study, played.stored, tmp_path).winner
+    assert winner is not None
+    assert winner.trial == find_recipe(played.study, None, tmp_path).trial.number == before
+    shutil.rmtree(tmp_path / "toy")  # from the database alone
+    assert find_recipe(played.study, None, tmp_path).trial.number == latest
 
 
 def test_before_the_first_look_the_best_of_the_search_is_exported(tmp_path: Path, synthetic_folder: Path) -> None:

@@ -1,5 +1,7 @@
 """The answer to a study's question: what is compared with what, what it is about, and in which words."""
 
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,17 +9,24 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
-from optuna.trial import create_trial
+from optuna.trial import FrozenTrial, TrialState, create_trial
 from sklearn.metrics import f1_score
 
 from maskcls.scoring.intervals import Variance, estimate
 from maskcls.scoring.predictions import Predictions
-from search.answer.answer import Answer, Comparison, Confirmation, FactorAnswer, Finalist, Level
+from search.answer.answer import Answer, Comparison, Confirmation, FactorAnswer, Finalist, Level, RoundsAnswer, Side
 from search.answer.evidence import answer_of
 from search.answer.rounds import _asked, _side
 from search.answer.wording import put_in_words, side_verdict
+from search.database.connect import create_study, default_url, open_storage
+from search.policy.warm_starts import _history
+from search.storage.presence import StudyPresence
 from search.storage.retention import trial_folder
-from search.study.attributes import LEVEL, ROUND
+from search.study.attributes import LEVEL, ROUND, round_of
+from search.study.space import distributions
+from search.study.study import Choice, Float
+from search.supervisor.display import Display
+from search.terminal.progress import PlainWatcher, Progress
 from search.terminal.summary import show_search_summary
 from tests.helpers.report import Played, make_study, play_rounds
 from tests.helpers.search import TOY_STUDY
@@ -342,3 +351,92 @@ def test_a_level_that_always_diverges_is_not_compared_and_stays_open(
     assert "drop_rate = 0.5 diverged in trials 1, 3, 5, which count for nothing here." in told.caveats
     assert side_verdict(gone, is_reference=False) == "not compared: diverged in trials 1, 3, 5"
     assert told.is_open
+
+
+def told_of_sides(played: Played, found: RoundsAnswer, *sides: Side) -> Answer:
+    return put_in_words(replace(answer(played), rounds=replace(found, sides=sides, more=None)), played.stored)
+
+
+def test_a_verdict_whose_interval_is_cut_at_the_largest_difference_is_told(
+    tmp_path: Path, synthetic_folder: Path
+) -> None:
+    played = rounds_of(tmp_path, synthetic_folder, {0.0: 0.8, 0.5: 0.3}, 5)
+    found = answer(played).rounds
+    assert found is not None
+    first, second = found.sides
+    assert second.look is not None
+    cut = replace(second, look=replace(second.look, value=-0.7, low=-1.0, high=-0.352, verdict="worse"))
+    told = told_of_sides(played, found, first, cut)
+    assert told.verdict == side_verdict(cut, is_reference=False) == "worse"
+    assert told.sentences[0] == (
+        "Worse: drop_rate = 0.5 scores 0.700 below drop_rate = 0.0 (95 % interval -1.000 to -0.352)."
+    )
+    wide = replace(cut, look=replace(second.look, low=-1.0, high=0.1, verdict="open"))
+    assert told_of_sides(played, found, first, wide).verdict == "no answer yet"
+
+
+def test_a_level_that_could_not_be_compared_leaves_the_question_open(tmp_path: Path, synthetic_folder: Path) -> None:
+    played = rounds_of(tmp_path, synthetic_folder, {0.0: 0.8, 0.5: 0.3}, 5)
+    found = answer(played).rounds
+    assert found is not None
+    gone = replace(found.sides[1], name="drop_rate = 0.7", trials=(), score=None, look=None, diverged=(1, 3))
+    told = told_of_sides(played, found, *found.sides, gone)
+    assert (told.verdict, told.is_open) == ("open", True)
+    assert told.sentences[0].startswith("Open: compared with drop_rate = 0.0, drop_rate = 0.5 is worse (by 0.")
+    assert told.sentences[0].endswith(" and drop_rate = 0.7 was not compared.")
+
+
+def test_the_best_that_is_shown_or_tried_first_elsewhere_is_one_of_the_search(
+    tmp_path: Path, synthetic_folder: Path
+) -> None:
+    """The trainings of rounds have other judges, some of whom are milder."""
+    played = make_study(tmp_path, synthetic_folder)
+    play_rounds(played, {0.0: 0.99, 0.5: 0.98}, 2)
+    display = Display(StudyPresence(played.study, tmp_path / "toy"), PlainWatcher(Progress(50, 0, None)))
+    assert display.refresh() == ""
+    best = display.screen.progress.best
+    assert best is not None
+    assert not round_of(played.study.get_trials()[best[1]])
+    complete = played.study.get_trials(states=[TrialState.COMPLETE])
+    history = _history(played.study, distributions(played.stored.study.nuisance))
+    assert [value for _, value in history] == [trial.value for trial in complete if not round_of(trial)]
+
+
+def replayed(played: Played, copy: str, keeps: Callable[[FrozenTrial], bool]) -> Played:
+    """A study with the looks and those of the trials that it ``keeps``; the others have failed."""
+    storage = open_storage(default_url(played.runs), create=False)
+    study = create_study(storage, copy, dict(played.study.user_attrs))
+    for trial in played.study.get_trials():
+        if not keeps(trial):
+            trial.state, trial.values = TrialState.FAIL, None
+        study.add_trial(trial)
+    shutil.copytree(played.runs / played.study.study_name, played.runs / copy)
+    return replace(played, study=study)
+
+
+def test_rounds_answer_without_the_very_first_training(tmp_path: Path, synthetic_folder: Path) -> None:
+    whole = rounds_of(tmp_path, synthetic_folder, {0.0: 0.8, 0.5: 0.3}, 5)
+    found = answer(replayed(whole, "failed", lambda trial: trial.number > 0))
+    assert found.verdict == "worse"
+    assert found.rounds is not None
+    assert [(side.name, side.trials[0]) for side in found.rounds.sides] == [
+        ("drop_rate = 0.0", 2),
+        ("drop_rate = 0.5", 1),
+    ]
+
+
+def test_a_level_whose_trainings_all_failed_leaves_the_question_open(tmp_path: Path, synthetic_folder: Path) -> None:
+    played = rounds_of(tmp_path, synthetic_folder, {0.0: 0.8, 0.5: 0.3}, 5)
+    space = {"drop_rate": Choice(0.0, 0.5, 0.7)}
+    grown = replace(played, stored=replace(played.stored, study=replace(played.stored.study, scientific=space)))
+    found = answer(grown)
+    assert (found.verdict, found.is_open) == ("open", True)
+    assert found.sentences[0].endswith("drop_rate = 0.7 was not compared.")
+
+
+def test_a_range_that_was_widened_has_no_answer_from_its_former_parts(tmp_path: Path, synthetic_folder: Path) -> None:
+    played = rounds_of(tmp_path, synthetic_folder, {0.0: 0.8, 0.5: 0.3}, 5)
+    space = {"drop_rate": Float(0.0, 0.8)}
+    widened = replace(played, stored=replace(played.stored, study=replace(played.stored.study, scientific=space)))
+    assert answer(widened).rounds is None
+    assert answer(widened).verdict == "no answer yet"

@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.policy.phases import phases, sizes_of_rounds
 from search.policy.policy import Policy
-from search.policy.rounds import arms_of_round, copies
+from search.policy.rounds import arms_of_round, copies, size_of_round
 from search.policy.stopping import StoppingCriteria, count_finished
 from search.study.attributes import is_baseline
 from search.study.study import Choice, Float, Sampler, Study, Subset
@@ -103,6 +103,7 @@ def test_a_rounds_arms_are_the_open_ones_and_the_last_round_takes_what_is_left()
     assert arms_of_round("0", ["1"], 3) == ["0", "1", "1"]
     assert arms_of_round("0", ["1"], 1) == []
     assert arms_of_round("0", [], 9) == []
+    assert [size_of_round(others) for others in (1, 2, 3)] == [2, 3, 5]
     assert copies(["0", "1", "0", "0", "1"]) == [0, 0, 1, 2, 1]
     sizes = sizes_of_rounds(phases(50, 4, 0.45, True), 3)
     assert sizes == [[1, 1, 1, 1], *([2, 1, 1, 1] for _ in range(4)), [2, 2, 1, 1]]
@@ -312,3 +313,57 @@ def test_no_training_of_a_round_is_ever_pruned() -> None:
     trial = played._storage.get_trial(begin(played, policy, StoppingCriteria(12)))
     assert policy.is_never_pruned(trial)
     assert LR.low <= trial.params["lr"] <= LR.high
+
+
+# --- the plan of a study ----------------------------------------------------------------------------------------------
+
+
+def check_plan(study: Study, n_trials: int, into: optuna.Study) -> tuple[int, int, int]:
+    """What the plan says, which is what then happens: (round 0, search, rounds). A search that is still to come may be
+    shorter, if its trials cost more than expected."""
+    before = into.get_trials()
+    found = Policy(study, 0).phases_within(StoppingCriteria(n_trials), before)
+    slack = 0 if any(trial.user_attrs.get("round") for trial in before) else 5
+    trials = run(study, n_trials, into=into)
+    counted = Counter(min(trial.user_attrs.get("round", -1), 1) for trial in trials)
+    told = (found.first, found.search, found.rounds)
+    assert told[0] == counted[0]
+    assert abs(told[1] - counted[-1]) <= slack
+    assert sum(told) == n_trials
+    return told
+
+
+@pytest.mark.parametrize("study", [FOUR, TWO], ids=["four", "two"])
+@pytest.mark.parametrize(("before", "after"), [(1, 2), (3, 20), (8, 50), (12, 15), (30, 33), (30, 60)])
+def test_the_plan_of_a_study_that_goes_on_is_what_happens(study: Study, before: int, after: int) -> None:
+    played = optuna.create_study(direction="maximize")
+    check_plan(study, before, played)
+    check_plan(study, after, played)
+
+
+@pytest.mark.parametrize("study", [FOUR, TWO, RECIPE], ids=["four", "two", "none"])
+def test_the_plan_of_a_new_study_is_the_phases(study: Study) -> None:
+    policy = Policy(study, 0)
+    for n_trials in range(1, 70):
+        assert policy.phases_within(StoppingCriteria(n_trials)) == policy.phases(StoppingCriteria(n_trials))
+
+
+def test_all_trials_that_are_added_to_a_study_with_rounds_are_planned_for_rounds() -> None:
+    played = optuna.create_study(direction="maximize")
+    assert check_plan(TWO, 8, played) == (2, 0, 6)
+    assert check_plan(TWO, 50, played) == (2, 0, 48)
+    decided = Policy(TWO, 0).phases_within(StoppingCriteria(60), played.get_trials(), ["drop_rate = 0.7"])
+    assert (decided.first, decided.search, decided.rounds) == (2, 0, 48)
+
+
+def test_the_plan_of_a_study_without_rounds_depends_on_the_room_that_is_left() -> None:
+    old = optuna.create_study(direction="maximize")
+    for trial in run(FOUR, 20):
+        trial.user_attrs = {}
+        old.add_trial(trial)
+    policy, trials = Policy(FOUR, 0), old.get_trials()
+    little, much = (policy.phases_within(StoppingCriteria(n_trials), trials) for n_trials in (26, 40))
+    assert (little.first, little.search, little.rounds) == (0, 26, 0)
+    assert (much.first, much.search, much.rounds) == (4, 20, 16)
+    within = policy.phases_within(StoppingCriteria(40, max_epochs=1.0), trials)
+    assert (within.first, within.search, within.rounds) == (0, 20, 0)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,11 @@ from maskcls.run.record import PREDICTIONS, RECORD, STATE, WEIGHTS, Record, matc
 from maskcls.run.result import Evaluation
 from maskcls.scoring.metrics import Scores
 from maskcls.system.files import link
+from search.database.connect import create_study, default_url, open_storage
+from search.storage.copying import copy_trials
+from search.storage.looks import read_looks
+from search.study.study import Choice
+from tests.helpers.report import make_study, play_rounds
 
 IDENTITY = {"data": "0123abcd"}
 
@@ -134,3 +140,28 @@ def test_a_trial_that_is_over_is_copied_without_the_weights_that_were_swept(
         (running.folder / name).unlink()
     search.storage.copying._copy_folder(running.folder, tmp_path / "copy", is_finished=True)
     assert {path.name for path in (tmp_path / "copy").iterdir()} == {"config.toml", RECORD, PREDICTIONS}
+
+
+@pytest.mark.parametrize(
+    ("levels", "baseline", "shares"),
+    [
+        ((0.0, 0.5), 0.0, [0.5, 2 / 3]),  # a copy for another choice of what is tuned
+        ((0.0, 0.5, 0.7), 0.0, [0.5, 1.0]),  # the next look is the first of a later horizon
+        ((0.0, 0.5), 0.5, []),  # all is compared with something else
+    ],
+)
+def test_a_copy_has_spent_what_the_looks_before_it_spent(
+    levels: tuple[float, ...], baseline: float, shares: list[float], tmp_path: Path, synthetic_folder: Path
+) -> None:
+    played = make_study(tmp_path, synthetic_folder, trials=False)
+    play_rounds(played, {0.0: 0.8, 0.5: 0.3}, 4)
+    copy = create_study(open_storage(default_url(tmp_path), create=False), "copy", {})
+    study = replace(
+        played.stored.study,
+        scientific={"drop_rate": Choice(*levels)},
+        baseline={**played.stored.study.baseline, "drop_rate": baseline},
+    )
+    copy_trials(played.study, copy, study, tmp_path)
+    before, after = read_looks(played.study)[1:], read_looks(copy)[1:]
+    assert [look.share for look in after] == pytest.approx(shares)
+    assert [look.levels for look in after] == [look.levels for look in before][: len(after)]

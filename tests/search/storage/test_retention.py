@@ -1,0 +1,47 @@
+"""Whose weights stay on the disk."""
+
+from pathlib import Path
+
+import pytest
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from maskcls.run.record import STATE, WEIGHTS
+from search.storage.retention import remove_large_files, trial_folder
+
+FACTS = [
+    *((0.50 + place / 10, {"round": 0, "place": place, "level": level}) for place, level in enumerate(("off", "on"))),
+    *((value, {}) for value in (0.80, 0.82, 0.70)),
+    *((0.30 + place / 10, {"round": 1, "judge_round": 1, "level": level}) for place, level in enumerate(("off", "on"))),
+    *((value, {"round": 2, "judge_round": 2, "level": level}) for value, level in ((0.99, "off"), (None, "on"))),
+]
+"""(Value, attributes) of round 0, a search, and two rounds, in the last of which a training diverged."""
+
+
+@pytest.fixture
+def trials(tmp_path: Path) -> list[FrozenTrial]:
+    made = []
+    for number, (value, facts) in enumerate(FACTS):
+        state = TrialState.PRUNED if value is None else TrialState.COMPLETE
+        made.append(create_trial(state=state, value=value, user_attrs=facts))
+        made[-1].number = number
+        folder = trial_folder(tmp_path, number)
+        folder.mkdir()
+        for name in (WEIGHTS, STATE):
+            (folder / name).touch()
+    return made
+
+
+@pytest.mark.parametrize(
+    ("keep", "kept"),
+    [
+        (0, []),
+        (1, [3, 6, 7]),  # the best of the search, and of each side its latest complete training
+        (2, [2, 3, 6, 7]),  # no other training of a round, though its judges were milder
+    ],
+)
+def test_the_weights_of_the_best_trials_and_of_every_side_stay(
+    keep: int, kept: list[int], trials: list[FrozenTrial], tmp_path: Path
+) -> None:
+    remove_large_files(trials, tmp_path, keep)
+    assert [number for number in range(len(trials)) if (trial_folder(tmp_path, number) / WEIGHTS).exists()] == kept
+    assert not any((trial_folder(tmp_path, number) / STATE).exists() for number in range(len(trials)))
