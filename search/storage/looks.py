@@ -44,7 +44,8 @@ def next_look(
 ) -> Look:
     """The look after the last complete round.
 
-    ``trainings``: those of the complete rounds; ``matters``: the smallest difference that matters to the study.
+    ``trainings``: those of the complete rounds that can be used, maybe none of the last one; ``matters``: the smallest
+    difference that matters to the study.
     """
     closed = frozenset(name for each in earlier for name in each.decided)
     horizon = limits.max_epochs if limits.max_epochs is not None else limits.n_trials
@@ -57,6 +58,7 @@ def next_look(
         matters,
         horizon=float(horizon),
         judges=judges,
+        number=policy.rounds(trials).complete()[-1],
     )
 
 

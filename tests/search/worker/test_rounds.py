@@ -8,11 +8,13 @@ from optuna.trial import TrialState
 
 from maskcls.config import TrainConfig
 from maskcls.data.dataset import Table
+from maskcls.run.record import PREDICTIONS
 from search.policy.policy import Policy
 from search.policy.stopping import StoppingCriteria
 from search.storage.looks import closed_levels, look_if_due, read_looks
 from search.storage.outcomes import finish
 from search.storage.predictions import StudyPredictions
+from search.storage.retention import trial_folder
 from search.study.attributes import LOOKS
 from search.system.clock import uptime
 from search.worker.messages import NOTHING_LEFT, Outcome
@@ -48,6 +50,19 @@ def test_the_look_that_a_killed_worker_did_not_make_is_made_by_the_next(tmp_path
     limits = StoppingCriteria(4)
     assert look_at_rounds(job, limits) is not None
     assert look_at_rounds(job, limits) is None
+    assert len(read_looks(job.study)) == 1
+
+
+def test_a_round_without_usable_trainings_is_looked_at_once(tmp_path: Path, synthetic_table: Table) -> None:
+    job = make_job(tmp_path, synthetic_table)
+    for _ in range(6):
+        run_trial(job, ask(job, 6))
+    for number in (4, 5):
+        (trial_folder(job.setup.folder, number) / PREDICTIONS).unlink()
+    made = look_at_rounds(job, StoppingCriteria(6))
+    assert made is not None
+    assert (made.round, made.trainings) == (2, 4)
+    assert look_at_rounds(job, StoppingCriteria(6)) is None
     assert len(read_looks(job.study)) == 1
 
 
