@@ -8,6 +8,7 @@ import pytest
 import search.confirm
 import search.export
 import search.status
+import search.supervisor.start_confirmation
 from maskcls.config import load_config
 from search.answer.evidence import answer_of
 from search.policy.stopping import StoppingCriteria
@@ -83,6 +84,21 @@ def test_confirm_adds_rounds_of_what_is_open(
     assert (order.name, order.plan, order.requested.seed) == ("toy", True, 0)
     assert order.limits == StoppingCriteria(14 + 8 + 3 * 2)
     assert "More rounds of toy: 3 of 2 trainings." in capsys.readouterr().out
+
+
+def test_confirm_adds_rounds_to_a_study_that_has_gone_on_since_its_confirmation(
+    tmp_path: Path,
+    synthetic_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    asked(tmp_path, synthetic_folder, {0.0: 0.7, 0.5: 0.72}, 4)
+    monkeypatch.setattr(search.supervisor.start_confirmation, "find_confirmation", lambda storage, name: storage)
+    monkeypatch.setattr(Supervisor, "run", lambda supervisor: 0)
+    monkeypatch.setattr(WorkerPool, "start", lambda *_: None)
+    monkeypatch.setattr(WorkerPool, "start_others", lambda *_: None)
+    assert run(search.confirm.main, "--study", "toy", "--runs", tmp_path, "--device", "cpu") == 0
+    assert "More rounds of toy: 5 of 2 trainings." in capsys.readouterr().out
 
 
 def test_confirm_adds_nothing_to_what_is_decided(
