@@ -48,7 +48,7 @@ from search.policy.phases import (
 from search.policy.pruning import Pruning, make_pruner
 from search.policy.rounds import Arm, Planned, RoundPlan, Rounds, arms_of, arms_of_round, copies
 from search.policy.samplers import ask_sampler, make_sampler, sobol, value_at
-from search.policy.stopping import StoppingCriteria, count_finished, reached
+from search.policy.stopping import StoppingCriteria, count_finished, patience_used, reached
 from search.policy.surface import POOR, Scored, Surface, common_setting
 from search.study.attributes import (
     FROM,
@@ -61,6 +61,7 @@ from search.study.attributes import (
     ROUND,
     ROUND_PLAN,
     SEED,
+    SINCE_BEST,
     WARM_START,
     is_baseline,
     is_replicate,
@@ -182,11 +183,11 @@ class Policy:
         rounds = self.rounds(trials)
         owed = self._owed(rounds, trials, limits)
         if owed is not None:
-            return self._training(*owed)
+            return self._training(*owed, trials)
         if self._is_search_over(rounds, trials, limits):
             plan = self._next_round(rounds, trials, limits, closed)
             if plan is not None:
-                return self._training(plan, 0)
+                return self._training(plan, 0, trials)
         return self.search(trials)
 
     def shortened(self, limits: StoppingCriteria, trials: Sequence[FrozenTrial]) -> StoppingCriteria:
@@ -265,7 +266,7 @@ class Policy:
             return True
         return evaluations_begun(trials, self.planned_evaluations, self._cost(trials)) >= share
 
-    def _training(self, plan: RoundPlan, place: int) -> Proposal:
+    def _training(self, plan: RoundPlan, place: int, trials: Sequence[FrozenTrial]) -> Proposal:
         """A training of a round; the first one brings the plan."""
         planned = plan.trainings[place]
         attributes = {ROLE: ROUND, ROUND: plan.number, PLACE: place, LEVEL: planned.arm, JUDGE_ROUND: plan.judges}
@@ -273,6 +274,8 @@ class Policy:
             attributes[SEED] = planned.seed
         if plan.number > 0 and place == 0:
             attributes[ROUND_PLAN] = plan.to_json()
+        if plan.number == 1 and place == 0:
+            attributes[SINCE_BEST] = patience_used(trials)
         return Proposal(dict(planned.params), attributes)
 
     def _next_round(

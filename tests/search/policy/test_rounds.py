@@ -242,6 +242,29 @@ def test_patience_ends_the_search_and_the_rounds_follow() -> None:
     assert Policy(TWO, 0).reached(StoppingCriteria(400, patience=5), trials) == "--patience 5"
 
 
+def test_a_search_trial_that_improves_after_the_rounds_began_does_not_lead_back_to_the_search() -> None:
+    policy, played = Policy(TWO, 0), optuna.create_study(direction="maximize")
+    limits = StoppingCriteria(400, patience=5)
+    for _ in range(2):
+        end(played, begin(played, policy, limits))
+    late = begin(played, policy, limits)
+    assert "round" not in played.get_trials()[-1].user_attrs
+    while "round" not in played.get_trials()[-1].user_attrs or len(played.get_trials()) < 4:
+        trial_id = begin(played, policy, limits)
+        if "round" not in played.get_trials()[-1].user_attrs:
+            played._storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [0.1])
+    n_trials = policy.shortened(limits, played.get_trials()).n_trials
+    assert n_trials < 40
+    played._storage.set_trial_state_values(late, TrialState.COMPLETE, [9.0])
+    assert policy.shortened(limits, played.get_trials()).n_trials == n_trials
+    for trial_id in [trial._trial_id for trial in played.get_trials() if not trial.state.is_finished()]:
+        end(played, trial_id)
+    while not policy.reached(limits, played.get_trials()):
+        end(played, begin(played, policy, limits))
+    assert len(played.get_trials()) == n_trials
+    assert policy.reached(limits, played.get_trials()) == "--patience 5"
+
+
 # --- other studies ----------------------------------------------------------------------------------------------------
 
 
