@@ -48,7 +48,7 @@ from search.policy.phases import (
 from search.policy.pruning import Pruning, make_pruner
 from search.policy.rounds import Arm, Planned, RoundPlan, Rounds, arms_of, arms_of_round, copies
 from search.policy.samplers import ask_sampler, make_sampler, sobol, value_at
-from search.policy.stopping import StoppingCriteria, count_finished, patience_used, reached
+from search.policy.stopping import DECIDED, StoppingCriteria, count_finished, patience_used, reached
 from search.policy.surface import POOR, Scored, Surface, common_setting
 from search.study.attributes import (
     FROM,
@@ -197,11 +197,19 @@ class Policy:
         n_trials = n_trials_after(len(searched(trials)), len(self.arms), self._cost(trials))
         return replace(limits, n_trials=min(limits.n_trials, n_trials))
 
-    def reached(self, limits: StoppingCriteria, trials: Sequence[FrozenTrial]) -> str:
-        """The option whose limit has been reached, as ``--n-trials 50``; empty while the study should continue.
+    def is_decided(self, trials: Sequence[FrozenTrial], closed: Collection[str]) -> bool:
+        """Whether all that the rounds compare with the reference is ``closed``: no trial could change the answer."""
+        compared = self.compared(trials)
+        return bool(compared) and set(compared) <= set(closed)
 
-        A round that has begun may exceed the epochs, as without all its trainings it says nothing.
+    def reached(self, limits: StoppingCriteria, trials: Sequence[FrozenTrial], closed: Collection[str] = ()) -> str:
+        """The option whose limit has been reached, as ``--n-trials 50``, or DECIDED; empty while the study should
+        continue. ``closed``: names of the arms that are decided.
+
+        A round after the first that has begun may exceed the epochs, as without all its trainings it says nothing.
         """
+        if count_finished(trials) < limits.n_trials and self.is_decided(trials, closed):
+            return DECIDED
         limit = reached(limits, trials, self.per_epoch)
         if limit and count_finished(trials) < limits.n_trials and self._is_in_round(trials):
             return ""

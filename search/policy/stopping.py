@@ -9,6 +9,9 @@ from search.policy.history import seed_noise
 from search.study.attributes import SINCE_BEST, is_replicate, round_of
 from search.system.clock import ended_at
 
+DECIDED = "every difference is decided"
+"""Why a study may end before a limit."""
+
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 

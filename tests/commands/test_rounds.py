@@ -1,6 +1,7 @@
 """What the commands make of a study with rounds: its status, its recipe as a file, and more rounds."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,15 @@ import search.status
 import search.supervisor.start_confirmation
 from maskcls.config import load_config
 from search.answer.evidence import answer_of
-from search.policy.stopping import StoppingCriteria
+from search.policy.stopping import DECIDED, StoppingCriteria, count_finished
+from search.supervisor.conclusion import conclude
+from search.supervisor.launch import Launch
 from search.supervisor.pool import WorkerPool
+from search.supervisor.start import _is_done
 from search.supervisor.supervisor import Supervisor
+from search.worker.messages import NOTHING_LEFT, Outcome
 from tests.helpers.report import Played, make_study, play_rounds
+from tests.helpers.search import order_for
 from tests.helpers.training import run
 
 
@@ -99,6 +105,25 @@ def test_confirm_adds_rounds_to_a_study_that_has_gone_on_since_its_confirmation(
     monkeypatch.setattr(WorkerPool, "start_others", lambda *_: None)
     assert run(search.confirm.main, "--study", "toy", "--runs", tmp_path, "--device", "cpu") == 0
     assert "More rounds of toy: 5 of 2 trainings." in capsys.readouterr().out
+
+
+def test_a_study_that_is_decided_needs_no_more_trials(
+    tmp_path: Path, synthetic_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    played = asked(tmp_path, synthetic_folder, {0.0: 0.4, 0.5: 0.9})
+    launch, limits = Launch(tmp_path, None, "cpu", None, False, None, 60), StoppingCriteria(100)
+    done = count_finished(played.study.get_trials())
+    told = f"Every difference is decided: {100 - done} of 100 trials were not needed."
+    assert _is_done("toy", played.stored, launch, limits)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == told
+    assert lines[1].startswith("Better: drop_rate = 0.5 scores")
+    order = replace(order_for(tmp_path, 100), limits=limits)
+    outcome = Outcome(NOTHING_LEFT, DECIDED)
+    assert conclude(played.study, None, outcome, "", order, lambda study, stored: None) == 0
+    assert capsys.readouterr().out.strip() == told
+    played.study.set_user_attr("looks", [])
+    assert not _is_done("toy", played.stored, launch, limits)
 
 
 def test_confirm_adds_nothing_to_what_is_decided(

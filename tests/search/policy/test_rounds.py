@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from search.policy.phases import phases, sizes_of_rounds
 from search.policy.policy import Policy
 from search.policy.rounds import arms_of_round, copies
-from search.policy.stopping import StoppingCriteria, count_finished
+from search.policy.stopping import DECIDED, StoppingCriteria, count_finished
 from search.study.attributes import is_baseline
 from search.study.study import Choice, Float, Sampler, Study, Subset
 from tests.helpers.search import LR, asking, begin, toy
@@ -42,7 +42,7 @@ def run(
         trials = played.get_trials(deepcopy=False)
         n_trials = policy.shortened(limits, trials).n_trials
         places = n_trials - count_finished(trials) - len(running)
-        if len(running) < workers and places > 0 and not policy.reached(limits, trials):
+        if len(running) < workers and places > 0 and not policy.reached(limits, trials, more.get("closed", ())):
             running.append(begin(played, policy, limits, **more))
         elif running:
             trial_id = running.pop(int(rng.integers(len(running))))
@@ -182,8 +182,9 @@ def test_a_decided_level_is_trained_no_more_and_the_others_get_its_share() -> No
     more = run(FOUR, 45, into=played, closed={"drop_rate = 0.7", "drop_rate = 0.2"})[30:]
     assert {trial.params["drop_rate"] for trial in more} == {0.0, 0.5}
     assert len(more) == 15
-    after = run(FOUR, 50, into=played, closed={f"drop_rate = {level}" for level in (0.2, 0.5, 0.7)})[45:]
-    assert not any("round" in trial.user_attrs for trial in after)  # nothing is open: the rest improves the best
+    closed = {f"drop_rate = {level}" for level in (0.2, 0.5, 0.7)}
+    assert len(run(FOUR, 50, into=played, closed=closed)) == 45  # nothing is open: no trial would change the answer
+    assert Policy(FOUR, 0).reached(StoppingCriteria(50), played.get_trials(), closed) == DECIDED
 
 
 def test_a_training_that_fails_is_done_again_with_the_same_seed_and_judges_and_given_up_in_the_end() -> None:

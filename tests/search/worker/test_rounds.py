@@ -10,10 +10,11 @@ from maskcls.config import TrainConfig
 from maskcls.data.dataset import Table
 from maskcls.run.record import PREDICTIONS
 from search.policy.policy import Policy
-from search.policy.stopping import StoppingCriteria
+from search.policy.stopping import DECIDED, StoppingCriteria
 from search.storage.looks import closed_levels, look_if_due, read_looks
 from search.storage.outcomes import finish
 from search.storage.predictions import StudyPredictions
+from search.storage.queue import next_trial
 from search.storage.retention import trial_folder
 from search.study.attributes import LOOKS
 from search.system.clock import uptime
@@ -86,7 +87,7 @@ def test_of_two_workers_that_make_a_look_at_once_one_stores_it(
     assert len(read_looks(job.study)) == 1
 
 
-def test_a_decided_level_is_not_trained_again(tmp_path: Path, synthetic_table: Table) -> None:
+def test_a_study_is_finished_once_every_level_is_decided(tmp_path: Path, synthetic_table: Table) -> None:
     job = make_job(tmp_path, synthetic_table)
     for _ in range(4):
         run_trial(job, ask(job, 4))
@@ -95,8 +96,9 @@ def test_a_decided_level_is_not_trained_again(tmp_path: Path, synthetic_table: T
     look["levels"]["drop_rate = 0.5"]["verdict"] = "worse"
     job.study.set_user_attr(LOOKS, [look])
     assert closed_levels(job.study) == {"drop_rate = 0.5"}
-    trial = ask(job, 12)
-    assert "round" not in trial.user_attrs
+    assert next_trial(job.study, job.policy, StoppingCriteria(12), job.worker) is None
+    assert take_trials(job, order_for(tmp_path, 12)) == Outcome(NOTHING_LEFT, DECIDED)
+    assert len(job.study.get_trials()) == 4
 
 
 def test_judges_that_would_leave_a_class_untrained_are_passed_over(synthetic_table: Table) -> None:
