@@ -13,6 +13,7 @@ from search.answer.notes import show_study
 from search.database.connect import GRACE_SECONDS
 from search.policy.stopping import DECIDED, count_finished
 from search.storage.folder import study_folder
+from search.storage.looks import make_missed_look
 from search.storage.orphans import requeue_orphaned
 from search.storage.presence import DATABASE_ERRORS, OUT_OF_REACH, StudyPresence
 from search.study.record import Stored, read_stored
@@ -57,12 +58,14 @@ def conclude(
 
 
 def _conclude_study(study: optuna.Study, outcome: Outcome, stop_reason: str, order: WorkOrder, summary: Summary) -> int:
-    """Requeue the trials of killed workers, and print the end and the summary; returns the exit status.
+    """Requeue the trials of killed workers, make the look that is due, and print the end and the summary; returns the
+    exit status.
 
     Raises one of presence.OUT_OF_REACH when the database cannot be read.
     """
     with suppress(optuna.exceptions.StorageInternalError):  # else the next command does it
         requeue_orphaned(study)
+        make_missed_look(study, read_stored(study), Path(order.runs), order.limits)
     write_note(study)
     say()
     trials = study.get_trials(deepcopy=False)

@@ -1,8 +1,11 @@
 """Runs search.run: starts workers, which train trials until the study reaches a limit."""
 
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+
+import optuna
 
 from maskcls.data.dataset import prepare_data_folder, read_table
 from maskcls.system.console import say
@@ -13,7 +16,8 @@ from search.database.read_only import NoStudiesError
 from search.policy.policy import Policy
 from search.policy.stopping import StoppingCriteria, count_finished
 from search.storage.copying import widened
-from search.storage.looks import closed_levels
+from search.storage.looks import closed_levels, is_look_due, make_missed_look, read_looks
+from search.storage.presence import DATABASE_ERRORS
 from search.study.record import Stored, check_same, is_fully_created, read_search
 from search.study.request import StudyRequest
 from search.supervisor.conclusion import not_needed
@@ -78,6 +82,7 @@ def _is_done(name: str, requested: Stored, launch: Launch, limits: StoppingCrite
     trials, n_trials = study.get_trials(deepcopy=False), limits.n_trials
     done = count_finished(trials)
     if done >= n_trials:
+        study = _with_its_last_look(study, stored, launch, limits)
         say(f"Study {name} already has its {n_trials} trials.")
     elif Policy(wider.study, wider.seed).is_decided(trials, closed_levels(study)):
         say(not_needed(done, n_trials))
@@ -86,3 +91,14 @@ def _is_done(name: str, requested: Stored, launch: Launch, limits: StoppingCrite
         return False
     show_search_summary(study, stored, launch.runs, launch.storage)
     return True
+
+
+def _with_its_last_look(study: optuna.Study, stored: Stored, launch: Launch, limits: StoppingCriteria) -> optuna.Study:
+    """The study, open for writing if the look that an earlier command did not come to had to be stored."""
+    if not is_look_due(Policy(stored.study, stored.seed), study.get_trials(deepcopy=False), read_looks(study)):
+        return study
+    with suppress(*DATABASE_ERRORS):  # without it the answer stands at the look before
+        writable = load_study(open_storage(launch.url, create=False), study.study_name)
+        if make_missed_look(writable, stored, launch.runs, limits) is not None:
+            return writable
+    return study

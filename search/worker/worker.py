@@ -175,6 +175,7 @@ def take_trials(
                 on_waiting(running)
                 waiting_for = running
             time.sleep(POLL_SECONDS)
+        look_at_rounds(job, within_time(order, study.get_trials(deepcopy=False), per_epoch))
         return Outcome(STOPPED, job.stop.reason)
     except (StopStudyError, BrokenProcessError):
         raise

@@ -18,7 +18,7 @@ from search.supervisor.launch import Launch
 from search.supervisor.pool import WorkerPool
 from search.supervisor.start import _is_done
 from search.supervisor.supervisor import Supervisor
-from search.worker.messages import NOTHING_LEFT, Outcome
+from search.worker.messages import NOTHING_LEFT, STOPPED, Outcome
 from tests.helpers.report import Played, make_study, play_rounds
 from tests.helpers.search import order_for
 from tests.helpers.training import run
@@ -105,6 +105,22 @@ def test_confirm_adds_rounds_to_a_study_that_has_gone_on_since_its_confirmation(
     monkeypatch.setattr(WorkerPool, "start_others", lambda *_: None)
     assert run(search.confirm.main, "--study", "toy", "--runs", tmp_path, "--device", "cpu") == 0
     assert "More rounds of toy: 5 of 2 trainings." in capsys.readouterr().out
+
+
+def test_the_last_look_is_made_at_the_end_or_by_the_next_command(tmp_path: Path, synthetic_folder: Path) -> None:
+    played = asked(tmp_path, synthetic_folder, {0.0: 0.4, 0.5: 0.9})
+    launch = Launch(tmp_path, None, "cpu", None, False, None, 60)
+    done = count_finished(played.study.get_trials())
+    earlier = played.study.user_attrs["looks"][:-1]
+    played.study.set_user_attr("looks", earlier)
+    assert _is_done("toy", played.stored, launch, StoppingCriteria(done))
+    looks = played.study.user_attrs["looks"]
+    assert [look["round"] for look in looks[-2:]] == [3, 4]
+    assert looks[:-1] == earlier
+    played.study.set_user_attr("looks", earlier)
+    order = replace(order_for(tmp_path, done), since=0.0)
+    assert conclude(played.study, None, Outcome(STOPPED), "Ctrl-C", order, lambda study, stored: None) == 0
+    assert played.study.user_attrs["looks"] == looks
 
 
 def test_a_study_that_is_decided_needs_no_more_trials(

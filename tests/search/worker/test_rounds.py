@@ -18,7 +18,7 @@ from search.storage.queue import next_trial
 from search.storage.retention import trial_folder
 from search.study.attributes import LOOKS
 from search.system.clock import uptime
-from search.worker.messages import NOTHING_LEFT, Outcome
+from search.worker.messages import NOTHING_LEFT, STOPPED, Outcome
 from search.worker.objective import run_trial
 from search.worker.rounds import judges_of, look_at_rounds, within_time
 from search.worker.worker import take_trials
@@ -51,6 +51,15 @@ def test_the_look_that_a_killed_worker_did_not_make_is_made_by_the_next(tmp_path
     limits = StoppingCriteria(4)
     assert look_at_rounds(job, limits) is not None
     assert look_at_rounds(job, limits) is None
+    assert len(read_looks(job.study)) == 1
+
+
+def test_a_worker_that_is_stopped_makes_the_look_that_is_due(tmp_path: Path, synthetic_table: Table) -> None:
+    job = make_job(tmp_path, synthetic_table)
+    for _ in range(4):
+        run_trial(job, ask(job, 4))
+    job.stop.reason = "the supervisor is gone"
+    assert take_trials(job, order_for(tmp_path, 4)) == Outcome(STOPPED, "the supervisor is gone")
     assert len(read_looks(job.study)) == 1
 
 
