@@ -136,6 +136,8 @@ class Simulated:
         running: list[int] = []
         while True:
             places = self.limits.n_trials - len(self.trials)
+            if self.policy.is_decided(self.trials, self._closed()):
+                places = 0
             while len(running) < self.workers and places > 0:
                 running.append(self._begin())
                 places -= 1
@@ -145,9 +147,11 @@ class Simulated:
                 if self._evaluate(number):
                     running.remove(number)
 
+    def _closed(self) -> frozenset[str]:
+        return frozenset(name for look in self.looks for name in look.decided)
+
     def _begin(self) -> int:
-        closed = frozenset(name for look in self.looks for name in look.decided)
-        proposal = self.policy.propose(self.trials, self.limits, closed)
+        proposal = self.policy.propose(self.trials, self.limits, self._closed())
         number, params = len(self.trials), dict(proposal.params)
         augment = tuple(name for name in AUGMENTATIONS if params[f"augment.{name}"])
         judges = proposal.attributes.get(JUDGE_ROUND, 0)

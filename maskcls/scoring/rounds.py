@@ -360,13 +360,15 @@ def look(
     horizon: float = 0.0,
     judges: Judges | None = None,
     tuning: Variance = TUNING,
+    number: int | None = None,
 ) -> Look:
-    """The look after the last round of ``trainings``.
+    """The look after the round of this ``number``; None for the last round of ``trainings``.
 
     ``levels``: all that the study compares with the reference, whose intervals hold at once in 95 of 100 studies;
     ``earlier``: every look that was made before, in order; ``share``: of the rounds' budget, 1 at the last round.
     """
-    number = max((training.round for training in trainings), default=0)
+    if number is None:
+        number = max((training.round for training in trainings), default=0)
     known = dict(earlier[-1].levels) if earlier else {}
     alpha = 1 - LEVEL ** (1 / max(1, len(levels)))
     found = estimate(trainings, reference, judges, tuning)

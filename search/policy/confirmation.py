@@ -109,7 +109,7 @@ class ConfirmationPolicy:
         """The limits as they are."""
         return limits
 
-    def reached(self, limits: StoppingCriteria, trials: Sequence[FrozenTrial]) -> str:
+    def reached(self, limits: StoppingCriteria, trials: Sequence[FrozenTrial], closed: Collection[str] = ()) -> str:
         """The option whose limit has been reached; empty while the confirmation should continue."""
         return reached(limits, trials, self.per_epoch)
 

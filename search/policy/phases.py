@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from optuna.trial import FrozenTrial, TrialState
 
 from search.policy.rounds import arms_of_round
-from search.policy.stopping import StoppingCriteria, trials_since_best
+from search.policy.stopping import StoppingCriteria, patience_used
 from search.study.attributes import round_of
 
 SEARCH_SHARE = 1 / 3
@@ -123,7 +123,7 @@ def trainings_left(
 
 def is_patience_over(trials: Sequence[FrozenTrial], limits: StoppingCriteria) -> bool:
     """Whether --patience ends the search; the rounds follow, with their share of what was spent."""
-    return limits.patience is not None and trials_since_best(trials) >= limits.patience
+    return limits.patience is not None and patience_used(trials) >= limits.patience
 
 
 def n_trials_after(search: int, arms: int, cost: float) -> int:

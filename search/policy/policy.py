@@ -48,7 +48,7 @@ from search.policy.phases import (
 from search.policy.pruning import Pruning, make_pruner
 from search.policy.rounds import FINALISTS, Arm, Planned, RoundPlan, Rounds, arms_of, arms_of_round, copies
 from search.policy.samplers import ask_sampler, make_sampler, sobol, value_at
-from search.policy.stopping import StoppingCriteria, count_finished, reached
+from search.policy.stopping import DECIDED, StoppingCriteria, count_finished, patience_used, reached
 from search.policy.surface import POOR, Scored, Surface, common_setting
 from search.study.attributes import (
     FROM,
@@ -61,6 +61,7 @@ from search.study.attributes import (
     ROUND,
     ROUND_PLAN,
     SEED,
+    SINCE_BEST,
     WARM_START,
     is_baseline,
     is_replicate,
@@ -208,11 +209,11 @@ class Policy:
         rounds = self.rounds(trials)
         owed = self._owed(rounds, trials, limits)
         if owed is not None:
-            return self._training(*owed)
+            return self._training(*owed, trials)
         if self._is_search_over(rounds, trials, limits):
             plan = self._next_round(rounds, trials, limits, closed)
             if plan is not None:
-                return self._training(plan, 0)
+                return self._training(plan, 0, trials)
         return self.search(trials)
 
     def shortened(self, limits: StoppingCriteria, trials: Sequence[FrozenTrial]) -> StoppingCriteria:
@@ -222,11 +223,19 @@ class Policy:
         n_trials = n_trials_after(len(searched(trials)), len(self.arms), self._cost(trials))
         return replace(limits, n_trials=min(limits.n_trials, n_trials))
 
-    def reached(self, limits: StoppingCriteria, trials: Sequence[FrozenTrial]) -> str:
-        """The option whose limit has been reached, as ``--n-trials 50``; empty while the study should continue.
+    def is_decided(self, trials: Sequence[FrozenTrial], closed: Collection[str]) -> bool:
+        """Whether all that the rounds compare with the reference is ``closed``: no trial could change the answer."""
+        compared = self.compared(trials)
+        return bool(compared) and set(compared) <= set(closed)
 
-        A round that has begun may exceed the epochs, as without all its trainings it says nothing.
+    def reached(self, limits: StoppingCriteria, trials: Sequence[FrozenTrial], closed: Collection[str] = ()) -> str:
+        """The option whose limit has been reached, as ``--n-trials 50``, or DECIDED; empty while the study should
+        continue. ``closed``: names of the arms that are decided.
+
+        A round after the first that has begun may exceed the epochs, as without all its trainings it says nothing.
         """
+        if count_finished(trials) < limits.n_trials and self.is_decided(trials, closed):
+            return DECIDED
         limit = reached(limits, trials, self.per_epoch)
         if limit and count_finished(trials) < limits.n_trials and self._is_in_round(trials):
             return ""
@@ -291,7 +300,7 @@ class Policy:
             return True
         return evaluations_begun(trials, self.planned_evaluations, self._cost(trials)) >= share
 
-    def _training(self, plan: RoundPlan, place: int) -> Proposal:
+    def _training(self, plan: RoundPlan, place: int, trials: Sequence[FrozenTrial]) -> Proposal:
         """A training of a round; the first one brings the plan."""
         planned = plan.trainings[place]
         attributes = {ROLE: ROUND, ROUND: plan.number, PLACE: place, LEVEL: planned.arm, JUDGE_ROUND: plan.judges}
@@ -299,6 +308,8 @@ class Policy:
             attributes[SEED] = planned.seed
         if plan.number > 0 and place == 0:
             attributes[ROUND_PLAN] = plan.to_json()
+        if plan.number == 1 and place == 0:
+            attributes[SINCE_BEST] = patience_used(trials)
         return Proposal(dict(planned.params), attributes)
 
     def _next_round(

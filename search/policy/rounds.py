@@ -20,6 +20,7 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from search.policy.levels import Levels
+from search.policy.stopping import FINISHED
 from search.study.attributes import LEVEL, PLACE, ROUND, ROUND_PLAN, round_of
 from search.study.space import Factor, factors, params_of
 from search.study.study import Study
@@ -114,11 +115,15 @@ class Rounds:
         return max(self.plans)
 
     @cached_property
+    def _given_up(self) -> set[tuple[int, int]]:
+        """(Round, place) of the trainings that have failed too often."""
+        failures = Counter(self._key(trial) for trial in self.trainings if trial.state == TrialState.FAIL)
+        return {key for key, count in failures.items() if count >= MAX_FAILURES}
+
+    @cached_property
     def _begun(self) -> set[tuple[int, int]]:
         """(Round, place) of the trainings that a trial does, has done, or was given up."""
-        failures = Counter(self._key(trial) for trial in self.trainings if trial.state == TrialState.FAIL)
-        given_up = {key for key, count in failures.items() if count >= MAX_FAILURES}
-        return {self._key(trial) for trial in self.trainings if trial.state != TrialState.FAIL} | given_up
+        return {self._key(trial) for trial in self.trainings if trial.state != TrialState.FAIL} | self._given_up
 
     def _key(self, trial: FrozenTrial) -> tuple[int, int]:
         """(Round, place) of a training; the place is -1 for a level that round 0 does not have any more."""
@@ -133,11 +138,11 @@ class Rounds:
 
     def complete(self) -> list[int]:
         """The numbers of the rounds that are complete, and all rounds before them."""
-        finished = {self._key(trial) for trial in self.trainings if trial.state.is_finished()}
+        done = {self._key(trial) for trial in self.trainings if trial.state in FINISHED} | self._given_up
         numbers = []
         for number in sorted(self.plans):
             keys = {(number, place) for place in range(len(self.plans[number].trainings))}
-            if not keys <= self._begun & finished:
+            if not keys <= done:
                 break
             numbers.append(number)
         return numbers

@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from optuna.trial import FrozenTrial, TrialState
 
 from search.policy.history import seed_noise
-from search.study.attributes import is_replicate, round_of
+from search.study.attributes import SINCE_BEST, is_replicate, round_of
 from search.system.clock import ended_at
+
+DECIDED = "every difference is decided"
+"""Why a study may end before a limit."""
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
@@ -56,6 +59,15 @@ def trials_since_best(trials: Sequence[FrozenTrial]) -> int:
         if trial.state == TrialState.COMPLETE and trial.value is not None and trial.value > best + margin:
             best, since = trial.value, 0
     return since
+
+
+def patience_used(trials: Sequence[FrozenTrial]) -> int:
+    """What --patience is compared with: ``trials_since_best`` as it was when the rounds after the first began.
+
+    The trials of the search that ran then may still improve the best, which must not lead back to the search.
+    """
+    stood = next((trial.user_attrs[SINCE_BEST] for trial in trials if SINCE_BEST in trial.user_attrs), None)
+    return trials_since_best(trials) if stood is None else int(stood)
 
 
 def reached(limits: StoppingCriteria, trials: Sequence[FrozenTrial], evaluations_per_epoch: int) -> str:

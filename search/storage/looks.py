@@ -4,17 +4,21 @@ Whoever shows or uses an answer reads the last stored look; between looks it sta
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import optuna
 from optuna.trial import FrozenTrial
 
 from maskcls.scoring.rounds import Judges, Look, Training, look
+from search.policy.confirmation import policy_of
 from search.policy.policy import Policy
 from search.policy.rounds import complete_trainings
 from search.policy.stopping import StoppingCriteria
+from search.storage.folder import study_folder
 from search.storage.outcomes import decide_in_turn
 from search.storage.predictions import StudyPredictions
 from search.study.attributes import LEVEL, LOOKS, round_of
+from search.study.record import Stored
 
 
 def read_looks(study: optuna.Study) -> list[Look]:
@@ -44,7 +48,8 @@ def next_look(
 ) -> Look:
     """The look after the last complete round.
 
-    ``trainings``: those of the complete rounds; ``matters``: the smallest difference that matters to the study.
+    ``trainings``: those of the complete rounds that can be used, maybe none of the last one; ``matters``: the smallest
+    difference that matters to the study.
     """
     closed = frozenset(name for each in earlier for name in each.decided)
     horizon = limits.max_epochs if limits.max_epochs is not None else limits.n_trials
@@ -57,6 +62,7 @@ def next_look(
         matters,
         horizon=float(horizon),
         judges=judges,
+        number=policy.rounds(trials).complete()[-1],
     )
 
 
@@ -86,3 +92,12 @@ def look_if_due(
         return made
 
     return decide_in_turn(study, store)
+
+
+def make_missed_look(study: optuna.Study, stored: Stored, runs: Path, limits: StoppingCriteria) -> Look | None:
+    """Make and store the look that the workers were stopped before they could make; None if none is due."""
+    policy = policy_of(stored)
+    if not isinstance(policy, Policy):  # a confirmation has repeats and no rounds
+        return None
+    shelf = StudyPredictions(study_folder(study, runs), stored.baseline_config.task)
+    return look_if_due(study, policy, limits, shelf, stored.study.matters)

@@ -44,7 +44,8 @@ def next_trial(
         claimed = next((trial for trial in trials if trial.system_attrs.get(RUN, {}).get("claim") == claim), None)
         if claimed is not None:  # an earlier try was committed, and only the answer was lost with the connection
             return Trial(study, trial_id(claimed))
-        if policy.reached(limits, trials):
+        closed = closed_levels(study)
+        if policy.reached(limits, trials, closed):
             return None
         n_trials = policy.shortened(limits, trials).n_trials
         places = n_trials - count_finished(trials) - sum(trial.state == TrialState.RUNNING for trial in trials)
@@ -53,7 +54,7 @@ def next_trial(
             return None
         trial = _pick(waiting, places)
         if trial is None:
-            proposal = policy.propose(trials, limits, closed_levels(study))
+            proposal = policy.propose(trials, limits, closed)
             return _new_trial(study, policy, proposal, worker, claim)
         return _take(study, policy, trials, trial, worker, claim)
 

@@ -51,6 +51,10 @@ the people who judge it (TrainConfig.judge_round), the same for the whole round.
 ROUND_PLAN = "round_plan"
 """Of the first training of a round after round 0: the plan of all its trainings (policy.rounds.RoundPlan as JSON)."""
 
+SINCE_BEST = "since_best"
+"""Of the first training of round 1: how many trials of the search had ended without a gain (stopping.patience_used)
+when it began. Missing in studies of earlier commits."""
+
 SEED = "seed"
 """The training seed. Until the trial has ended it is stored only if it differs from the study's."""
 

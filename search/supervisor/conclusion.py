@@ -8,10 +8,12 @@ import optuna
 
 from maskcls.system.console import fail, say
 from maskcls.system.errors import one_line
+from search.answer.format import capital
 from search.answer.notes import show_study
 from search.database.connect import GRACE_SECONDS
-from search.policy.stopping import count_finished
+from search.policy.stopping import DECIDED, count_finished
 from search.storage.folder import study_folder
+from search.storage.looks import make_missed_look
 from search.storage.orphans import requeue_orphaned
 from search.storage.presence import DATABASE_ERRORS, OUT_OF_REACH, StudyPresence
 from search.study.record import Stored, read_stored
@@ -56,18 +58,22 @@ def conclude(
 
 
 def _conclude_study(study: optuna.Study, outcome: Outcome, stop_reason: str, order: WorkOrder, summary: Summary) -> int:
-    """Requeue the trials of killed workers, and print the end and the summary; returns the exit status.
+    """Requeue the trials of killed workers, make the look that is due, and print the end and the summary; returns the
+    exit status.
 
     Raises one of presence.OUT_OF_REACH when the database cannot be read.
     """
     with suppress(optuna.exceptions.StorageInternalError):  # else the next command does it
         requeue_orphaned(study)
+        make_missed_look(study, read_stored(study), Path(order.runs), order.limits)
     write_note(study)
     say()
     trials = study.get_trials(deepcopy=False)
     done, n_trials = count_finished(trials), order.limits.n_trials
     kind, cause = outcome.kind, outcome.cause
-    if kind == NOTHING_LEFT and done < n_trials:
+    if kind == NOTHING_LEFT and cause == DECIDED:
+        say(not_needed(done, n_trials))
+    elif kind == NOTHING_LEFT and done < n_trials:
         say(f"{cause} is reached at {done} of {n_trials} trials. A higher limit continues the study.")
     elif stop_reason and kind != GAVE_UP and done < n_trials:
         say(f"Stopped by {stop_reason} at {done} of {n_trials} trials. The same command continues the study.")
@@ -78,6 +84,11 @@ def _conclude_study(study: optuna.Study, outcome: Outcome, stop_reason: str, ord
         say(f"Logs are in {logs}; the folder of a crashed trial has a crash.txt.")
         return 1
     return 130 if stop_reason in STOP_SIGNALS.values() and done < n_trials else 0
+
+
+def not_needed(done: int, n_trials: int) -> str:
+    """The message about a study that has its answer before its last trial."""
+    return f"{capital(DECIDED)}: {max(0, n_trials - done)} of {n_trials} trials were not needed."
 
 
 def write_note(study: optuna.Study) -> None:

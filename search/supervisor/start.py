@@ -1,8 +1,11 @@
 """Runs search.run: starts workers, which train trials until the study reaches a limit."""
 
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+
+import optuna
 
 from maskcls.data.dataset import prepare_data_folder, read_table
 from maskcls.system.console import say
@@ -13,8 +16,11 @@ from search.database.read_only import NoStudiesError
 from search.policy.policy import Policy
 from search.policy.stopping import StoppingCriteria, count_finished
 from search.storage.copying import widened
+from search.storage.looks import closed_levels, is_look_due, make_missed_look, read_looks
+from search.storage.presence import DATABASE_ERRORS
 from search.study.record import Stored, check_same, is_fully_created, read_search
 from search.study.request import StudyRequest
+from search.supervisor.conclusion import not_needed
 from search.supervisor.launch import Launch
 from search.supervisor.supervisor import Supervisor
 from search.system.shell import quoted
@@ -42,7 +48,7 @@ def run_study(request: StudyRequest, launch: Launch, limits: StoppingCriteria, k
         folder = prepare_data_folder(requested.data, launch.runs)
         table = read_table(folder, requested.baseline_config, requested.label_fixes)
         # not for a copy, which the first worker compares with its source
-        if request.copy_of is None and _is_done(name, replace(requested, split=table.hash), launch, limits.n_trials):
+        if request.copy_of is None and _is_done(name, replace(requested, split=table.hash), launch, limits):
             return 0
         launch.runs.mkdir(parents=True, exist_ok=True)
         open_storage(launch.url, create=True).engine.dispose()
@@ -55,8 +61,8 @@ def run_study(request: StudyRequest, launch: Launch, limits: StoppingCriteria, k
         return Supervisor(pool, order, launch.timeout, summary).run()
 
 
-def _is_done(name: str, requested: Stored, launch: Launch, n_trials: int) -> bool:
-    """Whether the study has all its trials; if so, print its summary.
+def _is_done(name: str, requested: Stored, launch: Launch, limits: StoppingCriteria) -> bool:
+    """Whether the study has all trials that it needs; if so, print its summary.
 
     Raises UserError when it is not the requested study. The weights are not compared, since finding them takes torch.
     """
@@ -71,10 +77,28 @@ def _is_done(name: str, requested: Stored, launch: Launch, n_trials: int) -> boo
         storage.engine.dispose()
         return False
     stored = read_search(study)
-    check_same(widened(stored, requested), replace(requested, weights=stored.weights), name)
-    if count_finished(study.get_trials(deepcopy=False)) < n_trials:
+    wider = widened(stored, requested)
+    check_same(wider, replace(requested, weights=stored.weights), name)
+    trials, n_trials = study.get_trials(deepcopy=False), limits.n_trials
+    done = count_finished(trials)
+    if done >= n_trials:
+        study = _with_its_last_look(study, stored, launch, limits)
+        say(f"Study {name} already has its {n_trials} trials.")
+    elif Policy(wider.study, wider.seed).is_decided(trials, closed_levels(study)):
+        say(not_needed(done, n_trials))
+    else:
         storage.engine.dispose()
         return False
-    say(f"Study {name} already has its {n_trials} trials.")
     show_search_summary(study, stored, launch.runs, launch.storage)
     return True
+
+
+def _with_its_last_look(study: optuna.Study, stored: Stored, launch: Launch, limits: StoppingCriteria) -> optuna.Study:
+    """The study, open for writing if the look that an earlier command did not come to had to be stored."""
+    if not is_look_due(Policy(stored.study, stored.seed), study.get_trials(deepcopy=False), read_looks(study)):
+        return study
+    with suppress(*DATABASE_ERRORS):  # without it the answer stands at the look before
+        writable = load_study(open_storage(launch.url, create=False), study.study_name)
+        if make_missed_look(writable, stored, launch.runs, limits) is not None:
+            return writable
+    return study

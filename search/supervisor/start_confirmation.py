@@ -32,9 +32,9 @@ def confirm_study(name: str, top: int, repeats: int, data: str | None, weights: 
     searched = load_study(storage, name)
     folder_in(launch.runs, name)  # raises UserError for a name that no folder can have
     stored = read_search(searched)
-    existing = find_confirmation(storage, name)
-    if existing is None and has_rounds(searched.get_trials(deepcopy=False)):
+    if has_rounds(searched.get_trials(deepcopy=False)):  # an earlier confirmation does not answer it any more
         return add_rounds(searched, stored, repeats, data, weights, launch)
+    existing = find_confirmation(storage, name)
     document = make_document(searched, stored, existing, top, repeats)
     n_trials = len(Plan.of_document(document).finalists) * repeats
     if existing is not None and count_finished(existing.get_trials(deepcopy=False)) >= n_trials:

@@ -34,6 +34,7 @@ from search.policy.confirmation import policy_of
 from search.storage import retention
 from search.storage.failures import cause_outside, reason_to_give_up
 from search.storage.folder import study_folder
+from search.storage.looks import closed_levels
 from search.storage.queue import next_trial
 from search.study.attributes import worker_of
 from search.study.compatibility import check_revision
@@ -167,13 +168,14 @@ def take_trials(
                 waiting_for = ()
                 continue
             trials = study.get_trials(deepcopy=False)
-            if limit := job.policy.reached(limits, trials):
+            if limit := job.policy.reached(limits, trials, closed_levels(study)):
                 look_at_rounds(job, limits)  # another worker may have ended the last trial meanwhile
                 return Outcome(NOTHING_LEFT, limit)
             if (running := _running(trials)) != waiting_for:
                 on_waiting(running)
                 waiting_for = running
             time.sleep(POLL_SECONDS)
+        look_at_rounds(job, within_time(order, study.get_trials(deepcopy=False), per_epoch))
         return Outcome(STOPPED, job.stop.reason)
     except (StopStudyError, BrokenProcessError):
         raise

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,14 +10,20 @@ import pytest
 import search.confirm
 import search.export
 import search.status
+import search.supervisor.start_confirmation
 from maskcls.config import load_config
 from search.answer.evidence import answer_of
 from search.answer.recipe import find_recipe
-from search.policy.stopping import StoppingCriteria
+from search.policy.stopping import DECIDED, StoppingCriteria, count_finished
 from search.storage.retention import trial_folder
+from search.supervisor.conclusion import conclude
+from search.supervisor.launch import Launch
 from search.supervisor.pool import WorkerPool
+from search.supervisor.start import _is_done
 from search.supervisor.supervisor import Supervisor
+from search.worker.messages import NOTHING_LEFT, STOPPED, Outcome
 from tests.helpers.report import Played, make_study, play_rounds
+from tests.helpers.search import order_for
 from tests.helpers.training import run
 
 
@@ -99,6 +106,56 @@ def test_confirm_adds_rounds_of_what_is_open(
     assert (order.name, order.plan, order.requested.seed) == ("toy", True, 0)
     assert order.limits == StoppingCriteria(14 + 8 + 3 * 2)
     assert "More rounds of toy: 3 of 2 trainings." in capsys.readouterr().out
+
+
+def test_confirm_adds_rounds_to_a_study_that_has_gone_on_since_its_confirmation(
+    tmp_path: Path,
+    synthetic_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    asked(tmp_path, synthetic_folder, {0.0: 0.7, 0.5: 0.72}, 4)
+    monkeypatch.setattr(search.supervisor.start_confirmation, "find_confirmation", lambda storage, name: storage)
+    monkeypatch.setattr(Supervisor, "run", lambda supervisor: 0)
+    monkeypatch.setattr(WorkerPool, "start", lambda *_: None)
+    monkeypatch.setattr(WorkerPool, "start_others", lambda *_: None)
+    assert run(search.confirm.main, "--study", "toy", "--runs", tmp_path, "--device", "cpu") == 0
+    assert "More rounds of toy: 5 of 2 trainings." in capsys.readouterr().out
+
+
+def test_the_last_look_is_made_at_the_end_or_by_the_next_command(tmp_path: Path, synthetic_folder: Path) -> None:
+    played = asked(tmp_path, synthetic_folder, {0.0: 0.4, 0.5: 0.9})
+    launch = Launch(tmp_path, None, "cpu", None, False, None, 60)
+    done = count_finished(played.study.get_trials())
+    earlier = played.study.user_attrs["looks"][:-1]
+    played.study.set_user_attr("looks", earlier)
+    assert _is_done("toy", played.stored, launch, StoppingCriteria(done))
+    looks = played.study.user_attrs["looks"]
+    assert [look["round"] for look in looks[-2:]] == [3, 4]
+    assert looks[:-1] == earlier
+    played.study.set_user_attr("looks", earlier)
+    order = replace(order_for(tmp_path, done), since=0.0)
+    assert conclude(played.study, None, Outcome(STOPPED), "Ctrl-C", order, lambda study, stored: None) == 0
+    assert played.study.user_attrs["looks"] == looks
+
+
+def test_a_study_that_is_decided_needs_no_more_trials(
+    tmp_path: Path, synthetic_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    played = asked(tmp_path, synthetic_folder, {0.0: 0.4, 0.5: 0.9})
+    launch, limits = Launch(tmp_path, None, "cpu", None, False, None, 60), StoppingCriteria(100)
+    done = count_finished(played.study.get_trials())
+    told = f"Every difference is decided: {100 - done} of 100 trials were not needed."
+    assert _is_done("toy", played.stored, launch, limits)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == told
+    assert lines[1].startswith("Better: drop_rate = 0.5 scores")
+    order = replace(order_for(tmp_path, 100), limits=limits)
+    outcome = Outcome(NOTHING_LEFT, DECIDED)
+    assert conclude(played.study, None, outcome, "", order, lambda study, stored: None) == 0
+    assert capsys.readouterr().out.strip() == told
+    played.study.set_user_attr("looks", [])
+    assert not _is_done("toy", played.stored, launch, limits)
 
 
 def test_confirm_adds_nothing_to_what_is_decided(

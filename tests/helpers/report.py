@@ -18,6 +18,7 @@ from maskcls.scoring.rounds import Look, Training, look
 from search.answer.evidence import answer_of
 from search.database.connect import create_study, default_url, open_storage
 from search.page.data import Material, ReportOptions
+from search.policy.rounds import Planned, RoundPlan
 from search.storage.predictions import StudyPredictions
 from search.storage.retention import trial_folder
 from search.study.attributes import LOOKS
@@ -165,6 +166,9 @@ def play_rounds(
                 "config": json.loads(played.stored.config(values, number).model_dump_json()),
                 "origin": {"study": played.study.study_name, "trial": trial, "split": judges.hash},
             }
+            if number and place == 0:
+                planned = [Planned(f"drop_rate = {each}", {"drop_rate": each, "lr": lr}, number) for each in right]
+                facts["round_plan"] = RoundPlan(number, number, tuple(planned)).to_json()
             complete(played, judges, trial, drop_rate, lr, right=share, role="round", **facts)
             shelf = StudyPredictions(played.runs / played.study.study_name, "all")
             trainings.append(Training(name, number, shelf.counts(played.study.get_trials(deepcopy=False)[trial])))

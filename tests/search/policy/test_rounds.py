@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from search.policy.phases import phases, sizes_of_rounds
 from search.policy.policy import Policy
 from search.policy.rounds import arms_of_round, copies, size_of_round
-from search.policy.stopping import StoppingCriteria, count_finished
+from search.policy.stopping import DECIDED, StoppingCriteria, count_finished
 from search.study.attributes import is_baseline
 from search.study.study import Choice, Float, Sampler, Study, Subset
 from tests.helpers.search import LR, asking, begin, toy
@@ -42,7 +42,7 @@ def run(
         trials = played.get_trials(deepcopy=False)
         n_trials = policy.shortened(limits, trials).n_trials
         places = n_trials - count_finished(trials) - len(running)
-        if len(running) < workers and places > 0 and not policy.reached(limits, trials):
+        if len(running) < workers and places > 0 and not policy.reached(limits, trials, more.get("closed", ())):
             running.append(begin(played, policy, limits, **more))
         elif running:
             trial_id = running.pop(int(rng.integers(len(running))))
@@ -183,8 +183,9 @@ def test_a_decided_level_is_trained_no_more_and_the_others_get_its_share() -> No
     more = run(FOUR, 45, into=played, closed={"drop_rate = 0.7", "drop_rate = 0.2"})[30:]
     assert {trial.params["drop_rate"] for trial in more} == {0.0, 0.5}
     assert len(more) == 15
-    after = run(FOUR, 50, into=played, closed={f"drop_rate = {level}" for level in (0.2, 0.5, 0.7)})[45:]
-    assert not any("round" in trial.user_attrs for trial in after)  # nothing is open: the rest improves the best
+    closed = {f"drop_rate = {level}" for level in (0.2, 0.5, 0.7)}
+    assert len(run(FOUR, 50, into=played, closed=closed)) == 45  # nothing is open: no trial would change the answer
+    assert Policy(FOUR, 0).reached(StoppingCriteria(50), played.get_trials(), closed) == DECIDED
 
 
 def test_a_training_that_fails_is_done_again_with_the_same_seed_and_judges_and_given_up_in_the_end() -> None:
@@ -198,11 +199,11 @@ def test_a_training_that_fails_is_done_again_with_the_same_seed_and_judges_and_g
     one, two = (played._storage.get_trial(number) for number in (first, again))
     assert one.user_attrs == two.user_attrs
     assert one.params == two.params
-    end(played, again, TrialState.FAIL)
     other = played._storage.get_trial(begin(played, policy, limits))
     assert (other.user_attrs["round"], other.user_attrs["place"]) == (1, 1)
-    assert policy.rounds(played.get_trials()).complete() == [0]
     end(played, other._trial_id)
+    assert policy.rounds(played.get_trials()).complete() == [0]  # the second try runs
+    end(played, again, TrialState.FAIL)
     assert policy.rounds(played.get_trials()).complete() == [0, 1]
 
 
@@ -241,6 +242,29 @@ def test_patience_ends_the_search_and_the_rounds_follow() -> None:
     assert 5 <= len(searched) < 60
     assert 0.25 < (2 + len(searched)) / len(trials) < 0.42
     assert Policy(TWO, 0).reached(StoppingCriteria(400, patience=5), trials) == "--patience 5"
+
+
+def test_a_search_trial_that_improves_after_the_rounds_began_does_not_lead_back_to_the_search() -> None:
+    policy, played = Policy(TWO, 0), optuna.create_study(direction="maximize")
+    limits = StoppingCriteria(400, patience=5)
+    for _ in range(2):
+        end(played, begin(played, policy, limits))
+    late = begin(played, policy, limits)
+    assert "round" not in played.get_trials()[-1].user_attrs
+    while "round" not in played.get_trials()[-1].user_attrs or len(played.get_trials()) < 4:
+        trial_id = begin(played, policy, limits)
+        if "round" not in played.get_trials()[-1].user_attrs:
+            played._storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [0.1])
+    n_trials = policy.shortened(limits, played.get_trials()).n_trials
+    assert n_trials < 40
+    played._storage.set_trial_state_values(late, TrialState.COMPLETE, [9.0])
+    assert policy.shortened(limits, played.get_trials()).n_trials == n_trials
+    for trial_id in [trial._trial_id for trial in played.get_trials() if not trial.state.is_finished()]:
+        end(played, trial_id)
+    while not policy.reached(limits, played.get_trials()):
+        end(played, begin(played, policy, limits))
+    assert len(played.get_trials()) == n_trials
+    assert policy.reached(limits, played.get_trials()) == "--patience 5"
 
 
 # --- other studies ----------------------------------------------------------------------------------------------------

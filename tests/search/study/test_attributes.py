@@ -22,7 +22,7 @@ from search.study.attributes import (
 STORED = (
     "id", "confirms_id", "grown_from", "question", "commit", "versions", "decoder", "looks",
     "role", "baseline", "warm start", "repeat", "replicate", "confirmation",
-    "round", "level", "place", "judge_round", "round_plan",
+    "round", "level", "place", "judge_round", "round_plan", "since_best",
     "seed", "of", "from", "finalist", "repeat", "enqueued in vain", "files_of",
     "worker", "interruptions", "deaths", "failures", "failure_kind", "error",
     "revision", "config", "origin", "evaluations", "evaluations_planned", "best_evaluation",

@@ -8,14 +8,17 @@ from optuna.trial import TrialState
 
 from maskcls.config import TrainConfig
 from maskcls.data.dataset import Table
+from maskcls.run.record import PREDICTIONS
 from search.policy.policy import Policy
-from search.policy.stopping import StoppingCriteria
+from search.policy.stopping import DECIDED, StoppingCriteria
 from search.storage.looks import closed_levels, look_if_due, read_looks
 from search.storage.outcomes import finish
 from search.storage.predictions import StudyPredictions
+from search.storage.queue import next_trial
+from search.storage.retention import trial_folder
 from search.study.attributes import LOOKS
 from search.system.clock import uptime
-from search.worker.messages import NOTHING_LEFT, Outcome
+from search.worker.messages import NOTHING_LEFT, STOPPED, Outcome
 from search.worker.objective import run_trial
 from search.worker.rounds import judges_of, look_at_rounds, within_time
 from search.worker.worker import take_trials
@@ -51,6 +54,28 @@ def test_the_look_that_a_killed_worker_did_not_make_is_made_by_the_next(tmp_path
     assert len(read_looks(job.study)) == 1
 
 
+def test_a_worker_that_is_stopped_makes_the_look_that_is_due(tmp_path: Path, synthetic_table: Table) -> None:
+    job = make_job(tmp_path, synthetic_table)
+    for _ in range(4):
+        run_trial(job, ask(job, 4))
+    job.stop.reason = "the supervisor is gone"
+    assert take_trials(job, order_for(tmp_path, 4)) == Outcome(STOPPED, "the supervisor is gone")
+    assert len(read_looks(job.study)) == 1
+
+
+def test_a_round_without_usable_trainings_is_looked_at_once(tmp_path: Path, synthetic_table: Table) -> None:
+    job = make_job(tmp_path, synthetic_table)
+    for _ in range(6):
+        run_trial(job, ask(job, 6))
+    for number in (4, 5):
+        (trial_folder(job.setup.folder, number) / PREDICTIONS).unlink()
+    made = look_at_rounds(job, StoppingCriteria(6))
+    assert made is not None
+    assert (made.round, made.trainings) == (2, 4)
+    assert look_at_rounds(job, StoppingCriteria(6)) is None
+    assert len(read_looks(job.study)) == 1
+
+
 def test_of_two_workers_that_make_a_look_at_once_one_stores_it(
     tmp_path: Path, synthetic_table: Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -71,7 +96,7 @@ def test_of_two_workers_that_make_a_look_at_once_one_stores_it(
     assert len(read_looks(job.study)) == 1
 
 
-def test_a_decided_level_is_not_trained_again(tmp_path: Path, synthetic_table: Table) -> None:
+def test_a_study_is_finished_once_every_level_is_decided(tmp_path: Path, synthetic_table: Table) -> None:
     job = make_job(tmp_path, synthetic_table)
     for _ in range(4):
         run_trial(job, ask(job, 4))
@@ -80,8 +105,9 @@ def test_a_decided_level_is_not_trained_again(tmp_path: Path, synthetic_table: T
     look["levels"]["drop_rate = 0.5"]["verdict"] = "worse"
     job.study.set_user_attr(LOOKS, [look])
     assert closed_levels(job.study) == {"drop_rate = 0.5"}
-    trial = ask(job, 12)
-    assert "round" not in trial.user_attrs
+    assert next_trial(job.study, job.policy, StoppingCriteria(12), job.worker) is None
+    assert take_trials(job, order_for(tmp_path, 12)) == Outcome(NOTHING_LEFT, DECIDED)
+    assert len(job.study.get_trials()) == 4
 
 
 def test_judges_that_would_leave_a_class_untrained_are_passed_over(synthetic_table: Table) -> None:
