@@ -41,7 +41,7 @@ def test_the_same_command_again_does_nothing(place: Place, capsys: pytest.Captur
     succeed(search.run.main, *place.command, "--n-trials", "3")
     told = capsys.readouterr().out
     assert "Study mine already has its 3 trials." in told
-    assert "Best recipe: " in told
+    assert "Best so far: " in told
     assert "macro F1" in told
     assert [(trial.number, trial.datetime_complete) for trial in place.trials()] == before
 
