@@ -30,6 +30,10 @@ QUESTION, COMMIT, VERSIONS, DECODER = "question", "commit", "versions", "decoder
 LOOKS = "looks"
 """The looks at the rounds so far (maskcls.scoring.rounds.Look as JSON), the earliest first; storage.looks has them."""
 
+MORE_ROUNDS = "more_rounds"
+"""{"rounds": --repeats of the last search.confirm that added rounds to the study, "n_trials": how many trials the study
+has with them}."""
+
 # of a trial: its purpose
 
 ROLE = "role"

@@ -9,11 +9,13 @@ from optuna.trial import FrozenTrial
 
 from maskcls.data.dataset import prepare_data_folder, read_table
 from maskcls.system.console import say
+from maskcls.system.errors import count_of
 from maskcls.system.paths import absolute_if_path
 from search.answer.rounds import answer_of_rounds, trainings_of_a_round
 from search.policy.stopping import FINISHED, StoppingCriteria, count_finished
 from search.storage.looks import read_looks
-from search.study.attributes import round_of
+from search.storage.outcomes import decide_in_turn
+from search.study.attributes import MORE_ROUNDS, round_of
 from search.study.locations import photos_now
 from search.study.record import Stored
 from search.supervisor.launch import Launch
@@ -29,7 +31,8 @@ def has_rounds(trials: Sequence[FrozenTrial]) -> bool:
 def add_rounds(
     study: optuna.Study, stored: Stored, rounds: int, data: str | None, weights: str | None, launch: Launch
 ) -> int:
-    """Train so many more rounds of what is still open; returns the exit status.
+    """Train so many more rounds of what is still open; returns the exit status. The same command again goes on with
+    them until they are done.
 
     ``data`` and ``weights``: None for those of the study. Raises UserError for invalid options.
     """
@@ -40,9 +43,7 @@ def add_rounds(
         say("Nothing is open any more: every difference is decided.")
         show_search_summary(study, stored, launch.runs, launch.storage)
         return 0
-    each = trainings_of_a_round(stored, known)
-    n_trials = count_finished(trials) + rounds * each
-    say(f"More rounds of {name}: {rounds} of {each} trainings.")
+    n_trials = _find_or_set_target(study, rounds, rounds * trainings_of_a_round(stored, known))
     # a study from scratch stays so, though --weights auto might find pretrained weights today
     made_with = "scratch" if stored.weights["source"] == "scratch" else stored.weights_option
     weights_option = absolute_if_path(weights) if weights else made_with
@@ -54,3 +55,23 @@ def add_rounds(
         order = launch.make_order(len(pool.slots), name, requested, StoppingCriteria(n_trials))
         summary = partial(show_search_summary, runs=launch.runs, storage_url=launch.storage)
         return Supervisor(pool, replace(order, plan=True), launch.timeout, summary).run()
+
+
+def _find_or_set_target(study: optuna.Study, rounds: int, trainings: int) -> int:
+    """How many trials the study has with so many more rounds, of ``trainings`` together.
+
+    An interrupted command of as many rounds is gone on with: it would add them once more, and look at them as if they
+    were more than was planned.
+    """
+
+    def decide() -> tuple[int, int]:
+        done = count_finished(study.get_trials(deepcopy=False))
+        stored = study.user_attrs.get(MORE_ROUNDS, {})
+        if stored.get("rounds") == rounds and stored["n_trials"] > done:
+            return done, stored["n_trials"]
+        study.set_user_attr(MORE_ROUNDS, {"rounds": rounds, "n_trials": done + trainings})
+        return done, done + trainings
+
+    done, n_trials = decide_in_turn(study, decide)
+    say(f"{rounds} more rounds of {study.study_name}: {count_of(n_trials - done, 'training')} to go.")
+    return n_trials

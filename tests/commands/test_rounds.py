@@ -90,7 +90,7 @@ def test_confirm_adds_rounds_of_what_is_open(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    asked(tmp_path, synthetic_folder, {0.0: 0.7, 0.5: 0.72}, 4)
+    played = asked(tmp_path, synthetic_folder, {0.0: 0.7, 0.5: 0.72}, 4)
     orders = []
 
     def note(self: Supervisor) -> int:
@@ -105,7 +105,14 @@ def test_confirm_adds_rounds_of_what_is_open(
     (order,) = orders
     assert (order.name, order.plan, order.requested.seed) == ("toy", True, 0)
     assert order.limits == StoppingCriteria(14 + 8 + 3 * 2)
-    assert "More rounds of toy: 3 of 2 trainings." in capsys.readouterr().out
+    assert "3 more rounds of toy: 6 trainings to go." in capsys.readouterr().out
+    play_rounds(played, {0.0: 0.7, 0.5: 0.72}, 1)  # two trainings more, and the same command
+    assert run(search.confirm.main, *options) == 0
+    assert orders[1].limits == order.limits
+    assert "3 more rounds of toy: 4 trainings to go." in capsys.readouterr().out
+    play_rounds(played, {0.0: 0.7, 0.5: 0.72}, 2)  # they are done
+    assert run(search.confirm.main, *options) == 0
+    assert orders[2].limits == StoppingCriteria(14 + 8 + 2 * 3 * 2)
 
 
 def test_confirm_adds_rounds_to_a_study_that_has_gone_on_since_its_confirmation(
@@ -120,7 +127,7 @@ def test_confirm_adds_rounds_to_a_study_that_has_gone_on_since_its_confirmation(
     monkeypatch.setattr(WorkerPool, "start", lambda *_: None)
     monkeypatch.setattr(WorkerPool, "start_others", lambda *_: None)
     assert run(search.confirm.main, "--study", "toy", "--runs", tmp_path, "--device", "cpu") == 0
-    assert "More rounds of toy: 5 of 2 trainings." in capsys.readouterr().out
+    assert "5 more rounds of toy: 10 trainings to go." in capsys.readouterr().out
 
 
 def test_the_last_look_is_made_at_the_end_or_by_the_next_command(tmp_path: Path, synthetic_folder: Path) -> None:

@@ -20,7 +20,7 @@ from search.study.attributes import (
 )
 
 STORED = (
-    "id", "confirms_id", "grown_from", "question", "commit", "versions", "decoder", "looks",
+    "id", "confirms_id", "grown_from", "question", "commit", "versions", "decoder", "looks", "more_rounds",
     "role", "baseline", "warm start", "repeat", "replicate", "confirmation",
     "round", "level", "place", "judge_round", "round_plan", "since_best",
     "seed", "of", "from", "finalist", "repeat", "enqueued in vain", "files_of",
