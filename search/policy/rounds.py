@@ -176,8 +176,3 @@ def complete_trainings(trials: Iterable[FrozenTrial], rounds: Iterable[int]) -> 
     """The complete trials of these rounds; one that diverged has no value to compare."""
     wanted = set(rounds)
     return [trial for trial in trials if round_of(trial) in wanted and trial.state == TrialState.COMPLETE]
-
-
-def names_of(trials: Iterable[FrozenTrial]) -> list[str]:
-    """The arms of these trainings of rounds, in the order in which they came first."""
-    return list(dict.fromkeys(trial.user_attrs[LEVEL] for trial in trials))
