@@ -88,6 +88,8 @@ def show_status(study: StudyStatus) -> None:
     }
     if overview.confirms:
         facts = {name: facts[name] for name in ("trials", "spent", "last event")}
+    elif study.answer:  # its rounds are what counts, not how far the search has come
+        facts = {name: text for name, text in facts.items() if name not in ("incumbent", "noise", "patience")}
     for name, text in facts.items():
         say(f"  {name:<10}  {one_printable_line(text)}")
     _show_running(study.running, "search.confirm" if overview.confirms else "search.run")

@@ -17,6 +17,7 @@ from maskcls.scoring.predictions import Predictions
 from search.answer.answer import Answer, Comparison, Confirmation, FactorAnswer, Finalist, Level, RoundsAnswer, Side
 from search.answer.evidence import answer_of
 from search.answer.rounds import _asked, _side
+from search.answer.status import status_of
 from search.answer.wording import put_in_words, side_verdict
 from search.database.connect import create_study, default_url, open_storage
 from search.policy.warm_starts import _history
@@ -27,6 +28,7 @@ from search.study.space import distributions
 from search.study.study import Choice, Float
 from search.supervisor.display import Display
 from search.terminal.progress import PlainWatcher, Progress
+from search.terminal.status import show_status
 from search.terminal.summary import show_search_summary
 from tests.helpers.report import Played, make_study, play_rounds
 from tests.helpers.search import TOY_STUDY
@@ -241,6 +243,16 @@ def test_rounds_answer_in_one_sentence_and_the_table_adds_up(
     assert any(line.startswith("drop_rate = 0.5") and line.endswith("worse") for line in lines)
     assert f"Expect macro F1 {reference.score:.3f} of it on other people" in "".join(lines)
     assert not any("search.confirm" in line for line in lines)
+
+
+def test_the_status_of_an_answered_study_leaves_out_how_far_its_search_came(
+    tmp_path: Path, synthetic_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    played = rounds_of(tmp_path, synthetic_folder, {0.0: 0.8, 0.5: 0.3}, 5)
+    show_status(status_of(played.study, played.stored))
+    told = capsys.readouterr().out
+    assert "answer      Worse: drop_rate = 0.5 scores" in told
+    assert not [word for word in ("incumbent", "noise", "patience") if word in told]
 
 
 @pytest.mark.parametrize(("lr", "score"), [(1e-2, 0.5), (2e-2, 0.6)])
