@@ -42,7 +42,7 @@ def answer_of_rounds(
         return None
     looks = [look for look in looks if not look.levels.keys().isdisjoint(names)]
     known = dict(looks[-1].levels) if looks else {}
-    asked = _asked(stored, trainings)
+    asked = _asked(stored, trials)
     sides = [_side(name, [trial for trial in trainings if _name(trial) == name], asked) for name in names]
     first = sides[0]
     sides = [
@@ -65,15 +65,19 @@ def latest_of(side: Side, trials: Sequence[FrozenTrial], shelf: StudyPredictions
     return next(iter(shelf.with_predictions(trial for trial in trials if trial.number in side.trials)[::-1]), None)
 
 
-def _asked(stored: Stored, trainings: Sequence[FrozenTrial]) -> frozenset[int]:
-    """Numbers of the rounds at the settings that the rounds chose; round 0, at the baseline's, only if that is one."""
+def _asked(stored: Stored, trials: Sequence[FrozenTrial]) -> frozenset[int]:
+    """Numbers of the rounds that a score is of: those at settings which the rounds chose, judged by people who chose
+    nothing. So round 0 counts only without a search, and where the rounds kept its setting."""
 
     def setting(trial: FrozenTrial) -> tuple[object, ...]:
         values = values_of(stored.study.space, trial.params)
         return tuple(values[name] for name in stored.study.nuisance)
 
-    chosen = {setting(trial) for trial in trainings if round_of(trial)}
-    return frozenset(round_of(trial) or 0 for trial in trainings if not chosen or setting(trial) in chosen)
+    trainings = [trial for trial in trials if level_of(trial) is not None]
+    later = {setting(trial) for trial in trainings if round_of(trial)}
+    first = {setting(trial) for trial in trainings if round_of(trial) == 0}
+    is_same = len(trainings) == len(trials) and first <= later
+    return frozenset(round_of(trial) or 0 for trial in trainings if round_of(trial) or is_same or not later)
 
 
 def _side(name: str, trainings: Sequence[FrozenTrial], asked: Collection[int]) -> Side:

@@ -255,8 +255,10 @@ def test_the_status_of_an_answered_study_leaves_out_how_far_its_search_came(
     assert not [word for word in ("incumbent", "noise", "patience") if word in told]
 
 
-@pytest.mark.parametrize(("lr", "score"), [(1e-2, 0.5), (2e-2, 0.6)])
-def test_a_score_is_that_at_the_settings_which_the_rounds_chose(lr: float, score: float) -> None:
+@pytest.mark.parametrize(("lr", "searched", "score"), [(1e-2, 0, 0.5), (2e-2, 0, 0.6), (1e-2, 1, 0.6)])
+def test_a_score_is_of_judges_who_chose_nothing_at_the_setting_of_the_rounds(
+    lr: float, searched: int, score: float
+) -> None:
     trials = [
         create_trial(
             value=value,
@@ -266,8 +268,9 @@ def test_a_score_is_that_at_the_settings_which_the_rounds_chose(lr: float, score
         )
         for number, value in enumerate((0.3, 0.5, 0.7))
     ]
-    stored = SimpleNamespace(study=TOY_STUDY)
-    assert _side("drop_rate = 0.0", trials, _asked(stored, trials)).score == pytest.approx(score)  # type: ignore[arg-type]
+    others = [create_trial(value=0.9)] * searched
+    asked = _asked(SimpleNamespace(study=TOY_STUDY), [*trials, *others])  # type: ignore[arg-type]
+    assert _side("drop_rate = 0.0", trials, asked).score == pytest.approx(score)
 
 
 def test_an_open_question_has_a_bound_and_says_what_more_trainings_bring(
