@@ -1,63 +1,142 @@
-"""The labels of the mask task: 18 classes of (mask, gender, age), their names, and the age bands.
+"""Labels: a label is a point in a product of named factors, such as (mask, gender, age) or one factor alone.
 
-``label = mask * 6 + gender * 3 + age``; each of the four *tasks* (all 18 classes at once, or mask, gender
-or age alone) is a map from the label to its own classes.
+Classes are numbered with the last factor changing fastest: ``label = mask * 6 + gender * 3 + age`` for factors of 3, 2
+and 3 classes. A model predicts the whole label, ``ALL``, or one factor of it; what it predicts is a label space, too.
 
 Shape suffixes, here and everywhere: B batch, N photos, K classes, C H W channels, rows, columns.
 """
 
-from typing import TypeVar
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from typing import Any, TypeVar
 
 import numpy as np
 
-MASKS = ("worn", "incorrect", "not worn")
-GENDERS = ("male", "female")
-AGES = ("under 30", "30 to 59", "60 and over")
-NUM_CLASSES = len(MASKS) * len(GENDERS) * len(AGES)
-
-YOUNG_UNTIL, OLD_FROM = 30, 60
-"""Ages in years at which the middle and the old band begin. Scoring never uses another ``OLD_FROM``."""
-
-OLDEST = 120
-"""Highest age in years that is accepted: some tables write 999 for an unknown age."""
-
-PARTS = ("mask", "gender", "age")
-"""The three tasks that make up a label, in the order of its digits."""
-
-CLASS_NAMES: dict[str, tuple[str, ...]] = {
-    "all": tuple(f"{mask}, {gender}, {age}" for mask in MASKS for gender in GENDERS for age in AGES),
-    "mask": MASKS,
-    "gender": GENDERS,
-    "age": AGES,
-}
-"""Names of the K classes of each task."""
+ALL = "all"
+"""``TrainConfig.task`` of a model that predicts the whole label."""
 
 Ints = TypeVar("Ints", int, np.ndarray)
 
 
-def encode(mask: Ints, gender: Ints, age: Ints) -> Ints:
-    """Class 0..17 of a mask state, gender and age band (numbers or integer arrays of one shape)."""
-    return mask * 6 + gender * 3 + age
+@dataclass(frozen=True)
+class Factor:
+    """One factor of a label, and the words to speak of its classes."""
+
+    name: str
+    classes: tuple[str, ...]
+    """Names of the classes, in their order."""
+    of_group: bool = False
+    """Whether all photos of a group (a person, say) have the same class, so that groups can be stratified by it."""
+    short: tuple[str, ...] = ()
+    """Names of the classes on an axis; empty: ``classes``."""
+    plural: tuple[str, ...] = ()
+    """Names of the classes in a sentence, as in "men taken for women"; empty: ``classes``."""
+    typed: tuple[str, ...] = ()
+    """Names of the classes on the command line; empty: ``classes``."""
+
+    @property
+    def short_names(self) -> tuple[str, ...]:
+        """Names of the classes on an axis."""
+        return self.short or self.classes
+
+    @property
+    def plural_names(self) -> tuple[str, ...]:
+        """Names of the classes in a sentence."""
+        return self.plural or self.classes
+
+    @property
+    def typed_names(self) -> tuple[str, ...]:
+        """Names of the classes on the command line."""
+        return self.typed or self.classes
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        words = {name: list(getattr(self, name)) for name in ("short", "plural", "typed") if getattr(self, name)}
+        return {"name": self.name, "classes": list(self.classes), "of_group": self.of_group, **words}
+
+    @staticmethod
+    def from_json(values: Mapping[str, Any]) -> "Factor":
+        """The inverse of to_json. Raises KeyError and TypeError for other values."""
+        words = {name: tuple(map(str, values[name])) for name in ("short", "plural", "typed") if name in values}
+        return Factor(str(values["name"]), tuple(map(str, values["classes"])), bool(values["of_group"]), **words)
 
 
-def part_of(label: Ints, task: str) -> Ints:
-    """The class within ``task`` of an 18-way label; ``task="all"`` returns the label itself."""
-    if task == "mask":
-        return label // 6
-    if task == "gender":
-        return label // 3 % 2
-    if task == "age":
-        return label % 3
-    if task == "all":
+@dataclass(frozen=True)
+class LabelSpace:
+    """The classes that a label may have: every combination of its factors' classes."""
+
+    factors: tuple[Factor, ...]
+
+    @cached_property
+    def num_classes(self) -> int:
+        """K."""
+        return prod(len(factor.classes) for factor in self.factors)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Names of the K classes, the factors' names joined by commas: ``worn, male, under 30``."""
+        return self._joined(", ", [factor.classes for factor in self.factors])
+
+    @cached_property
+    def short_names(self) -> tuple[str, ...]:
+        """Names of the K classes on an axis: ``worn M <30``."""
+        return self._joined(" ", [factor.short_names for factor in self.factors])
+
+    def _joined(self, separator: str, names_by_factor: list[tuple[str, ...]]) -> tuple[str, ...]:
+        joined = names_by_factor[0]
+        for names in names_by_factor[1:]:
+            joined = tuple(f"{first}{separator}{second}" for first in joined for second in names)
+        return joined
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Names of the factors of a label that has several; empty for a single one, which is the label itself."""
+        return tuple(factor.name for factor in self.factors) if len(self.factors) > 1 else ()
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Number of classes of every factor."""
+        return tuple(len(factor.classes) for factor in self.factors)
+
+    def factor(self, name: str) -> Factor:
+        """The factor of this name. Raises ValueError when there is none."""
+        for factor in self.factors:
+            if factor.name == name:
+                return factor
+        raise ValueError(f"No task named {name!r}. There are: {', '.join((ALL, *self.parts))}.")
+
+    def predicted(self, task: str) -> "LabelSpace":
+        """What a model of this ``TrainConfig.task`` predicts: the whole space, or that of one factor alone.
+
+        Raises ValueError for an unknown task.
+        """
+        return self if task == ALL else LabelSpace((self.factor(task),))
+
+    def encode(self, *class_by_factor: Ints) -> Ints:
+        """The label 0..K-1 of a class of every factor (numbers or integer arrays of one shape)."""
+        label, *others = class_by_factor
+        for size, number in zip(self.sizes[1:], others, strict=True):
+            label = label * size + number
         return label
-    raise ValueError(f"No task named {task!r}. There are: {', '.join(CLASS_NAMES)}.")
 
+    def part_of(self, label: Ints, task: str) -> Ints:
+        """The class within ``task`` of a label; ``ALL`` returns the label itself. Raises ValueError as predicted."""
+        if task == ALL:
+            return label
+        index = self.factors.index(self.factor(task))
+        return label // prod(self.sizes[index + 1 :]) % self.sizes[index]
 
-def part_table(task: str) -> np.ndarray:
-    """int64 [18]: entry k is the class within ``task`` of label k."""
-    return np.asarray(part_of(np.arange(NUM_CLASSES), task))
+    def part_table(self, task: str) -> np.ndarray:
+        """int64 [K]: entry k is the class within ``task`` of label k."""
+        return np.asarray(self.part_of(np.arange(self.num_classes), task))
 
+    def to_json(self) -> list[dict[str, Any]]:
+        """Plain values: the factors."""
+        return [factor.to_json() for factor in self.factors]
 
-def age_band(years_N: np.ndarray, old_from: int = OLD_FROM) -> np.ndarray:
-    """Age band 0, 1 or 2 of each age in years. ``old_from`` other than 60 is for training labels only."""
-    return (years_N >= YOUNG_UNTIL).astype(np.int64) + (years_N >= old_from).astype(np.int64)
+    @staticmethod
+    def from_json(values: list[dict[str, Any]]) -> "LabelSpace":
+        """The inverse of to_json. Raises KeyError and TypeError for other values."""
+        return LabelSpace(tuple(map(Factor.from_json, values)))

@@ -1,0 +1,144 @@
+"""A task: the label space, how it is read from data, and in which words it is spoken of.
+
+Not ``TrainConfig.task``, which names the part of the label that one model predicts.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from maskcls.config import TrainConfig
+from maskcls.labels import ALL, LabelSpace
+from maskcls.system.errors import UserError, count_of, nearest
+
+METRICS = {"macro_f1": "macro F1", "accuracy": "accuracy", "balanced_accuracy": "balanced accuracy"}
+"""Name of a metric that models can be judged by, as it is typed -> as it is read. All are better when higher."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What a group of photos shows, in the singular and the plural; both sides of a split have other units."""
+
+    one: str
+    many: str
+
+    def count(self, number: int) -> str:
+        """``1 person``, ``540 people``."""
+        return count_of(number, self.one, self.many)
+
+
+PHOTO = Unit("photo", "photos")
+"""The unit of data without groups: every photo is one."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """How photos and labels are found under ``--data``."""
+
+    reader: str
+    """Name of the reader in maskcls.reading: mask, folders, table or hf."""
+    table: str = ""
+    """Path of the table of a table's reader, as typed; relative ones are looked up under --data first."""
+    path: str = ""
+    """The table's column with the path of every photo, relative to --data."""
+    labels: tuple[str, ...] = ()
+    """The table's columns that make up the label, in the order of the factors."""
+    group: str = ""
+    """The table's column that says which photos belong together; empty: none do."""
+    split: str = ""
+    """The table's column that says train, valid or test; empty: the split is drawn."""
+
+
+@dataclass(frozen=True)
+class Bands:
+    """A factor that is cut from a number, and the hyperparameter that moves its last cut in training labels."""
+
+    factor: str
+    column: str
+    """Column of the number in the table of photos."""
+    cuts: tuple[int, ...]
+    """The lowest number of every class but the first. Scoring never uses others."""
+    hyperparameter: str
+    """Field of TrainConfig that replaces the last cut in training labels."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be told from photos."""
+
+    name: str
+    space: LabelSpace
+    source: Source
+    unit: Unit = PHOTO
+    context: str = ""
+    """The factor by whose true class confusions of the others are broken down; empty: none."""
+    metric: str = "macro_f1"
+    """Name in METRICS of what models are judged by."""
+    splitter: str = "pandas-streaming"
+    """Name in maskcls.data.splitters of what draws the split."""
+    bands: Bands | None = None
+    submission: str = "labels"
+    """Format of maskcls.predict's file: "labels" (path, label) or "competition" (ImageID, ans)."""
+    words: Mapping[str, str] = field(default_factory=dict)
+    """Names by which a factor is called in a sentence, where they differ from its own: {"mask": "mask state"}."""
+
+    @property
+    def metric_words(self) -> str:
+        """The metric as it is read: ``macro F1``."""
+        return METRICS[self.metric]
+
+    @property
+    def strata(self) -> tuple[str, ...]:
+        """The factors by which groups are stratified."""
+        return tuple(factor.name for factor in self.space.factors if factor.of_group)
+
+    @property
+    def has_groups(self) -> bool:
+        """Whether photos belong together, so that a split must not part them."""
+        return self.unit != PHOTO
+
+    def predicted(self, config: TrainConfig) -> LabelSpace:
+        """The label space that a model of this config predicts."""
+        return self.space.predicted(config.task)
+
+    def check(self, config: TrainConfig) -> None:
+        """Raise UserError for a hyperparameter that means nothing in this task."""
+        parts = self.space.parts
+        if config.task not in (ALL, *parts):
+            only = f"{', '.join((ALL, *parts))}" if parts else f"{ALL}, since the label has one factor"
+            raise UserError(f"task must be {only}, not {config.task!r}.{nearest(config.task, parts)}")
+        if config.heads != "joint" and not parts:
+            raise UserError(f'heads = "{config.heads}" needs a label of several factors; this one has one. Use "joint".')
+        default = TrainConfig.model_fields["old_from"].default
+        if config.old_from != default and (self.bands is None or self.bands.hyperparameter != "old_from"):
+            raise UserError(f"old_from={config.old_from} does nothing here: the label has no age bands. Leave it out.")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for a task that was read from data; a declared task is stored by its name (tasks.declared)."""
+        return {
+            "name": self.name,
+            "factors": self.space.to_json(),
+            "source": {**asdict(self.source), "labels": list(self.source.labels)},
+            "unit": [self.unit.one, self.unit.many],
+            "metric": self.metric,
+            "splitter": self.splitter,
+        }
+
+    @staticmethod
+    def from_json(values: Mapping[str, Any]) -> "Task":
+        """The inverse of to_json. Raises KeyError and TypeError for other values."""
+        source = Source(**{**values["source"], "labels": tuple(values["source"]["labels"])})
+        return Task(
+            name=str(values["name"]),
+            space=LabelSpace.from_json(values["factors"]),
+            source=source,
+            unit=Unit(*values["unit"]),
+            metric=str(values["metric"]),
+            splitter=str(values["splitter"]),
+        )
+
+    def judged_by(self, metric: str) -> "Task":
+        """The task with another metric. Raises UserError for an unknown one."""
+        if metric not in METRICS:
+            raise UserError(f"--metric must be one of {', '.join(METRICS)}, not {metric!r}.{nearest(metric, METRICS)}")
+        return replace(self, metric=metric)
