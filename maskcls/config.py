@@ -39,10 +39,10 @@ class TrainConfig(BaseModel):
 
     backbone: str = "efficientnet_b3"
     """The backbone's full name in timm, such as ``vit_small_patch16_224``."""
-    task: Literal["all", "mask", "gender", "age"] = "all"
-    """What is predicted: all 18 classes, or one part of the label alone."""
+    task: Annotated[str, Field(min_length=1)] = "all"
+    """What is predicted: the whole label, or one of its factors alone (mask, gender or age in the mask task)."""
     heads: Literal["joint", "three_heads", "three_models"] = "joint"
-    """One head over the task's classes, three heads on one backbone, or three separate models."""
+    """One head over the classes, a head for every factor of the label on one backbone, or a model for every factor."""
     drop_rate: float = Field(0.0, ge=0, lt=1)
     """timm's drop_rate: the share of features dropped before the head, in [0, 1)."""
 
@@ -80,7 +80,7 @@ class TrainConfig(BaseModel):
     class_weights: Literal["none", "sqrt", "balanced"] = "none"
     """Weight of a class in the loss: 1, or its training share to the power -1/2 (sqrt) or -1 (balanced)."""
     old_from: int = Field(60, ge=57, le=60)
-    """Age in years from which *training* labels say "60 and over"; scoring always uses 60."""
+    """Age in years from which *training* labels of the mask task say "60 and over"; scoring always uses 60."""
 
     seed: int = Field(0, ge=0, lt=2**31)
     """Seed of the training run: head initialisation, order of photos, augmentation, dropout."""
@@ -120,7 +120,7 @@ class TrainConfig(BaseModel):
     def _consistent(self) -> "TrainConfig":
         if self.task != "all" and self.heads != "joint":
             raise ValueError(
-                f'heads = "{self.heads}" predicts all 18 classes; task = "{self.task}" needs heads = "joint"'
+                f'heads = "{self.heads}" predicts the whole label; task = "{self.task}" needs heads = "joint"'
             )
         if self.micro_batch > self.batch_size:
             raise ValueError(f"micro_batch ({self.micro_batch}) must not exceed batch_size ({self.batch_size})")

@@ -28,8 +28,10 @@ if TYPE_CHECKING:
 
     from maskcls.config import TrainConfig
     from maskcls.data.dataset import Table
+    from maskcls.labels import LabelSpace
     from maskcls.model.composite import TrainedModel
     from maskcls.scoring.predictions import Predictions
+    from maskcls.tasks.task import Task
 
 
 class People(StrEnum):
@@ -63,7 +65,7 @@ def main(
     if out is not None:
         check_output_folder(out)
     from maskcls.data.dataset import prepare_data_folder
-    from maskcls.model.composite import read_models, task_of
+    from maskcls.model.composite import predicted_space, read_models
 
     check_folder(runs, "--runs")
     models = read_models(model)
@@ -83,9 +85,9 @@ def main(
     elif any(_shares_people(trained.folder, table) for trained in models):
         say("CAUTION: this folder shows people of the model's validation split, so it may show training people too.")
     predictions = _predict(models, table, device, runs / "cache", skip_unreadable, flip)
-    _print_scores(predictions, task_of(models))
+    _print_scores(predictions, models[0].task, predicted_space(models))
     if out is not None:
-        _write(out, predictions, task_of(models))
+        _write(out, predictions, predicted_space(models))
 
 
 def _table(
@@ -104,7 +106,7 @@ def _table(
         return table, True
     notes: list[str] = []
     photos = list_photos(folder, label_fixes, notes.append)
-    return Table(folder, photos.assign(split="valid"), "", tuple(notes)), is_own
+    return Table(folder, photos.assign(split="valid"), "", notes=tuple(notes)), is_own
 
 
 def _shares_people(model: Path, table: "Table") -> bool:
@@ -121,7 +123,7 @@ def _predict(
     import torch
 
     from maskcls.data.dataset import labelled_photos, load_photos
-    from maskcls.model.composite import combine, task_of
+    from maskcls.model.composite import combine, predicted_part
     from maskcls.scoring.predictions import Predictions
     from maskcls.system.cores import num_cores
     from maskcls.training.numerics import pick_device
@@ -134,7 +136,7 @@ def _predict(
         photos = photos[photos["split"] == "valid"]
         log_probs_NK.append(_log_probs(model, image_NCHW, photos["row"].to_numpy(), torch_device, flip))
     labelled = labelled_photos(photos, photos["label"].to_numpy())
-    label_N = labelled.labels(task_of(models))
+    label_N = labelled.labels(models[0].task.space, predicted_part(models))
     return Predictions(labelled.path_N, labelled.person_N, label_N, combine(models, log_probs_NK))
 
 
@@ -155,19 +157,18 @@ def _log_probs(
     return log_probs(network, (image_BCHW for image_BCHW, _ in in_order), config, flip)
 
 
-def _print_scores(predictions: "Predictions", task: str) -> None:
+def _print_scores(predictions: "Predictions", task: "Task", space: "LabelSpace") -> None:
     import numpy as np
 
-    from maskcls.labels import CLASS_NAMES
     from maskcls.scoring.metrics import score
 
-    scores = score(predictions.log_prob_NK, predictions.label_N, task)
-    count_K = np.bincount(predictions.label_N, minlength=len(CLASS_NAMES[task]))
-    for name, f1, count in zip(CLASS_NAMES[task], scores.f1_per_class, count_K, strict=True):
+    scores = score(predictions.log_prob_NK, predictions.label_N, space, task.metric)
+    count_K = np.bincount(predictions.label_N, minlength=space.num_classes)
+    for name, f1, count in zip(space.names, scores.f1_per_class, count_K, strict=True):
         say(f"  {name:32s} F1 {f1:.4f}  {count} photos")
     for part, f1 in scores.f1_per_part.items():
         say(f"  {part + ' alone':32s} F1 {f1:.4f}")
-    absent = [name for name, count in zip(CLASS_NAMES[task], count_K, strict=True) if count == 0]
+    absent = [name for name, count in zip(space.names, count_K, strict=True) if count == 0]
     if absent:
         num_present = len(count_K) - len(absent)
         mean_f1 = float(np.mean(np.asarray(scores.f1_per_class)[count_K > 0]))
@@ -182,15 +183,14 @@ def _print_scores(predictions: "Predictions", task: str) -> None:
     )
 
 
-def _write(out: Path, predictions: "Predictions", task: str) -> None:
-    from maskcls.labels import CLASS_NAMES
+def _write(out: Path, predictions: "Predictions", space: "LabelSpace") -> None:
     from maskcls.scoring.metrics import confusion_matrix
     from maskcls.scoring.plots import draw_confusion
 
     out.mkdir(parents=True, exist_ok=True)
     write_output(out / "predictions.npz", predictions.save)
-    matrix_KK = confusion_matrix(predictions.label_N, predictions.log_prob_NK.argmax(1), len(CLASS_NAMES[task]))
-    write_output(out / "confusion.png", lambda part: draw_confusion(matrix_KK, task, str(out), part))
+    matrix_KK = confusion_matrix(predictions.label_N, predictions.log_prob_NK.argmax(1), space.num_classes)
+    write_output(out / "confusion.png", lambda part: draw_confusion(matrix_KK, space, str(out), part))
     say(f"{out}: predictions.npz, confusion.png")
 
 

@@ -81,8 +81,8 @@ class LabelSpace:
 
     @cached_property
     def short_names(self) -> tuple[str, ...]:
-        """Names of the K classes on an axis: ``worn M <30``."""
-        return self._joined(" ", [factor.short_names for factor in self.factors])
+        """Names of the K classes on an axis: ``worn M <30``; a single factor's in full, for which there is room."""
+        return self._joined(" ", [factor.short_names for factor in self.factors]) if self.parts else self.names
 
     def _joined(self, separator: str, names_by_factor: list[tuple[str, ...]]) -> tuple[str, ...]:
         joined = names_by_factor[0]

@@ -41,11 +41,12 @@ def main(
     check_output(out)
     for note in photos.notes:
         say(note)
-    from maskcls.model.composite import read_models, task_of
+    from maskcls.labels import ALL
+    from maskcls.model.composite import predicted_part, read_models
 
     models = read_models(model)
-    if task_of(models) != "all":
-        raise UserError(f"{model} predicts {task_of(models)} alone; a submission needs all 18 classes.")
+    if (part := predicted_part(models)) != ALL:
+        raise UserError(f"{model} predicts {part} alone; a submission needs the whole label.")
     import pandas as pd
     import torch
 

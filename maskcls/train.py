@@ -137,7 +137,10 @@ def _train(
             f"{device} has too little memory to train {config.backbone} even with the smallest micro-batch."
             " Use a smaller image_size or backbone."
         ) from None
-    draw_best(out, resolved, f"macro F1 {result.best.scores.macro_f1:.4f}", out / "confusion.png")
+    task = table.task
+    draw_best(
+        out, task.predicted(resolved), f"{task.metric_words} {result.best.scores.value:.4f}", out / "confusion.png"
+    )
     return resolved, result
 
 
@@ -146,7 +149,7 @@ def _print_data_notes(table: "Table", task: str) -> None:
 
     for note in table.notes:
         say(note)
-    missing = missing_classes(table.photos, "valid", task)
+    missing = missing_classes(table.photos, "valid", table.task.space, task)
     if missing:
         say(f"NO VALIDATION PHOTO OF: {some(missing)}. Their F1 counts 0.")
 

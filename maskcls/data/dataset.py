@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,10 +16,12 @@ import pandas as pd
 from maskcls.config import TrainConfig
 from maskcls.data.photos import list_photos
 from maskcls.data.split import check_split, choose_judges, split_by_person, split_hash, take_people
-from maskcls.labels import age_band, encode, part_of
+from maskcls.labels import LabelSpace
 from maskcls.system.errors import count_of, some
 from maskcls.system.liveness import beat
 from maskcls.system.streams import is_terminal
+from maskcls.tasks.mask import MASK_TASK
+from maskcls.tasks.task import Task
 
 if TYPE_CHECKING:
     from maskcls.data.cache import Cache
@@ -39,6 +41,7 @@ class Table:
     """One row per photo: the columns of photos.list_photos, and "split"."""
     hash: str
     """split.split_hash of the photos."""
+    task: Task = MASK_TASK
     notes: tuple[str, ...] = ()
     """What the listing left out and what the label fixes changed, in sentences for the user."""
 
@@ -55,15 +58,15 @@ class LabelledPhotos:
     row_N: np.ndarray
     """Row of each in image_NCHW."""
     label_N: np.ndarray
-    """Class 0..17, int64; for training, with the old age band from ``old_from``."""
+    """The whole label, int64; for training, with the last cut of ``Task.bands`` as the config says."""
     path_N: np.ndarray
     """Paths relative to the dataset's folder, as text."""
     person_N: np.ndarray
     """Names of the people, as text."""
 
-    def labels(self, task: str) -> np.ndarray:
-        """The labels within the task: int64 [N], 0..K-1."""
-        return np.asarray(part_of(self.label_N, task))
+    def labels(self, space: LabelSpace, task: str) -> np.ndarray:
+        """What a model of ``TrainConfig.task`` predicts of the label in ``space``: int64 [N], 0..K-1."""
+        return space.part_of(self.label_N, task)
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,7 @@ class Dataset:
     valid: LabelledPhotos
     hash: str
     """Table.hash."""
+    task: Task = MASK_TASK
     content: str = ""
     """Cache.content."""
     turned_anew: tuple[str, ...] = ()
@@ -102,13 +106,14 @@ def synthetic_folder(runs: Path) -> Path:
     return runs / f"synthetic-{hashlib.sha256(code).hexdigest()[:8]}"
 
 
-def read_table(folder: Path, config: TrainConfig, label_fixes: str = "auto") -> Table:
-    """List, subset and split the photos. Raises UserError unless they can be trained on."""
+def read_table(folder: Path, config: TrainConfig, label_fixes: str = "auto", task: Task = MASK_TASK) -> Table:
+    """List, subset and split the photos of a task. Raises UserError unless they can be trained on."""
+    task.check(config)
     notes: list[str] = []
     photos = take_people(list_photos(folder, label_fixes, notes.append), config.people, config.split_seed)
     photos = split_by_person(photos, config.valid_share, config.split_seed)
-    check_split(photos, config.task)
-    return with_judges(Table(folder, photos, split_hash(photos), tuple(notes)), config)
+    check_split(photos, task.space, config.task)
+    return with_judges(Table(folder, photos, split_hash(photos), task, tuple(notes)), config)
 
 
 def with_judges(table: Table, config: TrainConfig) -> Table:
@@ -116,21 +121,22 @@ def with_judges(table: Table, config: TrainConfig) -> Table:
     if config.judge_round == 0:
         return table
     photos = choose_judges(table.photos, config.judge_round, config.valid_share, config.split_seed)
-    check_split(photos, config.task)
-    return Table(table.folder, photos, split_hash(photos), table.notes)
+    check_split(photos, table.task.space, config.task)
+    return replace(table, photos=photos, hash=split_hash(photos))
 
 
 def load_dataset(table: Table, config: TrainConfig, cache_dir: Path, skip_unreadable: bool = False) -> Dataset:
     """The table's photos at the config's size. Raises UserError for unreadable photos unless they are skipped."""
     cache = _cache_of(table, config, cache_dir, skip_unreadable)
     photos = _readable(table, cache)
-    check_split(photos, config.task)
+    check_split(photos, table.task.space, config.task)
     train, valid = (photos[photos["split"] == side] for side in ("train", "valid"))
     return Dataset(
         cache.image_NCHW,
-        labelled_photos(train, training_labels(train, config.old_from)),
+        labelled_photos(train, training_labels(train, table.task, config)),
         labelled_photos(valid, valid["label"].to_numpy()),
         table.hash,
+        table.task,
         cache.content,
         cache.turned_anew,
     )
@@ -170,10 +176,14 @@ def _readable(table: Table, cache: "Cache") -> pd.DataFrame:
     return photos[~photos["path"].isin([photo.path for photo in cache.unreadable])]
 
 
-def training_labels(photos: pd.DataFrame, old_from: int) -> np.ndarray:
-    """Class 0..17, with the old age band from ``old_from`` years. Scoring never uses these."""
-    age = age_band(photos["years"].to_numpy(), old_from)
-    return np.asarray(encode(photos["mask"].to_numpy(), photos["gender"].to_numpy(), age))
+def training_labels(photos: pd.DataFrame, task: Task, config: TrainConfig) -> np.ndarray:
+    """The labels int64 [N], with the last cut of the task's bands as the config says. Scoring never uses these."""
+    if task.bands is None:
+        return photos["label"].to_numpy()
+    last_cut = getattr(config, task.bands.hyperparameter)
+    classes = {factor.name: photos[factor.name].to_numpy() for factor in task.space.factors}
+    classes[task.bands.factor] = task.bands.classes(photos[task.bands.column].to_numpy(), last_cut)
+    return task.space.encode(*classes.values())
 
 
 def labelled_photos(photos: pd.DataFrame, label_N: np.ndarray) -> LabelledPhotos:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from maskcls.labels import GENDERS
+from maskcls.tasks.mask import GENDER
 
 SKIN_TONES = np.array([[0.97, 0.84, 0.74], [0.90, 0.72, 0.58], [0.72, 0.52, 0.38], [0.48, 0.33, 0.25]])
 HAIR_TONES = np.array([[0.10, 0.08, 0.08], [0.28, 0.17, 0.10], [0.38, 0.24, 0.13], [0.40, 0.18, 0.09]])
@@ -45,7 +45,7 @@ class Person:
     @property
     def folder(self) -> str:
         """Name of the person's folder in the dataset."""
-        return f"{self.id}_{GENDERS[self.gender]}_{self.race}_{self.age}"
+        return f"{self.id}_{GENDER.classes[self.gender]}_{self.race}_{self.age}"
 
 
 def between(colours: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 
 from maskcls.data.csv_file import read_csv
-from maskcls.labels import GENDERS, MASKS, OLDEST, age_band, encode
 from maskcls.system.errors import UserError, count_of, one_line, some
+from maskcls.tasks.mask import GENDER, MASK, MASK_TASK, OLDEST
 
 COLUMNS = ("person", "photo", "gender", "age", "mask")
 SHIPPED = "the shipped list"
@@ -111,7 +111,7 @@ def _hint(photos: pd.DataFrame, name: str, stem: str) -> str:
 def _values(row: dict[str, str], where: str) -> dict[str, int]:
     """``Fix.values`` of a row. Raises UserError for cells that are no labels, or that belong to another kind of row."""
     values = {}
-    for column, words in (("gender", GENDERS), ("mask", MASKS)):
+    for column, words in (("gender", GENDER.classes), ("mask", MASK.classes)):
         if row[column]:
             if row[column] not in words:
                 raise UserError(f"{where}: {column} must be {' or '.join(words)}, not {row[column]!r}.")
@@ -181,6 +181,7 @@ def _summary(
 
 def _with_labels(photos: pd.DataFrame) -> pd.DataFrame:
     """``photos`` with the columns age and label, and rows numbered from 0."""
-    age = age_band(photos["years"].to_numpy())
-    label = encode(photos["mask"].to_numpy(), photos["gender"].to_numpy(), age)
+    assert MASK_TASK.bands is not None
+    age = MASK_TASK.bands.classes(photos["years"].to_numpy())
+    label = MASK_TASK.space.encode(photos["mask"].to_numpy(), photos["gender"].to_numpy(), age)
     return photos.assign(age=age, label=label).reset_index(drop=True)

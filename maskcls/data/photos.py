@@ -17,9 +17,9 @@ import pandas as pd
 from maskcls.data.csv_file import read_csv
 from maskcls.data.label_fixes import fix_labels
 from maskcls.images.picture_files import is_link_to_nothing, is_picture
-from maskcls.labels import GENDERS, OLDEST
 from maskcls.system.errors import UserError, count_of, one_line, some
 from maskcls.system.paths import as_text
+from maskcls.tasks.mask import GENDER, OLDEST
 
 MASK_OF_STEM = {**{f"mask{i}": 0 for i in range(1, 6)}, "incorrect_mask": 1, "normal": 2}
 """File stem -> mask state. Files with other stems are not photos of the dataset."""
@@ -154,7 +154,7 @@ def _holds_people(folder: Path) -> bool:
 
 def _photos_of(folder: Path, name: str, parts: dict[str, str], left_out: LeftOut) -> list[tuple[Any, ...]]:
     """The person's rows of the table, sorted by file name."""
-    identity, gender, years = parts["id"], GENDERS.index(parts["gender"]), int(parts["years"])
+    identity, gender, years = parts["id"], GENDER.classes.index(parts["gender"]), int(parts["years"])
     return [
         (f"images/{name}/{file.name}", file.stat().st_size, name, identity, stem, MASK_OF_STEM[stem], gender, years)
         for stem, file in _files_of(folder, name, left_out).items()

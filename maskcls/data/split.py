@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pandas as pd
 
-from maskcls.labels import CLASS_NAMES, part_of
+from maskcls.labels import LabelSpace
 from maskcls.system.errors import UserError, some
 
 
@@ -79,15 +79,15 @@ def split_hash(photos: pd.DataFrame) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def missing_classes(photos: pd.DataFrame, side: str, task: str) -> list[str]:
-    """Names of the task's classes without a photo on this side."""
-    present = set(part_of(photos.loc[photos["split"] == side, "label"].to_numpy(), task))
-    return [name for number, name in enumerate(CLASS_NAMES[task]) if number not in present]
+def missing_classes(photos: pd.DataFrame, side: str, space: LabelSpace, task: str) -> list[str]:
+    """Names of the classes that a model of ``TrainConfig.task`` predicts and that have no photo on this side."""
+    present = set(space.part_of(photos.loc[photos["split"] == side, "label"].to_numpy(), task).tolist())
+    return [name for number, name in enumerate(space.predicted(task).names) if number not in present]
 
 
-def check_split(photos: pd.DataFrame, task: str) -> None:
+def check_split(photos: pd.DataFrame, space: LabelSpace, task: str) -> None:
     """Raise UserError unless the training side has photos of every class and the validation side has people."""
-    missing = missing_classes(photos, "train", task)
+    missing = missing_classes(photos, "train", space, task)
     if missing:
         raise UserError(
             f"Training needs photos of every class; there are none of: {some(missing)}."

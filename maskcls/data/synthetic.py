@@ -20,8 +20,8 @@ import numpy as np
 from PIL import Image
 
 from maskcls.data.faces import HAIR_TONES, SKIN_TONES, Person, between, draw_photo, tint
-from maskcls.labels import GENDERS
 from maskcls.system.errors import UserError
+from maskcls.tasks.mask import GENDER
 
 STATES = ("mask1", "mask2", "mask3", "mask4", "mask5", "incorrect_mask", "normal")
 """The seven photos of a person: five with the mask worn, one with it worn wrongly, one without."""
@@ -68,7 +68,7 @@ def draw_dataset(folder: Path, seed: int = 0, num_people: int = 120, size: int =
             for number, state in enumerate(STATES):
                 rng = _generator(seed, TRAIN, index, number)
                 _save(draw_photo(person, state, rng, size), home / (state + _extension(rng)))
-        rows = [(p.id, GENDERS[p.gender], p.race, p.age, p.folder) for p in people]
+        rows = [(p.id, GENDER.classes[p.gender], p.race, p.age, p.folder) for p in people]
         _write_csv(into / "train.csv", ("id", "gender", "race", "age", "path"), rows)
 
     return _draw_once(folder, "train.csv", size, draw)

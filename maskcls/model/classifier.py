@@ -1,10 +1,10 @@
-"""The classifier: timm backbones with one head, three heads or three models.
+"""The classifier: timm backbones with one head, a head for every factor of the label, or a model for every factor.
 
 Names of the weights in ``best.safetensors``: one head keeps timm's own, so that ``timm.create_model(name,
-num_classes=K, checkpoint_path=...)`` loads them; three heads use ``backbone.``, ``mask.``, ``gender.``, ``age.``;
-three models ``mask.``, ``gender.``, ``age.`` followed by timm's own.
+num_classes=K, checkpoint_path=...)`` loads them; a head for every factor of the label uses ``backbone.`` and the
+factors' names (``mask.``, ``gender.``, ``age.``); a model for every factor these names, followed by timm's own.
 
-Shape suffixes: B photos, C H W channels, rows and columns, D features, K classes of a task, M G A those of its parts.
+Shape suffixes: B photos, C H W channels, rows and columns, D features, K classes.
 """
 
 from collections.abc import Callable
@@ -18,20 +18,20 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from maskcls.config import TrainConfig
-from maskcls.labels import CLASS_NAMES, PARTS
+from maskcls.labels import LabelSpace
 from maskcls.model.backbones import pretrained_cfg
 from maskcls.model.dropout import forward_and_find_dropout
 from maskcls.system.errors import UserError, one_line
 
 
 class OneHead(nn.Module):
-    """A timm model over the K classes of a task."""
+    """A timm model over the K classes of a label space."""
 
-    def __init__(self, config: TrainConfig, weight_file: Path | None) -> None:
+    def __init__(self, config: TrainConfig, space: LabelSpace, weight_file: Path | None) -> None:
         super().__init__()
         self.task = config.task
         # the name "net" is in resume.pt
-        self.net = _network_with_head(config, len(CLASS_NAMES[config.task]), weight_file)
+        self.net = _network_with_head(config, space.num_classes, weight_file)
 
     def forward(self, image_BCHW: Tensor) -> dict[str, Tensor]:
         """Task -> log_prob_BK."""
@@ -42,60 +42,80 @@ class OneHead(nn.Module):
         return self.net
 
 
-class ThreeHeads(nn.Module):
-    """A backbone with a linear head for mask, gender and age each, on the same features after dropout."""
+class HeadPerFactor(nn.Module):
+    """A backbone with a linear head for every factor of the label, on the same features after dropout."""
 
-    def __init__(self, config: TrainConfig, weight_file: Path | None) -> None:
+    def __init__(self, config: TrainConfig, space: LabelSpace, weight_file: Path | None) -> None:
         super().__init__()
         self.backbone, num_features, has_dropout = _build(config, 0, weight_file)
-        self.mask, self.gender, self.age = (nn.Linear(num_features, len(CLASS_NAMES[part])) for part in PARTS)
+        self.name_of_part = _module_names(space)
+        for part, size in zip(space.parts, space.sizes, strict=True):
+            self.add_module(self.name_of_part[part], nn.Linear(num_features, size))
         # some families of timm have their dropout in the head, which is left out here
         self.drop_rate = 0.0 if has_dropout else config.drop_rate
 
     def forward(self, image_BCHW: Tensor) -> dict[str, Tensor]:
         """Part -> log_prob_BK over that part's classes."""
         feature_BD = functional.dropout(self.backbone(image_BCHW), self.drop_rate, self.training)
-        return {part: log_softmax(getattr(self, part)(feature_BD)) for part in PARTS}
+        return {part: log_softmax(getattr(self, name)(feature_BD)) for part, name in self.name_of_part.items()}
 
     def weights(self) -> nn.Module:
         """The module whose state dict is stored."""
         return self
 
 
-class ThreeModels(nn.Module):
-    """A separate timm model for mask, gender and age each; they share only the batches."""
+class ModelPerFactor(nn.Module):
+    """A separate timm model for every factor of the label; they share only the batches."""
 
-    def __init__(self, config: TrainConfig, weight_file: Path | None) -> None:
+    def __init__(self, config: TrainConfig, space: LabelSpace, weight_file: Path | None) -> None:
         super().__init__()
-        self.mask, self.gender, self.age = (
-            _network_with_head(config, len(CLASS_NAMES[part]), weight_file) for part in PARTS
-        )
+        self.name_of_part = _module_names(space)
+        for part, size in zip(space.parts, space.sizes, strict=True):
+            self.add_module(self.name_of_part[part], _network_with_head(config, size, weight_file))
 
     def forward(self, image_BCHW: Tensor) -> dict[str, Tensor]:
         """Part -> log_prob_BK over that part's classes."""
-        return {part: log_softmax(getattr(self, part)(image_BCHW)) for part in PARTS}
+        return {part: log_softmax(getattr(self, name)(image_BCHW)) for part, name in self.name_of_part.items()}
 
     def weights(self) -> nn.Module:
         """The module whose state dict is stored."""
         return self
 
 
-Classifier = OneHead | ThreeHeads | ThreeModels
+RESERVED = {"backbone", "drop_rate", "name_of_part"}
+"""Names of other attributes of the models."""
+
+
+def _module_names(space: LabelSpace) -> dict[str, str]:
+    """Factor -> the name of its module: its own, or ``factor_1`` for the second if torch cannot have that name."""
+    can_have = [part.isidentifier() and part not in RESERVED and not hasattr(nn.Module, part) for part in space.parts]
+    return {
+        part: part if is_allowed else f"factor_{index}"
+        for index, (part, is_allowed) in enumerate(zip(space.parts, can_have, strict=True))
+    }
+
+
+Classifier = OneHead | HeadPerFactor | ModelPerFactor
 Built = TypeVar("Built")
 
 
-def build_model(config: TrainConfig, weight_file: Path | None) -> Classifier:
-    """The model of ``config``, on the CPU. ``weight_file``: pretrained weights of the backbone; None: from scratch.
+def build_model(config: TrainConfig, space: LabelSpace, weight_file: Path | None) -> Classifier:
+    """The model of ``config`` that predicts ``space``, on the CPU.
 
+    ``weight_file``: pretrained weights of the backbone; None: from scratch.
     Raises UserError when timm cannot build it, or the weights do not fit.
     """
-    classes: dict[str, type[Classifier]] = {"joint": OneHead, "three_heads": ThreeHeads, "three_models": ThreeModels}
-    return classes[config.heads](config, weight_file)
+    classes: dict[str, type[Classifier]] = {
+        "joint": OneHead,
+        "three_heads": HeadPerFactor,
+        "three_models": ModelPerFactor,
+    }
+    return classes[config.heads](config, space, weight_file)
 
 
-def check_builds(config: TrainConfig) -> None:
+def check_builds(config: TrainConfig, space: LabelSpace) -> None:
     """Raise UserError when ``build_model`` would, without computing anything where timm allows it."""
-    _on_meta_device(lambda: build_model(config, None))
+    _on_meta_device(lambda: build_model(config, space, None))
 
 
 @cache  # called for every trial of a stored study
@@ -195,8 +215,8 @@ def log_softmax(logit_BK: Tensor) -> Tensor:
 
 
 def joint_log_prob(log_prob_of_part: dict[str, Tensor]) -> Tensor:
-    """log_prob_BK over the task's classes: one head's own, or the sums of mask, gender and age for all 18 classes."""
-    if len(log_prob_of_part) == 1:
-        return next(iter(log_prob_of_part.values()))
-    mask_BM, gender_BG, age_BA = (log_prob_of_part[part] for part in PARTS)
-    return (mask_BM[:, :, None, None] + gender_BG[:, None, :, None] + age_BA[:, None, None, :]).flatten(1)
+    """log_prob_BK over the classes of the label: one head's own, or the sums of the factors', in their order."""
+    joint_BK, *others = log_prob_of_part.values()
+    for log_prob_BK in others:
+        joint_BK = (joint_BK[:, :, None] + log_prob_BK[:, None]).flatten(1)
+    return joint_BK

@@ -1,7 +1,7 @@
 """Trained models as ``--model`` names them: a single one's folder, or the file of a composed model.
 
-A composed model joins three trained ones, one for each part of the label. ``search.compose`` writes its file and a
-folder next to it, to be moved together:
+A composed model joins trained ones, one for each factor of the label, here mask, gender and age. ``search.compose``
+writes its file and a folder next to it, to be moved together:
 
     best.toml                            [compose] mask = "best.parts/mask-...", gender, age; [origin]
     best.parts/mask-faces-trial-0003/    config.toml, best.safetensors, valid.npz, linked from the trial's folder
@@ -9,7 +9,7 @@ folder next to it, to be moved together:
 The hard links take no disk space, and keep the weights when their study deletes them for better trials. Paths are
 relative to the file; a user may also write absolute ones.
 
-Shape suffixes: N photos, K classes of a task, M G A those of the three parts.
+Shape suffixes: N photos, K classes.
 """
 
 import os
@@ -25,11 +25,14 @@ import numpy as np
 import tomli_w
 
 from maskcls.config import TrainConfig, load_config
-from maskcls.labels import CLASS_NAMES, PARTS
+from maskcls.labels import ALL, LabelSpace
 from maskcls.run.record import RECORD
-from maskcls.system.errors import UserError, one_line
+from maskcls.system.errors import UserError, listed, one_line
 from maskcls.system.files import MAX_BYTES, link, truncate_name, write_atomically
 from maskcls.system.outputs import write_output_text
+from maskcls.tasks.declared import task_from_json
+from maskcls.tasks.mask import MASK_TASK
+from maskcls.tasks.task import Task
 
 FILES = ("config.toml", "best.safetensors", "valid.npz")
 """The files of a trained model."""
@@ -43,11 +46,16 @@ class TrainedModel:
     """A trained model, single or part of a composed one, as its folder describes it."""
 
     part: str
-    """What the model predicts: mask, gender or age in a composed model; else its own task."""
+    """What the model predicts: a factor of the label in a composed model; else its config's task."""
     folder: Path
     config: TrainConfig
     origin: dict[str, Any]
     """[origin] of config.toml."""
+
+    @property
+    def task(self) -> Task:
+        """The task that the model was trained for."""
+        return task_from_json(self.origin.get("task"))
 
     @property
     def pixels(self) -> tuple[tuple[int, int], tuple[float, float]]:
@@ -56,7 +64,7 @@ class TrainedModel:
 
 
 def read_models(path: Path) -> tuple[TrainedModel, ...]:
-    """The trained models that ``path`` names: one for a folder; three, in the order of PARTS, for a composed model.
+    """The trained models that ``path`` names: one for a folder; for a composed model one for every factor, in order.
 
     Raises UserError when it is neither.
     """
@@ -66,12 +74,22 @@ def read_models(path: Path) -> tuple[TrainedModel, ...]:
         table = tomllib.loads(path.read_text(encoding="utf-8-sig")).get("compose")
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"The composed model {path} cannot be read: {one_line(error).rstrip('.')}.") from None
-    if not isinstance(table, dict) or sorted(table) != sorted(PARTS):
-        raise UserError(
-            f"{path} is not a composed model: it needs a table [compose] with mask, gender and age, as search.compose"
-            " writes it. --model takes such a file, or the folder of a trained model."
-        )
-    return tuple(read_model(_locate(path, str(table[part])), part) for part in PARTS)
+    if not isinstance(table, dict) or not table:
+        raise _not_composed(path, MASK_TASK.space.parts)
+    models = {part: read_model(_locate(path, str(folder)), part) for part, folder in table.items()}
+    task, *others = (model.task for model in models.values())
+    if sorted(models) != sorted(task.space.parts):
+        raise _not_composed(path, task.space.parts)
+    if any(other.space != task.space for other in others):
+        raise UserError(f"The models of {path} were trained for different labels. Compose models of one task.")
+    return tuple(models[part] for part in task.space.parts)
+
+
+def _not_composed(path: Path, parts: Sequence[str]) -> UserError:
+    return UserError(
+        f"{path} is not a composed model: it needs a table [compose] with {listed(parts)}, as search.compose"
+        " writes it. --model takes such a file, or the folder of a trained model."
+    )
 
 
 def _locate(path: Path, name: str) -> Path:
@@ -95,40 +113,45 @@ def read_model(folder: Path, part: str | None = None) -> TrainedModel:
     return TrainedModel(part or config.task, folder, config, origin)
 
 
-def task_of(models: Sequence[TrainedModel]) -> str:
-    """The task that the models predict together."""
-    return "all" if len(models) > 1 else models[0].part
+def predicted_part(models: Sequence[TrainedModel]) -> str:
+    """What the models predict together: ALL or the name of a factor."""
+    return ALL if len(models) > 1 else models[0].part
+
+
+def predicted_space(models: Sequence[TrainedModel]) -> LabelSpace:
+    """The label space that the models predict together."""
+    return models[0].task.space.predicted(predicted_part(models))
 
 
 def combine(models: Sequence[TrainedModel], log_probs: Sequence[np.ndarray]) -> np.ndarray:
-    """log_prob_NK over the classes of ``task_of(models)``. ``log_probs``: each model's, over its own config's task.
+    """log_prob_NK over the classes of ``predicted_space``. ``log_probs``: each model's, over its own config's task.
 
     Several are added in float64: in float32 a sum of three could make classes equal that a model tells apart.
     """
     if len(models) == 1:
         return log_probs[0]
-    log_prob_of_part = {
-        model.part: marginal_log_prob(log_prob_NK, model.config.task, model.part)
+    joint_NK, *others = (
+        marginal_log_prob(log_prob_NK, model.task.space, model.config.task, model.part).astype(np.float64)
         for model, log_prob_NK in zip(models, log_probs, strict=True)
-    }
-    mask_NM, gender_NG, age_NA = (log_prob_of_part[part].astype(np.float64) for part in PARTS)
-    joint_NMGA = mask_NM[:, :, None, None] + gender_NG[:, None, :, None] + age_NA[:, None, None, :]
-    return np.asarray(joint_NMGA.reshape(len(joint_NMGA), -1))
+    )
+    for log_prob_NK in others:
+        joint_NK = (joint_NK[:, :, None] + log_prob_NK[:, None]).reshape(len(joint_NK), -1)
+    return np.asarray(joint_NK)
 
 
-def marginal_log_prob(log_prob_NK: np.ndarray, task: str, part: str) -> np.ndarray:
+def marginal_log_prob(log_prob_NK: np.ndarray, space: LabelSpace, task: str, part: str) -> np.ndarray:
     """log_prob_NK over the classes of ``part``, from those over the classes of ``task``.
 
-    ``task``: "all", which is summed over the other two parts in float64, or ``part`` itself, which is returned as is.
+    ``task``: ALL, which is summed over the other factors of ``space`` in float64, or ``part`` itself, returned as is.
     """
     if task == part:
         return log_prob_NK
-    assert task == "all", (task, part)
+    assert task == ALL, (task, part)
     from scipy.special import logsumexp
 
-    log_prob_NMGA = log_prob_NK.astype(np.float64).reshape(-1, *(len(CLASS_NAMES[name]) for name in PARTS))
-    others = tuple(axis for axis, name in enumerate(PARTS, start=1) if name != part)
-    return np.asarray(logsumexp(log_prob_NMGA, axis=others))
+    by_factor = log_prob_NK.astype(np.float64).reshape(-1, *space.sizes)
+    others = tuple(axis for axis, name in enumerate(space.parts, start=1) if name != part)
+    return np.asarray(logsumexp(by_factor, axis=others))
 
 
 def save_composed(path: Path, folders: Mapping[str, Path], origin: Mapping[str, Any]) -> tuple[Path, Path]:
@@ -160,8 +183,8 @@ def _own_folders(path: Path) -> set[str]:
     """The folders that save_composed made for an older file of this name, relative to the file."""
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))["compose"]
-        folders = [(part, Path(str(table[part]))) for part in PARTS]
-    except (OSError, ValueError, KeyError, TypeError):
+        folders = [(str(part), Path(str(folder))) for part, folder in table.items()]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return set()
     home = Path(f"{path.stem}.parts")
     return {str(folder) for part, folder in folders if folder.parent == home and folder.name.startswith(f"{part}-")}

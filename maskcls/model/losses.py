@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from maskcls.config import TrainConfig
-from maskcls.labels import CLASS_NAMES, PARTS, part_table
+from maskcls.labels import ALL, LabelSpace
 
 
 def smooth(target_BK: Tensor, share: float) -> Tensor:
@@ -48,16 +48,16 @@ def class_weights(label_N: np.ndarray, num_classes: int, kind: str) -> np.ndarra
 class Targets:
     """The training targets of a config: one-hot labels, and the loss of a model against soft ones."""
 
-    def __init__(self, config: TrainConfig, label_N: Tensor) -> None:
+    def __init__(self, config: TrainConfig, space: LabelSpace, label_N: Tensor) -> None:
+        """``space``: what the model predicts; ``label_N``: its classes, int64."""
         self.config, self.device = config, label_N.device
-        self.num_classes = len(CLASS_NAMES[config.task])
-        self.parts = (config.task,) if config.heads == "joint" else PARTS
+        self.num_classes = space.num_classes
+        parts = {config.task: ALL} if config.heads == "joint" else {part: part for part in space.parts}
         label_cpu_N = label_N.cpu().numpy()
         self.member_KP: dict[str, Tensor] = {}
         self.weight_P: dict[str, Tensor] = {}
-        for part in self.parts:
-            part_K = np.arange(self.num_classes) if part == config.task else part_table(part)
-            num_classes = len(CLASS_NAMES[part])
+        for part, task in parts.items():
+            part_K, num_classes = space.part_table(task), space.predicted(task).num_classes
             weight_P = class_weights(part_K[label_cpu_N], num_classes, config.class_weights)
             self.member_KP[part] = torch.eye(num_classes)[torch.from_numpy(part_K)].to(self.device)
             self.weight_P[part] = torch.from_numpy(weight_P).to(self.device)
@@ -65,7 +65,7 @@ class Targets:
     @property
     def chance_loss(self) -> float:
         """Loss of a uniform guess, in nats."""
-        return sum(math.log(len(CLASS_NAMES[part])) for part in self.parts)
+        return sum(math.log(len(weight_P)) for weight_P in self.weight_P.values())
 
     def one_hot(self, label_B: Tensor) -> Tensor:
         """float target_BK of int64 label_B."""
@@ -75,7 +75,7 @@ class Targets:
         """Sum of the parts' losses; with three models each part's gradient reaches only its own model."""
         gamma = self.config.focal_gamma if self.config.loss == "focal" else 0.0
         losses = []
-        for part in self.parts:
+        for part in self.weight_P:
             target_BP = smooth(target_BK @ self.member_KP[part], self.config.label_smoothing)
             losses.append(focal_loss(log_prob_of_part[part], target_BP, self.weight_P[part], gamma))
         return torch.stack(losses).sum()

@@ -1,14 +1,19 @@
-"""Legacy run folders: history.json is a list without stamps, and resume.pt holds the run's identity and history."""
+"""Legacy run folders: history.json is a list without stamps, and resume.pt holds the run's identity and history.
+
+All are of the mask task, the only one of their time.
+"""
 
 from dataclasses import replace
 from pathlib import Path
 
 from maskcls.config import ResolvedConfig, identity_of
+from maskcls.labels import LabelSpace
 from maskcls.run.record import PREDICTIONS, STATE, WEIGHTS, Record, UnusableRunError, stamp_of
 from maskcls.run.result import Evaluation, Result
 from maskcls.run.serialize import read_state_file
 from maskcls.scoring.metrics import SCORE_TOLERANCE, score
 from maskcls.scoring.predictions import Predictions
+from maskcls.tasks.mask import MASK_TASK
 
 
 def upgrade_record(
@@ -25,7 +30,7 @@ def upgrade_record(
     elif len(evaluations) != planned_evaluations:
         raise UnusableRunError(f"its {STATE} is missing")
     best = Result(evaluations, planned_evaluations, config.keep).best
-    _check_predictions(folder / PREDICTIONS, best, config.task)
+    _check_predictions(folder / PREDICTIONS, best, MASK_TASK.predicted(config))
     try:
         stamps = {name: stamp_of((folder / name).read_bytes(), best.step) for name in files}
     except FileNotFoundError:
@@ -49,12 +54,12 @@ def _modified_ns(path: Path) -> int:
     return path.stat().st_mtime_ns if path.exists() else 0
 
 
-def _check_predictions(path: Path, best: Evaluation, task: str) -> None:
+def _check_predictions(path: Path, best: Evaluation, space: LabelSpace) -> None:
     """Raise UnusableRunError unless the stored predictions have the best evaluation's score."""
     try:
         predictions = Predictions.load(path)
-        value = score(predictions.log_prob_NK, predictions.label_N, task).macro_f1
+        value = score(predictions.log_prob_NK, predictions.label_N, space).value
     except Exception as error:  # numpy and zipfile each raise their own
         raise UnusableRunError(f"its {PREDICTIONS} cannot be read") from error
-    if abs(value - best.scores.macro_f1) > SCORE_TOLERANCE:
+    if abs(value - best.scores.value) > SCORE_TOLERANCE:
         raise UnusableRunError(f"its {PREDICTIONS} does not come from evaluation {best.step}")

@@ -46,11 +46,11 @@ class Result:
     def best(self) -> Evaluation:
         """The evaluation that judges the run, and whose weights and predictions are stored.
 
-        It is the first one with the highest macro F1, or the last one where ``keep`` is "last".
+        It is the first one with the highest value of the metric, or the last one where ``keep`` is "last".
         """
         if self.keep == "last":
             return self.history[-1]
-        return max(self.history, key=lambda evaluation: evaluation.scores.macro_f1)
+        return max(self.history, key=lambda evaluation: evaluation.scores.value)
 
     @property
     def best_accuracy(self) -> Evaluation:

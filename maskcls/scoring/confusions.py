@@ -1,17 +1,17 @@
-"""How often a model takes one class for another: photos and people affected, by direction and mask state.
+"""How often a model takes one class for another: photos and groups affected, by direction and context.
 
-A *confusion* is one kind of error, such as women taken for men while the mask is worn. The photos at risk are those
-that it could happen to, and its rate is the share of them that it does happen to. Intervals of rates are over people,
-never over photos (maskcls.scoring.resampling).
+A *confusion* is one kind of error, such as women taken for men while the mask is worn; the mask's state is the context.
+The photos at risk are those that it could happen to, and its rate is the share of them that it does happen to.
+Intervals of rates are over groups (people), never over photos (maskcls.scoring.resampling).
 
-Shape suffixes: N photos, P people, K = 18 classes.
+Shape suffixes: N photos, P people, K classes.
 """
 
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from maskcls.labels import CLASS_NAMES, part_table
+from maskcls.labels import LabelSpace
 from maskcls.scoring.counts import Counts, Floats, count
 from maskcls.scoring.intervals import Estimate, compare
 from maskcls.scoring.predictions import Predictions
@@ -20,39 +20,43 @@ from maskcls.scoring.resampling import Resamples
 MIN_PEOPLE = 10
 """People that must be at risk on either side before two rates are called different."""
 
-PLURALS = {"male": "men", "female": "women"}
-
 
 @dataclass(frozen=True)
 class Confusion:
     """One kind of error: photos of one class of ``part`` predicted as another."""
 
+    space: LabelSpace
+    """What the model predicts."""
     part: str
-    """mask, gender or age."""
+    """One of its factors, or ALL where it has only one."""
     true: int | None = None
     """True class within the part; None: any."""
     predicted: int | None = None
     """Predicted class within the part; None: any wrong one."""
-    mask: int | None = None
-    """True mask state that it is limited to; None: all."""
+    context: tuple[str, int] | None = None
+    """(factor, class) that the true label is limited to; None: all."""
 
     @property
     def text(self) -> str:
         """The confusion in words: ``women taken for men``, ``age wrong``."""
-        names = [PLURALS.get(name, name) for name in CLASS_NAMES[self.part]]
+        (factor,) = self.space.predicted(self.part).factors
         if self.true is None or self.predicted is None:
-            return f"{self.part} wrong"
+            return f"{factor.name} wrong"
+        names = factor.plural_names
         return f"{names[self.true]} taken for {names[self.predicted]}"
 
     def at_risk(self, label_N: np.ndarray) -> np.ndarray:
-        """bool [N]: the photos that it could happen to; labels are 18-way."""
-        class_N, mask_N = part_table(self.part)[label_N], part_table("mask")[label_N]
+        """bool [N]: the photos that it could happen to."""
+        class_N = self.space.part_of(label_N, self.part)
         is_true_N = np.full(len(label_N), True) if self.true is None else class_N == self.true
-        return is_true_N if self.mask is None else is_true_N & (mask_N == self.mask)
+        if self.context is None:
+            return is_true_N
+        factor, number = self.context
+        return is_true_N & (self.space.part_of(label_N, factor) == number)
 
     def is_confused(self, label_N: np.ndarray, predicted_N: np.ndarray) -> np.ndarray:
-        """bool [N]: the photos that it happens to; labels and predictions are 18-way."""
-        true_N, predicted_N = part_table(self.part)[label_N], part_table(self.part)[predicted_N]
+        """bool [N]: the photos that it happens to."""
+        true_N, predicted_N = self.space.part_of(label_N, self.part), self.space.part_of(predicted_N, self.part)
         is_wrong_N = self.at_risk(label_N) & (true_N != predicted_N)
         return is_wrong_N if self.predicted is None else is_wrong_N & (predicted_N == self.predicted)
 
@@ -76,14 +80,19 @@ class Rate:
         return self.wrong / self.photos if self.photos else 0.0
 
 
-def directions(part: str, mask: int | None = None) -> list[Confusion]:
+def directions(space: LabelSpace, part: str, context: tuple[str, int] | None = None) -> list[Confusion]:
     """Every confusion of one class of the part with one other, ordered by the true class."""
-    classes = range(len(CLASS_NAMES[part]))
-    return [Confusion(part, true, predicted, mask) for true in classes for predicted in classes if true != predicted]
+    classes = range(space.predicted(part).num_classes)
+    return [
+        Confusion(space, part, true, predicted, context)
+        for true in classes
+        for predicted in classes
+        if true != predicted
+    ]
 
 
 def rate_of(confusion: Confusion, predictions: Predictions) -> Rate:
-    """How often ``confusion`` happens in the predictions of a model of all 18 classes."""
+    """How often ``confusion`` happens in the predictions of a model of its label space."""
     counts = count_confusion(confusion, predictions)
     at_risk_P, confused_P = counts.true_PK[:, 0], counts.true_positive_PK[:, 0]
     return Rate(int(at_risk_P.sum()), int(confused_P.sum()), int((at_risk_P > 0).sum()), int((confused_P > 0).sum()))
@@ -92,7 +101,7 @@ def rate_of(confusion: Confusion, predictions: Predictions) -> Rate:
 def count_confusion(confusion: Confusion, predictions: Predictions) -> Counts:
     """Counts of one pseudo-class, K = 1: its true photos are those at risk, its predicted ones those confused."""
     label_N, predicted_N = predictions.label_N, predictions.log_prob_NK.argmax(1)
-    counts = count(predictions.person_N, label_N, predicted_N)
+    counts = count(predictions.person_N, label_N, predicted_N, confusion.space)
     index_N = np.searchsorted(counts.person_P, np.asarray(predictions.person_N, dtype=str))
 
     def table(chosen_N: np.ndarray) -> Floats:

@@ -7,13 +7,13 @@ Shape suffixes: N photos, P people, K classes, X any number of sets of people.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from maskcls.labels import CLASS_NAMES, part_of
-from maskcls.scoring.metrics import f1
+from maskcls.labels import ALL, LabelSpace
+from maskcls.scoring.metrics import f1, mean_recall
 
 Floats = NDArray[np.float64]
 
@@ -38,6 +38,13 @@ class Counts:
     """Photos predicted as the class."""
     true_positive_PK: Floats
     """Photos of the class that are predicted as it."""
+    metric: str = "macro_f1"
+    """Name in SCORES of what the model is judged by."""
+
+    @property
+    def score(self) -> "Score":
+        """What the model is judged by, as a function of sums."""
+        return SCORES[self.metric]
 
     def sums(self, weight_XP: Floats | None = None) -> Sums:
         """Sums over people: [K] unweighted, or [X, K] for X rows of weights."""
@@ -54,24 +61,28 @@ class Counts:
 
 
 def count(
-    person_N: np.ndarray, label_N: np.ndarray, predicted_N: np.ndarray, task: str = "all", part: str | None = None
+    person_N: np.ndarray,
+    label_N: np.ndarray,
+    predicted_N: np.ndarray,
+    space: LabelSpace,
+    part: str = ALL,
+    metric: str = "macro_f1",
 ) -> Counts:
-    """Counts of predictions [N] for ``task``.
+    """Counts of predictions [N] over the classes of ``space``, of a model that is judged by ``metric``.
 
-    ``part``: count the classes of mask, gender or age, read off 18-way labels; None: those of the task.
+    ``part``: count the classes of one of its factors, read off the label.
     """
     names, index_N = np.unique(np.asarray(person_N, dtype=str), return_inverse=True)
     stratum_P = _strata(index_N, label_N, len(names))
-    if part is not None:
-        assert task == "all", "a single task has no parts"
-        label_N, predicted_N = np.asarray(part_of(label_N, part)), np.asarray(part_of(predicted_N, part))
-    num_classes = len(CLASS_NAMES[part or task])
+    label_N, predicted_N = space.part_of(label_N, part), space.part_of(predicted_N, part)
+    num_classes = space.predicted(part).num_classes
 
     def table(class_N: np.ndarray, chosen_N: np.ndarray | slice = slice(None)) -> Floats:
         flat = np.bincount(index_N[chosen_N] * num_classes + class_N[chosen_N], minlength=len(names) * num_classes)
         return flat.reshape(len(names), num_classes).astype(np.float64)
 
-    return Counts(names, stratum_P, table(label_N), table(predicted_N), table(label_N, label_N == predicted_N))
+    true_positive_PK = table(label_N, label_N == predicted_N)
+    return Counts(names, stratum_P, table(label_N), table(predicted_N), true_positive_PK, metric)
 
 
 def _strata(index_N: np.ndarray, label_N: np.ndarray, num_people: int) -> NDArray[np.str_]:
@@ -99,12 +110,37 @@ def align(runs: Sequence[Counts]) -> tuple[list[Counts], NDArray[np.int64]]:
         tables[:, index] = counts.true_PK, counts.predicted_PK, counts.true_positive_PK
         aligned.append(tables)
     strata = stratum_P.astype(str)
-    return [Counts(person_P, strata, *tables) for tables in aligned], first_P
+    return [
+        replace(
+            run,
+            person_P=person_P,
+            stratum_P=strata,
+            true_PK=true_PK,
+            predicted_PK=predicted_PK,
+            true_positive_PK=both_PK,
+        )
+        for run, (true_PK, guess_PK, both_PK) in zip(runs, aligned, strict=True)
+    ], first_P
 
 
 def macro_f1(true_XK: Floats, predicted_XK: Floats, true_positive_XK: Floats) -> Floats:
     """Mean F1 over the classes; a class with neither photos nor predictions counts 0."""
     return np.asarray(f1(true_XK, predicted_XK, true_positive_XK).mean(-1))
+
+
+def accuracy(true_XK: Floats, _: Floats, true_positive_XK: Floats) -> Floats:
+    """Share of photos that are predicted correctly; 0 without any."""
+    true_X, right_X = true_XK.sum(-1), true_positive_XK.sum(-1)
+    return np.divide(right_X, true_X, out=np.zeros_like(right_X), where=true_X > 0)
+
+
+def balanced_accuracy(true_XK: Floats, _: Floats, true_positive_XK: Floats) -> Floats:
+    """Mean recall over the classes with photos."""
+    return mean_recall(true_XK, true_positive_XK)
+
+
+SCORES: dict[str, Score] = {"macro_f1": macro_f1, "accuracy": accuracy, "balanced_accuracy": balanced_accuracy}
+"""Name of a metric (tasks.task.METRICS) -> the score."""
 
 
 def f1_of(class_index: int) -> Score:

@@ -1,5 +1,7 @@
 """Intervals and verdicts for scores and their differences, over people and training seeds.
 
+``score`` is, everywhere, what the models are compared by; None: the metric that they are judged by (Counts.metric).
+
 An interval is estimate +- t * sqrt(variance over people [+ variance over training seeds]): the first from resampled
 people, the second from repeated trainings, the degrees of freedom of t by Welch and Satterthwaite.
 benchmarks/evidence.py measures how often such an interval holds the truth, and the alternatives that were tried.
@@ -13,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import stdtrit  # quantiles of t; scipy.stats has them too and takes a second to load
 
-from maskcls.scoring.counts import Counts, Floats, Score, macro_f1
+from maskcls.scoring.counts import Counts, Floats, Score
 from maskcls.scoring.resampling import Resamples
 
 LEVEL = 0.95
@@ -93,7 +95,7 @@ def standard_error(sources: Sequence[Variance]) -> tuple[float, float]:
     return float(np.sqrt(total)), float(dof)
 
 
-def interval(counts: Counts, resamples: Resamples, score: Score = macro_f1) -> Estimate:
+def interval(counts: Counts, resamples: Resamples, score: Score | None = None) -> Estimate:
     """A model's score on people like these, its interval clipped to [0, 1]."""
     unclipped = compare((counts,), (), resamples, score)
     return replace(unclipped, low=max(0.0, unclipped.low), high=min(1.0, unclipped.high))
@@ -103,7 +105,7 @@ def compare(
     ours: Sequence[Counts],
     theirs: Sequence[Counts],
     resamples: Resamples,
-    score: Score = macro_f1,
+    score: Score | None = None,
     comparisons: int = 1,
     weight_P: Floats | None = None,
 ) -> Estimate:
@@ -120,7 +122,7 @@ def compare_recipes(
     ours: Sequence[Counts],
     theirs: Sequence[Counts],
     resamples: Resamples,
-    score: Score = macro_f1,
+    score: Score | None = None,
     comparisons: int = 1,
     others: Sequence[Sequence[Counts]] = (),
 ) -> Estimate:
@@ -143,7 +145,7 @@ def compare_repeats(
     ours: int,
     theirs: int,
     resamples: Resamples,
-    score: Score = macro_f1,
+    score: Score | None = None,
     comparisons: int = 1,
 ) -> Estimate:
     """Mean score of recipe ``ours`` less that of ``theirs``, over people and training seeds.
@@ -169,7 +171,7 @@ def _people_variance(
     ours: Sequence[Counts],
     theirs: Sequence[Counts],
     resamples: Resamples,
-    score: Score,
+    score: Score | None,
     weight_P: Floats | None = None,
 ) -> tuple[float, Variance]:
     """The difference of mean scores, and its variance over people: that of the difference in the resamples."""
@@ -179,15 +181,15 @@ def _people_variance(
     value = _mean_difference(*(_scores(runs, weight_P[None], score) for runs in (ours, theirs)))[0]
     drawn_S = _mean_difference(*(_scores(runs, resamples.weight_SP * weight_P, score) for runs in (ours, theirs)))
     upweighted_P = _mean_difference(
-        *([score(*counts.nudged(weight_P, UPWEIGHT)) for counts in runs] for runs in (ours, theirs))
+        *([(score or counts.score)(*counts.nudged(weight_P, UPWEIGHT)) for counts in runs] for runs in (ours, theirs))
     )
     dof = people_dof((upweighted_P - value) / UPWEIGHT, resamples)
     return float(value), Variance(float(drawn_S.var(ddof=1)), dof)
 
 
-def _scores(runs: Sequence[Counts], weight_XP: Floats, score: Score) -> list[Floats]:
+def _scores(runs: Sequence[Counts], weight_XP: Floats, score: Score | None) -> list[Floats]:
     """Scores [X] of each run, one for every row of weights."""
-    return [score(*counts.sums(weight_XP)) for counts in runs]
+    return [(score or counts.score)(*counts.sums(weight_XP)) for counts in runs]
 
 
 def _mean_difference(our_scores: Sequence[Floats], their_scores: Sequence[Floats]) -> Floats:
@@ -219,7 +221,7 @@ def people_dof(influence_P: Floats, resamples: Resamples) -> float:
 def _seed_variance(
     runs_by_recipe: Sequence[Sequence[Counts]],
     resamples: Resamples,
-    score: Score,
+    score: Score | None,
     mean_square: Callable[[Sequence[Floats], int], Floats],
     dof: int,
     factor: float,
@@ -272,7 +274,7 @@ class Selected:
 
 
 def select(
-    candidates: Sequence[Counts], resamples: Resamples, score: Score = macro_f1, max_resamples: int = 500
+    candidates: Sequence[Counts], resamples: Resamples, score: Score | None = None, max_resamples: int = 500
 ) -> Selected:
     """The best of ``candidates``, with its score corrected for the selection.
 
@@ -280,6 +282,7 @@ def select(
     mean of all candidates there (bootstrap bias correction, Tsamardinos et al. 2018,
     https://doi.org/10.1007/s10994-018-5714-4; the difference, because the F1 of few people is biased for all alike).
     """
+    score = score or candidates[0].score
     value_T = np.array([float(score(*counts.sums())) for counts in candidates])
     best = int(value_T.argmax())
     drawn_SP = resamples.weight_SP[:max_resamples]

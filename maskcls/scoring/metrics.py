@@ -9,10 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from maskcls.labels import CLASS_NAMES, PARTS, part_table
+from maskcls.labels import LabelSpace
 
 SCORE_TOLERANCE = 1e-9
-"""Values of macro F1 this close are equal: the last digits differ between processors."""
+"""Values of a metric this close are equal: the last digits differ between processors."""
+
+
+LATER_FIELDS = {"balanced_accuracy", "metric"}
+"""Fields of Scores that the first records lack."""
 
 
 @dataclass(frozen=True)
@@ -20,19 +24,30 @@ class Scores:
     """Scores of one evaluation on a labelled set of photos."""
 
     macro_f1: float
-    """Mean F1 over the K classes, what models are judged by; a class with neither photos nor predictions counts 0."""
+    """Mean F1 over the K classes; a class with neither photos nor predictions counts 0."""
     accuracy: float
     """Share of photos whose class is predicted correctly."""
     loss: float
     """Mean negative log-likelihood, in nats."""
     f1_per_class: tuple[float, ...]
-    """F1 of the K classes, in the order of labels.CLASS_NAMES."""
+    """F1 of the K classes, in the order of LabelSpace.names."""
     f1_per_part: dict[str, float]
-    """Macro F1 of mask, gender and age alone, read off the predicted label. Empty for a single task."""
+    """Macro F1 of every factor alone, read off the predicted label. Empty where there is only one."""
+    balanced_accuracy: float | None = None
+    """Mean recall over the classes that have photos; None in records of models that are judged by macro F1."""
+    metric: str = "macro_f1"
+    """Name in tasks.task.METRICS of what the model is judged by."""
+
+    @property
+    def value(self) -> float:
+        """What the model is judged by."""
+        return float(getattr(self, self.metric))
 
     def to_dict(self) -> dict[str, Any]:
-        """The scores as plain numbers, for JSON."""
-        return asdict(self)
+        """The scores as plain values, for JSON; without the last two fields for macro F1, as before they existed."""
+        values = asdict(self)
+        is_old = self.metric == "macro_f1"
+        return {name: value for name, value in values.items() if not (is_old and name in LATER_FIELDS)}
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> "Scores":
@@ -60,22 +75,34 @@ def f1_per_class(confusion_KK: np.ndarray) -> NDArray[np.float64]:
     return f1(confusion_KK.sum(1), confusion_KK.sum(0), np.diagonal(confusion_KK))
 
 
-def merge_confusion(confusion_KK: np.ndarray, part: str) -> np.ndarray:
-    """The 18-way confusion matrix summed to the classes of mask, gender or age: int64 [classes, classes]."""
-    member_KP = np.eye(len(CLASS_NAMES[part]), dtype=np.int64)[part_table(part)]
+def mean_recall(true_XK: np.ndarray, true_positive_XK: np.ndarray) -> NDArray[np.float64]:
+    """Balanced accuracy [...]: the mean over the classes with photos of the share that is predicted correctly.
+
+    As scikit-learn's balanced_accuracy_score; 0 without any photo.
+    """
+    has_photos_XK = true_XK > 0
+    recall_XK = np.divide(true_positive_XK, true_XK, out=np.zeros_like(true_XK, np.float64), where=has_photos_XK)
+    return np.asarray(recall_XK.sum(-1) / np.maximum(has_photos_XK.sum(-1), 1))
+
+
+def merge_confusion(confusion_KK: np.ndarray, space: LabelSpace, part: str) -> np.ndarray:
+    """The confusion matrix of ``space`` summed to the classes of one of its factors: int64 [classes, classes]."""
+    member_KP = np.eye(space.predicted(part).num_classes, dtype=np.int64)[space.part_table(part)]
     return member_KP.T @ confusion_KK @ member_KP
 
 
-def score(log_prob_NK: np.ndarray, label_N: np.ndarray, task: str) -> Scores:
-    """Scores of predictions for ``task``; labels are classes 0..K-1 of that task."""
-    num_classes = len(CLASS_NAMES[task])
-    confusion_KK = confusion_matrix(label_N, log_prob_NK.argmax(1), num_classes)
+def score(log_prob_NK: np.ndarray, label_N: np.ndarray, space: LabelSpace, metric: str = "macro_f1") -> Scores:
+    """Scores of predictions over the classes 0..K-1 of ``space``, judged by ``metric`` (tasks.task.METRICS)."""
+    confusion_KK = confusion_matrix(label_N, log_prob_NK.argmax(1), space.num_classes)
     f1_K = f1_per_class(confusion_KK)
-    parts = PARTS if task == "all" else ()
+    part_f1 = {part: float(f1_per_class(merge_confusion(confusion_KK, space, part)).mean()) for part in space.parts}
+    balanced = None if metric == "macro_f1" else float(mean_recall(confusion_KK.sum(1), np.diagonal(confusion_KK)))
     return Scores(
         macro_f1=float(f1_K.mean()),
         accuracy=float(np.trace(confusion_KK) / len(label_N)),
         loss=float(-log_prob_NK[np.arange(len(label_N)), label_N].mean(dtype=np.float64)),
         f1_per_class=tuple(f1_K.tolist()),
-        f1_per_part={part: float(f1_per_class(merge_confusion(confusion_KK, part)).mean()) for part in parts},
+        f1_per_part=part_f1,
+        balanced_accuracy=balanced,
+        metric=metric,
     )

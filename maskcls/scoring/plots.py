@@ -4,6 +4,7 @@ Drawn with Pillow: with matplotlib it takes a second per trial, during which the
 """
 
 import math
+from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,10 +12,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from maskcls.labels import CLASS_NAMES, GENDERS
+from maskcls.labels import LabelSpace
 from maskcls.system.files import write_atomically
-
-SHORT = {"male": "M", "female": "F", "under 30": "<30", "30 to 59": "30-59", "60 and over": "60+"}
 
 BLUES = ["f7fbff", "deebf7", "c6dbef", "9ecae1", "6baed6", "4292c6", "2171b5", "08519c", "08306b"]
 """ColorBrewer's colours, from nothing to the largest value, evenly spaced. https://colorbrewer2.org"""
@@ -24,19 +23,17 @@ GAP = 10
 """In pixels: the side of a cell, and the gap between parts."""
 CELL_SIZE, NAME_SIZE, AXIS_SIZE, TITLE_SIZE = 11, 12, 13, 15
 """Font sizes in pixels."""
-BORDERS = (6, 12)
-"""Cells before which a line separates two mask states."""
 
 
-def draw_confusion(confusion_KK: np.ndarray, task: str, title: str, path: Path) -> None:
+def draw_confusion(confusion_KK: np.ndarray, space: LabelSpace, title: str, path: Path) -> None:
     """Write a PNG with two matrices: row shares, and below them (dashboards are narrow) counts without the diagonal."""
     size = len(confusion_KK)
     share_KK = confusion_KK / np.maximum(confusion_KK.sum(1, keepdims=True), 1)
     mistakes_KK = confusion_KK * (1 - np.eye(size, dtype=int))
     parts = [
         _text(title, _font(TITLE_SIZE)),
-        _draw(share_KK, np.round(100 * share_KK).astype(int), task, "Percent of each true class"),
-        _draw(mistakes_KK / max(1, mistakes_KK.max()), mistakes_KK, task, "Mistakes only, in photos"),
+        _draw(share_KK, np.round(100 * share_KK).astype(int), space, "Percent of each true class"),
+        _draw(mistakes_KK / max(1, mistakes_KK.max()), mistakes_KK, space, "Mistakes only, in photos"),
     ]
     width = max(part.width for part in parts) + 2 * GAP
     sheet = Image.new("RGB", (width, sum(part.height + 2 * GAP for part in parts)), "white")
@@ -47,13 +44,13 @@ def draw_confusion(confusion_KK: np.ndarray, task: str, title: str, path: Path) 
     write_atomically(path, lambda part: sheet.save(part))
 
 
-def _draw(share_KK: np.ndarray, text_KK: np.ndarray, task: str, title: str) -> Image.Image:
+def _draw(share_KK: np.ndarray, text_KK: np.ndarray, space: LabelSpace, title: str) -> Image.Image:
     """One matrix with its title and labels. ``share_KK``: how dark, in [0, 1]; ``text_KK``: numbers in the cells."""
-    names = [short_name(name) for name in CLASS_NAMES[task]]
+    names = space.short_names
     row_labels = [_text(name, _font(NAME_SIZE)) for name in names]
     column_labels = [label.rotate(90, expand=True) for label in row_labels] if len(names) > 3 else row_labels
     x_title, y_title = _text("predicted", _font(AXIS_SIZE)), _text("true", _font(AXIS_SIZE)).rotate(90, expand=True)
-    heading, cells = _text(title, _font(TITLE_SIZE)), _cells(share_KK, text_KK)
+    heading, cells = _text(title, _font(TITLE_SIZE)), _cells(share_KK, text_KK, borders(space))
     left = y_title.width + max(label.width for label in row_labels) + 2 * GAP
     upper = heading.height + GAP
     lower = upper + cells.height + 2 * GAP + max(label.height for label in column_labels)
@@ -71,8 +68,14 @@ def _draw(share_KK: np.ndarray, text_KK: np.ndarray, task: str, title: str) -> I
     return sheet
 
 
-def _cells(share_KK: np.ndarray, text_KK: np.ndarray) -> Image.Image:
-    """Coloured squares with their numbers; zeros are left out."""
+def borders(space: LabelSpace) -> range:
+    """Cells before which a line separates two classes of the first factor; none where there is no other factor."""
+    step = space.num_classes // space.sizes[0]
+    return range(step, space.num_classes, step) if space.parts else range(0)
+
+
+def _cells(share_KK: np.ndarray, text_KK: np.ndarray, borders: Sequence[int]) -> Image.Image:
+    """Coloured squares with their numbers; zeros are left out. ``borders``: cells before which there is a line."""
     size = len(share_KK)
     side = CELL_OF_18 if size > 3 else CELL_OF_3
     stops = np.linspace(0, 1, len(BLUES))
@@ -85,7 +88,7 @@ def _cells(share_KK: np.ndarray, text_KK: np.ndarray) -> Image.Image:
         middle = ((column + 0.5) * side, (row + 0.5) * side)
         colour = "white" if share_KK[row, column] > 0.6 else "black"
         draw.text(middle, str(text_KK[row, column]), colour, font, anchor="mm")
-    for border in BORDERS if size > 3 else ():
+    for border in borders:
         draw.line((border * side, 0, border * side, size * side), "#999999")
         draw.line((0, border * side, size * side, border * side), "#999999")
     draw.rectangle((0, 0, image.width - 1, image.height - 1), outline="black")
@@ -106,8 +109,3 @@ def _text(text: str, font: ImageFont.FreeTypeFont) -> Image.Image:
     image = Image.new("RGB", (math.ceil(font.getlength(text)) + 1, sum(font.getmetrics())), "white")
     ImageDraw.Draw(image).text((0, 0), text, "black", font)
     return image
-
-
-def short_name(name: str) -> str:
-    """A class name short enough for an axis: ``worn M <30``."""
-    return " ".join(SHORT.get(word, word) for word in name.split(", ")) if name not in GENDERS else name

@@ -10,9 +10,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from maskcls.labels import AGES, CLASS_NAMES, GENDERS, part_of
 from maskcls.scoring.counts import Floats
 from maskcls.system.errors import UserError, nearest
+from maskcls.tasks.mask import AGE, GENDER, MASK_TASK
+
+CLASS_NAMES = {"gender": GENDER.classes, "age": AGE.classes}
 
 GROUPS = {"male": ("gender", 0), "female": ("gender", 1), "young": ("age", 0), "middle": ("age", 1), "old": ("age", 2)}
 """Name of a group in --prior -> the part of the label and the class within it."""
@@ -65,7 +67,7 @@ def _check_part(part: str, shares: Mapping[str, float]) -> None:
 def groups_of(person_N: np.ndarray, label_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(gender_P, age_P) of the people, sorted by name; labels are 18-way."""
     _, first_P = np.unique(np.asarray(person_N, dtype=str), return_index=True)
-    return np.asarray(part_of(label_N[first_P], "gender")), np.asarray(part_of(label_N[first_P], "age"))
+    return MASK_TASK.space.part_of(label_N[first_P], "gender"), MASK_TASK.space.part_of(label_N[first_P], "age")
 
 
 def targets(shares: Mapping[str, float], part: str, class_P: np.ndarray) -> Floats:
@@ -92,7 +94,7 @@ def weights_of(shares: Mapping[str, float], gender_P: np.ndarray, age_P: np.ndar
     By raking (iterative proportional fitting, Deming and Stephan 1940). Raises UserError for shares out of reach.
     """
     gender_G, age_A = targets(shares, "gender", gender_P), targets(shares, "age", age_P)
-    cell_GA = np.zeros((len(GENDERS), len(AGES)))
+    cell_GA = np.zeros((len(GENDER.classes), len(AGE.classes)))
     np.add.at(cell_GA, (gender_P, age_P), 1 / len(gender_P))
     fitted_GA = cell_GA.copy()
     for _ in range(ROUNDS):

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri, stdtrit
 
-from maskcls.scoring.counts import Counts, Floats, Score, macro_f1
+from maskcls.scoring.counts import Counts, Floats
 from maskcls.scoring.intervals import LEVEL, POWER, UPWEIGHT, Estimate, Variance, people_dof, standard_error
 from maskcls.scoring.resampling import RESAMPLES, Resamples, resample
 
@@ -78,8 +78,8 @@ class Judges:
     the earlier ones, so what is known of a training is computed once.
     """
 
-    def __init__(self, resamples: int = RESAMPLES, score: Score = macro_f1) -> None:
-        self._resamples, self._score = resamples, score
+    def __init__(self, resamples: int = RESAMPLES) -> None:
+        self._resamples = resamples
         self._number_of: dict[str, int] = {}
         self._weight_SP: list[Floats] = []
         self._stratum_P: list[NDArray[np.int64]] = []
@@ -104,11 +104,11 @@ class Judges:
             number_P = self._admit(counts)
             self._crowds[names] = number_P, np.hstack(self._weight_SP)[:, number_P]
         number_P, weight_SP = self._crowds[names]
-        value = float(self._score(*counts.sums()))
-        nudged_P = self._score(*counts.nudged(np.ones(len(number_P)), UPWEIGHT))
+        value = float(counts.score(*counts.sums()))
+        nudged_P = counts.score(*counts.nudged(np.ones(len(number_P)), UPWEIGHT))
         influence_P = np.zeros(len(self._number_of))
         influence_P[number_P] = (nudged_P - value) / UPWEIGHT
-        return _Judged(value, self._score(*counts.sums(weight_SP)), influence_P)
+        return _Judged(value, counts.score(*counts.sums(weight_SP)), influence_P)
 
     def _admit(self, counts: Counts) -> NDArray[np.int64]:
         """The numbers of a crowd's people; those who are new are resampled among themselves."""

@@ -1,7 +1,7 @@
 """The errors that end a command with one line, and parts of their texts. Any other is a bug and keeps its traceback."""
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from maskcls.system.redact import redacted
 
@@ -53,6 +53,12 @@ def some(items: Iterable[object], limit: int = 5) -> str:
 def count_of(number: int, singular: str, plural: str = "") -> str:
     """``1 trial``, ``2 trials``."""
     return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
+
+
+def listed(items: Sequence[object]) -> str:
+    """A list in words: ``3``, ``3 and 5``, ``3, 5 and 8``; ``none`` without items."""
+    words = [str(item) for item in items]
+    return " and ".join(part for part in (", ".join(words[:-1]), words[-1]) if part) if words else "none"
 
 
 def one_line(error: object, limit: int = 200) -> str:

@@ -23,7 +23,6 @@ from maskcls.config import ResolvedConfig, TrainConfig, identity_of
 from maskcls.data.augment import augment
 from maskcls.data.batches import Batches, BatchSampler, derive_seed, release_photos
 from maskcls.data.dataset import Dataset
-from maskcls.labels import NUM_CLASSES
 from maskcls.model.classifier import build_model
 from maskcls.model.inference import autocast, log_probs, to_device, to_input, validation_batch_size
 from maskcls.model.losses import Targets
@@ -39,6 +38,9 @@ from maskcls.training.cuda_graphs import RecordedStep, capture, default_generato
 from maskcls.training.numerics import free_memory, num_micro_batches, only_repeatable, resolve, set_repeatable
 from maskcls.training.reporter import Reporter, silent
 from maskcls.training.schedule import evaluation_steps, lr_factor
+
+AUGMENTATION_STREAM = 18
+"""Sets the generator of augmentation apart from the others of a run; another number would give other results."""
 
 DIVERGED_FACTOR = 10.0
 """A training loss that exceeds that of a uniform guess by this factor will not recover in a short schedule."""
@@ -131,6 +133,7 @@ class Run:
         """``report``, ``photos_on_gpu``: as in ``fit``."""
         assert resolve(config, device) == config  # the type does not say for which device
         self.config, self.data, self.device, self.report = config, data, device, report
+        self.space = data.task.predicted(config)
         if not photos_on_gpu:
             release_photos()
         free_memory(device)
@@ -138,7 +141,7 @@ class Run:
         torch.manual_seed(config.seed)
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
-        self.model = to_device(build_model(config, weight_file), config, device)
+        self.model = to_device(build_model(config, self.space, weight_file), config, device)
         if config.cuda_graphs == "on":
             capture(self.model, config, min(config.batch_size, len(data.train.row_N)), device)
         records_step = config.cuda_graphs == "step"
@@ -147,14 +150,15 @@ class Run:
             param_groups_weight_decay(self.model, config.weight_decay), self.lr, fused=True, capturable=records_step
         )
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.dtype == "float16")
-        self.generator = torch.Generator(device).manual_seed(derive_seed(config.seed, NUM_CLASSES))
-        self.train = Batches(data.image_NCHW, data.train.row_N, data.train.labels(config.task), device, photos_on_gpu)
-        self.valid_label_N = data.valid.labels(config.task)
+        self.generator = torch.Generator(device).manual_seed(derive_seed(config.seed, AUGMENTATION_STREAM))
+        train_label_N = data.train.labels(data.task.space, config.task)
+        self.train = Batches(data.image_NCHW, data.train.row_N, train_label_N, device, photos_on_gpu)
+        self.valid_label_N = data.valid.labels(data.task.space, config.task)
         self.valid = Batches(data.image_NCHW, data.valid.row_N, self.valid_label_N, device, photos_on_gpu)
         self.sampler = BatchSampler(len(self.train), config.batch_size, config.seed, self.train.index_device)
         num_micro_batches(self.sampler.batch_size, config.micro_batch)  # raises where there are too few photos
         self.stops = evaluation_stops(config, len(self.train))
-        self.targets = Targets(config, self.train.label_N)
+        self.targets = Targets(config, self.space, self.train.label_N)
         self.loss_sum = torch.zeros((), device=device)  # of the steps since the evaluation before them
         self.recorded_step: RecordedStep | None = None  # from the first step on, for cuda_graphs = "step"
         self.history: list[Evaluation] = []
@@ -273,7 +277,7 @@ class Run:
         batch_size = validation_batch_size(self.config, self.device, len(self.valid))
         batches = (image for image, _ in self.valid.in_order(batch_size))
         log_prob_NK = log_probs(self.model, batches, self.config)
-        scores = score(log_prob_NK, self.valid_label_N, self.config.task)
+        scores = score(log_prob_NK, self.valid_label_N, self.space, self.data.task.metric)
         if not math.isfinite(scores.loss):
             raise DivergedError(f"validation loss {scores.loss} after {self.steps_done} of {self.stops[-1]} steps")
         self.history.append(

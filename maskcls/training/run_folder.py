@@ -16,7 +16,7 @@ import torch
 
 from maskcls.config import ResolvedConfig, TrainConfig, load_config, save_config
 from maskcls.data.dataset import Dataset
-from maskcls.labels import CLASS_NAMES
+from maskcls.labels import LabelSpace
 from maskcls.model.classifier import Classifier, build_model
 from maskcls.model.composite import read_model
 from maskcls.model.inference import to_device
@@ -121,11 +121,11 @@ def _differing_fields(stored: TrainConfig, config: TrainConfig) -> list[str]:
     return [name for name, value in stored if name not in NUMERICS and value != getattr(config, name)]
 
 
-def draw_best(folder: Path, config: TrainConfig, title: str, picture: Path) -> None:
-    """Draw the confusion matrix of the folder's predictions into the image file ``picture``."""
+def draw_best(folder: Path, space: LabelSpace, title: str, picture: Path) -> None:
+    """Draw the confusion matrix of the folder's predictions over ``space`` into the image file ``picture``."""
     predictions = Predictions.load(folder / PREDICTIONS)
-    matrix_KK = confusion_matrix(predictions.label_N, predictions.log_prob_NK.argmax(1), len(CLASS_NAMES[config.task]))
-    draw_confusion(matrix_KK, config.task, title, picture)
+    matrix_KK = confusion_matrix(predictions.label_N, predictions.log_prob_NK.argmax(1), space.num_classes)
+    draw_confusion(matrix_KK, space, title, picture)
 
 
 def finished_result(
@@ -179,8 +179,9 @@ def load_trained(folder: Path, device: torch.device) -> tuple[Classifier, Resolv
 
     Raises UserError when there is no model, or when its weights are damaged.
     """
-    config = resolve(read_model(folder).config, device)
-    model = build_model(config, None)
+    trained = read_model(folder)
+    config = resolve(trained.config, device)
+    model = build_model(config, trained.task.predicted(config), None)
     check_file(folder, WEIGHTS)
     load_weights(folder / WEIGHTS, model.weights())
     return to_device(model, config, device), config

@@ -1,4 +1,4 @@
-"""Trios of stored trials, one each for mask, gender and age, judged by the trials' stored predictions.
+"""Teams of stored trials, one for each factor of the label, judged by the trials' stored predictions.
 
 Shape suffixes: N photos, P people, K classes.
 """
@@ -12,7 +12,7 @@ import numpy as np
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial
 
-from maskcls.labels import CLASS_NAMES, NUM_CLASSES, PARTS, encode, part_of
+from maskcls.labels import ALL
 from maskcls.model.composite import FILES, marginal_log_prob
 from maskcls.run.record import WEIGHTS, sha256
 from maskcls.scoring.counts import Counts, Floats, count
@@ -22,7 +22,7 @@ from maskcls.system.errors import UserError
 from search.database.connect import load_study
 from search.policy.history import best_first
 from search.storage.folder import study_folder
-from search.storage.predictions import StudyPredictions
+from search.storage.predictions import StudyPredictions, predictions_of
 from search.storage.retention import trial_folder
 from search.study.attributes import WEIGHTS_DIGEST
 from search.study.record import Stored, read_search
@@ -40,8 +40,8 @@ class Candidate:
     predictions: Predictions
 
     @property
-    def task(self) -> str:
-        """The task that its study predicts."""
+    def part(self) -> str:
+        """What its study predicts: ALL or one factor of the label."""
         return self.stored.baseline_config.task
 
     @property
@@ -50,19 +50,21 @@ class Candidate:
         return f"trial {self.trial.number} of {self.study}"
 
     def classes(self, part: str) -> tuple[np.ndarray, np.ndarray]:
-        """(true_N, predicted_N) within the part, for a model of all 18 classes by the part's summed probabilities."""
-        label_N = self.predictions.label_N
-        true_N = label_N if self.task == part else np.asarray(part_of(label_N, part))
-        return true_N, marginal_log_prob(self.predictions.log_prob_NK, self.task, part).argmax(1)
+        """(true_N, predicted_N) within the part, for a model of the whole label by the part's summed probabilities."""
+        label_N, space = self.predictions.label_N, self.stored.task.space
+        true_N = label_N if self.part == part else space.part_of(label_N, part)
+        return true_N, marginal_log_prob(self.predictions.log_prob_NK, space, self.part, part).argmax(1)
 
     def macro_f1(self, part: str) -> float:
         """Macro F1 over the part's classes."""
-        return float(f1_per_class(confusion_matrix(*self.classes(part), len(CLASS_NAMES[part]))).mean())
+        num_classes = self.stored.task.space.predicted(part).num_classes
+        return float(f1_per_class(confusion_matrix(*self.classes(part), num_classes)).mean())
 
     def counts(self) -> Counts:
         """Counts over its task's classes, person by person."""
         person_N, label_N = self.predictions.person_N, self.predictions.label_N
-        return count(person_N, label_N, self.predictions.log_prob_NK.argmax(1), self.task)
+        predicted_N = self.predictions.log_prob_NK.argmax(1)
+        return count(person_N, label_N, predicted_N, self.stored.space, metric=self.stored.task.metric)
 
 
 def find_candidates(storage: RDBStorage, name: str, part: str, runs: Path) -> list[Candidate]:
@@ -73,13 +75,13 @@ def find_candidates(storage: RDBStorage, name: str, part: str, runs: Path) -> li
     study = load_study(storage, name)
     stored = read_search(study)
     task = stored.baseline_config.task
-    if task not in (part, "all"):
-        raise UserError(f"--{part} takes a study of {part} or of all 18 classes; study {name!r} predicts {task}.")
+    if task not in (part, ALL):
+        raise UserError(f"--{part} takes a study of {part} or of the whole label; study {name!r} predicts {task}.")
     trials = study.get_trials(deepcopy=False)
     complete = best_first(trials)
     if not complete:
         raise UserError(f"Study {name!r} has no complete trial yet; continue it with python -m search.run.")
-    shelf = StudyPredictions(study_folder(study, runs), task)
+    shelf = predictions_of(stored, study_folder(study, runs))
     with_files = [
         trial
         for trial in sorted(complete, key=lambda trial: trial.number)
@@ -134,17 +136,17 @@ def same_photos(ours: Candidate, theirs: Candidate) -> bool:
 
 
 def find_single(text: str, storage: RDBStorage, runs: Path) -> Candidate:
-    """The trial that ``text`` names, STUDY:TRIAL of all 18 classes. Raises UserError when it is no such trial."""
+    """The trial that ``text`` names, STUDY:TRIAL of the whole label. Raises UserError when it is no such trial."""
     name, colon, number = text.rpartition(":")
     if not colon or not number.isdecimal():
         raise UserError(f"--against takes STUDY:TRIAL, for example recipe:7, not {text!r}.")
     study = load_study(storage, name)
     stored = read_search(study)
     task = stored.baseline_config.task
-    if task != "all":
-        raise UserError(f"--against takes a trial of all 18 classes; study {name!r} predicts only {task}.")
+    if task != ALL:
+        raise UserError(f"--against takes a trial of the whole label; study {name!r} predicts only {task}.")
     trials = [trial for trial in study.get_trials(deepcopy=False) if trial.number == int(number)]
-    shelf = StudyPredictions(study_folder(study, runs), task)
+    shelf = predictions_of(stored, study_folder(study, runs))
     models = _with_predictions(name, stored, trials, shelf)
     if not models:
         foreign = next((f"{shelf.why_missing(trial)}. " for trial in trials), "") if shelf.foreign else ""
@@ -155,7 +157,7 @@ def find_single(text: str, storage: RDBStorage, runs: Path) -> Candidate:
 
 
 def find_singles(like: Candidate, names: Sequence[str], storage: RDBStorage, runs: Path) -> list[Candidate]:
-    """The complete trials of all 18 classes in the studies ``names`` that were judged on the photos of ``like``."""
+    """The complete trials of the whole label in the studies ``names`` that were judged on the photos of ``like``."""
     singles: list[Candidate] = []
     for name in names:
         try:
@@ -166,55 +168,59 @@ def find_singles(like: Candidate, names: Sequence[str], storage: RDBStorage, run
             # deleted meanwhile, another program's study, a confirmation (other people judge it), or its folder is
             # another study's or unreadable
             continue
-        if stored.split == like.stored.split and stored.baseline_config.task == "all":
+        if stored.split == like.stored.split and stored.baseline_config.task == ALL:
             trials = study.get_trials(deepcopy=False)
             complete = sorted(best_first(trials), key=lambda trial: trial.number)
-            shelf = StudyPredictions(folder, "all")
+            shelf = predictions_of(stored, folder)
             singles += [model for model in _with_predictions(name, stored, complete, shelf) if same_photos(model, like)]
     return singles
 
 
-class Trios(Sequence[Counts]):
-    """The counts of all trios, the earliest trials first; each is counted on access, since there may be thousands.
+class Teams(Sequence[Counts]):
+    """The counts of all teams, the earliest trials first; each is counted on access, since there may be thousands.
 
-    A trio predicts the most likely mask state, gender and age band, each by its own model.
+    A team has a model for every factor of the label, and predicts the most likely class of each by its own model.
     """
 
     def __init__(self, candidates: dict[str, list[Candidate]]) -> None:
-        """``candidates``: part -> its models. Raises UserError unless all were judged on the same photos."""
-        first = candidates[PARTS[0]][0]
-        for model in (model for part in PARTS for model in candidates[part]):
+        """``candidates``: factor -> its models, in the label's order.
+
+        Raises UserError unless all were judged on the same photos.
+        """
+        first, *others = (model for models in candidates.values() for model in models)
+        for model in others:
             check_same_photos(first, model)
-        self.candidates = candidates
-        self.shape = tuple(len(candidates[part]) for part in PARTS)
-        self.label_N = np.asarray(encode(*(candidates[part][0].classes(part)[0] for part in PARTS)))
-        self._predicted = [[model.classes(part)[1] for model in candidates[part]] for part in PARTS]
+        self.candidates, self._space = candidates, first.stored.task.space
+        self.shape = tuple(map(len, candidates.values()))
+        self.label_N = self._space.encode(*(models[0].classes(part)[0] for part, models in candidates.items()))
+        self._predicted = [[model.classes(part)[1] for model in models] for part, models in candidates.items()]
         person_N = first.predictions.person_N
-        self._truth = count(person_N, self.label_N, self.label_N)
+        self._truth = count(person_N, self.label_N, self.label_N, self._space, metric=first.stored.task.metric)
         # where the row of each photo's person begins in a flat table of people and classes
-        self._row_start_N = np.unique(np.asarray(person_N, dtype=str), return_inverse=True)[1] * NUM_CLASSES
+        self._row_start_N = np.unique(np.asarray(person_N, dtype=str), return_inverse=True)[1] * self._space.num_classes
 
     def __len__(self) -> int:
         return int(np.prod(self.shape))
 
-    def trio(self, index: int) -> dict[str, Candidate]:
-        """The model of each part."""
+    def team(self, index: int) -> dict[str, Candidate]:
+        """The model of each factor."""
         numbers = np.unravel_index(index, self.shape)
-        return {part: self.candidates[part][int(number)] for part, number in zip(PARTS, numbers, strict=True)}
+        chosen = zip(self.candidates.items(), numbers, strict=True)
+        return {part: models[int(number)] for (part, models), number in chosen}
 
     @overload
     def __getitem__(self, index: int) -> Counts: ...
     @overload
     def __getitem__(self, index: slice) -> Sequence[Counts]: ...
     def __getitem__(self, index: int | slice) -> Counts | Sequence[Counts]:
-        """The trio's counts, as ``counts.count`` makes them, but a hundred times faster."""
+        """The team's counts, as ``counts.count`` makes them, but a hundred times faster."""
         if isinstance(index, slice):
             return [self[number] for number in range(*index.indices(len(self)))]
         if not 0 <= index < len(self):
             raise IndexError(index)
         numbers = np.unravel_index(index, self.shape)
         by_part = (models[int(number)] for models, number in zip(self._predicted, numbers, strict=True))
-        predicted_N = np.asarray(encode(*by_part))
+        predicted_N = self._space.encode(*by_part)
         right_N = predicted_N == self.label_N
         return replace(
             self._truth,
@@ -223,6 +229,5 @@ class Trios(Sequence[Counts]):
         )
 
     def _table(self, place_N: np.ndarray) -> Floats:
-        num_people = len(self._truth.person_P)
-        flat = np.bincount(place_N, minlength=num_people * NUM_CLASSES)
-        return flat.reshape(num_people, NUM_CLASSES).astype(np.float64)
+        shape = self._truth.true_PK.shape
+        return np.bincount(place_N, minlength=np.prod(shape)).reshape(shape).astype(np.float64)

@@ -21,7 +21,7 @@ from maskcls.system.errors import UserError
 from search.answer.answer import Confirmation, Finalist
 from search.policy.confirmation import Plan, PlannedFinalist, training_of
 from search.storage.folder import study_folder
-from search.storage.predictions import StudyPredictions
+from search.storage.predictions import StudyPredictions, predictions_of
 from search.study.record import Stored
 from search.study.space import values_of
 
@@ -93,7 +93,7 @@ def outcome_of(study: optuna.Study, stored: Stored, runs: Path) -> Confirmation 
     repeats = _complete_repeats(judged)
     if len(repeats) < MIN_REPEATS:
         return None
-    shelf = StudyPredictions(study_folder(study, runs), stored.baseline_config.task)
+    shelf = predictions_of(stored, study_folder(study, runs))
     runs_of = {
         finalist: [_counts(shelf, finalist.trial_by_repeat[repeat]) for repeat in repeats] for finalist in judged
     }

@@ -27,7 +27,7 @@ from search.policy.history import (
 from search.policy.stopping import FINISHED
 from search.storage.folder import study_folder
 from search.storage.looks import read_looks
-from search.storage.predictions import StudyPredictions
+from search.storage.predictions import StudyPredictions, predictions_of
 from search.study.attributes import is_replicate, judged_by_study
 from search.study.record import Stored
 from search.study.space import Factor, factors, params_of, values_of
@@ -36,7 +36,7 @@ from search.study.space import Factor, factors, params_of, values_of
 def answer_of(study: optuna.Study, stored: Stored, runs: Path) -> Answer:
     """What the study says so far, by its trials' predictions in the folder ``runs``. Needs no GPU and no torch."""
     trials = study.get_trials(deepcopy=False, states=FINISHED)
-    shelf = StudyPredictions(study_folder(study, runs), stored.baseline_config.task)
+    shelf = predictions_of(stored, study_folder(study, runs))
     evidence = Evidence(stored, judged_by_study(trials), shelf)
     compared = factors(stored.study.scientific)
     comparisons = sum(len(factor.levels) - 1 for factor in compared)

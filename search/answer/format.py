@@ -117,12 +117,6 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def listed(items: Sequence[object]) -> str:
-    """A list in words: ``3``, ``3 and 5``, ``3, 5 and 8``; ``none`` without items."""
-    words = [str(item) for item in items]
-    return " and ".join(part for part in (", ".join(words[:-1]), words[-1]) if part) if words else "none"
-
-
 def trials_named(numbers: Sequence[int]) -> str:
     """Trials by number: ``trial 12``, ``trials 1, 9``; the first few of many."""
     return f"trial{'' if len(numbers) == 1 else 's'} {some(numbers)}"

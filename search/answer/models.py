@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from maskcls.config import load_config
-from maskcls.labels import CLASS_NAMES
+from maskcls.labels import ALL, LabelSpace
 from maskcls.run.record import check_file
 from maskcls.scoring.counts import Counts, count
 from maskcls.scoring.predictions import Predictions
-from maskcls.system.errors import UserError, some
+from maskcls.system.errors import UserError, listed, some
+from maskcls.tasks.declared import task_from_json
+from maskcls.tasks.mask import MASK_TASK
+from maskcls.tasks.task import METRICS
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -31,7 +34,8 @@ class ComparedModel:
     """One trained model with its predictions."""
 
     name: str
-    task: str
+    space: LabelSpace
+    """What it predicts."""
     predictions: Predictions
     configuration: str
     """Key of its configuration in ``runs``; two models with the same key differ at most in the training seed."""
@@ -45,14 +49,16 @@ class ComparedModel:
     """For a training of a round, its study."""
     rounds_say: str | None = None
     """For a training of a round, the verdict of its study's rounds; None before the first look at them."""
+    metric: str = "macro_f1"
+    """What it is judged by."""
 
-    def counts(self, part: str | None = None) -> Counts:
-        """The model's counts, person by person, over its task's classes or those of one part of all 18."""
+    def counts(self, part: str = ALL) -> Counts:
+        """The model's counts, person by person, over its classes or those of one factor of the label."""
         return self.count_run(self.predictions, part)
 
-    def count_run(self, run: Predictions, part: str | None = None) -> Counts:
-        """The counts of any run of the same task."""
-        return count(run.person_N, run.label_N, run.log_prob_NK.argmax(1), self.task, part)
+    def count_run(self, run: Predictions, part: str = ALL) -> Counts:
+        """The counts of any run with the same classes."""
+        return count(run.person_N, run.label_N, run.log_prob_NK.argmax(1), self.space, part, self.metric)
 
 
 def find_model(text: str, storage: str | None, runs: Path) -> ComparedModel:
@@ -109,12 +115,15 @@ def _model_in(folder: Path) -> ComparedModel:
     predictions = _load(path)
     config = folder / "config.toml"
     if config.is_file():
-        task = load_config(config)[0].task
-    elif predictions.log_prob_NK.shape[1] == len(CLASS_NAMES["all"]):
-        task = "all"
+        trained, origin = load_config(config)
+        task = task_from_json(origin.get("task"))
+        space = task.predicted(trained)
+    elif predictions.log_prob_NK.shape[1] == MASK_TASK.space.num_classes:
+        task, space = MASK_TASK, MASK_TASK.space
     else:
         raise UserError(f"{folder} has no config.toml, which names the task of its predictions.")
-    return ComparedModel(str(folder), task, predictions, str(folder), {str(folder): (predictions,)})
+    own = {str(folder): (predictions,)}
+    return ComparedModel(str(folder), space, predictions, str(folder), own, metric=task.metric)
 
 
 def _load(path: Path) -> Predictions:
@@ -130,18 +139,17 @@ def _model_of_trial(name: str, number: int, storage: str | None, runs: Path) -> 
     from search.database.connect import default_url, load_study, open_to_read
     from search.policy.history import configuration_of, runs_by_configuration
     from search.storage.folder import study_folder
-    from search.storage.predictions import StudyPredictions
+    from search.storage.predictions import predictions_of
     from search.study.attributes import level_of
     from search.study.record import read_stored
     from search.study.space import values_of
 
     study = load_study(open_to_read(storage or default_url(runs)), name)
     stored = read_stored(study)
-    task = stored.baseline_config.task
     trials = study.get_trials(deepcopy=False)
     if number >= len(trials):
         raise UserError(f"Study {name} has no trial {number}; its trials are 0 to {len(trials) - 1}.")
-    trial, shelf = trials[number], StudyPredictions(study_folder(study, runs), task)
+    trial, shelf = trials[number], predictions_of(stored, study_folder(study, runs))
     predictions = shelf.predictions(trial)
     if predictions is None:
         raise UserError(f"{shelf.why_missing(trial, name)}.")
@@ -155,8 +163,9 @@ def _model_of_trial(name: str, number: int, storage: str | None, runs: Path) -> 
     confirms = None if stored.confirmation is None else stored.confirmation["of"]
     is_of_round = level_of(trial) is not None
     said = rounds_sentence(study, stored) if is_of_round else None
-    model = ComparedModel(title, task, predictions, key, complete, _unfinished(trial), confirms)
-    return replace(model, study=name if is_of_round else "", rounds_say=said)
+    model = ComparedModel(title, stored.space, predictions, key, complete, _unfinished(trial), confirms)
+    metric = stored.task.metric
+    return replace(model, study=name if is_of_round else "", rounds_say=said, metric=metric)
 
 
 def _unfinished(trial: "FrozenTrial") -> str:
@@ -178,8 +187,11 @@ def _predictions_of(shelf: "StudyPredictions", runs: Sequence["FrozenTrial"]) ->
 
 def check_comparable(ours: ComparedModel, theirs: ComparedModel) -> None:
     """Raise UserError unless the two are different models of one task, judged on the same labelled photos."""
-    if ours.task != theirs.task:
-        raise UserError(f"A predicts {ours.task} and B predicts {theirs.task}; compare models of one task.")
+    if ours.space != theirs.space:
+        a, b = (listed([factor.name for factor in model.space.factors]) for model in (ours, theirs))
+        raise UserError(f"A predicts {a} and B predicts {b}; compare models of the same classes.")
+    if ours.metric != theirs.metric:
+        raise UserError(f"A is judged by {METRICS[ours.metric]} and B by {METRICS[theirs.metric]}; compare alike ones.")
     our_paths, their_paths = (set(model.predictions.path_N.tolist()) for model in (ours, theirs))
     if our_paths != their_paths and (ours.confirms or theirs.confirms):
         raise UserError(

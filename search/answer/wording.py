@@ -9,7 +9,7 @@ import optuna
 from maskcls.config import canonical_or_same
 from maskcls.scoring.intervals import Estimate
 from maskcls.scoring.rounds import BETTER, NO_DIFFERENCE, OPEN, WORSE, LevelLook, with_tuning
-from maskcls.system.errors import count_of, some
+from maskcls.system.errors import count_of, listed, some
 from search.answer.answer import (
     Answer,
     Confirmation,
@@ -26,7 +26,6 @@ from search.answer.format import (
     capital,
     difference_words,
     duration,
-    listed,
     power_words,
     short_value,
     signed_spread,

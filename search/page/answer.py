@@ -6,17 +6,15 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
-from maskcls.labels import PARTS
 from maskcls.scoring.intervals import Estimate
 from maskcls.scoring.rounds import LevelLook
-from maskcls.system.errors import count_of
+from maskcls.system.errors import count_of, listed
 from search.answer.answer import Answer, Confirmation, FactorAnswer, Finalist, Level, RoundsAnswer, Winner
 from search.answer.format import (
     NONE,
     as_score,
     describe_values,
     difference_cell,
-    listed,
     score_cell,
     signed,
     signed_spread,
@@ -237,9 +235,6 @@ def _difference_and_verdict(difference: Estimate | None, is_reference: bool) -> 
     return (difference_cell(difference), with_sign(difference.verdict))
 
 
-BEST_TITLES = ("", "trial", "macro F1", "95 % interval", "mask", "gender", "age", "accuracy", "loss", "configuration")
-
-
 def best_section(material: Material) -> Section:
     """The best recipe's trial, with the score to expect of it, and the trial that the page compares it with."""
     title, winner = "Best recipe", material.answer.winner
@@ -249,7 +244,8 @@ def best_section(material: Material) -> Section:
     if material.other is not None and material.other.number != winner.trial:
         rows.append(_trial_row(material.other_role, material.other, material))
     text = f"{_chosen(material.answer, winner)} {material.same_configuration}".strip()
-    return Section(title, (Text(text), Table(BEST_TITLES, tuple(rows), BEST_TITLES[1:9])))
+    titles = ("", "trial", "macro F1", "95 % interval", *material.space.parts, "accuracy", "loss", "configuration")
+    return Section(title, (Text(text), Table(titles, tuple(rows), titles[1:-1])))
 
 
 def _chosen(answer: Answer, winner: Winner) -> str:
@@ -269,7 +265,7 @@ def _chosen(answer: Answer, winner: Winner) -> str:
 
 
 def _trial_row(role: str, trial: FrozenTrial, material: Material) -> tuple[str, ...]:
-    keys = (*map(part_f1, PARTS), ACCURACY, LOSS)
+    keys = (*map(part_f1, material.space.parts), ACCURACY, LOSS)
     scores = (as_score(trial.user_attrs.get(key)) for key in keys)
     estimate = material.interval(trial)
     limits = NONE if estimate is None else spread(estimate)

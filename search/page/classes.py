@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from maskcls.labels import CLASS_NAMES, PARTS
 from maskcls.scoring.counts import f1_of, macro_f1
 from maskcls.scoring.intervals import Estimate, compare
 from maskcls.scoring.metrics import f1_per_class, merge_confusion
@@ -42,7 +41,7 @@ def class_changes(material: Material) -> list[Change]:
     if material.pair is None or material.resamples is None:
         return []
     before, after = material.pair
-    names = CLASS_NAMES[material.task]
+    names = material.space.names
     counts = (after.counts(),), (before.counts(),)
     f1_before_K, f1_after_K = f1_per_class(before.confusion_KK), f1_per_class(after.confusion_KK)
     return [
@@ -59,14 +58,17 @@ def class_changes(material: Material) -> list[Change]:
 
 def part_changes(material: Material) -> list[Change]:
     """The change of mask, gender and age, read off the predicted class; empty where a study predicts one part alone."""
-    if material.pair is None or material.resamples is None or material.task != "all":
+    if material.pair is None or material.resamples is None or not material.space.parts:
         return []
     before, after = material.pair
     changes = []
-    for part in PARTS:
-        was, now = (f1_per_class(merge_confusion(model.confusion_KK, part)).mean() for model in (before, after))
+    parts = material.space.parts
+    for part in parts:
+        was, now = (
+            f1_per_class(merge_confusion(model.confusion_KK, model.space, part)).mean() for model in (before, after)
+        )
         counts = (after.counts(part),), (before.counts(part),)
-        estimate = compare(*counts, material.resamples, macro_f1, comparisons=len(PARTS))
+        estimate = compare(*counts, material.resamples, macro_f1, comparisons=len(parts))
         changes.append(Change(part, len(after.predictions.label_N), float(was), float(now), estimate))
     return changes
 
@@ -161,10 +163,10 @@ def _with_diagonal(name: str, model: TrialPredictions) -> Figure:
     share_KK = model.confusion_KK / np.maximum(model.confusion_KK.sum(1, keepdims=True), 1)
     text_KK = np.round(100 * share_KK).astype(int)
     title = f"{capital(model.name)}: percent of each true class"
-    return draw_matrix(f"confusion-{name}", share_KK, text_KK, model.task, title, 1.0, is_mistakes=False)
+    return draw_matrix(f"confusion-{name}", share_KK, text_KK, model.space, title, 1.0, is_mistakes=False)
 
 
 def _without_diagonal(name: str, model: TrialPredictions, most: int) -> Figure:
     mistakes_KK = _mistakes(model)
     title = f"{capital(model.name)}: mistakes only, in photos"
-    return draw_matrix(f"mistakes-{name}", mistakes_KK, mistakes_KK, model.task, title, most, is_mistakes=True)
+    return draw_matrix(f"mistakes-{name}", mistakes_KK, mistakes_KK, model.space, title, most, is_mistakes=True)

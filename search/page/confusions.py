@@ -6,7 +6,7 @@ the intervals are widened so that all comparisons made here hold at once.
 
 from dataclasses import dataclass, replace
 
-from maskcls.labels import MASKS, PARTS
+from maskcls.labels import LabelSpace
 from maskcls.scoring.confusions import (
     MIN_PEOPLE,
     Confusion,
@@ -20,6 +20,7 @@ from maskcls.scoring.confusions import (
 from maskcls.scoring.predictions import Predictions
 from maskcls.scoring.resampling import Resamples
 from maskcls.system.errors import count_of
+from maskcls.tasks.mask import MASK
 from search.answer.format import capital, clipped, has_interval, percent
 from search.page.blocks import Facts, Section, Table, Text
 from search.page.data import Material
@@ -39,10 +40,15 @@ class Mistakes:
 
     predictions: Predictions
     resamples: Resamples
+    space: LabelSpace
 
     def rate(self, confusion: Confusion) -> Rate:
         """How often the confusion happens."""
         return rate_of(confusion, self.predictions)
+
+    def ways(self, part: str, mask: int) -> list[Confusion]:
+        """The confusions of the part's classes in this mask state."""
+        return directions(self.space, part, ("mask", mask))
 
     def describe(self, confusion: Confusion) -> str:
         """``12 of 240 photos (5.0 %, 7 of 48 people)``."""
@@ -73,7 +79,7 @@ def confusions_section(material: Material) -> Section:
     if material.task != "all":
         text = f"The models of this study predict {material.task} alone, so nothing can be said by mask state."
         return Section(title, (Text(text),))
-    mistakes = Mistakes(material.after.predictions, material.resamples)
+    mistakes = Mistakes(material.after.predictions, material.resamples, material.space)
     before = material.pair[0].predictions if material.pair else None
     chance = material.same_configuration if before else ""
     intro = (
@@ -82,16 +88,21 @@ def confusions_section(material: Material) -> Section:
     )
     changes = [] if before is None else _changes(mistakes, before, bool(chance))
     tables = [
-        _table([*directions("gender", mask), *directions("age", mask)], mistakes, before, f"True mask state: {name}")
-        for mask, name in enumerate(MASKS)
+        _table(
+            [*directions(material.space, "gender", ("mask", mask)), *directions(material.space, "age", ("mask", mask))],
+            mistakes,
+            before,
+            f"True mask state: {name}",
+        )
+        for mask, name in enumerate(MASK.classes)
     ]
-    tables.append(_table(directions("mask"), mistakes, before, "All photos"))
+    tables.append(_table(directions(material.space, "mask"), mistakes, before, "All photos"))
     return Section(title, (Text(intro.strip()), Facts((*_sentences(mistakes), *changes)), *tables))
 
 
 def _sentences(mistakes: Mistakes) -> list[tuple[str, str]]:
     """(term, sentence) pairs on the most telling confusions."""
-    states = range(len(MASKS))
+    states = range(len(MASK.classes))
     return [
         ("overall", _by_part(mistakes)),
         *((f"ages, {WHERE[mask]}", _ages(mistakes, mask)) for mask in states),
@@ -103,7 +114,7 @@ def _sentences(mistakes: Mistakes) -> list[tuple[str, str]]:
 
 
 def _by_part(mistakes: Mistakes) -> str:
-    rates = {part: mistakes.rate(Confusion(part)) for part in PARTS}
+    rates = {part: mistakes.rate(Confusion(mistakes.space, part)) for part in mistakes.space.parts}
     wrong = int((mistakes.predictions.label_N != mistakes.predictions.log_prob_NK.argmax(1)).sum())
     shares = ", ".join(f"{part} on {rate.wrong:,} ({percent(rate.value)})" for part, rate in rates.items())
     photos = count_of(rates["age"].photos, "photo")
@@ -112,13 +123,16 @@ def _by_part(mistakes: Mistakes) -> str:
 
 def _ages(mistakes: Mistakes, mask: int) -> str:
     """The most frequent confusion of ages in this mask state, in both directions."""
-    most = max(directions("age", mask), key=lambda way: (mistakes.rate(way).wrong, mistakes.rate(way).value))
+    most = max(
+        mistakes.ways("age", mask),
+        key=lambda way: (mistakes.rate(way).wrong, mistakes.rate(way).value),
+    )
     return _both_ways(mistakes, most)
 
 
 def _genders(mistakes: Mistakes, mask: int) -> str:
     """The confusion of genders in this mask state, the direction with the higher rate first."""
-    return _both_ways(mistakes, max(directions("gender", mask), key=lambda way: mistakes.rate(way).value))
+    return _both_ways(mistakes, max(mistakes.ways("gender", mask), key=lambda way: mistakes.rate(way).value))
 
 
 def _both_ways(mistakes: Mistakes, way: Confusion) -> str:
@@ -130,29 +144,30 @@ def _both_ways(mistakes: Mistakes, way: Confusion) -> str:
 
 
 def _two_bands_off(mistakes: Mistakes) -> str:
-    ways = Confusion("age", YOUNG, OLD), Confusion("age", OLD, YOUNG)
+    ways = Confusion(mistakes.space, "age", YOUNG, OLD), Confusion(mistakes.space, "age", OLD, YOUNG)
     return f"{'; '.join(f'{capital(way.text)} on {mistakes.describe(way)}' for way in ways)}."
 
 
 def _behind_a_mask(mistakes: Mistakes, part: str) -> str:
-    worn, bare = Confusion(part, mask=WORN), Confusion(part, mask=NOT_WORN)
+    worn, bare = (Confusion(mistakes.space, part, context=("mask", state)) for state in (WORN, NOT_WORN))
     first = f"Wrong on {mistakes.describe(worn)} with the mask worn and on {mistakes.describe(bare)} without one."
     return f"{first} {mistakes.compare(worn, bare)}"
 
 
 def _masks(mistakes: Mistakes) -> str:
-    most = max(directions("mask"), key=lambda way: mistakes.rate(way).wrong)
+    most = max(directions(mistakes.space, "mask"), key=lambda way: mistakes.rate(way).wrong)
     return f"Most often {most.text}, on {mistakes.describe(most)}." if mistakes.rate(most).wrong else "None is wrong."
 
 
 def _changes(mistakes: Mistakes, before: Predictions, is_chance: bool) -> list[tuple[str, str]]:
     """(term, sentence) pairs on the mistakes in each part before and after; ``is_chance``: of one configuration."""
     changes = []
-    for part in PARTS:
-        was, now = rate_of(Confusion(part), before), mistakes.rate(Confusion(part))
+    for part in mistakes.space.parts:
+        wrong = Confusion(mistakes.space, part)
+        was, now = rate_of(wrong, before), mistakes.rate(wrong)
         text = f"Wrong on {percent(was.value)} of the photos before and on {percent(now.value)} after."
         if not is_chance:
-            text += f" {mistakes.compare(Confusion(part), Confusion(part), before)}"
+            text += f" {mistakes.compare(wrong, wrong, before)}"
         changes.append((f"{part}, before and after", text))
     return changes
 

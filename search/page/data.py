@@ -11,7 +11,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from maskcls.config import TrainConfig
-from maskcls.labels import CLASS_NAMES
+from maskcls.labels import ALL, LabelSpace
 from maskcls.scoring.counts import Counts, Floats, count
 from maskcls.scoring.intervals import Estimate, interval
 from maskcls.scoring.metrics import confusion_matrix
@@ -23,7 +23,7 @@ from search.answer.evidence import answer_of
 from search.policy.history import best_trial, configuration_of
 from search.policy.stopping import FINISHED
 from search.storage.folder import study_folder
-from search.storage.predictions import StudyPredictions
+from search.storage.predictions import StudyPredictions, predictions_of
 from search.study.attributes import baseline_among, is_baseline, level_of, round_of
 from search.study.record import Stored, read_search
 from search.study.space import values_of
@@ -50,7 +50,10 @@ class TrialPredictions:
 
     trial: FrozenTrial
     predictions: Predictions
-    task: str
+    space: LabelSpace
+    """What the trial's model predicts."""
+    metric: str
+    """What it is judged by."""
 
     @property
     def name(self) -> str:
@@ -68,16 +71,17 @@ class TrialPredictions:
     @cached_property
     def confusion_KK(self) -> np.ndarray:
         """Confusion matrix in photos: row true class, column predicted class."""
-        return confusion_matrix(self.predictions.label_N, self.predicted_N, len(CLASS_NAMES[self.task]))
+        return confusion_matrix(self.predictions.label_N, self.predicted_N, self.space.num_classes)
 
     @property
     def people(self) -> np.ndarray:
         """Names of the people, sorted."""
         return np.unique(np.asarray(self.predictions.person_N, dtype=str))
 
-    def counts(self, part: str | None = None) -> Counts:
-        """Counts by person: for one part of the 18 classes, or for the task's own classes."""
-        return count(self.predictions.person_N, self.predictions.label_N, self.predicted_N, self.task, part)
+    def counts(self, part: str = ALL) -> Counts:
+        """Counts by person: of the classes, or of those of one factor of the label."""
+        predictions = self.predictions
+        return count(predictions.person_N, predictions.label_N, self.predicted_N, self.space, part, self.metric)
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ class Material:
     shelf: StudyPredictions = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "shelf", StudyPredictions(study_folder(self.study, self.options.runs), self.task))
+        object.__setattr__(self, "shelf", predictions_of(self.stored, study_folder(self.study, self.options.runs)))
 
     @cached_property
     def config(self) -> TrainConfig:
@@ -100,8 +104,13 @@ class Material:
 
     @property
     def task(self) -> str:
-        """The task of the study's models: all, mask, gender or age."""
+        """What the study's models predict: ALL, or one factor of the label."""
         return self.config.task
+
+    @property
+    def space(self) -> LabelSpace:
+        """The label space that the study's models predict."""
+        return self.stored.space
 
     @cached_property
     def trials(self) -> list[FrozenTrial]:
@@ -158,7 +167,11 @@ class Material:
 
     def _predictions_of(self, trial: FrozenTrial | None) -> TrialPredictions | None:
         predictions = None if trial is None else self.shelf.predictions(trial)
-        return None if trial is None or predictions is None else TrialPredictions(trial, predictions, self.task)
+        return (
+            None
+            if trial is None or predictions is None
+            else TrialPredictions(trial, predictions, self.space, self.stored.task.metric)
+        )
 
     def missing(self) -> str:
         """A sentence on why there is no pair; empty when there is one."""

@@ -20,9 +20,9 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as Drawing
 from matplotlib.ticker import MaxNLocator
 
-from maskcls.labels import CLASS_NAMES
+from maskcls.labels import LabelSpace
 from maskcls.scoring.intervals import Estimate
-from maskcls.scoring.plots import short_name
+from maskcls.scoring.plots import borders
 from search.answer.format import clipped
 from search.page.blocks import Figure
 
@@ -90,7 +90,7 @@ def draw_dots(name: str, dots: Sequence[Dot], axis: str, alt: str, caption: str 
 
 @matplotlib.rc_context(LOOK)
 def draw_matrix(
-    name: str, value_KK: np.ndarray, text_KK: np.ndarray, task: str, title: str, most: float, is_mistakes: bool
+    name: str, value_KK: np.ndarray, text_KK: np.ndarray, space: LabelSpace, title: str, most: float, is_mistakes: bool
 ) -> Figure:
     """A confusion matrix: row true class, column predicted class; ``text_KK`` is written into the cells, but not zeros.
 
@@ -102,7 +102,7 @@ def draw_matrix(
     axes = drawing.subplots()
     colours = "Oranges" if is_mistakes else "Blues"
     axes.pcolormesh(value_KK, cmap=colours, vmin=0, vmax=most, edgecolors="white", linewidth=0.5)
-    names = [short_name(name) for name in CLASS_NAMES[task]]
+    names = space.short_names
     font = 7.5 if size > 3 else FONT
     axes.set_xticks(np.arange(size) + 0.5, names, rotation=90 if size > 3 else 0, fontsize=font)
     axes.set_yticks(np.arange(size) + 0.5, names, fontsize=font)
@@ -112,10 +112,9 @@ def draw_matrix(
         colour = "white" if value_KK[row, column] > 0.55 * most else "black"
         place = (column + 0.5, row + 0.5)
         axes.annotate(str(text_KK[row, column]), place, ha="center", va="center", fontsize=font - 0.5, color=colour)
-    if task == "all":
-        for border in (6, 12):  # between the mask states
-            axes.axhline(border, color="#555555", linewidth=0.9)
-            axes.axvline(border, color="#555555", linewidth=0.9)
+    for border in borders(space):
+        axes.axhline(border, color="#555555", linewidth=0.9)
+        axes.axvline(border, color="#555555", linewidth=0.9)
     _plain(axes)
     return Figure(name, to_svg(drawing, name), f"Confusion matrix. {title}.", title, is_dense=size > 3)
 

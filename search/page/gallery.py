@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 
-from maskcls.labels import CLASS_NAMES
 from maskcls.system.errors import one_line
 from search.answer.format import percent
 from search.page.blocks import Gallery, Picture, Section, Text
@@ -61,7 +60,7 @@ def photo_folder(material: Material) -> Path:
 
 
 def _picture(model: TrialPredictions, row: int, folder: Path | None, is_named: bool) -> Picture:
-    names, predictions = CLASS_NAMES[model.task], model.predictions
+    names, predictions = model.space.names, model.predictions
     true, predicted = names[predictions.label_N[row]], names[model.predicted_N[row]]
     probability = float(np.exp(predictions.log_prob_NK[row].max()))
     path = str(predictions.path_N[row])

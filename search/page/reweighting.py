@@ -6,8 +6,7 @@ Shape suffixes: P people.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from maskcls.labels import CLASS_NAMES
-from maskcls.scoring.counts import Counts, macro_f1
+from maskcls.scoring.counts import Counts
 from maskcls.scoring.intervals import Estimate, compare
 from maskcls.scoring.reweighting import GROUPS, effective_people, groups_of, parse_prior, targets
 from maskcls.system.errors import UserError
@@ -79,7 +78,7 @@ def _intro(material: Material) -> str:
     changes = []
     for part, class_P in (("gender", gender_P), ("age", age_P)):
         target = targets(shares, part, class_P)
-        for index, name in enumerate(CLASS_NAMES[part]):
+        for index, name in enumerate(material.space.factor(part).classes):
             changes.append(f"{name} {percent(target[index])} (here {percent(float((class_P == index).mean()))})")
     prior = ", ".join(f"{name} = {shares[name]:g}" for name in GROUPS if name in shares)
     people = effective_people(material.weight_P)
@@ -93,7 +92,7 @@ def _intro(material: Material) -> str:
 def _row(name: str, trials: Sequence[int], material: Material, configuration: str) -> Row:
     counts = tuple(material.shelf.counts(material.trials[number]) for number in trials)
     assert material.resamples is not None
-    plain = sum(float(macro_f1(*run.sums())) for run in counts) / len(counts)
+    plain = sum(float(run.score(*run.sums())) for run in counts) / len(counts)
     weighted = compare(counts, (), material.resamples, weight_P=material.weight_P)
     return Row(name, counts, plain, weighted, configuration)
 

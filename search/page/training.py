@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from maskcls.system.errors import UserError, count_of, one_line
-from search.answer.format import as_score, describe_values, duration, listed, percent
+from maskcls.system.errors import UserError, count_of, listed, one_line
+from search.answer.format import as_score, describe_values, duration, percent
 from search.page.blocks import Section, Table, Text
 from search.page.data import Material
 from search.page.figures import Curve, draw_bars, draw_curves
@@ -164,7 +164,7 @@ def _photos(material: Material, epochs: float) -> str:
     if not folder.is_dir():
         return ""
     try:
-        table = read_table(folder, material.config, material.stored.label_fixes)
+        table = read_table(folder, material.config, material.stored.label_fixes, material.stored.task)
     except UserError:
         return ""
     if table.hash != material.stored.split:

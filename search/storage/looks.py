@@ -16,7 +16,7 @@ from search.policy.rounds import complete_trainings
 from search.policy.stopping import StoppingCriteria
 from search.storage.folder import study_folder
 from search.storage.outcomes import decide_in_turn
-from search.storage.predictions import StudyPredictions
+from search.storage.predictions import StudyPredictions, predictions_of
 from search.study.attributes import LEVEL, LOOKS, round_of
 from search.study.record import Stored
 
@@ -99,5 +99,5 @@ def make_missed_look(study: optuna.Study, stored: Stored, runs: Path, limits: St
     policy = policy_of(stored)
     if not isinstance(policy, Policy):  # a confirmation has repeats and no rounds
         return None
-    shelf = StudyPredictions(study_folder(study, runs), stored.baseline_config.task)
+    shelf = predictions_of(stored, study_folder(study, runs))
     return look_if_due(study, policy, limits, shelf, stored.study.matters)

@@ -7,6 +7,7 @@ from pathlib import Path
 import optuna
 from optuna.trial import FrozenTrial
 
+from maskcls.labels import LabelSpace
 from maskcls.run.record import PREDICTIONS
 from maskcls.scoring.counts import Counts, count
 from maskcls.scoring.metrics import SCORE_TOLERANCE, score
@@ -14,7 +15,7 @@ from maskcls.scoring.predictions import Predictions
 from search.policy.stopping import FINISHED
 from search.storage.failures import has_diverged
 from search.storage.retention import trial_folder
-from search.study.record import read_stored
+from search.study.record import Stored, read_stored
 
 
 @dataclass
@@ -24,9 +25,12 @@ class StudyPredictions:
 
     folder: Path
     """The study's folder."""
-    task: str
+    space: LabelSpace
+    """What the models predict."""
+    metric: str = "macro_f1"
+    """What they are judged by."""
     foreign: dict[int, float] = field(default_factory=dict)
-    """Trial number -> macro F1 of the predictions in its folder, where it differs from the trial's stored value."""
+    """Trial number -> score of the predictions in its folder, where it differs from the trial's stored value."""
     _predictions: dict[int, Predictions | None] = field(default_factory=dict)
     _counts: dict[int, Counts] = field(default_factory=dict)
 
@@ -41,7 +45,7 @@ class StudyPredictions:
         if predictions is None or trial.state not in FINISHED:
             return predictions
         try:
-            value = score(predictions.log_prob_NK, predictions.label_N, self.task).macro_f1
+            value = score(predictions.log_prob_NK, predictions.label_N, self.space, self.metric).value
         except (ValueError, IndexError):  # another task's classes
             value = float("nan")
         if any(abs(value - stored) <= SCORE_TOLERANCE for stored in _stored_values(trial)):
@@ -79,13 +83,21 @@ class StudyPredictions:
         if trial.number not in self._counts:
             stored = self.predictions(trial)
             assert stored is not None
-            self._counts[trial.number] = count(stored.person_N, stored.label_N, stored.log_prob_NK.argmax(1), self.task)
+            predicted_N = stored.log_prob_NK.argmax(1)
+            self._counts[trial.number] = count(
+                stored.person_N, stored.label_N, predicted_N, self.space, metric=self.metric
+            )
         return self._counts[trial.number]
 
 
 def study_predictions(study: optuna.Study, folder: Path) -> StudyPredictions:
     """The predictions of a stored study in its folder (folder.study_folder)."""
-    return StudyPredictions(folder, read_stored(study).baseline_config.task)
+    return predictions_of(read_stored(study), folder)
+
+
+def predictions_of(stored: Stored, folder: Path) -> StudyPredictions:
+    """The predictions of the study with this document in its folder."""
+    return StudyPredictions(folder, stored.space, stored.task.metric)
 
 
 def _stored_values(trial: FrozenTrial) -> list[float]:

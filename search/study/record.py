@@ -12,8 +12,12 @@ import optuna
 from optuna.study import StudyDirection
 
 from maskcls.config import TrainConfig, make_config
+from maskcls.labels import LabelSpace
 from maskcls.system.errors import UserError, one_line, some
 from maskcls.system.printable import one_printable_line
+from maskcls.tasks.declared import task_from_json, task_to_json
+from maskcls.tasks.mask import MASK_TASK
+from maskcls.tasks.task import Task
 from search.study.attributes import (
     COMMIT,
     CONFIRMED_ID,
@@ -76,10 +80,17 @@ class Stored:
     """policy.confirmation.Plan as JSON, in a study that search.confirm made; None in a search."""
     weights_commits: dict[str, str] = field(default_factory=dict)
     """Weights.commits: the revisions of the weights on the hub."""
+    task: Task = MASK_TASK
+    """What is to be told from the photos, and how they are read."""
 
     def config(self, values: dict[str, Any], seed: int | None = None) -> TrainConfig:
         """The config of a trial with these values of the searched hyperparameters; ``seed``: None for the study's."""
         return make_config({**self.study.fixed, **values, "seed": self.seed if seed is None else seed})
+
+    @property
+    def space(self) -> LabelSpace:
+        """The label space that every model of the study predicts."""
+        return self.task.predicted(self.baseline_config)
 
     @property
     def baseline_config(self) -> TrainConfig:
@@ -90,6 +101,7 @@ class Stored:
         """Plain values. What is fixed is written out in full, so that a later default cannot change the study."""
         study = self.study
         config = json.loads(self.baseline_config.model_dump_json())
+        task = task_to_json(self.task)
         return {
             "version": VERSION,
             "question": study.question,
@@ -104,6 +116,7 @@ class Stored:
             **{name: getattr(self, name) for name in REQUIRED},
             "warm": list(self.warm),
             **{name: getattr(self, name) for name in OPTIONAL},
+            **({} if task is None else {"task": task}),
         }
 
     @staticmethod
@@ -122,7 +135,9 @@ class Stored:
         )
         required = {name: values[name] for name in REQUIRED}
         optional = {name: values[name] for name in OPTIONAL if name in values}
-        stored = Stored(study, **required, warm=tuple(values.get("warm", ())), **optional)
+        stored = Stored(
+            study, **required, warm=tuple(values.get("warm", ())), **optional, task=task_from_json(values.get("task"))
+        )
         stored.config(dict(study.baseline))  # raises for fixed values that TrainConfig does not allow
         return stored
 

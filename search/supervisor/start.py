@@ -46,7 +46,7 @@ def run_study(request: StudyRequest, launch: Launch, limits: StoppingCriteria, k
     with pool:
         pool.start(pool.slots[0])  # it loads torch while the photos are listed here
         folder = prepare_data_folder(requested.data, launch.runs)
-        table = read_table(folder, requested.baseline_config, requested.label_fixes)
+        table = read_table(folder, requested.baseline_config, requested.label_fixes, requested.task)
         # not for a copy, which the first worker compares with its source
         if request.copy_of is None and _is_done(name, replace(requested, split=table.hash), launch, limits):
             return 0

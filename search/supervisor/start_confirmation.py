@@ -54,7 +54,7 @@ def _train(pool: WorkerPool, document: Stored, repeats: int, launch: Launch) -> 
     pool.start(pool.slots[0])
     pool.start_others()
     folder = prepare_data_folder(document.data, launch.runs)
-    table = read_table(folder, document.baseline_config, document.label_fixes)
+    table = read_table(folder, document.baseline_config, document.label_fixes, document.task)
     repeat_tables = check_repeats(table, document, repeats)
     storage = open_storage(launch.url, create=False, waits=True)
     study = store_confirmation(storage, document, launch.runs)

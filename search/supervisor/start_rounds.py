@@ -50,7 +50,8 @@ def add_rounds(
     requested = replace(stored, data=photos_now(stored, name, data), weights_option=weights_option)
     with launch.make_pool(n_trials) as pool:
         pool.start(pool.slots[0])  # it loads torch while the photos are listed here
-        read_table(prepare_data_folder(requested.data, launch.runs), requested.baseline_config, requested.label_fixes)
+        folder = prepare_data_folder(requested.data, launch.runs)
+        read_table(folder, requested.baseline_config, requested.label_fixes, requested.task)
         pool.start_others()
         order = launch.make_order(len(pool.slots), name, requested, StoppingCriteria(n_trials))
         summary = partial(show_search_summary, runs=launch.runs, storage_url=launch.storage)

@@ -1,11 +1,11 @@
 """What search.compare shows: the difference, its evidence, and the parts and classes that it comes from."""
 
-from maskcls.labels import CLASS_NAMES, PARTS
 from maskcls.scoring.counts import Floats, f1_of
 from maskcls.scoring.intervals import Estimate, compare, interval
 from maskcls.scoring.resampling import Resamples, resample
 from maskcls.system.console import say
 from maskcls.system.errors import UserError
+from maskcls.tasks.mask import MASK_TASK
 from search.answer.format import (
     NOT_DISTINCT,
     as_score,
@@ -77,18 +77,19 @@ def _is_one_recipe(ours: ComparedModel, theirs: ComparedModel) -> bool:
 
 
 def _show_parts(ours: ComparedModel, theirs: ComparedModel, resamples: Resamples) -> None:
-    if ours.task != "all":
+    parts = ours.space.parts
+    if not parts:
         return
     say()
-    say(f"By part, with intervals widened so that all {len(PARTS)} hold at once in 95 of 100 studies:")
-    for part in PARTS:
-        difference = compare((ours.counts(part),), (theirs.counts(part),), resamples, comparisons=len(PARTS))
+    say(f"By part, with intervals widened so that all {len(parts)} hold at once in 95 of 100 studies:")
+    for part in parts:
+        difference = compare((ours.counts(part),), (theirs.counts(part),), resamples, comparisons=len(parts))
         say(f"  {part:32s} {difference_words(difference)}  {verdict_on(difference)}")
 
 
 def _show_classes(ours: ComparedModel, theirs: ComparedModel, resamples: Resamples) -> None:
     """The classes that differ beyond noise, by intervals that hold for all classes at once."""
-    names = CLASS_NAMES[ours.task]
+    names = ours.space.names
     our_counts, their_counts = (ours.counts(),), (theirs.counts(),)
     differences = [
         (name, compare(our_counts, their_counts, resamples, f1_of(index), comparisons=len(names)))
@@ -108,8 +109,9 @@ def _weights(ours: ComparedModel, prior: str) -> Floats:
     from maskcls.scoring.reweighting import groups_of, parse_prior, weights_of
 
     shares = parse_prior(prior)
-    if ours.task != "all":
-        raise UserError(f"--prior needs gender and age of the people, which a model of {ours.task} does not know.")
+    if ours.space != MASK_TASK.space:
+        alone = ours.space.factors[0].name
+        raise UserError(f"--prior needs gender and age of the people, which a model of {alone} does not know.")
     return weights_of(shares, *groups_of(ours.predictions.person_N, ours.predictions.label_N))
 
 

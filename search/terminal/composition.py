@@ -8,7 +8,7 @@ from typing import Any
 import optuna
 from optuna.storages import RDBStorage
 
-from maskcls.labels import PARTS
+from maskcls.labels import ALL
 from maskcls.model.composite import save_composed
 from maskcls.scoring.counts import Counts
 from maskcls.scoring.intervals import Estimate, Selected, compare, interval, select
@@ -17,7 +17,7 @@ from maskcls.system.console import say
 from maskcls.system.provenance import Origin
 from search.answer.combinations import (
     Candidate,
-    Trios,
+    Teams,
     check_same_photos,
     check_weights,
     find_candidates,
@@ -69,29 +69,29 @@ def compose(studies: Mapping[str, str], out: Path, against: str | None, storage:
 
     ``studies``: part -> stored name. ``against``: STUDY:TRIAL, the single model; None: the best one stored.
     """
-    trios = Trios({part: find_candidates(storage, studies[part], part, runs) for part in PARTS})
-    like = trios.candidates[PARTS[0]][0]
+    teams = Teams({part: find_candidates(storage, name, part, runs) for part, name in studies.items()})
+    like = next(iter(teams.candidates.values()))[0]
     singles = _singles(like, against, storage, runs)
-    resamples = resample(trios[0])
-    best = _best_of(trios, resamples)
-    trio = trios.trio(best.selected.index)
-    for model in trio.values():
+    resamples = resample(teams[0])
+    best = _best_of(teams, resamples)
+    team = teams.team(best.selected.index)
+    for model in team.values():
         check_weights(model)
-    say(_headline(trios, resamples))
-    if any(model.stored.study.synthetic for model in trio.values()):
+    say(_headline(teams, resamples))
+    if any(model.stored.study.synthetic for model in team.values()):
         say(f"  {SYNTHETIC}")
-    _show_trio(trio, best)
-    origin = _origin(trio, best)
+    _show_team(team, best)
+    origin = _origin(team, best)
     if singles:
         single = _best_of([model.counts() for model in singles], resamples)
         model, gain = singles[single.selected.index], _gain(best, single, resamples)
         _show_gain(model, single, best, gain)
         value, low, high = gain.corrected.value, gain.corrected.low, gain.corrected.high
-        origin["single"] = _facts(model, "all")
+        origin["single"] = _facts(model, ALL)
         origin["gain"] = {"value": value, "low": low, "high": high, "verdict": gain.corrected.verdict}
     else:
         _show_no_single(like, runs, storage.url if storage.url != default_url(runs) else None)
-    written, folder = save_composed(out, {part: model.folder for part, model in trio.items()}, origin)
+    written, folder = save_composed(out, {part: model.folder for part, model in team.items()}, origin)
     say(f"{written}: the three models are in {folder}; keep both together")
     say(f"Next: python -m maskcls.predict --model {quoted(out)} --images DIR -o submission.csv")
 
@@ -120,15 +120,15 @@ def _gain(trio: Best, single: Best, resamples: Resamples) -> Gain:
     return Gain(measured, replace(measured, low=low, value=value, high=high))
 
 
-def _headline(trios: Trios, resamples: Resamples) -> str:
-    sizes = " x ".join(map(str, trios.shape))
-    split = trios.candidates[PARTS[0]][0].stored.split
-    people, photos = len(resamples.person_P), len(trios.label_N)
-    return f"The best of {len(trios)} trios ({sizes}), judged by {people} people, {photos} photos (split {split}):"
+def _headline(teams: Teams, resamples: Resamples) -> str:
+    sizes = " x ".join(map(str, teams.shape))
+    split = next(iter(teams.candidates.values()))[0].stored.split
+    people, photos = len(resamples.person_P), len(teams.label_N)
+    return f"The best of {len(teams)} trios ({sizes}), judged by {people} people, {photos} photos (split {split}):"
 
 
-def _show_trio(trio: Mapping[str, Candidate], best: Best) -> None:
-    for part, model in trio.items():
+def _show_team(team: Mapping[str, Candidate], best: Best) -> None:
+    for part, model in team.items():
         values = describe_values(values_of(model.stored.study.space, model.trial.params))
         say(f"  {part:8s}{model.name}: macro F1 of {part} {as_score(model.macro_f1(part))}  {values}")
     say(f"  all 18  {_score(best)}")
@@ -165,8 +165,8 @@ def _show_no_single(like: Candidate, runs: Path, storage_url: str | None) -> Non
     )
 
 
-def _origin(trio: Mapping[str, Candidate], best: Best) -> dict[str, Any]:
-    stored = trio[PARTS[0]].stored
+def _origin(team: Mapping[str, Candidate], best: Best) -> dict[str, Any]:
+    stored = next(iter(team.values())).stored
     origin = Origin(
         made_by="search.compose",
         data=stored.data,
@@ -175,7 +175,7 @@ def _origin(trio: Mapping[str, Candidate], best: Best) -> dict[str, Any]:
         corrected=best.selected.corrected,
         chosen_among=best.candidates,
     )
-    return {**origin.to_json(), **{part: _facts(model, part) for part, model in trio.items()}}
+    return {**origin.to_json(), **{part: _facts(model, part) for part, model in team.items()}}
 
 
 def _facts(model: Candidate, part: str) -> dict[str, Any]:

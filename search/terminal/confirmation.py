@@ -43,7 +43,7 @@ def show_confirmation_plan(plan: Plan, stored: Stored, table: Table, rounds: Seq
     )
     task = stored.baseline_config.task
     for repeat, round_ in enumerate(rounds, start=1):
-        if missing := missing_classes(round_.photos, "valid", task):
+        if missing := missing_classes(round_.photos, "valid", stored.task.space, task):
             say(f"            NO JUDGE OF REPEAT {repeat} SHOWS: {some(missing)}. Their F1 counts as 0 there.")
     title = "finalists"
     for finalist in plan.finalists:

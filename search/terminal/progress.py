@@ -103,7 +103,7 @@ class Progress:
     def evaluated(self, number: int, planned_evaluations: int, scores: Scores) -> None:
         """Add a point to the trial's curve."""
         self.rows[number].planned_evaluations = planned_evaluations
-        self.rows[number].curve.append(scores.macro_f1)
+        self.rows[number].curve.append(scores.value)
 
     def ended(self, number: int, state: TrialState, value: float | None = None) -> TrialRow:
         """Close the trial's row."""
@@ -144,7 +144,7 @@ class PlainWatcher:
     def evaluated(self, number: int, step: int, planned_evaluations: int, scores: Scores, is_news: bool = True) -> None:
         self.progress.evaluated(number, planned_evaluations, scores)
         if is_news:
-            f1 = f"macro F1 {as_score(scores.macro_f1)}{parts(scores.f1_per_part)}"
+            f1 = f"macro F1 {as_score(scores.value)}{parts(scores.f1_per_part)}"
             say(f"trial {number}: evaluation {step} of {planned_evaluations}  {f1}")
         elif step == 1:
             say(f"trial {number}: continues from its last evaluation")

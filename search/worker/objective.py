@@ -145,10 +145,12 @@ def _train(job: Job, trial: optuna.Trial, values: dict[str, Any]) -> Verdict:
         return Verdict(TrialState.PRUNED, max(reporter.values.values(), default=None), facts)
     if reporter.verdict == TrialState.WAITING:
         return Verdict(TrialState.WAITING)
-    value = result.best.scores.macro_f1
+    value = result.best.scores.value
     # under a temporary name, since another worker may have taken the trial over
     picture = folder / f".{uuid4().hex}.confusion.png"
-    draw_best(folder, config, f"{job.setup.name}, trial {trial.number}: macro F1 {value:.4f}", picture)
+    task = job.setup.stored.task
+    title = f"{job.setup.name}, trial {trial.number}: {task.metric_words} {value:.4f}"
+    draw_best(folder, task.predicted(config), title, picture)
     facts = _facts(job, folder, config, result, origin)
     return Verdict(reporter.verdict, value, facts, result, picture)
 
@@ -188,7 +190,7 @@ class _TrialReporter:
         self.verdict = TrialState.COMPLETE
 
     def __call__(self, step: int, scores: Scores) -> bool:
-        value = self.values[step] = scores.macro_f1
+        value = self.values[step] = scores.value
         is_news = self.stored_values.get(step) != value  # a training that started again may have other values
         if is_news:
             report(self.job.study, self.trial, step, value, self.job.worker, self.job.check_presence)

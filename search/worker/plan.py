@@ -75,7 +75,7 @@ def show_plan(
         f"  split     by person, {stored.split}: train {train_people} people, {train_photos} photos;"
         f" valid {valid_people} people, {valid_photos} photos"
     )
-    missing = missing_classes(setup.table.photos, "valid", setup.baseline.task)
+    missing = missing_classes(setup.table.photos, "valid", stored.task.space, setup.baseline.task)
     if missing:
         say(f"            NO VALIDATION PHOTO OF: {some(missing)}. Their F1 counts 0 in every trial.")
     source = (
@@ -155,7 +155,7 @@ def check_sizes(setup: Setup) -> None:
     for config in _variants(setup.stored):
         for size in probe_values(domain):
             try:
-                check_builds(change(config, image_size=size))
+                check_builds(change(config, image_size=size), setup.stored.space)
             except UserError as error:
                 raise UserError(f"{error} Make image_size a Choice of sizes that {config.backbone} takes.") from None
 
@@ -196,10 +196,10 @@ def _check_can_be_built(setup: Setup, configs: Iterable[TrainConfig]) -> None:
     """Raise UserError for a model that cannot be built, or whose backbone's weights cannot be read."""
     read: set[str] = set()
     for config in configs:
-        check_builds(config)
+        check_builds(config, setup.stored.space)
         weight_file = setup.weights.file(config.backbone)
         if weight_file is not None and config.backbone not in read:
-            build_model(config, weight_file)
+            build_model(config, setup.stored.space, weight_file)
             read.add(config.backbone)
 
 

@@ -13,7 +13,7 @@ from maskcls.system.errors import UserError
 from search.policy.policy import Policy
 from search.policy.stopping import StoppingCriteria, epochs_spent
 from search.storage.looks import look_if_due
-from search.storage.predictions import StudyPredictions
+from search.storage.predictions import predictions_of
 from search.study.attributes import SECONDS, evaluations_of
 from search.system.clock import uptime
 from search.worker.job import Job
@@ -52,5 +52,5 @@ def look_at_rounds(job: Job, limits: StoppingCriteria) -> Look | None:
     if not isinstance(job.policy, Policy):
         return None
     stored = job.setup.stored
-    shelf = StudyPredictions(job.setup.folder, stored.baseline_config.task)
+    shelf = predictions_of(stored, job.setup.folder)
     return look_if_due(job.study, job.policy, limits, shelf, stored.study.matters)
