@@ -116,7 +116,7 @@ def align(runs: Sequence[Counts]) -> tuple[list[Counts], NDArray[np.int64]]:
             person_P=person_P,
             stratum_P=strata,
             true_PK=true_PK,
-            predicted_PK=predicted_PK,
+            predicted_PK=guess_PK,
             true_positive_PK=both_PK,
         )
         for run, (true_PK, guess_PK, both_PK) in zip(runs, aligned, strict=True)
