@@ -70,7 +70,7 @@ def main(
     torch_device = pick_device(device)
     weights_option = absolute_if_path(weights) if weights else str(source.get("weights_option", "auto"))
     initial = resolve_weights(weights_option, [config.backbone], source.get("weights_commits"))
-    origin = _origin(absolute_if_path(data), table.hash, weights_option, initial)
+    origin = _origin(absolute_if_path(data), table, weights_option, initial)
     with lock_folder(out):
         result = finished_result(out, config, origin, len(evaluation_stops(config, table.count("train")[1])))
         if result is not None:
@@ -154,14 +154,16 @@ def _print_data_notes(table: "Table", task: str) -> None:
         say(f"NO VALIDATION PHOTO OF: {some(missing)}. Their F1 counts 0.")
 
 
-def _origin(data: str, split: str, option: str, weights: "Weights") -> dict[str, Any]:
+def _origin(data: str, table: "Table", option: str, weights: "Weights") -> dict[str, Any]:
     from maskcls.system.provenance import Origin
+    from maskcls.tasks.declared import task_to_json
     from maskcls.training.revision import REVISION
 
     return Origin(
         made_by="maskcls.train",
         data=data,
-        split=split,
+        split=table.hash,
+        task=task_to_json(table.task),
         weights_option=option,
         weights=weights.describe(),
         weights_commits=weights.commits,

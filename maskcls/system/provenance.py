@@ -49,6 +49,9 @@ class Origin:
     """--data as stored: a folder, or "synthetic"."""
     split: str
     """Hash of the photos, their labels and their sides of the split."""
+    task: dict[str, Any] | None = None
+    """What was to be told from the photos, with the names of the classes (tasks.declared.task_to_json); None for the
+    mask task."""
     weights_option: str | None = None
     """--weights as stored."""
     weights: dict[str, str] | None = None

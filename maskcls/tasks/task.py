@@ -149,3 +149,13 @@ class Task:
         if metric not in METRICS:
             raise UserError(f"--metric must be one of {', '.join(METRICS)}, not {metric!r}.{nearest(metric, METRICS)}")
         return replace(self, metric=metric)
+
+
+def describe(task: Task) -> dict[str, str]:
+    """What makes two tasks different, by names that a user knows: the classes, the groups, the metric, the split."""
+    return {
+        "label": "; ".join(f"{factor.name}: {', '.join(factor.classes)}" for factor in task.space.factors),
+        "group": task.source.group or task.unit.one,
+        "metric": task.metric,
+        "splitter": task.splitter,
+    }

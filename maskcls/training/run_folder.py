@@ -28,6 +28,8 @@ from maskcls.scoring.metrics import confusion_matrix
 from maskcls.scoring.plots import draw_confusion
 from maskcls.scoring.predictions import Predictions
 from maskcls.system.errors import UserError
+from maskcls.tasks.declared import task_from_json
+from maskcls.tasks.task import describe
 from maskcls.training.loop import fit
 from maskcls.training.numerics import resolve
 from maskcls.training.remedies import Attempt, until_it_works
@@ -35,6 +37,9 @@ from maskcls.training.reporter import Reporter
 from maskcls.training.revision import changed_since
 
 logger = logging.getLogger(__name__)
+
+MADE_FROM = ("weights", "versions", "study_id", "task")
+"""The facts of [origin] that a run's result depends on; the mask task is none of them, as before there were others."""
 
 NUMERICS = ("micro_batch", "dtype", "memory_format", "cuda_graphs", "repeatable", "threads")
 """Fields of TrainConfig on how to compute, not what."""
@@ -60,7 +65,7 @@ def train_into(
     Raises what loop.fit raises, torch.OutOfMemoryError only when no remedy is left.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    made_from: dict[str, Any] = {name: origin[name] for name in ("weights", "versions", "study_id") if name in origin}
+    made_from: dict[str, Any] = {name: origin[name] for name in MADE_FROM if name in origin}
     config = resolve(_config_to_continue(folder, config, made_from, guard), device)
     tried = config
 
@@ -143,6 +148,8 @@ def finished_result(
     if str(maker).startswith("search.") and maker != origin.get("made_by"):
         raise UserError(f"{folder} belongs to trial {stored_origin.get('trial')} of a study. Choose another -o.")
     facts = [(name, stored_origin.get(name), origin[name]) for name in ("split", "weights")]
+    tasks = [describe(task_from_json(table.get("task"))) for table in (stored_origin, origin)]
+    facts += [(name, tasks[0][name], tasks[1][name]) for name in tasks[0]]
     fields = _differing_fields(stored_config, config)
     facts += [(name, getattr(stored_config, name), getattr(config, name)) for name in fields]
     for name, stored, requested in facts:

@@ -17,7 +17,7 @@ from maskcls.system.errors import UserError, one_line, some
 from maskcls.system.printable import one_printable_line
 from maskcls.tasks.declared import task_from_json, task_to_json
 from maskcls.tasks.mask import MASK_TASK
-from maskcls.tasks.task import Task
+from maskcls.tasks.task import Task, describe
 from search.study.attributes import (
     COMMIT,
     CONFIRMED_ID,
@@ -269,6 +269,7 @@ def _facts(stored: Stored, spelling: Mapping[str, Domain]) -> dict[str, Any]:
     """
     values = stored.to_json()
     facts = {name: values[name] for name in ("synthetic", "matters", "weights", "split", "seed")}
+    facts |= describe(stored.task)
     facts |= values["fixed"]
     study = stored.study
     for role, domains in (("compared", study.scientific), ("tuned", study.nuisance)):

@@ -15,6 +15,7 @@ from maskcls.scoring.intervals import Estimate, Selected, compare, interval, sel
 from maskcls.scoring.resampling import Resamples, resample
 from maskcls.system.console import say
 from maskcls.system.provenance import Origin
+from maskcls.tasks.declared import task_to_json
 from search.answer.combinations import (
     Candidate,
     Teams,
@@ -171,6 +172,7 @@ def _origin(team: Mapping[str, Candidate], best: Best) -> dict[str, Any]:
         made_by="search.compose",
         data=stored.data,
         split=stored.split,
+        task=task_to_json(stored.task),
         value=best.selected.raw,
         corrected=best.selected.corrected,
         chosen_among=best.candidates,

@@ -23,6 +23,7 @@ from maskcls.system.errors import UserError, one_line
 from maskcls.system.files import write_text
 from maskcls.system.provenance import Origin
 from maskcls.system.redact import redacted
+from maskcls.tasks.declared import task_to_json
 from maskcls.training.loop import DivergedError, evaluation_stops
 from maskcls.training.numerics import describe_device, is_out_of_memory, lost_gpu, memory_of_others
 from maskcls.training.revision import REVISION
@@ -222,6 +223,7 @@ def _origin(job: Job, trial: optuna.Trial, split: str) -> dict[str, Any]:
         trial=trial.number,
         data=stored.data,
         split=split,
+        task=task_to_json(stored.task),
         weights_option=stored.weights_option,
         weights=stored.weights,
         weights_commits=job.setup.weights.commits,
