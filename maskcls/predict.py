@@ -1,4 +1,4 @@
-"""python -m maskcls.predict: a trained model's predictions for a folder of unlabelled photos, as a submission."""
+"""python -m maskcls.predict: a trained model's predictions for a folder of unlabelled photos, as a CSV file."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy as np
+    import pandas as pd
     import torch
     from torch import Tensor
 
+    from maskcls.labels import LabelSpace
     from maskcls.model.composite import TrainedModel
 
 CHUNK = 256
@@ -27,13 +29,20 @@ CHUNK = 256
 def main(
     model: ModelOption,
     images: Annotated[Path, typer.Option(help="Folder with info.csv and images/, or a folder of photos.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="CSV to write: ImageID,ans.")],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", help="CSV to write: path and label; ImageID,ans in the mask task.")
+    ],
+    probabilities: Annotated[
+        bool,
+        typer.Option("--probabilities", help="Write names of classes, and the probability of each."),
+    ] = False,
     flip: FlipOption = False,
     device: DeviceOption = "auto",
 ) -> None:
-    """Predict a class 0..17 for every photo and write a submission.
+    """Predict the class of every photo and write it to a CSV file.
 
-    The rows are info.csv's, in its order; without one, the folder's photos by name.
+    The rows are info.csv's, in its order; without one, the folder's photos by name. The file has the columns path and
+    label, or a column for every factor of the label; for the mask task it is a submission, with classes 0 to 17.
     """
     from maskcls.data.unlabelled import find_unlabelled
 
@@ -42,11 +51,14 @@ def main(
     for note in photos.notes:
         say(note)
     from maskcls.labels import ALL
-    from maskcls.model.composite import predicted_part, read_models
+    from maskcls.model.composite import predicted_part, predicted_space, read_models
 
     models = read_models(model)
-    if (part := predicted_part(models)) != ALL:
-        raise UserError(f"{model} predicts {part} alone; a submission needs the whole label.")
+    is_submission = models[0].task.submission == "competition" and not probabilities
+    if is_submission and (part := predicted_part(models)) != ALL:
+        raise UserError(
+            f"{model} predicts {part} alone; a submission needs the whole label. Add --probabilities for other files."
+        )
     import pandas as pd
     import torch
 
@@ -56,10 +68,30 @@ def main(
     torch_device = pick_device(device)
     torch.set_num_threads(num_cores())
     log_prob_NK = _log_probs(models, photos.folder, photos.files, torch_device, flip)
-    table = pd.DataFrame({"ImageID": photos.names, "ans": log_prob_NK.argmax(1)})
+    if is_submission:
+        table = pd.DataFrame({"ImageID": photos.names, "ans": log_prob_NK.argmax(1)})
+    else:
+        table = _labelled(photos.names, log_prob_NK, predicted_space(models), probabilities)
     write_output(out, lambda part: table.to_csv(part, index=False))
     with messages_beside(out):
         say(f"{out}: {count_of(len(table), 'photo')}")
+
+
+def _labelled(names: list[str], log_prob_NK: "np.ndarray", space: "LabelSpace", probabilities: bool) -> "pd.DataFrame":
+    """A row for every photo: its path, the class of every factor by name, and on request every class's probability."""
+    import numpy as np
+    import pandas as pd
+
+    label_N = log_prob_NK.argmax(1)
+    columns: dict[str, object] = {"path": names}
+    for factor in space.factors:
+        class_N = space.part_of(label_N, factor.name) if space.parts else label_N
+        columns[factor.name if space.parts else "label"] = np.asarray(factor.classes)[class_N]
+    if probabilities:
+        columns |= {
+            f"p({name})": prob_N.round(6) for name, prob_N in zip(space.names, np.exp(log_prob_NK).T, strict=True)
+        }
+    return pd.DataFrame(columns)
 
 
 def _log_probs(
@@ -98,7 +130,7 @@ def _chunks(folder: Path, files: list[str], size: tuple[int, int], crop: tuple[f
             unreadable = decode_all(folder, chunk, size, crop, image_NCHW, tick).unreadable
             check_opened(folder, unreadable)
             if unreadable:
-                raise unreadable_error(folder, unreadable, "A submission needs every photo; replace them.")
+                raise unreadable_error(folder, unreadable, "Every photo needs a row; replace them.")
             yield torch.from_numpy(image_NCHW)
 
 

@@ -5,7 +5,27 @@ from typing import Annotated
 
 import typer
 
-DataOption = Annotated[str, typer.Option(help="Folder with images/, or: synthetic.", envvar="MASKCLS_DATA")]
+DATA_HELP = "Folder of photos: the mask task's, a folder for every class, or with a table of labels. Or: synthetic."
+
+DataOption = Annotated[str, typer.Option(help=DATA_HELP, envvar="MASKCLS_DATA")]
+
+TableOption = Annotated[
+    str, typer.Option(help="CSV, TSV or Parquet file with a row for every photo; none: the folders are the classes.")
+]
+PathOption = Annotated[str, typer.Option(help="The table's column of paths. Default: the one that names photos.")]
+LabelOption = Annotated[
+    list[str] | None,
+    typer.Option(help="The table's column of labels; several make up one label, such as species and age. Repeatable."),
+]
+GroupOption = Annotated[
+    str, typer.Option(help="The table's column of what belongs together (a patient): it is never on both sides.")
+]
+SplitOption = Annotated[
+    str, typer.Option(help="The table's column that says train, valid or test. none: draw the split.")
+]
+MetricOption = Annotated[
+    str, typer.Option(help="What models are judged by: macro_f1 (default), accuracy or balanced_accuracy.")
+]
 
 ModelOption = Annotated[
     Path,
