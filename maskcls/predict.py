@@ -30,7 +30,7 @@ def main(
     model: ModelOption,
     images: Annotated[Path, typer.Option(help="Folder with info.csv and images/, or a folder of photos.")],
     out: Annotated[
-        Path, typer.Option("-o", "--out", help="CSV to write: path and label; ImageID,ans in the mask task.")
+        Path, typer.Option("-o", "--out", help="CSV to write: path,label; in the mask task ImageID,ans.")
     ],
     probabilities: Annotated[
         bool,
@@ -88,9 +88,8 @@ def _labelled(names: list[str], log_prob_NK: "np.ndarray", space: "LabelSpace", 
         class_N = space.part_of(label_N, factor.name) if space.parts else label_N
         columns[factor.name if space.parts else "label"] = np.asarray(factor.classes)[class_N]
     if probabilities:
-        columns |= {
-            f"p({name})": prob_N.round(6) for name, prob_N in zip(space.names, np.exp(log_prob_NK).T, strict=True)
-        }
+        prob_KN = np.exp(log_prob_NK).T.round(6)
+        columns |= {f"p({name})": prob_N for name, prob_N in zip(space.names, prob_KN, strict=True)}
     return pd.DataFrame(columns)
 
 
