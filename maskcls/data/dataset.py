@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 
 from maskcls.config import TrainConfig
-from maskcls.data.photos import list_photos
-from maskcls.data.split import check_split, choose_judges, split_by_person, split_hash, take_people
+from maskcls.data.split import check_split, choose_judges, split_hash, split_photos, take_people
+from maskcls.data.splitters import GIVEN, choose_splitter
 from maskcls.labels import LabelSpace
 from maskcls.system.errors import count_of, some
 from maskcls.system.liveness import beat
@@ -38,12 +38,14 @@ class Table:
 
     folder: Path
     photos: pd.DataFrame
-    """One row per photo: the columns of photos.list_photos, and "split"."""
+    """One row per photo: the columns of reading.source.read_photos, and "split": "train" or "valid"."""
     hash: str
     """split.split_hash of the photos."""
     task: Task = MASK_TASK
     notes: tuple[str, ...] = ()
     """What the listing left out and what the label fixes changed, in sentences for the user."""
+    test: pd.DataFrame | None = None
+    """The photos that the data holds back for a test, none of which trains or validates; None without any."""
 
     def count(self, side: str) -> tuple[int, int]:
         """(people, photos) on one side of the split."""
@@ -110,26 +112,54 @@ def read_table(folder: Path, config: TrainConfig, label_fixes: str = "auto", tas
     """List, subset and split the photos of a task. Raises UserError unless they can be trained on."""
     task.check(config)
     notes: list[str] = []
-    photos = take_people(list_photos(folder, label_fixes, notes.append), config.people, config.split_seed)
-    photos = split_by_person(photos, config.valid_share, config.split_seed)
-    check_split(photos, task.space, config.task)
-    return with_judges(Table(folder, photos, split_hash(photos), task, tuple(notes)), config)
+    photos, test = _without_test(read_photos(folder, task, label_fixes, notes.append))
+    photos = take_people(photos, config.people, config.split_seed, task.strata, task.splitter, task.unit)
+    photos, warning = split_photos(photos, task.splitter, config.valid_share, config.split_seed, task.unit)
+    notes += [warning] if warning else []
+    check_split(photos, task, config.task)
+    return with_judges(Table(folder, photos, _hash(photos, test), task, tuple(notes), test), config)
+
+
+def find_task(folder: Path, options: SourceOptions) -> Task:
+    """The task of the photos under a folder, with the splitter that suits its groups. Raises UserError as source does."""
+    task = source.find_task(folder, options)
+    if task.source.reader == "mask":
+        return task
+    photos, _ = _without_test(source.read_photos(folder, task))
+    is_given = "split" in photos and (photos["split"] == "valid").any()
+    return replace(task, splitter=GIVEN if is_given else choose_splitter(photos))
+
+
+def _without_test(photos: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame | None]:
+    """(the photos to train and validate, those that are held back; None without any); a given split is named "split"."""
+    if "split_given" not in photos:
+        return photos, None
+    photos = photos.rename(columns={"split_given": "split"})
+    is_test = photos["split"] == "test"
+    test = photos[is_test].reset_index(drop=True) if is_test.any() else None
+    return photos[~is_test].reset_index(drop=True), test
+
+
+def _hash(photos: pd.DataFrame, test: pd.DataFrame | None) -> str:
+    """split_hash of all photos."""
+    return split_hash(photos if test is None else pd.concat([photos, test]))
 
 
 def with_judges(table: Table, config: TrainConfig) -> Table:
     """The table with the validation people of the config's ``judge_round``. Raises UserError for an unusable split."""
     if config.judge_round == 0:
         return table
-    photos = choose_judges(table.photos, config.judge_round, config.valid_share, config.split_seed)
-    check_split(photos, table.task.space, config.task)
-    return replace(table, photos=photos, hash=split_hash(photos))
+    task, round_ = table.task, config.judge_round
+    photos = choose_judges(table.photos, round_, config.valid_share, config.split_seed, task.strata, task.splitter)
+    check_split(photos, task, config.task)
+    return replace(table, photos=photos, hash=_hash(photos, table.test))
 
 
 def load_dataset(table: Table, config: TrainConfig, cache_dir: Path, skip_unreadable: bool = False) -> Dataset:
     """The table's photos at the config's size. Raises UserError for unreadable photos unless they are skipped."""
     cache = _cache_of(table, config, cache_dir, skip_unreadable)
     photos = _readable(table, cache)
-    check_split(photos, table.task.space, config.task)
+    check_split(photos, table.task, config.task)
     train, valid = (photos[photos["split"] == side] for side in ("train", "valid"))
     return Dataset(
         cache.image_NCHW,

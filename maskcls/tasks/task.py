@@ -5,7 +5,7 @@ Not ``TrainConfig.task``, which names the part of the label that one model predi
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,8 +17,7 @@ METRICS = {"macro_f1": "macro F1", "accuracy": "accuracy", "balanced_accuracy": 
 """Name of a metric that models can be judged by, as it is typed -> as it is read. All are better when higher."""
 
 
-@dataclass(frozen=True)
-class Unit:
+class Unit(NamedTuple):
     """What a group of photos shows, in the singular and the plural; both sides of a split have other units."""
 
     one: str
