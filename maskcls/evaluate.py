@@ -1,5 +1,6 @@
 """python -m maskcls.evaluate: a trained model's scores on a labelled folder."""
 
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,9 +15,13 @@ from maskcls.system.options import (
     DataOption,
     DeviceOption,
     FlipOption,
+    GroupOption,
     LabelFixesOption,
+    LabelOption,
     ModelOption,
+    PathOption,
     SkipUnreadableOption,
+    TableOption,
 )
 from maskcls.system.outputs import check_output_folder, write_output
 
@@ -29,6 +34,7 @@ if TYPE_CHECKING:
     from maskcls.config import TrainConfig
     from maskcls.data.dataset import Table
     from maskcls.labels import LabelSpace
+    from maskcls.reading.source import SourceOptions
     from maskcls.model.composite import TrainedModel
     from maskcls.scoring.predictions import Predictions
     from maskcls.tasks.task import Task
@@ -55,6 +61,10 @@ def main(
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="Folder for predictions.npz and confusion.png.")
     ] = None,
+    table: TableOption = "",
+    path: PathOption = "",
+    label: LabelOption = None,
+    group: GroupOption = "",
     flip: FlipOption = False,
     device: DeviceOption = "auto",
     label_fixes: LabelFixesOption = "auto",
@@ -65,48 +75,58 @@ def main(
     if out is not None:
         check_output_folder(out)
     from maskcls.data.dataset import prepare_data_folder
+    from maskcls.reading.source import SourceOptions
     from maskcls.model.composite import predicted_space, read_models
 
     check_folder(runs, "--runs")
     models = read_models(model)
     splits = {trained.origin.get("split") for trained in models}
     split = splits.pop() if len(splits) == 1 else None
-    table, is_own = _table(prepare_data_folder(data, runs), models[0].config, split, label_fixes, people)
+    folder = prepare_data_folder(data, runs)
+    task = _task_of(models[0], folder, SourceOptions(table, path, tuple(label or ()), group))
+    photos, is_own = _table(folder, task, models[0].config, split, label_fixes, people)
     if people == People.VALID and not is_own:
         raise UserError(
             f"{data} is not the dataset that {model} was trained on (its split differs), so it has no held-out people."
             " Use --people all."
         )
-    for note in table.notes:
+    for note in photos.notes:
         say(note)
     if is_own:
         scored = "ALL people" if people == People.ALL else "the held-out people"
         say(f"The model was trained on this dataset; scoring {scored}.")
-    elif any(_shares_people(trained.folder, table) for trained in models):
+    elif any(_shares_people(trained.folder, photos) for trained in models):
         say("CAUTION: this folder shows people of the model's validation split, so it may show training people too.")
-    predictions = _predict(models, table, device, runs / "cache", skip_unreadable, flip)
+    predictions = _predict(models, photos, device, runs / "cache", skip_unreadable, flip)
     _print_scores(predictions, models[0].task, predicted_space(models))
     if out is not None:
         _write(out, predictions, predicted_space(models))
 
 
+def _task_of(model: "TrainedModel", folder: Path, options: "SourceOptions") -> "Task":
+    """The model's task, whose photos and labels are found as it is typed, else as those that it was trained on."""
+    from maskcls.reading.source import find_task
+
+    return replace(model.task, source=find_task(folder, options).source) if options.typed else model.task
+
+
 def _table(
-    folder: Path, config: "TrainConfig", split: str | None, label_fixes: str, people: People
+    folder: Path, task: "Task", config: "TrainConfig", split: str | None, label_fixes: str, people: People
 ) -> "tuple[Table, bool]":
     """(the folder's photos, with split "valid" for those to score; whether the model was trained on this dataset)."""
     from maskcls.data.dataset import Table, read_table
-    from maskcls.data.photos import list_photos
+    from maskcls.reading.source import read_photos
 
     try:
-        table = read_table(folder, config, label_fixes)
+        table = read_table(folder, config, label_fixes, task)
     except UserError:  # too few people to split them, which scoring does not need
         table = None
     is_own = table is not None and table.hash == split
     if table is not None and is_own and people != People.ALL:
         return table, True
     notes: list[str] = []
-    photos = list_photos(folder, label_fixes, notes.append)
-    return Table(folder, photos.assign(split="valid"), "", notes=tuple(notes)), is_own
+    photos = read_photos(folder, task, label_fixes, notes.append)
+    return Table(folder, photos.assign(split="valid"), "", task, tuple(notes)), is_own
 
 
 def _shares_people(model: Path, table: "Table") -> bool:

@@ -11,7 +11,19 @@ from maskcls.config import TrainConfig, load_config, make_config, parse_assignme
 from maskcls.system.console import run_command, say
 from maskcls.system.errors import UserError, some
 from maskcls.system.files import check_folder
-from maskcls.system.options import CacheOption, DataOption, DeviceOption, LabelFixesOption, SkipUnreadableOption
+from maskcls.system.options import (
+    CacheOption,
+    DataOption,
+    DeviceOption,
+    GroupOption,
+    LabelFixesOption,
+    LabelOption,
+    MetricOption,
+    PathOption,
+    SkipUnreadableOption,
+    SplitOption,
+    TableOption,
+)
 from maskcls.system.paths import absolute_if_path
 
 if TYPE_CHECKING:
@@ -19,6 +31,8 @@ if TYPE_CHECKING:
 
     from maskcls.config import ResolvedConfig
     from maskcls.data.dataset import Table
+    from maskcls.reading.source import SourceOptions
+    from maskcls.tasks.task import Task
     from maskcls.model.weights import Weights
     from maskcls.run.result import Result
     from maskcls.scoring.metrics import Scores
@@ -42,6 +56,12 @@ def main(
             " config file was trained from, else auto."
         ),
     ] = None,
+    table: TableOption = "",
+    path: PathOption = "",
+    label: LabelOption = None,
+    group: GroupOption = "",
+    split: SplitOption = "",
+    metric: MetricOption = "",
     device: DeviceOption = "auto",
     label_fixes: LabelFixesOption = "auto",
     skip_unreadable: SkipUnreadableOption = False,
@@ -58,9 +78,12 @@ def main(
         raise UserError(f"{out} lies in a study's folder, and would be deleted with it. Choose another -o.")
     check_folder(runs, "--runs")
     from maskcls.data.dataset import prepare_data_folder, read_table
+    from maskcls.reading.source import SourceOptions
 
-    table = read_table(prepare_data_folder(data, runs), config, label_fixes)
-    _print_data_notes(table, config.task)
+    folder = prepare_data_folder(data, runs)
+    task = _task_of(folder, SourceOptions(table, path, tuple(label or ()), group, split, metric), source)
+    photos = read_table(folder, config, label_fixes, task)
+    _print_data_notes(photos, config.task)
     from maskcls.model.weights import resolve_weights
     from maskcls.training.folder_lock import lock_folder
     from maskcls.training.loop import evaluation_stops
@@ -70,15 +93,15 @@ def main(
     torch_device = pick_device(device)
     weights_option = absolute_if_path(weights) if weights else str(source.get("weights_option", "auto"))
     initial = resolve_weights(weights_option, [config.backbone], source.get("weights_commits"))
-    origin = _origin(absolute_if_path(data), table, weights_option, initial)
+    origin = _origin(absolute_if_path(data), photos, weights_option, initial)
     with lock_folder(out):
-        result = finished_result(out, config, origin, len(evaluation_stops(config, table.count("train")[1])))
+        result = finished_result(out, config, origin, len(evaluation_stops(config, photos.count("train")[1])))
         if result is not None:
             say(f"{out} already holds this run.")
         else:
-            config, result = _train(out, config, table, initial, origin, torch_device, runs / "cache", skip_unreadable)
+            config, result = _train(out, config, photos, initial, origin, torch_device, runs / "cache", skip_unreadable)
     _print_summary(result, out)
-    _print_comparison(result, config, source, table.hash, initial.describe())
+    _print_comparison(result, config, source, photos.hash, initial.describe())
 
 
 def _requested_config(config_file: Path | None, assignments: Sequence[str]) -> tuple[TrainConfig, dict[str, Any]]:
@@ -90,6 +113,17 @@ def _requested_config(config_file: Path | None, assignments: Sequence[str]) -> t
             f"{config_file}: [origin] value must be a number, not {origin['value']!r}. Export the config again."
         )
     return config, origin
+
+
+def _task_of(folder: Path, options: "SourceOptions", origin: dict[str, Any]) -> "Task":
+    """The task of the photos: as it is typed, else that of the config's [origin], else as the folder shows it."""
+    from maskcls.data.dataset import find_task
+    from maskcls.tasks.declared import task_from_json
+
+    if options.typed or not origin:
+        return find_task(folder, options)
+    task = task_from_json(origin.get("task"))
+    return task.judged_by(options.metric) if options.metric else task
 
 
 def _train(
@@ -208,7 +242,7 @@ def _print_comparison(
     if changed := changed_since(source.get("revision", 1), config):
         say(f"The config comes from a run of an earlier version, which {changed}; the scores cannot be compared.")
         return
-    exported, value = source["value"], result.best.scores.macro_f1
+    exported, value = source["value"], result.best.scores.value
     verdict = "the same" if value == exported else f"{value - exported:+.4f}"
     say(f"Trial {source.get('trial')} of {source.get('study')} had {exported!r}: {verdict}.")
 

@@ -5,7 +5,17 @@ from typing import Annotated
 import typer
 
 from maskcls.system.console import run_command
-from maskcls.system.options import LabelFixesOption, SkipUnreadableOption
+from maskcls.system.options import (
+    DATA_HELP,
+    GroupOption,
+    LabelFixesOption,
+    LabelOption,
+    MetricOption,
+    PathOption,
+    SkipUnreadableOption,
+    SplitOption,
+    TableOption,
+)
 from search.system.processes import STALL_SECONDS
 from search.terminal.options import (
     RUNS,
@@ -26,9 +36,15 @@ def main(
         str | None,
         typer.Option(
             envvar="MASKCLS_DATA",
-            help="Folder with images/, or: synthetic. Default: a preview of the study on synthetic photos.",
+            help=f"{DATA_HELP} Default: a preview of the study on synthetic photos.",
         ),
     ] = None,
+    table: TableOption = "",
+    path: PathOption = "",
+    label: LabelOption = None,
+    group: GroupOption = "",
+    split: SplitOption = "",
+    metric: MetricOption = "",
     storage: StorageOption = None,
     weights: Annotated[
         str | None,
@@ -72,12 +88,16 @@ def main(
     After Ctrl-C the running trials finish their evaluation and go back into the queue; a second Ctrl-C stops them at
     once. Run the same command again to continue, or at the same time to share the work.
     """
+    from maskcls.reading.source import SourceOptions
     from search.policy.stopping import StoppingCriteria
     from search.study.request import StudyRequest
     from search.supervisor.launch import Launch
     from search.supervisor.start import run_study
 
-    request = StudyRequest(study, name, data, weights, label_fixes, skip_unreadable, seed, set_ or (), people, from_)
+    photos = SourceOptions(table, path, tuple(label or ()), group, split, metric)
+    request = StudyRequest(
+        study, name, data, weights, label_fixes, skip_unreadable, seed, set_ or (), people, photos, copy_of=from_
+    )
     launch = Launch(runs, storage, device, workers, force, timeout, stall)
     return run_study(request, launch, StoppingCriteria(n_trials, max_epochs, patience), keep, cold)
 

@@ -17,6 +17,8 @@ from maskcls.config import TrainConfig
 from maskcls.data.split import check_split, choose_judges, split_hash, split_photos, take_people
 from maskcls.data.splitters import GIVEN, choose_splitter
 from maskcls.labels import LabelSpace
+from maskcls.reading import source
+from maskcls.reading.source import SourceOptions, read_photos
 from maskcls.system.errors import count_of, some
 from maskcls.system.liveness import beat
 from maskcls.system.streams import is_terminal
@@ -125,7 +127,7 @@ def find_task(folder: Path, options: SourceOptions) -> Task:
     task = source.find_task(folder, options)
     if task.source.reader == "mask":
         return task
-    photos, _ = _without_test(source.read_photos(folder, task))
+    photos, _ = _without_test(read_photos(folder, task))
     is_given = "split" in photos and (photos["split"] == "valid").any()
     return replace(task, splitter=GIVEN if is_given else choose_splitter(photos))
 

@@ -103,6 +103,13 @@ class Task:
         """Whether photos belong together, so that a split must not part them."""
         return self.unit != PHOTO
 
+    @property
+    def meaningless(self) -> dict[str, Any]:
+        """The hyperparameters that mean nothing in this task -> the value that they have to keep."""
+        names = [] if self.space.parts else ["heads"]
+        names += [] if self.bands is not None and self.bands.hyperparameter == "old_from" else ["old_from"]
+        return {name: TrainConfig.model_fields[name].default for name in names}
+
     def predicted(self, config: TrainConfig) -> LabelSpace:
         """The label space that a model of this config predicts."""
         return self.space.predicted(config.task)
@@ -113,11 +120,10 @@ class Task:
         if config.task not in (ALL, *parts):
             only = f"{', '.join((ALL, *parts))}" if parts else f"{ALL}, since the label has one factor"
             raise UserError(f"task must be {only}, not {config.task!r}.{nearest(config.task, parts)}")
-        if config.heads != "joint" and not parts:
-            raise UserError(f'heads = "{config.heads}" needs a label of several factors; use "joint".')
-        default = TrainConfig.model_fields["old_from"].default
-        if config.old_from != default and (self.bands is None or self.bands.hyperparameter != "old_from"):
-            raise UserError(f"old_from={config.old_from} does nothing here: the label has no age bands. Leave it out.")
+        for name, value in self.meaningless.items():
+            if getattr(config, name) != value:
+                needs = {"heads": "a label of several factors", "old_from": "age bands"}[name]
+                raise UserError(f"{name}={getattr(config, name)} needs {needs}, which these photos lack. Leave it out.")
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for a task that was read from data; a declared task is stored by its name (tasks.declared)."""

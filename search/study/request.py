@@ -7,9 +7,12 @@ from functools import cached_property
 from pathlib import Path
 
 from maskcls.config import make_config, parse_assignment
-from maskcls.data.dataset import SYNTHETIC
-from maskcls.system.errors import UserError
+from maskcls.data.dataset import SYNTHETIC, find_task
+from maskcls.reading.source import SourceOptions
+from maskcls.system.errors import UserError, listed
 from maskcls.system.paths import absolute_if_path, expand_home
+from maskcls.tasks.mask import MASK_TASK
+from maskcls.tasks.task import Task
 from search.study.loading import load_study_file
 from search.study.names import checked_name
 from search.study.record import Stored
@@ -35,6 +38,8 @@ class StudyRequest:
     """KEY=VALUE of each --set."""
     people: int | None = None
     """--people; None: all."""
+    photos: SourceOptions = SourceOptions()
+    """--table, --path, --label, --group, --split, --metric."""
     copy_of: str | None = None
     """--from: the stored study to begin as a copy of."""
 
@@ -76,7 +81,19 @@ class StudyRequest:
         make_config({"seed": self.seed})
         data = absolute_if_path(self.source or SYNTHETIC)
         weights = absolute_if_path(self.weights or ("scratch" if data == SYNTHETIC else "auto"))
-        return Stored(study, data, "", {}, weights, absolute_if_path(self.label_fixes), self.skip_unreadable, self.seed)
+        fixes = absolute_if_path(self.label_fixes)
+        task = self._task(data)
+        study = fit_to(study, task)
+        task.check(make_config({**study.fixed, **study.baseline}))
+        return Stored(study, data, "", {}, weights, fixes, self.skip_unreadable, self.seed, task=task)
+
+    def _task(self, data: str) -> Task:
+        """The task of the photos in ``data``. Raises UserError where there is none, or where it is ambiguous."""
+        if data != SYNTHETIC:
+            return find_task(Path(data), self.photos)
+        if typed := self.photos.typed:
+            raise UserError(f"{listed(list(typed))} read a table under --data; the synthetic photos have none.")
+        return MASK_TASK.judged_by(self.photos.metric or MASK_TASK.metric)
 
 
 def apply_options(
@@ -91,3 +108,10 @@ def apply_options(
     if people is not None:
         values["people"] = people
     return pin(study, values)
+
+
+def fit_to(study: Study, task: Task) -> Study:
+    """The study without searching what means nothing in this task. Raises UserError if that is what it compares."""
+    for name in task.meaningless.keys() & study.scientific.keys():
+        raise UserError(f"This study compares {name}, which means nothing for these photos. Choose another --study.")
+    return pin(study, {name: value for name, value in task.meaningless.items() if name in study.nuisance})

@@ -28,6 +28,7 @@ from search.policy.stopping import StoppingCriteria, count_finished
 from search.study.domains import describe_domain, probe_values
 from search.study.record import Stored
 from search.study.study import Choice, Float, Int, Study
+from search.terminal.photos import photo_lines
 from search.worker.job import Setup
 
 LONG_SECONDS = 6 * 3600
@@ -69,6 +70,8 @@ def show_plan(
         say(f"  {SYNTHETIC}")
     (train_people, train_photos), (valid_people, valid_photos) = setup.table.count("train"), setup.table.count("valid")
     say(f"  data      {stored.data}: {train_people + valid_people} people, {train_photos + valid_photos} photos")
+    for line in photo_lines(setup.table):
+        say(f"            {line}")
     for note in () if study.synthetic else setup.table.notes:  # drawn people have no wrong labels
         say(f"            {note}")
     say(
