@@ -93,7 +93,7 @@ def _table(
 ) -> "tuple[Table, bool]":
     """(the folder's photos, with split "valid" for those to score; whether the model was trained on this dataset)."""
     from maskcls.data.dataset import Table, read_table
-    from maskcls.data.photos import list_photos
+    from maskcls.reading.mask_photos import list_photos
 
     try:
         table = read_table(folder, config, label_fixes)

@@ -35,7 +35,7 @@ def main(
 
     The rows are info.csv's, in its order; without one, the folder's photos by name.
     """
-    from maskcls.data.unlabelled import find_unlabelled
+    from maskcls.reading.unlabelled import find_unlabelled
 
     photos = find_unlabelled(images)
     check_output(out)

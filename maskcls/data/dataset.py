@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 
 from maskcls.config import TrainConfig
-from maskcls.data.photos import list_photos
 from maskcls.data.split import check_split, choose_judges, split_by_person, split_hash, take_people
 from maskcls.labels import age_band, encode, part_of
+from maskcls.reading.mask_photos import list_photos
 from maskcls.system.errors import count_of, some
 from maskcls.system.liveness import beat
 from maskcls.system.streams import is_terminal
@@ -36,7 +36,7 @@ class Table:
 
     folder: Path
     photos: pd.DataFrame
-    """One row per photo: the columns of photos.list_photos, and "split"."""
+    """One row per photo: the columns of reading.mask_photos.list_photos, and "split"."""
     hash: str
     """split.split_hash of the photos."""
     notes: tuple[str, ...] = ()

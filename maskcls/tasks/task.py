@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from maskcls.config import TrainConfig
 from maskcls.labels import ALL, LabelSpace
 from maskcls.system.errors import UserError, count_of, nearest
@@ -61,6 +63,12 @@ class Bands:
     hyperparameter: str
     """Field of TrainConfig that replaces the last cut in training labels."""
 
+    def classes(self, number_N: np.ndarray, last_cut: int | None = None) -> np.ndarray:
+        """int64 [N]: the class of each number. ``last_cut``: for training labels only, even one below the others."""
+        *cuts, last = self.cuts
+        bounds = [*cuts, last if last_cut is None else last_cut]
+        return (number_N[:, None] >= np.array(bounds)).sum(axis=1, dtype=np.int64)
+
 
 @dataclass(frozen=True)
 class Task:
@@ -108,7 +116,9 @@ class Task:
             only = f"{', '.join((ALL, *parts))}" if parts else f"{ALL}, since the label has one factor"
             raise UserError(f"task must be {only}, not {config.task!r}.{nearest(config.task, parts)}")
         if config.heads != "joint" and not parts:
-            raise UserError(f'heads = "{config.heads}" needs a label of several factors; this one has one. Use "joint".')
+            raise UserError(
+                f'heads = "{config.heads}" needs a label of several factors; this one has one. Use "joint".'
+            )
         default = TrainConfig.model_fields["old_from"].default
         if config.old_from != default and (self.bands is None or self.bands.hyperparameter != "old_from"):
             raise UserError(f"old_from={config.old_from} does nothing here: the label has no age bands. Leave it out.")

@@ -13,9 +13,9 @@ from unicodedata import normalize
 import numpy as np
 import pandas as pd
 
-from maskcls.data.csv_file import read_csv
-from maskcls.labels import GENDERS, MASKS, OLDEST, age_band, encode
+from maskcls.reading.csv_file import read_csv
 from maskcls.system.errors import UserError, count_of, one_line, some
+from maskcls.tasks.mask import AGE_BANDS, GENDER, MASK, MASK_TASK, OLDEST
 
 COLUMNS = ("person", "photo", "gender", "age", "mask")
 SHIPPED = "the shipped list"
@@ -51,7 +51,7 @@ def fix_labels(photos: pd.DataFrame, label_fixes: str, note: Callable[[str], Non
 
 def _apply_shipped(photos: pd.DataFrame, note: Callable[[str], None]) -> pd.DataFrame:
     """Apply the shipped list if all of its ids occur: a few of them, such as 000020, occur in other datasets too."""
-    with resources.as_file(resources.files("maskcls.data") / "label_fixes.csv") as path:
+    with resources.as_file(resources.files("maskcls.reading") / "label_fixes.csv") as path:
         fixes = read_csv(path, COLUMNS)
     misfit = _misfit(photos, list(dict.fromkeys(fixes["person"])))
     if misfit:
@@ -111,7 +111,7 @@ def _hint(photos: pd.DataFrame, name: str, stem: str) -> str:
 def _values(row: dict[str, str], where: str) -> dict[str, int]:
     """``Fix.values`` of a row. Raises UserError for cells that are no labels, or that belong to another kind of row."""
     values = {}
-    for column, words in (("gender", GENDERS), ("mask", MASKS)):
+    for column, words in (("gender", GENDER.classes), ("mask", MASK.classes)):
         if row[column]:
             if row[column] not in words:
                 raise UserError(f"{where}: {column} must be {' or '.join(words)}, not {row[column]!r}.")
@@ -181,6 +181,6 @@ def _summary(
 
 def _with_labels(photos: pd.DataFrame) -> pd.DataFrame:
     """``photos`` with the columns age and label, and rows numbered from 0."""
-    age = age_band(photos["years"].to_numpy())
-    label = encode(photos["mask"].to_numpy(), photos["gender"].to_numpy(), age)
+    age = AGE_BANDS.classes(photos["years"].to_numpy())
+    label = MASK_TASK.space.encode(photos["mask"].to_numpy(), photos["gender"].to_numpy(), age)
     return photos.assign(age=age, label=label).reset_index(drop=True)
