@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from maskcls.config import TrainConfig
     from maskcls.data.dataset import Table
     from maskcls.labels import LabelSpace
-    from maskcls.reading.source import SourceOptions
     from maskcls.model.composite import TrainedModel
+    from maskcls.reading.source import SourceOptions
     from maskcls.scoring.predictions import Predictions
     from maskcls.tasks.task import Task
 
@@ -75,8 +75,8 @@ def main(
     if out is not None:
         check_output_folder(out)
     from maskcls.data.dataset import prepare_data_folder
-    from maskcls.reading.source import SourceOptions
     from maskcls.model.composite import predicted_space, read_models
+    from maskcls.reading.source import SourceOptions
 
     check_folder(runs, "--runs")
     models = read_models(model)

@@ -29,9 +29,7 @@ CHUNK = 256
 def main(
     model: ModelOption,
     images: Annotated[Path, typer.Option(help="Folder with info.csv and images/, or a folder of photos.")],
-    out: Annotated[
-        Path, typer.Option("-o", "--out", help="CSV to write: path,label; in the mask task ImageID,ans.")
-    ],
+    out: Annotated[Path, typer.Option("-o", "--out", help="CSV to write: path,label; in the mask task ImageID,ans.")],
     probabilities: Annotated[
         bool,
         typer.Option("--probabilities", help="Write names of classes, and the probability of each."),
@@ -44,7 +42,7 @@ def main(
     The rows are info.csv's, in its order; without one, the folder's photos by name. The file has the columns path and
     label, or a column for every factor of the label; for the mask task it is a submission, with classes 0 to 17.
     """
-    from maskcls.data.unlabelled import find_unlabelled
+    from maskcls.reading.unlabelled import find_unlabelled
 
     photos = find_unlabelled(images)
     check_output(out)

@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 
     from maskcls.config import ResolvedConfig
     from maskcls.data.dataset import Table
-    from maskcls.reading.source import SourceOptions
-    from maskcls.tasks.task import Task
     from maskcls.model.weights import Weights
+    from maskcls.reading.source import SourceOptions
     from maskcls.run.result import Result
     from maskcls.scoring.metrics import Scores
+    from maskcls.tasks.task import Task
     from maskcls.training.reporter import Reporter
 
 

@@ -1,1 +1,1 @@
-"""From a folder of photos to batches: list, labels, split by person, cache of decoded photos, augmentation."""
+"""From a table of photos to batches: split by person, cache of decoded photos, augmentation."""

@@ -28,6 +28,7 @@ from maskcls.labels import ALL, LabelSpace
 from maskcls.system.errors import UserError, some
 from maskcls.tasks.task import Task, Unit
 
+
 def split_photos(
     photos: pd.DataFrame, splitter: str, valid_share: float = 0.2, split_seed: int = 0, unit: Unit = PEOPLE
 ) -> tuple[pd.DataFrame, str]:
@@ -104,7 +105,7 @@ def take_people(
         return photos
     person, cell = _people(photos, strata)
     if people > len(person):
-        of = "" if unit == PEOPLE else f" of {unit[1]}"
+        of = "" if unit == PEOPLE else f" of {unit.many}"
         raise UserError(f"people must be at most {len(person)}, the number{of} in the data, not {people}.")
     person = person.assign(rank=random_ranks(person["person"], seed)).sort_values("rank")
     # position within the cell in (0, 1): taking the lowest takes the same share of every cell

@@ -85,7 +85,7 @@ def split_given(photos: pd.DataFrame, unit: Unit = PEOPLE) -> pd.DataFrame:
     if (sides > 1).any():
         names = sorted(sides.index[sides > 1].astype(str))
         raise UserError(
-            f"No {unit[0]} may be on two sides of a split; the given one has {count_of(len(names), *unit)} there:"
+            f"No {unit.one} may be on two sides of a split; the given one has {unit.count(len(names))} there:"
             f" {some(names)}. Move their photos to one side, or leave the column out to have the photos split."
         )
     return photos
@@ -166,8 +166,8 @@ def lonely_text(lonely: Mapping[int, str], class_names: Sequence[str], unit: Uni
     classes = count_of(len(lonely), "class is", "classes are")
     names = some(f"{class_names[label]} ({group})" for label, group in lonely.items())
     return (
-        f"{classes} shown by a single {unit[0]} each: {names}. To be learned and judged a class needs {unit[1]} on both"
-        f" sides. Add {unit[1]} that show it, or leave it out; until then the score counts it as it falls."
+        f"{classes} shown by a single {unit.one} each: {names}. To be learned and judged a class needs {unit.many} on both"
+        f" sides. Add {unit.many} that show it, or leave it out; until then the score counts it as it falls."
     )
 
 
@@ -180,15 +180,15 @@ def too_few_judges(photos: pd.DataFrame, side: str = "valid") -> int | None:
 def too_few_text(judges: int, unit: Unit = PEOPLE) -> str:
     """The sentences of a plan on ``too_few_judges``."""
     return (
-        f"Only {count_of(judges, *unit)} on the validation side, and a verdict needs {MIN_JUDGES}: trials are trained"
-        f" and listed, but no difference is called one, since it may be a matter of these few {unit[1]}."
-        f" Add {unit[1]}, or raise valid_share."
+        f"Only {unit.count(judges)} on the validation side, and a verdict needs {MIN_JUDGES}: trials are trained"
+        f" and listed, but no difference is called one, since it may be a matter of these few {unit.many}."
+        f" Add {unit.many}, or raise valid_share."
     )
 
 
 def single_group_text(unit: Unit) -> str:
     """Why photos of a single group cannot be split."""
-    return f"A split by {unit[0]} needs at least two {unit[1]}; the photos show only one. Add {unit[1]}."
+    return f"A split by {unit.one} needs at least two {unit.many}; the photos show only one. Add {unit.many}."
 
 
 @dataclass(frozen=True)
@@ -286,9 +286,9 @@ def _shortfall_text(counts: GroupCounts, valid_G: np.ndarray, valid_share: float
     span = f", of the classes {_percent(judged.min())} to {_percent(judged.max())}" if len(judged) else ""
     share = counts.photos_GK[valid_G].sum() / total_K.sum()
     return (
-        f"The {unit[1]} differ too much to be split as asked: {_percent(share)} of the photos validate{span}, where"
-        f" {_percent(valid_share)} was asked ({count_of(int(valid_G.sum()), *unit)} of {len(valid_G)})."
-        f" Add {unit[1]}, or choose another valid_share."
+        f"The {unit.many} differ too much to be split as asked: {_percent(share)} of the photos validate{span}, where"
+        f" {_percent(valid_share)} was asked ({unit.count(int(valid_G.sum()))} of {len(valid_G)})."
+        f" Add {unit.many}, or choose another valid_share."
     )
 
 

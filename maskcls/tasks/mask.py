@@ -16,12 +16,14 @@ AGE = Factor(
 OLDEST = 120
 """Highest age in years that is accepted: some tables write 999 for an unknown age."""
 
+AGE_BANDS = Bands(AGE.name, "years", (30, 60), "old_from")
+
 MASK_TASK = Task(
     name="mask",
     space=LabelSpace((MASK, GENDER, AGE)),
     source=Source("mask"),
     unit=Unit("person", "people"),
     context="mask",
-    bands=Bands("age", "years", (30, 60), "old_from"),
+    bands=AGE_BANDS,
     submission="competition",
 )

@@ -5,7 +5,7 @@ Not ``TrainConfig.task``, which names the part of the label that one model predi
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +17,8 @@ METRICS = {"macro_f1": "macro F1", "accuracy": "accuracy", "balanced_accuracy": 
 """Name of a metric that models can be judged by, as it is typed -> as it is read. All are better when higher."""
 
 
-class Unit(NamedTuple):
+@dataclass(frozen=True)
+class Unit:
     """What a group of photos shows, in the singular and the plural; both sides of a split have other units."""
 
     one: str
@@ -63,9 +64,10 @@ class Bands:
     """Field of TrainConfig that replaces the last cut in training labels."""
 
     def classes(self, number_N: np.ndarray, last_cut: int | None = None) -> np.ndarray:
-        """Class of every number, int64 [N]. ``last_cut`` other than None is for training labels only."""
-        cuts = self.cuts if last_cut is None else (*self.cuts[:-1], last_cut)
-        return np.digitize(number_N, cuts).astype(np.int64)
+        """int64 [N]: the class of each number. ``last_cut``: for training labels only, even one below the others."""
+        *cuts, last = self.cuts
+        bounds = [*cuts, last if last_cut is None else last_cut]
+        return (number_N[:, None] >= np.array(bounds)).sum(axis=1, dtype=np.int64)
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,6 @@ def _held_back(table: Table) -> list[str]:
         return []
     unit, units = table.task.unit, table.test["person"].nunique()
     of = f" of {unit.count(units)}" if table.task.has_groups else ""
-    return [f"{count_of(len(table.test), 'photo')}{of} for a test are held back; search.confirm scores them once, at last"]
-
-
+    return [
+        f"{count_of(len(table.test), 'photo')}{of} for a test are held back; search.confirm scores them once, at last"
+    ]

@@ -19,8 +19,8 @@ from maskcls.config import change
 from maskcls.data.cache import Cache, load_cache
 from maskcls.data.checksums import checksums
 from maskcls.data.dataset import load_dataset, read_table
-from maskcls.data.photos import list_photos
 from maskcls.images.decode import decode_photo
+from maskcls.reading.mask_photos import list_photos
 from maskcls.system.errors import UserError
 from tests.helpers.training import SIX_CELLS, TINY, make_folder
 

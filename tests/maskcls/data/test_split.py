@@ -13,8 +13,8 @@ import pytest
 
 from maskcls.config import TrainConfig
 from maskcls.data.dataset import Table, read_table
-from maskcls.data.photos import list_photos
 from maskcls.data.split import check_split, choose_judges, split_by_person, split_hash, take_people
+from maskcls.reading.mask_photos import list_photos
 from maskcls.system.errors import UserError
 from maskcls.tasks.mask import MASK_TASK
 from tests.helpers.training import SIX_CELLS, make_folder, one_line

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from maskcls.data.csv_file import read_csv
+from maskcls.reading.csv_file import read_csv
 from maskcls.system.errors import UserError
 from tests.helpers.training import one_line
 

@@ -8,20 +8,22 @@ import pandas as pd
 
 from maskcls.system.errors import UserError, one_line
 
-OTHER_SEPARATORS = {";": "';'", "\t": "tabs", "|": "'|'"}
+SEPARATORS = {",": "commas", ";": "';'", "\t": "tabs", "|": "'|'"}
 
 
-def read_csv(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
+def read_csv(path: Path, columns: tuple[str, ...], separator: str = ",") -> pd.DataFrame:
     """A table of strings (ids have leading zeros), indexed by line number; missing cells are empty strings.
 
     Lines without a value are skipped, and so are empty cells at the end of a line.
-    Raises UserError when the file is not UTF-8 text separated by commas, or lacks one of ``columns``.
+    Raises UserError when the file is not UTF-8 text separated by commas (or ``separator``), or lacks one of
+    ``columns``; without any, other separators are told by a header that commas do not part.
     """
     text = _text(path)
-    _check_separator(path, text.lstrip().partition("\n")[0], columns)
-    lines = _cells(path, text)
+    _check_separator(path, text.lstrip().partition("\n")[0], columns, separator)
+    lines = _cells(path, text, separator)
     if not lines:
-        raise UserError(f"{path} cannot be read as CSV: it is empty. It must have the columns {', '.join(columns)}.")
+        must = f"It must have the columns {', '.join(columns)}." if columns else "It must have a header and rows."
+        raise UserError(f"{path} cannot be read as CSV: it is empty. {must}")
     _, header = lines.pop(0)
     missing = [column for column in columns if column not in header]
     if missing:
@@ -50,9 +52,9 @@ def _encoding_error(path: Path, what: str, guess: str) -> UserError:
     )
 
 
-def _cells(path: Path, text: str) -> list[tuple[int, list[str]]]:
+def _cells(path: Path, text: str, separator: str) -> list[tuple[int, list[str]]]:
     """(number of its last line, cells) of every row with a value, without the empty cells at its end."""
-    reader, rows = csv.reader(io.StringIO(text, newline=""), strict=True), []
+    reader, rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True), []
     try:
         for cells in reader:
             while cells and not cells[-1].strip():
@@ -64,11 +66,16 @@ def _cells(path: Path, text: str) -> list[tuple[int, list[str]]]:
     return rows
 
 
-def _check_separator(path: Path, line: str, columns: tuple[str, ...]) -> None:
-    """Raise UserError when the first line names the columns with another separator than commas."""
-    for separator, name in OTHER_SEPARATORS.items():
-        if separator in line and set(columns) <= {cell.strip('" \r') for cell in line.split(separator)}:
-            raise UserError(f"{path} cannot be read as CSV: its columns are separated by {name}. Save it with commas.")
+def _check_separator(path: Path, line: str, columns: tuple[str, ...], right: str) -> None:
+    """Raise UserError when the first line names the columns with another separator than the right one."""
+    if not columns and right in line:
+        return
+    for separator, name in SEPARATORS.items():
+        cells = {cell.strip('" \r') for cell in line.split(separator)}
+        if separator != right and separator in line and set(columns) <= cells:
+            raise UserError(
+                f"{path} cannot be read as CSV: its columns are separated by {name}. Save it with {SEPARATORS[right]}."
+            )
 
 
 def _padded(path: Path, number: int, cells: list[str], width: int) -> list[str]:

@@ -13,9 +13,9 @@ from unicodedata import normalize
 import numpy as np
 import pandas as pd
 
-from maskcls.data.csv_file import read_csv
+from maskcls.reading.csv_file import read_csv
 from maskcls.system.errors import UserError, count_of, one_line, some
-from maskcls.tasks.mask import GENDER, MASK, MASK_TASK, OLDEST
+from maskcls.tasks.mask import AGE_BANDS, GENDER, MASK, MASK_TASK, OLDEST
 
 COLUMNS = ("person", "photo", "gender", "age", "mask")
 SHIPPED = "the shipped list"
@@ -51,7 +51,7 @@ def fix_labels(photos: pd.DataFrame, label_fixes: str, note: Callable[[str], Non
 
 def _apply_shipped(photos: pd.DataFrame, note: Callable[[str], None]) -> pd.DataFrame:
     """Apply the shipped list if all of its ids occur: a few of them, such as 000020, occur in other datasets too."""
-    with resources.as_file(resources.files("maskcls.data") / "label_fixes.csv") as path:
+    with resources.as_file(resources.files("maskcls.reading") / "label_fixes.csv") as path:
         fixes = read_csv(path, COLUMNS)
     misfit = _misfit(photos, list(dict.fromkeys(fixes["person"])))
     if misfit:
@@ -181,7 +181,6 @@ def _summary(
 
 def _with_labels(photos: pd.DataFrame) -> pd.DataFrame:
     """``photos`` with the columns age and label, and rows numbered from 0."""
-    assert MASK_TASK.bands is not None
-    age = MASK_TASK.bands.classes(photos["years"].to_numpy())
+    age = AGE_BANDS.classes(photos["years"].to_numpy())
     label = MASK_TASK.space.encode(photos["mask"].to_numpy(), photos["gender"].to_numpy(), age)
     return photos.assign(age=age, label=label).reset_index(drop=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from maskcls.data.photos import list_photos
+from maskcls.reading.mask_photos import list_photos
 from maskcls.system.errors import UserError
 from tests.helpers.training import REAL_PHOTOS, SIX_CELLS, make_folder, needs_real_photos, one_line
 

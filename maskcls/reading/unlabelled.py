@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from unicodedata import normalize
 
-from maskcls.data.csv_file import read_csv
 from maskcls.images.picture_files import is_link_to_nothing, is_picture
+from maskcls.reading.csv_file import read_csv
 from maskcls.system.errors import UserError, count_of, one_line, some
 from maskcls.system.paths import as_text
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from maskcls.data.photos import list_photos
+from maskcls.reading.mask_photos import list_photos
 from maskcls.system.errors import UserError
 from tests.helpers.training import make_folder, one_line
 

@@ -1,6 +1,6 @@
-"""A dataset folder -> a table with one row per photo.
+"""A folder in the mask competition's layout -> a table with one row per photo.
 
-Layout (the mask competition's): ``images/<id>_<gender>_<race>_<age>/{mask1..mask5,incorrect_mask,normal}.<ext>``,
+Layout: ``images/<id>_<gender>_<race>_<age>/{mask1..mask5,incorrect_mask,normal}.<ext>``,
 with an optional ``train.csv`` (columns id, gender, race, age, path) beside it. A person is a *folder*: ids repeat.
 """
 
@@ -14,9 +14,10 @@ from unicodedata import normalize
 
 import pandas as pd
 
-from maskcls.data.csv_file import read_csv
-from maskcls.data.label_fixes import fix_labels
 from maskcls.images.picture_files import is_link_to_nothing, is_picture
+from maskcls.reading.csv_file import read_csv
+from maskcls.reading.label_fixes import fix_labels
+from maskcls.reading.listing import NO_PHOTOS
 from maskcls.system.errors import UserError, count_of, one_line, some
 from maskcls.system.paths import as_text
 from maskcls.tasks.mask import GENDER, OLDEST
@@ -25,13 +26,10 @@ MASK_OF_STEM = {**{f"mask{i}": 0 for i in range(1, 6)}, "incorrect_mask": 1, "no
 """File stem -> mask state. Files with other stems are not photos of the dataset."""
 
 PERSON = re.compile(r"(?P<id>[^_]+)_(?P<gender>male|female)_(?P<race>.+)_(?P<years>\d{1,3})")
-CSV_COLUMNS = ("id", "gender", "race", "age", "path")
+ALMOST_PERSON = re.compile(r"_(fe)?male_", re.IGNORECASE)
+"""What a person's folder is known by, also where other parts of its name are wrong."""
 
-NOT_PEOPLE = {
-    *("__MACOSX", "@eaDir", "@Recycle", "#recycle", "#snapshot", "$RECYCLE.BIN", "lost+found"),
-    "System Volume Information",
-}
-"""Folders that archives and file servers leave anywhere."""
+CSV_COLUMNS = ("id", "gender", "race", "age", "path")
 
 
 @dataclass
@@ -83,6 +81,19 @@ def list_photos(folder: Path, label_fixes: str = "auto", note: Callable[[str], N
     return fix_labels(photos, label_fixes, note)
 
 
+def looks_like_masks(folder: Path) -> bool:
+    """Whether the folder is in this layout, or was meant to be: list_photos then says what is wrong with it."""
+    if _where_instead(folder):
+        return True
+    images = folder / "images"
+    if not images.is_dir():
+        return False
+    names = [entry.name for entry in os.scandir(images)]
+    # of folders that are named otherwise, the files inside still tell
+    inside = (images / name / f"incorrect_mask{ending}" for name in names for ending in (".jpg", ".jpeg", ".png"))
+    return any(map(ALMOST_PERSON.search, names)) or any(path.is_file() for path in inside)
+
+
 def _list_people(folder: Path, left_out: LeftOut) -> dict[str, dict[str, str]]:
     """Name of a person's folder -> its parts (id, gender, race, years). Raises UserError for any other layout."""
     images = folder / "images"
@@ -110,7 +121,7 @@ def _list_people(folder: Path, left_out: LeftOut) -> dict[str, dict[str, str]]:
 def _is_folder(entry: os.DirEntry[str], left_out: LeftOut) -> bool:
     """Whether it is a person's folder, whatever its name. Raises UserError for what stands in place of one."""
     shown = f"images/{as_text(entry.name)}"
-    if entry.name.startswith(".") or entry.name in NOT_PEOPLE:
+    if entry.name.startswith(".") or entry.name in NO_PHOTOS:
         return False
     if is_link_to_nothing(entry.path):
         raise UserError(f"{shown} is a broken link; restore its target, or remove it.")
@@ -144,7 +155,7 @@ def _where_instead(folder: Path) -> str:
     if _holds_people(folder):
         return f" The folders of people lie in {folder} itself; move them into {folder / 'images'}."
     below = sorted(path for depth in ("images", "*/images", "*/*/images") for path in folder.glob(depth))
-    inner = [path for path in below if path.is_dir() and not NOT_PEOPLE & set(path.parts) and _holds_people(path)]
+    inner = [path for path in below if path.is_dir() and not NO_PHOTOS & set(path.parts) and _holds_people(path)]
     return f" {inner[0].parent} does." if inner else ""
 
 

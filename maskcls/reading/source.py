@@ -1,0 +1,148 @@
+"""From --data and what was typed to a task, and from a task to its table of photos."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from maskcls.reading.columns import path_columns
+from maskcls.reading.folders import class_folders, read_folders
+from maskcls.reading.found import Found, shown, table_of, task_of
+from maskcls.reading.listing import Listing, list_folder
+from maskcls.reading.mask_photos import list_photos, looks_like_masks
+from maskcls.reading.table_file import ENDINGS
+from maskcls.reading.tables import choose_columns, open_table, read_rows, tables_in
+from maskcls.system.errors import UserError, count_of, some
+from maskcls.tasks.mask import MASK_TASK
+from maskcls.tasks.task import Source, Task
+
+NO_TABLE = "none"
+"""--table none reads the folders, though a table lies beside them."""
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """What was typed about the data; empty: not typed."""
+
+    table: str = ""
+    """--table: a CSV, TSV or Parquet file, looked up under --data first; "none": read the folders."""
+    path: str = ""
+    """--path: the table's column with the path of every photo."""
+    labels: tuple[str, ...] = ()
+    """--label, several times for several factors: the table's columns that make up the label."""
+    group: str = ""
+    """--group: the table's column that says which photos belong together."""
+    split: str = ""
+    """--split: the table's column that says train, valid or test; "none": draw the split."""
+    metric: str = ""
+    """--metric: what models are judged by; empty: the task's own."""
+
+    @property
+    def typed(self) -> dict[str, str]:
+        """Option -> value, of those that only a table has."""
+        labels = ", ".join(self.labels)
+        options = {"--table": self.table, "--path": self.path, "--label": labels, "--group": self.group}
+        return {name: value for name, value in {**options, "--split": self.split}.items() if value}
+
+
+def find_task(data: Path, options: SourceOptions) -> Task:
+    """The task of the photos under ``data``: the mask task, folders of classes, or a table with a row for every photo.
+
+    Raises UserError where there is none, or where what is there can be read in several ways; it says which option
+    decides.
+    """
+    task = _found_task(data, options)
+    return task.judged_by(options.metric) if options.metric else task
+
+
+def read_photos(
+    data: Path, task: Task, label_fixes: str = "auto", note: Callable[[str], None] = lambda _: None
+) -> pd.DataFrame:
+    """The task's photos under ``data``, one row each, sorted by path.
+
+    Columns: "path" (relative to ``data``, ``/`` between names), "bytes" (the file's size), "person" (the group's name;
+    without groups the path), one of int64 for every factor, "label" (int64, of the task's label space), and
+    "split_given" ("train", "valid" or "test") where the data says so. Those of the mask task: mask_photos.list_photos.
+    ``note`` is called with sentences on what was left out and what to watch for.
+    Raises UserError for data that cannot be read so, and for classes that the task does not have.
+    """
+    if task.source.reader == "mask":
+        return list_photos(data, label_fixes, note)
+    if label_fixes not in ("auto", "none"):
+        raise UserError(
+            f"--label-fixes {label_fixes} is a list for the mask task's people. Correct the labels in the data, and"
+            " leave it out."
+        )
+    found = _read(data, task.source)
+    for text in found.notes:
+        note(text)
+    return table_of(found, task)
+
+
+def _found_task(data: Path, options: SourceOptions) -> Task:
+    typed = dict(options.typed)
+    is_table = bool(typed.keys() - {"--table"}) or options.table not in ("", NO_TABLE)
+    if options.table == NO_TABLE and is_table:
+        names = some(name for name in typed if name != "--table")
+        raise UserError(f"--table none reads folders of classes, which have no columns; leave out {names}.")
+    if not is_table and data.is_dir() and looks_like_masks(data):
+        return MASK_TASK
+    listing = list_folder(data)
+    if is_table or (options.table != NO_TABLE and _is_table(listing)):
+        return _table_task(listing, options)
+    source = Source("folders")
+    return task_of(read_folders(listing), source)
+
+
+def _read(data: Path, source: Source) -> Found:
+    if source.reader == "folders":
+        return read_folders(list_folder(data))
+    return read_rows(open_table(data, source.table), source)
+
+
+def _is_table(listing: Listing) -> bool:
+    """Whether the labels stand in a table. Raises UserError where they may as well be the folders' names."""
+    names, folders = tables_in(listing, ENDINGS), class_folders(listing)
+    if len(folders) < 2:
+        return bool(names)
+    for name in names:
+        if _names_pictures(listing, name):
+            raise UserError(
+                f"{listing.folder} holds folders of pictures ({some(map(shown, folders), 3)}) and a table that names"
+                f" pictures ({shown(name)}). Say --table {name} if the labels stand in it, or --table none if the"
+                " folders are the classes."
+            )
+    return False
+
+
+def _names_pictures(listing: Listing, name: str) -> bool:
+    try:
+        tabled = open_table(listing.folder, name, listing)
+    except UserError:  # a file beside the folders that is no table of photos
+        return False
+    return bool(path_columns(tabled.table, tabled.lookup))
+
+
+def _table_task(listing: Listing, options: SourceOptions) -> Task:
+    name = options.table or _only_table(listing)
+    tabled = open_table(listing.folder, name, listing)
+    if tabled.table.path != listing.folder / name:  # found here, and to be found again by later commands
+        name = str(tabled.table.path.absolute())
+    typed = Source("table", name, options.path, options.labels, options.group, options.split)
+    source = choose_columns(tabled, typed)
+    return task_of(read_rows(tabled, source), source)
+
+
+def _only_table(listing: Listing) -> str:
+    names = tables_in(listing, ENDINGS)
+    if not names:
+        raise UserError(
+            f"There is no table in {listing.folder} for the columns that were named; give one with --table."
+        )
+    if len(names) > 1:
+        raise UserError(
+            f"{listing.folder} holds {count_of(len(names), 'table')}: {some(map(shown, names))}. Say which one with"
+            f" --table, for example --table {names[0]}."
+        )
+    return names[0]
