@@ -74,7 +74,7 @@ def main(
     """Score a trained model on labelled photos: macro F1, accuracy, loss, per class and per part of the label."""
     if out is not None:
         check_output_folder(out)
-    from maskcls.data.dataset import prepare_data_folder
+    from maskcls.data.dataset import open_data
     from maskcls.model.composite import predicted_space, read_models
     from maskcls.reading.source import SourceOptions
 
@@ -82,8 +82,8 @@ def main(
     models = read_models(model)
     splits = {trained.origin.get("split") for trained in models}
     split = splits.pop() if len(splits) == 1 else None
-    folder = prepare_data_folder(data, runs)
-    task = _task_of(models[0], folder, SourceOptions(table, path, tuple(label or ()), group))
+    folder, options = open_data(data, runs, SourceOptions(table, path, tuple(label or ()), group))
+    task = _task_of(models[0], folder, options)
     photos, is_own = _table(folder, task, models[0].config, split, label_fixes, people)
     if people == People.VALID and not is_own:
         raise UserError(

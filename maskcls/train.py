@@ -77,11 +77,12 @@ def main(
     if any((folder / "study.json").exists() for folder in (out, out.parent)):
         raise UserError(f"{out} lies in a study's folder, and would be deleted with it. Choose another -o.")
     check_folder(runs, "--runs")
-    from maskcls.data.dataset import prepare_data_folder, read_table
+    from maskcls.data.dataset import open_data, read_table
     from maskcls.reading.source import SourceOptions
 
-    folder = prepare_data_folder(data, runs)
-    task = _task_of(folder, SourceOptions(table, path, tuple(label or ()), group, split, metric), source)
+    typed = SourceOptions(table, path, tuple(label or ()), group, split, metric)
+    folder, options = open_data(data, runs, typed)
+    task = _task_of(folder, options, {} if typed.typed else source)
     photos = read_table(folder, config, label_fixes, task)
     _print_data_notes(photos, config.task)
     from maskcls.model.weights import resolve_weights
@@ -120,7 +121,7 @@ def _task_of(folder: Path, options: "SourceOptions", origin: dict[str, Any]) -> 
     from maskcls.data.dataset import find_task
     from maskcls.tasks.declared import task_from_json
 
-    if options.typed or not origin:
+    if not origin:
         return find_task(folder, options)
     task = task_from_json(origin.get("task"))
     return task.judged_by(options.metric) if options.metric else task

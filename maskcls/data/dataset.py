@@ -17,7 +17,7 @@ from maskcls.config import TrainConfig
 from maskcls.data.split import check_split, choose_judges, split_hash, split_photos, take_people
 from maskcls.data.splitters import GIVEN, choose_splitter
 from maskcls.labels import LabelSpace
-from maskcls.reading import source
+from maskcls.reading import hf, source
 from maskcls.reading.source import SourceOptions, read_photos
 from maskcls.system.errors import count_of, some
 from maskcls.system.liveness import beat
@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 SYNTHETIC = "synthetic"
 """``--data synthetic``: photos drawn by maskcls.data.synthetic, in a folder beside the caches."""
+
+NOTHING_TYPED = SourceOptions()
 
 
 @dataclass(frozen=True)
@@ -95,13 +97,21 @@ class Dataset:
         return f"{self.hash}-upright" if self.turned_anew else self.hash
 
 
-def prepare_data_folder(data: str, runs: Path) -> Path:
-    """The folder that ``--data`` means; that of ``synthetic`` is drawn if it does not exist."""
+def open_data(data: str, runs: Path, options: SourceOptions = NOTHING_TYPED) -> tuple[Path, SourceOptions]:
+    """The folder that ``--data`` means, and how to read it: ``synthetic`` is drawn, ``hf:DIR`` written, into the cache.
+
+    Raises UserError as hf.open_data.
+    """
     if data != SYNTHETIC:
-        return Path(data)
+        return hf.open_data(data, options, runs / "cache", logger.info)
     from maskcls.data.synthetic import draw_dataset
 
-    return draw_dataset(synthetic_folder(runs))
+    return draw_dataset(synthetic_folder(runs)), options
+
+
+def prepare_data_folder(data: str, runs: Path) -> Path:
+    """The folder that ``--data`` means, for a task that is known."""
+    return open_data(data, runs)[0]
 
 
 def synthetic_folder(runs: Path) -> Path:
@@ -123,7 +133,7 @@ def read_table(folder: Path, config: TrainConfig, label_fixes: str = "auto", tas
 
 
 def find_task(folder: Path, options: SourceOptions) -> Task:
-    """The task of the photos under a folder, with the splitter that suits its groups. Raises UserError as source does."""
+    """The task of the photos in a folder, with the splitter that suits its groups. Raises UserError as source does."""
     task = source.find_task(folder, options)
     if task.source.reader == "mask":
         return task
@@ -133,7 +143,7 @@ def find_task(folder: Path, options: SourceOptions) -> Task:
 
 
 def _without_test(photos: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame | None]:
-    """(the photos to train and validate, those that are held back; None without any); a given split is named "split"."""
+    """(the photos to train and validate, those held back for a test; None without any). A given split is "split"."""
     if "split_given" not in photos:
         return photos, None
     photos = photos.rename(columns={"split_given": "split"})

@@ -166,8 +166,8 @@ def lonely_text(lonely: Mapping[int, str], class_names: Sequence[str], unit: Uni
     classes = count_of(len(lonely), "class is", "classes are")
     names = some(f"{class_names[label]} ({group})" for label, group in lonely.items())
     return (
-        f"{classes} shown by a single {unit.one} each: {names}. To be learned and judged a class needs {unit.many} on both"
-        f" sides. Add {unit.many} that show it, or leave it out; until then the score counts it as it falls."
+        f"{classes} shown by a single {unit.one} each: {names}. To be learned and judged a class needs {unit.many}"
+        f" on both sides. Add {unit.many} that show it, or leave it out; until then the score counts it as it falls."
     )
 
 

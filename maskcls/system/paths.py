@@ -14,6 +14,9 @@ PATHS = frozenset({"data", "weights", "label_fixes", "storage"})
 NAMES = frozenset({"study", "a", "b"})
 """String parameters that take a path or a study's name, which may begin with ``~``; a value with a slash is a path."""
 
+PREFIXES = frozenset({"hf"})
+"""What may stand before the path of --data, with a colon."""
+
 WORDS = frozenset({"synthetic", "auto", "pretrained", "scratch", "none"})
 """The words that options in PATHS take; a folder of that name is written ./auto."""
 
@@ -58,6 +61,9 @@ def absolute_if_path(option: str) -> str:
 
     Words stay as they are, and so do links, which the user may redirect. Raises UserError for a path that is not UTF-8.
     """
+    prefix, separator, path = option.partition(":")
+    if separator and prefix in PREFIXES:
+        return prefix + separator + absolute_if_path(path)
     if option in WORDS or not Path(option).exists():  # whoever reads a missing path refuses it
         return option
     path = os.path.abspath(option)  # noqa: PTH100 - Path has no way to do this without following links

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from maskcls.reading.hf import PREFIX
 from maskcls.system.errors import UserError
 from maskcls.system.paths import WORDS, absolute_if_path
 from search.study.record import Stored
@@ -12,10 +13,11 @@ def photos_now(stored: Stored, name: str, data: str | None) -> str:
 
     Raises UserError if the study's photos, or the label fixes that were applied to them, are not where they were.
     """
-    if data is None and stored.data not in WORDS and not Path(stored.data).is_dir():
+    folder = stored.data.removeprefix(PREFIX)
+    if data is None and folder not in WORDS and not Path(folder).is_dir():
         raise UserError(
-            f"Study {name!r} was made with the photos in {stored.data}, but there is no such folder"
-            f" {_searched(stored.data)}. Give it by --data."
+            f"Study {name!r} was made with the photos in {folder}, but there is no such folder"
+            f" {_searched(folder)}. Give it by --data."
         )
     if stored.label_fixes not in WORDS and not Path(stored.label_fixes).is_file():
         raise UserError(

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -11,7 +11,6 @@ from maskcls.data.dataset import SYNTHETIC, find_task
 from maskcls.reading.source import SourceOptions
 from maskcls.system.errors import UserError, listed
 from maskcls.system.paths import absolute_if_path, expand_home
-from maskcls.tasks.mask import MASK_TASK
 from maskcls.tasks.task import Task
 from search.study.loading import load_study_file
 from search.study.names import checked_name
@@ -38,7 +37,7 @@ class StudyRequest:
     """KEY=VALUE of each --set."""
     people: int | None = None
     """--people; None: all."""
-    photos: SourceOptions = SourceOptions()
+    photos: SourceOptions = field(default_factory=SourceOptions)
     """--table, --path, --label, --group, --split, --metric."""
     copy_of: str | None = None
     """--from: the stored study to begin as a copy of."""
@@ -81,19 +80,20 @@ class StudyRequest:
         make_config({"seed": self.seed})
         data = absolute_if_path(self.source or SYNTHETIC)
         weights = absolute_if_path(self.weights or ("scratch" if data == SYNTHETIC else "auto"))
-        fixes = absolute_if_path(self.label_fixes)
-        task = self._task(data)
-        study = fit_to(study, task)
-        task.check(make_config({**study.fixed, **study.baseline}))
-        return Stored(study, data, "", {}, weights, fixes, self.skip_unreadable, self.seed, task=task)
+        return Stored(study, data, "", {}, weights, absolute_if_path(self.label_fixes), self.skip_unreadable, self.seed)
 
-    def _task(self, data: str) -> Task:
-        """The task of the photos in ``data``. Raises UserError where there is none, or where it is ambiguous."""
-        if data != SYNTHETIC:
-            return find_task(Path(data), self.photos)
-        if typed := self.photos.typed:
-            raise UserError(f"{listed(list(typed))} read a table under --data; the synthetic photos have none.")
-        return MASK_TASK.judged_by(self.photos.metric or MASK_TASK.metric)
+    def fit_to_photos(self, stored: Stored, folder: Path, options: SourceOptions) -> Stored:
+        """The study to create or to continue, with the task of the photos in the folder that --data means.
+
+        ``options``: how to read them. Raises UserError for photos of no task or of several, and for a study that
+        compares what means nothing in it.
+        """
+        if stored.data == SYNTHETIC and options.typed:
+            raise UserError(f"{listed(list(options.typed))} read a table under --data; the synthetic photos have none.")
+        task = find_task(folder, options)
+        study = fit_to(stored.study, task)
+        task.check(make_config({**study.fixed, **study.baseline}))
+        return replace(stored, study=study, task=task)
 
 
 def apply_options(

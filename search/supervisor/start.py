@@ -7,7 +7,7 @@ from functools import partial
 
 import optuna
 
-from maskcls.data.dataset import prepare_data_folder, read_table
+from maskcls.data.dataset import open_data, read_table
 from maskcls.system.console import say
 from maskcls.system.files import check_folder
 from maskcls.system.streams import is_terminal
@@ -45,7 +45,8 @@ def run_study(request: StudyRequest, launch: Launch, limits: StoppingCriteria, k
     check_url(launch.url)
     with pool:
         pool.start(pool.slots[0])  # it loads torch while the photos are listed here
-        folder = prepare_data_folder(requested.data, launch.runs)
+        folder, options = open_data(requested.data, launch.runs, request.photos)
+        requested = request.fit_to_photos(requested, folder, options)
         table = read_table(folder, requested.baseline_config, requested.label_fixes, requested.task)
         # not for a copy, which the first worker compares with its source
         if request.copy_of is None and _is_done(name, replace(requested, split=table.hash), launch, limits):
