@@ -1,6 +1,7 @@
 """What a reader finds, in the data's own words, and how it becomes a task and a table of photos."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from unicodedata import normalize
 
@@ -50,6 +51,17 @@ def shown(name: str) -> str:
 def class_name(text: str) -> str:
     """A class as it is written in data, in composed Unicode and without spaces around it."""
     return " ".join(normalize("NFC", text).split())
+
+
+def look_alikes(words: Iterable[str], origin: str) -> list[str]:
+    """A note on classes that differ in capitals alone, if there are any: often they are one."""
+    spellings: dict[str, set[str]] = {}
+    for word in words:
+        spellings.setdefault(word.casefold(), set()).add(word)
+    alike = [" and ".join(map(shown, sorted(names))) for _, names in sorted(spellings.items()) if len(names) > 1]
+    if not alike:
+        return []
+    return [f"CAUTION: classes of {origin} differ in capital letters alone: {some(alike, 3)}. They stay apart."]
 
 
 def ordered_classes(word_N: np.ndarray) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from maskcls.reading.cells import check_label_cells, is_missing, without_points
 from maskcls.reading.columns import check_column, label_column, path_column
-from maskcls.reading.found import SPLITS, Found, class_name, shown
+from maskcls.reading.found import SPLITS, Found, class_name, look_alikes, shown
 from maskcls.reading.listing import Listing, list_folder
 from maskcls.reading.lookup import Lookup
 from maskcls.reading.table_file import TableFile, read_table_file
@@ -99,6 +99,8 @@ def read_rows(tabled: Tabled, source: Source) -> Found:
         photos = photos.assign(split_given=sides) if len(set(sides)) > 1 else photos
     order = np.argsort(np.array(paths, dtype=object), kind="stable")
     notes += _unused(tabled, paths, source)
+    for column, word_N in words.items():
+        notes += look_alikes(word_N.tolist(), f"{shown(column)} in {table.path}")
     return Found(
         photos.iloc[order].reset_index(drop=True),
         {column: word_N[order] for column, word_N in words.items()},

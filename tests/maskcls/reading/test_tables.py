@@ -2,12 +2,13 @@
 
 import unicodedata
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from maskcls.reading.source import SourceOptions, find_task, read_photos
+from maskcls.reading.source import SourceOptions, find_source, find_task, read_photos
 from maskcls.system.errors import UserError
 from maskcls.tasks.task import PHOTO, Source, Task, Unit
 from tests.helpers.photos import save_photos, save_table
@@ -155,7 +156,7 @@ def test_a_table_elsewhere_is_stored_where_later_commands_find_it(
 def test_a_table_in_an_inner_folder_speaks_from_there(tmp_path: Path) -> None:
     save_photos(tmp_path, [f"{side}/{path}" for side in ("a", "b") for path in PATHS])
     save_table(tmp_path / "a" / "meta.tsv", zip(["path", *PATHS], ["label", *SPECIES], strict=True), "\t")
-    task, photos, heard = read(tmp_path, table="a/meta.tsv")
+    _, photos, heard = read(tmp_path, table="a/meta.tsv")
     assert photos["path"].tolist() == [f"a/{path}" for path in PATHS]
     assert heard == [
         f"12 pictures left out, not in {tmp_path}/a/meta.tsv: b/images/000.jpg, b/images/001.jpg, b/images/002.jpg and"
@@ -294,7 +295,7 @@ def test_missing_photos_are_named_and_counted(tmp_path: Path) -> None:
     folder = many(tmp_path, lacking=0)
     for name in ("007", "100"):
         (folder / f"{name}.jpg").unlink()
-    task, photos, heard = read(folder)
+    _, photos, heard = read(folder)
     assert len(photos) == 199
     assert heard == [f"2 photos of {folder}/meta.csv not in {folder}: 007, 100; left out."]
     (folder / "101.jpg").unlink()
@@ -342,7 +343,7 @@ def test_a_given_split_is_respected(tmp_path: Path) -> None:
         (["train"] * 11 + [""], "there is 1 row of {table} without split (line 13)"),
         (
             ["train"] * 5 + ["valid"] * 5 + ["test"] * 2,
-            "2 patients of {table} on several sides of split: p1, p2. Move all photos of a patient to one side, or draw",
+            "2 patients of {table} on several sides of split: p1, p2. Move all photos of a patient to one side, or",
         ),
     ],
 )
@@ -408,8 +409,16 @@ def test_a_class_that_the_stored_task_lacks_is_refused_by_name(tmp_path: Path) -
         caught.value
     )
     make(tmp_path, ["path", *PATHS], ["kind", *SPECIES])
-    with pytest.raises(UserError, match="has no column label for the stored task. It has: path, kind."):
+    with pytest.raises(UserError, match=r"has no column label for the stored task\. It has: path, kind\."):
         read_photos(folder, task)
+
+
+def test_rows_of_one_class_are_fine_for_a_task_that_is_known(tmp_path: Path) -> None:
+    task = find_task(make(tmp_path / "a", ["path", *PATHS], ["label", *SPECIES]), SourceOptions())
+    one = make(tmp_path / "b", ["file", *PATHS], ["what", *["dog"] * 12])
+    source = find_source(one, SourceOptions(labels=("what",)))
+    assert source == Source("table", "meta.csv", "file", ("what",))
+    assert read_photos(one, replace(task, source=source))["label"].tolist() == [2] * 12
 
 
 def test_rows_may_come_in_any_order(tmp_path: Path) -> None:
