@@ -15,17 +15,12 @@ from maskcls.reading.found import SPLITS, Found, class_name, look_alikes, shown
 from maskcls.reading.listing import Listing, list_folder
 from maskcls.reading.lookup import Lookup
 from maskcls.reading.table_file import TableFile, read_table_file
-from maskcls.reading.units import unit_of
+from maskcls.reading.units import SUBJECTS, unit_of
 from maskcls.system.errors import UserError, count_of, some
 from maskcls.tasks.task import Source
 
 FEW = 0.01
 """Rows without a label or a photo are left out, with a note, as far as fewer than this share lack it."""
-
-SUBJECTS = frozenset(
-    {"patient", "person", "subject", "animal", "mouse", "child", "individual", "participant", "lesion"}
-)
-"""Units of columns that say which photos show one subject."""
 
 
 class Tabled(NamedTuple):
@@ -154,7 +149,8 @@ def _photos(cells: pd.Series, tabled: Tabled, column: str) -> tuple[list[str], l
         cell, paths = several[0]
         raise UserError(
             f"{count_of(len(several), 'row')} of {table.path} may mean several pictures: {shown(cell)} is"
-            f" {some(map(shown, paths), 2)}. Write the path from {listing.folder} on into {shown(column)}."
+            f" {some(map(shown, paths), 2)}. Write the path from {listing.folder} on into {shown(column)}, or give"
+            " --data the folder of the table's photos."
         )
     missing = [cell for cell, paths in zip(cells, found, strict=True) if not paths]
     if not missing:

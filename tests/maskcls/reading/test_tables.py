@@ -108,6 +108,19 @@ def test_photos_in_several_folders_are_found_by_their_ids(tmp_path: Path) -> Non
     assert "may mean several pictures: 007 is part_1/007.png, part_2/deep/007.png." in text
 
 
+def test_one_name_in_two_folders_is_told_apart_by_the_data_folder(tmp_path: Path) -> None:
+    save_photos(tmp_path, [f"{side}/{name}.jpg" for side in ("train", "test") for name in NAMES])
+    save_table(tmp_path / "train.csv", zip(["id", *NAMES], ["label", *SPECIES], strict=True))
+    assert "or give --data the folder of the table's photos." in refusal(tmp_path, table="train.csv")
+    _, photos, _ = read(tmp_path / "train", table=str(tmp_path / "train.csv"))
+    assert photos["path"].tolist() == [f"{name}.jpg" for name in NAMES]
+
+
+def test_an_address_in_another_column_is_not_taken_for_a_path(tmp_path: Path) -> None:
+    addresses = ["https://lab.example/1.jpg", *["-"] * 11]
+    assert "No column of" in refusal(make(tmp_path, ["scan", *"abcdefghijkl"], ["source", *addresses]))
+
+
 def test_an_absolute_path_into_the_folder_is_one_of_it(tmp_path: Path) -> None:
     folder = make(tmp_path, ["path", *(str(tmp_path / path) for path in PATHS)], ["label", *SPECIES])
     assert read(folder)[1]["path"].tolist() == list(PATHS)
@@ -190,6 +203,7 @@ def test_several_tables_are_asked_about(tmp_path: Path) -> None:
         ({"Finding Labels": SPECIES, "Patient Age": "567567567567"}, "Finding Labels"),
         ({"what": SPECIES}, "what"),
         ({"what": SPECIES, "score": [number + 0.5 for number in range(12)], "id": range(12)}, "what"),
+        ({"what": SPECIES, "patient_id": "aabbccddeeff"}, "what"),
         ({"diseaseType": SPECIES, "age": "567567567567"}, "diseaseType"),
     ],
 )
@@ -330,6 +344,7 @@ def test_a_given_split_is_respected(tmp_path: Path) -> None:
     task, photos, _ = read(folder, group="site")
     assert (task.splitter, task.source.split) == ("given", "split")
     assert photos["split_given"].tolist() == ["train"] * 6 + ["valid"] * 4 + ["test"] * 2
+    assert photos.columns.tolist() == ["path", "bytes", "person", "class", "label", "split_given"]
     task, photos, _ = read(folder, group="site", split="none")
     assert task.splitter == "pandas-streaming"
     assert "split_given" not in photos
