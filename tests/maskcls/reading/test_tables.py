@@ -1,5 +1,6 @@
 """Tables of labels: which columns are what, how a cell finds its photo, and what is refused with which sentence."""
 
+import sys
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import replace
@@ -443,3 +444,11 @@ def test_rows_may_come_in_any_order(tmp_path: Path) -> None:
     _, photos, _ = read(tmp_path, group="person")
     save_table(tmp_path / "meta.csv", [("path", "label", "person"), *rows[::-1]])
     pd.testing.assert_frame_equal(read(tmp_path, group="person")[1], photos)
+
+
+def test_without_the_package_for_parquet_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_photos(tmp_path, ["1.jpg"])
+    (tmp_path / "meta.parquet").write_bytes(b"PAR1")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(UserError, match=r"needs the package pyarrow: pip install 'mask-search\[parquet\]'\."):
+        find_task(tmp_path, SourceOptions())
