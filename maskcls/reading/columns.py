@@ -10,6 +10,7 @@ from maskcls.reading.found import shown
 from maskcls.reading.listing import Listing
 from maskcls.reading.lookup import Lookup
 from maskcls.reading.table_file import TableFile
+from maskcls.reading.units import SUBJECTS, unit_of
 from maskcls.system.errors import UserError, count_of, nearest, some
 
 LABEL_WORDS = frozenset(
@@ -57,7 +58,7 @@ def path_columns(table: TableFile, lookup: Lookup) -> list[str]:
     kept: dict[tuple[str, ...], str] = {}
     for column in table.cells.columns:
         sample = _sample(table.cells[column])
-        pictures = [found[0] if len(found := lookup.find(cell)) == 1 else "" for cell in sample]
+        pictures = [next(iter(lookup.find(cell)), "") for cell in sample]
         if not sample or len(set(pictures) - {""}) < max(1, len(sample) / 2):
             continue  # names fewer pictures than half of its rows: a label, a group, a note
         key = tuple(pictures)
@@ -77,8 +78,9 @@ def _no_path(table: TableFile, lookup: Lookup, listing: Listing) -> str:
     if pictures:
         return f"{shown(pictures[0])} of {table.path} {_why_nested(table, pictures[0])}"
     for column in table.cells.columns:
-        away = [cell for cell in _sample(table.cells[column]) if lookup.leads_out(cell)]
-        if away:
+        sample = _sample(table.cells[column])
+        away = [cell for cell in sample if lookup.leads_out(cell)]
+        if len(away) > len(sample) / 2:
             return (
                 f"Paths must be relative to {listing.folder}; {shown(column)} of {table.path} leads out of it:"
                 f" {shown(away[0])}. Write them relative to that folder."
@@ -101,7 +103,7 @@ def label_column(table: TableFile, others: set[str]) -> str:
     named = _without_twins(table, [column for column in columns if _is_named_label(column)])
     if len(named) == 1:
         return named[0]
-    likely = [column for column in table.cells.columns if column not in others and _could_be_label(table.cells[column])]
+    likely = [column for column in columns if column in table.cells and _could_be_label(table.cells[column], column)]
     if not named and (ones := _one_hot(table, columns)):
         raise UserError(ones)
     if not named and len(likely) == 1:
@@ -125,7 +127,9 @@ def _is_named_label(column: str) -> bool:
     return bool(names) and names[-1] in LABEL_WORDS
 
 
-def _could_be_label(cells: pd.Series) -> bool:
+def _could_be_label(cells: pd.Series, column: str) -> bool:
+    if unit_of(column).one in SUBJECTS:
+        return False
     word_N = without_points(cells[[not is_missing(cell) for cell in cells]].to_numpy(dtype=str))
     count = len(set(word_N.tolist()))
     return 2 <= count <= len(word_N) / 2 and not is_continuous(word_N)

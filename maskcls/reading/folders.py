@@ -3,10 +3,13 @@
 import numpy as np
 import pandas as pd
 
-from maskcls.reading.found import SPLITS, Found, class_name, shown
+from maskcls.reading.found import SPLITS, Found, class_name, look_alikes, shown
 from maskcls.reading.listing import Listing
 from maskcls.system.errors import UserError, count_of, some
 from maskcls.system.paths import as_text
+
+DATASET_FILES = ("dataset_dict.json", "dataset_info.json", "state.json")
+"""Files by which a folder of a Hugging Face dataset is known."""
 
 
 def class_folders(listing: Listing) -> list[str]:
@@ -36,8 +39,10 @@ def split_folders(listing: Listing) -> dict[str, str]:
 
 
 def read_folders(listing: Listing) -> Found:
-    """The pictures in the folders of classes, which may hold folders of their own. Raises UserError for broken links,
-    for what is no regular file, and where there are no classes."""
+    """The pictures in the folders of classes, which may hold folders of their own.
+
+    Raises UserError for broken links, for what is no regular file, and where there is no such picture.
+    """
     _check_usable(listing)
     splits = split_folders(listing)
     levels = 2 if splits else 1
@@ -50,18 +55,31 @@ def read_folders(listing: Listing) -> Found:
             rows.append((path, class_name(names[levels - 1]), splits.get(names[0], "")))
     if not rows:
         raise UserError(f"There are no folders of pictures in {listing.folder}.{_hint(listing)}")
-    if len({name for _, name, _ in rows}) < 2:
-        raise UserError(
-            f"A label needs at least two classes, and {listing.folder} holds one folder of pictures,"
-            f" {shown(rows[0][1])}.{_hint(listing)}"
-        )
     paths, words, sides = map(list, zip(*rows, strict=True))
     sizes = [(listing.folder / path).stat().st_size for path in paths]
     photos = pd.DataFrame({"path": paths, "bytes": np.array(sizes, dtype=np.int64), "person": paths})
     if len(set(sides)) > 1:
         photos["split_given"] = sides
-    notes = tuple(_notes(listing, splits, loose))
+    notes = (*_notes(listing, splits, loose), *look_alikes(words, str(listing.folder)))
     return Found(photos, {"class": np.array(words)}, notes, origin=str(listing.folder))
+
+
+def check_folders(listing: Listing) -> None:
+    """Raise UserError where there is only one folder of pictures: often that holds the classes.
+
+    And where the folders are train and valid or test, but not of classes: they are no classes either.
+    """
+    folders = class_folders(listing)
+    if len(folders) > 1 and not split_folders(listing) and all(name.lower() in SPLITS for name in folders):
+        raise UserError(
+            f"{some(map(shown, folders))} in {listing.folder} are sides of a split, and do not hold folders of two"
+            " classes. Make a folder for each class in them, or name a table of labels with --table."
+        )
+    if len(folders) == 1:
+        raise UserError(
+            f"A label needs at least two classes, and {listing.folder} holds one folder of pictures,"
+            f" {shown(folders[0])}.{_hint(listing)}"
+        )
 
 
 def _check_usable(listing: Listing) -> None:
@@ -75,6 +93,8 @@ def _hint(listing: Listing) -> str:
         inner = {path[len(folder) + 1 :].partition("/")[0] for path in listing.pictures if _is_deep(path, folder)}
         if len(inner) > 1:
             return f" There are folders of pictures in {listing.folder / folder}; give that to --data."
+    if any(path.rpartition("/")[2] in DATASET_FILES for path in listing.others):
+        return f" It looks like a Hugging Face dataset: --data hf:{listing.folder} reads one."
     return " Make a folder for each class, or name a table of labels with --table."
 
 

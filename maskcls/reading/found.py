@@ -1,6 +1,7 @@
 """What a reader finds, in the data's own words, and how it becomes a task and a table of photos."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from unicodedata import normalize
 
@@ -52,6 +53,17 @@ def class_name(text: str) -> str:
     return " ".join(normalize("NFC", text).split())
 
 
+def look_alikes(words: Iterable[str], origin: str) -> list[str]:
+    """A note on classes that differ in capitals alone, if there are any: often they are one."""
+    spellings: dict[str, set[str]] = {}
+    for word in words:
+        spellings.setdefault(word.casefold(), set()).add(word)
+    alike = [" and ".join(map(shown, sorted(names))) for _, names in sorted(spellings.items()) if len(names) > 1]
+    if not alike:
+        return []
+    return [f"CAUTION: classes of {origin} differ in capital letters alone: {some(alike, 3)}. They stay apart."]
+
+
 def ordered_classes(word_N: np.ndarray) -> tuple[str, ...]:
     """The classes that occur, numbers by their size ("2" before "10"), others by their text."""
     classes = set(word_N.tolist())
@@ -82,7 +94,7 @@ def task_of(found: Found, source: Source) -> Task:
     )
     space = LabelSpace(factors)
     for column, factor in zip(found.words, factors, strict=True):
-        _check_classes(found, column, factor)
+        _check_classes(found, column, factor, source)
     if space.num_classes > len(found.photos):
         sizes = " x ".join(map(str, space.sizes))
         raise UserError(
@@ -99,7 +111,7 @@ def _is_of_group(person_N: pd.Series, word_N: np.ndarray) -> bool:
     return bool(pd.Series(word_N, person_N.index).groupby(person_N).nunique().max() == 1)
 
 
-def _check_classes(found: Found, column: str, factor: Factor) -> None:
+def _check_classes(found: Found, column: str, factor: Factor, source: Source) -> None:
     count = len(factor.classes)
     if count < 2:
         raise UserError(
@@ -107,9 +119,13 @@ def _check_classes(found: Found, column: str, factor: Factor) -> None:
             f" {shown(factor.classes[0])}. Add photos of another class."
         )
     if count > len(found.photos) / 2:
+        is_table = source.reader == "table"
+        remedy = (
+            "Name the column of the classes with --label." if is_table else "Give --data a folder with more of each."
+        )
         raise UserError(
             f"{shown(column)} of {found.origin} has {count_of(count, 'class', 'classes')} for {len(found.photos):,}"
-            " photos, which is a name of each rather than a label. Name the column of the classes with --label."
+            f" photos, which is a name of each rather than a label. {remedy}"
         )
 
 
@@ -130,4 +146,6 @@ def table_of(found: Found, task: Task) -> pd.DataFrame:
             )
         number_by_factor.append(np.array([number[word] for word in word_N.tolist()], dtype=np.int64))
     numbers = {factor.name: values for factor, values in zip(task.space.factors, number_by_factor, strict=True)}
-    return found.photos.assign(**numbers, label=task.space.encode(*number_by_factor)).reset_index(drop=True)
+    photos = found.photos.assign(**numbers, label=task.space.encode(*number_by_factor)).reset_index(drop=True)
+    first = [name for name in photos if name != "split_given"]
+    return photos[[*first, *photos.columns.difference(first)]]

@@ -7,18 +7,20 @@ from pathlib import Path
 import pandas as pd
 
 from maskcls.reading.columns import path_columns
-from maskcls.reading.folders import class_folders, read_folders
+from maskcls.reading.folders import check_folders, class_folders, read_folders
 from maskcls.reading.found import Found, shown, table_of, task_of
 from maskcls.reading.listing import Listing, list_folder
 from maskcls.reading.mask_photos import list_photos, looks_like_masks
 from maskcls.reading.table_file import ENDINGS
-from maskcls.reading.tables import choose_columns, open_table, read_rows, tables_in
+from maskcls.reading.tables import Tabled, choose_columns, open_table, read_rows, tables_in
 from maskcls.system.errors import UserError, count_of, some
 from maskcls.tasks.mask import MASK_TASK
 from maskcls.tasks.task import Source, Task
 
 NO_TABLE = "none"
 """--table none reads the folders, though a table lies beside them."""
+
+FOLDERS = Source("folders")
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,27 @@ def find_task(data: Path, options: SourceOptions) -> Task:
     Raises UserError where there is none, or where what is there can be read in several ways; it says which option
     decides.
     """
-    task = _found_task(data, options)
+    place = _find(data, options)
+    if isinstance(place, Source):
+        task = MASK_TASK
+    elif isinstance(place, Tabled):
+        source = _source_of(place, options)
+        task = task_of(read_rows(place, source), source)
+    else:
+        check_folders(place)
+        task = task_of(read_folders(place), FOLDERS)
     return task.judged_by(options.metric) if options.metric else task
+
+
+def find_source(data: Path, options: SourceOptions) -> Source:
+    """Where the photos under ``data`` and their labels stand, for a task that is known: it may lack classes.
+
+    Raises UserError as find_task, but for what makes no task.
+    """
+    place = _find(data, options)
+    if isinstance(place, Source):
+        return place
+    return _source_of(place, options) if isinstance(place, Tabled) else FOLDERS
 
 
 def read_photos(
@@ -80,19 +101,28 @@ def read_photos(
     return table_of(found, task)
 
 
-def _found_task(data: Path, options: SourceOptions) -> Task:
-    typed = dict(options.typed)
+def _find(data: Path, options: SourceOptions) -> Source | Tabled | Listing:
+    """What the data is: the mask task's source, a table, or folders of classes."""
+    typed = options.typed
     is_table = bool(typed.keys() - {"--table"}) or options.table not in ("", NO_TABLE)
     if options.table == NO_TABLE and is_table:
         names = some(name for name in typed if name != "--table")
         raise UserError(f"--table none reads folders of classes, which have no columns; leave out {names}.")
-    if not is_table and data.is_dir() and looks_like_masks(data):
-        return MASK_TASK
+    if not typed and data.is_dir() and looks_like_masks(data):
+        return MASK_TASK.source
     listing = list_folder(data)
     if is_table or (options.table != NO_TABLE and _is_table(listing)):
-        return _table_task(listing, options)
-    source = Source("folders")
-    return task_of(read_folders(listing), source)
+        return open_table(data, options.table or _only_table(listing), listing)
+    return listing
+
+
+def _source_of(tabled: Tabled, options: SourceOptions) -> Source:
+    """The table and its columns, of which some may be typed."""
+    path, data = tabled.table.path, tabled.listing.folder
+    # one that is not under --data was found from here, and is to be found again from elsewhere
+    name = path.relative_to(data).as_posix() if path.is_relative_to(data) else str(path.absolute())
+    typed = Source("table", name, options.path, options.labels, options.group, options.split)
+    return choose_columns(tabled, typed)
 
 
 def _read(data: Path, source: Source) -> Found:
@@ -122,16 +152,6 @@ def _names_pictures(listing: Listing, name: str) -> bool:
     except UserError:  # a file beside the folders that is no table of photos
         return False
     return bool(path_columns(tabled.table, tabled.lookup))
-
-
-def _table_task(listing: Listing, options: SourceOptions) -> Task:
-    name = options.table or _only_table(listing)
-    tabled = open_table(listing.folder, name, listing)
-    if tabled.table.path != listing.folder / name:  # found here, and to be found again by later commands
-        name = str(tabled.table.path.absolute())
-    typed = Source("table", name, options.path, options.labels, options.group, options.split)
-    source = choose_columns(tabled, typed)
-    return task_of(read_rows(tabled, source), source)
 
 
 def _only_table(listing: Listing) -> str:

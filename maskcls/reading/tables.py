@@ -11,21 +11,16 @@ import pandas as pd
 
 from maskcls.reading.cells import check_label_cells, is_missing, without_points
 from maskcls.reading.columns import check_column, label_column, path_column
-from maskcls.reading.found import SPLITS, Found, class_name, shown
+from maskcls.reading.found import SPLITS, Found, class_name, look_alikes, shown
 from maskcls.reading.listing import Listing, list_folder
 from maskcls.reading.lookup import Lookup
 from maskcls.reading.table_file import TableFile, read_table_file
-from maskcls.reading.units import unit_of
+from maskcls.reading.units import SUBJECTS, unit_of
 from maskcls.system.errors import UserError, count_of, some
 from maskcls.tasks.task import Source
 
 FEW = 0.01
 """Rows without a label or a photo are left out, with a note, as far as fewer than this share lack it."""
-
-SUBJECTS = frozenset(
-    {"patient", "person", "subject", "animal", "mouse", "child", "individual", "participant", "lesion"}
-)
-"""Units of columns that say which photos show one subject."""
 
 
 class Tabled(NamedTuple):
@@ -99,6 +94,8 @@ def read_rows(tabled: Tabled, source: Source) -> Found:
         photos = photos.assign(split_given=sides) if len(set(sides)) > 1 else photos
     order = np.argsort(np.array(paths, dtype=object), kind="stable")
     notes += _unused(tabled, paths, source)
+    for column, word_N in words.items():
+        notes += look_alikes(word_N.tolist(), f"{shown(column)} in {table.path}")
     return Found(
         photos.iloc[order].reset_index(drop=True),
         {column: word_N[order] for column, word_N in words.items()},
@@ -152,7 +149,8 @@ def _photos(cells: pd.Series, tabled: Tabled, column: str) -> tuple[list[str], l
         cell, paths = several[0]
         raise UserError(
             f"{count_of(len(several), 'row')} of {table.path} may mean several pictures: {shown(cell)} is"
-            f" {some(map(shown, paths), 2)}. Write the path from {listing.folder} on into {shown(column)}."
+            f" {some(map(shown, paths), 2)}. Write the path from {listing.folder} on into {shown(column)}, or give"
+            " --data the folder of the table's photos."
         )
     missing = [cell for cell, paths in zip(cells, found, strict=True) if not paths]
     if not missing:

@@ -17,6 +17,11 @@ SINGULAR = {many: one for one, many in IRREGULAR.items()}
 NO_NOUNS = frozenset({"id", "ids", "no", "nr", "num", "number", "name", "code", "key", "uid", "index", "hash", "group"})
 """Words of a column's name that do not say what the group is."""
 
+SUBJECTS = frozenset(
+    {"patient", "person", "subject", "animal", "mouse", "child", "individual", "participant", "lesion"}
+)
+"""Units of columns that say which photos show one subject."""
+
 
 def unit_of(column: str) -> Unit:
     """The unit that a group column's name says: PatientID, patient_id and patients are all ("patient", "patients")."""

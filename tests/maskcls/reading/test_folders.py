@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from maskcls.reading.source import SourceOptions, find_task, read_photos
+from maskcls.reading.source import SourceOptions, find_source, find_task, read_photos
 from maskcls.system.errors import UserError
 from maskcls.tasks.task import PHOTO, Source, Task
 from tests.helpers.photos import save_photos
@@ -113,6 +113,8 @@ def test_a_link_is_followed_and_a_circle_is_not(tmp_path: Path) -> None:
     [
         ([], "There are no folders of pictures in {tmp}. Make a folder for each class, or name a table of labels"),
         (["1.jpg", "2.jpg"], "There are no folders of pictures in {tmp}."),
+        (files("train", "test"), "test, train in {tmp} are sides of a split, and do not hold folders of two classes."),
+        (files("train/oak", "val/oak"), "train, val in {tmp} are sides of a split"),
         (files("oak"), "at least two classes, and {tmp} holds one folder of pictures, oak."),
         (files("photos/oak", "photos/ash"), "There are folders of pictures in {tmp}/photos; give that to --data."),
         (
@@ -164,6 +166,26 @@ def test_a_class_that_the_stored_task_lacks_is_refused_by_name(tmp_path: Path) -
     for path in (folder / "yew").iterdir():
         path.unlink()
     assert read_photos(folder, task)["label"].tolist() == [1, 1, 1, 2, 2, 2]
+
+
+def test_photos_of_one_class_are_fine_for_a_task_that_is_known(tmp_path: Path) -> None:
+    task = find_task(save_photos(tmp_path / "a", files("oak", "ash")), SourceOptions())
+    one = save_photos(tmp_path / "b", files("oak", count=1))
+    assert find_source(one, SourceOptions()) == task.source
+    assert read_photos(one, task)["label"].tolist() == [1]
+    assert "at least two classes" in refusal(one)
+
+
+def test_classes_that_differ_in_capitals_are_warned_of(tmp_path: Path) -> None:
+    _, photos, heard = read(save_photos(tmp_path, files("Oak", "oak", "ash")))
+    assert photos["label"].nunique() == 3
+    assert heard == [f"CAUTION: classes of {tmp_path} differ in capital letters alone: Oak and oak. They stay apart."]
+
+
+def test_a_dataset_of_other_files_is_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "state.json").write_text("{}")
+    assert f"It looks like a Hugging Face dataset: --data hf:{tmp_path} reads one." in refusal(tmp_path)
 
 
 def test_what_folders_do_not_have_is_refused(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import io
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -221,12 +220,4 @@ def test_a_damaged_parquet_file_is_named(tmp_path: Path) -> None:
     save_photos(tmp_path, ["1.jpg"])
     (tmp_path / "meta.parquet").write_bytes(b"PAR1")
     with pytest.raises(UserError, match=r"meta\.parquet cannot be read as Parquet"):
-        find_task(tmp_path, SourceOptions())
-
-
-def test_without_the_package_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    save_photos(tmp_path, ["1.jpg"])
-    (tmp_path / "meta.parquet").write_bytes(b"PAR1")
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(UserError, match=r"needs the package pyarrow: pip install 'mask-search\[parquet\]'\."):
         find_task(tmp_path, SourceOptions())

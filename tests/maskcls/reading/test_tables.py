@@ -1,13 +1,15 @@
 """Tables of labels: which columns are what, how a cell finds its photo, and what is refused with which sentence."""
 
+import sys
 import unicodedata
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from maskcls.reading.source import SourceOptions, find_task, read_photos
+from maskcls.reading.source import SourceOptions, find_source, find_task, read_photos
 from maskcls.system.errors import UserError
 from maskcls.tasks.task import PHOTO, Source, Task, Unit
 from tests.helpers.photos import save_photos, save_table
@@ -107,6 +109,19 @@ def test_photos_in_several_folders_are_found_by_their_ids(tmp_path: Path) -> Non
     assert "may mean several pictures: 007 is part_1/007.png, part_2/deep/007.png." in text
 
 
+def test_one_name_in_two_folders_is_told_apart_by_the_data_folder(tmp_path: Path) -> None:
+    save_photos(tmp_path, [f"{side}/{name}.jpg" for side in ("train", "test") for name in NAMES])
+    save_table(tmp_path / "train.csv", zip(["id", *NAMES], ["label", *SPECIES], strict=True))
+    assert "or give --data the folder of the table's photos." in refusal(tmp_path, table="train.csv")
+    _, photos, _ = read(tmp_path / "train", table=str(tmp_path / "train.csv"))
+    assert photos["path"].tolist() == [f"{name}.jpg" for name in NAMES]
+
+
+def test_an_address_in_another_column_is_not_taken_for_a_path(tmp_path: Path) -> None:
+    addresses = ["https://lab.example/1.jpg", *["-"] * 11]
+    assert "No column of" in refusal(make(tmp_path, ["scan", *"abcdefghijkl"], ["source", *addresses]))
+
+
 def test_an_absolute_path_into_the_folder_is_one_of_it(tmp_path: Path) -> None:
     folder = make(tmp_path, ["path", *(str(tmp_path / path) for path in PATHS)], ["label", *SPECIES])
     assert read(folder)[1]["path"].tolist() == list(PATHS)
@@ -155,7 +170,7 @@ def test_a_table_elsewhere_is_stored_where_later_commands_find_it(
 def test_a_table_in_an_inner_folder_speaks_from_there(tmp_path: Path) -> None:
     save_photos(tmp_path, [f"{side}/{path}" for side in ("a", "b") for path in PATHS])
     save_table(tmp_path / "a" / "meta.tsv", zip(["path", *PATHS], ["label", *SPECIES], strict=True), "\t")
-    task, photos, heard = read(tmp_path, table="a/meta.tsv")
+    _, photos, heard = read(tmp_path, table="a/meta.tsv")
     assert photos["path"].tolist() == [f"a/{path}" for path in PATHS]
     assert heard == [
         f"12 pictures left out, not in {tmp_path}/a/meta.tsv: b/images/000.jpg, b/images/001.jpg, b/images/002.jpg and"
@@ -189,6 +204,7 @@ def test_several_tables_are_asked_about(tmp_path: Path) -> None:
         ({"Finding Labels": SPECIES, "Patient Age": "567567567567"}, "Finding Labels"),
         ({"what": SPECIES}, "what"),
         ({"what": SPECIES, "score": [number + 0.5 for number in range(12)], "id": range(12)}, "what"),
+        ({"what": SPECIES, "patient_id": "aabbccddeeff"}, "what"),
         ({"diseaseType": SPECIES, "age": "567567567567"}, "diseaseType"),
     ],
 )
@@ -294,7 +310,7 @@ def test_missing_photos_are_named_and_counted(tmp_path: Path) -> None:
     folder = many(tmp_path, lacking=0)
     for name in ("007", "100"):
         (folder / f"{name}.jpg").unlink()
-    task, photos, heard = read(folder)
+    _, photos, heard = read(folder)
     assert len(photos) == 199
     assert heard == [f"2 photos of {folder}/meta.csv not in {folder}: 007, 100; left out."]
     (folder / "101.jpg").unlink()
@@ -329,6 +345,7 @@ def test_a_given_split_is_respected(tmp_path: Path) -> None:
     task, photos, _ = read(folder, group="site")
     assert (task.splitter, task.source.split) == ("given", "split")
     assert photos["split_given"].tolist() == ["train"] * 6 + ["valid"] * 4 + ["test"] * 2
+    assert photos.columns.tolist() == ["path", "bytes", "person", "class", "label", "split_given"]
     task, photos, _ = read(folder, group="site", split="none")
     assert task.splitter == "pandas-streaming"
     assert "split_given" not in photos
@@ -342,7 +359,7 @@ def test_a_given_split_is_respected(tmp_path: Path) -> None:
         (["train"] * 11 + [""], "there is 1 row of {table} without split (line 13)"),
         (
             ["train"] * 5 + ["valid"] * 5 + ["test"] * 2,
-            "2 patients of {table} on several sides of split: p1, p2. Move all photos of a patient to one side, or draw",
+            "2 patients of {table} on several sides of split: p1, p2. Move all photos of a patient to one side, or",
         ),
     ],
 )
@@ -408,8 +425,16 @@ def test_a_class_that_the_stored_task_lacks_is_refused_by_name(tmp_path: Path) -
         caught.value
     )
     make(tmp_path, ["path", *PATHS], ["kind", *SPECIES])
-    with pytest.raises(UserError, match="has no column label for the stored task. It has: path, kind."):
+    with pytest.raises(UserError, match=r"has no column label for the stored task\. It has: path, kind\."):
         read_photos(folder, task)
+
+
+def test_rows_of_one_class_are_fine_for_a_task_that_is_known(tmp_path: Path) -> None:
+    task = find_task(make(tmp_path / "a", ["path", *PATHS], ["label", *SPECIES]), SourceOptions())
+    one = make(tmp_path / "b", ["file", *PATHS], ["what", *["dog"] * 12])
+    source = find_source(one, SourceOptions(labels=("what",)))
+    assert source == Source("table", "meta.csv", "file", ("what",))
+    assert read_photos(one, replace(task, source=source))["label"].tolist() == [2] * 12
 
 
 def test_rows_may_come_in_any_order(tmp_path: Path) -> None:
@@ -419,3 +444,11 @@ def test_rows_may_come_in_any_order(tmp_path: Path) -> None:
     _, photos, _ = read(tmp_path, group="person")
     save_table(tmp_path / "meta.csv", [("path", "label", "person"), *rows[::-1]])
     pd.testing.assert_frame_equal(read(tmp_path, group="person")[1], photos)
+
+
+def test_without_the_package_for_parquet_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_photos(tmp_path, ["1.jpg"])
+    (tmp_path / "meta.parquet").write_bytes(b"PAR1")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(UserError, match=r"needs the package pyarrow: pip install 'mask-search\[parquet\]'\."):
+        find_task(tmp_path, SourceOptions())
