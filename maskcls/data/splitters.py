@@ -165,11 +165,12 @@ def lonely_text(lonely: Mapping[int, str], class_names: Sequence[str], unit: Uni
     """The sentences of a plan on ``lonely_classes``; empty for none."""
     if not lonely:
         return ""
-    classes = count_of(len(lonely), "class is", "classes are")
+    one = len(lonely) == 1
     names = some(f"{class_names[label]} ({group})" for label, group in lonely.items())
     return (
-        f"{classes} shown by a single {unit[0]} each: {names}. To be learned and judged a class needs {unit[1]} on both"
-        f" sides. Add {unit[1]} that show it, or leave it out; until then the score counts it as it falls."
+        f"{count_of(len(lonely), 'class is', 'classes are')} shown by a single {unit[0]}{'' if one else ' each'}:"
+        f" {names}. To be learned and judged, a class needs {unit[1]} on both sides."
+        f" Add {unit[1]} that show {'it' if one else 'them'}, or leave {'it' if one else 'them'} out."
     )
 
 

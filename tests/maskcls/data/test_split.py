@@ -14,7 +14,14 @@ import pytest
 from maskcls.config import TrainConfig
 from maskcls.data.dataset import Table, read_table
 from maskcls.data.photos import list_photos
-from maskcls.data.split import check_split, choose_judges, split_by_person, split_hash, take_people
+from maskcls.data.split import (
+    check_split,
+    choose_judges,
+    split_by_person,
+    split_hash,
+    split_photos,
+    take_people,
+)
 from maskcls.system.errors import UserError
 from tests.helpers.training import SIX_CELLS, make_folder, one_line
 
@@ -200,3 +207,26 @@ def test_hash_names_photos_labels_and_sides_but_not_their_order() -> None:
         other.loc[100, column] = value
         assert split_hash(other) != expected, column
     assert split_hash(photos[1:]) != expected
+
+
+GOLDEN = {
+    "crowd": ("9941b68cf836", "16bf7686b204", "1c292461a972", "1129ab90d8f6", "7a7292fc550b", "5baa6b741530"),
+    "drawn": ("89fe18db9d73", "f2aefac27cfc", "363d225a40fb", "2c45add081fc", "965c2347bc3e", "83b3326f5378"),
+    "uneven": ("44a023742263", "88ff2eb1ba53", "6cfcb1f6c116", "e0670d0a24c6", "c3c0bebf3773", "cc171d3e82b2"),
+}
+"""Hashes by the code before there were other splitters than this: the split, its judges of rounds 1, 2 and 6, the split
+of 30 people, and that of another share and seed."""
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_the_mask_tasks_splits_judges_and_subsets_are_those_of_earlier_versions(
+    name: str, synthetic_folder: Path
+) -> None:
+    uneven = crowd().drop(index=[3, 11, 12, 13, 500]).reset_index(drop=True)  # some people lack photos
+    drawn = list_photos(synthetic_folder).assign(bytes=0)  # which depend on the library that writes JPEG
+    photos = {"crowd": crowd(), "drawn": drawn, "uneven": uneven}[name]
+    table, _ = split_photos(photos, "pandas-streaming")
+    found = [split_hash(table), *(split_hash(choose_judges(table, number, 0.2, 0)) for number in (1, 2, 6))]
+    found.append(split_hash(split_by_person(take_people(photos, 30, seed=0))))
+    found.append(split_hash(split_by_person(photos, 0.3, 5)))
+    assert tuple(found) == GOLDEN[name]
