@@ -163,11 +163,12 @@ def lonely_text(lonely: Mapping[int, str], class_names: Sequence[str], unit: Uni
     """The sentences of a plan on ``lonely_classes``; empty for none."""
     if not lonely:
         return ""
-    classes = count_of(len(lonely), "class is", "classes are")
+    one = len(lonely) == 1
     names = some(f"{class_names[label]} ({group})" for label, group in lonely.items())
     return (
-        f"{classes} shown by a single {unit.one} each: {names}. To be learned and judged a class needs {unit.many}"
-        f" on both sides. Add {unit.many} that show it, or leave it out; until then the score counts it as it falls."
+        f"{count_of(len(lonely), 'class is', 'classes are')} shown by a single {unit.one}{'' if one else ' each'}:"
+        f" {names}. To be learned and judged, a class needs {unit.many} on both sides."
+        f" Add {unit.many} that show {'it' if one else 'them'}, or leave {'it' if one else 'them'} out."
     )
 
 

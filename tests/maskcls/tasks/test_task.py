@@ -55,7 +55,7 @@ def test_a_wrong_part_is_one_sentence_with_the_right_ones() -> None:
 @pytest.mark.parametrize("heads", ["three_heads", "three_models"])
 def test_several_heads_need_several_factors(heads: str) -> None:
     assert refused(FOLDERS, change(DEFAULT, heads=heads)) == (
-        f'heads = "{heads}" needs a label of several factors; use "joint".'
+        f"heads={heads} needs a label of several factors, which these photos lack. Leave it out."
     )
     TABLE.check(change(DEFAULT, heads=heads))
     MASK_TASK.check(change(DEFAULT, heads=heads))
@@ -65,7 +65,7 @@ def test_old_from_is_of_the_age_bands_alone() -> None:
     early = change(DEFAULT, old_from=58)
     MASK_TASK.check(early)
     for task in (FOLDERS, TABLE, replace(TABLE, bands=Bands("coat", "length", (3,), "long_from"))):
-        assert refused(task, early).startswith("old_from=58 does nothing here")
+        assert refused(task, early).startswith("old_from=58 needs age bands, which these photos lack")
         task.check(DEFAULT)
 
 
