@@ -105,9 +105,9 @@ def main(
 
 def _task_of(model: "TrainedModel", folder: Path, options: "SourceOptions") -> "Task":
     """The model's task, whose photos and labels are found as it is typed, else as those that it was trained on."""
-    from maskcls.reading.source import find_task
+    from maskcls.reading.source import find_source
 
-    return replace(model.task, source=find_task(folder, options).source) if options.typed else model.task
+    return replace(model.task, source=find_source(folder, options)) if options.typed else model.task
 
 
 def _table(
