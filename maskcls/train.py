@@ -25,6 +25,7 @@ from maskcls.system.options import (
     TableOption,
 )
 from maskcls.system.paths import absolute_if_path
+from maskcls.tasks.mask import MASK_TASK
 
 if TYPE_CHECKING:
     import torch
@@ -73,6 +74,7 @@ def main(
     of the evaluation with the best macro F1 on the validation people.
     """
     config, source = _requested_config(config_file, set_ or [])
+    MASK_TASK.check(config)
     check_folder(out, "-o")
     if any((folder / "study.json").exists() for folder in (out, out.parent)):
         raise UserError(f"{out} lies in a study's folder, and would be deleted with it. Choose another -o.")
