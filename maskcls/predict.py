@@ -31,7 +31,7 @@ def main(
     flip: FlipOption = False,
     device: DeviceOption = "auto",
 ) -> None:
-    """Predict a class 0..17 for every photo and write a submission.
+    """Predict the number of the class of every photo, from 0, and write a submission.
 
     The rows are info.csv's, in its order; without one, the folder's photos by name.
     """

@@ -207,7 +207,8 @@ def check_comparable(ours: ComparedModel, theirs: ComparedModel) -> None:
         unshared = sorted(our_paths ^ their_paths)
         raise UserError(
             f"A and B were judged on different photos: {len(our_paths & their_paths)} in common, {len(unshared)} not"
-            f" ({some(unshared, 2)}). Score both with maskcls.evaluate -o on one folder of {ours.task.unit.many} new to both."
+            f" ({some(unshared, 2)}). Score both with maskcls.evaluate -o on one folder of {ours.task.unit.many} new to"
+            " both."
         )
     if not np.array_equal(_labels_by_path(ours), _labels_by_path(theirs)):
         raise UserError("A and B were judged with different labels of the same photos; use the same label fixes.")
