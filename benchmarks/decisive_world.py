@@ -34,8 +34,8 @@ from simulated import (
     truth,
 )
 
-from maskcls.labels import encode
 from maskcls.scoring.counts import Counts, macro_f1
+from maskcls.tasks.mask import MASK_TASK
 
 BASE = 0.62
 """Macro F1 of the reference level's best recipe on all people."""
@@ -92,7 +92,7 @@ class Crowd:
 
     def __post_init__(self) -> None:
         self.gender_P, self.age_P = self.cell_P // 3, self.cell_P % 3
-        label_PF = np.asarray(encode(STATES[None], self.gender_P[:, None], self.age_P[:, None]))
+        label_PF = MASK_TASK.space.encode(STATES[None], self.gender_P[:, None], self.age_P[:, None])
         self.label_PF = label_PF.reshape(len(self.cell_P), -1)
         self.person_P = np.array([f"{self.name}-{number:05d}" for number in range(len(self.cell_P))])
         self.stratum_P = np.array([" ".join(map(str, sorted(set(row)))) for row in self.label_PF.tolist()])

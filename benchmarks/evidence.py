@@ -23,6 +23,7 @@ from maskcls.scoring.counts import Counts, align, count, macro_f1
 from maskcls.scoring.intervals import Estimate, compare, compare_recipes, compare_repeats, interval, select
 from maskcls.scoring.predictions import Predictions
 from maskcls.scoring.resampling import Resamples, resample
+from maskcls.tasks.mask import MASK_TASK
 
 SAME = "not distinguishable"
 PLANTED_SKILL = 1.1145
@@ -86,7 +87,7 @@ def one_stratum(counts: Counts) -> Counts:
 def by_photo(crowd: Crowd, predicted_N: np.ndarray) -> Counts:
     """As if every photo were a person of its own: the mistake."""
     names = np.array([f"{number:08d}" for number in range(len(predicted_N))])
-    return count(names, crowd.label_N, predicted_N)
+    return count(names, crowd.label_N, predicted_N, MASK_TASK.space)
 
 
 # --- coverage ---------------------------------------------------------------------------------------------------------
@@ -262,7 +263,7 @@ def renamed(counts: Counts, repeat: int) -> Counts:
 def retrainings(folder: Path) -> None:
     """Runs of one configuration that differ in the seed: every pair, and groups, must come out as the same recipe."""
     stored = [Predictions.load(path) for path in sorted(folder.glob("*/valid.npz"))]
-    runs = [count(found.person_N, found.label_N, found.log_prob_NK.argmax(1)) for found in stored]
+    runs = [count(found.person_N, found.label_N, found.log_prob_NK.argmax(1), MASK_TASK.space) for found in stored]
     values = np.array([float(macro_f1(*counts.sums())) for counts in runs])
     resamples = resample(runs[0])
     print(f"{len(runs)} real trainings of one configuration, {len(runs[0].person_P)} validation people")

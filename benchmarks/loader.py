@@ -68,7 +68,7 @@ def loader_speed(program: str, job: Path) -> float:
 
 def our_epoch(data: Dataset, config: TrainConfig, device: torch.device) -> float:
     """Photos per second of an epoch."""
-    batches = Batches(data.image_NCHW, data.train.row_N, data.train.labels("all"), device)
+    batches = Batches(data.image_NCHW, data.train.row_N, data.train.labels(data.task.space, "all"), device)
     order = BatchSampler(len(batches), config.batch_size, 0, batches.index_device)
     generator = torch.Generator(device).manual_seed(0)
     begun = time.perf_counter()

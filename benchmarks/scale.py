@@ -62,7 +62,7 @@ def anonymous_mib() -> float:
 def epoch(data: Dataset) -> None:
     """Every training photo once, augmented."""
     cpu = torch.device("cpu")
-    batches = Batches(data.image_NCHW, data.train.row_N, data.train.labels("all"), cpu)
+    batches = Batches(data.image_NCHW, data.train.row_N, data.train.labels(data.task.space, "all"), cpu)
     order = BatchSampler(len(batches), CONFIG.batch_size, 0)
     generator = torch.Generator().manual_seed(0)
     for step in range(order.steps_per_epoch):

@@ -13,8 +13,8 @@ from functools import cache
 
 import numpy as np
 
-from maskcls.labels import encode
 from maskcls.scoring.counts import Counts, count, macro_f1
+from maskcls.tasks.mask import MASK_TASK
 
 CELL_SHARES = np.array([549, 410, 83, 732, 817, 109]) / 2700
 """Of male under 30, 30 to 59, 60 and over, then female: the competition's."""
@@ -45,7 +45,7 @@ class Crowd:
     def label_N(self) -> np.ndarray:
         """Class 0..17, seven photos a person."""
         gender_P, age_P = self.cell_P // 3, self.cell_P % 3
-        return np.asarray(encode(STATES[None], gender_P[:, None], age_P[:, None])).ravel()
+        return MASK_TASK.space.encode(STATES[None], gender_P[:, None], age_P[:, None]).ravel()
 
     @property
     def person_N(self) -> np.ndarray:
@@ -80,12 +80,12 @@ def classify(rng: np.random.Generator, crowd: Crowd, skill: float = 1.0, own: fl
     band_PF = sum((old_PF > border * skill).astype(int) for border in BORDERS)
     is_wrong_PF = rng.random((people, photos)) < WRONG_MASK
     mask_PF = np.where(is_wrong_PF, rng.integers(3, size=(people, photos)), STATES[None])
-    return np.asarray(encode(mask_PF, (female_PF > 0).astype(int), band_PF)).ravel()
+    return MASK_TASK.space.encode(mask_PF, (female_PF > 0).astype(int), band_PF).ravel()
 
 
 def counts_of(crowd: Crowd, predicted_N: np.ndarray) -> Counts:
     """Person by person."""
-    return count(crowd.person_N, crowd.label_N, predicted_N)
+    return count(crowd.person_N, crowd.label_N, predicted_N, MASK_TASK.space)
 
 
 @cache

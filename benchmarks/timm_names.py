@@ -25,6 +25,7 @@ from maskcls.model.backbones import check_backbones, pretrained_cfg
 from maskcls.model.classifier import Classifier, build_model, joint_log_prob
 from maskcls.model.dropout import forward_and_find_dropout
 from maskcls.system.errors import UserError
+from maskcls.tasks.mask import MASK_TASK
 
 DROP_RATE = 0.41
 """A number that no model of timm's has by itself."""
@@ -59,7 +60,7 @@ def try_config(config: TrainConfig, device: str) -> tuple[str, str]:
     """(outcome, why) of one."""
     try:
         with torch.device(device):
-            net = Answer(build_model(config, None)).train()
+            net = Answer(build_model(config, MASK_TASK.space, None)).train()
             out, drops = forward_and_find_dropout(net, torch.zeros(2, 3, *config.image_size), DROP_RATE)
     except UserError as error:
         return "refused" if "\n" not in str(error) else "more than a line", str(error)

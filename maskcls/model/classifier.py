@@ -48,7 +48,7 @@ class HeadPerFactor(nn.Module):
     def __init__(self, config: TrainConfig, space: LabelSpace, weight_file: Path | None) -> None:
         super().__init__()
         self.backbone, num_features, has_dropout = _build(config, 0, weight_file)
-        self.name_of_part = _module_names(space)
+        self.name_of_part = _module_names(self, space)
         for part, size in zip(space.parts, space.sizes, strict=True):
             self.add_module(self.name_of_part[part], nn.Linear(num_features, size))
         # some families of timm have their dropout in the head, which is left out here
@@ -69,7 +69,7 @@ class ModelPerFactor(nn.Module):
 
     def __init__(self, config: TrainConfig, space: LabelSpace, weight_file: Path | None) -> None:
         super().__init__()
-        self.name_of_part = _module_names(space)
+        self.name_of_part = _module_names(self, space)
         for part, size in zip(space.parts, space.sizes, strict=True):
             self.add_module(self.name_of_part[part], _network_with_head(config, size, weight_file))
 
@@ -83,16 +83,20 @@ class ModelPerFactor(nn.Module):
 
 
 RESERVED = {"backbone", "drop_rate", "name_of_part"}
-"""Names of other attributes of the models."""
+"""Attributes that the models get by and by."""
 
 
-def _module_names(space: LabelSpace) -> dict[str, str]:
-    """Factor -> the name of its module: its own, or ``factor_1`` for the second if torch cannot have that name."""
-    can_have = [part.isidentifier() and part not in RESERVED and not hasattr(nn.Module, part) for part in space.parts]
-    return {
-        part: part if is_allowed else f"factor_{index}"
-        for index, (part, is_allowed) in enumerate(zip(space.parts, can_have, strict=True))
-    }
+def _module_names(model: nn.Module, space: LabelSpace) -> dict[str, str]:
+    """Factor -> the name of its module in ``model``: its own, or ``factor_1`` for the second if torch cannot have that.
+
+    A name that begins with ``factor_`` could be the substitute of another factor, so it is replaced too.
+    """
+
+    def can_have(part: str) -> bool:
+        is_free = part not in RESERVED and not hasattr(model, part) and not part.startswith("factor_")
+        return part.isidentifier() and is_free
+
+    return {part: part if can_have(part) else f"factor_{index}" for index, part in enumerate(space.parts)}
 
 
 Classifier = OneHead | HeadPerFactor | ModelPerFactor

@@ -46,6 +46,17 @@ class Counts:
         """What the model is judged by, as a function of sums."""
         return SCORES[self.metric]
 
+    def of_people(self, chosen_P: NDArray[np.bool_]) -> "Counts":
+        """The counts of some of the people."""
+        return replace(
+            self,
+            person_P=self.person_P[chosen_P],
+            stratum_P=self.stratum_P[chosen_P],
+            true_PK=self.true_PK[chosen_P],
+            predicted_PK=self.predicted_PK[chosen_P],
+            true_positive_PK=self.true_positive_PK[chosen_P],
+        )
+
     def sums(self, weight_XP: Floats | None = None) -> Sums:
         """Sums over people: [K] unweighted, or [X, K] for X rows of weights."""
         weight_XP = np.ones(len(self.person_P)) if weight_XP is None else weight_XP

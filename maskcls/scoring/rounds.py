@@ -114,7 +114,7 @@ class Judges:
         """The numbers of a crowd's people; those who are new are resampled among themselves."""
         is_new_P = np.array([person not in self._number_of for person in counts.person_P.tolist()])
         if is_new_P.any():
-            new = Counts(*(getattr(counts, name)[is_new_P] for name in Counts.__dataclass_fields__))
+            new = counts.of_people(is_new_P)
             drawn = resample(new, len(self._crowds), self._resamples)
             strata = sum(int(stratum_P.max()) + 1 for stratum_P in self._stratum_P[-1:])
             self._weight_SP.append(drawn.weight_SP)

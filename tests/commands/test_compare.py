@@ -15,6 +15,7 @@ from sklearn.metrics import f1_score
 from maskcls.config import save_config
 from maskcls.scoring.metrics import score
 from maskcls.scoring.predictions import Predictions
+from maskcls.tasks.mask import MASK_TASK
 from search.compare import main as compare
 from search.database.connect import create_study, default_url, open_storage
 from search.storage.retention import trial_folder
@@ -123,7 +124,7 @@ def put(played: Played, found: Predictions, state: TrialState, facts: Mapping[st
     folder = trial_folder(played.runs / played.study.study_name, len(played.study.trials))
     folder.mkdir(parents=True)
     found.save(folder / "valid.npz")
-    value = score(found.log_prob_NK, found.label_N, "all").macro_f1
+    value = score(found.log_prob_NK, found.label_N, MASK_TASK.space).macro_f1
     add(played, state, value if state.is_finished() else None, 0.5, 1e-2, {1: value}, dict(facts))
 
 

@@ -16,11 +16,11 @@ from sklearn.metrics import f1_score
 
 import search.compose
 import search.terminal.composition
-from maskcls.labels import CLASS_NAMES, NUM_CLASSES, PARTS, encode, part_of
 from maskcls.model.composite import marginal_log_prob, read_models
 from maskcls.scoring.counts import count
 from maskcls.scoring.predictions import Predictions
-from search.answer.combinations import Trios, find_candidates
+from maskcls.tasks.mask import MASK_TASK
+from search.answer.combinations import Teams, find_candidates
 from search.database.connect import create_study, default_url, open_storage
 from search.study.attributes import STUDY_ID
 from search.study.record import KEY, Stored
@@ -31,7 +31,8 @@ from tests.helpers.training import run
 PEOPLE = 60
 PERSON = np.repeat([f"{number:06d}_x_y_30" for number in range(PEOPLE)], 7)
 PATH = np.array([f"images/{person}/{photo % 7}.jpg" for photo, person in enumerate(PERSON)])
-LABEL = encode(
+SPACE = MASK_TASK.space
+LABEL = SPACE.encode(
     np.tile([0, 0, 0, 0, 0, 1, 2], PEOPLE),
     np.repeat(np.arange(PEOPLE) % 2, 7),
     np.repeat(np.arange(PEOPLE) // 2 % 3, 7),
@@ -52,7 +53,7 @@ def store(
     study = replace(TOY_STUDY, fixed={**TOY_STUDY.fixed, "task": task})
     stored = Stored(study, "synthetic", split, {"source": "scratch"}, "scratch", "auto", False, 0)
     made = create_study(open_storage(default_url(runs), create=True), name, {KEY: {**stored.to_json(), **more}})
-    true_N = part_of(LABEL, task)[photos]
+    true_N = SPACE.part_of(LABEL, task)[photos]
     for number, said_N in enumerate(predicted):
         predicted_N = said_N[photos]
         value = float(f1_score(true_N, predicted_N, average="macro", zero_division=0))
@@ -65,14 +66,14 @@ def store(
         folder.mkdir(parents=True)
         (folder / "config.toml").write_text(f'task = "{task}"\n')
         (folder / "best.safetensors").write_bytes(b"weights")
-        log_prob_NK = np.log(np.eye(len(CLASS_NAMES[task]), dtype=np.float32)[predicted_N] + 0.01)
+        log_prob_NK = np.log(np.eye(SPACE.predicted(task).num_classes, dtype=np.float32)[predicted_N] + 0.01)
         Predictions(PATH[photos], PERSON[photos], true_N, log_prob_NK).save(folder / "valid.npz")
 
 
 def wrong(task: str, share: float, seed: int) -> np.ndarray:
     """The truth, but for a share of the photos."""
     rng = np.random.default_rng(seed)
-    true_N, size = part_of(LABEL, task), len(CLASS_NAMES[task])
+    true_N, size = SPACE.part_of(LABEL, task), SPACE.predicted(task).num_classes
     return np.where(rng.random(len(LABEL)) < share, rng.integers(size, size=len(LABEL)), true_N)
 
 
@@ -115,23 +116,22 @@ def compose(runs: Path, capsys: pytest.CaptureFixture[str], **changed: str) -> t
 
 def f1_of(trio: Sequence[int]) -> float:
     """By scikit-learn, on the composed labels."""
-    parts = (SAID[part][number] for part, number in zip(PARTS, trio, strict=True))
-    predicted_N = encode(*parts)
-    return float(
-        f1_score(LABEL, predicted_N, labels=range(NUM_CLASSES), average="macro", zero_division=0)  # type: ignore[arg-type]
-    )
+    parts = (SAID[part][number] for part, number in zip(SPACE.parts, trio, strict=True))
+    predicted_N = SPACE.encode(*parts)
+    every = range(SPACE.num_classes)
+    return float(f1_score(LABEL, predicted_N, labels=every, average="macro", zero_division=0))
 
 
 def test_the_trio_is_the_best_of_all_by_scikit_learns_f1(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     every = list(itertools.product(range(3), range(2), range(4)))
     best = max(every, key=f1_of)
     printed, written = compose(runs, capsys)
-    assert [written["origin"][part]["trial"] for part in PARTS] == list(best)
+    assert [written["origin"][part]["trial"] for part in SPACE.parts] == list(best)
     assert written["origin"]["value"] == pytest.approx(f1_of(best), abs=1e-12)
     assert f"macro F1 {f1_of(best):.4f} (95 % interval" in printed
     assert "best of 24 trios (3 x 2 x 4), judged by 60 people, 420 photos (split 0123abcd)" in printed
-    for part, number in zip(PARTS, best, strict=True):
-        f1 = f1_score(part_of(LABEL, part), SAID[part][number], average="macro")
+    for part, number in zip(SPACE.parts, best, strict=True):
+        f1 = f1_score(SPACE.part_of(LABEL, part), SAID[part][number], average="macro")
         assert f"trial {number} of {part}s: macro F1 of {part} {f1:.4f}" in printed
     assert written["origin"]["corrected"] < written["origin"]["value"]
     assert f"{written['origin']['corrected']:.4f} once corrected for being the best of 24" in printed
@@ -143,15 +143,15 @@ def test_among_equal_trios_the_earliest_trials_win(tmp_path: Path, capsys: pytes
     for part, said in SAID.items():
         store(runs, f"{part}s", part, [said[0], said[1], said[1]])
     _, written = compose(runs, capsys)
-    assert all(written["origin"][part]["trial"] < 2 for part in PARTS)
+    assert all(written["origin"][part]["trial"] < 2 for part in SPACE.parts)
 
 
 def test_the_fast_counts_are_those_of_counts_count(runs: Path) -> None:
     storage = open_storage(default_url(runs), create=False)
-    trios = Trios({part: find_candidates(storage, f"{part}s", part, runs) for part in PARTS})
+    trios = Teams({part: find_candidates(storage, f"{part}s", part, runs) for part in SPACE.parts})
     assert np.array_equal(trios.label_N, LABEL)
-    for index, trio in enumerate(itertools.product(*(SAID[part] for part in PARTS))):
-        ours, theirs = trios[index], count(PERSON, LABEL, encode(*trio))
+    for index, trio in enumerate(itertools.product(*(SAID[part] for part in SPACE.parts))):
+        ours, theirs = trios[index], count(PERSON, LABEL, SPACE.encode(*trio), SPACE)
         for name in ("person_P", "stratum_P", "true_PK", "predicted_PK", "true_positive_PK"):
             assert np.array_equal(getattr(ours, name), getattr(theirs, name))
     assert len(list(trios)) == len(trios) == 24
@@ -162,7 +162,7 @@ def test_a_model_of_all_classes_answers_with_the_most_likely_part(
 ) -> None:
     prob_K = np.zeros(18)
     prob_K[[0, 6, 9]] = 0.4, 0.3, 0.3  # the most likely class is worn, the most likely mask state incorrect
-    log_prob_K = marginal_log_prob(np.log(prob_K[None] + 1e-9), "all", "mask")[0]
+    log_prob_K = marginal_log_prob(np.log(prob_K[None] + 1e-9), SPACE, "all", "mask")[0]
     assert np.exp(log_prob_K) == pytest.approx([0.4, 0.6, 0], abs=1e-6)
     store(runs, "whole", "all", [LABEL])
     _, written = compose(runs, capsys, age="whole")
@@ -190,7 +190,7 @@ def test_a_trio_that_is_much_better_is_called_better(runs: Path, capsys: pytest.
 
 
 def test_a_difference_within_noise_is_not_distinguishable(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    said = [encode(*(SAID[part][number] for part in PARTS)) for number in (0, 1)]
+    said = [SPACE.encode(*(SAID[part][number] for part in SPACE.parts)) for number in (0, 1)]
     store(runs, "whole", "all", said)
     store(runs, "elsewhere", "all", [LABEL], split="ffff")
     store(runs, "confirmed", "all", [LABEL], confirmation={"of": "whole"})
@@ -238,7 +238,7 @@ def test_behind_a_link_the_models_lie_beside_the_file_itself(
     assert {path.name for path in models.iterdir()} == {"target.toml", "target.parts"}
     assert not (tmp_path / "link.parts").exists()
     for name in (link, models / "target.toml"):
-        assert [member.part for member in read_models(name)] == list(PARTS)
+        assert [member.part for member in read_models(name)] == list(SPACE.parts)
     assert run(search.compose.main, *words(runs, out=str(link))) == 0  # again, by the link
     assert len(list((models / "target.parts").iterdir())) == 3
 
@@ -269,7 +269,7 @@ def test_models_do_not_lie_beside_a_device(
 def test_a_better_trio_takes_the_place_of_the_old_one(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     compose(runs, capsys)
     (runs.parent / "best.parts" / "mine.txt").write_text("mine")
-    store(runs, "better", "mask", [part_of(LABEL, "mask")])
+    store(runs, "better", "mask", [SPACE.part_of(LABEL, "mask")])
     _, written = compose(runs, capsys, mask="better")
     assert written["compose"]["mask"] == "best.parts/mask-better-trial-0000"
     names = {path.name for path in (runs.parent / "best.parts").iterdir()}
@@ -305,13 +305,13 @@ def spoilt(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("changed", "hint"),
     [
         ({"mask": "maskes"}, "No study named 'maskes' is stored. Nearest: masks"),
-        ({"mask": "genders"}, "--mask takes a study of mask or of all 18 classes; study 'genders' predicts gender."),
+        ({"mask": "genders"}, "--mask takes a study of mask or of the whole label; study 'genders' predicts gender."),
         ({"age": "elsewhere"}, "study 'masks' has split 0123abcd and 'elsewhere' ffff"),
         ({"age": "fewer"}, "trial 0 of masks (420 photos) and trial 0 of fewer (413 photos) differ"),
         ({"age": "gone"}, "No complete trial of study 'gone' has its weights"),
         ({"age": "empty"}, "Study 'empty' has no complete trial yet"),
         ({"age": "confirmed"}, "'confirmed' is the confirmation of study 'ages'"),
-        ({"against": "ages:0"}, "--against takes a trial of all 18 classes; study 'ages' predicts only age."),
+        ({"against": "ages:0"}, "--against takes a trial of the whole label; study 'ages' predicts only age."),
         ({"against": "whole"}, "--against takes STUDY:TRIAL, for example recipe:7, not 'whole'."),
         ({"against": "whole:7"}, "Trial 7 of study 'whole' has no predictions"),
         ({"against": "other:0"}, "study 'masks' has split 0123abcd and 'other' ffff"),

@@ -205,7 +205,7 @@ def test_model_of_a_single_task_is_refused(
     data, config = few(synthetic_data), change(TINY, task="age", epochs=1)
     train_into(tmp_path / "age", config, data, lambda *_: True, origin={}, device=CPU, weight_file=None)
     text = refusal(capsys, "--model", tmp_path / "age", "--images", unlabelled, "-o", tmp_path / "a.csv")
-    assert "predicts age alone; a submission needs all 18 classes" in text
+    assert "predicts age alone; a submission needs the whole label" in text
 
 
 @pytest.mark.parametrize("content", [b"", b"name,ans\na.jpg,0\n", b"\xff\xfe\x00ImageID"])

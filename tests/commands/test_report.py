@@ -19,9 +19,9 @@ from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 import search.report
 import search.run
 import search.storage.predictions
-from maskcls.labels import CLASS_NAMES
 from maskcls.scoring.intervals import Estimate
 from maskcls.scoring.predictions import Predictions
+from maskcls.tasks.mask import MASK_TASK
 from search.answer.answer import Confirmation, Finalist
 from search.answer.format import signed_spread, spread
 from search.database.connect import load_study, open_storage
@@ -164,7 +164,7 @@ def test_every_class_is_as_in_scikit_learn(played: Played, page: Page) -> None:
     rows = page.table("Classes that got better or worse")
     before_K, after_K = f1(played, 0, average=None), f1(played, 1, average=None)
     label_N, _ = stored_predictions(played, 0)
-    for index, name in enumerate(CLASS_NAMES["all"]):
+    for index, name in enumerate(MASK_TASK.space.names):
         assert rows[name]["photos"] == str((label_N == index).sum())
         assert rows[name]["before"] == f"{before_K[index]:.4f}"
         assert rows[name]["after"] == f"{after_K[index]:.4f}"

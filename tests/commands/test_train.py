@@ -17,6 +17,7 @@ from maskcls.evaluate import _print_scores
 from maskcls.evaluate import main as evaluate
 from maskcls.scoring.metrics import score
 from maskcls.scoring.predictions import Predictions
+from maskcls.tasks.mask import MASK_TASK
 from maskcls.train import main as train
 from maskcls.training.loop import DivergedError, Run, fit
 from tests.helpers.training import CPU, REAL_PHOTOS, TINY, make_folder, needs_real_photos, run
@@ -86,7 +87,8 @@ def test_evaluate_scores_all_people_when_asked_or_when_they_are_others(
         assert run(evaluate, *command) == 0
         stored = Predictions.load(out / "predictions.npz")
         assert len(stored.label_N) == photos
-        assert printed_f1(capsys.readouterr().out) == score(stored.log_prob_NK, stored.label_N, "all").macro_f1
+        f1 = score(stored.log_prob_NK, stored.label_N, MASK_TASK.space).macro_f1
+        assert printed_f1(capsys.readouterr().out) == f1
     assert run(evaluate, "--model", trained, "--data", others, "--people", "valid", "--runs", tmp_path / "runs") == 2
     assert "it has no held-out people" in capsys.readouterr().err
 
@@ -105,7 +107,8 @@ def test_evaluate_takes_a_folder_too_small_to_split(
 def test_the_mean_over_the_classes_that_are_here_stands_beside_macro_f1(capsys: pytest.CaptureFixture[str]) -> None:
     label_N = np.array([0, 3, 12])
     certain_NK = np.log(np.eye(18)[label_N] + 1e-9)
-    _print_scores(Predictions(np.array(["a", "b", "c"]), np.array(["p", "q", "r"]), label_N, certain_NK), "all")
+    predictions = Predictions(np.array(["a", "b", "c"]), np.array(["p", "q", "r"]), label_N, certain_NK)
+    _print_scores(predictions, MASK_TASK, MASK_TASK.space)
     told = capsys.readouterr().out
     assert "and 10 more. Their F1 counts 0; the mean over the 3 classes here is 1.0000." in told
     assert f"macro F1 {3 / 18!r}"[:15] in told

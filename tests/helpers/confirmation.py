@@ -11,6 +11,7 @@ from optuna.trial import TrialState, create_trial
 
 from maskcls.scoring.metrics import score
 from maskcls.scoring.predictions import Predictions
+from maskcls.tasks.mask import MASK_TASK
 from search.database.connect import create_study, default_url, open_storage
 from search.policy.confirmation import Plan, PlannedFinalist
 from search.storage.retention import trial_folder
@@ -77,7 +78,7 @@ def judged(
             made.add_trial(
                 create_trial(
                     state=state,
-                    value=score(found.log_prob_NK, found.label_N, task).macro_f1,
+                    value=score(found.log_prob_NK, found.label_N, MASK_TASK.space.predicted(task)).macro_f1,
                     params=Plan.of_document(stored).finalists[index].params,
                     distributions=distributions(study.space),
                     user_attrs={"repeat": repeat, "finalist": index, "role": "confirmation"},

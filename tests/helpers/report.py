@@ -15,6 +15,7 @@ from maskcls.data.dataset import Table, read_table, with_judges
 from maskcls.scoring.metrics import score
 from maskcls.scoring.predictions import Predictions
 from maskcls.scoring.rounds import Look, Training, look
+from maskcls.tasks.mask import MASK_TASK
 from search.answer.evidence import answer_of
 from search.database.connect import create_study, default_url, open_storage
 from search.page.data import Material, ReportOptions
@@ -130,13 +131,13 @@ def predict(played: Played, table: Table, number: int, right: float) -> float:
     folder.mkdir(parents=True, exist_ok=True)
     names = (side[column].to_numpy(dtype=str) for column in ("path", "person"))
     Predictions(*names, label_N, np.log(prob_NK).astype(np.float32)).save(folder / "valid.npz")
-    return score(np.log(prob_NK).astype(np.float32), label_N, "all").macro_f1
+    return score(np.log(prob_NK).astype(np.float32), label_N, MASK_TASK.space).macro_f1
 
 
 def value_facts(played: Played, number: int) -> dict[str, Any]:
     """The scores that a trial writes down."""
     found = Predictions.load(trial_folder(played.runs / played.study.study_name, number) / "valid.npz")
-    scores = score(found.log_prob_NK, found.label_N, "all")
+    scores = score(found.log_prob_NK, found.label_N, MASK_TASK.space)
     parts = {f"f1_{part}": value for part, value in scores.f1_per_part.items()}
     return {**parts, "accuracy": scores.accuracy, "loss": scores.loss}
 
@@ -170,7 +171,7 @@ def play_rounds(
                 planned = [Planned(f"drop_rate = {each}", {"drop_rate": each, "lr": lr}, number) for each in right]
                 facts["round_plan"] = RoundPlan(number, number, tuple(planned)).to_json()
             complete(played, judges, trial, drop_rate, lr, right=share, role="round", **facts)
-            shelf = StudyPredictions(played.runs / played.study.study_name, "all")
+            shelf = StudyPredictions(played.runs / played.study.study_name, MASK_TASK.space)
             trainings.append(Training(name, number, shelf.counts(played.study.get_trials(deepcopy=False)[trial])))
         made = look(trainings, reference, others, (number + 1) / end, looks, matters, horizon=50.0)
         looks += [made] if made.levels else []

@@ -16,7 +16,10 @@ from maskcls.data.dataset import Table, read_table
 from maskcls.data.photos import list_photos
 from maskcls.data.split import check_split, choose_judges, split_by_person, split_hash, take_people
 from maskcls.system.errors import UserError
+from maskcls.tasks.mask import MASK_TASK
 from tests.helpers.training import SIX_CELLS, make_folder, one_line
+
+SPACE = MASK_TASK.space
 
 CELL_COUNTS = {(0, 20): 30, (0, 40): 20, (0, 60): 10, (1, 20): 40, (1, 40): 50, (1, 60): 10}
 """(gender, years) -> people of ``crowd``."""
@@ -141,23 +144,23 @@ def test_class_absent_from_training_is_named() -> None:
     photos = crowd()
     photos = split_by_person(photos[(photos["gender"] == 1) | (photos["age"] < 2)])
     with pytest.raises(UserError) as caught:
-        check_split(photos, "all")
+        check_split(photos, SPACE, "all")
     text = one_line(caught.value)
     assert "none of: worn, male, 60 and over; incorrect, male, 60 and over; not worn, male, 60 and over." in text
     for task in ("mask", "gender", "age"):
-        check_split(photos, task)
+        check_split(photos, SPACE, task)
     with pytest.raises(UserError, match="none of: female"):
-        check_split(photos[photos["gender"] == 0], "gender")
+        check_split(photos[photos["gender"] == 0], SPACE, "gender")
 
 
 def test_nobody_for_validation_is_refused() -> None:
     with pytest.raises(UserError, match="No people are left for validation"):
-        check_split(crowd().assign(split="train"), "all")
+        check_split(crowd().assign(split="train"), SPACE, "all")
 
 
 def test_classes_may_be_absent_from_validation_only() -> None:
     photos = split_by_person(crowd())
-    check_split(photos[~((photos["split"] == "valid") & (photos["label"] == 2))], "all")
+    check_split(photos[~((photos["split"] == "valid") & (photos["label"] == 2))], SPACE, "all")
 
 
 @pytest.mark.parametrize("people", [16, 40, 80, 159])

@@ -14,7 +14,7 @@ from PIL import Image
 import maskcls.data.synthetic as synthetic
 from maskcls.data import faces
 from maskcls.data.synthetic import draw_dataset, draw_eval
-from maskcls.labels import GENDERS, age_band
+from maskcls.tasks.mask import GENDER, MASK_TASK
 
 STATES = {"mask1", "mask2", "mask3", "mask4", "mask5", "incorrect_mask", "normal"}
 REAL_CELLS = {(0, 0): 549, (0, 1): 410, (0, 2): 83, (1, 0): 732, (1, 1): 817, (1, 2): 109}
@@ -40,8 +40,9 @@ def contents(folder: Path) -> dict[str, str]:
 def cells(folder: Path) -> Counter[tuple[int, int]]:
     """(gender, age band) -> people."""
     rows = read(folder / "train.csv")
-    bands = age_band(np.array([int(row["age"]) for row in rows]))
-    return Counter((GENDERS.index(row["gender"]), int(band)) for row, band in zip(rows, bands, strict=True))
+    assert MASK_TASK.bands is not None
+    bands = MASK_TASK.bands.classes(np.array([int(row["age"]) for row in rows]))
+    return Counter((GENDER.classes.index(row["gender"]), int(band)) for row, band in zip(rows, bands, strict=True))
 
 
 def mean_image(paths: list[Path]) -> np.ndarray:
@@ -118,7 +119,7 @@ def test_mean_man_and_mean_woman_are_mirror_images_at_the_forehead(drawn: Path) 
     """The planted effect: what tells men from women there is gone when the picture is flipped."""
     man, woman = (
         mean_image([path for path in (drawn / "images").glob(f"*_{gender}_*/*") if path.suffix != ".png"])
-        for gender in GENDERS
+        for gender in GENDER.classes
     )
     forehead = (man - woman)[20:45].mean(axis=2)
     odd, even = (forehead - forehead[:, ::-1]) / 2, (forehead + forehead[:, ::-1]) / 2

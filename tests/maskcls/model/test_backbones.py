@@ -13,11 +13,14 @@ from maskcls.model.backbones import check_backbones, pixel_statistics
 from maskcls.model.classifier import build_model, check_builds
 from maskcls.model.weights import resolve_weights
 from maskcls.system.errors import UserError
+from maskcls.tasks.mask import MASK_TASK
 from maskcls.training.run_folder import load_trained
 from tests.helpers.training import CPU, TINY, one_line
 
 sys.path.append(str(Path(__file__).parents[3] / "benchmarks"))
 from timm_names import HEADS, try_name
+
+SPACE = MASK_TASK.space
 
 RENAMED = get_deprecated_models()
 
@@ -68,7 +71,7 @@ def test_models_from_elsewhere_are_refused_wherever_a_name_is_taken(name: str, t
         with pytest.raises(UserError, match="timm's own names"):
             resolve_weights(source, ["resnet18", name])
     with pytest.raises(UserError, match="timm's own names"):
-        build_model(config, None)
+        build_model(config, SPACE, None)
     with pytest.raises(UserError, match="timm's own names"):
         pixel_statistics(name)
     save_config(tmp_path / "config.toml", config, {})
@@ -103,7 +106,7 @@ def test_families_of_all_kinds_are_built_with_dropout_before_their_heads(name: s
 )
 def test_a_model_that_is_no_classifier_is_refused(name: str, why: str) -> None:
     with pytest.raises(UserError) as caught, torch.device("meta"):
-        build_model(TrainConfig(backbone=name, drop_rate=0.5), None)
+        build_model(TrainConfig(backbone=name, drop_rate=0.5), SPACE, None)
     assert one_line(caught.value).startswith(f"timm cannot build {name} for ")
     assert why in str(caught.value)
 
@@ -114,13 +117,13 @@ def test_whatever_timm_raises_is_one_line(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(timm, "create_model", fail)
     with pytest.raises(UserError) as caught:
-        build_model(TINY, None)
+        build_model(TINY, SPACE, None)
     assert one_line(caught.value).startswith("timm cannot build test_efficientnet for 32 x 32 pixels")
 
 
 def test_a_check_computes_nothing_and_says_what_a_build_would() -> None:
     before = torch.get_rng_state()
-    check_builds(TrainConfig(backbone="vit_large_patch16_224", drop_rate=0.5, heads="three_models"))
+    check_builds(TrainConfig(backbone="vit_large_patch16_224", drop_rate=0.5, heads="three_models"), SPACE)
     assert torch.equal(torch.get_rng_state(), before)
     with pytest.raises(UserError, match=r"timm cannot build test_vit for 50 x 70 pixels"):
-        check_builds(change(TINY, backbone="test_vit", image_size=(50, 70)))
+        check_builds(change(TINY, backbone="test_vit", image_size=(50, 70)), SPACE)

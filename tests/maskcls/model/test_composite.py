@@ -17,17 +17,19 @@ from maskcls.data.dataset import Table, load_dataset
 from maskcls.data.synthetic import draw_eval
 from maskcls.evaluate import main as evaluate
 from maskcls.images.decode import decode_photo
-from maskcls.labels import PARTS, encode
 from maskcls.model.composite import combine, read_models
 from maskcls.model.inference import to_input
 from maskcls.predict import main as predict
 from maskcls.scoring.predictions import Predictions
+from maskcls.tasks.mask import MASK_TASK
 from maskcls.training.run_folder import load_trained, train_into
 from search.database.connect import create_study, default_url, open_storage
 from search.study.record import KEY, Stored
 from search.study.space import distributions
 from tests.helpers.search import TOY_STUDY
 from tests.helpers.training import CPU, TINY, refusal, run
+
+SPACE = MASK_TASK.space
 
 CONFIGS = {
     "mask": change(TINY, task="mask", epochs=1),
@@ -52,10 +54,10 @@ def composed(synthetic_table: Table, synthetic_cache: Path, tmp_path_factory: py
         params = {"drop_rate": 0.0, "lr": 1e-2}
         value = result.best.scores.macro_f1
         study.add_trial(create_trial(value=value, params=params, distributions=distributions(TOY_STUDY.space)))
-    options = [word for part in PARTS for word in (f"--{part}", f"{part}s")]
+    options = [word for part in SPACE.parts for word in (f"--{part}", f"{part}s")]
     assert run(search.compose.main, *options, "-o", runs.parent / "best.toml", "--runs", runs) == 0
     shutil.copytree(runs, runs.parent / "kept")
-    for part in PARTS:
+    for part in SPACE.parts:
         (runs / f"{part}s" / "trial-0000" / "best.safetensors").unlink()
     return runs.parent / "best.toml"
 
@@ -97,13 +99,13 @@ def test_predict_gives_each_parts_most_likely_class(
     names = info["ImageID"].tolist()
     assert submission["ImageID"].tolist() == names
     parts = []
-    for part in PARTS:
+    for part in SPACE.parts:
         folder = composed.parent / "kept" / f"{part}s" / "trial-0000"
         prob_NK = answers(folder, unlabelled / "images", names)
         if flip:
             prob_NK = prob_NK + answers(folder, unlabelled / "images", names, mirrored=True)
         parts.append(prob_NK.argmax(1))
-    assert submission["ans"].tolist() == encode(*parts).tolist()
+    assert submission["ans"].tolist() == SPACE.encode(*parts).tolist()
     assert submission["ans"].nunique() > 3
 
 
@@ -124,7 +126,7 @@ def test_evaluate_gives_the_score_that_compose_chose_it_for(
     assert "scoring the held-out people" in printed
     stored = [Predictions.load(member.folder / "valid.npz") for member in read_models(composed)]
     label_N, predicted_N = (
-        encode(*parts)
+        SPACE.encode(*parts)
         for parts in ([found.label_N for found in stored], [found.log_prob_NK.argmax(1) for found in stored])
     )
     f1 = f1_score(label_N, predicted_N, labels=range(18), average="macro", zero_division=0)
@@ -139,7 +141,7 @@ def test_no_sum_makes_classes_level_that_a_member_tells_apart(composed: Path) ->
     low = np.float32(np.log(1 / 3))
     mask_NK = np.array([[low, np.nextafter(low, np.float32(0)), -2]], dtype=np.float32)
     said = [mask_NK, np.array([[-60, -1e-20]], np.float32), np.array([[-90, -50, -1e-20]], np.float32)]
-    assert combine(members, said).argmax(1) == encode(1, 1, 2)
+    assert combine(members, said).argmax(1) == SPACE.encode(1, 1, 2)
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from maskcls.config import change
-from maskcls.model.classifier import ThreeHeads, build_model, has_dropout_without_head, joint_log_prob
+from maskcls.model.classifier import HeadPerFactor, build_model, has_dropout_without_head, joint_log_prob
 from maskcls.model.dropout import forward_and_find_dropout
 from maskcls.system.errors import UserError
+from maskcls.tasks.mask import MASK_TASK
 from tests.helpers.training import TINY, one_line
+
+SPACE = MASK_TASK.space
 
 WITHOUT_ITS_HEAD_NONE = ("levit_128s", "efficientvit_m0", "cpubone_nano")
 """Families of timm whose dropout goes with the head."""
@@ -65,8 +68,8 @@ def test_looking_draws_no_number_and_changes_none() -> None:
 def test_three_heads_drop_where_the_backbone_without_its_head_does_not(backbone: str) -> None:
     config = change(TINY, backbone=backbone, heads="three_heads", drop_rate=0.7, image_size=(224, 224))
     assert not has_dropout_without_head(backbone, config.image_size)
-    model = build_model(config, None)
-    assert isinstance(model, ThreeHeads)
+    model = build_model(config, SPACE, None)
+    assert isinstance(model, HeadPerFactor)
     model.backbone = nn.Flatten()  # type: ignore[assignment]  # ones for features
     inputs: list[Tensor] = []
     model.age.register_forward_pre_hook(lambda _, given: inputs.append(given[0]))
@@ -82,8 +85,8 @@ def test_three_heads_leave_the_dropout_to_a_backbone_that_has_it(backbone: str) 
     config = change(TINY, backbone=backbone, heads="three_heads", drop_rate=0.5, image_size=(64, 64))
     assert has_dropout_without_head(backbone, config.image_size)
     torch.manual_seed(4)
-    model = build_model(config, None).train()
-    assert isinstance(model, ThreeHeads)
+    model = build_model(config, SPACE, None).train()
+    assert isinstance(model, HeadPerFactor)
     torch.manual_seed(4)
     timms = timm.create_model(backbone, num_classes=0, drop_rate=0.5).train()
     heads = [nn.Linear(timms.num_features, classes) for classes in (3, 2, 3)]
@@ -113,15 +116,15 @@ def no_dropout(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_drop_rate_that_would_do_nothing_is_refused(heads: str) -> None:
     config = change(TINY, heads=heads, drop_rate=0.5)
     with pytest.raises(UserError) as caught:
-        build_model(config, None)
+        build_model(config, SPACE, None)
     assert "drop_rate=0.5 would do nothing: timm's test_efficientnet has no dropout" in one_line(caught.value)
-    build_model(change(config, drop_rate=0), None)
+    build_model(change(config, drop_rate=0), SPACE, None)
 
 
 @pytest.mark.usefixtures("no_dropout")
 def test_three_heads_need_no_dropout_of_timms() -> None:
     torch.manual_seed(0)
-    model = build_model(change(TINY, heads="three_heads", drop_rate=0.5), None).train()
+    model = build_model(change(TINY, heads="three_heads", drop_rate=0.5), SPACE, None).train()
     image_BCHW = torch.randn(8, 3, 32, 32)
     first, second = (joint_log_prob(model(image_BCHW)) for _ in range(2))
     assert not torch.equal(first, second)

@@ -11,11 +11,13 @@ from torch.nn import functional as reference
 
 from maskcls.config import change
 from maskcls.data.dataset import Dataset, Table, load_dataset, training_labels
-from maskcls.labels import PARTS, part_table
 from maskcls.model.classifier import build_model
 from maskcls.model.inference import to_input
 from maskcls.model.losses import Targets, class_weights, focal_loss, smooth
+from maskcls.tasks.mask import MASK_TASK
 from tests.helpers.training import TINY
+
+SPACE = MASK_TASK.space
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -92,10 +94,10 @@ def test_balanced_weights_give_every_class_the_same_say() -> None:
 
 @pytest.mark.parametrize("task", ["all", "mask", "gender", "age"])
 def test_one_head_is_weighted_cross_entropy_of_its_task(task: str) -> None:
-    classes = int(part_table(task).max()) + 1
+    classes = SPACE.predicted(task).num_classes
     label_N = torch.arange(60) ** 2 % classes
     config = change(TINY, task=task, class_weights="balanced", label_smoothing=0.1)
-    targets = Targets(config, label_N)
+    targets = Targets(config, SPACE.predicted(task), label_N)
     logit_BK = logits(60, classes)
     weight_K = torch.from_numpy(class_weights(label_N.numpy(), classes, "balanced"))
     target_BK = reference.one_hot(label_N, classes).float()
@@ -109,12 +111,12 @@ def test_one_head_is_weighted_cross_entropy_of_its_task(task: str) -> None:
 def test_three_parts_are_the_sum_of_their_own_cross_entropies(heads: str) -> None:
     label_N = torch.arange(60) ** 2 % 18
     config = change(TINY, heads=heads, class_weights="sqrt", label_smoothing=0.2)
-    targets = Targets(config, label_N)
-    of_part = {part: logits(60, 2 if part == "gender" else 3) for part in PARTS}
+    targets = Targets(config, SPACE, label_N)
+    of_part = {part: logits(60, 2 if part == "gender" else 3) for part in SPACE.parts}
     expected = torch.zeros(())
     for part, logit_BK in of_part.items():
         classes = logit_BK.shape[1]
-        part_N = torch.from_numpy(part_table(part))[label_N]
+        part_N = torch.from_numpy(SPACE.part_table(part))[label_N]
         weight_K = torch.from_numpy(class_weights(part_N.numpy(), classes, "sqrt"))
         target_BK = reference.one_hot(part_N, classes).float()
         expected = expected + reference.cross_entropy(logit_BK, target_BK, weight=weight_K, label_smoothing=0.2)
@@ -124,7 +126,7 @@ def test_three_parts_are_the_sum_of_their_own_cross_entropies(heads: str) -> Non
 
 
 def test_mixed_labels_are_mixed_in_every_part() -> None:
-    targets = Targets(change(TINY, heads="three_heads"), torch.arange(18))
+    targets = Targets(change(TINY, heads="three_heads"), SPACE, torch.arange(18))
     mixed_BK = 0.7 * torch.eye(18)[[0]] + 0.3 * torch.eye(18)[[17]]
     sure = {"mask": torch.tensor([[0.5, 0.2, 0.3]]), "gender": torch.tensor([[0.6, 0.4]]), "age": torch.ones(1, 3) / 3}
     got = targets.loss({part: prob.log() for part, prob in sure.items()}, mixed_BK)
@@ -134,8 +136,8 @@ def test_mixed_labels_are_mixed_in_every_part() -> None:
 
 def test_mask_loss_moves_the_mask_model_alone() -> None:
     config = change(TINY, heads="three_models")
-    model = build_model(config, None)
-    targets = Targets(config, torch.arange(18))
+    model = build_model(config, SPACE, None)
+    targets = Targets(config, SPACE, torch.arange(18))
     image_BCHW = to_input(torch.rand(6, 3, 32, 32, generator=seeded()), config)
     found = model(image_BCHW)
     only_mask = {part: log_prob if part == "mask" else log_prob.detach() for part, log_prob in found.items()}
@@ -161,5 +163,5 @@ def test_old_from_changes_training_labels_only(
     assert set(changed[early.train.person_N == person]) == {1}
     assert (early.valid.label_N == synthetic_data.valid.label_N).all()
     late = table.photos[table.photos["person"] == person]
-    assert set(training_labels(late, 59) % 3) == {1}
-    assert set(training_labels(late, 57) % 3) == {2}
+    assert set(training_labels(late, MASK_TASK, change(TINY, old_from=59)) % 3) == {1}
+    assert set(training_labels(late, MASK_TASK, change(TINY, old_from=57)) % 3) == {2}

@@ -16,7 +16,10 @@ from maskcls.model import weights
 from maskcls.model.classifier import build_model
 from maskcls.model.weights import resolve_weights
 from maskcls.system.errors import UserError
+from maskcls.tasks.mask import MASK_TASK
 from tests.helpers.training import TINY, one_line
+
+SPACE = MASK_TASK.space
 
 
 def stored(backbone: str, folder: Path) -> torch.nn.Module:
@@ -34,21 +37,21 @@ def test_model_begins_with_the_features_of_the_weight_folder(backbone: str, head
     found = resolve_weights(str(tmp_path), [backbone])
     config = change(TINY, backbone=backbone, heads=heads, image_size=(160, 160))
     torch.manual_seed(0)
-    model = build_model(config, found.file(backbone)).eval()
+    model = build_model(config, SPACE, found.file(backbone)).eval()
     image_BCHW = torch.randn(2, 3, 160, 160, generator=torch.Generator().manual_seed(0))
     nets = {"joint": ["net"], "three_heads": ["backbone"], "three_models": ["mask", "gender", "age"]}[heads]
     with torch.inference_mode():
         expected = theirs.forward_features(image_BCHW)
         for name in nets:
             assert torch.equal(getattr(model, name).forward_features(image_BCHW), expected)
-        scratch = build_model(config, None).eval()
+        scratch = build_model(config, SPACE, None).eval()
         assert not torch.equal(getattr(scratch, nets[0]).forward_features(image_BCHW), expected)
 
 
 def test_position_embeddings_are_resampled_to_another_size(tmp_path: Path) -> None:
     theirs = stored("test_vit", tmp_path)
     config = change(TINY, backbone="test_vit", image_size=(96, 64))
-    model = build_model(config, tmp_path / "test_vit.safetensors")
+    model = build_model(config, SPACE, tmp_path / "test_vit.safetensors")
     assert torch.equal(model.net.patch_embed.proj.weight, theirs.patch_embed.proj.weight)
     assert model.net.pos_embed.shape != theirs.pos_embed.shape
 
@@ -79,7 +82,7 @@ def test_broken_weight_file_is_refused(tmp_path: Path, content: bytes) -> None:
         resolve_weights(str(tmp_path), ["test_efficientnet"])
     assert f"{path} is not a safetensors file" in one_line(caught.value)
     with pytest.raises(UserError) as caught:
-        build_model(TINY, path)
+        build_model(TINY, SPACE, path)
     assert f"timm cannot build test_efficientnet from {path}" in one_line(caught.value)
 
 

@@ -28,6 +28,7 @@ from maskcls.run.result import Result
 from maskcls.run.serialize import load_state, load_weights, on_host
 from maskcls.scoring.metrics import score
 from maskcls.scoring.predictions import Predictions
+from maskcls.tasks.mask import MASK_TASK
 from maskcls.training import loop
 from maskcls.training.loop import DivergedError, Run, fit
 from maskcls.training.numerics import resolve
@@ -80,8 +81,8 @@ def check_agrees(folder: Path, result: Result, data: Dataset) -> None:
         "valid.npz": result.best.step,
     }
     stored = Predictions.load(folder / "valid.npz")
-    assert score(stored.log_prob_NK, stored.label_N, "all") == result.best.scores
-    model = build_model(CONFIG, None)
+    assert score(stored.log_prob_NK, stored.label_N, MASK_TASK.space) == result.best.scores
+    model = build_model(CONFIG, MASK_TASK.space, None)
     load_weights(folder / WEIGHTS, model.weights())
     photos = torch.from_numpy(data.image_NCHW[data.valid.row_N])
     assert (log_probs(model, photos.split(4 * CONFIG.micro_batch), CONFIG) == stored.log_prob_NK).all()
@@ -551,7 +552,7 @@ def test_on_a_gpu_files_are_written_beside_the_training_and_hold_what_was_judged
     assert ahead == [3, 5]
     assert (tmp_path / STATE).exists() == (seconds == 0)
     stored = Predictions.load(tmp_path / "valid.npz")
-    model = build_model(config, None)
+    model = build_model(config, MASK_TASK.predicted(config), None)
     load_weights(tmp_path / WEIGHTS, model.weights())
     photos = torch.from_numpy(few_photos.image_NCHW[few_photos.valid.row_N]).to(CUDA)
     again_NK = log_probs(to_device(model, config, CUDA), photos.split(4 * config.micro_batch), config)

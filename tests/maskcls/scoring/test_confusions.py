@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from maskcls.labels import encode
 from maskcls.scoring.confusions import (
     Confusion,
     compare_rates,
@@ -16,13 +15,16 @@ from maskcls.scoring.counts import count
 from maskcls.scoring.intervals import Estimate
 from maskcls.scoring.predictions import Predictions
 from maskcls.scoring.resampling import resample
+from maskcls.tasks.mask import MASK_TASK
+
+SPACE = MASK_TASK.space
 
 WORN, NOT_WORN, MEN, WOMEN, YOUNG, MIDDLE, OLD = 0, 2, 0, 1, 0, 1, 2
 
 
 def predictions(rows: list[tuple[str, tuple[int, int, int], tuple[int, int, int]]]) -> Predictions:
     """From (person, true, called), each (mask, gender, age)."""
-    label_N, called_N = (np.array([encode(*row[side]) for row in rows]) for side in (1, 2))
+    label_N, called_N = (np.array([SPACE.encode(*row[side]) for row in rows]) for side in (1, 2))
     log_prob_NK = np.full((len(rows), 18), np.log(0.1 / 17), np.float32)
     log_prob_NK[np.arange(len(rows)), called_N] = np.log(0.9)
     path_N = np.array([f"{index}.jpg" for index in range(len(rows))])
@@ -46,18 +48,18 @@ BY_HAND = predictions(
 @pytest.mark.parametrize(
     ("confusion", "wrong", "photos", "affected", "people"),
     [
-        (Confusion("gender", WOMEN, MEN, WORN), 2, 3, 1, 2),
-        (Confusion("gender", MEN, WOMEN, WORN), 0, 2, 0, 1),
-        (Confusion("gender", MEN, WOMEN, NOT_WORN), 1, 1, 1, 1),
-        (Confusion("gender", WOMEN, MEN), 2, 5, 1, 2),
-        (Confusion("age", MIDDLE, YOUNG, WORN), 1, 2, 1, 1),
-        (Confusion("age", YOUNG, MIDDLE, WORN), 0, 1, 0, 1),
-        (Confusion("age", YOUNG, OLD, WORN), 1, 1, 1, 1),
-        (Confusion("age", OLD, YOUNG, WORN), 1, 2, 1, 1),
-        (Confusion("age", mask=WORN), 3, 5, 3, 3),
-        (Confusion("age"), 3, 8, 3, 3),
-        (Confusion("mask", NOT_WORN, WORN), 1, 3, 1, 3),
-        (Confusion("mask"), 1, 8, 1, 3),
+        (Confusion(SPACE, "gender", WOMEN, MEN, ("mask", WORN)), 2, 3, 1, 2),
+        (Confusion(SPACE, "gender", MEN, WOMEN, ("mask", WORN)), 0, 2, 0, 1),
+        (Confusion(SPACE, "gender", MEN, WOMEN, ("mask", NOT_WORN)), 1, 1, 1, 1),
+        (Confusion(SPACE, "gender", WOMEN, MEN), 2, 5, 1, 2),
+        (Confusion(SPACE, "age", MIDDLE, YOUNG, ("mask", WORN)), 1, 2, 1, 1),
+        (Confusion(SPACE, "age", YOUNG, MIDDLE, ("mask", WORN)), 0, 1, 0, 1),
+        (Confusion(SPACE, "age", YOUNG, OLD, ("mask", WORN)), 1, 1, 1, 1),
+        (Confusion(SPACE, "age", OLD, YOUNG, ("mask", WORN)), 1, 2, 1, 1),
+        (Confusion(SPACE, "age", context=("mask", WORN)), 3, 5, 3, 3),
+        (Confusion(SPACE, "age"), 3, 8, 3, 3),
+        (Confusion(SPACE, "mask", NOT_WORN, WORN), 1, 3, 1, 3),
+        (Confusion(SPACE, "mask"), 1, 8, 1, 3),
     ],
 )
 def test_rates_and_directions_of_a_confusion_made_by_hand(
@@ -69,20 +71,21 @@ def test_rates_and_directions_of_a_confusion_made_by_hand(
 
 
 def test_every_direction_is_there_once_and_says_which_way() -> None:
-    assert [confusion.text for confusion in directions("gender")] == ["men taken for women", "women taken for men"]
-    texts = [confusion.text for confusion in directions("age", WORN)]
+    texts = [confusion.text for confusion in directions(SPACE, "gender")]
+    assert texts == ["men taken for women", "women taken for men"]
+    texts = [confusion.text for confusion in directions(SPACE, "age", ("mask", WORN))]
     assert len(set(texts)) == 6
     assert texts[2] == "30 to 59 taken for under 30"
 
 
 def test_the_directions_add_up_to_the_photos_that_are_wrong() -> None:
     for part in ("mask", "gender", "age"):
-        wrong = sum(rate_of(confusion, BY_HAND).wrong for confusion in directions(part))
-        assert wrong == rate_of(Confusion(part), BY_HAND).wrong
+        wrong = sum(rate_of(confusion, BY_HAND).wrong for confusion in directions(SPACE, part))
+        assert wrong == rate_of(Confusion(SPACE, part), BY_HAND).wrong
 
 
 def test_a_rate_that_nobody_is_at_risk_of_is_zero() -> None:
-    found = rate_of(Confusion("gender", MEN, WOMEN, 1), BY_HAND)
+    found = rate_of(Confusion(SPACE, "gender", MEN, WOMEN, ("mask", 1)), BY_HAND)
     assert (found.photos, found.value) == (0, 0.0)
 
 
@@ -97,8 +100,8 @@ def crowd(seed: int, wrong_share: float, people: int = 60) -> Predictions:
 
 
 def compared(ours: Predictions, theirs: Predictions) -> tuple[Estimate, bool]:
-    confusion = Confusion("gender", WOMEN, MEN)
-    resamples = resample(count(ours.person_N, ours.label_N, ours.log_prob_NK.argmax(1)))
+    confusion = Confusion(SPACE, "gender", WOMEN, MEN)
+    resamples = resample(count(ours.person_N, ours.label_N, ours.log_prob_NK.argmax(1), SPACE))
     found = compare_rates(count_confusion(confusion, ours), count_confusion(confusion, theirs), resamples, 1)
     return found, is_distinguishable(found, rate_of(confusion, ours), rate_of(confusion, theirs))
 
@@ -107,15 +110,15 @@ def test_a_large_difference_is_real_and_a_small_one_is_not() -> None:
     found, real = compared(crowd(0, 0.6), crowd(1, 0.1))
     assert real
     assert found.value == pytest.approx(
-        rate_of(Confusion("gender", WOMEN, MEN), crowd(0, 0.6)).value
-        - rate_of(Confusion("gender", WOMEN, MEN), crowd(1, 0.1)).value
+        rate_of(Confusion(SPACE, "gender", WOMEN, MEN), crowd(0, 0.6)).value
+        - rate_of(Confusion(SPACE, "gender", WOMEN, MEN), crowd(1, 0.1)).value
     )
     assert not compared(crowd(0, 0.3), crowd(1, 0.25))[1]
 
 
 def test_the_interval_is_of_people_and_not_of_photos() -> None:
     found, _ = compared(crowd(0, 0.3), crowd(1, 0.0))
-    value = rate_of(Confusion("gender", WOMEN, MEN), crowd(0, 0.3)).value
+    value = rate_of(Confusion(SPACE, "gender", WOMEN, MEN), crowd(0, 0.3)).value
     assert found.error == pytest.approx(np.sqrt(value * (1 - value) / 60), rel=0.1)  # 60 people, not 300 photos
 
 

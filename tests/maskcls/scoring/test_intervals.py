@@ -1,13 +1,14 @@
 """Intervals and verdicts: on toys with a known answer, and by small simulations of benchmarks/evidence.py."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.stats import t as student
 
-from maskcls.scoring.counts import Counts, Floats, align, macro_f1
+from maskcls.scoring.counts import SCORES, Counts, Floats, align, macro_f1
 from maskcls.scoring.intervals import (
     Estimate,
     Variance,
@@ -19,6 +20,7 @@ from maskcls.scoring.intervals import (
     select,
 )
 from maskcls.scoring.resampling import Resamples, resample
+from maskcls.tasks.task import METRICS
 
 sys.path.append(str(Path(__file__).parents[3] / "benchmarks"))
 from simulated import Crowd, classify, counts_of, draw_crowd, truth
@@ -103,6 +105,27 @@ def test_intervals_of_scores_stay_within_0_and_1() -> None:
     found = interval(counts, resample(counts), accuracy)
     assert found.high == 1.0
     assert found.low < 0.9
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_models_are_compared_by_the_metric_that_they_are_judged_by(metric: str) -> None:
+    rng = np.random.default_rng(3)
+    crowd = draw_crowd(rng, 60)
+    ours, theirs, third = (
+        replace(counts_of(crowd, classify(rng, crowd, skill)), metric=metric) for skill in (1.2, 1, 0.9)
+    )
+    resamples, named = resample(ours, resamples=200), SCORES[metric]
+    by_metric = {name: replace(ours, metric=name).score(*ours.sums()) for name in METRICS}
+    assert interval(ours, resamples).value == pytest.approx(by_metric[metric])
+    assert len(set(np.round(list(by_metric.values()), 6))) == 3  # the three are told apart here
+    assert interval(ours, resamples) == interval(ours, resamples, named)
+    assert compare((ours,), (theirs,), resamples) == compare((ours,), (theirs,), resamples, named)
+    repeated = ((ours, theirs), (theirs, third))
+    assert compare_recipes(*repeated, resamples) == compare_recipes(*repeated, resamples, named)
+    assert compare_repeats(repeated, 0, 1, resamples) == compare_repeats(repeated, 0, 1, resamples, named)
+    chosen = select((theirs, ours, third), resamples)
+    assert chosen == select((theirs, ours, third), resamples, named)
+    assert chosen.raw == pytest.approx(max(float(named(*run.sums())) for run in (ours, theirs, third)))
 
 
 # --- simulations: a fraction of benchmarks/evidence.py, with limits that chance seldom passes ---

@@ -1,15 +1,20 @@
 """Scores against scikit-learn, on random predictions and on degenerate ones."""
 
 import json
+import warnings
 
 import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from maskcls.labels import CLASS_NAMES, part_of
-from maskcls.scoring.metrics import Scores, confusion_matrix, f1_per_class, merge_confusion, score
+from maskcls.labels import Factor, LabelSpace
+from maskcls.scoring.metrics import Scores, confusion_matrix, f1_per_class, mean_recall, merge_confusion, score
+from maskcls.tasks.mask import GENDER, MASK_TASK
+from maskcls.tasks.task import METRICS
 
-TASKS = list(CLASS_NAMES)
+SPACE = MASK_TASK.space
+TASKS = ["all", *SPACE.parts]
+FLOWER = Factor("flower", ("aster", "iris", "rose", "tulip", "violet"))
 
 
 def random_log_probs(count: int, classes: int, seed: int = 0) -> np.ndarray:
@@ -40,16 +45,29 @@ def labels_and_predictions(classes: int) -> dict[str, tuple[np.ndarray, np.ndarr
     }
 
 
+def by_scikit_learn(label_N: np.ndarray, predicted_N: np.ndarray, classes: int) -> dict[str, float]:
+    """Metric -> its value."""
+    f1 = reference.f1_score(label_N, predicted_N, labels=range(classes), average="macro", zero_division=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # classes that are predicted and that no photo has
+        balanced = reference.balanced_accuracy_score(label_N, predicted_N)
+    return {
+        "macro_f1": f1,
+        "accuracy": reference.accuracy_score(label_N, predicted_N),
+        "balanced_accuracy": balanced,
+    }
+
+
 KINDS = list(labels_and_predictions(18))
 
 
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_scores_equal_scikit_learn(task: str, kind: str) -> None:
-    classes = len(CLASS_NAMES[task])
+    classes = SPACE.predicted(task).num_classes
     label_N, predicted_N = labels_and_predictions(classes)[kind]
     log_prob_NK = certain(predicted_N, classes)
-    scores = score(log_prob_NK, label_N, task)
+    scores = score(log_prob_NK, label_N, SPACE.predicted(task))
     every = range(classes)
     f1_K = reference.f1_score(label_N, predicted_N, labels=every, average=None, zero_division=0)
     assert scores.f1_per_class == pytest.approx(f1_K.tolist(), abs=1e-12)
@@ -62,10 +80,10 @@ def test_scores_equal_scikit_learn(task: str, kind: str) -> None:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_loss_and_choice_of_class_equal_scikit_learn(task: str) -> None:
-    classes = len(CLASS_NAMES[task])
+    classes = SPACE.predicted(task).num_classes
     log_prob_NK = random_log_probs(400, classes)
     label_N = np.random.default_rng(1).integers(classes, size=400)
-    scores = score(log_prob_NK, label_N, task)
+    scores = score(log_prob_NK, label_N, SPACE.predicted(task))
     prob_NK = np.exp(log_prob_NK.astype(np.float64))
     prob_NK /= prob_NK.sum(1, keepdims=True)  # of the rounding that scikit-learn would warn about
     assert scores.loss == pytest.approx(reference.log_loss(label_N, prob_NK, labels=range(classes)), rel=1e-6)
@@ -76,26 +94,26 @@ def test_loss_and_choice_of_class_equal_scikit_learn(task: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_parts_equal_scikit_learn_on_the_parts_of_the_labels(kind: str) -> None:
     label_N, predicted_N = labels_and_predictions(18)[kind]
-    scores = score(certain(predicted_N, 18), label_N, "all")
+    scores = score(certain(predicted_N, 18), label_N, SPACE)
     assert list(scores.f1_per_part) == ["mask", "gender", "age"]
     for part, f1 in scores.f1_per_part.items():
-        true_N, got_N = part_of(label_N, part), part_of(predicted_N, part)
-        every = range(len(CLASS_NAMES[part]))
+        true_N, got_N = SPACE.part_of(label_N, part), SPACE.part_of(predicted_N, part)
+        every = range(SPACE.predicted(part).num_classes)
         expected = reference.f1_score(true_N, got_N, labels=every, average="macro", zero_division=0)
         assert f1 == pytest.approx(expected, abs=1e-12)
-        merged_PP = merge_confusion(confusion_matrix(label_N, predicted_N, 18), part)
+        merged_PP = merge_confusion(confusion_matrix(label_N, predicted_N, 18), SPACE, part)
         assert (merged_PP == reference.confusion_matrix(true_N, got_N, labels=every)).all()
 
 
 @pytest.mark.parametrize("task", TASKS[1:])
 def test_single_task_has_no_parts(task: str) -> None:
-    classes = len(CLASS_NAMES[task])
-    assert score(random_log_probs(50, classes), np.arange(50) % classes, task).f1_per_part == {}
+    classes = SPACE.predicted(task).num_classes
+    assert score(random_log_probs(50, classes), np.arange(50) % classes, SPACE.predicted(task)).f1_per_part == {}
 
 
 def test_class_that_is_nowhere_counts_as_zero_in_the_mean() -> None:
     label_N = np.arange(17)
-    scores = score(certain(label_N, 18), label_N, "all")
+    scores = score(certain(label_N, 18), label_N, SPACE)
     assert scores.macro_f1 == pytest.approx(17 / 18)
     assert scores.f1_per_class[17] == 0
     assert f1_per_class(np.zeros((3, 3), np.int64)).tolist() == [0, 0, 0]
@@ -106,6 +124,33 @@ def test_rows_of_the_confusion_are_true_classes() -> None:
     assert matrix_KK.tolist() == [[0, 2, 0], [0, 0, 0], [1, 0, 0]]
 
 
-def test_scores_survive_a_trip_through_json_bit_for_bit() -> None:
-    scores = score(random_log_probs(200, 18), np.arange(200) % 18, "all")
+@pytest.mark.parametrize("metric", METRICS)
+def test_scores_survive_a_trip_through_json_bit_for_bit(metric: str) -> None:
+    scores = score(random_log_probs(200, 18), np.arange(200) % 18, SPACE, metric)
     assert Scores.from_dict(json.loads(json.dumps(scores.to_dict()))) == scores
+
+
+def test_the_record_of_macro_f1_has_the_keys_of_the_first_records() -> None:
+    first = ["macro_f1", "accuracy", "loss", "f1_per_class", "f1_per_part"]
+    log_prob_NK, label_N = random_log_probs(200, 18), np.arange(200) % 18
+    assert list(score(log_prob_NK, label_N, SPACE).to_dict()) == first
+    assert list(score(log_prob_NK, label_N, SPACE, "accuracy").to_dict()) == [*first, "balanced_accuracy", "metric"]
+
+
+@pytest.mark.parametrize("space", [SPACE, LabelSpace((FLOWER,)), LabelSpace((FLOWER, GENDER))])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_value_is_that_of_the_metric_by_scikit_learn(space: LabelSpace, kind: str) -> None:
+    label_N, predicted_N = labels_and_predictions(space.num_classes)[kind]
+    log_prob_NK = certain(predicted_N, space.num_classes)
+    expected = by_scikit_learn(label_N, predicted_N, space.num_classes)
+    for metric in METRICS:
+        scores = score(log_prob_NK, label_N, space, metric)
+        assert scores.metric == metric
+        assert scores.value == pytest.approx(expected[metric], abs=1e-12)
+        assert scores.accuracy == pytest.approx(expected["accuracy"], abs=1e-12)
+        assert scores.macro_f1 == pytest.approx(expected["macro_f1"], abs=1e-12)
+
+
+def test_balanced_accuracy_is_the_mean_over_the_classes_with_photos() -> None:
+    true_XK, right_XK = np.array([[4, 2, 0], [0, 0, 0], [1, 1, 2]]), np.array([[4, 1, 0], [0, 0, 0], [0, 1, 1]])
+    assert mean_recall(true_XK, right_XK).tolist() == [0.75, 0.0, 0.5]

@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 
-from maskcls.labels import encode
 from maskcls.scoring.counts import count, macro_f1
 from maskcls.scoring.reweighting import effective_people, groups_of, parse_prior, targets, weights_of
 from maskcls.system.errors import UserError
+from maskcls.tasks.mask import MASK_TASK
 from tests.helpers.training import one_line
+
+SPACE = MASK_TASK.space
 
 GENDER_P = np.array([0, 0, 0, 0, 1, 1, 1, 1, 1, 1])
 AGE_P = np.array([0, 1, 1, 2, 0, 0, 1, 1, 1, 2])
@@ -75,14 +77,14 @@ def test_twice_the_weight_is_the_same_person_twice() -> None:
     rng = np.random.default_rng(0)
     person_N = np.repeat([f"p{index}" for index in range(9)], 4)
     gender_N, age_N = np.repeat(np.repeat([0, 1, 1], 3), 4), np.repeat(np.tile([0, 1, 2], 3), 4)
-    label_N = np.asarray(encode(np.zeros(36, int), gender_N, age_N))
+    label_N = SPACE.encode(np.zeros(36, int), gender_N, age_N)
     predicted_N = np.where(rng.random(36) < 0.6, label_N, rng.integers(18, size=36))
     gender_P, age_P = groups_of(person_N, label_N)
     weight_P = weights_of({"male": 0.5}, gender_P, age_P) * 4 / 3  # men are a third: 2 to 1
     assert weight_P == pytest.approx(np.where(gender_P == 0, 2.0, 1.0))
-    weighted = macro_f1(*count(person_N, label_N, predicted_N).sums(weight_P[None]))[0]
+    weighted = macro_f1(*count(person_N, label_N, predicted_N, SPACE).sums(weight_P[None]))[0]
     twice = np.concatenate([np.arange(36), np.flatnonzero(gender_N == 0)])
-    repeated = count(person_N[twice], label_N[twice], predicted_N[twice])
+    repeated = count(person_N[twice], label_N[twice], predicted_N[twice], SPACE)
     assert weighted == pytest.approx(macro_f1(*repeated.sums()))
 
 

@@ -1,6 +1,7 @@
 """Rounds of trainings: differences from the reference by least squares, and looks that may be taken at any time."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -23,17 +24,20 @@ from maskcls.scoring.rounds import (
     look,
     with_tuning,
 )
+from maskcls.tasks.mask import MASK_TASK
+from maskcls.tasks.task import METRICS
 
 NO_TUNING = Variance(0.0, 30.0)
 PEOPLE, PHOTOS = 24, 3
 
 
-def counts_of(rng: np.random.Generator, right: float, crowd: int) -> Counts:
-    """Predictions of a crowd's photos, right with this probability."""
+def counts_of(rng: np.random.Generator, right: float, crowd: int, uneven: bool = False) -> Counts:
+    """Predictions of a crowd's photos, right with this probability; ``uneven``: with half of the people of class 0."""
     person_N = np.repeat([f"{crowd:02d}-{number:02d}" for number in range(PEOPLE)], PHOTOS)
-    label_N = np.repeat(np.arange(PEOPLE) % 6, PHOTOS)
+    label_P = np.arange(PEOPLE) % 6
+    label_N = np.repeat(np.where(np.arange(PEOPLE) < PEOPLE / 2, 0, label_P) if uneven else label_P, PHOTOS)
     guess_N = rng.integers(6, size=len(label_N))
-    return count(person_N, label_N, np.where(rng.random(len(label_N)) < right, label_N, guess_N))
+    return count(person_N, label_N, np.where(rng.random(len(label_N)) < right, label_N, guess_N), MASK_TASK.space)
 
 
 def trained(right: dict[str, float], rounds: int, seed: int = 0, crowds: int | None = None) -> list[Training]:
@@ -73,6 +77,22 @@ def each_difference(trainings: list[Training], level: str, number: int) -> float
 
     values = {each.level: float(macro_f1(*each.counts.sums())) for each in trainings if each.round == number}
     return values[level] - values["a"]
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_trainings_are_judged_by_their_metric(metric: str) -> None:
+    rng = np.random.default_rng(5)
+    trainings = [
+        replace(each, counts=replace(counts_of(rng, LEVELS[each.level], each.round, uneven=True), metric=metric))
+        for each in trained(LEVELS, rounds=4)
+    ]
+    values = {(each.level, each.round): float(each.counts.score(*each.counts.sums())) for each in trainings}
+    found = estimate(trainings, "a", tuning=NO_TUNING)
+    for level in ("b", "c"):
+        wanted = np.mean([values[level, number] - values["a", number] for number in range(4)])
+        assert found[level].value == pytest.approx(wanted)
+    by_macro_f1 = estimate([replace(each, counts=replace(each.counts, metric="macro_f1")) for each in trainings], "a")
+    assert (found["b"].value == pytest.approx(by_macro_f1["b"].value)) == (metric == "macro_f1")
 
 
 def test_unequal_numbers_weigh_rounds_and_leave_out_what_nothing_connects() -> None:

@@ -16,6 +16,7 @@ from maskcls.model.inference import log_probs
 from maskcls.run.serialize import load_weights
 from maskcls.scoring.metrics import Scores, score
 from maskcls.scoring.predictions import Predictions
+from maskcls.tasks.mask import MASK_TASK
 from maskcls.training import loop
 from maskcls.training.loop import DivergedError, Run, fit
 from maskcls.training.numerics import resolve
@@ -103,10 +104,10 @@ def test_stored_files_belong_to_the_best_evaluation(few_photos: Dataset, tmp_pat
     best = max(result.history, key=lambda evaluation: evaluation.scores.macro_f1)
     assert result.best == best
     stored = Predictions.load(tmp_path / "valid.npz")
-    assert score(stored.log_prob_NK, stored.label_N, "all") == best.scores
+    assert score(stored.log_prob_NK, stored.label_N, MASK_TASK.space) == best.scores
     assert (stored.path_N == few_photos.valid.path_N).all()
     assert (stored.person_N == few_photos.valid.person_N).all()
-    model = build_model(config, None)
+    model = build_model(config, MASK_TASK.space, None)
     load_weights(tmp_path / "best.safetensors", model.weights())
     photos = torch.from_numpy(few_photos.image_NCHW[few_photos.valid.row_N])
     assert (log_probs(model, photos.split(4 * config.micro_batch), config) == stored.log_prob_NK).all()
@@ -123,7 +124,7 @@ def test_a_run_that_keeps_the_last_is_judged_by_it(
     last = result.history[-1]
     assert result.best == last
     stored = Predictions.load(tmp_path / "valid.npz")
-    assert score(stored.log_prob_NK, stored.label_N, "all").loss == last.scores.loss
+    assert score(stored.log_prob_NK, stored.label_N, MASK_TASK.space).loss == last.scores.loss
 
 
 def test_best_is_the_first_of_the_highest(few_photos: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from maskcls.config import TrainConfig, change, load_config
 from maskcls.data.dataset import Dataset
 from maskcls.run.result import Result
 from maskcls.system.errors import UserError
+from maskcls.tasks.mask import MASK_TASK
 from maskcls.training import run_folder
 from maskcls.training.loop import fit
 from maskcls.training.reporter import Reporter, silent
@@ -44,7 +45,7 @@ def test_folder_holds_all_of_a_run(few_photos: Dataset, tmp_path: Path) -> None:
     config, result = train(folder, TINY, few_photos)
     assert config == TINY
     assert load_config(folder / "config.toml") == (TINY, ORIGIN)
-    draw_best(folder, config, "title", folder / "confusion.png")
+    draw_best(folder, MASK_TASK.predicted(config), "title", folder / "confusion.png")
     assert (folder / "confusion.png").read_bytes().startswith(b"\x89PNG")
     names = {"config.toml", "best.safetensors", "valid.npz", "history.json", "confusion.png"}
     assert {path.name for path in folder.iterdir()} == names

@@ -119,7 +119,7 @@ def test_a_study_that_search_run_did_not_make_is_told_so() -> None:
 
 def photos(content: str, *turned_anew: str) -> Dataset:
     nobody = LabelledPhotos(*[np.empty(0)] * 4)
-    return Dataset(np.empty(0), nobody, nobody, "0123456789ab", content, turned_anew)
+    return Dataset(np.empty(0), nobody, nobody, "0123456789ab", content=content, turned_anew=turned_anew)
 
 
 def test_a_study_from_before_goes_on_unless_its_photos_are_turned_another_way_now() -> None:

@@ -13,7 +13,7 @@ from search.policy.policy import Policy
 from search.policy.stopping import DECIDED, StoppingCriteria
 from search.storage.looks import closed_levels, look_if_due, read_looks
 from search.storage.outcomes import finish
-from search.storage.predictions import StudyPredictions
+from search.storage.predictions import predictions_of
 from search.storage.queue import next_trial
 from search.storage.retention import trial_folder
 from search.study.attributes import LOOKS
@@ -82,7 +82,7 @@ def test_of_two_workers_that_make_a_look_at_once_one_stores_it(
     job = make_job(tmp_path, synthetic_table)
     for _ in range(4):
         run_trial(job, ask(job, 4))
-    shelf = StudyPredictions(job.setup.folder, "all")
+    shelf = predictions_of(job.setup.stored, job.setup.folder)
     real = shelf.with_predictions
 
     def slow(trials):  # type: ignore[no-untyped-def]
