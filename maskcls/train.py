@@ -13,6 +13,7 @@ from maskcls.system.errors import UserError, some
 from maskcls.system.files import check_folder
 from maskcls.system.options import CacheOption, DataOption, DeviceOption, LabelFixesOption, SkipUnreadableOption
 from maskcls.system.paths import absolute_if_path
+from maskcls.tasks.mask import MASK_TASK
 
 if TYPE_CHECKING:
     import torch
@@ -54,6 +55,7 @@ def main(
     of the evaluation with the best score on the validation side.
     """
     config, source = _requested_config(config_file, set_ or [])
+    MASK_TASK.check(config)
     check_folder(out, "-o")
     if any((folder / "study.json").exists() for folder in (out, out.parent)):
         raise UserError(f"{out} lies in a study's folder, and would be deleted with it. Choose another -o.")

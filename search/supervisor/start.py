@@ -35,6 +35,7 @@ def run_study(request: StudyRequest, launch: Launch, limits: StoppingCriteria, k
     invalid options, before a worker starts wherever the check needs no torch.
     """
     requested = request.to_stored()
+    requested.task.check(requested.baseline_config)
     check_folder(launch.runs, "--runs")
     name = request.stored_name
     Policy(requested.study, requested.seed)  # raises UserError for an invalid sampler or pruner

@@ -207,6 +207,7 @@ def _check_can_be_built(setup: Setup, configs: Iterable[TrainConfig]) -> None:
     """Raise UserError for a model that cannot be built, or whose backbone's weights cannot be read."""
     read: set[str] = set()
     for config in configs:
+        setup.stored.task.check(config)
         check_builds(config, setup.stored.space)
         weight_file = setup.weights.file(config.backbone)
         if weight_file is not None and config.backbone not in read:

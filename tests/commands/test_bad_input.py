@@ -76,6 +76,10 @@ MISTAKES: dict[str, tuple[tuple[str, ...], str]] = {
     "nobody to judge": (("--study", "{mine}", *DATA, "--set", "valid_share=0"), "valid_share must be greater than 0"),
     "nobody to learn from": (("--study", "{mine}", *DATA, "--set", "valid_share=0.99"), "every class"),
     "heads of a part": (("--study", "{mine}", *DATA, "--set", "task=age", "--set", "heads=three_heads"), "joint"),
+    "unknown part of the label, before photos are drawn": (
+        ("--study", "{mine}", "--set", "task=race"),
+        "task must be all, mask, gender, age, not 'race'. Nearest: age.",
+    ),
     "unknown backbone": (("--study", "{mine}", *DATA, "--set", "backbone=resnet_18"), "Nearest: resnet18"),
     "backbone that timm has renamed": (
         ("--study", "{mine}", *DATA, "--set", "backbone=tf_efficientnet_b3_ns"),

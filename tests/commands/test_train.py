@@ -241,3 +241,12 @@ def test_real_photos_train_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixt
     assert run(train, "--data", REAL_PHOTOS / "train", "-o", tmp_path / "out", *options) == 0
     assert "photos of" in capsys.readouterr().out
     assert 0 < best_f1(tmp_path / "out") < 1
+
+
+def test_an_unknown_part_of_the_label_is_refused_before_photos_are_drawn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--data", "synthetic", "-o", tmp_path / "out", "--runs", tmp_path / "runs", "--set", "task=gendr")
+    assert run(train, *words) == 2
+    assert capsys.readouterr().err == "error: task must be all, mask, gender, age, not 'gendr'. Nearest: gender, age.\n"
+    assert list(tmp_path.iterdir()) == []
