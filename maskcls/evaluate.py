@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 
 class People(StrEnum):
-    """The people to score."""
+    """The people (groups) to score."""
 
     AUTO = "auto"
     ALL = "all"
@@ -54,8 +54,8 @@ def main(
     people: Annotated[
         People,
         typer.Option(
-            help="all, or valid: only people held out of training, in the dataset that the model was trained on."
-            " auto: valid in that dataset, else all."
+            help="all, or valid: only people (groups) held out of training, in the dataset that the model was trained"
+            " on. auto: valid in that dataset, else all."
         ),
     ] = People.AUTO,
     out: Annotated[
@@ -71,7 +71,7 @@ def main(
     skip_unreadable: SkipUnreadableOption = False,
     runs: CacheOption = Path("runs"),
 ) -> None:
-    """Score a trained model on labelled photos: macro F1, accuracy, loss, per class and per part of the label."""
+    """Score a trained model on labelled photos: its metric, accuracy, loss, per class and per part of the label."""
     if out is not None:
         check_output_folder(out)
     from maskcls.data.dataset import open_data
@@ -80,6 +80,7 @@ def main(
 
     check_folder(runs, "--runs")
     models = read_models(model)
+    unit = models[0].task.unit
     splits = {trained.origin.get("split") for trained in models}
     split = splits.pop() if len(splits) == 1 else None
     folder, options = open_data(data, runs, SourceOptions(table, path, tuple(label or ()), group))
@@ -87,16 +88,19 @@ def main(
     photos, is_own = _table(folder, task, models[0].config, split, label_fixes, people)
     if people == People.VALID and not is_own:
         raise UserError(
-            f"{data} is not the dataset that {model} was trained on (its split differs), so it has no held-out people."
-            " Use --people all."
+            f"{data} is not the dataset that {model} was trained on (its split differs), so it has no held-out"
+            f" {unit.many}. Use --people all."
         )
     for note in photos.notes:
         say(note)
     if is_own:
-        scored = "ALL people" if people == People.ALL else "the held-out people"
+        scored = f"ALL {unit.many}" if people == People.ALL else f"the held-out {unit.many}"
         say(f"The model was trained on this dataset; scoring {scored}.")
     elif any(_shares_people(trained.folder, photos) for trained in models):
-        say("CAUTION: this folder shows people of the model's validation split, so it may show training people too.")
+        say(
+            f"CAUTION: this folder shows {unit.many} of the model's validation split, so it may show training"
+            f" {unit.many} too."
+        )
     predictions = _predict(models, photos, device, runs / "cache", skip_unreadable, flip)
     _print_scores(predictions, models[0].task, predicted_space(models))
     if out is not None:
@@ -130,7 +134,7 @@ def _table(
 
 
 def _shares_people(model: Path, table: "Table") -> bool:
-    """Whether the folder shows people of the model's validation split."""
+    """Whether the folder shows people (groups) of the model's validation split."""
     from maskcls.scoring.predictions import Predictions
 
     predictions = model / "valid.npz"
@@ -192,14 +196,17 @@ def _print_scores(predictions: "Predictions", task: "Task", space: "LabelSpace")
     if absent:
         num_present = len(count_K) - len(absent)
         mean_f1 = float(np.mean(np.asarray(scores.f1_per_class)[count_K > 0]))
+        mean = "mean" if task.metric == "macro_f1" else "mean F1"
         say(
-            f"NO PHOTO OF: {some(absent)}. Their F1 counts 0;"
-            f" the mean over the {num_present} classes here is {mean_f1:.4f}."
+            f"NO PHOTO OF: {some(absent)}. {task.uncounted};"
+            f" the {mean} over the {num_present} classes here is {mean_f1:.4f}."
         )
-    people = len(np.unique(predictions.person_N))
+    units = len(np.unique(predictions.person_N))
+    of = f" of {units} {task.unit.noun(units)}" if task.has_groups else ""
+    accuracy = "" if task.metric == "accuracy" else f"  accuracy {scores.accuracy:.4f}"
     say(
-        f"macro F1 {scores.macro_f1!r}  accuracy {scores.accuracy:.4f}  loss {scores.loss:.4f}"
-        f"  ({len(predictions.label_N)} photos of {people} people)"
+        f"{task.metric_words} {scores.value!r}{accuracy}  loss {scores.loss:.4f}"
+        f"  ({len(predictions.label_N)} photos{of})"
     )
 
 

@@ -35,6 +35,22 @@ class Factor:
     """Names of the classes in a sentence, as in "men taken for women"; empty: ``classes``."""
     typed: tuple[str, ...] = ()
     """Names of the classes on the command line; empty: ``classes``."""
+    ordered: bool = False
+    """Whether the classes are steps of a scale, so that some mistakes are larger than others."""
+    one: str = ""
+    """What the factor is called in a sentence, as in "by mask state"; empty: ``name``."""
+    many: str = ""
+    """Its plural, as in "mask states"; empty: ``one``, or ``name``."""
+
+    @property
+    def noun(self) -> str:
+        """What the factor is called in a sentence."""
+        return self.one or self.name
+
+    @property
+    def nouns(self) -> str:
+        """What the factor is called in a sentence, in the plural where one was declared."""
+        return self.many or self.noun
 
     @property
     def short_names(self) -> tuple[str, ...]:
@@ -54,13 +70,22 @@ class Factor:
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         words = {name: list(getattr(self, name)) for name in ("short", "plural", "typed") if getattr(self, name)}
-        return {"name": self.name, "classes": list(self.classes), "of_group": self.of_group, **words}
+        more = {name: getattr(self, name) for name in ("ordered", "one", "many") if getattr(self, name)}
+        return {"name": self.name, "classes": list(self.classes), "of_group": self.of_group, **words, **more}
 
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> "Factor":
         """The inverse of to_json. Raises KeyError and TypeError for other values."""
         words = {name: tuple(map(str, values[name])) for name in ("short", "plural", "typed") if name in values}
-        return Factor(str(values["name"]), tuple(map(str, values["classes"])), bool(values["of_group"]), **words)
+        return Factor(
+            str(values["name"]),
+            tuple(map(str, values["classes"])),
+            bool(values["of_group"]),
+            **words,
+            ordered=bool(values.get("ordered", False)),
+            one=str(values.get("one", "")),
+            many=str(values.get("many", "")),
+        )
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,7 @@ def main(
     """Train one config on a folder of photos.
 
     The same command again continues an interrupted run. Prints the scores of every evaluation, and keeps the model
-    of the evaluation with the best macro F1 on the validation people.
+    of the evaluation with the best score on the validation side.
     """
     config, source = _requested_config(config_file, set_ or [])
     MASK_TASK.check(config)
@@ -103,7 +103,7 @@ def main(
             say(f"{out} already holds this run.")
         else:
             config, result = _train(out, config, photos, initial, origin, torch_device, runs / "cache", skip_unreadable)
-    _print_summary(result, out)
+    _print_summary(result, out, task)
     _print_comparison(result, config, source, photos.hash, initial.describe())
 
 
@@ -148,9 +148,10 @@ def _train(
     from maskcls.training.numerics import describe_device, resolve
     from maskcls.training.run_folder import draw_best, train_into
 
-    people, photos = table.count("train")
+    units, photos = table.count("train")
+    of, others = (f" of {units} {table.task.unit.noun(units)}", " of others") if table.task.has_groups else ("", "")
     say(
-        f"Training on {photos} photos of {people} people, validating on {table.count('valid')[1]} photos of others"
+        f"Training on {photos} photos{of}, validating on {table.count('valid')[1]} photos{others}"
         f" (split {table.hash}); {describe_device(device)}; weights: {weights.source}"
     )
     if weights.note:
@@ -188,7 +189,7 @@ def _print_data_notes(table: "Table", task: str) -> None:
         say(note)
     missing = missing_classes(table.photos, "valid", table.task.space, task)
     if missing:
-        say(f"NO VALIDATION PHOTO OF: {some(missing)}. Their F1 counts 0.")
+        say(f"NO VALIDATION PHOTO OF: {some(missing)}. {table.task.uncounted}.")
 
 
 def _origin(data: str, table: "Table", option: str, weights: "Weights") -> dict[str, Any]:
@@ -209,26 +210,30 @@ def _origin(data: str, table: "Table", option: str, weights: "Weights") -> dict[
 
 
 def _progress_printer(planned_evaluations: int) -> "Reporter":
+    from maskcls.tasks.task import METRICS
+
     def report(step: int, scores: "Scores") -> bool:
-        parts = "".join(f"  {part} {value:.4f}" for part, value in scores.f1_per_part.items())
+        name = "" if scores.metric == "macro_f1" else " F1"
+        parts = "".join(f"  {part}{name} {value:.4f}" for part, value in scores.f1_per_part.items())
+        accuracy = "" if scores.metric == "accuracy" else f"  accuracy {scores.accuracy:.4f}"
         say(
-            f"evaluation {step:2d} of {planned_evaluations}  macro F1 {scores.macro_f1:.4f}"
-            f"  accuracy {scores.accuracy:.4f}  loss {scores.loss:.4f}{parts}"
+            f"evaluation {step:2d} of {planned_evaluations}  {METRICS[scores.metric]} {scores.value:.4f}"
+            f"{accuracy}  loss {scores.loss:.4f}{parts}"
         )
         return True
 
     return report
 
 
-def _print_summary(result: "Result", out: Path) -> None:
+def _print_summary(result: "Result", out: Path, task: "Task") -> None:
     best, most_accurate, least_loss = result.best, result.best_accuracy, result.best_loss
     say(
-        f"{result.keep.capitalize()} macro F1 {best.scores.macro_f1!r} at evaluation {best.step}"
+        f"{result.keep.capitalize()} {task.metric_words} {best.scores.value!r} at evaluation {best.step}"
         f" (best accuracy {most_accurate.scores.accuracy:.4f} at {most_accurate.step},"
         f" best loss {least_loss.scores.loss:.4f} at {least_loss.step});"
         f" {best.photos_per_second:.0f} photos/s, {result.history[-1].seconds:.0f} s, peak {best.peak_gib:.2f} GiB"
     )
-    say(f"Next: python -m maskcls.predict --model {shlex.quote(str(out))} --images DIR -o submission.csv")
+    say(f"Next: python -m maskcls.predict --model {shlex.quote(str(out))} --images DIR -o {task.predictions_file}")
 
 
 def _print_comparison(

@@ -19,7 +19,7 @@ def main(
     storage: StorageOption = None,
     runs: RunsOption = RUNS,
 ) -> None:
-    """Write the recipe with the best score to expect on other people as a training config that says where it is from.
+    """Write the recipe with the best score to expect on others as a training config that says where it is from.
 
     Its training ends in the very score of the trial that it names, by the same seed, split and judges.
     """

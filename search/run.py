@@ -78,7 +78,9 @@ def main(
         str | None,
         typer.Option("--from", help="Start from a copy of this stored study, to add choices; needs --name."),
     ] = None,
-    people: Annotated[int | None, typer.Option(min=2, help="Use only this many people, for a quick look.")] = None,
+    people: Annotated[
+        int | None, typer.Option(min=2, help="Use only this many people (groups), for a quick look.")
+    ] = None,
     label_fixes: LabelFixesOption = "auto",
     skip_unreadable: SkipUnreadableOption = False,
     runs: RunsOption = RUNS,

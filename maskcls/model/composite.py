@@ -13,6 +13,7 @@ Shape suffixes: N photos, K classes.
 """
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -165,13 +166,18 @@ def save_composed(path: Path, folders: Mapping[str, Path], origin: Mapping[str, 
     old_folders = _own_folders(path)
     table: dict[str, str] = {}
     for part, folder in folders.items():
-        name = truncate_name(f"{part}-{folder.parent.name}-{folder.name}", MAX_NAME_BYTES)
+        name = truncate_name(f"{_in_path(part)}-{folder.parent.name}-{folder.name}", MAX_NAME_BYTES)
         _link_model(folder, home / name)
         table[part] = f"{home.name}/{name}"
     write_output_text(path, tomli_w.dumps({"compose": table, "origin": dict(origin)}))
     for folder_name in old_folders - set(table.values()):
         _unlink_model(path.parent / folder_name)
     return path, home
+
+
+def _in_path(part: str) -> str:
+    """A factor's name as part of a folder's: names of columns may hold anything, such as ``../``."""
+    return re.sub(r"[^\w-]", "_", part)
 
 
 def _resolve_link(path: Path) -> Path:
@@ -187,7 +193,11 @@ def _own_folders(path: Path) -> set[str]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return set()
     home = Path(f"{path.stem}.parts")
-    return {str(folder) for part, folder in folders if folder.parent == home and folder.name.startswith(f"{part}-")}
+    return {
+        str(folder)
+        for part, folder in folders
+        if folder.parent == home and folder.name.startswith(f"{_in_path(part)}-")
+    }
 
 
 def _link_model(source: Path, target: Path) -> None:

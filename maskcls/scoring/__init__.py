@@ -1,1 +1,1 @@
-"""From stored predictions to scores: macro F1, confusions, and intervals over people."""
+"""From stored predictions to scores: metrics, confusions, and intervals over groups."""

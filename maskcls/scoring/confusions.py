@@ -1,6 +1,6 @@
 """How often a model takes one class for another: photos and groups affected, by direction and context.
 
-A *confusion* is one kind of error, such as women taken for men while the mask is worn; the mask's state is the context.
+A *confusion* is one kind of error, such as women taken for men while a mask is worn; what is worn is the context.
 The photos at risk are those that it could happen to, and its rate is the share of them that it does happen to.
 Intervals of rates are over groups (people), never over photos (maskcls.scoring.resampling).
 
@@ -14,6 +14,7 @@ import numpy as np
 from maskcls.labels import LabelSpace
 from maskcls.scoring.counts import Counts, Floats, count
 from maskcls.scoring.intervals import Estimate, compare
+from maskcls.scoring.metrics import confusion_matrix
 from maskcls.scoring.predictions import Predictions
 from maskcls.scoring.resampling import Resamples
 
@@ -89,6 +90,24 @@ def directions(space: LabelSpace, part: str, context: tuple[str, int] | None = N
         for predicted in classes
         if true != predicted
     ]
+
+
+def most_frequent(
+    space: LabelSpace, part: str, predictions: Predictions, limit: int, context: tuple[str, int] | None = None
+) -> list[Confusion]:
+    """The confusions of the part's classes that happen most often, at most ``limit``; none that never happens.
+
+    Of equals the one with the higher rate comes first, then the earlier one in ``directions``.
+    """
+    label_N, predicted_N = predictions.label_N, predictions.log_prob_NK.argmax(1)
+    at_risk_N = Confusion(space, part, context=context).at_risk(label_N)
+    true_N, said_N = (space.part_of(class_N[at_risk_N], part) for class_N in (label_N, predicted_N))
+    photos_KK = confusion_matrix(true_N, said_N, space.predicted(part).num_classes)
+    rate_KK = photos_KK / np.maximum(photos_KK.sum(1, keepdims=True), 1)
+    mistakes_KK = photos_KK * (1 - np.eye(len(photos_KK), dtype=np.int64))
+    true_X, predicted_X = np.nonzero(mistakes_KK)
+    order = np.lexsort((-rate_KK[true_X, predicted_X], -mistakes_KK[true_X, predicted_X]))[:limit]
+    return [Confusion(space, part, int(true_X[index]), int(predicted_X[index]), context) for index in order]
 
 
 def rate_of(confusion: Confusion, predictions: Predictions) -> Rate:

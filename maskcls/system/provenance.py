@@ -61,7 +61,7 @@ class Origin:
     revision: int | None = None
     """maskcls.training.revision.REVISION of the code that trained it."""
     value: float | None = None
-    """Macro F1 of a combination of three models, on the people that it was chosen by."""
+    """Score of a combination of models, one for each factor of the label, on the groups that it was chosen by."""
     corrected: float | None = None
     """``value`` less the optimism of choosing the best."""
     chosen_among: int | None = None

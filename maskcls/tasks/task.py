@@ -4,17 +4,25 @@ Not ``TrainConfig.task``, which names the part of the label that one model predi
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from maskcls.config import TrainConfig
-from maskcls.labels import ALL, LabelSpace
+from maskcls.labels import ALL, Factor, LabelSpace
 from maskcls.system.errors import UserError, count_of, nearest
 
 METRICS = {"macro_f1": "macro F1", "accuracy": "accuracy", "balanced_accuracy": "balanced accuracy"}
 """Name of a metric that models can be judged by, as it is typed -> as it is read. All are better when higher."""
+
+BEINGS = {"person", "patient", "child", "participant", "subject", "student", "donor", "volunteer", "animal"}
+"""Units of whom one says who, not which."""
+
+
+def short_metric(metric: str) -> str:
+    """A metric of METRICS where there is little room: ``F1``, ``accuracy``."""
+    return "F1" if metric == "macro_f1" else METRICS[metric]
 
 
 @dataclass(frozen=True)
@@ -27,6 +35,20 @@ class Unit:
     def count(self, number: int) -> str:
         """``1 person``, ``540 people``."""
         return count_of(number, self.one, self.many)
+
+    def noun(self, number: int) -> str:
+        """The word that follows a number: ``person`` for 1, else ``people``."""
+        return self.one if number == 1 else self.many
+
+    @property
+    def who(self) -> str:
+        """The pronoun of a clause on them: people *who* judged it, photos *that* judged it."""
+        return "who" if self.one in BEINGS else "that"
+
+    @property
+    def whom(self) -> str:
+        """``who`` after a preposition: none of *whom*, none of *which*."""
+        return "whom" if self.one in BEINGS else "which"
 
 
 PHOTO = Unit("photo", "photos")
@@ -71,6 +93,24 @@ class Bands:
 
 
 @dataclass(frozen=True)
+class ContextWords:
+    """The words for the classes of a task's context, where mistakes in the other factors are broken down by them."""
+
+    terms: tuple[str, ...]
+    """Of every class, in a list: ("mask worn", "mask incorrect", "no mask")."""
+    apart: str
+    """What tells the first class from the last one: "behind a mask"."""
+    ends: tuple[str, str]
+    """The first and the last class in a sentence: ("with the mask worn", "without one")."""
+
+    @staticmethod
+    def of(factor: Factor) -> "ContextWords":
+        """The words for a factor without declared ones."""
+        terms = tuple(f"{factor.noun} {name}" for name in factor.classes)
+        return ContextWords(terms, f"by {factor.noun}", (f"with {terms[0]}", f"with {terms[-1]}"))
+
+
+@dataclass(frozen=True)
 class Task:
     """What is to be told from photos."""
 
@@ -87,13 +127,38 @@ class Task:
     bands: Bands | None = None
     submission: str = "labels"
     """Format of maskcls.predict's file: "labels" (path, label) or "competition" (ImageID, ans)."""
-    words: Mapping[str, str] = field(default_factory=dict)
-    """Names by which a factor is called in a sentence, where they differ from its own: {"mask": "mask state"}."""
+    context_words: ContextWords | None = None
+    """How the classes of ``context`` are called; None: by their names."""
 
     @property
     def metric_words(self) -> str:
         """The metric as it is read: ``macro F1``."""
         return METRICS[self.metric]
+
+    @property
+    def short_metric(self) -> str:
+        """The metric where there is little room: ``F1``."""
+        return short_metric(self.metric)
+
+    @property
+    def uncounted(self) -> str:
+        """What becomes of a class without photos when models are judged, in a clause."""
+        return "Their F1 counts 0" if self.metric == "macro_f1" else f"They count for nothing in {self.metric_words}"
+
+    @property
+    def split_by(self) -> str:
+        """What the sides of the split are told apart by: ``by person``."""
+        return "as the data says" if self.splitter == "given" else f"by {self.unit.one}"
+
+    @property
+    def leak(self) -> str:
+        """A clause on what the split cannot keep apart; empty where groups are known."""
+        return "" if self.has_groups else "photos of one subject may be on both sides"
+
+    @property
+    def predictions_file(self) -> str:
+        """Name of the file that maskcls.predict is suggested to write."""
+        return "submission.csv" if self.submission == "competition" else "predictions.csv"
 
     @property
     def strata(self) -> tuple[str, ...]:

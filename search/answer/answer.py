@@ -6,13 +6,14 @@ from typing import Any, Literal
 
 from maskcls.scoring.intervals import Estimate
 from maskcls.scoring.rounds import LevelLook, Look, with_tuning
+from maskcls.tasks.task import Task
 from search.policy.confirmation import LevelRole
 from search.policy.history import Noise
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The difference of two sides, ours less theirs, judged by the same people."""
+    """The difference of two sides, ours less theirs, judged by the same groups."""
 
     ours: str
     """Name of our side, as users see it: ``drop_rate = 0.7``, ``trial 12``."""
@@ -45,7 +46,7 @@ class Level:
     values: Mapping[str, Any]
     """Hyperparameters of the best configuration."""
     score: Estimate | None
-    """Mean macro F1 of those runs, with its interval over people."""
+    """Mean score of those runs, with its interval over groups."""
     against: Comparison | None
     """This level less the reference level; None for the reference itself, and while either has no usable trial."""
     left_out: tuple[int, ...] = ()
@@ -71,7 +72,7 @@ class Side:
     trials: tuple[int, ...]
     """Its complete trainings in rounds, the latest last."""
     score: float | None
-    """Macro F1 to expect of it on other people; None without a complete training."""
+    """The score to expect of it on other groups; None without a complete training."""
     look: LevelLook | None
     """Its difference from the reference at the last look; None for the reference, and while there is none."""
     diverged: tuple[int, ...] = ()
@@ -86,9 +87,9 @@ class Round:
     values: Mapping[str, Any]
     """The hyperparameters that all its trainings have in common."""
     judges: int
-    """Number of people who judged; 0 where no predictions are stored."""
+    """Number of groups that judged; 0 where no predictions are stored."""
     scores: Mapping[str, tuple[float, ...]]
-    """Side -> the macro F1 of its trainings."""
+    """Side -> the scores of its trainings."""
 
 
 @dataclass(frozen=True)
@@ -136,9 +137,9 @@ class Winner:
     """A trial of it: the side's latest in the rounds."""
     values: Mapping[str, Any]
     score: Estimate
-    """The trial's score on the people who judged it."""
+    """The trial's score on the groups that judged it."""
     expected: float
-    """Macro F1 to expect on other people."""
+    """The score to expect on other groups."""
     candidates: int
     """Number of trials that the best of a search was chosen from; 0 for a recipe of the rounds."""
 
@@ -153,7 +154,7 @@ class Finalist:
     trials: tuple[int, ...]
     """Its trials in the search."""
     scores: tuple[float, ...]
-    """Macro F1 in each repeat."""
+    """The score in each repeat."""
     against: Estimate | None
     """This finalist less the baseline; None for the baseline, and when either has diverged."""
     level: LevelRole = ""
@@ -181,7 +182,7 @@ class Confirmation:
     planned: int
     """Number of planned repeats."""
     judges: int
-    """Number of people who judged in any repeat; none of them chose a finalist."""
+    """Number of groups that judged in any repeat; none of them chose a finalist."""
     winner: int
     """Index of the finalist with the best mean."""
 
@@ -190,6 +191,8 @@ class Confirmation:
 class Answer:
     """What a study says so far."""
 
+    task: Task
+    """What the photos are judged for: its unit and its metric are the words of the answer."""
     question: str
     verdict: str
     """A few words for a badge: ``better``, ``worse``, ``no difference that matters``, ``open``, ``no answer yet``."""

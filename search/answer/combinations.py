@@ -15,10 +15,11 @@ from optuna.trial import FrozenTrial
 from maskcls.labels import ALL
 from maskcls.model.composite import FILES, marginal_log_prob
 from maskcls.run.record import WEIGHTS, sha256
-from maskcls.scoring.counts import Counts, Floats, count
-from maskcls.scoring.metrics import confusion_matrix, f1_per_class
+from maskcls.scoring.counts import SCORES, Counts, Floats, count
+from maskcls.scoring.metrics import confusion_matrix
 from maskcls.scoring.predictions import Predictions
-from maskcls.system.errors import UserError
+from maskcls.system.errors import UserError, count_of, listed, nearest
+from maskcls.tasks.task import Task
 from search.database.connect import load_study
 from search.policy.history import best_first
 from search.storage.folder import study_folder
@@ -55,28 +56,85 @@ class Candidate:
         true_N = label_N if self.part == part else space.part_of(label_N, part)
         return true_N, marginal_log_prob(self.predictions.log_prob_NK, space, self.part, part).argmax(1)
 
-    def macro_f1(self, part: str) -> float:
-        """Macro F1 over the part's classes."""
-        num_classes = self.stored.task.space.predicted(part).num_classes
-        return float(f1_per_class(confusion_matrix(*self.classes(part), num_classes)).mean())
+    def score(self, part: str) -> float:
+        """The task's metric over the part's classes."""
+        task = self.stored.task
+        confusion_KK = confusion_matrix(*self.classes(part), task.space.predicted(part).num_classes).astype(np.float64)
+        return float(SCORES[task.metric](confusion_KK.sum(1), confusion_KK.sum(0), np.diagonal(confusion_KK)))
 
     def counts(self) -> Counts:
-        """Counts over its task's classes, person by person."""
+        """Counts over its model's classes, group by group."""
         person_N, label_N = self.predictions.person_N, self.predictions.label_N
         predicted_N = self.predictions.log_prob_NK.argmax(1)
         return count(person_N, label_N, predicted_N, self.stored.space, metric=self.stored.task.metric)
 
 
-def find_candidates(storage: RDBStorage, name: str, part: str, runs: Path) -> list[Candidate]:
+@dataclass(frozen=True)
+class NamedStudy:
+    """A study that search.compose was given for a factor of the label."""
+
+    part: str
+    """Name of the factor, as typed."""
+    study: str
+    """Stored name of the study."""
+    option: str
+    """What was typed: ``--part colour``, ``--mask``."""
+
+
+def in_label_order(named: Sequence[NamedStudy], storage: RDBStorage) -> list[NamedStudy]:
+    """The studies in the order of their label's factors.
+
+    Raises UserError unless there is one for every factor, and all are of one task.
+    """
+    tasks = {each.study: read_search(load_study(storage, each.study)).task for each in named}
+    first, *others = tasks
+    task = tasks[first]
+    for other in others:
+        _check_same_task(first, task, other, tasks[other])
+    parts = task.space.parts
+    if not parts:
+        raise UserError(f"Study {first!r} is of a label with one factor, so there is nothing to compose; use its best.")
+    by_part = {each.part: each for each in named}
+    for each in named:
+        if each.part not in parts:
+            hint = nearest(each.part, parts)
+            raise UserError(f"{each.option} names no factor of the label.{hint} There are: {', '.join(parts)}.")
+        if by_part[each.part] is not each:
+            raise UserError(f"{each.option} and {by_part[each.part].option} name one factor; give one study for each.")
+    if missing := [part for part in parts if part not in by_part]:
+        raise UserError(f"No study for {listed(missing)}; give one for each factor: --part {missing[0]}=STUDY.")
+    return [by_part[part] for part in parts]
+
+
+def _check_same_task(ours: str, our_task: Task, theirs: str, their_task: Task) -> None:
+    if our_task.space != their_task.space:
+        raise UserError(
+            f"Models of different tasks cannot be composed: study {ours!r} tells {_told(our_task)} and study {theirs!r}"
+            f" {_told(their_task)}. Name studies of one task."
+        )
+    if our_task.metric != their_task.metric:
+        raise UserError(
+            f"Study {ours!r} is judged by {our_task.metric_words} and study {theirs!r} by {their_task.metric_words};"
+            " compose models that are judged alike."
+        )
+
+
+def _told(task: Task) -> str:
+    """``colour (3 classes) and shape (2)``; the names alone would not tell two tasks of the same factors apart."""
+    sizes = [f"{factor.name} ({count_of(len(factor.classes), 'class', 'classes')})" for factor in task.space.factors]
+    return listed(sizes)
+
+
+def find_candidates(storage: RDBStorage, name: str, part: str, runs: Path, option: str = "--part") -> list[Candidate]:
     """The complete trials of a study with their weights and predictions, by number, as candidates for ``part``.
 
-    Raises UserError when there are none, or when the study predicts another part.
+    Raises UserError when there are none, or when the study predicts another part than that of the ``option``.
     """
     study = load_study(storage, name)
     stored = read_search(study)
     task = stored.baseline_config.task
     if task not in (part, ALL):
-        raise UserError(f"--{part} takes a study of {part} or of the whole label; study {name!r} predicts {task}.")
+        raise UserError(f"{option} takes a study of {part} or of the whole label; study {name!r} predicts {task}.")
     trials = study.get_trials(deepcopy=False)
     complete = best_first(trials)
     if not complete:
@@ -119,11 +177,11 @@ def check_weights(model: Candidate) -> None:
 
 def check_same_photos(ours: Candidate, theirs: Candidate) -> None:
     """Raise UserError unless both were judged on the same photos with the same labels."""
-    our_split, their_split = ours.stored.split, theirs.stored.split
+    our_split, their_split, many = ours.stored.split, theirs.stored.split, ours.stored.task.unit.many
     if our_split != their_split:
         raise UserError(
-            f"Models are compared on the same people, but study {ours.study!r} has split {our_split} and"
-            f" {theirs.study!r} {their_split}; run both on one folder with the same people, split_seed and label fixes."
+            f"Models are compared on the same {many}, but study {ours.study!r} has split {our_split} and"
+            f" {theirs.study!r} {their_split}; run both on one folder with the same {many}, split_seed and label fixes."
         )
     if not same_photos(ours, theirs):
         sizes = " and ".join(f"{model.name} ({len(model.predictions.path_N)} photos)" for model in (ours, theirs))
@@ -135,14 +193,18 @@ def same_photos(ours: Candidate, theirs: Candidate) -> bool:
     return np.array_equal(ours.predictions.path_N, theirs.predictions.path_N)
 
 
-def find_single(text: str, storage: RDBStorage, runs: Path) -> Candidate:
-    """The trial that ``text`` names, STUDY:TRIAL of the whole label. Raises UserError when it is no such trial."""
+def find_single(text: str, like: Candidate, storage: RDBStorage, runs: Path) -> Candidate:
+    """The trial that ``text`` names, STUDY:TRIAL of the whole label of the task of ``like``.
+
+    Raises UserError when it is no such trial.
+    """
     name, colon, number = text.rpartition(":")
     if not colon or not number.isdecimal():
         raise UserError(f"--against takes STUDY:TRIAL, for example recipe:7, not {text!r}.")
     study = load_study(storage, name)
     stored = read_search(study)
     task = stored.baseline_config.task
+    _check_same_task(like.study, like.stored.task, name, stored.task)
     if task != ALL:
         raise UserError(f"--against takes a trial of the whole label; study {name!r} predicts only {task}.")
     trials = [trial for trial in study.get_trials(deepcopy=False) if trial.number == int(number)]
@@ -168,7 +230,8 @@ def find_singles(like: Candidate, names: Sequence[str], storage: RDBStorage, run
             # deleted meanwhile, another program's study, a confirmation (other people judge it), or its folder is
             # another study's or unreadable
             continue
-        if stored.split == like.stored.split and stored.baseline_config.task == ALL:
+        ours, theirs = ((task.space, task.metric) for task in (stored.task, like.stored.task))
+        if stored.split == like.stored.split and ours == theirs and stored.baseline_config.task == ALL:
             trials = study.get_trials(deepcopy=False)
             complete = sorted(best_first(trials), key=lambda trial: trial.number)
             shelf = predictions_of(stored, folder)

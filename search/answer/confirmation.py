@@ -14,7 +14,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from maskcls.scoring.counts import Counts, align, macro_f1
+from maskcls.scoring.counts import Counts, align
 from maskcls.scoring.intervals import Estimate, compare_repeats
 from maskcls.scoring.resampling import resample
 from maskcls.system.errors import UserError
@@ -135,7 +135,7 @@ class TrainedFinalist:
     """Repeats in which its training diverged, in order."""
 
     def scores(self, repeats: Sequence[int]) -> tuple[float, ...]:
-        """Macro F1 in each of ``repeats`` that it has finished."""
+        """The score in each of ``repeats`` that it has finished."""
         trials = [self.trial_by_repeat[repeat] for repeat in repeats if repeat in self.trial_by_repeat]
         return tuple(trial.value for trial in trials if trial.value is not None)
 
@@ -191,6 +191,6 @@ class Judges:
         compared = [finalist for finalist in finalists if finalist is not reference]
         row, number = self.finalists.index, len(compared)
         return {
-            finalist: compare_repeats(self.runs_CR, row(finalist), row(reference), self.resamples, macro_f1, number)
+            finalist: compare_repeats(self.runs_CR, row(finalist), row(reference), self.resamples, comparisons=number)
             for finalist in compared
         }

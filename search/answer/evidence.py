@@ -44,6 +44,7 @@ def answer_of(study: optuna.Study, stored: Stored, runs: Path) -> Answer:
     left_out = left_out_of(trials, shelf)
     return put_in_words(
         Answer(
+            task=stored.task,
             question=stored.study.question,
             verdict="",
             sentences=(),

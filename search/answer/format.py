@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from maskcls.scoring.intervals import Estimate
+from maskcls.scoring.metrics import Scores
 from maskcls.scoring.rounds import NO_DIFFERENCE
 from maskcls.system.errors import some
 from search.study.domains import encode
@@ -22,7 +23,7 @@ SYNTHETIC = "SYNTHETIC PHOTOS: says nothing about faces."
 """Label of everything that was made from synthetic photos."""
 
 NO_ERROR = 1e-12
-"""Below it a standard error is zero but for rounding: no two people differ, so there is no interval."""
+"""Below it a standard error is zero but for rounding: no two groups differ, so there is no interval."""
 
 
 def describe_values(values: Mapping[str, Any]) -> str:
@@ -52,9 +53,13 @@ def signed(value: float) -> str:
     return f"{value:+.4f}"
 
 
-def parts(f1_per_part: Mapping[str, float]) -> str:
-    """The F1 of the parts, to follow a macro F1: ``  mask 0.9134  gender 0.8120``; empty for a single task."""
-    return "".join(f"  {part} {as_score(value)}" for part, value in f1_per_part.items())
+def parts(scores: Scores) -> str:
+    """The macro F1 of the parts, to follow a score: ``  mask 0.9134  gender 0.8120``; empty for a single factor.
+
+    Said by name where it is not the score that it follows.
+    """
+    name = "" if scores.metric == "macro_f1" else " F1"
+    return "".join(f"  {part}{name} {as_score(value)}" for part, value in scores.f1_per_part.items())
 
 
 def has_interval(estimate: Estimate) -> bool:

@@ -18,7 +18,7 @@ from maskcls.scoring.predictions import Predictions
 from maskcls.system.errors import UserError, listed, some
 from maskcls.tasks.declared import task_from_json
 from maskcls.tasks.mask import MASK_TASK
-from maskcls.tasks.task import METRICS
+from maskcls.tasks.task import Task
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -49,8 +49,8 @@ class ComparedModel:
     """For a training of a round, its study."""
     rounds_say: str | None = None
     """For a training of a round, the verdict of its study's rounds; None before the first look at them."""
-    metric: str = "macro_f1"
-    """What it is judged by."""
+    task: Task = MASK_TASK
+    """What it was trained for, and what it is judged by."""
 
     def counts(self, part: str = ALL) -> Counts:
         """The model's counts, person by person, over its classes or those of one factor of the label."""
@@ -58,7 +58,7 @@ class ComparedModel:
 
     def count_run(self, run: Predictions, part: str = ALL) -> Counts:
         """The counts of any run with the same classes."""
-        return count(run.person_N, run.label_N, run.log_prob_NK.argmax(1), self.space, part, self.metric)
+        return count(run.person_N, run.label_N, run.log_prob_NK.argmax(1), self.space, part, self.task.metric)
 
 
 def find_model(text: str, storage: str | None, runs: Path) -> ComparedModel:
@@ -123,7 +123,7 @@ def _model_in(folder: Path) -> ComparedModel:
     else:
         raise UserError(f"{folder} has no config.toml, which names the task of its predictions.")
     own = {str(folder): (predictions,)}
-    return ComparedModel(str(folder), space, predictions, str(folder), own, metric=task.metric)
+    return ComparedModel(str(folder), space, predictions, str(folder), own, task=task)
 
 
 def _load(path: Path) -> Predictions:
@@ -164,8 +164,7 @@ def _model_of_trial(name: str, number: int, storage: str | None, runs: Path) -> 
     is_of_round = level_of(trial) is not None
     said = rounds_sentence(study, stored) if is_of_round else None
     model = ComparedModel(title, stored.space, predictions, key, complete, _unfinished(trial), confirms)
-    metric = stored.task.metric
-    return replace(model, study=name if is_of_round else "", rounds_say=said, metric=metric)
+    return replace(model, study=name if is_of_round else "", rounds_say=said, task=stored.task)
 
 
 def _unfinished(trial: "FrozenTrial") -> str:
@@ -190,8 +189,9 @@ def check_comparable(ours: ComparedModel, theirs: ComparedModel) -> None:
     if ours.space != theirs.space:
         a, b = (listed([factor.name for factor in model.space.factors]) for model in (ours, theirs))
         raise UserError(f"A predicts {a} and B predicts {b}; compare models of the same classes.")
-    if ours.metric != theirs.metric:
-        raise UserError(f"A is judged by {METRICS[ours.metric]} and B by {METRICS[theirs.metric]}; compare alike ones.")
+    if ours.task.metric != theirs.task.metric:
+        a, b = (model.task.metric_words for model in (ours, theirs))
+        raise UserError(f"A is judged by {a} and B by {b}; compare alike ones.")
     our_paths, their_paths = (set(model.predictions.path_N.tolist()) for model in (ours, theirs))
     if our_paths != their_paths and (ours.confirms or theirs.confirms):
         raise UserError(
@@ -207,7 +207,8 @@ def check_comparable(ours: ComparedModel, theirs: ComparedModel) -> None:
         unshared = sorted(our_paths ^ their_paths)
         raise UserError(
             f"A and B were judged on different photos: {len(our_paths & their_paths)} in common, {len(unshared)} not"
-            f" ({some(unshared, 2)}). Score both with maskcls.evaluate -o on one folder of people new to both."
+            f" ({some(unshared, 2)}). Score both with maskcls.evaluate -o on one folder of {ours.task.unit.many} new to"
+            " both."
         )
     if not np.array_equal(_labels_by_path(ours), _labels_by_path(theirs)):
         raise UserError("A and B were judged with different labels of the same photos; use the same label fixes.")

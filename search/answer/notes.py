@@ -14,6 +14,7 @@ from optuna.artifacts import ArtifactMeta
 
 from maskcls.run.result import Result
 from maskcls.system.files import write_atomically
+from maskcls.tasks.task import METRICS
 from search.answer.confirmation import read_confirmation
 from search.answer.format import describe_values
 from search.answer.markup import markdown
@@ -57,14 +58,14 @@ def _so_far(study: optuna.Study, stored: Stored, answer: str) -> str:
     if told is not None and told not in answer:
         lines.append(told)
     elif told is None and outcome is not None:
-        lines.append(confirmed_sentences(outcome)[0])
+        lines.append(confirmed_sentences(outcome, stored.task.unit)[0])
     trials = judged_by_study(trials)
-    best = best_trial(trials)
+    best, metric = best_trial(trials), stored.task.metric_words
     if best is not None:
         values = describe_values(values_of(stored.study.space, best.params))
-        lines.append(f"Best of the search: trial {best.number}, macro F1 {best.value:.4f}: {values}")
+        lines.append(f"Best of the search: trial {best.number}, {metric} {best.value:.4f}: {values}")
     if trials and trials[0].value is not None:
-        lines.append(f"Baseline so far: macro F1 {trials[0].value:.4f}")
+        lines.append(f"Baseline so far: {metric} {trials[0].value:.4f}")
     noise = seed_noise(trials)
     if noise is not None:
         lines.append(f"Noise: {noise.describe()}")
@@ -96,12 +97,13 @@ def show_trial(trial: optuna.Trial, result: Result, picture: Path, artifacts: Pa
     artifact = _store_picture(trial, picture, artifacts)
     scores = result.best.scores
     parts = "".join(f"| {part} macro F1 | {value:.4f} |\n" for part, value in scores.f1_per_part.items())
+    accuracy = "" if scores.metric == "accuracy" else f"| accuracy | {scores.accuracy:.4f} |\n"
     address = artifact_path(study_id(trial.study), trial_id(trial), artifact)
     save_trial_note(
         trial.study,
         trial_id(trial),
         f"{result.keep.capitalize()} at evaluation {result.best.step} of {len(result.history)}"
         f" ({result.planned_evaluations} planned).\n\n"
-        f"| | |\n|---|---|\n| macro F1 | {scores.macro_f1:.4f} |\n{parts}| accuracy | {scores.accuracy:.4f} |\n"
+        f"| | |\n|---|---|\n| {METRICS[scores.metric]} | {scores.value:.4f} |\n{parts}{accuracy}"
         f"| loss | {scores.loss:.4f} |\n\n![confusion matrix]({address})\n",
     )

@@ -1,4 +1,4 @@
-"""The recipe to export from a study: that with the best score to expect on other people, or a trial's by its number.
+"""The recipe to export from a study: that with the best score to expect on other groups, or a trial's by its number.
 
 It is that of the rounds' best side; in a study without rounds the confirmed winner's, else the best trial's.
 """
@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from maskcls.config import TrainConfig, config_to_toml, make_config
 from maskcls.system.errors import UserError, count_of
+from maskcls.tasks.task import Task
 from search.answer.answer import Confirmation, Side
 from search.answer.confirmation import read_confirmation
 from search.answer.rounds import answer_of_rounds, latest_of
@@ -53,7 +54,7 @@ class Recipe:
             origin["weights_option"] = "scratch"  # on another machine auto might find weights
         if self.side is not None:
             origin["level"] = self.side.name
-            origin["expected_macro_f1"] = self.side.score
+            origin[f"expected_{self.stored.task.metric}"] = self.side.score
             origin["rounds_trainings"] = len(self.side.trials)
         if self.confirmation is not None:
             origin["confirmed_by"] = self.confirmation.study
@@ -68,9 +69,10 @@ class Recipe:
     def describe(self) -> str:
         """``trial 12 of dropout, macro F1 0.8123, seed 0, split 0123abcd``, and its result in the confirmation."""
         split = self.origin.get("split", self.stored.split)
-        trial = f"trial {self.trial.number} of {self.study}, macro F1 {self.trial.value!r}"
+        trial = f"trial {self.trial.number} of {self.study}, {self.stored.task.metric_words} {self.trial.value!r}"
         judges = f", judges {self.config.judge_round}" if self.config.judge_round else ""
-        chosen = _confirmed(self.confirmation) if self.side is None else _expected(self.side)
+        task = self.stored.task
+        chosen = _confirmed(self.confirmation, task) if self.side is None else _expected(self.side, task)
         return f"{trial}, seed {self.config.seed}, split {split}{judges}{chosen}"
 
     def training_command(self, file: Path, runs: Path) -> str:
@@ -81,13 +83,13 @@ class Recipe:
         return f"python -m maskcls.train --config {quoted(file)} {place}{options}"
 
 
-def _expected(side: Side) -> str:
+def _expected(side: Side, task: Task) -> str:
     """The score to expect of the rounds' best side, to follow the trial's own."""
     trainings = count_of(len(side.trials), "training")
-    return f"; {side.name} has the best mean of the rounds, expect macro F1 {side.score:.4f} ({trainings})"
+    return f"; {side.name} has the best mean of the rounds, expect {task.metric_words} {side.score:.4f} ({trainings})"
 
 
-def _confirmed(confirmation: Confirmation | None) -> str:
+def _confirmed(confirmation: Confirmation | None, task: Task) -> str:
     """The winner's result in the confirmation, to follow that of the search; empty without a confirmation."""
     if confirmation is None:
         return ""
@@ -97,7 +99,7 @@ def _confirmed(confirmation: Confirmation | None) -> str:
     is_baseline = confirmation.winner == 0
     what = "the baseline, which no finalist beat" if is_baseline else f"{winner.name}, the best of the finalists"
     repeats = f"over {confirmation.repeats} repeats of {confirmation.study}"
-    return f"; {what} {repeats}: mean F1 {fmean(winner.scores):.4f}{versus}"
+    return f"; {what} {repeats}: mean {task.short_metric} {fmean(winner.scores):.4f}{versus}"
 
 
 def find_recipe(study: optuna.Study, number: int | None, runs: Path) -> Recipe:

@@ -1,7 +1,7 @@
 """The state of studies, as search.status shows it and, as JSON with these very names, scripts read it.
 
-Times are ISO 8601 with their offset from UTC, values are macro F1, and None (null) stands for a missing one.
-Nothing here writes: the next search.run takes back a trial whose process is gone.
+Times are ISO 8601 with their offset from UTC, values are of the metric that is named, and None (null) stands for a
+missing one. Nothing here writes: the next search.run takes back a trial whose process is gone.
 """
 
 import math
@@ -16,6 +16,7 @@ import optuna
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from maskcls.tasks.declared import task_from_json
 from search.answer.confirmation import read_confirmation
 from search.answer.wording import confirmed_sentences, rounds_sentence
 from search.database.connect import backend_of, load_study
@@ -77,7 +78,7 @@ class BestTrial:
     trial: int
     """Its number."""
     value: float | None
-    """Its macro F1."""
+    """Its score."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,8 @@ class StudyOverview:
     """The best trial; also None for another program's study, which may minimise, or have several objectives."""
     last_event: str | None
     """Time at which a trial last began, ended or failed."""
+    metric: str | None
+    """What its values are: macro_f1, accuracy or balanced_accuracy; None if it was not made by search.run."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,7 @@ class TrialStatus:
     trial: int
     """Its number."""
     value: float | None
-    """Its macro F1."""
+    """Its score."""
     state: str
     """complete, pruned, running, waiting or fail."""
     values: dict[str, Any]
@@ -138,7 +141,7 @@ class ConfigurationStatus:
     trial: int
     """Its number."""
     value: float | None
-    """Its own macro F1."""
+    """Its own score."""
     state: str
     """complete, pruned, running, waiting or fail."""
     values: dict[str, Any]
@@ -266,6 +269,7 @@ def overview_of(study: optuna.Study) -> StudyOverview:
         gone=sum(run.gone for run in runs_of(study, trials)),
         best=None if best is None else BestTrial(best.number, _value(best.value)),
         last_event=_last_event(trials),
+        metric=None if document is None else task_from_json(document.get("task")).metric,
     )
 
 
@@ -294,7 +298,7 @@ def status_of(study: optuna.Study, stored: Stored) -> StudyStatus:
         baseline=_with_runs(baseline, searched, stored),
         incumbent=_with_runs(next(iter(leading), None), searched, stored),
         answer=rounds_sentence(study, stored) if is_search else None,
-        confirmed=None if outcome is None else confirmed_sentences(outcome)[0],
+        confirmed=None if outcome is None else confirmed_sentences(outcome, stored.task.unit)[0],
         trials_since_best=trials_since_best(trials),
         epochs=epochs_spent(trials, stored.baseline_config.evaluations_per_epoch),
         running=runs_of(study, trials, _evaluations(trials, stored)),

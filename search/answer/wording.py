@@ -10,6 +10,7 @@ from maskcls.config import canonical_or_same
 from maskcls.scoring.intervals import Estimate
 from maskcls.scoring.rounds import BETTER, NO_DIFFERENCE, OPEN, WORSE, LevelLook, with_tuning
 from maskcls.system.errors import count_of, listed, some
+from maskcls.tasks.task import Unit
 from search.answer.answer import (
     Answer,
     Confirmation,
@@ -53,10 +54,10 @@ def put_in_words(answer: Answer, stored: Stored) -> Answer:
 
 def _said(answer: Answer) -> tuple[str, tuple[str, ...]]:
     if answer.rounds is not None and answer.rounds.looks:
-        return _of_rounds(answer.rounds)
+        return _of_rounds(answer.rounds, answer.task.unit)
     pair = confirmed_pair(answer.confirmation) if answer.confirmation is not None else None
     if answer.confirmation is not None and pair is not None:
-        return pair[2].verdict, confirmed_sentences(answer.confirmation)
+        return pair[2].verdict, confirmed_sentences(answer.confirmation, answer.task.unit)
     if answer.winner is None:
         return NO_ANSWER, _without_winner(answer)
     if not answer.factors:
@@ -67,9 +68,9 @@ def _said(answer: Answer) -> tuple[str, tuple[str, ...]]:
 # --- rounds ---------------------------------------------------------------------------------------------------------
 
 
-def _of_rounds(rounds: RoundsAnswer) -> tuple[str, tuple[str, ...]]:
+def _of_rounds(rounds: RoundsAnswer, unit: Unit) -> tuple[str, tuple[str, ...]]:
     verdict = verdict_of_rounds(rounds)
-    sentences = [_verdict_sentence(rounds, verdict), _basis(rounds)]
+    sentences = [_verdict_sentence(rounds, verdict), _basis(rounds, unit)]
     if rounds.more is not None:
         sentences.append(f"{capital(more_words(rounds.more))}.")
     return verdict, tuple(sentences)
@@ -79,7 +80,7 @@ def rounds_sentence(study: optuna.Study, stored: Stored) -> str | None:
     """The verdict of a study's rounds as a sentence, from the database alone; None before the first look."""
     trials = study.get_trials(deepcopy=False, states=FINISHED)
     rounds = answer_of_rounds(stored, trials, read_looks(study))
-    return _of_rounds(rounds)[1][0] if rounds is not None and rounds.looks else None
+    return _of_rounds(rounds, stored.task.unit)[1][0] if rounds is not None and rounds.looks else None
 
 
 def verdict_of_rounds(rounds: RoundsAnswer) -> str:
@@ -141,15 +142,15 @@ def _beside_others(look: LevelLook) -> str:
     return f"is {look.verdict} (by {abs(look.value):.3f}, 95 % interval {signed_spread(look.estimate, 3)})"
 
 
-def _basis(rounds: RoundsAnswer) -> str:
+def _basis(rounds: RoundsAnswer, unit: Unit) -> str:
     """How many trainings, rounds and judges the looks rest on."""
     last = rounds.looks[-1]
     looked = [each for each in rounds.rounds if each.number <= last.round]
     trainings = sum(len(scores) for each in looked for scores in each.scores.values())
     judges = sorted({each.judges for each in looked if each.judges})
-    people = f", judged by {_range(judges)} people each" if judges else ""
+    judged = f", judged by {_range(judges)} {unit.many} each" if judges else ""
     return (
-        f"This rests on {count_of(trainings, 'training')} in {count_of(len(looked), 'round')}{people}; the intervals"
+        f"This rests on {count_of(trainings, 'training')} in {count_of(len(looked), 'round')}{judged}; the intervals"
         " allow for a look after every round."
     )
 
@@ -227,9 +228,10 @@ def _left_out_levels(levels: Iterable[Level]) -> list[str]:
 
 
 def _best_found(answer: Answer, winner: Winner) -> str:
+    unit = answer.task.unit
     return (
-        f"The best of {chosen_from(answer, winner)}, trial {winner.trial}, scores {winner.score.value:.3f} macro"
-        f" F1; expect {winner.expected:.3f} on people who did not choose it."
+        f"The best of {chosen_from(answer, winner)}, trial {winner.trial}, scores {winner.score.value:.3f}"
+        f" {answer.task.metric_words}; expect {winner.expected:.3f} on {unit.many} {unit.who} did not choose it."
     )
 
 
@@ -275,8 +277,8 @@ def _without_winner(answer: Answer) -> tuple[str, ...]:
     return "No trial is complete yet.", "There is nothing to compare."
 
 
-def confirmed_sentences(confirmation: Confirmation) -> tuple[str, ...]:
-    """The outcome of a confirmation in two sentences."""
+def confirmed_sentences(confirmation: Confirmation, unit: Unit) -> tuple[str, ...]:
+    """The outcome of a confirmation in two sentences; ``unit``: what judged."""
     pair = confirmed_pair(confirmation)
     if pair is None:
         return _unconfirmed(confirmation), "More repeats will not change that."
@@ -292,8 +294,9 @@ def confirmed_sentences(confirmation: Confirmation) -> tuple[str, ...]:
         f" {difference_words(difference)}{_also(others)}."
     )
     settings = ", and the choice of settings" if theirs.level else ""
+    judges = f"{confirmation.judges} {unit.noun(confirmation.judges)}"
     second = (
-        f"The interval covers people, training seeds{settings}: {confirmation.judges} people judged, none of whom had"
+        f"The interval covers {unit.many}, training seeds{settings}: {judges} judged, none of {unit.whom} had"
         f" chosen a finalist; {power_words(difference.minimum_detectable_effect)}."
     )
     return first, second
@@ -332,6 +335,9 @@ def _mean(finalist: Finalist) -> float:
 
 
 def _caveats(answer: Answer, stored: Stored) -> Iterator[str]:
+    unit = answer.task.unit
+    if answer.task.leak:
+        yield f"The data names no groups: {answer.task.leak}, which makes all scores optimistic."
     if stored.study.synthetic:
         yield "The photos are synthetic: nothing here says anything about faces."
     if answer.rounds is not None and answer.rounds.looks:
@@ -346,8 +352,8 @@ def _caveats(answer: Answer, stored: Stored) -> Iterator[str]:
     yield from waiting_sentences(answer)
     if answer.winner is not None and answer.confirmation is None:
         yield (
-            "A trial's score in the search is that of its best evaluation, chosen by the people who judge it, so it is"
-            " optimistic; only rounds answer the question."
+            f"A trial's score in the search is that of its best evaluation, chosen by the {unit.many} {unit.who} judge"
+            " it, so it is optimistic; only rounds answer the question."
         )
 
 

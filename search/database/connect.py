@@ -267,15 +267,18 @@ def has_study(storage: RDBStorage, name: str) -> bool:
     return name in optuna.get_all_study_names(storage)
 
 
-def create_study(storage: RDBStorage, name: str, attributes: dict[str, Any]) -> optuna.Study:
-    """A new study with its attributes. Its document (record.KEY) is stored later, last of all: a study without one
-    counts as incomplete and is created anew."""
+def create_study(storage: RDBStorage, name: str, attributes: dict[str, Any], metric: str = "macro F1") -> optuna.Study:
+    """A new study with its attributes; ``metric``: what its values are, in words.
+
+    Its document (record.KEY) is stored later, last of all: a study without one counts as incomplete and is created
+    anew.
+    """
     study = optuna.create_study(study_name=name, storage=storage, direction="maximize", sampler=RandomSampler())
     for key, value in attributes.items():
         study.set_user_attr(key, value)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        study.set_metric_names(["macro F1"])
+        study.set_metric_names([metric])
     return study
 
 

@@ -9,10 +9,12 @@ from optuna.trial import FrozenTrial
 from maskcls.scoring.intervals import Estimate
 from maskcls.scoring.rounds import LevelLook
 from maskcls.system.errors import count_of, listed
+from maskcls.tasks.task import Task
 from search.answer.answer import Answer, Confirmation, FactorAnswer, Finalist, Level, RoundsAnswer, Winner
 from search.answer.format import (
     NONE,
     as_score,
+    capital,
     describe_values,
     difference_cell,
     score_cell,
@@ -31,8 +33,9 @@ from search.study.attributes import ACCURACY, LOSS, part_f1
 def lead_blocks(answer: Answer) -> tuple[Block, ...]:
     """The figure, the table of the sides and the caveats, right below the answer's sentences."""
     rounds = answer.rounds if answer.rounds is not None and answer.rounds.looks else None
-    figure = confirmation_figure(answer.confirmation) if rounds is None else rounds_figure(rounds)
-    table = None if rounds is None else _sides_table(rounds)
+    task = answer.task
+    figure = confirmation_figure(answer.confirmation, task) if rounds is None else rounds_figure(rounds, task)
+    table = None if rounds is None else _sides_table(rounds, task)
     caveats = Bullets(answer.caveats) if answer.caveats else None
     return tuple(block for block in (figure, table, caveats) if block is not None)
 
@@ -46,34 +49,33 @@ def round_differences(rounds: RoundsAnswer | None) -> dict[str, LevelLook]:
     return {side.name: side.look for side in sides if side.look is not None and says_something(side.look)}
 
 
-def rounds_figure(rounds: RoundsAnswer) -> Figure | None:
+def rounds_figure(rounds: RoundsAnswer, task: Task) -> Figure | None:
     """Every side less the reference, with its interval; None while that says nothing."""
     differences = round_differences(rounds)
     if not differences:
         return None
-    reference = called(rounds.reference.name)
+    reference, metric = called(rounds.reference.name), task.metric_words
     cells = "; ".join(f"{name} {difference_cell(look.estimate)}" for name, look in differences.items())
     return draw_dots(
         "rounds",
         [Dot(name, look.estimate, look.verdict) for name, look in differences.items()],
-        f"difference of macro F1 from {reference}",
-        f"Difference of macro F1 from {reference}, with its 95 % interval: {cells}.",
-        f"Macro F1 less that of {reference}, with its 95 % interval. Triangle up: better. Triangle down: worse.",
+        f"difference of {metric} from {reference}",
+        f"Difference of {metric} from {reference}, with its 95 % interval: {cells}.",
+        f"{capital(metric)} less that of {reference}, with its 95 % interval. Triangle up: better. Triangle down:"
+        " worse.",
         zero=True,
     )
 
 
-SIDE_TITLES = ("", "macro F1 to expect", "difference", "95 % interval", "trainings", "verdict")
-
-
-def _sides_table(rounds: RoundsAnswer) -> Table:
+def _sides_table(rounds: RoundsAnswer, task: Task) -> Table:
+    titles = ("", f"{task.metric_words} to expect", "difference", "95 % interval", "trainings", "verdict")
     rows = []
     for index, side in enumerate(rounds.sides):
         look = side.look if side.look is not None and says_something(side.look) else None
         difference, interval = (NONE, NONE) if look is None else (signed(look.value), signed_spread(look.estimate))
         verdict = with_sign(side_verdict(side, index == 0))
         rows.append((side.name, as_score(side.score), difference, interval, str(len(side.trials)), verdict))
-    return Table(SIDE_TITLES, tuple(rows), (*SIDE_TITLES[1:3], SIDE_TITLES[4]), strong=(rounds.best,))
+    return Table(titles, tuple(rows), (*titles[1:3], titles[4]), strong=(rounds.best,))
 
 
 def rounds_section(material: Material) -> Section | None:
@@ -93,11 +95,14 @@ def rounds_section(material: Material) -> Section | None:
         for each in rounds.rounds
     )
     looks = listed([each.round for each in rounds.looks])
+    unit = material.stored.task.unit
+    everyone = "everyone has" if unit.who == "who" else "all have"
     text = (
         "In a round all trainings have the same setting, the same seed and the same judges, and differ in what is"
-        " compared alone. From round 1 on the judges are people who chose nothing, and who judged no round before until"
-        " everyone has judged, and the setting is near the best that the search found for all. A difference is a least"
-        " squares estimate of score = round + side; its interval covers people, training seeds and the choice of the"
+        f" compared alone. From round 1 on the judges are {unit.many} {unit.who} chose nothing, and {unit.who} judged"
+        f" no round before until {everyone} judged, and the setting is near the best that the search found for all. A"
+        " difference is a least squares estimate of score = round + side; its interval covers"
+        f" {unit.many}, training seeds and the choice of the"
         f" setting, and allows for a look after every round. Looked at after rounds: {looks}. Round 0 is the baseline's"
         " own setting; the score to expect is that of the later rounds."
     )
@@ -118,12 +123,13 @@ def levels_section(material: Material) -> Section:
         " trials. These scores are optimistic, as each was chosen for being high, and they compare no levels: rounds of"
         " fresh trainings do."
     )
-    blocks = (levels_figure(answer), *map(_levels_table, answer.factors))
+    blocks = (levels_figure(answer), *(_levels_table(factor, answer.task) for factor in answer.factors))
     return Section("The search", (Text(text), *(block for block in blocks if block)))
 
 
 def levels_figure(answer: Answer) -> Figure | None:
     """Every level's best score with its interval; None while no level has a score."""
+    metric, many = answer.task.metric_words, answer.task.unit.many
     dots = [
         Dot(level.text, level.score, "", index == factor.reference)
         for factor in answer.factors
@@ -136,20 +142,19 @@ def levels_figure(answer: Answer) -> Figure | None:
     return draw_dots(
         "levels",
         dots,
-        "macro F1",
-        f"Macro F1 of each level's best with its 95 % interval: {scores}.",
-        "Each level's best configuration in the search: macro F1 and its 95 % interval over people. Diamond: the"
+        metric,
+        f"{capital(metric)} of each level's best with its 95 % interval: {scores}.",
+        f"Each level's best configuration in the search: {metric} and its 95 % interval over {many}. Diamond: the"
         " baseline's level.",
     )
 
 
-LEVEL_TITLES = ("level", "complete", "pruned", "macro F1 (95 % interval)", "runs", "best configuration")
-
-
-def _levels_table(factor: FactorAnswer) -> Table:
+def _levels_table(factor: FactorAnswer, task: Task) -> Table:
+    score = f"{task.metric_words} (95 % interval)"
+    titles = ("level", "complete", "pruned", score, "runs", "best configuration")
     rows = tuple(_level_row(level, factor) for level in factor.levels)
     note = "complete, pruned: trials without replicates; runs: trainings of the best configuration."
-    return Table(LEVEL_TITLES, rows, LEVEL_TITLES[1:5], caption=factor.param, note=note)
+    return Table(titles, rows, titles[1:5], caption=factor.param, note=note)
 
 
 def _level_row(level: Level, factor: FactorAnswer) -> tuple[str, ...]:
@@ -181,41 +186,39 @@ def confirmed_differences(confirmation: Confirmation | None) -> tuple[str, dict[
     return reference, levels or {finalist.name: finalist.against for finalist in finalists if finalist.against}
 
 
-def confirmation_figure(confirmation: Confirmation | None) -> Figure | None:
+def confirmation_figure(confirmation: Confirmation | None, task: Task) -> Figure | None:
     """The confirmation's answer as differences with intervals; None while nothing is confirmed."""
     reference, differences = confirmed_differences(confirmation)
     if not differences:
         return None
     cells = "; ".join(f"{name} {difference_cell(estimate)}" for name, estimate in differences.items())
-    alt = f"Difference of macro F1 from {reference}, with its 95 % interval: {cells}."
+    metric, unit = task.metric_words, task.unit
+    alt = f"Difference of {metric} from {reference}, with its 95 % interval: {cells}."
     caption = (
-        "Confirmed: trained again and judged by people who chose none of them. 95 % intervals over people and training"
-        " seeds. Triangle up or down: better or worse beyond noise."
+        f"Confirmed: trained again and judged by {unit.many} {unit.who} chose none of them. 95 % intervals over"
+        f" {unit.many} and training seeds. Triangle up or down: better or worse beyond noise."
     )
     dots = [Dot(name, estimate, estimate.verdict) for name, estimate in differences.items()]
-    return draw_dots("confirmation", dots, f"difference of macro F1 from {reference}", alt, caption, zero=True)
-
-
-CONFIRM_TITLES = (
-    *("finalist", "mean macro F1 (range)", "from baseline", "verdict", "from reference level", "verdict on level"),
-    "configuration",
-)
+    return draw_dots("confirmation", dots, f"difference of {metric} from {reference}", alt, caption, zero=True)
 
 
 def confirmation_section(material: Material) -> Section | None:
-    """Finalists and baseline, trained again and judged by people who chose none of them; None before a confirmation."""
+    """Finalists and baseline, trained again and judged by others than chose them; None before a confirmation."""
     confirmation = material.answer.confirmation
     if confirmation is None:
         return None
+    unit = material.stored.task.unit
+    mean = f"mean {material.stored.task.metric_words} (range)"
+    titles = ("finalist", mean, "from baseline", "verdict", "from reference level", "verdict on level", "configuration")
     rows = tuple(_finalist_row(finalist, index == 0) for index, finalist in enumerate(confirmation.finalists))
     text = Text(
         f"The baseline and {count_of(len(rows) - 1, 'finalist')} were trained again with new seeds,"
         f" {confirmation.repeats} of {confirmation.planned} repeats so far, and judged by"
-        f" {count_of(confirmation.judges, 'person', 'people')} who chose none of them (study {confirmation.study})."
-        " Intervals cover people and training seeds. The difference from the reference level, each level at its best,"
-        " answers the question."
+        f" {unit.count(confirmation.judges)} {unit.who} chose none of them (study {confirmation.study})."
+        f" Intervals cover {unit.many} and training seeds. The difference from the reference level, each level at its"
+        " best, answers the question."
     )
-    table = Table(CONFIRM_TITLES, rows, (*CONFIRM_TITLES[1:3], CONFIRM_TITLES[4]), strong=(confirmation.winner,))
+    table = Table(titles, rows, (*titles[1:3], titles[4]), strong=(confirmation.winner,))
     return Section("Confirmation", (text, table))
 
 
@@ -244,28 +247,36 @@ def best_section(material: Material) -> Section:
     if material.other is not None and material.other.number != winner.trial:
         rows.append(_trial_row(material.other_role, material.other, material))
     text = f"{_chosen(material.answer, winner)} {material.same_configuration}".strip()
-    titles = ("", "trial", "macro F1", "95 % interval", *material.space.parts, "accuracy", "loss", "configuration")
+    task = material.stored.task
+    parts = material.space.parts if task.metric == "macro_f1" else tuple(f"{part} F1" for part in material.space.parts)
+    others = _other_scores(material)
+    titles = ("", "trial", task.metric_words, "95 % interval", *parts, *others, "configuration")
     return Section(title, (Text(text), Table(titles, tuple(rows), titles[1:-1])))
+
+
+def _other_scores(material: Material) -> tuple[str, ...]:
+    """The attributes of a trial's scores beside its value."""
+    return (LOSS,) if material.stored.task.metric == ACCURACY else (ACCURACY, LOSS)
 
 
 def _chosen(answer: Answer, winner: Winner) -> str:
     """Where the recipe comes from, and what that means for its score."""
-    score, expected = as_score(winner.score.value), as_score(winner.expected)
+    score, expected, unit = as_score(winner.score.value), as_score(winner.expected), answer.task.unit
     if winner.candidates == 0:
         return (
             f"The best side of the rounds, by its latest trial, {winner.trial}. Expect {expected} of the recipe on"
-            " other people: the mean of its rounds, whose judges chose nothing."
+            f" other {unit.many}: the mean of its rounds, whose judges chose nothing."
         )
     if winner.candidates == 1:
         return f"Trial {winner.trial} is the only complete one with predictions. It scores {score}."
     return (
-        f"Trial {winner.trial} is the best of {chosen_from(answer, winner)}. It scores {score} on the people who chose"
-        f" it; expect {expected} on people who did not."
+        f"Trial {winner.trial} is the best of {chosen_from(answer, winner)}. It scores {score} on the {unit.many}"
+        f" {unit.who} chose it; expect {expected} on {unit.many} {unit.who} did not."
     )
 
 
 def _trial_row(role: str, trial: FrozenTrial, material: Material) -> tuple[str, ...]:
-    keys = (*map(part_f1, material.space.parts), ACCURACY, LOSS)
+    keys = (*map(part_f1, material.space.parts), *_other_scores(material))
     scores = (as_score(trial.user_attrs.get(key)) for key in keys)
     estimate = material.interval(trial)
     limits = NONE if estimate is None else spread(estimate)

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from maskcls.system.errors import count_of
 from maskcls.system.provenance import commit
+from search.answer.format import capital
 from search.page.answer import best_section, confirmation_section, lead_blocks, levels_section, rounds_section
 from search.page.blocks import Report, Section
 from search.page.classes import classes_section, matrices_section
@@ -65,8 +66,10 @@ def _folded(make: Callable[[Material], Section | None], section: Section) -> Sec
 
 def _footer(material: Material) -> str:
     counts = f"{count_of(len(material.finished), 'finished trial')} of {len(material.trials)}"
+    task = material.stored.task
+    leak = f" {capital(task.leak)}." if task.leak else ""
     now = datetime.now().astimezone().isoformat(sep=" ", timespec="minutes")
     return (
-        f"Made {now} by search.report at commit {commit()}, from {counts}. Intervals are 95 % intervals over people,"
-        " and over training seeds as well where that is said."
+        f"Made {now} by search.report at commit {commit()}, from {counts}. Intervals are 95 % intervals over"
+        f" {task.unit.many}, and over training seeds as well where that is said.{leak}"
     )

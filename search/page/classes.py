@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from maskcls.scoring.counts import f1_of, macro_f1
+from maskcls.scoring.counts import f1_of
 from maskcls.scoring.intervals import Estimate, compare
-from maskcls.scoring.metrics import f1_per_class, merge_confusion
-from maskcls.system.errors import count_of
+from maskcls.scoring.metrics import f1_per_class
 from search.answer.format import as_score, capital, signed, signed_spread, verdict_on, with_sign
 from search.page.blocks import Block, Figure, Figures, Section, Table, Text
 from search.page.data import Material, TrialPredictions
@@ -21,7 +20,7 @@ TITLES = ("photos", "before", "after", "difference", "95 % interval", "verdict")
 
 @dataclass(frozen=True)
 class Change:
-    """F1 of one class, or macro F1 of one part of the label, before and after."""
+    """F1 of one class, or the study's metric over one part of the label, before and after."""
 
     name: str
     photos: int
@@ -57,19 +56,17 @@ def class_changes(material: Material) -> list[Change]:
 
 
 def part_changes(material: Material) -> list[Change]:
-    """The change of mask, gender and age, read off the predicted class; empty where a study predicts one part alone."""
+    """The change of every part of the label, read off the predicted class; empty where there is only one."""
     if material.pair is None or material.resamples is None or not material.space.parts:
         return []
     before, after = material.pair
     changes = []
     parts = material.space.parts
     for part in parts:
-        was, now = (
-            f1_per_class(merge_confusion(model.confusion_KK, model.space, part)).mean() for model in (before, after)
-        )
-        counts = (after.counts(part),), (before.counts(part),)
-        estimate = compare(*counts, material.resamples, macro_f1, comparisons=len(parts))
-        changes.append(Change(part, len(after.predictions.label_N), float(was), float(now), estimate))
+        our_counts, their_counts = after.counts(part), before.counts(part)
+        was, now = (float(counts.score(*counts.sums())) for counts in (their_counts, our_counts))
+        estimate = compare((our_counts,), (their_counts,), material.resamples, comparisons=len(parts))
+        changes.append(Change(part, len(after.predictions.label_N), was, now, estimate))
     return changes
 
 
@@ -80,17 +77,19 @@ def classes_section(material: Material) -> Section:
         return Section(title, (Text(material.missing()),))
     before, after = material.pair
     changes = class_changes(material)
-    people = count_of(len(material.resamples.person_P), "person", "people")
+    task = material.stored.task
+    judges = task.unit.count(len(material.resamples.person_P))
     intro = (
-        f"From {before.name} to {after.name}, on the same {people}. The intervals are over people, widened so that all"
-        f" {len(changes)} hold at once.{_optimism(material)}"
+        f"From {before.name} to {after.name}, on the same {judges}. The intervals are over {task.unit.many}, widened so"
+        f" that all {len(changes)} hold at once.{_optimism(material)}"
     )
     chance = material.same_configuration
     blocks: list[Block] = [Text(intro), Text(chance or _beyond_noise(changes)), _figure(changes, bool(chance))]
     blocks.append(_table("class", changes, bool(chance)))
     parts = part_changes(material)
     if parts:
-        blocks.append(_table("part of the label", parts, bool(chance)))
+        by = "" if task.metric == "macro_f1" else f" ({task.metric_words})"
+        blocks.append(_table(f"part of the label{by}", parts, bool(chance)))
     return Section(title, tuple(blocks))
 
 
@@ -99,8 +98,10 @@ def _optimism(material: Material) -> str:
     winner = material.answer.winner
     if winner is None or winner.candidates < 2:
         return ""
+    task = material.stored.task
     return (
-        f" Trial {winner.trial} was chosen by these people: its macro F1 is {as_score(winner.score.value)} on them and"
+        f" Trial {winner.trial} was chosen by these {task.unit.many}: its {task.metric_words} is"
+        f" {as_score(winner.score.value)} on them and"
         f" {as_score(winner.expected)} corrected for the choice."
     )
 

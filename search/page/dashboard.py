@@ -48,7 +48,8 @@ def _rounds(answer: Answer) -> go.Figure | None:
     if answer.rounds is None or not looks:
         return None
     title = f"Difference from {answer.rounds.reference.name}"
-    return _differences({name: look.estimate for name, look in looks.items()}, title, "difference of macro F1")
+    axis = f"difference of {answer.task.metric_words}"
+    return _differences({name: look.estimate for name, look in looks.items()}, title, axis)
 
 
 def _levels(answer: Answer) -> go.Figure | None:
@@ -57,13 +58,14 @@ def _levels(answer: Answer) -> go.Figure | None:
         return None
     texts = [f"{name}: {score_cell(score)}" for name, score in scores.items()]
     figure = go.Figure(_dots(scores, texts, [BLUE] * len(scores), ["circle"] * len(scores)))
-    return _laid_out(figure, "Each level's best in the search", "macro F1")
+    return _laid_out(figure, "Each level's best in the search", answer.task.metric_words)
 
 
 def _confirmation(answer: Answer) -> go.Figure | None:
     reference, differences = confirmed_differences(answer.confirmation)
     title = f"Confirmation: difference from {reference}"
-    return _differences(differences, title, "difference of macro F1") if differences else None
+    axis = f"difference of {answer.task.metric_words}"
+    return _differences(differences, title, axis) if differences else None
 
 
 def _classes(material: Material) -> go.Figure | None:
@@ -113,7 +115,7 @@ def _curves(material: Material) -> go.Figure | None:
         name = f"trial {trial.number}, {trial.state.name.lower()}"
         lines.append(go.Scatter(x=steps, y=values, name=name, mode="lines+markers", line=style, marker=marker))
     figure = _laid_out(go.Figure(lines), "Learning curves; pruned at ×", "evaluation")
-    return figure.update_layout(yaxis={"title": "macro F1", "autorange": True})
+    return figure.update_layout(yaxis={"title": material.stored.task.metric_words, "autorange": True})
 
 
 def _laid_out(figure: go.Figure, title: str, axis: str) -> go.Figure:

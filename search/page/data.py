@@ -17,7 +17,7 @@ from maskcls.scoring.intervals import Estimate, interval
 from maskcls.scoring.metrics import confusion_matrix
 from maskcls.scoring.predictions import Predictions
 from maskcls.scoring.resampling import Resamples, resample
-from maskcls.scoring.reweighting import groups_of, parse_prior, weights_of
+from maskcls.scoring.reweighting import Prior, groups_of, parse_prior, weights_of
 from search.answer.answer import Answer
 from search.answer.evidence import answer_of
 from search.policy.history import best_trial, configuration_of
@@ -41,7 +41,7 @@ class ReportOptions:
     photos: bool = True
     """Whether to show photos and their file names."""
     prior: str | None = None
-    """``male=0.6,old=0.25``."""
+    """As given: NAME=SHARE of classes of the groups, separated by commas."""
 
 
 @dataclass(frozen=True)
@@ -215,7 +215,7 @@ class Material:
         return None if self.after is None else resample(self.after.counts())
 
     def interval(self, trial: FrozenTrial) -> Estimate | None:
-        """A trial's macro F1 with its interval over people; None without predictions for the same people."""
+        """A trial's score with its interval over groups; None without predictions for the same groups."""
         model = self._predictions_of(trial)
         if model is None or self.resamples is None or not np.array_equal(model.people, self.resamples.person_P):
             return None
@@ -230,12 +230,21 @@ class Material:
         return [trial for trial, model in models if model and np.array_equal(model.people, resamples.person_P)]
 
     @cached_property
-    def weight_P(self) -> Floats | None:
-        """Weights of the people under --prior; None without it, or without the best trial's predictions."""
-        if self.options.prior is None or self.after is None:
+    def prior(self) -> Prior | None:
+        """The shares of --prior; None without it. Raises UserError for what is no prior of the task."""
+        return None if self.options.prior is None else parse_prior(self.options.prior, self.stored.task)
+
+    @cached_property
+    def groups(self) -> dict[str, np.ndarray] | None:
+        """Class of the groups that judged the best trial in each factor that they have; None without predictions."""
+        if self.after is None:
             return None
-        groups = groups_of(self.after.predictions.person_N, self.after.predictions.label_N)
-        return weights_of(parse_prior(self.options.prior), *groups)
+        return groups_of(self.after.predictions.person_N, self.after.predictions.label_N, self.stored.task)
+
+    @cached_property
+    def weight_P(self) -> Floats | None:
+        """Weights of the groups under --prior; None without it, or without the best trial's predictions."""
+        return None if self.prior is None or self.groups is None else weights_of(self.prior, self.groups)
 
 
 def gather(study: optuna.Study, options: ReportOptions) -> Material:

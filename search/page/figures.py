@@ -129,8 +129,8 @@ LEGEND = {"best": "best trial", "baseline": "baseline", "complete": "complete", 
 
 
 @matplotlib.rc_context(LOOK)
-def draw_curves(name: str, curves: Sequence[Curve], alt: str, caption: str) -> Figure:
-    """Scores over evaluations, with a cross where a trial was pruned."""
+def draw_curves(name: str, curves: Sequence[Curve], axis: str, alt: str, caption: str) -> Figure:
+    """Scores over evaluations, the ``axis`` up, with a cross where a trial was pruned."""
     drawing = _drawing(3.4)
     axes = drawing.subplots()
     drawn: set[str] = set()
@@ -142,7 +142,7 @@ def draw_curves(name: str, curves: Sequence[Curve], alt: str, caption: str) -> F
         drawn.add(curve.kind)
         if curve.kind == "pruned":
             axes.plot(steps[-1:], values[-1:], marker="x", color=VERMILION, markersize=6, markeredgewidth=1.6, zorder=6)
-    axes.set(xlabel="evaluation", ylabel="macro F1")
+    axes.set(xlabel="evaluation", ylabel=axis)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(color="#e4e4e4", linewidth=0.8)
     drawing.legend(loc="outside upper center", ncols=4, frameon=False, fontsize=FONT - 1, handlelength=1.8)

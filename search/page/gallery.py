@@ -16,7 +16,7 @@ PIXELS = 160
 
 
 def gallery_section(material: Material) -> Section:
-    """The best trial's most confident mistakes, at most one per person."""
+    """The best trial's most confident mistakes, at most one per group."""
     title = "Most confident mistakes"
     model = material.after
     if model is None:
@@ -25,13 +25,15 @@ def gallery_section(material: Material) -> Section:
     if not rows:
         return Section(title, (Text(f"{model.name.capitalize()} makes no mistake on the validation photos."),))
     folder, why_not = _photos(material)
-    text = f"The wrong predictions that {model.name} is most sure of, one per person. Some may be wrong labels."
+    task = material.stored.task
+    each = f", one per {task.unit.one}" if task.has_groups else ""
+    text = f"The wrong predictions that {model.name} is most sure of{each}. Some may be wrong labels."
     pictures = tuple(_picture(model, row, folder, material.options.photos) for row in rows)
     return Section(title, (Text(f"{text} {why_not}".strip()), Gallery(pictures)))
 
 
 def confident_mistakes(model: TrialPredictions) -> list[int]:
-    """Rows of the wrong predictions, the highest probability first, one per person."""
+    """Rows of the wrong predictions, the highest probability first, one per group."""
     wrong = np.flatnonzero(model.predicted_N != model.predictions.label_N)
     log_prob = model.predictions.log_prob_NK.max(1)[wrong]
     row_by_person: dict[str, int] = {}
@@ -43,7 +45,9 @@ def confident_mistakes(model: TrialPredictions) -> list[int]:
 def _photos(material: Material) -> tuple[Path | None, str]:
     """The folder of the photos; None and the reason where they are not shown."""
     if not material.options.photos:
-        return None, "The photos and their file names, which identify people, are left out (--no-photos)."
+        task = material.stored.task
+        why = f", which identify {task.unit.many}," if task.has_groups else ""
+        return None, f"The photos and their file names{why} are left out (--no-photos)."
     folder = photo_folder(material)
     if not folder.is_dir():
         return None, f"The photos are not shown: there is no folder {folder} here; --data takes another."

@@ -6,9 +6,10 @@ Shape suffixes: P people.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from maskcls.labels import ALL
 from maskcls.scoring.counts import Counts
 from maskcls.scoring.intervals import Estimate, compare
-from maskcls.scoring.reweighting import GROUPS, effective_people, groups_of, parse_prior, targets
+from maskcls.scoring.reweighting import effective_people, group_factors, targets
 from maskcls.system.errors import UserError
 from search.answer.format import NOT_DISTINCT, as_score, describe_values, difference_cell, percent, spread, verdict_on
 from search.page.blocks import Block, Section, Table, Text
@@ -34,13 +35,13 @@ def check_prior(material: Material) -> None:
     """Raise UserError for a --prior that this study's predictions cannot be weighted to."""
     if material.options.prior is None:
         return
-    parse_prior(material.options.prior)
-    if material.task != "all":
+    _ = material.prior  # raises for what is no prior of the task
+    if material.task != ALL:
         raise UserError(
-            f"--prior needs a study of all 18 classes; {material.study.study_name} predicts {material.task} alone."
-            " Leave it out."
+            f"--prior needs a study of all {material.stored.task.space.num_classes} classes;"
+            f" {material.study.study_name} predicts {material.task} alone. Leave it out."
         )
-    _ = material.weight_P  # raises for shares that these people cannot be weighted to
+    _ = material.weight_P  # raises for shares that these groups cannot be weighted to
 
 
 def prior_section(material: Material) -> Section | None:
@@ -51,6 +52,7 @@ def prior_section(material: Material) -> Section | None:
     if material.weight_P is None:
         return Section(title, (Text(material.missing()),))
     blocks: list[Block] = [Text(_intro(material))]
+    metric = material.stored.task.metric_words
     for factor in material.answer.factors:
         rows = [
             _row(level.text, level.trials, material, describe_values(level.values))
@@ -58,33 +60,31 @@ def prior_section(material: Material) -> Section | None:
             if level.trials and material.judged_alike([material.trials[number] for number in level.trials])
         ]
         if len(rows) > 1:
-            blocks += [Text(f"{factor.param}: {_ranking(rows, material)}"), _table("level", rows, rows)]
+            blocks += [Text(f"{factor.param}: {_ranking(rows, material)}"), _table("level", rows, rows, metric)]
     rows = [
         _row(f"trial {trial.number}", (trial.number,), material, describe_values(material.values(trial)))
         for trial in material.judged_alike(best_first(material.trials))
     ]
     if len(rows) > 1:
         shown = sorted(rows, key=lambda row: min(_rank(row, rows, False), _rank(row, rows, True)))[:MAX_TRIALS]
-        blocks += [Text(f"Trials: {_ranking(rows, material)}"), _table("trial", shown, rows)]
+        blocks += [Text(f"Trials: {_ranking(rows, material)}"), _table("trial", shown, rows, metric)]
     return Section(title, tuple(blocks))
 
 
 def _intro(material: Material) -> str:
     assert material.weight_P is not None
-    assert material.after is not None
-    assert material.options.prior is not None
-    shares = parse_prior(material.options.prior)
-    gender_P, age_P = groups_of(material.after.predictions.person_N, material.after.predictions.label_N)
+    assert material.groups is not None
+    assert material.prior is not None
     changes = []
-    for part, class_P in (("gender", gender_P), ("age", age_P)):
-        target = targets(shares, part, class_P)
-        for index, name in enumerate(material.space.factor(part).classes):
+    for factor in group_factors(material.stored.task):
+        class_P = material.groups[factor.name]
+        target = targets(material.prior, factor, class_P)
+        for index, name in enumerate(factor.classes):
             changes.append(f"{name} {percent(target[index])} (here {percent(float((class_P == index).mean()))})")
-    prior = ", ".join(f"{name} = {shares[name]:g}" for name in GROUPS if name in shares)
-    people = effective_people(material.weight_P)
+    worth, many = effective_people(material.weight_P), material.stored.task.unit.many
     return (
-        f"The validation people are weighted to match the given prior ({prior}): {', '.join(changes)}. Groups that are"
-        f" not named keep their proportions. The weighted people are worth {people:.0f} of the"
+        f"The validation {many} are weighted to match the given prior ({material.prior.text}): {', '.join(changes)}."
+        f" Groups that are not named keep their proportions. The weighted {many} are worth {worth:.0f} of the"
         f" {len(material.weight_P)} unweighted ones."
     )
 
@@ -121,9 +121,9 @@ def _ranking(rows: Sequence[Row], material: Material) -> str:
     )
 
 
-def _table(what: str, shown: Sequence[Row], rows: Sequence[Row]) -> Table:
+def _table(what: str, shown: Sequence[Row], rows: Sequence[Row], metric: str) -> Table:
     titles = (
-        *(what, "macro F1", "rank", "macro F1 under the prior", "95 % interval", "rank under the prior"),
+        *(what, metric, "rank", f"{metric} under the prior", "95 % interval", "rank under the prior"),
         "configuration",
     )
     cells = []

@@ -8,7 +8,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from maskcls.system.errors import UserError, count_of, listed, one_line
-from search.answer.format import as_score, describe_values, duration, percent
+from search.answer.format import as_score, capital, describe_values, duration, percent
 from search.page.blocks import Section, Table, Text
 from search.page.data import Material
 from search.page.figures import Curve, draw_bars, draw_curves
@@ -49,9 +49,10 @@ def curves_section(material: Material) -> Section:
     curves = [_curve(trial, material) for trial in material.finished if trial.intermediate_values]
     if not curves:
         return Section(title, (Text("No trial has finished yet."),))
-    saved = savings(material.finished)
-    alt = f"Learning curves of {count_of(len(curves), 'trial')}, macro F1 over evaluations; {saved.pruned} end early."
-    figure = draw_curves("curves", curves, alt, "Macro F1 on the validation split after each evaluation.")
+    saved, metric = savings(material.finished), material.stored.task.metric_words
+    alt = f"Learning curves of {count_of(len(curves), 'trial')}, {metric} over evaluations; {saved.pruned} end early."
+    caption = f"{capital(metric)} on the validation split after each evaluation."
+    figure = draw_curves("curves", curves, metric, alt, caption)
     if not saved.pruned:
         return Section(title, (Text(f"None of {count_of(saved.finished, 'trial')} was pruned."), figure))
     text = (
@@ -106,8 +107,8 @@ def noise_section(material: Material) -> Section | None:
             mean = as_score(sum(values) / len(values))
             rows.append((describe_values(material.values(runs[0])), str(len(runs)), mean, each))
     text = (
-        f"Macro F1 differs by {noise.describe()}. Two trainings of the same configuration differ by about that; a"
-        " smaller lead of a single run says nothing."
+        f"{capital(material.stored.task.metric_words)} differs by {noise.describe()}. Two trainings of the same"
+        " configuration differ by about that; a smaller lead of a single run says nothing."
     )
     titles = ("configuration", "runs", "mean", "each run")
     return Section(title, (Text(text), Table(titles, tuple(rows), titles[1:3])))

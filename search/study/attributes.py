@@ -120,7 +120,7 @@ WEIGHTS_DIGEST = "weights_digest"
 
 
 def part_f1(part: str) -> str:
-    """The attribute's name for the macro F1 of ``mask``, ``gender`` or ``age`` alone."""
+    """The attribute's name for the macro F1 of one factor of the label alone."""
     return f"f1_{part}"
 
 

@@ -79,7 +79,7 @@ class Study:
     sampler: Sampler = Sampler("auto")
     pruner: Pruner = Pruner("rungs")
     matters: float = 0.05
-    """The smallest difference of macro F1 worth knowing: one that is surely smaller is "no difference that matters"."""
+    """The smallest difference of scores worth knowing: one that is surely smaller is "no difference that matters"."""
     is_stored: InitVar[bool] = False
     """Whether it was read from a database: a stored study is shown even if it would be refused today."""
 
@@ -121,7 +121,7 @@ def _make_plain(study: Study) -> None:
         raise UserError(f"synthetic is True or False, not {study.synthetic!r}.")
     matters = fields["matters"]
     if isinstance(matters, bool) or not isinstance(matters, int | float) or not 0 < matters < 1:
-        raise UserError(f"matters is a difference of macro F1 between 0 and 1, not {study.matters!r}.")
+        raise UserError(f"matters is a difference of scores between 0 and 1, not {study.matters!r}.")
     for name, value in fields.items():
         object.__setattr__(study, name, value)
 

@@ -213,8 +213,8 @@ class Supervisor:
         storage = backend_of(self.study)
         storage.patience, storage.logs_waiting = QUERY_SECONDS, False  # Display reports a lost database
         self.order = replace(self.order, plan=False, copy_of=None)
-        is_search = self.order.requested.confirmation is None
-        progress = Progress(self.order.limits.n_trials, 0, None, len(self.pool.slots), is_search)
+        is_search, metric = self.order.requested.confirmation is None, self.order.requested.task.metric
+        progress = Progress(self.order.limits.n_trials, 0, None, len(self.pool.slots), is_search, metric=metric)
         self.display = Display(presence, LiveWatcher(progress) if is_terminal() else PlainWatcher(progress))
         self.display.refresh()
         self.display.screen.__enter__()

@@ -4,8 +4,6 @@ from maskcls.scoring.counts import Floats, f1_of
 from maskcls.scoring.intervals import Estimate, compare, interval
 from maskcls.scoring.resampling import Resamples, resample
 from maskcls.system.console import say
-from maskcls.system.errors import UserError
-from maskcls.tasks.mask import MASK_TASK
 from search.answer.format import (
     NOT_DISTINCT,
     as_score,
@@ -29,12 +27,13 @@ def show_comparison(ours: ComparedModel, theirs: ComparedModel, prior: str | Non
     weight_P = None if prior is None else _weights(ours, prior)
     resamples = resample(ours.counts())
     for letter, model in (("A", ours), ("B", theirs)):
-        say(f"{letter}  macro F1 {score_words(interval(model.counts(), resamples))}  {model.name}")
+        say(f"{letter}  {ours.task.metric_words} {score_words(interval(model.counts(), resamples))}  {model.name}")
     difference = compare((ours.counts(),), (theirs.counts(),), resamples)
-    people, photos = len(resamples.person_P), len(ours.predictions.label_N)
+    judges = f"{len(resamples.person_P)} {ours.task.unit.many}"
+    photos = f", {len(ours.predictions.label_N)} photos" if ours.task.has_groups else ""
     say()
-    say(f"A - B  {difference_words(difference)}, {people} people, {photos} photos")
-    say(f"{_verdict_sentence(difference)} This is about these two trained models, judged by the same {people} people.")
+    say(f"A - B  {difference_words(difference)}, {judges}{photos}")
+    say(f"{_verdict_sentence(difference)} This is about these two trained models, judged by the same {judges}.")
     if has_interval(difference):
         say(f"{capital(power_words(difference.minimum_detectable_effect))}.")
     _show_recipes(ours, theirs)
@@ -81,10 +80,16 @@ def _show_parts(ours: ComparedModel, theirs: ComparedModel, resamples: Resamples
     if not parts:
         return
     say()
-    say(f"By part, with intervals widened so that all {len(parts)} hold at once in 95 of 100 studies:")
+    by = _measured_by(ours, ours.task.metric_words)
+    say(f"By part{by}, with intervals widened so that all {len(parts)} hold at once in 95 of 100 studies:")
     for part in parts:
         difference = compare((ours.counts(part),), (theirs.counts(part),), resamples, comparisons=len(parts))
         say(f"  {part:32s} {difference_words(difference)}  {verdict_on(difference)}")
+
+
+def _measured_by(model: ComparedModel, what: str) -> str:
+    """`` (F1)`` where it is not the model's own metric that classes and parts are compared by."""
+    return "" if model.task.metric == "macro_f1" else f" ({what})"
 
 
 def _show_classes(ours: ComparedModel, theirs: ComparedModel, resamples: Resamples) -> None:
@@ -96,7 +101,8 @@ def _show_classes(ours: ComparedModel, theirs: ComparedModel, resamples: Resampl
         for index, name in enumerate(names)
     ]
     say()
-    say(f"By class, with intervals widened so that all {len(names)} hold at once in 95 of 100 studies:")
+    by = _measured_by(ours, "F1")
+    say(f"By class{by}, with intervals widened so that all {len(names)} hold at once in 95 of 100 studies:")
     beyond = [(name, difference) for name, difference in differences if verdict_on(difference) != NOT_DISTINCT]
     for name, difference in sorted(beyond, key=lambda row: row[1].value):
         say(f"  {name:32s} {difference_words(difference)}  {verdict_on(difference)}")
@@ -105,14 +111,12 @@ def _show_classes(ours: ComparedModel, theirs: ComparedModel, resamples: Resampl
 
 
 def _weights(ours: ComparedModel, prior: str) -> Floats:
-    """Weights of the people by --prior. Raises UserError for an invalid one, and for a task without gender and age."""
-    from maskcls.scoring.reweighting import groups_of, parse_prior, weights_of
+    """Weights of the groups by --prior. Raises UserError for an invalid one, and where their classes are not known."""
+    from maskcls.scoring.reweighting import check_predicts_groups, groups_of, parse_prior, weights_of
 
-    shares = parse_prior(prior)
-    if ours.space != MASK_TASK.space:
-        alone = ours.space.factors[0].name
-        raise UserError(f"--prior needs gender and age of the people, which a model of {alone} does not know.")
-    return weights_of(shares, *groups_of(ours.predictions.person_N, ours.predictions.label_N))
+    shares = parse_prior(prior, ours.task)
+    check_predicts_groups(ours.space, ours.task)
+    return weights_of(shares, groups_of(ours.predictions.person_N, ours.predictions.label_N, ours.task))
 
 
 def _show_prior(ours: ComparedModel, theirs: ComparedModel, resamples: Resamples, prior: str, weight_P: Floats) -> None:

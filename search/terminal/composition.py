@@ -1,4 +1,7 @@
-"""The work of search.compose: choose the best trio, compare it with the best single model, and write it to a file."""
+"""The work of search.compose: choose the best team, compare it with the best single model, and write it to a file.
+
+A team is a model for every factor of the label; one of three is a trio in what is printed, one of two a pair.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,14 +19,17 @@ from maskcls.scoring.resampling import Resamples, resample
 from maskcls.system.console import say
 from maskcls.system.provenance import Origin
 from maskcls.tasks.declared import task_to_json
+from maskcls.tasks.task import METRICS
 from search.answer.combinations import (
     Candidate,
+    NamedStudy,
     Teams,
     check_same_photos,
     check_weights,
     find_candidates,
     find_single,
     find_singles,
+    in_label_order,
 )
 from search.answer.format import (
     NOT_DISTINCT,
@@ -40,37 +46,42 @@ from search.study.space import values_of
 from search.system.shell import place_options, quoted
 
 MAX_LOOKS, MIN_RESAMPLES = 60_000, 50
-"""The correction may take this many trios times resamples, about ten seconds: many trios get fewer resamples, but not
+"""The correction may take this many teams times resamples, about ten seconds: many teams get fewer resamples, but not
 fewer than the minimum."""
+
+TEAM_OF = {2: "pair", 3: "trio"}
+NUMBERS = {2: "two", 3: "three"}
 
 
 @dataclass(frozen=True)
 class Best:
-    """The best of several models, or of several trios of models."""
+    """The best of several models, or of several teams of models."""
 
     counts: Counts
     selected: Selected
     score: Estimate
-    """Score on the people who chose it."""
+    """Score on the groups that chose it."""
     candidates: int
-    """Number of models or trios that it was chosen from."""
+    """Number of models or teams that it was chosen from."""
 
 
 @dataclass(frozen=True)
 class Gain:
-    """The best trio less the best single model, on the same people."""
+    """The best team less the best single model, on the same groups."""
 
     measured: Estimate
     corrected: Estimate
-    """Less the trio's extra optimism from being chosen among more; the verdict rests on this."""
+    """Less the team's extra optimism from being chosen among more; the verdict rests on this."""
 
 
-def compose(studies: Mapping[str, str], out: Path, against: str | None, storage: RDBStorage, runs: Path) -> None:
-    """Write the best trio to ``out``, and say what it gains. Raises UserError before anything is written.
+def compose(named: Sequence[NamedStudy], out: Path, against: str | None, storage: RDBStorage, runs: Path) -> None:
+    """Write the best team to ``out``, and say what it gains. Raises UserError before anything is written.
 
-    ``studies``: part -> stored name. ``against``: STUDY:TRIAL, the single model; None: the best one stored.
+    ``named``: a study for every factor of the label. ``against``: STUDY:TRIAL, the single model; None: the best one
+    stored.
     """
-    teams = Teams({part: find_candidates(storage, name, part, runs) for part, name in studies.items()})
+    ordered = in_label_order(named, storage)
+    teams = Teams({each.part: find_candidates(storage, each.study, each.part, runs, each.option) for each in ordered})
     like = next(iter(teams.candidates.values()))[0]
     singles = _singles(like, against, storage, runs)
     resamples = resample(teams[0])
@@ -86,21 +97,22 @@ def compose(studies: Mapping[str, str], out: Path, against: str | None, storage:
     if singles:
         single = _best_of([model.counts() for model in singles], resamples)
         model, gain = singles[single.selected.index], _gain(best, single, resamples)
-        _show_gain(model, single, best, gain)
+        _show_gain(model, single, best, gain, TEAM_OF.get(len(team), "team"))
         value, low, high = gain.corrected.value, gain.corrected.low, gain.corrected.high
         origin["single"] = _facts(model, ALL)
         origin["gain"] = {"value": value, "low": low, "high": high, "verdict": gain.corrected.verdict}
     else:
         _show_no_single(like, runs, storage.url if storage.url != default_url(runs) else None)
     written, folder = save_composed(out, {part: model.folder for part, model in team.items()}, origin)
-    say(f"{written}: the three models are in {folder}; keep both together")
-    say(f"Next: python -m maskcls.predict --model {quoted(out)} --images DIR -o submission.csv")
+    say(f"{written}: the {NUMBERS.get(len(team), len(team))} models are in {folder}; keep both together")
+    file = like.stored.task.predictions_file
+    say(f"Next: python -m maskcls.predict --model {quoted(out)} --images DIR -o {file}")
 
 
 def _singles(like: Candidate, against: str | None, storage: RDBStorage, runs: Path) -> list[Candidate]:
     if against is None:
         return find_singles(like, optuna.get_all_study_names(storage), storage, runs)
-    single = find_single(against, storage, runs)
+    single = find_single(against, like, storage, runs)
     check_same_photos(like, single)
     return [single]
 
@@ -112,10 +124,10 @@ def _best_of(models: Sequence[Counts], resamples: Resamples) -> Best:
     return Best(counts, selected, interval(counts, resamples), len(models))
 
 
-def _gain(trio: Best, single: Best, resamples: Resamples) -> Gain:
-    """The gain, from which the trio's surplus of optimism is taken: it was chosen among more than the single model."""
-    measured = compare((trio.counts,), (single.counts,), resamples)
-    optimism = [best.selected.raw - best.selected.corrected for best in (trio, single)]
+def _gain(team: Best, single: Best, resamples: Resamples) -> Gain:
+    """The gain, from which the team's surplus of optimism is taken: it was chosen among more than the single model."""
+    measured = compare((team.counts,), (single.counts,), resamples)
+    optimism = [best.selected.raw - best.selected.corrected for best in (team, single)]
     surplus = max(0.0, optimism[0] - optimism[1])
     low, value, high = (score - surplus for score in (measured.low, measured.value, measured.high))
     return Gain(measured, replace(measured, low=low, value=value, high=high))
@@ -123,36 +135,41 @@ def _gain(trio: Best, single: Best, resamples: Resamples) -> Gain:
 
 def _headline(teams: Teams, resamples: Resamples) -> str:
     sizes = " x ".join(map(str, teams.shape))
-    split = next(iter(teams.candidates.values()))[0].stored.split
-    people, photos = len(resamples.person_P), len(teams.label_N)
-    return f"The best of {len(teams)} trios ({sizes}), judged by {people} people, {photos} photos (split {split}):"
+    stored = next(iter(teams.candidates.values()))[0].stored
+    kind, units = TEAM_OF.get(len(teams.shape), "team"), len(resamples.person_P)
+    judges = f"{units} {stored.task.unit.noun(units)}"
+    photos = f", {len(teams.label_N)} photos" if stored.task.has_groups else ""
+    return f"The best of {len(teams)} {kind}s ({sizes}), judged by {judges}{photos} (split {stored.split}):"
 
 
 def _show_team(team: Mapping[str, Candidate], best: Best) -> None:
+    task = next(iter(team.values())).stored.task
+    width = max(8, *(len(part) + 1 for part in team))
     for part, model in team.items():
         values = describe_values(values_of(model.stored.study.space, model.trial.params))
-        say(f"  {part:8s}{model.name}: macro F1 of {part} {as_score(model.macro_f1(part))}  {values}")
-    say(f"  all 18  {_score(best)}")
+        score = f"{task.metric_words} of {part} {as_score(model.score(part))}"
+        say(f"  {part:{width}s}{model.name}: {score}  {values}")
+    say(f"  {f'all {task.space.num_classes}':{width}s}{_score(best)}")
 
 
 def _score(best: Best) -> str:
-    text = f"macro F1 {score_words(best.score)}"
+    text = f"{METRICS[best.counts.metric]} {score_words(best.score)}"
     if best.candidates == 1:
         return text
     return f"{text}; {as_score(best.selected.corrected)} once corrected for being the best of {best.candidates}"
 
 
-def _show_gain(model: Candidate, single: Best, best: Best, gain: Gain) -> None:
-    """``model``: the best single model, with the score ``single``; ``best``: the best trio."""
-    verdict = gain.corrected.verdict
-    verdict = verdict if verdict == NOT_DISTINCT else f"the trio is {verdict}"
+def _show_gain(model: Candidate, single: Best, best: Best, gain: Gain, kind: str) -> None:
+    """``model``: the best single model, with the score ``single``; ``best``: the best team, a trio in ``kind``, say."""
+    verdict, unit = gain.corrected.verdict, model.stored.task.unit
+    verdict = verdict if verdict == NOT_DISTINCT else f"the {kind} is {verdict}"
     say(f"single    {model.name}: {_score(single)}")
     say(f"gain      {difference_words(gain.measured)} as measured")
     say(f"          {difference_words(gain.corrected)} once corrected: {verdict}")
     say(f"{capital(power_words(gain.corrected.minimum_detectable_effect))}; a smaller one is easily missed.")
     say(
-        f"This is about trained models, not recipes, and the trio was chosen from {best.candidates} by the same people"
-        " who judge it here."
+        f"This is about trained models, not recipes, and the {kind} was chosen from {best.candidates} by the same"
+        f" {unit.many} {unit.who} judge it here."
     )
 
 
@@ -161,7 +178,8 @@ def _show_no_single(like: Candidate, runs: Path, storage_url: str | None) -> Non
     data = "" if stored.study.synthetic else f" --data {quoted(stored.data)}"
     data += f" --people {stored.study.fixed['people']}" if stored.study.fixed["people"] else ""
     say(
-        "single    none: no complete trial of all 18 classes is stored for these photos, so the gain is unknown. Make"
+        f"single    none: no complete trial of all {stored.task.space.num_classes} classes is stored for these photos,"
+        " so the gain is unknown. Make"
         f" one: python -m search.run --study recipe --n-trials 20{data}{place_options(runs, storage_url)}"
     )
 
@@ -181,4 +199,4 @@ def _origin(team: Mapping[str, Candidate], best: Best) -> dict[str, Any]:
 
 
 def _facts(model: Candidate, part: str) -> dict[str, Any]:
-    return {"study": model.study, "trial": model.trial.number, "macro_f1": model.macro_f1(part)}
+    return {"study": model.study, "trial": model.trial.number, model.stored.task.metric: model.score(part)}

@@ -12,6 +12,7 @@ from maskcls.data.split import missing_classes
 from maskcls.scoring.intervals import Estimate
 from maskcls.system.console import say
 from maskcls.system.errors import UserError, some
+from maskcls.tasks.task import Task
 from search.answer.answer import Confirmation, Finalist
 from search.answer.confirmation import MIN_REPEATS, outcome_of, store_confirmation
 from search.answer.evidence import answer_of
@@ -33,22 +34,28 @@ def show_confirmation_plan(plan: Plan, stored: Stored, table: Table, rounds: Seq
     if stored.study.synthetic:
         say(f"  {SYNTHETIC}")
     (train, train_photos), (valid, valid_photos) = table.count("train"), table.count("valid")
-    say(f"  data      {stored.data}: {train + valid} people, {train_photos + valid_photos} photos")
+    unit = stored.task.unit
+    photos = f", {train_photos + valid_photos} photos" if stored.task.has_groups else ""
+    say(f"  data      {stored.data}: {train + valid} {unit.many}{photos}")
     for note in () if stored.study.synthetic else table.notes:  # the labels of synthetic photos need no fixes
         say(f"            {note}")
     sizes = sorted({round_.count("valid")[0] for round_ in rounds})
     say(
-        f"  judges    {' or '.join(map(str, sizes))} people per repeat, from the search's {train} training people;"
-        f" the {valid} who chose the finalists only train"
+        f"  judges    {' or '.join(map(str, sizes))} {unit.many} per repeat, from the search's {train} training"
+        f" {unit.many}; the {valid} {unit.who} chose the finalists only train"
     )
     task = stored.baseline_config.task
     for repeat, round_ in enumerate(rounds, start=1):
         if missing := missing_classes(round_.photos, "valid", stored.task.space, task):
-            say(f"            NO JUDGE OF REPEAT {repeat} SHOWS: {some(missing)}. Their F1 counts as 0 there.")
+            say(f"            NO JUDGE OF REPEAT {repeat} SHOWS: {some(missing)}. {_uncounted(stored.task)} there.")
     title = "finalists"
     for finalist in plan.finalists:
         say(f"  {title:9s} {finalist.name}: {describe_values(values_of(stored.study.space, finalist.params))}")
         title = ""
+
+
+def _uncounted(task: Task) -> str:
+    return "Their F1 counts as 0" if task.metric == "macro_f1" else task.uncounted
 
 
 def show_confirmation_work(
@@ -89,21 +96,21 @@ def show_confirmation_summary(study: optuna.Study, stored: Stored, runs: Path, s
     store_confirmation(confirmed, outcome)
     answer = answer_of(confirmed, read_stored(confirmed), runs)
     show_study(confirmed, read_stored(confirmed), " ".join(answer.sentences))
-    show_outcome(outcome, of)
+    show_outcome(outcome, of, stored.task)
     say("Next:")
     say(f"  python -m search.export --study {quoted(of)} -o best.toml{place_options(runs, storage_url)}")
     if hint := storage_option(storage_url)[1]:
         say(hint)
 
 
-def show_outcome(outcome: Confirmation, of: str) -> None:
+def show_outcome(outcome: Confirmation, of: str, task: Task) -> None:
     """Print the finalists, the levels and the verdict. ``of``: name of the confirmed study."""
     say(f"Confirmation of {of}: {outcome.repeats} of {outcome.planned} repeats, {outcome.judges} judges")
-    titles = ("finalist", "mean F1", "range", "from baseline", "95 % interval", "verdict")
-    show_table(titles, [_finalist_cells(finalist) for finalist in outcome.finalists], ("mean F1", "from baseline"))
+    titles = ("finalist", f"mean {task.short_metric}", "range", "from baseline", "95 % interval", "verdict")
+    show_table(titles, [_finalist_cells(finalist) for finalist in outcome.finalists], (titles[1], titles[3]))
     _show_levels(outcome)
     say()
-    for sentence in confirmed_sentences(outcome):
+    for sentence in confirmed_sentences(outcome, task.unit):
         say(sentence)
     say(f"{outcome.finalists[outcome.winner].name} has the best mean: search.export writes it.")
 

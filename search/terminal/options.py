@@ -24,7 +24,8 @@ RUNS = Path("runs")
 PriorOption = Annotated[
     str | None,
     typer.Option(
-        help="Reweight scores as if people came in these shares: male=0.6,old=0.25 (male, female, young, middle, old)."
+        help="Reweight scores as if people (groups) came in these shares of the label's classes: in the mask task"
+        " male=0.6,old=0.25 (male, female, young, middle, old)."
     ),
 ]
 

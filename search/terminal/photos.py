@@ -19,11 +19,6 @@ def photo_lines(table: Table) -> list[str]:
         return []
     lines = [_read_from(task.source, task)]
     lines += [_classes(table, factor.name) for factor in task.space.factors]
-    if not task.has_groups:
-        lines.append(
-            "every photo is on its own, so photos of one subject may be on both sides; --group COLUMN keeps together"
-            " what belongs together"
-        )
     if lonely := lonely_classes(table.photos):
         lines.append(lonely_text(lonely, task.space.names, task.unit))
     return lines + _held_back(table)

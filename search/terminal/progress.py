@@ -17,6 +17,7 @@ from maskcls.scoring.metrics import Scores
 from maskcls.system import streams
 from maskcls.system.console import say
 from maskcls.system.printable import encoding_of, one_printable_line
+from maskcls.tasks.task import METRICS, short_metric
 from search.answer.format import as_score, describe_values, duration, parts
 
 BARS, DOT = "▁▂▃▄▅▆▇█", "·"
@@ -62,7 +63,7 @@ class TrialRow:
     """Time at which it began, in seconds of time.monotonic."""
     planned_evaluations: int = 0
     curve: list[float] = field(default_factory=list)
-    """Macro F1 of every evaluation so far."""
+    """The score of every evaluation so far."""
     state: str = "running"
     seconds: float = 0.0
     """Duration of an ended trial; 0 while it runs."""
@@ -94,6 +95,8 @@ class Progress:
     compares: bool = True
     """Whether trials are comparable; not in a confirmation, where each repeat has its own judges."""
     rows: dict[int, TrialRow] = field(default_factory=dict)
+    metric: str = "macro_f1"
+    """Name in tasks.task.METRICS of what the trials are judged by."""
 
     def began(self, number: int, values: str) -> TrialRow:
         """Add the trial's row."""
@@ -144,14 +147,14 @@ class PlainWatcher:
     def evaluated(self, number: int, step: int, planned_evaluations: int, scores: Scores, is_news: bool = True) -> None:
         self.progress.evaluated(number, planned_evaluations, scores)
         if is_news:
-            f1 = f"macro F1 {as_score(scores.value)}{parts(scores.f1_per_part)}"
-            say(f"trial {number}: evaluation {step} of {planned_evaluations}  {f1}")
+            score = f"{METRICS[scores.metric]} {as_score(scores.value)}{parts(scores)}"
+            say(f"trial {number}: evaluation {step} of {planned_evaluations}  {score}")
         elif step == 1:
             say(f"trial {number}: continues from its last evaluation")
 
     def trial_ended(self, number: int, state: TrialState, value: float | None, why: str = "") -> None:
         row = self.progress.ended(number, state, value)
-        best = "" if row.best is None else f", macro F1 {row.best_text}"
+        best = "" if row.best is None else f", {METRICS[self.progress.metric]} {row.best_text}"
         say(f"trial {number}: {row.state}{best}, {duration(row.seconds)}; {self.progress.headline()}")
         if why:
             say(f"trial {number}: {why}")
@@ -186,13 +189,15 @@ class LiveWatcher:
     def _render(self) -> Group:
         rows = list(self.progress.rows.items())[-ROWS_SHOWN:]
         curves = max((max(len(row.curve), row.planned_evaluations) for _, row in rows), default=0)
-        is_narrow = self.console.width < FIXED_WIDTH + max(curves, len("evaluations")) + MIN_LAST_WIDTH
+        longer = len(short_metric(self.progress.metric)) - len("F1")
+        is_narrow = self.console.width < FIXED_WIDTH + longer + max(curves, len("evaluations")) + MIN_LAST_WIDTH
         shown = self._blocks(rows) if is_narrow else [self._table(rows)]
         return Group(*shown, Text(self.progress.headline()))
 
     def _table(self, rows: Sequence[tuple[int, TrialRow]]) -> Table:
         table = Table(box=None, pad_edge=False, header_style="dim")
-        for title, justify in (("trial", "right"), ("state", "left"), ("best F1", "right"), ("evaluations", "left")):
+        best = f"best {short_metric(self.progress.metric)}"
+        for title, justify in (("trial", "right"), ("state", "left"), (best, "right"), ("evaluations", "left")):
             table.add_column(title, justify=justify, no_wrap=True)  # type: ignore[arg-type]
         table.add_column("configuration", overflow="fold")
         top = max((row.best or 0.0 for row in self.progress.rows.values()), default=0.0) or 1.0

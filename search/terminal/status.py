@@ -9,6 +9,7 @@ from datetime import datetime
 from maskcls.system.console import say
 from maskcls.system.errors import count_of, one_line, some
 from maskcls.system.printable import one_printable_line
+from maskcls.tasks.task import METRICS, short_metric
 from search.answer.format import PLAIN_NONE, SYNTHETIC, as_score, describe_values, duration, trials_named
 from search.answer.status import (
     STATES,
@@ -25,8 +26,7 @@ from search.policy.history import Noise
 from search.terminal.progress import is_terminal
 from search.terminal.tables import show_table
 
-NUMBERS = ("trial", "trials", "times", "best F1", *STATES)
-OVERVIEW = ("study", *STATES, "best F1", "trial", "last event", "question")
+NUMBERS = ("trial", "trials", "times", *STATES)
 DAY = 86400
 CAUSE_LENGTH = 160
 """Characters of an error that are shown; --json has all of them."""
@@ -39,16 +39,23 @@ def show_overview(overview: DatabaseOverview) -> None:
     if not overview.studies:
         say(f"No study is stored in {overview.storage} yet.")
         return
-    titles = OVERVIEW
+    best = f"best {_shared_metric(overview)}"
+    overview_titles = titles = ("study", *STATES, best, "trial", "last event", "question")
     rows = [_overview_cells(study) for study in overview.studies]
     if is_terminal() and shutil.get_terminal_size().columns < WIDE:
         titles, rows = titles[:-1], [row[:-1] for row in rows]
-    show_table(titles, rows, NUMBERS)
-    if len(titles) < len(OVERVIEW):
+    show_table(titles, rows, (*NUMBERS, best))
+    if len(titles) < len(overview_titles):
         say(f"The questions are shown on {WIDE} columns, or with --study.")
     gone = sum(study.gone for study in overview.studies)
     if gone:
         say(f"{count_of(gone, 'running trial')} without a process, which the next search.run of the study continues.")
+
+
+def _shared_metric(overview: DatabaseOverview) -> str:
+    """The metric of all studies, in short; ``score`` where they are judged by several."""
+    metrics = {study.metric for study in overview.studies if study.metric is not None} or {"macro_f1"}
+    return short_metric(metrics.pop()) if len(metrics) == 1 else "score"
 
 
 def _overview_cells(study: StudyOverview) -> tuple[str, ...]:
@@ -75,11 +82,12 @@ def show_status(study: StudyStatus) -> None:
     say(f"Study {one_printable_line(overview.name)}: {_question(overview)}")
     if study.synthetic:
         say(f"  {SYNTHETIC}")
+    metric = overview.metric or "macro_f1"
     facts = {
         "trials": _trial_counts(overview),
-        "best": _trial(study.best),
-        "baseline": _trial(study.baseline) + _mean(study.baseline),
-        "incumbent": _incumbent(study.incumbent),
+        "best": _trial(study.best, metric),
+        "baseline": _trial(study.baseline, metric) + _mean(study.baseline),
+        "incumbent": _incumbent(study.incumbent, metric),
         "noise": _noise(study.noise),
         "patience": _patience(study),
         "answer": study.answer or study.confirmed or "no answer yet",
@@ -92,7 +100,7 @@ def show_status(study: StudyStatus) -> None:
         facts = {name: text for name, text in facts.items() if name not in ("incumbent", "noise", "patience")}
     for name, text in facts.items():
         say(f"  {name:<10}  {one_printable_line(text)}")
-    _show_running(study.running, "search.confirm" if overview.confirms else "search.run")
+    _show_running(study.running, "search.confirm" if overview.confirms else "search.run", metric)
     _show_failures(study.failures, study.interruptions)
 
 
@@ -103,11 +111,12 @@ def _trial_counts(overview: StudyOverview) -> str:
     return ", ".join(counts.values())
 
 
-def _trial(trial: TrialStatus | ConfigurationStatus | None) -> str:
+def _trial(trial: TrialStatus | ConfigurationStatus | None, metric: str) -> str:
     if trial is None:
         return "none yet"
     state = "" if trial.state == "complete" else f" ({trial.state})"
-    return f"trial {trial.trial}{state}: macro F1 {as_score(trial.value, PLAIN_NONE)}  {describe_values(trial.values)}"
+    score = f"{METRICS[metric]} {as_score(trial.value, PLAIN_NONE)}"
+    return f"trial {trial.trial}{state}: {score}  {describe_values(trial.values)}"
 
 
 def _mean(baseline: ConfigurationStatus | None) -> str:
@@ -116,13 +125,13 @@ def _mean(baseline: ConfigurationStatus | None) -> str:
     return f"  (mean of {len(baseline.runs)} runs {as_score(baseline.mean, PLAIN_NONE)})"
 
 
-def _incumbent(incumbent: ConfigurationStatus | None) -> str:
+def _incumbent(incumbent: ConfigurationStatus | None, metric: str) -> str:
     """The configuration with the best mean, which need not be that of the best trial."""
     if incumbent is None:
         return "none yet"
     runs = incumbent.runs
     mean = "one run" if len(runs) == 1 else f"mean of {len(runs)} runs"
-    score = f"macro F1 {as_score(incumbent.mean, PLAIN_NONE)}"
+    score = f"{METRICS[metric]} {as_score(incumbent.mean, PLAIN_NONE)}"
     return f"{trials_named(runs)}, {mean}: {score}  {describe_values(incumbent.values)}"
 
 
@@ -140,13 +149,14 @@ def _patience(study: StudyStatus) -> str:
     return f"{trials} ended since the last one that beat all before it{beyond}"
 
 
-def _show_running(running: Sequence[RunningTrial], command: str) -> None:
+def _show_running(running: Sequence[RunningTrial], command: str, metric: str) -> None:
     say()
     if not running:
         say("Nothing is running.")
         return
-    titles = ("trial", "evaluation", "best F1", "slot", "host", "pid", "since", "process")
-    show_table(titles, [_running_cells(run) for run in running], (*NUMBERS, "pid"))
+    best = f"best {short_metric(metric)}"
+    titles = ("trial", "evaluation", best, "slot", "host", "pid", "since", "process")
+    show_table(titles, [_running_cells(run) for run in running], (*NUMBERS, best, "pid"))
     if any(run.gone for run in running):
         say(f"A trial whose process is gone waits for the next {command} of this study, which continues it.")
 

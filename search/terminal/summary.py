@@ -39,7 +39,7 @@ def show_search_summary(study: optuna.Study, stored: Stored, runs: Path, storage
         say(sentence)
     if is_answered and answer.rounds is not None:
         say()
-        show_sides(answer.rounds)
+        show_sides(answer.rounds, answer.task.short_metric)
     say()
     _show_recipe(answer)
     with suppress(optuna.exceptions.StorageInternalError):  # a full disk ended the study, and its error says so
@@ -47,9 +47,12 @@ def show_search_summary(study: optuna.Study, stored: Stored, runs: Path, storage
     _show_next(answer, study.study_name, runs, storage_url)
 
 
-def show_sides(rounds: RoundsAnswer) -> None:
-    """Print the table of the sides: score to expect, difference from the reference, interval, trainings, verdict."""
-    titles = (_title(rounds), "mean F1", "difference", "95 % interval", "trainings", "verdict")
+def show_sides(rounds: RoundsAnswer, metric: str) -> None:
+    """Print the table of the sides: score to expect, difference from the reference, interval, trainings, verdict.
+
+    ``metric``: what the scores are, in short.
+    """
+    titles = (_title(rounds), f"mean {metric}", "difference", "95 % interval", "trainings", "verdict")
     shown = rounds.sides[:MAX_SIDES]
     show_table(titles, [_cells(side, side is rounds.reference) for side in shown], (*titles[1:3], titles[4]))
     if len(rounds.sides) > len(shown):
@@ -77,8 +80,8 @@ def _show_recipe(answer: Answer) -> None:
         return
     chosen = f", chosen from {chosen_from(answer, winner)}" if winner.candidates else ""
     say(
-        f"{_standing(answer)}: {describe_values(winner.values)}. Expect macro F1 {winner.expected:.3f} of it on other"
-        f" people (trial {winner.trial}{chosen})."
+        f"{_standing(answer)}: {describe_values(winner.values)}. Expect {answer.task.metric_words}"
+        f" {winner.expected:.3f} of it on other {answer.task.unit.many} (trial {winner.trial}{chosen})."
     )
 
 

@@ -118,7 +118,8 @@ def _create(setup: Setup, storage: ReconnectingStorage, source: optuna.Study | N
     study_id = make_folder(setup.name, storage, setup.runs)
     facts = {STUDY_ID: study_id, QUESTION: setup.stored.study.question, **creation_facts(decoder=DECODER)}
     copied_from = source.study_name if source is not None else None
-    study = create_study(storage, setup.name, {**facts, GROWN_FROM: copied_from})
+    metric = setup.stored.task.metric_words
+    study = create_study(storage, setup.name, {**facts, GROWN_FROM: copied_from}, metric)
     if source is not None:
         copy_trials(source, study, setup.stored.study, setup.runs)
     show_study(study, setup.stored)

@@ -101,12 +101,12 @@ def _check_same_search(confirmation: Stored, searched: Stored, name: str) -> Non
 
 
 def check_repeats(table: Table, stored: Stored, repeats: int) -> list[Table]:
-    """The table of each repeat. Raises UserError for other photos than the study's, and for too few people to judge."""
+    """The table of each repeat. Raises UserError for other photos than the study's, and for too few to judge."""
     config = stored.baseline_config
     if config.judge_round:
         raise UserError(
-            f"The study was run with judge_round={config.judge_round}, so its validation people are the judges of a"
-            " confirmation; only a study with judge_round=0 can be confirmed."
+            f"The study was run with judge_round={config.judge_round}, so its validation {stored.task.unit.many} are"
+            " the judges of a confirmation; only a study with judge_round=0 can be confirmed."
         )
     if table.hash != stored.split:
         raise UserError(
@@ -118,7 +118,8 @@ def check_repeats(table: Table, stored: Stored, repeats: int) -> list[Table]:
         try:
             tables.append(with_judges(table, change(config, judge_round=number)))
         except UserError as error:
-            raise UserError(f"Repeat {number} cannot be judged by the search's training people: {error}") from None
+            many = stored.task.unit.many
+            raise UserError(f"Repeat {number} cannot be judged by the search's training {many}: {error}") from None
     return tables
 
 
@@ -159,6 +160,7 @@ def _create(storage: ReconnectingStorage, name: str, document: Stored, runs: Pat
     study_id = make_folder(name, storage, runs)
     facts = {STUDY_ID: study_id, QUESTION: document.study.question, **creation_facts()}
     searched_id = id_of(load_study(storage, Plan.of_document(document).of))
-    study = create_study(storage, name, facts if searched_id is None else {**facts, CONFIRMED_ID: searched_id})
+    facts = facts if searched_id is None else {**facts, CONFIRMED_ID: searched_id}
+    study = create_study(storage, name, facts, document.task.metric_words)
     show_study(study, document)
     study.set_user_attr(KEY, document.to_json())

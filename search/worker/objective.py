@@ -68,7 +68,7 @@ class Verdict:
 
     state: TrialState
     value: float | None = None
-    """Macro F1 of the best evaluation; None for a trial that waits, or diverged before its first evaluation."""
+    """The score of the best evaluation; None for a trial that waits, or diverged before its first evaluation."""
     facts: dict[str, Any] = field(default_factory=dict)
     """Trial attributes to store."""
     result: Result | None = None

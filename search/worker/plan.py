@@ -17,6 +17,7 @@ from maskcls.model.classifier import build_model, check_builds
 from maskcls.scoring.rounds import LEAST_DOF, TUNING, detectable
 from maskcls.system.console import say
 from maskcls.system.errors import UserError, some
+from maskcls.tasks.task import Task
 from maskcls.training.loop import evaluation_stops
 from maskcls.training.numerics import describe_device
 from maskcls.training.speed import measure_speed
@@ -34,8 +35,11 @@ from search.worker.job import Setup
 LONG_SECONDS = 6 * 3600
 """A longer study is shown with options that would shorten it."""
 
+FEWER_GROUPS, FEWER_PHOTOS = 300, 2000
+"""What a shorter study may do with."""
+
 FEW_JUDGES = 10
-"""Of fewer people who judge, one or two decide what is better."""
+"""Of fewer groups that judge, one or two decide what is better."""
 
 PEOPLE_DEVIATION, SIMULATED_PEOPLE, SEEDS_DEVIATION = 0.0148, 540, 0.02
 """Standard deviation of a training's score that is its own, by the choice of so many people and from seed to seed, in
@@ -68,19 +72,19 @@ def show_plan(
     say(f"Study {setup.name}: {study.question}")
     if study.synthetic:
         say(f"  {SYNTHETIC}")
-    (train_people, train_photos), (valid_people, valid_photos) = setup.table.count("train"), setup.table.count("valid")
-    say(f"  data      {stored.data}: {train_people + valid_people} people, {train_photos + valid_photos} photos")
+    task = stored.task
+    train, valid = setup.table.count("train"), setup.table.count("valid")
+    say(f"  data      {stored.data}: {_sizes(train[0] + valid[0], train[1] + valid[1], task)}")
     for line in photo_lines(setup.table):
         say(f"            {line}")
     for note in () if study.synthetic else setup.table.notes:  # drawn people have no wrong labels
         say(f"            {note}")
-    say(
-        f"  split     by person, {stored.split}: train {train_people} people, {train_photos} photos;"
-        f" valid {valid_people} people, {valid_photos} photos"
-    )
+    say(f"  split     {task.split_by}, {stored.split}: train {_sizes(*train, task)}; valid {_sizes(*valid, task)}")
+    if task.leak:
+        say(f"            the data names no groups: {task.leak}")
     missing = missing_classes(setup.table.photos, "valid", stored.task.space, setup.baseline.task)
     if missing:
-        say(f"            NO VALIDATION PHOTO OF: {some(missing)}. Their F1 counts 0 in every trial.")
+        say(f"            NO VALIDATION PHOTO OF: {some(missing)}. {task.uncounted} in every trial.")
     source = (
         "from scratch" if setup.weights.source == "scratch" else f"{setup.weights.source} ({stored.weights_option})"
     )
@@ -93,7 +97,7 @@ def show_plan(
         if domains:
             texts = (f"{name} {describe_domain(name, domain)}" for name, domain in domains.items())
             say(f"  {role:9s} {'; '.join(texts)}")
-    planned_evaluations = len(evaluation_stops(setup.baseline, train_photos))
+    planned_evaluations = len(evaluation_stops(setup.baseline, train[1]))
     policy = Policy(study, stored.seed)
     found = policy.phases_within(limits, trials, closed)
     say(f"  pruning   {policy.describe_pruning(planned_evaluations)}")
@@ -101,12 +105,17 @@ def show_plan(
         sources = Counter(warm["from"] for warm in stored.warm)
         say(f"  warm      {'; '.join(f'{count} {source}' for source, count in sources.items())}")
     say(f"  trials    {count_finished(trials)} of {limits.n_trials} done{_other_limits(limits)}")
-    for line in describe_rounds(found, policy.compared(trials) or FINALISTS, _num_judges(setup)):
+    for line in describe_rounds(found, policy.compared(trials) or FINALISTS, _num_judges(setup), task):
         say(f"            {line}")
 
 
+def _sizes(units: int, photos: int, task: Task) -> str:
+    """``432 people, 3024 photos``; ``3024 photos`` where every photo is a unit."""
+    return f"{units} {task.unit.noun(units)}" + (f", {photos} photos" if task.has_groups else "")
+
+
 def _num_judges(setup: Setup) -> int:
-    """The people who judge a round; the study's validation people where no others can."""
+    """The units that judge a round; those of the study's validation side where no others can."""
     try:
         table = with_judges(setup.table, change(setup.baseline, judge_round=1))
     except UserError:
@@ -114,10 +123,10 @@ def _num_judges(setup: Setup) -> int:
     return table.count("valid")[0]
 
 
-def describe_rounds(found: Phases, compared: Sequence[str] | int, judges: int) -> list[str]:
+def describe_rounds(found: Phases, compared: Sequence[str] | int, judges: int, task: Task) -> list[str]:
     """What the trials are for, what they cost, and how small a difference they would show.
 
-    ``compared``: what the rounds compare with the reference, or how many finalists.
+    ``compared``: what the rounds compare with the reference, or how many finalists. ``judges``: units of the task.
     """
     lines = [
         f"{found.first} at the baseline's setting, {found.search} of the search, {found.rounds} in rounds;"
@@ -128,7 +137,9 @@ def describe_rounds(found: Phases, compared: Sequence[str] | int, judges: int) -
     if not found.rounds:
         lines.append("too few for a round after the first, so there will be no answer")
     elif judges < FEW_JUDGES:
-        lines.append(f"TOO FEW PEOPLE: {judges} judge a round; with fewer than {FEW_JUDGES} chance decides.")
+        lines.append(
+            f"TOO FEW {task.unit.many.upper()}: {judges} judge a round; with fewer than {FEW_JUDGES} chance decides."
+        )
     else:
         found_by = f"{findable(found, others, judges):.2f}".lstrip("0")
         lines.append(f"a difference of about {found_by} would be found four times in five ({what})")
@@ -192,7 +203,7 @@ def show_estimate(setup: Setup, dataset: Dataset, trials_left: int, workers: int
     else:
         say(f"  time      about {duration(mean)} a trial{like}, {duration(total)} for {trials_left} if none is pruned")
     if total > LONG_SECONDS:
-        say(f"            {_advice(setup.stored.study)}")
+        say(f"            {_advice(setup.stored.study, setup.stored.task)}")
 
 
 def _check_can_be_built(setup: Setup, configs: Iterable[TrainConfig]) -> None:
@@ -227,7 +238,7 @@ def _highest_dropout(study: Study) -> dict[str, Any]:
             return {}
 
 
-def _advice(study: Study) -> str:
+def _advice(study: Study, task: Task) -> str:
     """Options that would shorten the study, which itself is never shrunk."""
     cheaper = {"image_size": 96, "epochs": 3, "backbone": "tf_efficientnet_lite0"}
     current = {**TrainConfig().model_dump(), **study.fixed}
@@ -236,7 +247,8 @@ def _advice(study: Study) -> str:
         for name, value in cheaper.items()
         if name not in study.space and _would_help(current[name], value)
     ]
-    return f"To shorten it: {' '.join([*options, '--people 300'])} under another --name, or a GPU."
+    people = f"--people {FEWER_GROUPS if task.has_groups else FEWER_PHOTOS}"
+    return f"To shorten it: {' '.join([*options, people])} under another --name, or a GPU."
 
 
 def _would_help(current: Any, cheaper: Any) -> bool:

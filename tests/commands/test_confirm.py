@@ -19,6 +19,7 @@ import search.status
 from maskcls.config import change
 from maskcls.data.dataset import Table, with_judges
 from maskcls.system.errors import UserError
+from maskcls.tasks.mask import MASK_TASK
 from search.answer.confirmation import outcome_of, read_confirmation
 from search.answer.wording import confirmed_sentences
 from search.database.connect import create_study, default_url, has_study, load_study, open_storage
@@ -173,7 +174,7 @@ def test_a_planted_difference_is_confirmed_and_comes_back_from_the_database(
     assert good.against.low < good.against.value < good.against.high
     assert alike.against.verdict == "not distinguishable"
     assert good.scores == tuple(trial.value for trial in made.get_trials() if trial.user_attrs["finalist"] == 1)
-    first, second = confirmed_sentences(outcome)
+    first, second = confirmed_sentences(outcome, MASK_TASK.unit)
     assert first.startswith("Better: over 4 fresh trainings each, good scores 0.")
     assert "160 people judged, none of whom had chosen a finalist" in second
     show_confirmation_summary(made, stored, tmp_path, None)
@@ -190,7 +191,7 @@ def test_equal_ones_are_not_told_apart_and_it_says_what_would_have_been_found(tm
     assert outcome is not None
     against = outcome.finalists[1].against
     assert against is not None
-    first, second = confirmed_sentences(outcome)
+    first, second = confirmed_sentences(outcome, MASK_TASK.unit)
     assert first.startswith("Not distinguishable: over 3 fresh trainings each, alike scores")
     assert f"a difference of {against.minimum_detectable_effect:.3f} would be found four times in five" in second
 
@@ -201,7 +202,7 @@ def test_a_baseline_that_leads_is_not_beaten(tmp_path: Path) -> None:
     assert outcome.winner == 0
     assert outcome.finalists[1].against is not None
     assert outcome.finalists[1].against.verdict == "worse"
-    assert confirmed_sentences(outcome)[0].startswith("Worse: over 3 fresh trainings each, poor scores")
+    assert confirmed_sentences(outcome, MASK_TASK.unit)[0].startswith("Worse: over 3 fresh trainings each, poor scores")
 
 
 def test_a_single_task_is_judged_on_its_own_classes(tmp_path: Path) -> None:
@@ -244,8 +245,8 @@ def test_a_finalist_that_diverged_is_judged_no_further(tmp_path: Path, capsys: p
 def test_without_a_baseline_there_is_no_verdict(tmp_path: Path) -> None:
     outcome = outcome_of(*judged(tmp_path, {"baseline": 0.5, "good": 0.7}, repeats=2, skip=[(1, 0)]), tmp_path)
     assert outcome is not None
-    assert "No verdict: " in confirmed_sentences(outcome)[0]
-    assert "trainings of the baseline diverged" in confirmed_sentences(outcome)[0]
+    assert "No verdict: " in confirmed_sentences(outcome, MASK_TASK.unit)[0]
+    assert "trainings of the baseline diverged" in confirmed_sentences(outcome, MASK_TASK.unit)[0]
 
 
 def test_predictions_that_are_elsewhere_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from maskcls.scoring.counts import count, macro_f1
-from maskcls.scoring.reweighting import effective_people, groups_of, parse_prior, targets, weights_of
+from maskcls.scoring.reweighting import Prior, effective_people, groups_of, parse_prior, targets, weights_of
 from maskcls.system.errors import UserError
-from maskcls.tasks.mask import MASK_TASK
+from maskcls.tasks.mask import AGE, MASK_TASK
 from tests.helpers.training import one_line
 
 SPACE = MASK_TASK.space
@@ -15,8 +15,12 @@ GENDER_P = np.array([0, 0, 0, 0, 1, 1, 1, 1, 1, 1])
 AGE_P = np.array([0, 1, 1, 2, 0, 0, 1, 1, 1, 2])
 
 
+def weigh(shares: dict[str, float], gender_P: np.ndarray, age_P: np.ndarray) -> np.ndarray:
+    return weights_of(Prior(MASK_TASK, shares), {"gender": gender_P, "age": age_P})
+
+
 def test_names_and_shares_are_read() -> None:
-    assert parse_prior("male=0.6, old=0.25") == {"male": 0.6, "old": 0.25}
+    assert parse_prior("male=0.6, old=0.25", MASK_TASK).shares == {"male": 0.6, "old": 0.25}
 
 
 @pytest.mark.parametrize(
@@ -36,25 +40,25 @@ def test_names_and_shares_are_read() -> None:
 )
 def test_what_cannot_be_meant_is_one_sentence(text: str, told: str) -> None:
     with pytest.raises(UserError) as error:
-        parse_prior(text)
+        parse_prior(text, MASK_TASK)
     assert told in one_line(error.value)
 
 
 def test_the_sample_s_own_shares_change_nothing() -> None:
     own = {"male": 0.4, "young": 0.3, "old": 0.2}
-    assert weights_of(own, GENDER_P, AGE_P) == pytest.approx(np.ones(10), abs=1e-9)
-    assert weights_of({}, GENDER_P, AGE_P) == pytest.approx(np.ones(10), abs=1e-9)
+    assert weigh(own, GENDER_P, AGE_P) == pytest.approx(np.ones(10), abs=1e-9)
+    assert weigh({}, GENDER_P, AGE_P) == pytest.approx(np.ones(10), abs=1e-9)
 
 
 def test_a_gender_by_itself_weighs_everybody_of_it_alike() -> None:
     """Ages are spread alike over both genders here, so raking has nothing else to mend."""
     gender_P, age_P = np.repeat([0, 1, 1], 3), np.tile([0, 1, 2], 3)
-    weight_P = weights_of({"male": 2 / 3}, gender_P, age_P)
+    weight_P = weigh({"male": 2 / 3}, gender_P, age_P)
     assert weight_P == pytest.approx(np.where(gender_P == 0, 2.0, 0.5))
 
 
 def test_stated_shares_are_reached_and_the_others_keep_their_proportions() -> None:
-    weight_P = weights_of({"male": 0.6, "old": 0.4}, GENDER_P, AGE_P)
+    weight_P = weigh({"male": 0.6, "old": 0.4}, GENDER_P, AGE_P)
     assert weight_P.mean() == pytest.approx(1)
     assert weight_P[GENDER_P == 0].sum() / 10 == pytest.approx(0.6)
     assert weight_P[AGE_P == 2].sum() / 10 == pytest.approx(0.4)
@@ -62,15 +66,15 @@ def test_stated_shares_are_reached_and_the_others_keep_their_proportions() -> No
 
 
 def test_a_factor_that_is_not_named_keeps_its_shares() -> None:
-    weight_P = weights_of({"male": 0.7}, GENDER_P, AGE_P)
+    weight_P = weigh({"male": 0.7}, GENDER_P, AGE_P)
     assert np.bincount(AGE_P, weight_P) / 10 == pytest.approx([0.3, 0.5, 0.2])
 
 
 def test_a_group_that_is_not_there_is_one_sentence() -> None:
     with pytest.raises(UserError, match="the validation split does not have: 60 and over"):
-        targets({"old": 0.2}, "age", np.array([0, 1, 1]))
+        targets(Prior(MASK_TASK, {"old": 0.2}), AGE, np.array([0, 1, 1]))
     with pytest.raises(UserError, match="no weights"):
-        weights_of({"male": 0.9, "young": 0.9}, np.array([0, 1]), np.array([1, 0]))
+        weigh({"male": 0.9, "young": 0.9}, np.array([0, 1]), np.array([1, 0]))
 
 
 def test_twice_the_weight_is_the_same_person_twice() -> None:
@@ -79,8 +83,9 @@ def test_twice_the_weight_is_the_same_person_twice() -> None:
     gender_N, age_N = np.repeat(np.repeat([0, 1, 1], 3), 4), np.repeat(np.tile([0, 1, 2], 3), 4)
     label_N = SPACE.encode(np.zeros(36, int), gender_N, age_N)
     predicted_N = np.where(rng.random(36) < 0.6, label_N, rng.integers(18, size=36))
-    gender_P, age_P = groups_of(person_N, label_N)
-    weight_P = weights_of({"male": 0.5}, gender_P, age_P) * 4 / 3  # men are a third: 2 to 1
+    groups = groups_of(person_N, label_N, MASK_TASK)
+    gender_P, age_P = groups["gender"], groups["age"]
+    weight_P = weigh({"male": 0.5}, gender_P, age_P) * 4 / 3  # men are a third: 2 to 1
     assert weight_P == pytest.approx(np.where(gender_P == 0, 2.0, 1.0))
     weighted = macro_f1(*count(person_N, label_N, predicted_N, SPACE).sums(weight_P[None]))[0]
     twice = np.concatenate([np.arange(36), np.flatnonzero(gender_N == 0)])

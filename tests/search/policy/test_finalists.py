@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from maskcls.tasks.mask import MASK_TASK
 from search.answer.answer import Confirmation
 from search.answer.confirmation import outcome_of, read_confirmation, store_confirmation
 from search.answer.wording import confirmed_pair, confirmed_sentences
@@ -75,11 +76,13 @@ def test_levels_are_compared_with_the_reference_and_not_with_the_baseline(confir
     assert found.value == pytest.approx(gap)
     assert on.against is not None
     assert on.against.value > found.value
-    assert confirmed_sentences(confirmed)[0].startswith("Better: over 3 fresh trainings each, on scores")
+    assert confirmed_sentences(confirmed, MASK_TASK.unit)[0].startswith(
+        "Better: over 3 fresh trainings each, on scores"
+    )
 
 
 def test_levels_are_printed_with_the_answer(confirmed: Confirmation, capsys: pytest.CaptureFixture[str]) -> None:
-    show_outcome(confirmed, "toy")
+    show_outcome(confirmed, "toy", MASK_TASK)
     text = capsys.readouterr().out
     assert "from off" in text
     assert "Better: over 3 fresh trainings each, on scores" in text
@@ -92,7 +95,7 @@ def test_tuned_level_is_never_compared_with_the_untuned_baseline(confirmed: Conf
         confirmed, finalists=tuple(replace(one, diverged=(1,) if one.name == "off" else ()) for one in without)
     )
     assert confirmed_pair(gone) is None
-    assert "trainings of off diverged" in confirmed_sentences(gone)[0]
+    assert "trainings of off diverged" in confirmed_sentences(gone, MASK_TASK.unit)[0]
 
 
 def test_levels_are_answered_though_the_baseline_diverged(confirmed: Confirmation) -> None:
