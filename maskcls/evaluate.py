@@ -16,7 +16,9 @@ from maskcls.system.options import (
     FlipOption,
     LabelFixesOption,
     ModelOption,
+    RunsOfModelOption,
     SkipUnreadableOption,
+    cache_folder,
 )
 from maskcls.system.outputs import check_output_folder, write_output
 
@@ -57,7 +59,8 @@ def main(
     device: DeviceOption = "auto",
     label_fixes: LabelFixesOption = "auto",
     skip_unreadable: SkipUnreadableOption = False,
-    runs: CacheOption = Path("runs"),
+    cache: CacheOption = None,
+    runs: RunsOfModelOption = Path("runs"),
 ) -> None:
     """Score a trained model on labelled photos: macro F1, accuracy, loss, per class and per part of the label."""
     if out is not None:
@@ -66,6 +69,7 @@ def main(
     from maskcls.model.composite import read_models, task_of
 
     check_folder(runs, "--runs")
+    cache_dir = cache_folder(cache, runs)
     models = read_models(model)
     splits = {trained.origin.get("split") for trained in models}
     split = splits.pop() if len(splits) == 1 else None
@@ -82,7 +86,7 @@ def main(
         say(f"The model was trained on this dataset; scoring {scored}.")
     elif any(_shares_people(trained.folder, table) for trained in models):
         say("CAUTION: this folder shows people of the model's validation split, so it may show training people too.")
-    predictions = _predict(models, table, device, runs / "cache", skip_unreadable, flip)
+    predictions = _predict(models, table, device, cache_dir, skip_unreadable, flip)
     _print_scores(predictions, task_of(models))
     if out is not None:
         _write(out, predictions, task_of(models))
@@ -120,6 +124,7 @@ def _predict(
 ) -> "Predictions":
     import torch
 
+    from maskcls.data.cache_plan import plan_caches
     from maskcls.data.dataset import labelled_photos, load_photos
     from maskcls.model.composite import combine, task_of
     from maskcls.scoring.predictions import Predictions
@@ -128,6 +133,9 @@ def _predict(
 
     torch_device = pick_device(device)
     torch.set_num_threads(num_cores())
+    plan = plan_caches(table, [model.config for model in models], cache_dir)
+    say(f"Cache: {plan.describe()}")
+    plan.check_room()
     log_probs_NK = []
     for model in models:
         image_NCHW, photos = load_photos(table, model.config, cache_dir, skip_unreadable)

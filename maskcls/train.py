@@ -11,14 +11,22 @@ from maskcls.config import TrainConfig, load_config, make_config, parse_assignme
 from maskcls.system.console import run_command, say
 from maskcls.system.errors import UserError, some
 from maskcls.system.files import check_folder
-from maskcls.system.options import CacheOption, DataOption, DeviceOption, LabelFixesOption, SkipUnreadableOption
+from maskcls.system.options import (
+    CacheOption,
+    DataOption,
+    DeviceOption,
+    LabelFixesOption,
+    RunsOfModelOption,
+    SkipUnreadableOption,
+    cache_folder,
+)
 from maskcls.system.paths import absolute_if_path
 
 if TYPE_CHECKING:
     import torch
 
     from maskcls.config import ResolvedConfig
-    from maskcls.data.dataset import Table
+    from maskcls.data.dataset import Dataset, Table
     from maskcls.model.weights import Weights
     from maskcls.run.result import Result
     from maskcls.scoring.metrics import Scores
@@ -45,7 +53,8 @@ def main(
     device: DeviceOption = "auto",
     label_fixes: LabelFixesOption = "auto",
     skip_unreadable: SkipUnreadableOption = False,
-    runs: CacheOption = Path("runs"),
+    cache: CacheOption = None,
+    runs: RunsOfModelOption = Path("runs"),
 ) -> None:
     """Train one config on a folder of photos.
 
@@ -57,6 +66,7 @@ def main(
     if any((folder / "study.json").exists() for folder in (out, out.parent)):
         raise UserError(f"{out} lies in a study's folder, and would be deleted with it. Choose another -o.")
     check_folder(runs, "--runs")
+    cache_dir = cache_folder(cache, runs)
     from maskcls.data.dataset import prepare_data_folder, read_table
 
     table = read_table(prepare_data_folder(data, runs), config, label_fixes)
@@ -76,7 +86,8 @@ def main(
         if result is not None:
             say(f"{out} already holds this run.")
         else:
-            config, result = _train(out, config, table, initial, origin, torch_device, runs / "cache", skip_unreadable)
+            dataset = _load(table, config, initial, torch_device, cache_dir, skip_unreadable)
+            config, result = _train(out, config, dataset, initial, origin, torch_device, runs)
     _print_summary(result, out)
     _print_comparison(result, config, source, table.hash, initial.describe())
 
@@ -92,24 +103,18 @@ def _requested_config(config_file: Path | None, assignments: Sequence[str]) -> t
     return config, origin
 
 
-def _train(
-    out: Path,
-    config: TrainConfig,
+def _load(
     table: "Table",
+    config: TrainConfig,
     weights: "Weights",
-    origin: dict[str, Any],
     device: "torch.device",
     cache_dir: Path,
     skip_unreadable: bool,
-) -> "tuple[ResolvedConfig, Result]":
-    """Train into the folder, printing the progress. Raises UserError when the run diverges or is out of memory."""
-    import torch
-
+) -> "Dataset":
+    """The decoded photos, after a word on what is trained and on the disk that they take."""
+    from maskcls.data.cache_plan import plan_caches
     from maskcls.data.dataset import load_dataset
-    from maskcls.training.autotune import choose_numerics
-    from maskcls.training.loop import DivergedError, evaluation_stops
-    from maskcls.training.numerics import describe_device, resolve
-    from maskcls.training.run_folder import draw_best, train_into
+    from maskcls.training.numerics import describe_device
 
     people, photos = table.count("train")
     say(
@@ -118,8 +123,28 @@ def _train(
     )
     if weights.note:
         say(f"NOT PRETRAINED: {weights.note}. Training from scratch.")
-    dataset = load_dataset(table, config, cache_dir, skip_unreadable)
-    resolved = resolve(choose_numerics(config, device, cache_dir, lambda: dataset), device)
+    say(f"Cache: {plan_caches(table, [config], cache_dir).describe()}")
+    return load_dataset(table, config, cache_dir, skip_unreadable)
+
+
+def _train(
+    out: Path,
+    config: TrainConfig,
+    dataset: "Dataset",
+    weights: "Weights",
+    origin: dict[str, Any],
+    device: "torch.device",
+    runs: Path,
+) -> "tuple[ResolvedConfig, Result]":
+    """Train into the folder, printing the progress. Raises UserError when the run diverges or is out of memory."""
+    import torch
+
+    from maskcls.training.autotune import choose_numerics
+    from maskcls.training.loop import DivergedError, evaluation_stops
+    from maskcls.training.numerics import resolve
+    from maskcls.training.run_folder import draw_best, train_into
+
+    resolved = resolve(choose_numerics(config, device, runs / "cache", lambda: dataset), device)
     try:
         resolved, result = train_into(
             out,

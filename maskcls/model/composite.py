@@ -49,11 +49,6 @@ class TrainedModel:
     origin: dict[str, Any]
     """[origin] of config.toml."""
 
-    @property
-    def pixels(self) -> tuple[tuple[int, int], tuple[float, float]]:
-        """(image_size, crop): models with the same pair share decoded photos."""
-        return self.config.image_size, self.config.crop
-
 
 def read_models(path: Path) -> tuple[TrainedModel, ...]:
     """The trained models that ``path`` names: one for a folder; three, in the order of PARTS, for a composed model.
