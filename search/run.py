@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from maskcls.system.console import run_command
-from maskcls.system.options import LabelFixesOption, SkipUnreadableOption
+from maskcls.system.options import CacheOption, LabelFixesOption, SkipUnreadableOption, cache_folder
 from search.system.processes import STALL_SECONDS
 from search.terminal.options import (
     RUNS,
@@ -65,6 +65,7 @@ def main(
     people: Annotated[int | None, typer.Option(min=2, help="Use only this many people, for a quick look.")] = None,
     label_fixes: LabelFixesOption = "auto",
     skip_unreadable: SkipUnreadableOption = False,
+    cache: CacheOption = None,
     runs: RunsOption = RUNS,
 ) -> int:
     """Run a study, or continue it, until it has --n-trials trials (complete or pruned).
@@ -78,7 +79,7 @@ def main(
     from search.supervisor.start import run_study
 
     request = StudyRequest(study, name, data, weights, label_fixes, skip_unreadable, seed, set_ or (), people, from_)
-    launch = Launch(runs, storage, device, workers, force, timeout, stall)
+    launch = Launch(runs, storage, device, workers, force, timeout, stall, cache_folder(cache, runs))
     return run_study(request, launch, StoppingCriteria(n_trials, max_epochs, patience), keep, cold)
 
 
