@@ -52,6 +52,17 @@ def originals() -> list[tuple[str, bytes]]:
     pngs = [(rgb, {}), (rgb.convert("L"), {}), (rgb.convert("RGBA"), {"exif": exif}), (rgb.convert("LA"), {}),
             (rgb.quantize(200), {}), (rgb.quantize(9), {}), (rgb.convert("1"), {}), (deep, {})]  # fmt: skip
     webps = [(rgb, {}), (rgb, {"lossless": True}), (rgb.convert("RGBA"), {"exif": exif})]
+    tiffs = [(rgb, {}), (rgb, {"compression": "tiff_lzw"}), (rgb, {"compression": "tiff_adobe_deflate"}),
+             (rgb, {"compression": "packbits", "tiffinfo": {0x0112: 6}}), (rgb, {"compression": "jpeg"}),
+             (deep, {}), (deep, {"compression": "tiff_lzw"}), (rgb.convert("RGBA"), {}), (rgb.convert("CMYK"), {}),
+             (rgb.quantize(200), {}), (rgb.convert("1"), {"compression": "group4"})]  # fmt: skip
+    bmps = [
+        (rgb, {}),
+        (rgb.convert("L"), {}),
+        (rgb.quantize(200), {}),
+        (rgb.convert("1"), {}),
+        (rgb.convert("RGBA"), {}),
+    ]
     gifs = [(rgb.quantize(256), {}), (rgb.quantize(12), {"interlace": 0}), (rgb.quantize(40), {"transparency": 1})]
     made = [
         (ending, _save(image, name, **options))
@@ -60,11 +71,12 @@ def originals() -> list[tuple[str, bytes]]:
             (".png", "PNG", pngs),
             (".webp", "WEBP", webps),
             (".gif", "GIF", gifs),
+            (".tif", "TIFF", tiffs),
+            (".bmp", "BMP", bmps),
         )
         for image, options in kinds
     ]
-    others = [(ending, _save(rgb, name)) for ending, name in ((".jpg", "BMP"), (".png", "TIFF"), (".webp", "ICO"))]
-    return [*made, (".png", _interlaced(np.asarray(rgb))), *others]
+    return [*made, (".png", _interlaced(np.asarray(rgb))), (".webp", _save(rgb, "ICO"))]
 
 
 def _save(image: Image.Image, name: str, **options: object) -> bytes:
@@ -130,13 +142,22 @@ def lie(data: bytearray, rng: random.Random) -> bytes:
         data[at : at + 4] = struct.pack("<HH", width & 0xFFFF, height & 0xFFFF)
     elif data[8:12] == b"WEBP":
         data[26:30] = small
+    elif data.startswith(b"BM"):
+        data[18:26] = struct.pack("<II", width & 0xFFFFFFFF, height & 0xFFFFFFFF)
+    elif data.startswith(b"II*"):
+        _set_tags(data, {256: width & 0xFFFFFFFF, 257: height & 0xFFFFFFFF})
     elif (at := max(data.find(b"\xff\xc0"), data.find(b"\xff\xc2"))) > 0:
         data[at + 5 : at + 9] = struct.pack(">HH", height & 0xFFFF, width & 0xFFFF)
     return bytes(data)
 
 
 def shuffle(data: bytearray, rng: random.Random) -> bytes:
-    """PNG: chunks in another order, doubled, left out, renamed or changed inside, with right checksums."""
+    """PNG: chunks in another order, doubled, left out, renamed or changed inside, with right checksums. TIFF: a tag."""
+    if data.startswith(b"II*"):
+        values = (0, 1, 2, 3, 5, 6, 7, 8, 12, 16, 32, 90, 1000, len(data), 2**31, rng.randrange(2**32))
+        tags = (254, *range(256, 260), 262, 266, 273, 274, 277, 278, 279, 284, 317, 322, 323, 338, 339, 530)
+        _set_tags(data, {rng.choice(tags): rng.choice(values)})
+        return bytes(data)
     if not data.startswith(b"\x89PNG"):
         return splice(data, rng)
     chunks = [part for name, body in _chunks(bytes(data)) for part in _halves(name, body)]
@@ -181,6 +202,16 @@ def rows(data: bytearray, rng: random.Random) -> bytes:
 
 
 DAMAGES: tuple[Damage, ...] = (flip, flip_head, cut, zeros, splice, lie, shuffle, rows)
+
+
+def _set_tags(data: bytearray, value_by_tag: dict[int, int]) -> None:
+    """Overwrite tags of the first page of a little-endian TIFF, or the pointers to those that hold several numbers."""
+    at = int.from_bytes(data[4:8], "little")
+    for entry in range(at + 2, at + 2 + 12 * int.from_bytes(data[at : at + 2], "little"), 12):
+        tag = int.from_bytes(data[entry : entry + 2], "little")
+        if tag in value_by_tag:
+            length = 2 if data[entry + 2] == 3 and data[entry + 4] == 1 else 4
+            data[entry + 8 : entry + 8 + length] = (value_by_tag[tag] & 256**length - 1).to_bytes(length, "little")
 
 
 def _halves(name: bytes, body: bytes) -> list[tuple[bytes, bytes]]:

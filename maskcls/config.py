@@ -50,6 +50,12 @@ class TrainConfig(BaseModel):
     """Rows and columns that a photo is resized to, from 16 to 2048 pixels each; one number means square."""
     crop: Annotated[tuple[Share, Share], BeforeValidator(_pair)] = (1.0, 1.0)
     """Share of a photo's height and width kept around its centre before resizing, in (0, 1]."""
+    fit: Literal["squash", "pad", "crop"] = "squash"
+    """How a photo of another aspect comes to image_size: squash changes the aspect; pad keeps it, with grey on two
+    sides; crop keeps it, less what protrudes on two sides."""
+    bit_depth: int = Field(0, ge=0, le=16)
+    """Bits that photos stored with 16 bits a channel use, from 8 on: 12 for a 12-bit camera, whose white is 4095.
+    0: all 16; photos that do not use them are refused."""
     augment: Annotated[tuple[str, ...], BeforeValidator(_names)] = ("flip",)
     """Names of the augmentations of training batches; empty for none."""
 
@@ -116,6 +122,18 @@ class TrainConfig(BaseModel):
             raise ValueError(f"must be chosen from {', '.join(AUGMENTATIONS)}")
         return tuple(name for name in AUGMENTATIONS if name in value)
 
+    @property
+    def pixels(self) -> tuple[tuple[int, int], tuple[float, float], Literal["squash", "pad", "crop"], int]:
+        """All that a photo's decoded pixels depend on: image_size, crop, fit, bit_depth. Equal ones share a cache."""
+        return self.image_size, self.crop, self.fit, self.bit_depth
+
+    @field_validator("bit_depth")
+    @classmethod
+    def _holds_a_photo(cls, value: int) -> int:
+        if 0 < value < 8:
+            raise ValueError("must be 0, or from 8 to 16")
+        return value
+
     @model_validator(mode="after")
     def _consistent(self) -> "TrainConfig":
         if self.task != "all" and self.heads != "joint":
@@ -127,6 +145,9 @@ class TrainConfig(BaseModel):
         return self
 
 
+LATER = ("fit", "bit_depth")
+"""Hyperparameters that runs of earlier versions did not have; they ran as with the defaults."""
+
 ResolvedConfig = NewType("ResolvedConfig", TrainConfig)
 """A config without "auto" or 0 in its numerics, as ``maskcls.training.numerics.resolve`` alone makes it.
 
@@ -137,10 +158,13 @@ Only the type checker sees the difference: at run time it is a TrainConfig.
 def identity_of(config: ResolvedConfig, device: str) -> str:
     """The config as text, by which the record of a run on this kind of device ("cpu", "cuda") knows its own.
 
-    Without ``repeatable`` where that changes nothing, as in the records from before it existed.
+    Without ``repeatable`` where that changes nothing, and without LATER at their defaults, as in the records from
+    before they existed.
     """
-    changes_nothing = device == "cpu" or config.repeatable == "off"
-    return config.model_dump_json(exclude={"repeatable"} if changes_nothing else None)
+    excluded = {name for name in LATER if getattr(config, name) == TrainConfig.model_fields[name].default}
+    if device == "cpu" or config.repeatable == "off":
+        excluded.add("repeatable")
+    return config.model_dump_json(exclude=excluded)
 
 
 HYPERPARAMETERS = tuple(TrainConfig.model_fields)

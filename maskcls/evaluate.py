@@ -20,8 +20,10 @@ from maskcls.system.options import (
     LabelOption,
     ModelOption,
     PathOption,
+    RunsOfModelOption,
     SkipUnreadableOption,
     TableOption,
+    cache_folder,
 )
 from maskcls.system.outputs import check_output_folder, write_output
 
@@ -69,7 +71,8 @@ def main(
     device: DeviceOption = "auto",
     label_fixes: LabelFixesOption = "auto",
     skip_unreadable: SkipUnreadableOption = False,
-    runs: CacheOption = Path("runs"),
+    cache: CacheOption = None,
+    runs: RunsOfModelOption = Path("runs"),
 ) -> None:
     """Score a trained model on labelled photos: its metric, accuracy, loss, per class and per part of the label."""
     if out is not None:
@@ -79,6 +82,7 @@ def main(
     from maskcls.reading.source import SourceOptions
 
     check_folder(runs, "--runs")
+    cache_dir = cache_folder(cache, runs)
     models = read_models(model)
     unit = models[0].task.unit
     splits = {trained.origin.get("split") for trained in models}
@@ -101,7 +105,7 @@ def main(
             f"CAUTION: this folder shows {unit.many} of the model's validation split, so it may show training"
             f" {unit.many} too."
         )
-    predictions = _predict(models, photos, device, runs / "cache", skip_unreadable, flip)
+    predictions = _predict(models, photos, device, cache_dir, skip_unreadable, flip)
     _print_scores(predictions, models[0].task, predicted_space(models))
     if out is not None:
         _write(out, predictions, predicted_space(models))
@@ -146,6 +150,7 @@ def _predict(
 ) -> "Predictions":
     import torch
 
+    from maskcls.data.cache_plan import plan_caches
     from maskcls.data.dataset import labelled_photos, load_photos
     from maskcls.model.composite import combine, predicted_part
     from maskcls.scoring.predictions import Predictions
@@ -154,6 +159,9 @@ def _predict(
 
     torch_device = pick_device(device)
     torch.set_num_threads(num_cores())
+    plan = plan_caches(table, [model.config for model in models], cache_dir)
+    say(f"Cache: {plan.describe()}")
+    plan.check_room()
     log_probs_NK = []
     for model in models:
         image_NCHW, photos = load_photos(table, model.config, cache_dir, skip_unreadable)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from maskcls.images.fit import Fit
     from maskcls.labels import LabelSpace
     from maskcls.model.composite import TrainedModel
 
@@ -94,7 +95,7 @@ def _labelled(names: list[str], log_prob_NK: "np.ndarray", space: "LabelSpace", 
 def _log_probs(
     models: "Sequence[TrainedModel]", folder: Path, files: list[str], device: "torch.device", flip: bool
 ) -> "np.ndarray":
-    """log_prob_NK of all models together. Photos are decoded once for every size and crop among the models."""
+    """log_prob_NK of all models together. Photos are decoded once for every TrainConfig.pixels among the models."""
     import numpy as np
 
     from maskcls.model.composite import combine
@@ -103,32 +104,42 @@ def _log_probs(
 
     loaded = [load_trained(model.folder, device) for model in models]
     chunks_by_model: list[list[np.ndarray]] = [[] for _ in models]
-    for pixels in dict.fromkeys(model.pixels for model in models):
+    for pixels in dict.fromkeys(model.config.pixels for model in models):
         for image_NCHW in _chunks(folder, files, *pixels):
             for model, (network, config), chunks in zip(models, loaded, chunks_by_model, strict=True):
-                if model.pixels == pixels:
+                if model.config.pixels == pixels:
                     batches = (image_BCHW.to(device) for image_BCHW in image_NCHW.split(4 * config.micro_batch))
                     chunks.append(log_probs(network, batches, config, flip))
     return combine(models, [np.concatenate(chunks) for chunks in chunks_by_model])
 
 
-def _chunks(folder: Path, files: list[str], size: tuple[int, int], crop: tuple[float, float]) -> "Iterator[Tensor]":
-    """uint8 image_NCHW of CHUNK photos at a time, in order. Raises UserError for photos that cannot be read."""
+def _chunks(
+    folder: Path, files: list[str], size: tuple[int, int], crop: tuple[float, float], fit: "Fit", bit_depth: int
+) -> "Iterator[Tensor]":
+    """uint8 image_NCHW of CHUNK photos at a time, in order. Reports 16-bit photos that are nearly black.
+
+    Raises UserError for photos that cannot be read.
+    """
     import numpy as np
     import torch
 
     from maskcls.data.dataset import progress_bar
     from maskcls.images.decode import check_opened, decode_all, unreadable_error
+    from maskcls.images.depth import why_dark
 
+    deep_photos = used_bits = 0
     with progress_bar(f"{len(files)} photos", len(files)) as tick:
         for start in range(0, len(files), CHUNK):
             chunk = files[start : start + CHUNK]
             image_NCHW = np.zeros((len(chunk), 3, *size), np.uint8)
-            unreadable = decode_all(folder, chunk, size, crop, image_NCHW, tick).unreadable
-            check_opened(folder, unreadable)
-            if unreadable:
-                raise unreadable_error(folder, unreadable, "Every photo needs a row; replace them.")
+            decoded = decode_all(folder, chunk, size, crop, image_NCHW, tick, fit, bit_depth)
+            check_opened(folder, decoded.unreadable)
+            if decoded.unreadable:
+                raise unreadable_error(folder, decoded.unreadable, "Every photo needs a row; replace them.")
+            deep_photos, used_bits = deep_photos + decoded.deep_photos, max(used_bits, decoded.used_bits)
             yield torch.from_numpy(image_NCHW)
+    if dark := why_dark(used_bits, deep_photos, bit_depth):
+        say(f"CAUTION: {dark}")
 
 
 if __name__ == "__main__":

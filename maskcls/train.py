@@ -20,9 +20,11 @@ from maskcls.system.options import (
     LabelOption,
     MetricOption,
     PathOption,
+    RunsOfModelOption,
     SkipUnreadableOption,
     SplitOption,
     TableOption,
+    cache_folder,
 )
 from maskcls.system.paths import absolute_if_path
 from maskcls.tasks.mask import MASK_TASK
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     import torch
 
     from maskcls.config import ResolvedConfig
-    from maskcls.data.dataset import Table
+    from maskcls.data.dataset import Dataset, Table
     from maskcls.model.weights import Weights
     from maskcls.reading.source import SourceOptions
     from maskcls.run.result import Result
@@ -66,7 +68,8 @@ def main(
     device: DeviceOption = "auto",
     label_fixes: LabelFixesOption = "auto",
     skip_unreadable: SkipUnreadableOption = False,
-    runs: CacheOption = Path("runs"),
+    cache: CacheOption = None,
+    runs: RunsOfModelOption = Path("runs"),
 ) -> None:
     """Train one config on a folder of photos.
 
@@ -79,6 +82,7 @@ def main(
     if any((folder / "study.json").exists() for folder in (out, out.parent)):
         raise UserError(f"{out} lies in a study's folder, and would be deleted with it. Choose another -o.")
     check_folder(runs, "--runs")
+    cache_dir = cache_folder(cache, runs)
     from maskcls.data.dataset import open_data, read_table
     from maskcls.reading.source import SourceOptions
 
@@ -102,7 +106,8 @@ def main(
         if result is not None:
             say(f"{out} already holds this run.")
         else:
-            config, result = _train(out, config, photos, initial, origin, torch_device, runs / "cache", skip_unreadable)
+            dataset = _load(photos, config, initial, torch_device, cache_dir, skip_unreadable)
+            config, result = _train(out, config, dataset, initial, origin, torch_device, runs)
     _print_summary(result, out, task)
     _print_comparison(result, config, source, photos.hash, initial.describe())
 
@@ -129,24 +134,18 @@ def _task_of(folder: Path, options: "SourceOptions", origin: dict[str, Any]) -> 
     return task.judged_by(options.metric) if options.metric else task
 
 
-def _train(
-    out: Path,
-    config: TrainConfig,
+def _load(
     table: "Table",
+    config: TrainConfig,
     weights: "Weights",
-    origin: dict[str, Any],
     device: "torch.device",
     cache_dir: Path,
     skip_unreadable: bool,
-) -> "tuple[ResolvedConfig, Result]":
-    """Train into the folder, printing the progress. Raises UserError when the run diverges or is out of memory."""
-    import torch
-
+) -> "Dataset":
+    """The decoded photos, after a word on what is trained and on the disk that they take."""
+    from maskcls.data.cache_plan import plan_caches
     from maskcls.data.dataset import load_dataset
-    from maskcls.training.autotune import choose_numerics
-    from maskcls.training.loop import DivergedError, evaluation_stops
-    from maskcls.training.numerics import describe_device, resolve
-    from maskcls.training.run_folder import draw_best, train_into
+    from maskcls.training.numerics import describe_device
 
     units, photos = table.count("train")
     of, others = (f" of {units} {table.task.unit.noun(units)}", " of others") if table.task.has_groups else ("", "")
@@ -156,8 +155,28 @@ def _train(
     )
     if weights.note:
         say(f"NOT PRETRAINED: {weights.note}. Training from scratch.")
-    dataset = load_dataset(table, config, cache_dir, skip_unreadable)
-    resolved = resolve(choose_numerics(config, device, cache_dir, lambda: dataset), device)
+    say(f"Cache: {plan_caches(table, [config], cache_dir).describe()}")
+    return load_dataset(table, config, cache_dir, skip_unreadable)
+
+
+def _train(
+    out: Path,
+    config: TrainConfig,
+    dataset: "Dataset",
+    weights: "Weights",
+    origin: dict[str, Any],
+    device: "torch.device",
+    runs: Path,
+) -> "tuple[ResolvedConfig, Result]":
+    """Train into the folder, printing the progress. Raises UserError when the run diverges or is out of memory."""
+    import torch
+
+    from maskcls.training.autotune import choose_numerics
+    from maskcls.training.loop import DivergedError, evaluation_stops
+    from maskcls.training.numerics import resolve
+    from maskcls.training.run_folder import draw_best, train_into
+
+    resolved = resolve(choose_numerics(config, device, runs / "cache", lambda: dataset), device)
     try:
         resolved, result = train_into(
             out,
@@ -175,7 +194,7 @@ def _train(
             f"{device} has too little memory to train {config.backbone} even with the smallest micro-batch."
             " Use a smaller image_size or backbone."
         ) from None
-    task = table.task
+    task = dataset.task
     draw_best(
         out, task.predicted(resolved), f"{task.metric_words} {result.best.scores.value:.4f}", out / "confusion.png"
     )

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from maskcls.system.console import run_command
+from maskcls.system.options import CacheOption, cache_folder
 from search.system.processes import STALL_SECONDS
 from search.terminal.options import (
     RUNS,
@@ -46,6 +47,7 @@ def main(
     stall: StallOption = STALL_SECONDS,
     timeout: TimeoutOption = None,
     storage: StorageOption = None,
+    cache: CacheOption = None,
     runs: RunsOption = RUNS,
 ) -> int:
     """Add rounds of fresh trainings to a study whose question is still open.
@@ -56,7 +58,7 @@ def main(
     from search.supervisor.launch import Launch
     from search.supervisor.start_confirmation import confirm_study
 
-    launch = Launch(runs, storage, device, workers, force, timeout, stall)
+    launch = Launch(runs, storage, device, workers, force, timeout, stall, cache_folder(cache, runs))
     return confirm_study(study, top, repeats, data, weights, launch)
 
 

@@ -7,6 +7,7 @@ import typer
 from maskcls.system.console import run_command
 from maskcls.system.options import (
     DATA_HELP,
+    CacheOption,
     GroupOption,
     LabelFixesOption,
     LabelOption,
@@ -15,6 +16,7 @@ from maskcls.system.options import (
     SkipUnreadableOption,
     SplitOption,
     TableOption,
+    cache_folder,
 )
 from search.system.processes import STALL_SECONDS
 from search.terminal.options import (
@@ -83,6 +85,7 @@ def main(
     ] = None,
     label_fixes: LabelFixesOption = "auto",
     skip_unreadable: SkipUnreadableOption = False,
+    cache: CacheOption = None,
     runs: RunsOption = RUNS,
 ) -> int:
     """Run a study, or continue it, until it has --n-trials trials (complete or pruned).
@@ -100,7 +103,7 @@ def main(
     request = StudyRequest(
         study, name, data, weights, label_fixes, skip_unreadable, seed, set_ or (), people, photos, copy_of=from_
     )
-    launch = Launch(runs, storage, device, workers, force, timeout, stall)
+    launch = Launch(runs, storage, device, workers, force, timeout, stall, cache_folder(cache, runs))
     return run_study(request, launch, StoppingCriteria(n_trials, max_epochs, patience), keep, cold)
 
 

@@ -16,10 +16,11 @@ import pandas as pd
 from maskcls.config import TrainConfig
 from maskcls.data.split import check_split, choose_judges, split_hash, split_photos, take_people
 from maskcls.data.splitters import GIVEN, choose_splitter
+from maskcls.images.depth import why_dark
 from maskcls.labels import LabelSpace
 from maskcls.reading import hf, source
 from maskcls.reading.source import SourceOptions, read_photos
-from maskcls.system.errors import count_of, some
+from maskcls.system.errors import UserError, count_of, some
 from maskcls.system.liveness import beat
 from maskcls.system.streams import is_terminal
 from maskcls.tasks.mask import MASK_TASK
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from maskcls.data.cache import Cache
 
 logger = logging.getLogger(__name__)
+
+ALL_READ = "-all"
+"""What Dataset.seen ends with where an earlier version would have left photos out."""
 
 SYNTHETIC = "synthetic"
 """``--data synthetic``: photos drawn by maskcls.data.synthetic, in a folder beside the caches."""
@@ -90,11 +94,18 @@ class Dataset:
     """Cache.content."""
     turned_anew: tuple[str, ...] = ()
     """Cache.turned_anew."""
+    read_anew: tuple[str, ...] = ()
+    """Cache.read_anew."""
 
     @property
     def identity(self) -> str:
-        """Name of the data, with the orientation of its photos: a run must continue on the data that it began with."""
-        return f"{self.hash}-upright" if self.turned_anew else self.hash
+        """Name of the data, and whether earlier versions saw other pixels: a run continues on what it began with."""
+        return self.hash + ("-upright" if self.turned_anew else "") + ("-all" if self.read_anew else "")
+
+    @property
+    def seen(self) -> str:
+        """``content``, marked where earlier versions did not see all of these photos: what a study keeps of them."""
+        return self.content + (ALL_READ if self.read_anew else "")
 
 
 def open_data(data: str, runs: Path, options: SourceOptions = NOTHING_TYPED) -> tuple[Path, SourceOptions]:
@@ -168,8 +179,14 @@ def with_judges(table: Table, config: TrainConfig) -> Table:
 
 
 def load_dataset(table: Table, config: TrainConfig, cache_dir: Path, skip_unreadable: bool = False) -> Dataset:
-    """The table's photos at the config's size. Raises UserError for unreadable photos unless they are skipped."""
+    """The table's photos at the config's size.
+
+    Raises UserError for unreadable photos unless they are skipped, for 16-bit photos that would be nearly black, and
+    for a disk without room for the cache.
+    """
     cache = _cache_of(table, config, cache_dir, skip_unreadable)
+    if dark := why_dark(cache.used_bits, cache.deep_photos, config.bit_depth):
+        raise UserError(dark)
     photos = _readable(table, cache)
     check_split(photos, table.task, config.task)
     train, valid = (photos[photos["split"] == side] for side in ("train", "valid"))
@@ -181,6 +198,7 @@ def load_dataset(table: Table, config: TrainConfig, cache_dir: Path, skip_unread
         table.task,
         cache.content,
         cache.turned_anew,
+        cache.read_anew,
     )
 
 
@@ -189,9 +207,11 @@ def load_photos(
 ) -> tuple[np.ndarray, pd.DataFrame]:
     """(image_NCHW uint8, the table's readable photos with a column "row", their rows in it).
 
-    Raises UserError for unreadable photos unless they are skipped.
+    Raises UserError for unreadable photos unless they are skipped. Reports 16-bit photos that are nearly black.
     """
     cache = _cache_of(table, config, cache_dir, skip_unreadable)
+    if dark := why_dark(cache.used_bits, cache.deep_photos, config.bit_depth):
+        logger.info(f"CAUTION: {dark}")
     return cache.image_NCHW, _readable(table, cache)
 
 
@@ -201,7 +221,8 @@ def _cache_of(table: Table, config: TrainConfig, cache_dir: Path, skip_unreadabl
 
     paths = table.photos["path"].tolist()
     with progress_bar(f"decoding {len(paths)} photos", len(paths)) as tick:
-        cache = load_cache(table.folder, paths, config.image_size, config.crop, cache_dir, tick)
+        size, crop, fit, bit_depth = config.pixels
+        cache = load_cache(table.folder, paths, size, crop, cache_dir, tick, fit, bit_depth)
     if cache.unreadable and not skip_unreadable:
         raise unreadable_error(table.folder, cache.unreadable, "Replace them, or leave them out: --skip-unreadable.")
     if cache.unreadable:

@@ -8,6 +8,8 @@ from typing import Any
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GIF_SIGNATURES = (b"GIF87a", b"GIF89a")
+TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0")
+BMP_SIGNATURE = b"BM"
 
 MAX_PIXELS = 250_000_000
 """Most pixels of a photo: more than a phone takes (200 megapixels), and what a process of 3 GiB can hold decoded."""
@@ -46,13 +48,14 @@ def read_header(data: bytes) -> Header:
         return _jpeg(data)
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return _webp(data)
-    raise DamagedError(f"{_other_format(data)}; JPEG, PNG, WebP and GIF are read" if data else "an empty file")
+    raise DamagedError(
+        f"{_other_format(data)}; JPEG, PNG, WebP, GIF, TIFF and BMP are read" if data else "an empty file"
+    )
 
 
 OTHER_FORMATS = {
-    "BMP": (b"BM",),
-    "TIFF, or a camera's raw file": (b"II*\0", b"MM\0*"),
-    "TIFF": (b"II+\0", b"MM\0+"),
+    "a large TIFF in big-endian order": (b"MM\0+",),
+    "a camera's raw file": (b"IIRO", b"IIU\0", b"FUJIFILM"),
     "JPEG 2000": (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51"),
     "JPEG XL": (b"\0\0\0\x0cJXL ", b"\xff\x0a"),
     "Photoshop": (b"8BPS",),

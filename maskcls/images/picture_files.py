@@ -2,6 +2,8 @@
 
 import os
 
+from maskcls.images.headers import BMP_SIGNATURE, TIFF_SIGNATURES
+
 PICTURE_ENDINGS = frozenset(
     {
         *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif"),
@@ -10,7 +12,7 @@ PICTURE_ENDINGS = frozenset(
 )
 """In lower case. Includes formats that are not decoded, so that such photos are reported and not overlooked."""
 
-SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF")
+SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", *TIFF_SIGNATURES)
 """First bytes of files in the formats that are decoded."""
 
 
@@ -28,6 +30,8 @@ def is_link_to_nothing(path: str) -> bool:
 def _has_signature(path: str) -> bool:
     try:
         with open(path, "rb") as file:  # noqa: PTH123 - as above
-            return file.read(4).startswith(SIGNATURES)
+            first = file.read(10)
+            # two letters alone may begin any text; a BMP has four zeros after its length
+            return first.startswith(SIGNATURES) or (first.startswith(BMP_SIGNATURE) and first[6:] == bytes(4))
     except OSError:
         return False

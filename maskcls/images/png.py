@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile  # Image.open has a pixel limit of its own, and warns
 
+from maskcls.images.depth import Pixels, to_8_bits, used_bits
 from maskcls.images.headers import EXIF, PNG_SIGNATURE, DamagedError, Header
 
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
@@ -42,8 +43,11 @@ def read_png_header(data: bytes) -> Header:
     return Header("PNG", height, width, _info(chunks), next((body for name, body in early if name == b"eXIf"), b""))
 
 
-def read_png(data: bytes) -> np.ndarray:
-    """uint8 [height, width, 3]. Raises DamagedError before memory is allocated for rows that are missing."""
+def read_png(data: bytes, bit_depth: int = 0) -> Pixels:
+    """The photo, not turned. Raises DamagedError before memory is allocated for rows that are missing.
+
+    ``bit_depth``: bits that samples stored in 16 use; 0: all.
+    """
     chunks = list(_chunks(data))
     width, height, depth, kind, is_interlaced = _image_header(chunks)
     palette = next((body for name, body in chunks if name == b"PLTE"), b"") if kind == 3 else b""
@@ -52,7 +56,7 @@ def read_png(data: bytes) -> np.ndarray:
     compressed = [body for name, body in chunks if name == b"IDAT"]
     _check_rows(compressed, _num_bytes(width, height, depth * CHANNELS[kind], is_interlaced))
     picture = [(name, body) for name, body in chunks if name in (b"IHDR", b"IDAT") or (name == b"PLTE" and palette)]
-    return _decode(picture, len(palette) // 3)
+    return _decode(picture, len(palette) // 3, depth == 16, bit_depth or 16)
 
 
 def _image_header(chunks: list[tuple[bytes, bytes]]) -> tuple[int, int, int, int, bool]:
@@ -125,23 +129,45 @@ def _check_rows(compressed: list[bytes], missing: int) -> None:
         raise DamagedError("a PNG that lacks rows")
 
 
-def _decode(chunks: list[tuple[bytes, bytes]], num_colours: int) -> np.ndarray:
-    picture: Image.Image = PngImageFile(_file(chunks))
+def _decode(chunks: list[tuple[bytes, bytes]], num_colours: int, is_deep: bool, bits: int) -> Pixels:
+    """``is_deep``: samples of 16 bits, of which the lower ``bits`` are used."""
+    picture = PngImageFile(_file(chunks))
     try:
         picture.load()
         if num_colours and np.asarray(picture).max() >= num_colours:
             raise DamagedError("a PNG whose palette lacks colours")
-        if picture.mode.startswith("I"):  # grey with 16 bits; of 16-bit colours Pillow itself keeps the upper 8
-            return np.repeat((np.asarray(picture) >> 8).astype(np.uint8)[..., None], 3, 2)
-        return _pixels(picture if picture.mode == "RGB" else picture.convert("RGB"))
+        if is_deep and picture.mode.startswith("I"):
+            sample_HW = np.asarray(picture).astype(np.uint16)
+            return Pixels(np.repeat(to_8_bits(sample_HW, bits)[..., None], 3, 2), used_bits(sample_HW))
+        image_HWC = _rgb(picture)
+        if not is_deep:
+            return Pixels(image_HWC)
+        used = 8 + int(image_HWC.max()).bit_length()  # of 16-bit colours Pillow keeps the upper 8
+        return Pixels(image_HWC if bits == 16 else _shifted(image_HWC, chunks, bits), used)
     except (DamagedError, MemoryError):
         raise
     except Exception as error:  # mostly an unknown filter; Pillow raises many kinds
         raise DamagedError("a PNG whose rows are damaged") from error
 
 
-def _pixels(picture: Image.Image) -> np.ndarray:
+def _shifted(upper_HWC: np.ndarray, chunks: list[tuple[bytes, bytes]], bits: int) -> np.ndarray:
+    """The upper 8 of the lower ``bits`` of 16-bit colours, given their upper bytes.
+
+    Read in the other order of bytes, Pillow keeps the lower ones.
+    """
+    picture = PngImageFile(_file(chunks))
+    # grey with alpha has no other order; as four bytes, its second one is the lower of grey
+    others = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L", "LA;16B": "RGBA"}
+    is_grey = picture.tile[0].args == "LA;16B"
+    picture.tile = [tile._replace(args=others[str(tile.args)]) for tile in picture.tile]
+    picture.load()
+    lower_HWC = _rgb(picture)
+    return to_8_bits(upper_HWC.astype(np.uint16) << 8 | (lower_HWC[..., 1:2] if is_grey else lower_HWC), bits)
+
+
+def _rgb(picture: Image.Image) -> np.ndarray:
     """Writable uint8 [height, width, 3], filled some rows at a time to keep the copies of np.asarray small."""
+    picture = picture if picture.mode == "RGB" else picture.convert("RGB")
     image_HWC = np.empty((picture.height, picture.width, 3), np.uint8)
     rows = max(1, PIECE * 64 // picture.width)
     for top in range(0, picture.height, rows):

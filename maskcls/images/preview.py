@@ -7,10 +7,9 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile  # Image.open has a pixel limit of its own, and warns
 from PIL.WebPImagePlugin import WebPImageFile
 
-from maskcls.images.gif import read_gif, read_gif_header
-from maskcls.images.headers import GIF_SIGNATURES, PNG_SIGNATURE, read_header
+from maskcls.images.formats import reader_of
+from maskcls.images.headers import read_header
 from maskcls.images.orientation import orientation
-from maskcls.images.png import read_png, read_png_header
 
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -24,17 +23,15 @@ TURNS = {
 """EXIF orientation -> what turns the photo upright."""
 
 
-def picture(path: Path) -> Image.Image:
-    """The photo in RGB, upright, in its own size, without metadata.
+def picture(path: Path, bit_depth: int = 0) -> Image.Image:
+    """The photo in RGB, upright, in its own size, without metadata. ``bit_depth`` as in TrainConfig.
 
     Uses the readers of decode.decode_photo, but decodes JPEG and WebP by Pillow, whose pixels differ by a level or two.
     Raises the errors of decode_photo and of Pillow.
     """
     data = path.read_bytes()
-    if data.startswith(PNG_SIGNATURE):
-        header, stored = read_png_header(data), Image.fromarray(read_png(data))
-    elif data.startswith(GIF_SIGNATURES):
-        header, stored = read_gif_header(data), Image.fromarray(read_gif(data))
+    if ours := reader_of(data):
+        header, stored = ours.header(data), Image.fromarray(ours.pixels(data, bit_depth).image_HWC)
     else:
         header = read_header(data)
         reader = JpegImageFile if header.format == "JPEG" else WebPImageFile

@@ -58,11 +58,6 @@ class TrainedModel:
         """The task that the model was trained for."""
         return task_from_json(self.origin.get("task"))
 
-    @property
-    def pixels(self) -> tuple[tuple[int, int], tuple[float, float]]:
-        """(image_size, crop): models with the same pair share decoded photos."""
-        return self.config.image_size, self.config.crop
-
 
 def read_models(path: Path) -> tuple[TrainedModel, ...]:
     """The trained models that ``path`` names: one for a folder; for a composed model one for every factor, in order.

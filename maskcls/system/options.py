@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from maskcls.system.files import check_folder
+
 DATA_HELP = "Folder of photos: the mask task's, a folder for every class, or with a table of labels. Or: synthetic."
 
 DataOption = Annotated[str, typer.Option(help=DATA_HELP, envvar="MASKCLS_DATA")]
@@ -44,5 +46,22 @@ SkipUnreadableOption = Annotated[
     bool, typer.Option("--skip-unreadable", help="Leave out damaged photos instead of stopping.")
 ]
 
-CacheOption = Annotated[Path, typer.Option(help="Folder for the cache of decoded photos.")]
-"""--runs of commands that keep nothing else there."""
+CacheOption = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="MASKCLS_CACHE",
+        help="Folder for the cache of decoded photos, best on a local disk. Default: cache/ in the --runs folder.",
+    ),
+]
+
+RunsOfModelOption = Annotated[
+    Path, typer.Option(help="Folder for synthetic photos, timings of a GPU and, by default, the cache.")
+]
+"""--runs of commands that keep no study there."""
+
+
+def cache_folder(cache: Path | None, runs: Path) -> Path:
+    """The folder that --cache means. Raises UserError for a place that cannot be a folder."""
+    if cache is not None:
+        check_folder(cache, "--cache")
+    return runs / "cache" if cache is None else cache

@@ -28,7 +28,7 @@ def gallery_section(material: Material) -> Section:
     task = material.stored.task
     each = f", one per {task.unit.one}" if task.has_groups else ""
     text = f"The wrong predictions that {model.name} is most sure of{each}. Some may be wrong labels."
-    pictures = tuple(_picture(model, row, folder, material.options.photos) for row in rows)
+    pictures = tuple(_picture(model, row, folder, material) for row in rows)
     return Section(title, (Text(f"{text} {why_not}".strip()), Gallery(pictures)))
 
 
@@ -63,22 +63,25 @@ def photo_folder(material: Material) -> Path:
     return synthetic_folder(material.options.runs) if material.stored.data == SYNTHETIC else Path(material.stored.data)
 
 
-def _picture(model: TrialPredictions, row: int, folder: Path | None, is_named: bool) -> Picture:
+def _picture(model: TrialPredictions, row: int, folder: Path | None, material: Material) -> Picture:
     names, predictions = model.space.names, model.predictions
     true, predicted = names[predictions.label_N[row]], names[model.predicted_N[row]]
     probability = float(np.exp(predictions.log_prob_NK[row].max()))
     path = str(predictions.path_N[row])
-    jpeg, problem = (None, "") if folder is None else thumbnail(folder / path)
-    lines = (f"true: {true}", f"{percent(probability)} sure", path if is_named else "", problem)
+    jpeg, problem = (None, "") if folder is None else thumbnail(folder / path, material.config.bit_depth)
+    lines = (f"true: {true}", f"{percent(probability)} sure", path if material.options.photos else "", problem)
     return Picture(jpeg, f"predicted: {predicted}", tuple(line for line in lines if line))
 
 
-def thumbnail(path: Path) -> tuple[bytes | None, str]:
-    """A small JPEG with the pixels that models see and no metadata; or None and the reason."""
+def thumbnail(path: Path, bit_depth: int = 0) -> tuple[bytes | None, str]:
+    """A small JPEG with the pixels that models see and no metadata; or None and the reason.
+
+    ``bit_depth`` as in TrainConfig.
+    """
     from maskcls.images.preview import picture
 
     try:
-        image = picture(path)
+        image = picture(path, bit_depth)
     except Exception as error:  # no photo, however broken, may cost the report
         return None, f"not shown: {one_line(error, 80)}"
     image.thumbnail((PIXELS, PIXELS))

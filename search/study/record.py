@@ -75,7 +75,7 @@ class Stored:
     warm: tuple[dict[str, Any], ...] = ()
     """The warm starts, each {"params", "from"}; chosen when the study was made (policy.warm_starts)."""
     photos: str = ""
-    """Dataset.content when the study was made; empty in a document of an early version."""
+    """Dataset.seen when the study was made; empty in a document of an early version."""
     confirmation: dict[str, Any] | None = None
     """policy.confirmation.Plan as JSON, in a study that search.confirm made; None in a search."""
     weights_commits: dict[str, str] = field(default_factory=dict)
@@ -255,10 +255,15 @@ def check_photos(stored: Stored, dataset: "Dataset", name: str) -> None:
             f" {len(dataset.turned_anew)} of its photos ({some(dataset.turned_anew, 3)}); they are turned upright now."
             f" {remedy}"
         )
-    if stored.photos and stored.photos != dataset.content:
+    if dataset.read_anew and stored.photos in ("", dataset.content):
+        raise UserError(
+            f"Study {name!r} was made by an earlier version, which left out {len(dataset.read_anew)} of its photos"
+            f" ({some(dataset.read_anew, 3)}); TIFF and BMP are read now. {remedy}"
+        )
+    if stored.photos and stored.photos != dataset.seen:
         raise UserError(
             f"Study {name!r} was made from photos of the same names and sizes but other contents ({stored.photos}"
-            f" then, {dataset.content} now). {remedy}"
+            f" then, {dataset.seen} now). {remedy}"
         )
 
 

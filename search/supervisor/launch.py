@@ -31,6 +31,8 @@ class Launch:
     """Seconds from the plan on."""
     stall: float = STALL_SECONDS
     """Seconds without progress after which a worker counts as hung."""
+    cache: Path | None = None
+    """Folder of the decoded photos; None: cache/ in ``runs``."""
     since: float = field(default_factory=uptime)
     """When the command began; crashes before it do not count."""
 
@@ -56,4 +58,5 @@ class Launch:
             since=self.since,
             timeout=self.timeout,
             stall=self.stall,
+            cache=str(self.cache or ""),
         )

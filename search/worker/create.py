@@ -43,7 +43,7 @@ def find_or_create(setup: Setup, storage: ReconnectingStorage, order: WorkOrder)
     check_sizes(setup)
     dataset = setup.dataset(setup.baseline)
     if study is None:
-        setup.stored = replace(setup.stored, photos=dataset.content)
+        setup.stored = replace(setup.stored, photos=dataset.seen)
     else:
         check_photos(setup.stored, dataset, study.study_name)
     show_estimate(setup, dataset, order.limits.n_trials - count_finished(trials), order.workers, order.sharers)

@@ -63,6 +63,8 @@ class Setup:
     """CPU threads for a training whose config leaves them open; 0: all."""
     home: Path | None = None
     """The stored study's folder (folder.study_folder); None: the one of its name."""
+    cache: Path | None = None
+    """Folder of the decoded photos; None: cache/ in ``runs``."""
     _datasets: dict[tuple[Any, ...], Dataset] = field(default_factory=dict)
 
     @property
@@ -74,6 +76,11 @@ class Setup:
     def folder(self) -> Path:
         """The study's folder."""
         return self.home or self.runs / self.name
+
+    @property
+    def cache_dir(self) -> Path:
+        """The folder of the decoded photos."""
+        return self.cache or self.runs / "cache"
 
     def trial_folder(self, number: int) -> Path:
         """The folder of the trial with this number."""
@@ -87,10 +94,10 @@ class Setup:
 
     def dataset(self, config: TrainConfig) -> Dataset:
         """The decoded photos for ``config``; cached, since most trials use the same."""
-        key = (config.image_size, config.crop, config.old_from, config.judge_round)
+        key = (*config.pixels, config.old_from, config.judge_round)
         if key not in self._datasets:
             skip, table = self.stored.skip_unreadable, with_judges(self.table, config)
-            self._datasets[key] = load_dataset(table, config, self.runs / "cache", skip)
+            self._datasets[key] = load_dataset(table, config, self.cache_dir, skip)
         return self._datasets[key]
 
 

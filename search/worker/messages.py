@@ -71,6 +71,8 @@ class WorkOrder:
     """Number of workers on its GPU."""
     gpu: str = ""
     """Slot.gpu."""
+    cache: str = ""
+    """Folder of the decoded photos; empty: cache/ in ``runs``."""
 
     def to_line(self) -> str:
         """The order as the line that goes to the worker's standard input."""

@@ -11,6 +11,7 @@ import numpy as np
 from optuna.trial import FrozenTrial
 
 from maskcls.config import TrainConfig, change
+from maskcls.data.cache_plan import plan_caches
 from maskcls.data.dataset import Dataset, with_judges
 from maskcls.data.split import missing_classes
 from maskcls.model.classifier import build_model, check_builds
@@ -26,7 +27,7 @@ from search.policy.phases import Phases, sizes_of_rounds
 from search.policy.policy import Policy
 from search.policy.rounds import FINALISTS
 from search.policy.stopping import StoppingCriteria, count_finished
-from search.study.domains import describe_domain, probe_values
+from search.study.domains import Domain, describe_domain, probe_values
 from search.study.record import Stored
 from search.study.study import Choice, Float, Int, Study
 from search.terminal.photos import photo_lines
@@ -44,6 +45,9 @@ FEW_JUDGES = 10
 PEOPLE_DEVIATION, SIMULATED_PEOPLE, SEEDS_DEVIATION = 0.0148, 540, 0.02
 """Standard deviation of a training's score that is its own, by the choice of so many people and from seed to seed, in
 benchmarks/decisive.py; those of real studies were somewhat smaller and larger (benchmarks/README.md)."""
+
+PIXELS = ("image_size", "crop", "fit", "bit_depth")
+"""Hyperparameters of TrainConfig.pixels: each combination has a cache of its own."""
 
 STRUCTURAL = ("backbone", "heads", "image_size")
 """Hyperparameters that decide what a step costs, and whether the model can be built."""
@@ -91,6 +95,7 @@ def show_plan(
     say(f"  weights   {source}, {some(backbones_of(study))}")
     if setup.weights.note:
         say(f"            NOT PRETRAINED: {setup.weights.note}.")
+    show_caches(setup)
     pool = f", {workers} workers" if workers > 1 else ""
     say(f"  device    {describe_device(setup.device)}{pool}")
     for role, domains in (("compared", study.scientific), ("tuned", study.nuisance)):
@@ -112,6 +117,29 @@ def show_plan(
 def _sizes(units: int, photos: int, task: Task) -> str:
     """``432 people, 3024 photos``; ``3024 photos`` where every photo is a unit."""
     return f"{units} {task.unit.noun(units)}" + (f", {photos} photos" if task.has_groups else "")
+
+
+def show_caches(setup: Setup) -> None:
+    """Print what the decoded photos take on the disk. Raises UserError where it has no room for them all.
+
+    Of ranges, which may give every trial pixels of its own, only the largest is checked.
+    """
+    searched = {name: domain for name in PIXELS if (domain := setup.stored.study.space.get(name)) is not None}
+    values = [domain.options if isinstance(domain, Choice) else _highest(domain) for domain in searched.values()]
+    configs = [
+        change(setup.baseline, **dict(zip(searched, chosen, strict=True))) for chosen in itertools.product(*values)
+    ]
+    plan = plan_caches(setup.table, [setup.baseline, *configs], setup.cache_dir)
+    say(f"  cache     {plan.describe()}")
+    if ranges := [name for name, domain in searched.items() if not isinstance(domain, Choice)]:
+        say(f"            and one more for each {' and '.join(ranges)} that a trial tries, at most as large")
+    plan.check_room()
+
+
+def _highest(domain: Domain) -> tuple[Any, ...]:
+    """The highest value of a range, which of image_size has the most pixels; a share takes as many whatever it is."""
+    assert isinstance(domain, Float | Int), domain
+    return (domain.high,)
 
 
 def _num_judges(setup: Setup) -> int:

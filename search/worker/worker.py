@@ -227,7 +227,8 @@ def _set_up(order: WorkOrder) -> Setup:
     table = _read_photos(order)
     weights = resolve_weights(requested.weights_option, backbones_of(requested.study), _weights_commits(order))
     requested = replace(requested, split=table.hash, weights=weights.describe(), weights_commits=weights.commits)
-    return Setup(order.name, requested, Path(order.runs), table, weights, device, order.cores)
+    cache = Path(order.cache) if order.cache else None
+    return Setup(order.name, requested, Path(order.runs), table, weights, device, order.cores, cache=cache)
 
 
 def _read_photos(order: WorkOrder) -> Table:

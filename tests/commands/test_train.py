@@ -8,19 +8,22 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 from maskcls.config import change, load_config, save_config
 from maskcls.data.dataset import Dataset, Table
 from maskcls.evaluate import _print_scores
 from maskcls.evaluate import main as evaluate
+from maskcls.predict import main as predict
 from maskcls.scoring.metrics import score
 from maskcls.scoring.predictions import Predictions
 from maskcls.tasks.mask import MASK_TASK
 from maskcls.train import main as train
 from maskcls.training.loop import DivergedError, Run, fit
-from tests.helpers.training import CPU, REAL_PHOTOS, TINY, make_folder, needs_real_photos, run
+from tests.helpers.training import CPU, REAL_PHOTOS, SIX_CELLS, TINY, make_folder, needs_real_photos, run
 
 
 def best_f1(trained: Path) -> float:
@@ -250,3 +253,34 @@ def test_an_unknown_part_of_the_label_is_refused_before_photos_are_drawn(
     assert run(train, *words) == 2
     assert capsys.readouterr().err == "error: task must be all, mask, gender, age, not 'gendr'. Nearest: gender, age.\n"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_of_12_bit_photos_in_their_own_aspect_is_used_as_it_was_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Trained, scored and used on the same pixels: those that --set asked for, in the folder that --cache names."""
+    folder = make_folder(tmp_path / "photos", [f"{number}{person}" for number in range(4) for person in SIX_CELLS])
+    for path in sorted(folder.glob("images/*/*.jpg")):
+        deep = np.asarray(Image.open(path).convert("L")).astype(np.uint16) << 4
+        Image.fromarray(deep).save(path.with_suffix(".tif"))
+        path.unlink()
+    place = ("--data", folder, "--cache", tmp_path / "local", "--runs", tmp_path / "runs", "--device", "cpu")
+    save_config(tmp_path / "tiny.toml", change(TINY, epochs=1), {})
+    asked = ("--config", tmp_path / "tiny.toml", "--weights", "scratch", *place, "-o", tmp_path / "out")
+    assert run(train, *asked) == 2
+    assert "use no value above 4095" in capsys.readouterr().err
+    assert run(train, *asked, "--set", "bit_depth=12", "--set", "fit=pad") == 0
+    printed = capsys.readouterr().out
+    assert f"Cache: 168 photos at 32 x 32: 504.0 KiB in {tmp_path / 'local'}, decoded once" in printed
+    assert not (tmp_path / "runs" / "cache").exists()
+    assert run(evaluate, "--model", tmp_path / "out", *place) == 0
+    printed = capsys.readouterr().out
+    assert "decoded already" in printed
+    assert printed_f1(printed) == best_f1(tmp_path / "out")
+    valid = np.load(tmp_path / "out" / "valid.npz")
+    (tmp_path / "new").mkdir()
+    for number, path in enumerate(valid["path"]):
+        shutil.copy(folder / path, tmp_path / "new" / f"{number:03d}.tif")
+    assert run(predict, "--model", tmp_path / "out", "--images", tmp_path / "new", "-o", tmp_path / "new.csv") == 0
+    assert "CAUTION" not in capsys.readouterr().out
+    assert pd.read_csv(tmp_path / "new.csv")["ans"].tolist() == valid["log_prob_NK"].argmax(1).tolist()

@@ -1,5 +1,6 @@
 """Hyperparameters: what is accepted, what is refused in one sentence, and the file that restores them bit for bit."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,12 @@ from pydantic import ValidationError
 from maskcls.config import (
     AUGMENTATIONS,
     HYPERPARAMETERS,
+    LATER,
+    ResolvedConfig,
     TrainConfig,
     change,
     config_to_toml,
+    identity_of,
     load_config,
     make_config,
     parse_assignment,
@@ -185,3 +189,17 @@ def test_absent_file_says_what_writes_one(tmp_path: Path) -> None:
         load_config(tmp_path / "absent.toml")
     with pytest.raises(UserError, match="cannot be read"):
         load_config(tmp_path)
+
+
+def test_hyperparameters_added_later_leave_the_identity_of_a_config_that_does_not_use_them() -> None:
+    config = ResolvedConfig(TrainConfig())
+    for device in ("cpu", "cuda"):
+        assert not set(LATER) & set(json.loads(identity_of(config, device)))
+        assert '"fit":"pad"' in identity_of(ResolvedConfig(change(config, fit="pad")), device)
+        assert '"bit_depth":12' in identity_of(ResolvedConfig(change(config, bit_depth=12)), device)
+
+
+@pytest.mark.parametrize("bit_depth", [1, 7, 17, -1])
+def test_bits_that_hold_no_photo_are_refused(bit_depth: int) -> None:
+    with pytest.raises(UserError, match="bit_depth must be"):
+        make_config({"bit_depth": bit_depth})

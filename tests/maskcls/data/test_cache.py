@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -9,20 +10,25 @@ import signal
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from maskcls.config import change
-from maskcls.data.cache import Cache, load_cache
+from maskcls.data.cache import Cache, cache_bytes, cache_key, check_room, load_cache
+from maskcls.data.cache_plan import plan_caches
 from maskcls.data.checksums import checksums
-from maskcls.data.dataset import load_dataset, read_table
-from maskcls.images.decode import decode_photo
+from maskcls.data.dataset import Table, load_dataset, load_photos, read_table
+from maskcls.images.decode import DECODER, decode_photo
+from maskcls.images.fit import Fit
 from maskcls.reading.mask_photos import list_photos
 from maskcls.system.errors import UserError
-from tests.helpers.training import SIX_CELLS, TINY, make_folder
+from tests.helpers.training import SIX_CELLS, TINY, make_folder, one_line
 
 SIZE, WHOLE = (20, 16), (1.0, 1.0)
 
@@ -123,6 +129,7 @@ def test_writing_to_the_photos_does_not_reach_the_file(photos: Photos) -> None:
 CHILD = """
 import sys, time
 from pathlib import Path
+from types import SimpleNamespace
 from maskcls.data.cache import load_cache
 folder, cache_dir, paths_file, marker, seconds = sys.argv[1:]
 paths = Path(paths_file).read_text().split("\\n")
@@ -335,3 +342,125 @@ def test_content_is_of_the_bytes_and_not_of_the_place(photos: Photos, tmp_path: 
     path = photos.folder / photos.paths[7]
     path.write_bytes(path.read_bytes()[:-40] + bytes(40))
     assert photos.load().content != first
+
+
+def test_ways_to_fit_and_bit_depths_are_other_caches_and_the_defaults_are_those_of_before(photos: Photos) -> None:
+    def key(**more: object) -> str:
+        return cache_key(photos.folder, photos.paths, SIZE, WHOLE, **more)  # type: ignore[arg-type]
+
+    assert len({key(), key(fit="pad"), key(fit="crop"), key(bit_depth=12), key(fit="pad", bit_depth=12)}) == 5
+    digest = hashlib.sha256(f"{DECODER} {SIZE} {WHOLE}\n".encode())
+    for path in photos.paths:
+        stat = (photos.folder / path).stat()
+        digest.update(f"{path} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}\n".encode())
+    assert key() == key(fit="squash", bit_depth=0) == f"20x16-{digest.hexdigest()[:16]}"
+
+
+@pytest.mark.parametrize("fit", ["pad", "crop"])
+def test_rows_are_fitted_as_asked(photos: Photos, fit: Fit) -> None:
+    cache = load_cache(photos.folder, photos.paths, (20, 20), WHOLE, photos.cache_dir, fit=fit)
+    for path, image_CHW in zip(photos.paths, cache.image_NCHW, strict=True):
+        assert (image_CHW == decode_photo(photos.folder / path, (20, 20), WHOLE, fit).numpy()).all()
+
+
+def make_earlier(photos: Photos, **changes: object) -> None:
+    """Rewrite the facts of the only cache as an earlier version would have written them."""
+    (path,) = photos.cache_dir.glob("*.json")
+    values = json.loads(path.read_text())
+    for name in ("sum", "fit", "bit_depth", "read_anew", "deep_photos", "used_bits"):
+        del values[name]
+    values |= changes
+    path.write_text(json.dumps({**values, "sum": zlib.crc32(json.dumps(values).encode())}))
+
+
+def test_a_cache_of_an_earlier_version_stays(photos: Photos) -> None:
+    photos.load()
+    make_earlier(photos)
+    assert not photos.load().was_built
+    make_earlier_again = {"unreadable": [(photos.paths[0], "a GIF that was cut short")]}
+    shutil.rmtree(photos.cache_dir)
+    photos.load()
+    make_earlier(photos, **make_earlier_again)
+    assert not photos.load().was_built
+
+
+@pytest.mark.parametrize("reason", ["BMP; JPEG, PNG, WebP and GIF are read", "TIFF, or a camera's raw file; JPEG"])
+def test_a_cache_that_lacks_photos_which_are_read_now_is_built_again(
+    photos: Photos, reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos.load()
+    make_earlier(photos, unreadable=[(photos.paths[0], reason)])
+    assert photos.load().was_built
+    assert "earlier version" in capsys.readouterr().out
+
+
+def test_a_cache_of_an_earlier_version_with_16_bit_photos_is_built_again(photos: Photos) -> None:
+    deep = np.arange(40, dtype=np.uint16).reshape(8, 5)
+    path = photos.paths[0].replace(".jpg", ".png")
+    Image.fromarray(deep).save(photos.folder / path)
+    photos.paths[0] = path
+    assert photos.load().deep_photos == 1
+    make_earlier(photos)
+    assert photos.load().was_built
+
+
+def test_16_bit_photos_that_would_be_black_are_refused_until_their_bits_are_said(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "photos", [f"{number}{person}" for number in range(5) for person in SIX_CELLS])
+    deep = np.random.default_rng(0).integers(0, 4096, (40, 32), dtype=np.uint16)
+    for path in sorted(folder.glob("images/*/normal.jpg")):
+        path.unlink()
+        Image.fromarray(deep).save(path.with_suffix(".png"))
+    config = change(TINY, image_size=16)
+    table = read_table(folder, config)
+    for _ in range(2):  # the second time from the cache
+        with pytest.raises(UserError, match=r"^30 photos of 16 bits a channel use no value above 4095.*bit_depth=12"):
+            load_dataset(table, config, tmp_path / "cache")
+    data = load_dataset(table, change(config, bit_depth=12), tmp_path / "cache")
+    assert 100 < data.image_NCHW[table.photos["stem"].to_numpy() == "normal"].mean() < 150
+    load_dataset(table, change(config, bit_depth=16), tmp_path / "cache")
+    image_NCHW, _ = load_photos(table, config, tmp_path / "cache", skip_unreadable=False)  # a word, no refusal
+    assert image_NCHW[table.photos["stem"].to_numpy() == "normal"].max() < 16
+
+
+def test_a_disk_without_room_is_told_before_anything_is_decoded(
+    photos: Photos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needed = 42 * 3 * 20 * 16
+    assert cache_bytes(42, SIZE) == needed
+    free = round(needed * 1.1) - 1
+    monkeypatch.setattr("maskcls.data.cache.shutil.disk_usage", lambda path: SimpleNamespace(free=free))
+    with pytest.raises(UserError, match=r"would take 39\.4 KiB in .*cache, .* MASKCLS_CACHE") as caught:
+        photos.load()
+    one_line(caught.value)
+    assert photos.decoded == 0
+    assert not list(photos.cache_dir.glob("*.npy*"))
+    free += 1
+    photos.load()
+    free = 0
+    assert not photos.load().was_built  # what exists takes no more
+
+
+def test_the_room_of_a_folder_that_does_not_exist_yet_is_that_of_the_disk(tmp_path: Path) -> None:
+    check_room(1, tmp_path / "a" / "b" / "c")
+    with pytest.raises(UserError, match=r"Together the 3 caches of decoded photos would take 1073741824\.0 GiB"):
+        check_room(2**60, tmp_path / "a" / "b", caches=3)
+
+
+def test_commands_that_share_a_local_folder_build_its_cache_once(photos: Photos, tmp_path: Path) -> None:
+    children = [start_child(photos, tmp_path, seconds=0.01, marker=f"marker{number}") for number in range(3)]
+    built = [child.communicate(timeout=120)[0].strip() for child in children]
+    assert sorted(built) == ["False", "False", "True"]
+
+
+def test_the_plan_of_caches_says_their_sum_and_which_exist(photos: Photos, tmp_path: Path) -> None:
+    table = Table(photos.folder, list_photos(photos.folder), "")
+    small, wide = change(TINY, image_size=(20, 16)), change(TINY, image_size=(40, 16))
+    plan = plan_caches(table, [small, change(small, lr=0.5)], photos.cache_dir)
+    assert plan.describe() == f"42 photos at 20 x 16: 39.4 KiB in {photos.cache_dir}, decoded once"
+    photos.load()
+    assert plan_caches(table, [small], photos.cache_dir).describe().endswith("decoded already")
+    ways = [small, wide, change(wide, fit="pad"), change(wide, crop=0.5)]
+    plan = plan_caches(table, ways, photos.cache_dir)
+    together = f"275.6 KiB together in {photos.cache_dir}, 1 of them decoded already"
+    assert plan.describe() == f"42 photos in 4 ways, at 20 x 16 and 40 x 16: {together}"
+    assert plan.missing == ((40, 16),) * 3

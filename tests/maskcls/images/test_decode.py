@@ -208,8 +208,7 @@ OTHERS = {
     "AVIF": b"\0\0\0\x20ftypavif\0\0\0\0avifmif1",
     "HEIC": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic",
     "a video": b"\0\0\0\x18ftypmp42\0\0\0\0isom",
-    "BMP": b"BM\x9a\0\0\0",
-    "TIFF": b"II*\0\x08\0\0\0",
+    "a camera's raw file": b"IIU\0\x08\0\0\0",
     "JPEG 2000": b"\0\0\0\x0cjP  \r\n\x87\n",
     "JPEG XL": b"\xff\x0a\x00",
     "SVG": b"<svg xmlns=",
@@ -222,7 +221,7 @@ OTHERS = {
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_formats_are_named_with_a_list_of_what_is_read(tmp_path: Path, name: str) -> None:
     (tmp_path / "photo.jpg").write_bytes(OTHERS[name] + bytes(64))
-    with pytest.raises(DamagedError, match=f"^{name}.*; JPEG, PNG, WebP and GIF are read"):
+    with pytest.raises(DamagedError, match=f"^{name}.*; JPEG, PNG, WebP, GIF, TIFF and BMP are read"):
         decode_photo(tmp_path / "photo.jpg", (8, 8))
 
 

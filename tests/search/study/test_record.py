@@ -134,6 +134,18 @@ def test_a_study_from_before_goes_on_unless_its_photos_are_turned_another_way_no
     assert "--name NEW" in text
 
 
+def test_a_study_from_before_that_left_out_photos_which_are_read_now_is_refused_with_their_names() -> None:
+    seen = replace(photos("aaaa"), read_anew=("images/a/normal.tif",))
+    for stored in (replace(STORED, photos=""), replace(STORED, photos="aaaa")):
+        check_photos(stored, photos("aaaa"), "dropout")
+        with pytest.raises(UserError) as caught:
+            check_photos(stored, seen, "dropout")
+        text = one_line(caught.value)
+        assert "left out 1 of its photos (images/a/normal.tif)" in text
+        assert "--name NEW" in text
+    check_photos(through_json(replace(STORED, photos=seen.seen)), seen, "dropout")  # made since
+
+
 def test_photos_of_the_same_names_and_sizes_with_other_contents_are_others() -> None:
     stored = through_json(replace(STORED, photos="aaaa"))
     check_photos(stored, photos("aaaa", "images/a/normal.jpg"), "dropout")  # turned as they were when it was made

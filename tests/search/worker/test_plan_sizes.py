@@ -2,13 +2,19 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from maskcls.data.dataset import Table
 from maskcls.system.errors import UserError
+from search.database.connect import open_storage
+from search.policy.stopping import StoppingCriteria
 from search.study.study import Choice, Domain, Int, Study
-from search.worker.plan import check_sizes, show_estimate
+from search.supervisor.launch import Launch
+from search.worker.messages import WorkOrder
+from search.worker.plan import check_sizes, show_caches, show_estimate
+from search.worker.worker import _set_up
 from tests.helpers.search import make_setup
 from tests.helpers.training import one_line
 
@@ -52,3 +58,49 @@ def test_sizes_and_networks_may_be_searched_together(tmp_path: Path, synthetic_t
     setup = make_setup(tmp_path, synthetic_table, both)
     check_sizes(setup)
     show_estimate(setup, setup.dataset(setup.baseline), 4, 1)
+
+
+def test_the_plan_says_what_the_photos_of_all_sizes_take_together(
+    tmp_path: Path, synthetic_table: Table, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = len(synthetic_table.photos)
+    setup = make_setup(tmp_path, synthetic_table, asking(Choice(32, (32, 48), 64)))
+    setup.cache = tmp_path / "local"
+    show_caches(setup)
+    together = photos * 3 * (32 * 32 + 32 * 48 + 64 * 64) / 2**20
+    line = f"cache     {photos} photos in 3 ways, at 32 x 32 to 64 x 64: {together:.1f} MiB together in {setup.cache},"
+    assert line in capsys.readouterr().out
+    setup.dataset(setup.baseline)
+    show_caches(setup)
+    assert "1 of them decoded already" in capsys.readouterr().out
+    assert {path.suffix for path in setup.cache.iterdir()} >= {".npy", ".json"}
+    assert not (tmp_path / "cache").exists()
+
+
+def test_of_a_range_the_plan_says_the_largest(
+    tmp_path: Path, synthetic_table: Table, capsys: pytest.CaptureFixture[str]
+) -> None:
+    show_caches(make_setup(tmp_path, synthetic_table, asking(Int(32, 64))))
+    text = capsys.readouterr().out
+    assert "in 2 ways, at 32 x 32 and 64 x 64" in text
+    assert "one more for each image_size that a trial tries, at most as large" in text
+
+
+def test_the_plan_refuses_sizes_that_the_disk_has_no_room_for_together(
+    tmp_path: Path, synthetic_table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = len(synthetic_table.photos)
+    free = round(photos * 3 * (32 * 32 + 64 * 64) * 1.1) - 1
+    monkeypatch.setattr("maskcls.data.cache.shutil.disk_usage", lambda path: SimpleNamespace(free=free))
+    with pytest.raises(UserError, match="Together the 2 caches"):
+        show_caches(make_setup(tmp_path, synthetic_table, asking(Choice(32, 64))))
+    show_caches(make_setup(tmp_path, synthetic_table, asking(Choice(32, 48))))
+
+
+def test_a_worker_keeps_the_photos_where_its_command_says(tmp_path: Path, synthetic_table: Table) -> None:
+    launch = Launch(tmp_path, cache=tmp_path / "local")
+    order = launch.make_order(1, "toy", make_setup(tmp_path, synthetic_table).stored, StoppingCriteria(1))
+    open_storage(launch.url, create=True).engine.dispose()
+    assert WorkOrder.from_line(order.to_line()).cache == str(tmp_path / "local")
+    assert _set_up(replace(order, device="cpu")).cache_dir == tmp_path / "local"
+    assert _set_up(replace(order, device="cpu", cache="")).cache_dir == tmp_path / "cache"
