@@ -17,6 +17,7 @@ more rounds with each level at its own best setting (search.confirm --own-best).
 import argparse
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -279,11 +280,11 @@ def is_false(verdict: str, gap: float) -> bool:
 def simulate(row: Row, seed: int, own_sampler: bool) -> dict[str, Any]:
     """One study: what it said of every level, and what it cost."""
     study = Simulated(Lab(World(row.gaps, **row.world), seed), row.n_trials, row.workers)
-    if own_sampler:
-        _run(study, row)
-    else:
-        with patch("search.policy.policy.ask_sampler", fast_sampler):
-            _run(study, row)
+    with nullcontext() if own_sampler else patch("search.policy.policy.ask_sampler", fast_sampler):
+        study.run()
+        elsewhere = levels_elsewhere(study.study, study.trials)
+        if row.own_rounds:
+            study.compare_at_own_best(row.own_rounds)
     names = [arm.name for arm in study.policy.arms[1:]]
     said, false, all_looks = [], False, study.looks_of[row.own_rounds > 0]
     for name, gap in zip(names, row.gaps[1:], strict=True):
@@ -295,13 +296,7 @@ def simulate(row: Row, seed: int, own_sampler: bool) -> dict[str, Any]:
                          "error": last.error, "verdict": last.verdict})  # fmt: skip
     return {"seed": seed, "false": false, "spent": study.spent, "answered": study.spent_for_answer(),
             "trials": len(study.trials), "looks": len(all_looks), "said": said,
-            "elsewhere": [each.level for each in levels_elsewhere(study.study, study.trials)]}  # fmt: skip
-
-
-def _run(study: Simulated, row: Row) -> None:
-    study.run()
-    if row.own_rounds:
-        study.compare_at_own_best(row.own_rounds)
+            "elsewhere": [each.level for each in elsewhere]}  # fmt: skip
 
 
 def summary(row: Row, studies: Sequence[Mapping[str, Any]]) -> str:

@@ -19,16 +19,13 @@ from maskcls.config import TrainConfig
 from search.policy.levels import Levels
 from search.policy.portfolio import to_unit
 from search.policy.rounds import arms_of
-from search.policy.surface import STOPPED_DEVIATION, Floats, Surface, scored
+from search.policy.surface import Floats, Surface, scored
 from search.study.attributes import is_own_best, round_of
 from search.study.space import distributions, factors, values_of
 from search.study.study import Study
 
-MATTERS_SHARE = 0.5
-"""A level is told that is expected to gain this part of ``matters``: two that each lose as much may differ by all."""
-
 SURE = 0.9
-"""The least probability that it gains anything."""
+"""A level is told that is expected to gain more than what matters, if it gains anything with this probability."""
 
 LEAST_TRAININGS = 3
 """A level with fewer complete trainings, those of rounds included, is not told."""
@@ -64,7 +61,7 @@ def levels_elsewhere(study: Study, trials: Sequence[FrozenTrial]) -> list[Elsewh
     trainings = scored(trials, tuned, compared, judges)
     if not (compared and tuned and asked and trainings):
         return []
-    surface, found = Surface(tuned, trainings, STOPPED_DEVIATION), []
+    surface, found = Surface(tuned, trainings, tells_apart=True), []
     complete: dict[Levels, list[FrozenTrial]] = {}
     for trial in trials:
         if trial.state == TrialState.COMPLETE:
@@ -76,7 +73,7 @@ def levels_elsewhere(study: Study, trials: Sequence[FrozenTrial]) -> list[Elsewh
             continue
         gain, deviation, best = _best_gain(surface, arm.levels, own, asked)
         values, beside = _told_apart(study, tuned, best, asked)
-        if values and gain > MATTERS_SHARE * study.matters and gain >= float(ndtri(SURE)) * deviation:
+        if values and gain > study.matters and gain >= float(ndtri(SURE)) * deviation:
             found.append(Elsewhere(arm.name, gain, values, beside))
     return sorted(found, key=lambda each: -each.gain)
 

@@ -50,6 +50,10 @@ TEMPER = 0.3
 """How much of its uncertainty the process lets into the choice of a setting. Rounds then differ in their settings as
 far as the best one is not known, and what that does to the levels' differences shows in their spread."""
 
+G_SPREAD, APART_G_DEVIATIONS, APART_G_SPREAD = 0.7, (*G_DEVIATIONS, 0.08), 1.4
+"""How far from what is usual g's standard deviation may be, on a log scale. Where levels are told apart it may be
+larger, or what one level likes much more than the others do would be taken for noise."""
+
 STOPPED_DEVIATION = 0.12
 """Standard deviation of a stopped trial's score about what it would have come to, where levels are told apart: as
 certain as the others, such scores hide what one level likes (benchmarks/README.md)."""
@@ -99,11 +103,13 @@ class Surface:
     """The fitted process."""
 
     def __init__(
-        self, tuned: Mapping[str, BaseDistribution], trainings: Sequence[Scored], stopped_deviation: float = 0.0
+        self, tuned: Mapping[str, BaseDistribution], trainings: Sequence[Scored], tells_apart: bool = False
     ) -> None:
-        """``trainings``: at least one. ``stopped_deviation``: how much less certain the scores of stopped ones are."""
+        """``trainings``: at least one. ``tells_apart``: whether it is asked what single levels like, or all together."""
         trainings = trainings[-MAX_TRAININGS:]
-        self._unsure_N = np.array([stopped_deviation * training.is_stopped for training in trainings])
+        g_deviations, self._g_spread = (APART_G_DEVIATIONS, APART_G_SPREAD) if tells_apart else (G_DEVIATIONS, G_SPREAD)
+        unsure = STOPPED_DEVIATION if tells_apart else 0.0
+        self._unsure_N = np.array([unsure * training.is_stopped for training in trainings])
         self.tuned, self.trainings = tuned, trainings
         self._is_switch_D = np.array([isinstance(domain, CategoricalDistribution) for domain in tuned.values()])
         self.point_ND = self.points([training.params for training in trainings])
@@ -114,7 +120,7 @@ class Surface:
         same_NNF = self._level_NF[:, None] == self._level_NF[None]
         self._same_NN = same_NNF.mean(-1) if self._level_NF.shape[1] else np.zeros_like(self._alike_NN)
         self._deviations = max(
-            itertools.product(F_DEVIATIONS, G_DEVIATIONS, NOISE_DEVIATIONS), key=self._log_likelihood
+            itertools.product(F_DEVIATIONS, g_deviations, NOISE_DEVIATIONS), key=self._log_likelihood
         )
         precision_NN = np.linalg.inv(self._covariance(*self._deviations))
         coefficients_KN = np.linalg.pinv(self._linear_NK.T @ precision_NN @ self._linear_NK)
@@ -158,7 +164,7 @@ class Surface:
         determinants = np.log(np.diag(root_NN)).sum() + 0.5 * np.linalg.slogdet(squares_KK)[1]
         _, g, noise = deviations
         # few trainings would else claim that there is no noise
-        prior = 0.5 * (math.log(noise / 0.03) / 0.5) ** 2 + 0.5 * (math.log(g / 0.012) / 0.7) ** 2
+        prior = 0.5 * (math.log(noise / 0.03) / 0.5) ** 2 + 0.5 * (math.log(g / 0.012) / self._g_spread) ** 2
         return float(-0.5 * rest - determinants - prior)
 
     def of_level(self, levels: Levels, point_CD: Floats) -> tuple[Floats, Floats]:
@@ -215,7 +221,7 @@ def own_settings(
 
     The draws are the same for all, so that levels without a liking of their own get one setting.
     """
-    surface = Surface(tuned, trainings, STOPPED_DEVIATION)
+    surface = Surface(tuned, trainings, tells_apart=True)
     return [_drawn_setting(surface, each, np.random.default_rng(seed)) for each in levels]
 
 
