@@ -105,7 +105,7 @@ def elsewhere_sentence(elsewhere: Sequence[Elsewhere]) -> str:
     told = [_one_elsewhere(each) for each in elsewhere[:MAX_ELSEWHERE]]
     others = len(elsewhere) - len(told)
     more = f", and {count_of(others, 'other level')} elsewhere too" if others else ""
-    return f"{capital(listed(told))}{more}; search.confirm --own-best compares each level at its own best."
+    return f"{listed(told)}{more}; search.confirm --own-best compares each level at its own best."
 
 
 def _one_elsewhere(found: Elsewhere) -> str:

@@ -105,7 +105,7 @@ class Surface:
     def __init__(
         self, tuned: Mapping[str, BaseDistribution], trainings: Sequence[Scored], tells_apart: bool = False
     ) -> None:
-        """``trainings``: at least one. ``tells_apart``: whether it is asked what single levels like, or all together."""
+        """``trainings``: at least one. ``tells_apart``: whether to ask what single levels like, or all together."""
         trainings = trainings[-MAX_TRAININGS:]
         g_deviations, self._g_spread = (APART_G_DEVIATIONS, APART_G_SPREAD) if tells_apart else (G_DEVIATIONS, G_SPREAD)
         unsure = STOPPED_DEVIATION if tells_apart else 0.0
