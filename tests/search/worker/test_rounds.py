@@ -9,6 +9,7 @@ from optuna.trial import TrialState
 from maskcls.config import TrainConfig
 from maskcls.data.dataset import Table
 from maskcls.run.record import PREDICTIONS
+from maskcls.scoring.rounds import OWN_TUNING, Training, estimate
 from search.policy.policy import Policy
 from search.policy.stopping import DECIDED, StoppingCriteria
 from search.storage.looks import closed_levels, look_if_due, read_looks
@@ -56,7 +57,10 @@ def test_rounds_at_its_own_best_have_looks_of_their_own(tmp_path: Path, syntheti
     looks = read_looks(job.study, own_best=True)
     assert [(look.round, look.trainings) for look in looks] == [(4, 4), (5, 6)]
     assert [look.share for look in looks] == [pytest.approx(2 / 3), 1]
-    assert looks[-1].levels["drop_rate = 0.5"].error > 0.018  # the luck of each level's tuning
+    shelf = StudyPredictions(job.setup.folder, "all")
+    trainings = [Training(t.user_attrs["level"], t.user_attrs["round"], shelf.counts(t)) for t in own]
+    known = estimate(trainings, "drop_rate = 0.0", tuning=OWN_TUNING)["drop_rate = 0.5"]
+    assert looks[-1].levels["drop_rate = 0.5"].error == pytest.approx(known.error)
     assert look_at_rounds(job, StoppingCriteria(12)) is None
 
 
