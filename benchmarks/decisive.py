@@ -9,12 +9,15 @@ The policy, the pruning, the rounds and the looks are the product's; trainings, 
 (decisive_world.py). Each row is one kind of study. ``found``: planted differences that have the right verdict at the
 end. ``false``: studies with any verdict that is wrong, at whatever time somebody looked: a difference where the best
 recipes of the levels are equally good, the wrong one, or "no difference that matters" where there is one that does.
-``cover``: intervals of the last look that hold the difference of the levels' best recipes.
+``cover``: intervals of the last look that hold the difference of the levels' best recipes. ``elsewhere``: studies that
+name a level whose own best setting is not that of the rounds. In the rows "at own best" the verdicts are those of six
+more rounds with each level at its own best setting (search.confirm --own-best).
 """
 
 import argparse
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -30,10 +33,12 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.stats import norm
 
 from maskcls.scoring.rounds import BETTER, NO_DIFFERENCE, OPEN, WORSE, Judges, Look, Training
+from search.policy.own_best import levels_elsewhere
 from search.policy.policy import Policy
+from search.policy.rounds import size_of_round
 from search.policy.stopping import StoppingCriteria
 from search.storage.looks import is_look_due, next_look
-from search.study.attributes import JUDGE_ROUND, LEVEL, ROUND
+from search.study.attributes import JUDGE_ROUND, LEVEL, OWN_BEST, ROUND
 from search.study.space import factors
 from search.study.study import Choice, Float, Study, Subset
 
@@ -58,6 +63,8 @@ class Row:
     levels: int = 4
     world: Mapping[str, Any] = field(default_factory=dict)
     workers: int = 1
+    own_rounds: int = 0
+    """Rounds with each level at its own best setting, added at the end (search.confirm --own-best)."""
     quick: bool = False
 
     @property
@@ -70,7 +77,15 @@ SHORT, LONG = 31, 69
 """Trials that cost about 22 and 45 full trainings: what a study of 50 trials cost before there were rounds, and what it
 cost with a confirmation."""
 
+OWN_ROUNDS = 6
+
 STRONG = {"shift": 0.15, "interact": 1.0}
+"""A level gains .03 by its own best setting (median of the most of four levels), and .05 in one study of six."""
+
+STRONGER = {"shift": 0.3, "interact": 1.0}
+"""The levels' best learning rates differ by a fifth of the range, as they are cut at its end."""
+
+NO_INTERACTION = {"shift": 0.0, "interact": 0.0}
 
 ROWS = (
     Row("none", 0.0, LONG, quick=True),
@@ -95,6 +110,12 @@ ROWS = (
     Row("+.25, quickstart", 0.25, 8, levels=2, world={"people": 24, "seeds": 0.035}),
     Row("none, quickstart", 0.0, 8, levels=2, world={"people": 24, "seeds": 0.035}),
     Row("none, strong interactions", 0.0, LONG, world=STRONG),
+    Row("none, stronger interactions", 0.0, LONG, world=STRONGER),
+    Row("none, no interactions", 0.0, LONG, world=NO_INTERACTION),
+    Row("none, at own best", 0.0, LONG, own_rounds=OWN_ROUNDS),
+    Row("+-.05, at own best", 0.05, LONG, own_rounds=OWN_ROUNDS),
+    Row("none, strong interactions, at own best", 0.0, LONG, world=STRONG, own_rounds=OWN_ROUNDS),
+    Row("none, stronger interactions, at own best", 0.0, LONG, world=STRONGER, own_rounds=OWN_ROUNDS),
 )
 
 
@@ -117,15 +138,21 @@ class Simulated:
 
     def __init__(self, lab: Lab, n_trials: int, workers: int = 1) -> None:
         self.lab, self.workers = lab, workers
-        study = study_of(len(lab.world.gaps))
-        (self.factor,) = factors(study.scientific)
-        self.policy = Policy(study, lab.seed, WARM)
+        self.study = study_of(len(lab.world.gaps))
+        (self.factor,) = factors(self.study.scientific)
+        self.policy = Policy(self.study, lab.seed, WARM)
         self.limits = StoppingCriteria(n_trials)
         self.trials: list[FrozenTrial] = []
         self.trained: dict[int, Trained] = {}
-        self.judged: dict[int, Training] = {}
-        self.looks: list[Look] = []
-        self.judges = Judges(RESAMPLES)
+        self.judged: dict[bool, dict[int, Training]] = {False: {}, True: {}}
+        self.looks_of: dict[bool, list[Look]] = {False: [], True: []}
+        """At the rounds at the common setting (False), and at those with each level at its own best."""
+        self.judges = {False: Judges(RESAMPLES), True: Judges(RESAMPLES)}
+
+    @property
+    def looks(self) -> list[Look]:
+        """At the rounds at the common setting."""
+        return self.looks_of[False]
 
     def get_trials(self, deepcopy: bool = False) -> list[FrozenTrial]:
         """As optuna.Study has it."""
@@ -147,8 +174,14 @@ class Simulated:
                 if self._evaluate(number):
                     running.remove(number)
 
+    def compare_at_own_best(self, rounds: int) -> None:
+        """Add so many rounds with each level at its own best setting."""
+        trainings = rounds * size_of_round(len(self.policy.arms) - 1)
+        self.limits = StoppingCriteria(len(self.trials) + trainings, own_best=True)
+        self.run()
+
     def _closed(self) -> frozenset[str]:
-        return frozenset(name for look in self.looks for name in look.decided)
+        return frozenset(name for look in self.looks_of[self.limits.own_best] for name in look.decided)
 
     def _begin(self) -> int:
         proposal = self.policy.propose(self.trials, self.limits, self._closed())
@@ -177,14 +210,14 @@ class Simulated:
         trained = self.trained.pop(trial.number)
         if ROUND not in trial.user_attrs:
             return
-        level, number = trial.user_attrs[LEVEL], trial.user_attrs[ROUND]
-        self.judged[trial.number] = Training(level, number, trained.counts)
-        if is_look_due(self.policy, self.trials, self.looks):
-            complete = set(self.policy.rounds(self.trials).complete())
-            trainings = [training for _, training in sorted(self.judged.items()) if training.round in complete]
-            self.looks.append(
-                next_look(self.policy, self.trials, trainings, self.limits, self.looks, MATTERS, self.judges)
-            )
+        level, number, own = trial.user_attrs[LEVEL], trial.user_attrs[ROUND], OWN_BEST in trial.user_attrs
+        self.judged[own][trial.number] = Training(level, number, trained.counts)
+        looks = self.looks_of[own]
+        if is_look_due(self.policy, self.trials, looks, own):
+            complete = set(self.policy.rounds(self.trials).complete(own))
+            trainings = [training for _, training in sorted(self.judged[own].items()) if training.round in complete]
+            facts = (self.policy, self.trials, trainings, self.limits, looks, MATTERS, self.judges[own], own)
+            looks.append(next_look(*facts))
 
     @property
     def spent(self) -> float:
@@ -247,22 +280,23 @@ def is_false(verdict: str, gap: float) -> bool:
 def simulate(row: Row, seed: int, own_sampler: bool) -> dict[str, Any]:
     """One study: what it said of every level, and what it cost."""
     study = Simulated(Lab(World(row.gaps, **row.world), seed), row.n_trials, row.workers)
-    if own_sampler:
+    with nullcontext() if own_sampler else patch("search.policy.policy.ask_sampler", fast_sampler):
         study.run()
-    else:
-        with patch("search.policy.policy.ask_sampler", fast_sampler):
-            study.run()
+        elsewhere = levels_elsewhere(study.study, study.trials)
+        if row.own_rounds:
+            study.compare_at_own_best(row.own_rounds)
     names = [arm.name for arm in study.policy.arms[1:]]
-    said, false = [], False
+    said, false, all_looks = [], False, study.looks_of[row.own_rounds > 0]
     for name, gap in zip(names, row.gaps[1:], strict=True):
-        looks = [look.levels[name] for look in study.looks if name in look.levels]
+        looks = [look.levels[name] for look in all_looks if name in look.levels]
         false |= any(is_false(look.verdict, gap) for look in looks)
         if looks:
             last = looks[-1]
             said.append({"gap": gap, "value": last.value, "low": last.low, "high": last.high,
                          "error": last.error, "verdict": last.verdict})  # fmt: skip
     return {"seed": seed, "false": false, "spent": study.spent, "answered": study.spent_for_answer(),
-            "trials": len(study.trials), "looks": len(study.looks), "said": said}  # fmt: skip
+            "trials": len(study.trials), "looks": len(all_looks), "said": said,
+            "elsewhere": [each.level for each in elsewhere]}  # fmt: skip
 
 
 def summary(row: Row, studies: Sequence[Mapping[str, Any]]) -> str:
@@ -280,6 +314,7 @@ def summary(row: Row, studies: Sequence[Mapping[str, Any]]) -> str:
         rate(right) if right else "", rate(same) if same else "", rate(false), rate(cover),
         f"{np.median(width):.3f}" if width else "", f"{error:.4f} / {claimed:.4f}",
         f"{np.mean([study['answered'] for study in studies]):.1f}",
+        rate([bool(study["elsewhere"]) for study in studies if "elsewhere" in study]),
     )  # fmt: skip
     return f"| {' | '.join(cells)} |"
 
@@ -294,7 +329,7 @@ def rate(hits: Sequence[bool]) -> str:
 
 COLUMNS = (
     *("planted", "trials", "trainings", "n", "found", "no difference that matters", "false", "cover", "width"),
-    *("error: real / claimed", "answered after"),
+    *("error: real / claimed", "answered after", "elsewhere"),
 )
 
 

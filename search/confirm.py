@@ -37,6 +37,13 @@ def main(
             help="Rounds to add, each with new judges and a new seed.",
         ),
     ] = 5,
+    own_best: Annotated[
+        bool,
+        typer.Option(
+            "--own-best",
+            help="Rounds with each level at its own best setting, which answer apart from the others.",
+        ),
+    ] = False,
     data: Annotated[
         str | None, typer.Option(help="Where the study's photos are now. Default: where they were.")
     ] = None,
@@ -52,14 +59,15 @@ def main(
 ) -> int:
     """Add rounds of fresh trainings to a study whose question is still open.
 
-    Each round has its own seed and judges, who chose nothing; what is decided is trained no more. A study of an earlier
-    version, without rounds, has its best configurations and its baseline trained again in a study of their own.
+    Each round has its own seed and judges, who chose nothing; what is decided is trained no more. With --own-best
+    every level has the best setting that was found for it alone; these rounds are looked at apart. A study of an
+    earlier version, without rounds, has its best configurations and its baseline trained again in their own study.
     """
     from search.supervisor.launch import Launch
     from search.supervisor.start_confirmation import confirm_study
 
     launch = Launch(runs, storage, device, workers, force, timeout, stall, cache_folder(cache, runs))
-    return confirm_study(study, top, repeats, data, weights, launch)
+    return confirm_study(study, top, repeats, data, weights, launch, own_best)
 
 
 if __name__ == "__main__":

@@ -293,12 +293,12 @@ class LevelLook:
         """No difference larger than this is left, either way."""
         return max(abs(self.low), abs(self.high))
 
-    def effect_after(self, growth: float, comparisons: int) -> float:
+    def effect_after(self, growth: float, comparisons: int, tuning: Variance = TUNING) -> float:
         """The difference that four of five studies would find with ``growth`` times as many trainings, at their end.
 
         What people and seeds add to the error shrinks with the trainings; what the settings add stays.
         """
-        fixed = min(TUNING.value, self.error**2)
+        fixed = min(tuning.value, self.error**2)
         error = np.sqrt(fixed + (self.error**2 - fixed) / growth)
         return detectable(float(error), self.dof * growth, comparisons)
 

@@ -1,7 +1,7 @@
 """The answer to a study's question and its evidence, as plain values for the report, the summary and the dashboard."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from maskcls.scoring.intervals import Estimate
@@ -9,6 +9,7 @@ from maskcls.scoring.rounds import LevelLook, Look, with_tuning
 from maskcls.tasks.task import Task
 from search.policy.confirmation import LevelRole
 from search.policy.history import Noise
+from search.policy.own_best import Elsewhere
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,8 @@ class Round:
     """Number of groups that judged; 0 where no predictions are stored."""
     scores: Mapping[str, tuple[float, ...]]
     """Side -> the scores of its trainings."""
+    own_values: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Side -> the tuned hyperparameters of its trainings, where each side has its own; else empty."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,8 @@ class RoundsAnswer:
     """Index of the side with the highest score to expect."""
     more: MoreTrainings | None
     """None when nothing is open, or nothing is known yet of what is."""
+    own_best: bool = False
+    """Whether each level had its own best setting, and not one that all have in common."""
 
     @property
     def reference(self) -> Side:
@@ -201,7 +206,7 @@ class Answer:
     caveats: tuple[str, ...]
     """What a careful reader must know, one sentence each."""
     rounds: RoundsAnswer | None
-    """None in a study without rounds, such as one of an earlier version."""
+    """What the rounds at a common setting say; None in a study without rounds, such as one of an earlier version."""
     factors: tuple[FactorAnswer, ...]
     """What the search found for each level. Never the answer: each level's best trial was chosen for its score."""
     winner: Winner | None
@@ -214,8 +219,22 @@ class Answer:
     """Complete trials whose stored predictions are missing, unreadable or foreign."""
     foreign: tuple[int, ...] = ()
     """Those whose predictions score something else than the trial's stored value."""
+    own: RoundsAnswer | None = None
+    """What the rounds with each level at its own best setting say; None without such rounds."""
+    elsewhere: tuple[Elsewhere, ...] = ()
+    """The levels whose own best setting is not that of the rounds, by the search."""
 
     @property
     def is_open(self) -> bool:
         """Whether more rounds could say more."""
         return self.rounds is None or not self.rounds.looks or self.rounds.is_open
+
+    @property
+    def answering(self) -> RoundsAnswer | None:
+        """The rounds that the best recipe is of: those with each level at its own best once they were looked at."""
+        return answering_of(self.rounds, self.own)
+
+
+def answering_of(rounds: RoundsAnswer | None, own: RoundsAnswer | None) -> RoundsAnswer | None:
+    """The rounds that the best recipe is of, of those at a common setting and those with each level at its own best."""
+    return own if own is not None and own.looks else rounds

@@ -11,9 +11,9 @@ from optuna.trial import FrozenTrial, TrialState
 from maskcls.scoring.counts import Counts
 from maskcls.scoring.intervals import Estimate, compare, compare_recipes, interval, select
 from maskcls.scoring.resampling import Resamples, resample
-from search.answer.answer import Answer, Comparison, FactorAnswer, Level, RoundsAnswer, Winner
+from search.answer.answer import Answer, Comparison, FactorAnswer, Level, RoundsAnswer, Winner, answering_of
 from search.answer.confirmation import read_confirmation
-from search.answer.rounds import answer_of_rounds, latest_of, more_by_rounds
+from search.answer.rounds import both_answers, latest_of, more_by_rounds
 from search.answer.wording import put_in_words
 from search.policy.history import (
     Configuration,
@@ -24,9 +24,9 @@ from search.policy.history import (
     runs_by_configuration,
     seed_noise,
 )
+from search.policy.own_best import levels_elsewhere
 from search.policy.stopping import FINISHED
 from search.storage.folder import study_folder
-from search.storage.looks import read_looks
 from search.storage.predictions import StudyPredictions, predictions_of
 from search.study.attributes import is_replicate, judged_by_study
 from search.study.record import Stored
@@ -40,7 +40,8 @@ def answer_of(study: optuna.Study, stored: Stored, runs: Path) -> Answer:
     evidence = Evidence(stored, judged_by_study(trials), shelf)
     compared = factors(stored.study.scientific)
     comparisons = sum(len(factor.levels) - 1 for factor in compared)
-    rounds = answer_of_rounds(stored, trials, read_looks(study), shelf)
+    rounds, own = both_answers(study, stored, trials, shelf)
+    is_asked = rounds is not None and bool(rounds.looks) and (own is None or not own.looks)
     left_out = left_out_of(trials, shelf)
     return put_in_words(
         Answer(
@@ -51,12 +52,14 @@ def answer_of(study: optuna.Study, stored: Stored, runs: Path) -> Answer:
             caveats=(),
             rounds=rounds,
             factors=tuple(evidence.levels_of(factor, comparisons) for factor in compared),
-            winner=winner_of_rounds(stored, rounds, trials, shelf) or evidence.winner(),
+            winner=winner_of_rounds(stored, answering_of(rounds, own), trials, shelf) or evidence.winner(),
             noise=seed_noise(evidence.trials),
             confirmation=read_confirmation(study),
             more=more_by_rounds(comparisons, seed_noise(evidence.trials), trials),
             left_out=left_out,
             foreign=tuple(number for number in left_out if number in shelf.foreign),
+            own=own,
+            elsewhere=tuple(levels_elsewhere(stored.study, trials)) if is_asked else (),
         ),
         stored,
     )

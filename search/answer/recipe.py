@@ -15,13 +15,12 @@ from optuna.trial import FrozenTrial, TrialState
 from maskcls.config import TrainConfig, config_to_toml, make_config
 from maskcls.system.errors import UserError, count_of
 from maskcls.tasks.task import Task
-from search.answer.answer import Confirmation, Side
+from search.answer.answer import Confirmation, Side, answering_of
 from search.answer.confirmation import read_confirmation
-from search.answer.rounds import answer_of_rounds, latest_of
+from search.answer.rounds import both_answers, latest_of
 from search.policy.history import best_trial
 from search.policy.stopping import FINISHED
 from search.storage.folder import study_folder
-from search.storage.looks import read_looks
 from search.storage.predictions import study_predictions
 from search.study.attributes import CONFIG, ORIGIN, judged_by_study
 from search.study.record import Stored, read_search, read_stored
@@ -127,7 +126,7 @@ def find_recipe(study: optuna.Study, number: int | None, runs: Path) -> Recipe:
 def _best_side(study: optuna.Study, stored: Stored) -> Side | None:
     """The side with the best score to expect; None before the first look at the rounds."""
     trials = study.get_trials(deepcopy=False, states=FINISHED)
-    rounds = answer_of_rounds(stored, trials, read_looks(study))
+    rounds = answering_of(*both_answers(study, stored, trials))
     if rounds is None or not rounds.looks or not rounds.sides[rounds.best].trials:
         return None
     return rounds.sides[rounds.best]

@@ -3,17 +3,20 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
+from typing import Any
 
+import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from maskcls.scoring.intervals import Variance, standard_error
-from maskcls.scoring.rounds import TUNING, Look, detectable
+from maskcls.scoring.rounds import OWN_TUNING, TUNING, Look, detectable
 from search.answer.answer import MoreTrainings, Round, RoundsAnswer, Side
 from search.policy.history import Noise
 from search.policy.rounds import FINALISTS, arms_of, size_of_round
 from search.policy.stopping import FINISHED
+from search.storage.looks import read_looks
 from search.storage.predictions import StudyPredictions
-from search.study.attributes import SECONDS, level_of, round_of
+from search.study.attributes import SECONDS, is_own_best, level_of, round_of
 from search.study.record import Stored
 from search.study.space import factors, values_of
 
@@ -26,14 +29,20 @@ believed of a few repeated runs."""
 
 
 def answer_of_rounds(
-    stored: Stored, trials: Sequence[FrozenTrial], looks: Sequence[Look], shelf: StudyPredictions | None = None
+    stored: Stored,
+    trials: Sequence[FrozenTrial],
+    looks: Sequence[Look],
+    shelf: StudyPredictions | None = None,
+    own_best: bool = False,
 ) -> RoundsAnswer | None:
-    """What the rounds say so far; None in a study whose rounds compare nothing yet.
+    """What the rounds of one kind say so far; None in a study whose rounds compare nothing yet.
 
-    ``trials``: all of the study's finished ones. ``shelf``: to count the judges. Between looks the last look stands.
+    ``trials``: all of the study's finished ones. ``looks``: those at rounds of this kind, at a common setting or (with
+    ``own_best``) with each level at its own best. ``shelf``: to count the judges. Between looks the last look stands.
     The sides are the levels as they are: the trainings of a range's parts before it was widened are of none.
     """
     arms = [arm.name for arm in arms_of(stored.study)]
+    trials = [trial for trial in trials if level_of(trial) is None or is_own_best(trial) == own_best]
     trainings = [trial for trial in trials if trial.state in FINISHED and level_of(trial) is not None]
     if stored.study.scientific:
         trainings = [trial for trial in trainings if _name(trial) in arms]
@@ -51,9 +60,19 @@ def answer_of_rounds(
         for look in (known.get(side.name),)
     ]
     ranked = sorted(range(len(sides)), key=lambda index: -(sides[index].score or 0.0))
-    return RoundsAnswer(
-        tuple(sides), tuple(_rounds(stored, trainings, shelf)), tuple(looks), ranked[0], _more(sides, trainings)
+    rounds = tuple(_rounds(stored, trainings, shelf))
+    more = _more(sides, trainings, OWN_TUNING if own_best else TUNING)
+    return RoundsAnswer(tuple(sides), rounds, tuple(looks), ranked[0], more, own_best)
+
+
+def both_answers(
+    study: optuna.Study, stored: Stored, trials: Sequence[FrozenTrial], shelf: StudyPredictions | None = None
+) -> tuple[RoundsAnswer | None, RoundsAnswer | None]:
+    """What the rounds at a common setting say, and those with each level at its own best; as ``answer_of_rounds``."""
+    common, own = (
+        answer_of_rounds(stored, trials, read_looks(study, own_best), shelf, own_best) for own_best in (False, True)
     )
+    return common, own
 
 
 def _name(trial: FrozenTrial) -> str:
@@ -106,9 +125,20 @@ def _rounds(stored: Stored, trainings: Sequence[FrozenTrial], shelf: StudyPredic
                 {name: value for name, value in common.items() if name in stored.study.nuisance},
                 0 if shelf is None or judged is None else len(shelf.counts(judged).person_P),
                 _scores(here),
+                _own_values(stored, here),
             )
         )
     return rounds
+
+
+def _own_values(stored: Stored, trainings: Sequence[FrozenTrial]) -> Mapping[str, Mapping[str, Any]]:
+    """Round.own_values of the trainings of a round."""
+    found = {}
+    for trial in trainings:
+        if is_own_best(trial):
+            values = values_of(stored.study.space, trial.params)
+            found[_name(trial)] = {name: values[name] for name in stored.study.nuisance}
+    return found
 
 
 def _scores(trainings: Sequence[FrozenTrial]) -> Mapping[str, tuple[float, ...]]:
@@ -150,7 +180,7 @@ def trainings_of_a_round(stored: Stored, rounds: RoundsAnswer | None) -> int:
     return size_of_round(open_)
 
 
-def _more(sides: Sequence[Side], trainings: Sequence[FrozenTrial]) -> MoreTrainings | None:
+def _more(sides: Sequence[Side], trainings: Sequence[FrozenTrial], tuning: Variance) -> MoreTrainings | None:
     """What as many rounds again would bring, of the open sides and the reference."""
     looks = [side.look for side in sides if side.look is not None and not side.look.is_decided]
     if not looks:
@@ -158,5 +188,5 @@ def _more(sides: Sequence[Side], trainings: Sequence[FrozenTrial]) -> MoreTraini
     rounds = len({round_of(trial) for trial in trainings})
     number = rounds * size_of_round(len(looks))
     seconds = [trial.user_attrs[SECONDS] for trial in trainings if SECONDS in trial.user_attrs]
-    effect = max(look.effect_after(DOUBLED, len(sides) - 1) for look in looks)
+    effect = max(look.effect_after(DOUBLED, len(sides) - 1, tuning) for look in looks)
     return MoreTrainings(rounds, number, number * fmean(seconds) if seconds else 0.0, effect)

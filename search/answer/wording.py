@@ -32,15 +32,18 @@ from search.answer.format import (
     signed_spread,
     trials_named,
 )
-from search.answer.rounds import answer_of_rounds
+from search.answer.rounds import both_answers
+from search.policy.own_best import Elsewhere
 from search.policy.stopping import FINISHED
-from search.storage.looks import read_looks
 from search.study.record import Stored
 
 NO_ANSWER, BEST_FOUND = "no answer yet", "best found"
 
 ORDER = (BETTER, NO_DIFFERENCE, OPEN, WORSE)
 """Verdicts in the order in which they are told."""
+
+MAX_ELSEWHERE = 2
+"""Of more levels whose own best setting lies elsewhere, a sentence names those that gain most."""
 
 MAX_TOLD = 6
 """Of more sides than so many, a sentence names only those that are better or worse."""
@@ -54,7 +57,7 @@ def put_in_words(answer: Answer, stored: Stored) -> Answer:
 
 def _said(answer: Answer) -> tuple[str, tuple[str, ...]]:
     if answer.rounds is not None and answer.rounds.looks:
-        return _of_rounds(answer.rounds, answer.task.unit)
+        return _of_rounds(answer.rounds, answer.own, answer.elsewhere, answer.task.unit)
     pair = confirmed_pair(answer.confirmation) if answer.confirmation is not None else None
     if answer.confirmation is not None and pair is not None:
         return pair[2].verdict, confirmed_sentences(answer.confirmation, answer.task.unit)
@@ -68,19 +71,62 @@ def _said(answer: Answer) -> tuple[str, tuple[str, ...]]:
 # --- rounds ---------------------------------------------------------------------------------------------------------
 
 
-def _of_rounds(rounds: RoundsAnswer, unit: Unit) -> tuple[str, tuple[str, ...]]:
+AT_COMMON, AT_OWN_BEST = "at one common setting", "with each at its own best"
+"""Where the rounds asked, in a sentence that has both."""
+
+
+def _of_rounds(
+    rounds: RoundsAnswer, own: RoundsAnswer | None, elsewhere: Sequence[Elsewhere], unit: Unit
+) -> tuple[str, tuple[str, ...]]:
+    """The verdict, and the sentences: what the rounds say, what they rest on, and what would say more.
+
+    Of the rounds with each level at its own best (``own``) the verdict stands in the first sentence too.
+    """
     verdict = verdict_of_rounds(rounds)
-    sentences = [_verdict_sentence(rounds, verdict), _basis(rounds, unit)]
-    if rounds.more is not None:
-        sentences.append(f"{capital(more_words(rounds.more))}.")
-    return verdict, tuple(sentences)
+    if own is not None and own.looks:
+        owns = verdict_of_rounds(own)
+        first = f"{_verdict_sentence(rounds, verdict, AT_COMMON)} {_verdict_sentence(own, owns, AT_OWN_BEST)}"
+        badge = verdict if verdict == owns else f"{verdict} {AT_COMMON}, {owns} {AT_OWN_BEST}"
+        more = own.more or rounds.more
+        return badge, (
+            first,
+            f"{_basis(rounds, unit, AT_COMMON)} {_basis(own, unit, AT_OWN_BEST)}",
+            *_more_sentence(more),
+        )
+    sentences = (_verdict_sentence(rounds, verdict), _basis(rounds, unit))
+    if elsewhere:
+        return verdict, (*sentences, elsewhere_sentence(elsewhere))
+    return verdict, (*sentences, *_more_sentence(rounds.more))
+
+
+def _more_sentence(more: MoreTrainings | None) -> Iterator[str]:
+    if more is not None:
+        yield f"{capital(more_words(more))}."
+
+
+def elsewhere_sentence(elsewhere: Sequence[Elsewhere]) -> str:
+    """``drop_rate = 0.7 did best at another lr (0.0003 rather than 0.001: +0.030 expected); ...``."""
+    told = [_one_elsewhere(each) for each in elsewhere[:MAX_ELSEWHERE]]
+    others = len(elsewhere) - len(told)
+    more = f", and {count_of(others, 'other level')} elsewhere too" if others else ""
+    return f"{listed(told)}{more}; search.confirm --own-best compares each level at its own best."
+
+
+def _one_elsewhere(found: Elsewhere) -> str:
+    names = listed(list(found.values))
+    settings = [
+        f"{'' if len(found.values) == 1 else f'{name} '}{short_value(value)} rather than"
+        f" {some(map(short_value, found.asked[name]), 3)}"
+        for name, value in found.values.items()
+    ]
+    return f"{called(found.level)} did best at another {names} ({', '.join(settings)}: {found.gain:+.3f} expected)"
 
 
 def rounds_sentence(study: optuna.Study, stored: Stored) -> str | None:
     """The verdict of a study's rounds as a sentence, from the database alone; None before the first look."""
     trials = study.get_trials(deepcopy=False, states=FINISHED)
-    rounds = answer_of_rounds(stored, trials, read_looks(study))
-    return _of_rounds(rounds, stored.task.unit)[1][0] if rounds is not None and rounds.looks else None
+    rounds, own = both_answers(study, stored, trials)
+    return _of_rounds(rounds, own, (), stored.task.unit)[1][0] if rounds is not None and rounds.looks else None
 
 
 def verdict_of_rounds(rounds: RoundsAnswer) -> str:
@@ -103,8 +149,12 @@ def says_something(look: LevelLook) -> bool:
     return look.is_decided or look.bound < 1
 
 
-def _verdict_sentence(rounds: RoundsAnswer, verdict: str) -> str:
-    """``Worse: augment = flip scores 0.270 below augment = none (95 % interval -0.470 to -0.070).``"""
+def _verdict_sentence(rounds: RoundsAnswer, verdict: str, where: str = "") -> str:
+    """``Worse: augment = flip scores 0.270 below augment = none (95 % interval -0.470 to -0.070).``
+
+    ``where``: what follows the verdict, in a study that has both kinds of rounds.
+    """
+    verdict = f"{verdict} {where}".strip()
     looked = [(side, side.look) for side in rounds.sides if side.look is not None]
     reference = called(rounds.reference.name)
     if not looked:
@@ -142,7 +192,7 @@ def _beside_others(look: LevelLook) -> str:
     return f"is {look.verdict} (by {abs(look.value):.3f}, 95 % interval {signed_spread(look.estimate, 3)})"
 
 
-def _basis(rounds: RoundsAnswer, unit: Unit) -> str:
+def _basis(rounds: RoundsAnswer, unit: Unit, where: str = "") -> str:
     """How many trainings, rounds and judges the looks rest on."""
     last = rounds.looks[-1]
     looked = [each for each in rounds.rounds if each.number <= last.round]
@@ -150,8 +200,8 @@ def _basis(rounds: RoundsAnswer, unit: Unit) -> str:
     judges = sorted({each.judges for each in looked if each.judges})
     judged = f", judged by {_range(judges)} {unit.many} each" if judges else ""
     return (
-        f"This rests on {count_of(trainings, 'training')} in {count_of(len(looked), 'round')}{judged}; the intervals"
-        " allow for a look after every round."
+        f"{f'{capital(where)} this' if where else 'This'} rests on {count_of(trainings, 'training')} in"
+        f" {count_of(len(looked), 'round')}{judged}; the intervals allow for a look after every round."
     )
 
 
@@ -175,6 +225,20 @@ def settings_words(rounds: Sequence[Round]) -> str:
     for name in names:
         values = list(dict.fromkeys(short_value(each.values[name]) for each in rounds if name in each.values))
         told.append(f"{name} = {some(values, 4)}")
+    return "; ".join(told)
+
+
+def own_settings_words(rounds: Sequence[Round]) -> str:
+    """``drop_rate = 0.0 at lr = 0.01, 0.012; drop_rate = 0.7 at lr = 0.001``: where each side had its own setting."""
+    sides = dict.fromkeys(name for each in rounds for name in each.own_values)
+    told = []
+    for side in sides:
+        settings = [each.own_values[side] for each in rounds if side in each.own_values]
+        values = [
+            f"{name} = {some(dict.fromkeys(short_value(setting[name]) for setting in settings), 4)}"
+            for name in settings[0]
+        ]
+        told.append(f"{side} at {', '.join(values)}")
     return "; ".join(told)
 
 
@@ -341,7 +405,9 @@ def _caveats(answer: Answer, stored: Stored) -> Iterator[str]:
     if stored.study.synthetic:
         yield "The photos are synthetic: nothing here says anything about faces."
     if answer.rounds is not None and answer.rounds.looks:
-        yield from _caveats_of_rounds(answer.rounds)
+        yield from _caveats_of_rounds(answer.rounds, answer.own)
+        if answer.own is not None and answer.own.looks:
+            yield from _caveats_of_own(answer.own)
         yield from left_out_sentences(answer)
         return
     if answer.confirmation is not None and confirmed_pair(answer.confirmation) is None:
@@ -357,9 +423,25 @@ def _caveats(answer: Answer, stored: Stored) -> Iterator[str]:
         )
 
 
-def _caveats_of_rounds(rounds: RoundsAnswer) -> Iterator[str]:
+def _caveats_of_own(own: RoundsAnswer) -> Iterator[str]:
+    yield (
+        f"{capital(AT_OWN_BEST)}: {own_settings_words(own.rounds)}. How well the search tuned each level is a matter of"
+        " luck, which these intervals include."
+    )
+    yield from _diverged_sentences(own)
+
+
+def _diverged_sentences(rounds: RoundsAnswer) -> Iterator[str]:
+    for side in rounds.sides:
+        if side.diverged:
+            yield f"{side.name} diverged in {trials_named(side.diverged)}, which count for nothing here."
+
+
+def _caveats_of_rounds(rounds: RoundsAnswer, own: RoundsAnswer | None) -> Iterator[str]:
     settings = settings_words(rounds.rounds)
-    if settings:
+    if settings and own is not None and own.looks:
+        yield f"{capital(AT_COMMON)}: {settings}."
+    elif settings:
         yield (
             f"Asked at the same settings for all: {settings}. What a level would do at quite another setting of its"
             " own was not asked."
@@ -369,9 +451,7 @@ def _caveats_of_rounds(rounds: RoundsAnswer) -> Iterator[str]:
         yield (
             f"The intervals of the {len(looked)} differences are widened so that all hold at once in 95 of 100 studies."
         )
-    for side in rounds.sides:
-        if side.diverged:
-            yield f"{side.name} diverged in {trials_named(side.diverged)}, which count for nothing here."
+    yield from _diverged_sentences(rounds)
     last = rounds.looks[-1].round
     early = [side.name for side in looked if side.look and side.look.is_decided and side.look.round < last]
     if early:

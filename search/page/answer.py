@@ -23,7 +23,15 @@ from search.answer.format import (
     spread,
     with_sign,
 )
-from search.answer.wording import called, chosen_from, says_something, side_verdict
+from search.answer.wording import (
+    AT_COMMON,
+    AT_OWN_BEST,
+    called,
+    chosen_from,
+    own_settings_words,
+    says_something,
+    side_verdict,
+)
 from search.page.blocks import Block, Bullets, Figure, Section, Table, Text
 from search.page.data import Material
 from search.page.figures import Dot, draw_dots
@@ -32,12 +40,19 @@ from search.study.attributes import ACCURACY, LOSS, part_f1
 
 def lead_blocks(answer: Answer) -> tuple[Block, ...]:
     """The figure, the table of the sides and the caveats, right below the answer's sentences."""
-    rounds = answer.rounds if answer.rounds is not None and answer.rounds.looks else None
-    task = answer.task
-    figure = confirmation_figure(answer.confirmation, task) if rounds is None else rounds_figure(rounds, task)
-    table = None if rounds is None else _sides_table(rounds, task)
+    looked = [rounds for rounds in (answer.rounds, answer.own) if rounds is not None and rounds.looks]
+    blocks: list[Block | None] = [
+        block for rounds in looked for block in _rounds_blocks(rounds, len(looked) > 1, answer.task)
+    ]
     caveats = Bullets(answer.caveats) if answer.caveats else None
-    return tuple(block for block in (figure, table, caveats) if block is not None)
+    blocks = [*(blocks or [confirmation_figure(answer.confirmation, answer.task)]), caveats]
+    return tuple(block for block in blocks if block is not None)
+
+
+def _rounds_blocks(rounds: RoundsAnswer, is_one_of_two: bool, task: Task) -> tuple[Block | None, Block]:
+    """The figure and the table of rounds; of two kinds they say which they are of."""
+    where = capital(AT_OWN_BEST if rounds.own_best else AT_COMMON) if is_one_of_two else ""
+    return rounds_figure(rounds, task, where), _sides_table(rounds, task, where)
 
 
 # --- rounds ---------------------------------------------------------------------------------------------------------
@@ -49,25 +64,26 @@ def round_differences(rounds: RoundsAnswer | None) -> dict[str, LevelLook]:
     return {side.name: side.look for side in sides if side.look is not None and says_something(side.look)}
 
 
-def rounds_figure(rounds: RoundsAnswer, task: Task) -> Figure | None:
-    """Every side less the reference, with its interval; None while that says nothing."""
+def rounds_figure(rounds: RoundsAnswer, task: Task, where: str = "") -> Figure | None:
+    """Every side less the reference, with its interval; None while that says nothing. ``where``: which rounds."""
     differences = round_differences(rounds)
     if not differences:
         return None
     reference, metric = called(rounds.reference.name), task.metric_words
     cells = "; ".join(f"{name} {difference_cell(look.estimate)}" for name, look in differences.items())
+    which = f"{where}: " if where else ""
     return draw_dots(
-        "rounds",
+        "own-best" if rounds.own_best else "rounds",
         [Dot(name, look.estimate, look.verdict) for name, look in differences.items()],
         f"difference of {metric} from {reference}",
-        f"Difference of {metric} from {reference}, with its 95 % interval: {cells}.",
-        f"{capital(metric)} less that of {reference}, with its 95 % interval. Triangle up: better. Triangle down:"
-        " worse.",
+        f"{which}Difference of {metric} from {reference}, with its 95 % interval: {cells}.",
+        f"{which}{capital(metric)} less that of {reference}, with its 95 % interval. Triangle up: better."
+        " Triangle down: worse.",
         zero=True,
     )
 
 
-def _sides_table(rounds: RoundsAnswer, task: Task) -> Table:
+def _sides_table(rounds: RoundsAnswer, task: Task, caption: str) -> Table:
     titles = ("", f"{task.metric_words} to expect", "difference", "95 % interval", "trainings", "verdict")
     rows = []
     for index, side in enumerate(rounds.sides):
@@ -75,25 +91,14 @@ def _sides_table(rounds: RoundsAnswer, task: Task) -> Table:
         difference, interval = (NONE, NONE) if look is None else (signed(look.value), signed_spread(look.estimate))
         verdict = with_sign(side_verdict(side, index == 0))
         rows.append((side.name, as_score(side.score), difference, interval, str(len(side.trials)), verdict))
-    return Table(titles, tuple(rows), (*titles[1:3], titles[4]), strong=(rounds.best,))
+    return Table(titles, tuple(rows), (*titles[1:3], titles[4]), strong=(rounds.best,), caption=caption)
 
 
 def rounds_section(material: Material) -> Section | None:
     """How the question was asked: the settings, judges and scores of each round; None in a study without rounds."""
-    rounds = material.answer.rounds
+    rounds, own = material.answer.rounds, material.answer.own
     if rounds is None:
         return None
-    names = [side.name for side in rounds.sides]
-    titles = ("round", "judges", *names, "setting")
-    rows = tuple(
-        (
-            str(each.number),
-            str(each.judges) if each.judges else NONE,
-            *(", ".join(map(as_score, each.scores.get(name, ()))) or NONE for name in names),
-            describe_values(each.values) or NONE,
-        )
-        for each in rounds.rounds
-    )
     looks = listed([each.round for each in rounds.looks])
     unit = material.stored.task.unit
     everyone = "everyone has" if unit.who == "who" else "all have"
@@ -106,7 +111,32 @@ def rounds_section(material: Material) -> Section | None:
         f" setting, and allows for a look after every round. Looked at after rounds: {looks}. Round 0 is the baseline's"
         " own setting; the score to expect is that of the later rounds."
     )
-    return Section("The rounds", (Text(text), Table(titles, rows, titles[:-1])))
+    blocks: list[Block] = [Text(text), _rounds_table(rounds)]
+    if own is not None:
+        looks = listed([each.round for each in own.looks])
+        text = (
+            "In these rounds each level had its own best setting, as the search and the other rounds told it, and all"
+            " else was the same: the seed, the judges. They answer another question, so the two kinds are never pooled."
+            " An interval includes the luck of each level's tuning, which makes it wider, and the two kinds share no"
+            f" error rate. Looked at after rounds: {looks}."
+        )
+        blocks += [Text(text), _rounds_table(own)]
+    return Section("The rounds", tuple(blocks))
+
+
+def _rounds_table(rounds: RoundsAnswer) -> Table:
+    names = [side.name for side in rounds.sides]
+    titles = ("round", "judges", *names, "setting")
+    rows = tuple(
+        (
+            str(each.number),
+            str(each.judges) if each.judges else NONE,
+            *(", ".join(map(as_score, each.scores.get(name, ()))) or NONE for name in names),
+            own_settings_words([each]) or describe_values(each.values) or NONE,
+        )
+        for each in rounds.rounds
+    )
+    return Table(titles, rows, titles[:-1])
 
 
 # --- the search -----------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from maskcls.system.errors import UserError
 from search.page.blocks import Code, Facts, Section, Text
 from search.page.data import Material
 from search.policy.stopping import count_finished
-from search.study.attributes import COMMIT, VERSIONS
+from search.study.attributes import COMMIT, VERSIONS, is_own_best
 from search.study.loading import known_studies, load_study_file
 from search.study.study import Study, preview_of
 from search.system.shell import place_options, quoted, runs_option, storage_option
@@ -29,8 +29,11 @@ def commands_section(material: Material) -> Section:
 
 
 def _confirm_command(material: Material, where: str) -> str:
-    """The command of the study's confirmation; empty without one."""
-    confirmation = material.answer.confirmation
+    """The command of the study's confirmation, or of its rounds with each level at its own best; empty without any."""
+    confirmation, own = material.answer.confirmation, material.answer.own
+    if own is not None:
+        options = f"--own-best --repeats {max(2, len(own.rounds))}"
+        return f"python -m search.confirm --study {quoted(material.study.study_name)} {options}{where}"
     if confirmation is None:
         return ""
     options = f"--top {len(confirmation.finalists) - 1} --repeats {confirmation.planned}"
@@ -53,7 +56,8 @@ def run_command_of(material: Material) -> str:
     stored, name = material.stored, material.study.study_name
     file, document = _file_of(material)
     words = ["python -m search.run --study", quoted(file) if file else "FILE.py"]
-    words.append(f"--n-trials {count_finished(material.trials)}")
+    own_best = [trial for trial in material.trials if is_own_best(trial)]
+    words.append(f"--n-trials {count_finished(material.trials) - count_finished(own_best)}")
     is_synthetic_by_default = document is not None and (document.synthetic or name.endswith(PREVIEW))
     if not (stored.data == SYNTHETIC and is_synthetic_by_default):
         words.append(f"--data {quoted(stored.data)}")

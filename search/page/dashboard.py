@@ -12,9 +12,11 @@ from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 from maskcls.scoring.intervals import Estimate
 from maskcls.system.console import say
 from maskcls.system.errors import UserError
-from search.answer.answer import Answer
+from maskcls.tasks.task import Task
+from search.answer.answer import Answer, RoundsAnswer
 from search.answer.format import difference_cell, score_cell, verdict_on
 from search.answer.notes import show_study
+from search.answer.wording import AT_OWN_BEST
 from search.database.connect import default_url, load_study, open_storage
 from search.database.errors import DatabaseError
 from search.page.answer import confirmed_differences, round_differences
@@ -32,7 +34,8 @@ def save_figures(material: Material) -> None:
     from optuna_dashboard import save_plotly_graph_object
 
     figures = {
-        "rounds": _rounds(material.answer),
+        "rounds": _rounds(material.answer.rounds, material.answer.task),
+        "own-best": _rounds(material.answer.own, material.answer.task),
         "levels": _levels(material.answer),
         "confirmation": _confirmation(material.answer),
         "curves": _curves(material),
@@ -43,13 +46,14 @@ def save_figures(material: Material) -> None:
             save_plotly_graph_object(material.study, figure, graph_object_id=f"report-{name}")
 
 
-def _rounds(answer: Answer) -> go.Figure | None:
-    looks = round_differences(answer.rounds)
-    if answer.rounds is None or not looks:
+def _rounds(rounds: RoundsAnswer | None, task: Task) -> go.Figure | None:
+    looks = round_differences(rounds)
+    if rounds is None or not looks:
         return None
-    title = f"Difference from {answer.rounds.reference.name}"
-    axis = f"difference of {answer.task.metric_words}"
-    return _differences({name: look.estimate for name, look in looks.items()}, title, axis)
+    title = f"Difference from {rounds.reference.name}{f', {AT_OWN_BEST}' if rounds.own_best else ''}"
+    return _differences(
+        {name: look.estimate for name, look in looks.items()}, title, f"difference of {task.metric_words}"
+    )
 
 
 def _levels(answer: Answer) -> go.Figure | None:

@@ -138,7 +138,7 @@ class Material:
 
         The same people judged both. It is the reference's, or the next best side's where the reference is the best.
         """
-        rounds, winner = self.answer.rounds, self.answer.winner
+        rounds, winner = self.answer.answering, self.answer.winner
         if self.best is None or rounds is None or winner is None or winner.candidates:
             return self.baseline
         others = [side for index, side in enumerate(rounds.sides) if index != rounds.best]

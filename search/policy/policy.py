@@ -13,7 +13,7 @@ equal shares. Within its level a trial gets, in this order:
 
 A trial of the search is pruned against trials of its own levels only. In the rounds all levels have one setting of the
 nuisance hyperparameters, near the best for all of them (surface.py); a study that compares nothing trains its
-finalists instead, each at its own setting.
+finalists instead, each at its own setting. With ``limits.own_best`` a round has each level at its own best setting.
 """
 
 import itertools
@@ -49,12 +49,13 @@ from search.policy.pruning import Pruning, make_pruner
 from search.policy.rounds import FINALISTS, Arm, Planned, RoundPlan, Rounds, arms_of, arms_of_round, copies
 from search.policy.samplers import ask_sampler, make_sampler, sobol, value_at
 from search.policy.stopping import DECIDED, StoppingCriteria, count_finished, patience_used, reached
-from search.policy.surface import POOR, Scored, Surface, common_setting
+from search.policy.surface import Scored, Surface, common_setting, own_settings, scored
 from search.study.attributes import (
     FROM,
     JUDGE_ROUND,
     LEVEL,
     OF,
+    OWN_BEST,
     PLACE,
     REPEATED,
     ROLE,
@@ -64,8 +65,8 @@ from search.study.attributes import (
     SINCE_BEST,
     WARM_START,
     is_baseline,
+    is_own_best,
     is_replicate,
-    judge_round_of,
     round_of,
 )
 from search.study.space import Factor, distributions, factors, params_of
@@ -156,13 +157,14 @@ class Policy:
     ) -> Phases:
         """What all trials are for, those that a study has and those that ``propose`` would add to them.
 
-        There are as many as the limits on trials and epochs leave room for. ``closed``: as in ``propose``.
+        There are as many as the limits on trials and epochs leave room for; the trainings of rounds with each level at
+        its own best setting, which answer another question, are left out. ``closed``: as in ``propose``.
         """
         limits = self.shortened(limits, trials)
         found = self._phases_to_come(limits, trials, closed)
         if limits.max_epochs is None:
             return found
-        trainings = limits.max_epochs * self.per_epoch / self.planned_evaluations
+        trainings = limits.max_epochs * self.per_epoch / self.planned_evaluations - sum(map(is_own_best, trials))
         n_trials, least = limits.n_trials, max(1, limits.n_trials - num_left(trials, limits.n_trials))
         while n_trials > least and found.trainings > trainings:
             # no trial costs more than a training
@@ -178,10 +180,11 @@ class Policy:
         begun = [trial for trial in trials if trial.state != TrialState.FAIL]
         search = len(searched(trials))
         first = sum(round_of(trial) == 0 for trial in begun)
-        later = len(begun) - search - first
+        later = len(begun) - search - first - sum(map(is_own_best, begun))
         begins = self._begins_with_round(rounds, trials, limits)
-        owed = [plan.number for plan, _ in rounds.owed() if begins or plan.number > 0][:left]
-        first, later, left = first + owed.count(0), later + len(owed) - owed.count(0), left - len(owed)
+        owed = [plan for plan, _ in rounds.owed() if begins or plan.number > 0][:left]
+        first, left = first + sum(plan.number == 0 for plan in owed), left - len(owed)
+        later += sum(plan.number > 0 and not plan.own_best for plan in owed)
         if not self._is_search_over(rounds, trials, limits):
             more = min(left, self.phases(limits, trials).search - search)
             search, left = search + more, left - more
@@ -221,6 +224,7 @@ class Policy:
         if not is_patience_over(trials, limits):
             return limits
         n_trials = n_trials_after(len(searched(trials)), len(self.arms), self._cost(trials))
+        n_trials += sum(is_own_best(trial) and trial.state != TrialState.FAIL for trial in trials)
         return replace(limits, n_trials=min(limits.n_trials, n_trials))
 
     def is_decided(self, trials: Sequence[FrozenTrial], closed: Collection[str]) -> bool:
@@ -258,14 +262,22 @@ class Policy:
         return list(self._finalists(self.rounds(trials)))
 
     def share_of_rounds(
-        self, trials: Sequence[FrozenTrial], limits: StoppingCriteria, closed: Collection[str] = ()
+        self,
+        trials: Sequence[FrozenTrial],
+        limits: StoppingCriteria,
+        closed: Collection[str] = (),
+        own_best: bool = False,
     ) -> float:
-        """The part of the rounds' trainings that the complete rounds have, of all that the limits leave room for."""
+        """The part of the trainings of the rounds of this kind that its complete rounds have, of all that the limits
+        leave room for: none but those that are owed, where the limits are on rounds of the other kind."""
         limits, rounds = self.shortened(limits, trials), self.rounds(trials)
-        complete = set(rounds.complete())
-        done = sum(round_of(trial) in complete for trial in rounds.trainings if trial.state != TrialState.FAIL)
-        begun = sum(trial.state != TrialState.FAIL for trial in rounds.trainings)
-        owed = sum(1 for _ in rounds.owed())
+        complete = set(rounds.complete(own_best))
+        begun_ones = [trial for trial in rounds.of_kind(own_best) if trial.state != TrialState.FAIL]
+        done = sum(round_of(trial) in complete for trial in begun_ones)
+        begun = len(begun_ones)
+        owed = sum(plan.own_best == own_best for plan, _ in rounds.owed())
+        if limits.own_best != own_best:
+            return done / max(1, begun + owed)
         left = max(owed, trainings_left(trials, limits, self.planned_evaluations, self.per_epoch, self._cost(trials)))
         if left < 1 + len([name for name in self.compared(trials) if name not in closed]):  # not another round
             left = owed
@@ -287,7 +299,7 @@ class Policy:
 
     def _is_search_over(self, rounds: Rounds, trials: Sequence[FrozenTrial], limits: StoppingCriteria) -> bool:
         """Whether the rounds have their turn. They keep it: who adds trials to a study asks for a better answer."""
-        if rounds.last > 0 or is_patience_over(trials, limits):
+        if rounds.last > 0 or limits.own_best or is_patience_over(trials, limits):
             return True
         if len(searched(trials)) >= self.phases(limits, trials).search:
             return True
@@ -306,6 +318,8 @@ class Policy:
         attributes = {ROLE: ROUND, ROUND: plan.number, PLACE: place, LEVEL: planned.arm, JUDGE_ROUND: plan.judges}
         if planned.seed is not None:
             attributes[SEED] = planned.seed
+        if plan.own_best:
+            attributes[OWN_BEST] = True
         if plan.number > 0 and place == 0:
             attributes[ROUND_PLAN] = plan.to_json()
         if plan.number == 1 and place == 0:
@@ -319,7 +333,8 @@ class Policy:
         if not rounds.trainings:  # a study of an earlier version, without room for the first one
             return None
         number = rounds.last + 1
-        params_of_arm = self._params_of_arms(rounds, trials, number)
+        choose = self._own_best_of_arms if limits.own_best else self._params_of_arms
+        params_of_arm = choose(rounds, trials, number)
         reference, *others = params_of_arm
         left = trainings_left(trials, limits, self.planned_evaluations, self.per_epoch, self._cost(trials))
         arms = arms_of_round(reference, [name for name in others if name not in closed], left)
@@ -329,21 +344,32 @@ class Policy:
             Planned(arm, params_of_arm[arm], training_seed(self.seed, number, copy, ROUND_STREAM))
             for arm, copy in zip(arms, copies(arms), strict=True)
         )
-        return RoundPlan(number, self._judges_of(number), trainings)
+        return RoundPlan(number, self._judges_of(number), trainings, limits.own_best)
 
     def _params_of_arms(
         self, rounds: Rounds, trials: Sequence[FrozenTrial], number: int
     ) -> dict[str, Mapping[str, Any]]:
         """Arm -> its parameters in the round of this number, the reference's first."""
-        scored = self._scored(trials)
+        trainings = self._scored(trials)
         if not self.factors:
-            finalists = self._finalists(rounds) or self._choose_finalists(trials, scored)
+            finalists = self._finalists(rounds) or self._choose_finalists(trials, trainings)
             return {self.arms[0].name: self.baseline, **finalists}
         setting: Mapping[str, Any] = self.starts[0].params  # the best that is known without a search
-        if self.tuned and scored and searched(trials):
+        if self.tuned and trainings and searched(trials):
             rng = np.random.default_rng([self.seed, number, ROUND_STREAM])
-            setting = common_setting(self.tuned, scored, rng)
+            setting = common_setting(self.tuned, trainings, rng)
         return {arm.name: {**self._scientific(arm, number, place), **setting} for place, arm in enumerate(self.arms)}
+
+    def _own_best_of_arms(
+        self, rounds: Rounds, trials: Sequence[FrozenTrial], number: int
+    ) -> dict[str, Mapping[str, Any]]:
+        """As ``_params_of_arms``, with each arm at its own best setting. The study tunes something, and has levels."""
+        levels = [arm.levels for arm in self.arms]
+        settings = own_settings(self.tuned, self._scored(trials), levels, [self.seed, number, ROUND_STREAM])
+        return {
+            arm.name: {**self._scientific(arm, number, place), **setting}
+            for place, (arm, setting) in enumerate(zip(self.arms, settings, strict=True))
+        }
 
     def _finalists(self, rounds: Rounds) -> dict[str, Mapping[str, Any]]:
         """The finalists that the first rounds have; none before."""
@@ -351,35 +377,23 @@ class Policy:
         return {training.arm: training.params for training in planned if training.arm != self.arms[0].name}
 
     def _choose_finalists(
-        self, trials: Sequence[FrozenTrial], scored: Sequence[Scored]
+        self, trials: Sequence[FrozenTrial], trainings: Sequence[Scored]
     ) -> dict[str, Mapping[str, Any]]:
         """The settings from which most is expected, besides the baseline, of those that have a complete trial."""
-        if not scored:
+        if not trainings:
             return {}
         numbers: dict[Any, int] = {}
         for trial in searched(trials):
             if trial.state == TrialState.COMPLETE:
                 numbers.setdefault(configuration_of(trial.params), trial.number)
-        best = [params for params in Surface(self.tuned, scored).ranked() if configuration_of(params) in numbers]
+        best = [params for params in Surface(self.tuned, trainings).ranked() if configuration_of(params) in numbers]
         best = [params for params in best if params != self.baseline]
         return {f"trial {numbers[configuration_of(params)]}": params for params in best[:FINALISTS]}
 
     def _scored(self, trials: Sequence[FrozenTrial]) -> list[Scored]:
         """The trainings that settings are chosen by."""
-        ended = [trial for trial in trials if trial.state.is_finished() and trial.state != TrialState.FAIL]
-        ended = [trial for trial in ended if self._is_of_space(trial)]
-        best = max((trial.value or 0.0 for trial in ended if trial.state == TrialState.COMPLETE), default=None)
-        if best is None:
-            return []
-        return [
-            Scored(
-                {name: trial.params[name] for name in self.tuned},
-                self._levels(trial),
-                judge_round_of(trial) or self._judge_round,
-                trial.value or 0.0 if trial.state == TrialState.COMPLETE else max(trial.value or 0.0, best - POOR),
-            )
-            for trial in ended
-        ]
+        of_space = [trial for trial in trials if self._is_of_space(trial)]
+        return scored(of_space, self.tuned, self.factors, self._judge_round)
 
     def _judges_of(self, number: int) -> int:
         """The judge_round of a round: the next one that can judge, or the study's own people if none can."""

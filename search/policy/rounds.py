@@ -3,7 +3,8 @@
 The trainings of a round differ in what is compared and in nothing else: all have the same nuisance hyperparameters,
 the same seed, and the same judges, who judged no round before until everyone has judged. None is pruned. Round 0 is the
 first of a study: the baseline's nuisance hyperparameters at every level, which nobody has chosen, judged by the study's
-validation people.
+validation people. In the rounds of ``search.confirm --own-best`` each level has its own best nuisance hyperparameters:
+they answer another question, and count among themselves alone.
 
 What a training stands for is an ``Arm``: the reference, which is the baseline's levels, or a level that is compared
 with it, all other factors as in the baseline. A study that compares nothing has its finalists as arms.
@@ -21,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.policy.levels import Levels
 from search.policy.stopping import FINISHED
-from search.study.attributes import LEVEL, PLACE, ROUND, ROUND_PLAN, round_of
+from search.study.attributes import LEVEL, PLACE, ROUND, ROUND_PLAN, is_own_best, round_of
 from search.study.space import Factor, factors, params_of
 from search.study.study import Study
 
@@ -67,16 +68,21 @@ class RoundPlan:
     judges: int
     """TrainConfig.judge_round of all of them."""
     trainings: tuple[Planned, ...]
+    own_best: bool = False
+    """Whether each level has its own best setting, and not the common one."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return {**asdict(self), "trainings": [asdict(planned) for planned in self.trainings]}
+        """Plain values; ``own_best`` only where it is true, as earlier versions know no other rounds."""
+        values = {**asdict(self), "trainings": [asdict(planned) for planned in self.trainings]}
+        if not self.own_best:
+            del values["own_best"]
+        return values
 
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> "RoundPlan":
         """The inverse of to_json."""
         trainings = tuple(Planned(**planned) for planned in values["trainings"])
-        return RoundPlan(values["number"], values["judges"], trainings)
+        return RoundPlan(values["number"], values["judges"], trainings, values.get("own_best", False))
 
 
 def arms_of(study: Study) -> list[Arm]:
@@ -111,7 +117,7 @@ class Rounds:
 
     @property
     def last(self) -> int:
-        """The number of the last round that was planned."""
+        """The number of the last round that was planned, of either kind."""
         return max(self.plans)
 
     @cached_property
@@ -136,11 +142,15 @@ class Rounds:
             plan = self.plans[number]
             yield from ((plan, place) for place in range(len(plan.trainings)) if (number, place) not in self._begun)
 
-    def complete(self) -> list[int]:
-        """The numbers of the rounds that are complete, and all rounds before them."""
+    def of_kind(self, own_best: bool) -> list[FrozenTrial]:
+        """The trainings, of any state, of the rounds with each level at its own best setting, or of the others."""
+        return [trial for trial in self.trainings if is_own_best(trial) == own_best]
+
+    def complete(self, own_best: bool = False) -> list[int]:
+        """The numbers of the rounds of this kind that are complete, and all of the kind before them."""
         done = {self._key(trial) for trial in self.trainings if trial.state in FINISHED} | self._given_up
         numbers = []
-        for number in sorted(self.plans):
+        for number in sorted(number for number, plan in self.plans.items() if plan.own_best == own_best):
             keys = {(number, place) for place in range(len(self.plans[number].trainings))}
             if not keys <= done:
                 break

@@ -27,6 +27,8 @@ class StoppingCriteria:
     """The search ends once so many of its trials have ended without improving the best value by more than the noise."""
     expected_epochs: float | None = None
     """How many epochs all trials can train for together in the time that a command has; only to divide it."""
+    own_best: bool = False
+    """Whether the rounds that the trials are added in have each level at its own best setting (--own-best)."""
 
     def epochs_in_all(self) -> float | None:
         """The epochs that the study may use; None if only trials are limited."""

@@ -1,6 +1,7 @@
 """The looks at a study's rounds: made once, in turn, when a round is complete, and stored with the study.
 
-Whoever shows or uses an answer reads the last stored look; between looks it stands.
+Whoever shows or uses an answer reads the last stored look; between looks it stands. The rounds in which each level has
+its own best setting answer another question: they have their own looks, which spend an error rate of their own.
 """
 
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ from pathlib import Path
 import optuna
 from optuna.trial import FrozenTrial
 
-from maskcls.scoring.rounds import Judges, Look, Training, look
+from maskcls.scoring.rounds import OWN_TUNING, TUNING, Judges, Look, Training, look
 from search.policy.confirmation import policy_of
 from search.policy.policy import Policy
 from search.policy.rounds import complete_trainings
@@ -17,24 +18,24 @@ from search.policy.stopping import StoppingCriteria
 from search.storage.folder import study_folder
 from search.storage.outcomes import decide_in_turn
 from search.storage.predictions import StudyPredictions, predictions_of
-from search.study.attributes import LEVEL, LOOKS, round_of
+from search.study.attributes import LEVEL, LOOKS, OWN_LOOKS, round_of
 from search.study.record import Stored
 
 
-def read_looks(study: optuna.Study) -> list[Look]:
-    """The looks so far, the earliest first."""
-    return [Look.from_json(values) for values in study.user_attrs.get(LOOKS, ())]
+def read_looks(study: optuna.Study, own_best: bool = False) -> list[Look]:
+    """The looks so far, the earliest first. ``own_best``: those at the rounds with each level at its own best."""
+    return [Look.from_json(values) for values in study.user_attrs.get(OWN_LOOKS if own_best else LOOKS, ())]
 
 
-def closed_levels(study: optuna.Study) -> frozenset[str]:
-    """The names of the arms (policy.rounds.Arm) that are decided and get no more trainings."""
-    return frozenset(name for each in read_looks(study) for name in each.decided)
+def closed_levels(study: optuna.Study, own_best: bool = False) -> frozenset[str]:
+    """The names of the arms (policy.rounds.Arm) that are decided and get no more trainings in rounds of this kind."""
+    return frozenset(name for each in read_looks(study, own_best) for name in each.decided)
 
 
-def is_look_due(policy: Policy, trials: Sequence[FrozenTrial], looks: Sequence[Look]) -> bool:
-    """Whether a round is complete that was not looked at. Round 0 alone says nothing."""
-    complete = policy.rounds(trials).complete()
-    return bool(complete) and complete[-1] > max((each.round for each in looks), default=0)
+def is_look_due(policy: Policy, trials: Sequence[FrozenTrial], looks: Sequence[Look], own_best: bool = False) -> bool:
+    """Whether a round of this kind is complete that was not looked at. The first alone says nothing."""
+    complete = policy.rounds(trials).complete(own_best)
+    return len(complete) > 1 and complete[-1] > max((each.round for each in looks), default=0)
 
 
 def next_look(
@@ -45,11 +46,12 @@ def next_look(
     earlier: Sequence[Look],
     matters: float,
     judges: Judges | None = None,
+    own_best: bool = False,
 ) -> Look:
-    """The look after the last complete round.
+    """The look after the last complete round of this kind.
 
-    ``trainings``: those of the complete rounds that can be used, maybe none of the last one; ``matters``: the smallest
-    difference that matters to the study.
+    ``trainings``: those of the complete rounds that can be used, maybe none of the last one; ``earlier``: the looks at
+    rounds of this kind; ``matters``: the smallest difference that matters to the study.
     """
     closed = frozenset(name for each in earlier for name in each.decided)
     horizon = limits.max_epochs if limits.max_epochs is not None else limits.n_trials
@@ -57,38 +59,52 @@ def next_look(
         trainings,
         policy.arms[0].name,
         policy.compared(trials),
-        policy.share_of_rounds(trials, limits, closed),
+        policy.share_of_rounds(trials, limits, closed, own_best),
         earlier,
         matters,
         horizon=float(horizon),
         judges=judges,
-        number=policy.rounds(trials).complete()[-1],
+        tuning=OWN_TUNING if own_best else TUNING,
+        number=policy.rounds(trials).complete(own_best)[-1],
     )
 
 
 def look_if_due(
     study: optuna.Study, policy: Policy, limits: StoppingCriteria, shelf: StudyPredictions, matters: float
 ) -> Look | None:
-    """Make and store the look that is due; None if none is.
+    """Make and store the look that is due at rounds of either kind; None if none is.
 
     It is computed outside the turn, as it takes seconds: it is a function of the complete rounds, so of two workers
     that make it at once the second finds the first one's and drops its own.
     """
-    earlier = read_looks(study)
+    made = [_look_if_due(study, policy, limits, shelf, matters, own_best) for own_best in (False, True)]
+    return next((each for each in made if each is not None), None)
+
+
+def _look_if_due(
+    study: optuna.Study,
+    policy: Policy,
+    limits: StoppingCriteria,
+    shelf: StudyPredictions,
+    matters: float,
+    own_best: bool,
+) -> Look | None:
+    """``look_if_due`` at the rounds of one kind."""
+    earlier = read_looks(study, own_best)
     trials = study.get_trials(deepcopy=False)
-    if not is_look_due(policy, trials, earlier):
+    if not is_look_due(policy, trials, earlier, own_best):
         return None
-    complete = policy.rounds(trials).complete()
+    complete = policy.rounds(trials).complete(own_best)
     usable = shelf.with_predictions(complete_trainings(trials, complete))
     trainings = [Training(trial.user_attrs[LEVEL], round_of(trial) or 0, shelf.counts(trial)) for trial in usable]
     if len({training.round for training in trainings}) < 2:
         return None
-    made = next_look(policy, trials, trainings, limits, earlier, matters)
+    made = next_look(policy, trials, trainings, limits, earlier, matters, own_best=own_best)
 
     def store() -> Look | None:
-        if len(read_looks(study)) != len(earlier):
+        if len(read_looks(study, own_best)) != len(earlier):
             return None
-        study.set_user_attr(LOOKS, [*(each.to_json() for each in earlier), made.to_json()])
+        study.set_user_attr(OWN_LOOKS if own_best else LOOKS, [*(each.to_json() for each in earlier), made.to_json()])
         return made
 
     return decide_in_turn(study, store)

@@ -44,7 +44,7 @@ def next_trial(
         claimed = next((trial for trial in trials if trial.system_attrs.get(RUN, {}).get("claim") == claim), None)
         if claimed is not None:  # an earlier try was committed, and only the answer was lost with the connection
             return Trial(study, trial_id(claimed))
-        closed = closed_levels(study)
+        closed = closed_levels(study, limits.own_best)
         if policy.reached(limits, trials, closed):
             return None
         n_trials = policy.shortened(limits, trials).n_trials

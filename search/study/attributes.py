@@ -30,9 +30,12 @@ QUESTION, COMMIT, VERSIONS, DECODER = "question", "commit", "versions", "decoder
 LOOKS = "looks"
 """The looks at the rounds so far (maskcls.scoring.rounds.Look as JSON), the earliest first; storage.looks has them."""
 
-MORE_ROUNDS = "more_rounds"
+OWN_LOOKS = "own_looks"
+"""The looks at the rounds in which each level has its own best setting, as LOOKS; the two are never pooled."""
+
+MORE_ROUNDS, MORE_OWN_ROUNDS = "more_rounds", "more_own_rounds"
 """{"rounds": --repeats of the last search.confirm that added rounds to the study, "n_trials": how many trials the study
-has with them}."""
+has with them}; the same of the last search.confirm --own-best."""
 
 # of a trial: its purpose
 
@@ -54,6 +57,9 @@ the people who judge it (TrainConfig.judge_round), the same for the whole round.
 
 ROUND_PLAN = "round_plan"
 """Of the first training of a round after round 0: the plan of all its trainings (policy.rounds.RoundPlan as JSON)."""
+
+OWN_BEST = "own_best"
+"""True of a training of a round in which each level has its own best setting; the others lack it."""
 
 SINCE_BEST = "since_best"
 """Of the first training of round 1: how many trials of the search had ended without a gain (stopping.patience_used)
@@ -157,6 +163,11 @@ def round_of(trial: HasUserAttributes) -> int | None:
 def level_of(trial: HasUserAttributes) -> str | None:
     """What a training of a round stands for, in words; None for any other trial."""
     return trial.user_attrs.get(LEVEL)
+
+
+def is_own_best(trial: HasUserAttributes) -> bool:
+    """Whether the trial is a training of a round in which each level has its own best setting."""
+    return bool(trial.user_attrs.get(OWN_BEST))
 
 
 def judge_round_of(trial: HasUserAttributes) -> int | None:

@@ -5,6 +5,7 @@ from functools import partial
 
 from maskcls.data.dataset import prepare_data_folder, read_table
 from maskcls.system.console import say
+from maskcls.system.errors import UserError
 from maskcls.system.paths import absolute_if_path
 from search.database.connect import load_study, open_storage
 from search.policy.confirmation import Plan
@@ -21,11 +22,20 @@ from search.terminal.confirmation import show_confirmation_plan, show_confirmati
 from search.worker.create_confirmation import check_repeats, find_confirmation, make_document, store_confirmation
 
 
-def confirm_study(name: str, top: int, repeats: int, data: str | None, weights: str | None, launch: Launch) -> int:
+def confirm_study(
+    name: str,
+    top: int,
+    repeats: int,
+    data: str | None,
+    weights: str | None,
+    launch: Launch,
+    own_best: bool = False,
+) -> int:
     """Train ``repeats`` more rounds of a stored study, or for a study of an earlier version, which has none, ``top``
     finalists and its baseline again; returns the exit status.
 
-    ``data`` and ``weights``: None for those of the search. Raises UserError for a study that cannot be confirmed, and
+    ``data`` and ``weights``: None for those of the search. ``own_best``: whether each level has its own best setting in
+    these rounds. Raises UserError for a study that cannot be confirmed, and
     for invalid options.
     """
     storage = open_storage(launch.url, create=False)
@@ -33,7 +43,12 @@ def confirm_study(name: str, top: int, repeats: int, data: str | None, weights: 
     folder_in(launch.runs, name)  # raises UserError for a name that no folder can have
     stored = read_search(searched)
     if has_rounds(searched.get_trials(deepcopy=False)):  # an earlier confirmation does not answer it any more
-        return add_rounds(searched, stored, repeats, data, weights, launch)
+        return add_rounds(searched, stored, repeats, data, weights, launch, own_best)
+    if own_best:
+        raise UserError(
+            f"--own-best adds rounds, and {name} has none. Without the option its finalists, each at its own best"
+            " setting, are trained again; search.run with a higher --n-trials adds rounds."
+        )
     existing = find_confirmation(storage, name)
     document = make_document(searched, stored, existing, top, repeats)
     n_trials = len(Plan.of_document(document).finalists) * repeats

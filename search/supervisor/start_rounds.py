@@ -5,17 +5,18 @@ from dataclasses import replace
 from functools import partial
 
 import optuna
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from maskcls.data.dataset import prepare_data_folder, read_table
 from maskcls.system.console import say
-from maskcls.system.errors import count_of
+from maskcls.system.errors import UserError, count_of
 from maskcls.system.paths import absolute_if_path
 from search.answer.rounds import answer_of_rounds, trainings_of_a_round
+from search.policy.phases import searched
 from search.policy.stopping import FINISHED, StoppingCriteria, count_finished
 from search.storage.looks import read_looks
 from search.storage.outcomes import decide_in_turn
-from search.study.attributes import MORE_ROUNDS, round_of
+from search.study.attributes import MORE_OWN_ROUNDS, MORE_ROUNDS, round_of
 from search.study.locations import photos_now
 from search.study.record import Stored
 from search.supervisor.launch import Launch
@@ -29,21 +30,30 @@ def has_rounds(trials: Sequence[FrozenTrial]) -> bool:
 
 
 def add_rounds(
-    study: optuna.Study, stored: Stored, rounds: int, data: str | None, weights: str | None, launch: Launch
+    study: optuna.Study,
+    stored: Stored,
+    rounds: int,
+    data: str | None,
+    weights: str | None,
+    launch: Launch,
+    own_best: bool = False,
 ) -> int:
     """Train so many more rounds of what is still open; returns the exit status. The same command again goes on with
     them until they are done.
 
-    ``data`` and ``weights``: None for those of the study. Raises UserError for invalid options.
+    ``data`` and ``weights``: None for those of the study. ``own_best``: whether each level has its own best setting.
+    Raises UserError for invalid options.
     """
     name = study.study_name
     trials = study.get_trials(deepcopy=False, states=FINISHED)
-    known = answer_of_rounds(stored, trials, read_looks(study))
+    if own_best:
+        _check_own_best(study, stored, trials)
+    known = answer_of_rounds(stored, trials, read_looks(study, own_best), own_best=own_best)
     if known is not None and known.looks and not known.is_open:
         say("Nothing is open any more: every difference is decided.")
         show_search_summary(study, stored, launch.runs, launch.storage)
         return 0
-    n_trials = _find_or_set_target(study, rounds, rounds * trainings_of_a_round(stored, known))
+    n_trials = _find_or_set_target(study, rounds, rounds * trainings_of_a_round(stored, known), own_best)
     # a study from scratch stays so, though --weights auto might find pretrained weights today
     made_with = "scratch" if stored.weights["source"] == "scratch" else stored.weights_option
     weights_option = absolute_if_path(weights) if weights else made_with
@@ -53,26 +63,53 @@ def add_rounds(
         folder = prepare_data_folder(requested.data, launch.runs)
         read_table(folder, requested.baseline_config, requested.label_fixes, requested.task)
         pool.start_others()
-        order = launch.make_order(len(pool.slots), name, requested, StoppingCriteria(n_trials))
+        order = launch.make_order(len(pool.slots), name, requested, StoppingCriteria(n_trials, own_best=own_best))
         summary = partial(show_search_summary, runs=launch.runs, storage_url=launch.storage)
         return Supervisor(pool, replace(order, plan=True), launch.timeout, summary).run()
 
 
-def _find_or_set_target(study: optuna.Study, rounds: int, trainings: int) -> int:
+def _check_own_best(study: optuna.Study, stored: Stored, trials: Sequence[FrozenTrial]) -> None:
+    """Raise UserError for a study whose levels have no best settings of their own that are known."""
+    name = study.study_name
+    if not stored.study.scientific:
+        raise UserError(
+            f"--own-best gives each level its own best setting, and {name} compares no levels: each of its recipes has"
+            " its own setting anyway. Leave --own-best out."
+        )
+    if not stored.study.nuisance:
+        raise UserError(
+            f"--own-best gives each level its own best setting, and {name} tunes nothing. Leave --own-best out."
+        )
+    if not any(trial.state == TrialState.COMPLETE for trial in searched(trials)):
+        raise UserError(
+            f"--own-best gives each level the best setting that the search found for it, and {name} has no complete"
+            " trial of a search: it had too few trials for one. Leave --own-best out, or make a longer study."
+        )
+    if not read_looks(study):
+        raise UserError(
+            f"--own-best comes after the rounds at a common setting, and those of {name} have no answer yet. Let"
+            " search.run reach its --n-trials first, or leave --own-best out."
+        )
+
+
+def _find_or_set_target(study: optuna.Study, rounds: int, trainings: int, own_best: bool) -> int:
     """How many trials the study has with so many more rounds, of ``trainings`` together.
 
     An interrupted command of as many rounds is gone on with: it would add them once more, and look at them as if they
     were more than was planned.
     """
 
+    key = MORE_OWN_ROUNDS if own_best else MORE_ROUNDS
+
     def decide() -> tuple[int, int]:
         done = count_finished(study.get_trials(deepcopy=False))
-        stored = study.user_attrs.get(MORE_ROUNDS, {})
+        stored = study.user_attrs.get(key, {})
         if stored.get("rounds") == rounds and stored["n_trials"] > done:
             return done, stored["n_trials"]
-        study.set_user_attr(MORE_ROUNDS, {"rounds": rounds, "n_trials": done + trainings})
+        study.set_user_attr(key, {"rounds": rounds, "n_trials": done + trainings})
         return done, done + trainings
 
     done, n_trials = decide_in_turn(study, decide)
-    say(f"{rounds} more rounds of {study.study_name}: {count_of(n_trials - done, 'training')} to go.")
+    where = ", each level at its own best" if own_best else ""
+    say(f"{rounds} more rounds of {study.study_name}{where}: {count_of(n_trials - done, 'training')} to go.")
     return n_trials

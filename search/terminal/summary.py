@@ -37,9 +37,9 @@ def show_search_summary(study: optuna.Study, stored: Stored, runs: Path, storage
             say(sentence)
     for sentence in (*left_out_sentences(answer), *waiting_sentences(answer)):
         say(sentence)
-    if is_answered and answer.rounds is not None:
+    if is_answered and answer.answering is not None:
         say()
-        show_sides(answer.rounds, answer.task.short_metric)
+        show_sides(answer.answering, answer.task.short_metric)
     say()
     _show_recipe(answer)
     with suppress(optuna.exceptions.StorageInternalError):  # a full disk ended the study, and its error says so
@@ -52,7 +52,8 @@ def show_sides(rounds: RoundsAnswer, metric: str) -> None:
 
     ``metric``: what the scores are, in short.
     """
-    titles = (_title(rounds), f"mean {metric}", "difference", "95 % interval", "trainings", "verdict")
+    title = f"{_title(rounds)} at its own best" if rounds.own_best else _title(rounds)
+    titles = (title, f"mean {metric}", "difference", "95 % interval", "trainings", "verdict")
     shown = rounds.sides[:MAX_SIDES]
     show_table(titles, [_cells(side, side is rounds.reference) for side in shown], (*titles[1:3], titles[4]))
     if len(rounds.sides) > len(shown):
@@ -87,7 +88,7 @@ def _show_recipe(answer: Answer) -> None:
 
 def _standing(answer: Answer) -> str:
     """What the recipe is: no side is best that was not shown to be better than the reference."""
-    rounds = answer.rounds
+    rounds = answer.answering
     if rounds is None or not rounds.looks:
         return "Best so far"
     best = rounds.sides[rounds.best]
@@ -95,15 +96,26 @@ def _standing(answer: Answer) -> str:
     return "Best recipe" if is_shown else "Highest, not shown to be better"
 
 
+def _confirm_options(answer: Answer) -> tuple[str] | None:
+    """The options of the rounds that would say most, those with each level at its own best where one has its best
+    elsewhere or they have begun to answer; None where nothing is open."""
+    own = answer.own if answer.own is not None and answer.own.looks else None
+    if answer.elsewhere or (own is not None and own.is_open):
+        more = None if own is None else own.more
+        return (" --own-best" + ("" if more is None else f" --repeats {max(2, more.rounds)}"),)
+    if not answer.is_open:
+        return None
+    more = answer.rounds.more if answer.rounds is not None and answer.rounds.looks else answer.more
+    return ("" if more is None else f" --repeats {max(2, more.rounds)}",)
+
+
 def _show_next(answer: Answer, name: str, runs: Path, storage_url: str | None) -> None:
     """The report, the recipe as a file, and more rounds while anything is open."""
     where, study = place_options(runs, storage_url), quoted(name)
     say("Next:")
     say(f"  python -m search.report --study {study}{where}")
-    more = answer.rounds.more if answer.rounds is not None and answer.rounds.looks else answer.more
-    if answer.is_open:
-        repeats = "" if more is None else f" --repeats {max(2, more.rounds)}"
-        say(f"  python -m search.confirm --study {study}{repeats}{where}")
+    if options := _confirm_options(answer):
+        say(f"  python -m search.confirm --study {study}{options[0]}{where}")
     say(f"  python -m search.export --study {study} -o best.toml{where}")
     if hint := storage_option(storage_url)[1]:
         say(hint)

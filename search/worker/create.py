@@ -38,7 +38,8 @@ def find_or_create(setup: Setup, storage: ReconnectingStorage, order: WorkOrder)
         has_deleted_study(setup.name, storage, setup.runs)  # raises UserError before any work, not after it
     trials = study.get_trials(deepcopy=False) if study is not None else []
     setup.stored = _document_to_store(setup, storage, study, order)
-    show_plan(setup, order.limits, order.workers, trials, closed_levels(study) if study is not None else ())
+    closed = closed_levels(study, order.limits.own_best) if study is not None else ()
+    show_plan(setup, order.limits, order.workers, trials, closed)
     show_changes(changes_since_creation(study, decoder=DECODER) if study is not None else "")
     check_sizes(setup)
     dataset = setup.dataset(setup.baseline)

@@ -8,25 +8,28 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from optuna.trial import FrozenTrial
+from numpy.typing import NDArray
+from optuna.trial import FrozenTrial, TrialState
 
 from maskcls.config import TrainConfig, change
 from maskcls.data.cache_plan import plan_caches
 from maskcls.data.dataset import Dataset, with_judges
 from maskcls.data.split import missing_classes
 from maskcls.model.classifier import build_model, check_builds
-from maskcls.scoring.rounds import LEAST_DOF, TUNING, detectable
+from maskcls.scoring.intervals import Variance
+from maskcls.scoring.rounds import LEAST_DOF, OWN_TUNING, TUNING, detectable
 from maskcls.system.console import say
-from maskcls.system.errors import UserError, some
+from maskcls.system.errors import UserError, count_of, some
 from maskcls.tasks.task import Task
 from maskcls.training.loop import evaluation_stops
 from maskcls.training.numerics import describe_device
 from maskcls.training.speed import measure_speed
 from search.answer.format import SYNTHETIC, duration
-from search.policy.phases import Phases, sizes_of_rounds
+from search.policy.phases import Phases, num_left, sizes_of_rounds
 from search.policy.policy import Policy
 from search.policy.rounds import FINALISTS
 from search.policy.stopping import StoppingCriteria, count_finished
+from search.study.attributes import is_own_best
 from search.study.domains import Domain, describe_domain, probe_values
 from search.study.record import Stored
 from search.study.study import Choice, Float, Int, Study
@@ -104,13 +107,15 @@ def show_plan(
             say(f"  {role:9s} {'; '.join(texts)}")
     planned_evaluations = len(evaluation_stops(setup.baseline, train[1]))
     policy = Policy(study, stored.seed)
-    found = policy.phases_within(limits, trials, closed)
+    found = phases_at_own_best(limits, trials) if limits.own_best else policy.phases_within(limits, trials, closed)
     say(f"  pruning   {policy.describe_pruning(planned_evaluations)}")
     if stored.warm and found.search:
         sources = Counter(warm["from"] for warm in stored.warm)
         say(f"  warm      {'; '.join(f'{count} {source}' for source, count in sources.items())}")
     say(f"  trials    {count_finished(trials)} of {limits.n_trials} done{_other_limits(limits)}")
-    for line in describe_rounds(found, policy.compared(trials) or FINALISTS, _num_judges(setup), task):
+    compared, judges = policy.compared(trials), _num_judges(setup)
+    lines = describe_rounds(found, compared or FINALISTS, judges, task)
+    for line in describe_own_rounds(found, compared, judges, task) if limits.own_best else lines:
         say(f"            {line}")
 
 
@@ -140,6 +145,24 @@ def _highest(domain: Domain) -> tuple[Any, ...]:
     """The highest value of a range, which of image_size has the most pixels; a share takes as many whatever it is."""
     assert isinstance(domain, Float | Int), domain
     return (domain.high,)
+
+
+def phases_at_own_best(limits: StoppingCriteria, trials: Sequence[FrozenTrial]) -> Phases:
+    """The trainings, those to come included, of the rounds with each level at its own best setting, and no others."""
+    own = sum(is_own_best(trial) and trial.state != TrialState.FAIL for trial in trials)
+    return Phases(0, 0, own + max(0, num_left(trials, limits.n_trials)), 1.0)
+
+
+def describe_own_rounds(found: Phases, compared: Sequence[str], judges: int, task: Task) -> list[str]:
+    """As ``describe_rounds``, of rounds with each level at its own best setting."""
+    lines = [f"{count_of(found.rounds, 'training')} in rounds with each level at its own best setting"]
+    if judges < FEW_JUDGES:
+        return [*lines, *describe_rounds(found, compared, judges, task)[1:]]
+    size_RL = np.array(sizes_of_rounds(found, len(compared))[1:])
+    if len(size_RL) < 2:
+        return [*lines, "too few for two rounds, so there will be no answer"]
+    found_by = f"{_findable(size_RL, len(compared), judges, OWN_TUNING):.2f}".lstrip("0")
+    return [*lines, f"a difference of about {found_by} would be found four times in five ({len(compared) + 1} levels)"]
 
 
 def _num_judges(setup: Setup) -> int:
@@ -176,9 +199,13 @@ def describe_rounds(found: Phases, compared: Sequence[str] | int, judges: int, t
 
 def findable(found: Phases, others: int, judges: int) -> float:
     """The difference of a level and the reference that four studies of five would find with rounds of this kind."""
-    size_RL = np.array(sizes_of_rounds(found, others))
+    return _findable(np.array(sizes_of_rounds(found, others)), others, judges, TUNING)
+
+
+def _findable(size_RL: NDArray[np.int64], others: int, judges: int, tuning: Variance) -> float:
+    """``findable`` with rounds of these sizes, [rounds, the reference and the other levels]."""
     run = PEOPLE_DEVIATION**2 * SIMULATED_PEOPLE / judges + SEEDS_DEVIATION**2
-    variance = run * (1 / size_RL[:, 0].sum() + 1 / size_RL[:, -1].sum()) + TUNING.value
+    variance = run * (1 / size_RL[:, 0].sum() + 1 / size_RL[:, -1].sum()) + tuning.value
     dof = max(LEAST_DOF, float(size_RL.sum() - len(size_RL) - others))
     return min(1.0, detectable(math.sqrt(variance), dof, others))
 

@@ -168,7 +168,7 @@ def take_trials(
                 waiting_for = ()
                 continue
             trials = study.get_trials(deepcopy=False)
-            if limit := job.policy.reached(limits, trials, closed_levels(study)):
+            if limit := job.policy.reached(limits, trials, closed_levels(study, limits.own_best)):
                 look_at_rounds(job, limits)  # another worker may have ended the last trial meanwhile
                 return Outcome(NOTHING_LEFT, limit)
             if (running := _running(trials)) != waiting_for:

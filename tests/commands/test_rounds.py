@@ -14,8 +14,11 @@ import search.supervisor.start_confirmation
 from maskcls.config import load_config
 from search.answer.evidence import answer_of
 from search.answer.recipe import find_recipe
+from search.page.blocks import Code, Table
+from search.page.build import make_report
 from search.policy.stopping import DECIDED, StoppingCriteria, count_finished
 from search.storage.retention import trial_folder
+from search.study.record import KEY
 from search.supervisor.conclusion import conclude
 from search.supervisor.launch import Launch
 from search.supervisor.pool import WorkerPool
@@ -113,6 +116,81 @@ def test_confirm_adds_rounds_of_what_is_open(
     play_rounds(played, {0.0: 0.7, 0.5: 0.72}, 2)  # they are done
     assert run(search.confirm.main, *options) == 0
     assert orders[2].limits == StoppingCriteria(14 + 8 + 2 * 3 * 2)
+
+
+def test_confirm_adds_rounds_with_each_level_at_its_own_best(
+    tmp_path: Path,
+    synthetic_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Also of what is decided at the common setting, which is another question."""
+    played = asked(tmp_path, synthetic_folder, {0.0: 0.4, 0.5: 0.9}, 5)
+    orders = []
+
+    def note(self: Supervisor) -> int:
+        orders.append(self.order)
+        return 0
+
+    monkeypatch.setattr(Supervisor, "run", note)
+    monkeypatch.setattr(WorkerPool, "start", lambda *_: None)
+    monkeypatch.setattr(WorkerPool, "start_others", lambda *_: None)
+    options = ("--study", "toy", "--repeats", 3, "--own-best", "--runs", tmp_path, "--device", "cpu")
+    assert run(search.confirm.main, *options) == 0
+    assert orders[0].limits == StoppingCriteria(14 + 10 + 3 * 2, own_best=True)
+    assert "3 more rounds of toy, each level at its own best: 6 trainings to go." in capsys.readouterr().out
+    play_rounds(played, {0.0: 0.7, 0.5: 0.72}, 2, own_lr={0.0: 1e-2, 0.5: 3e-3})
+    assert run(search.confirm.main, *options) == 0  # gone on with
+    assert orders[1].limits == orders[0].limits
+    assert "more_rounds" not in played.study.user_attrs
+    play_rounds(played, {0.0: 0.3, 0.5: 0.95}, 4, own_lr={0.0: 1e-2, 0.5: 3e-3}, end=4)
+    assert run(search.confirm.main, *options) == 0
+    assert "Nothing is open any more: every difference is decided." in capsys.readouterr().out
+    assert len(orders) == 2
+
+
+def test_own_best_is_refused_where_no_level_has_a_best_setting(
+    tmp_path: Path, synthetic_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused(name: str) -> str:
+        assert run(search.confirm.main, "--study", name, "--own-best", "--runs", tmp_path, "--device", "cpu") == 2
+        return capsys.readouterr().err
+
+    make_study(tmp_path, synthetic_folder)
+    assert "--own-best adds rounds, and toy has none." in refused("toy")
+    unsearched = make_study(tmp_path, synthetic_folder, name="short", trials=False)
+    play_rounds(unsearched, {0.0: 0.7, 0.5: 0.72}, 3)
+    assert "short has no complete trial of a search" in refused("short")
+    begun = make_study(tmp_path, synthetic_folder, name="begun")
+    play_rounds(begun, {0.0: 0.7, 0.5: 0.72}, 1)
+    assert "those of begun have no answer yet" in refused("begun")
+    nothing = make_study(tmp_path, synthetic_folder, name="nothing")
+    play_rounds(nothing, {0.0: 0.7, 0.5: 0.72}, 3)
+    fixed = {**nothing.stored.study.fixed, "lr": 1e-2}
+    study = replace(nothing.stored.study, nuisance={}, fixed=fixed, baseline={"drop_rate": 0.0}, is_stored=True)
+    nothing.study.set_user_attr(KEY, replace(nothing.stored, study=study).to_json())
+    assert "nothing tunes nothing" in refused("nothing")
+    study = replace(nothing.stored.study, scientific={}, nuisance=nothing.stored.study.space, is_stored=True)
+    nothing.study.set_user_attr(KEY, replace(nothing.stored, study=study).to_json())
+    assert "nothing compares no levels" in refused("nothing")
+
+
+def test_the_report_has_both_kinds_of_rounds_and_their_command(tmp_path: Path, synthetic_folder: Path) -> None:
+    played = asked(tmp_path, synthetic_folder, {0.0: 0.4, 0.5: 0.9})
+    play_rounds(played, {0.0: 0.8, 0.5: 0.3}, 4, own_lr={0.0: 1e-2, 0.5: 3e-3})
+    report = make_report(played.material())
+    captions = [block.caption for block in report.lead if isinstance(block, Table)]
+    assert captions == ["At one common setting", "With each at its own best"]
+    (section,) = [section for section in report.sections if section.title == "The rounds"]
+    common, own = (block for block in section.blocks if isinstance(block, Table))
+    assert [row[0] for row in common.rows] == ["0", "1", "2", "3", "4"]
+    assert [row[0] for row in own.rows] == ["5", "6", "7", "8"]
+    assert own.rows[0][-1] == "drop_rate = 0.0 at lr = 0.01; drop_rate = 0.5 at lr = 0.003"
+    (commands,) = [section for section in report.sections if section.title == "How to reproduce it"]
+    (code,) = [block for block in commands.blocks if isinstance(block, Code)]
+    done = count_finished(played.study.get_trials())
+    assert f"--n-trials {done - 8}" in code.text
+    assert "python -m search.confirm --study toy --own-best --repeats 4" in code.text
 
 
 def test_confirm_adds_rounds_to_a_study_that_has_gone_on_since_its_confirmation(

@@ -14,7 +14,7 @@ from maskcls.config import change
 from maskcls.data.dataset import Table, read_table, with_judges
 from maskcls.scoring.metrics import score
 from maskcls.scoring.predictions import Predictions
-from maskcls.scoring.rounds import Look, Training, look
+from maskcls.scoring.rounds import OWN_TUNING, TUNING, Look, Training, look
 from maskcls.tasks.mask import MASK_TASK
 from search.answer.evidence import answer_of
 from search.database.connect import create_study, default_url, open_storage
@@ -22,7 +22,7 @@ from search.page.data import Material, ReportOptions
 from search.policy.rounds import Planned, RoundPlan
 from search.storage.predictions import StudyPredictions
 from search.storage.retention import trial_folder
-from search.study.attributes import LOOKS
+from search.study.attributes import LOOKS, OWN_LOOKS
 from search.study.record import KEY, Stored
 from search.study.space import distributions
 from tests.helpers.search import TOY_STUDY
@@ -143,24 +143,34 @@ def value_facts(played: Played, number: int) -> dict[str, Any]:
 
 
 def play_rounds(
-    played: Played, right: Mapping[float, float], rounds: int, *, end: int = 6, matters: float = 0.05
+    played: Played,
+    right: Mapping[float, float],
+    rounds: int,
+    *,
+    end: int = 6,
+    matters: float = 0.05,
+    own_lr: Mapping[float, float] | None = None,
 ) -> None:
     """Rounds of the study ``played``, by other judges from round 1 on, and a look after each that says anything.
 
     ``right``: drop_rate -> the share of photos that its trainings get right; the first is the reference.
-    ``end``: number of rounds that were planned.
+    ``end``: number of rounds that were planned. ``own_lr``: drop_rate -> its own best lr, for rounds with each level at
+    its own best setting, which come after the others.
     """
     config = change(TINY, valid_share=0.4)
     table = read_table(played.photos, config)
     reference, *others = (f"drop_rate = {drop_rate}" for drop_rate in right)
     trainings: list[Training] = []
     looks: list[Look] = []
-    for number in range(rounds):
+    known = [trial.user_attrs.get("round", -1) for trial in played.study.get_trials(deepcopy=False)]
+    first = max(known) + 1 if own_lr else 0
+    for number in range(first, first + rounds):
         judges = with_judges(table, change(config, judge_round=number))
         for place, (drop_rate, share) in enumerate(right.items()):
             trial = len(played.study.get_trials(deepcopy=False))
             name = f"drop_rate = {drop_rate}"
-            lr = 2e-3 * (1 + number) if number else 1e-2
+            common_lr = 2e-3 * (1 + number) if number else 1e-2
+            lr = own_lr[drop_rate] if own_lr else common_lr
             values = {"drop_rate": drop_rate, "lr": lr, "judge_round": number}
             facts = {
                 **{"round": number, "place": place, "level": name, "judge_round": number, "seed": number},
@@ -168,11 +178,17 @@ def play_rounds(
                 "origin": {"study": played.study.study_name, "trial": trial, "split": judges.hash},
             }
             if number and place == 0:
-                planned = [Planned(f"drop_rate = {each}", {"drop_rate": each, "lr": lr}, number) for each in right]
-                facts["round_plan"] = RoundPlan(number, number, tuple(planned)).to_json()
+                lrs = own_lr or dict.fromkeys(right, lr)
+                planned = [
+                    Planned(f"drop_rate = {each}", {"drop_rate": each, "lr": lrs[each]}, number) for each in right
+                ]
+                facts["round_plan"] = RoundPlan(number, number, tuple(planned), bool(own_lr)).to_json()
+            if own_lr:
+                facts["own_best"] = True
             complete(played, judges, trial, drop_rate, lr, right=share, role="round", **facts)
             shelf = StudyPredictions(played.runs / played.study.study_name, MASK_TASK.space)
             trainings.append(Training(name, number, shelf.counts(played.study.get_trials(deepcopy=False)[trial])))
-        made = look(trainings, reference, others, (number + 1) / end, looks, matters, horizon=50.0)
+        share, tuning = (number + 1 - first) / end, OWN_TUNING if own_lr else TUNING
+        made = look(trainings, reference, others, share, looks, matters, horizon=50.0, tuning=tuning)
         looks += [made] if made.levels else []
-    played.study.set_user_attr(LOOKS, [each.to_json() for each in looks])
+    played.study.set_user_attr(OWN_LOOKS if own_lr else LOOKS, [each.to_json() for each in looks])

@@ -14,12 +14,14 @@ from sklearn.metrics import f1_score
 
 from maskcls.scoring.intervals import Variance, estimate
 from maskcls.scoring.predictions import Predictions
+from maskcls.scoring.rounds import OWN_TUNING
 from search.answer.answer import Answer, Comparison, Confirmation, FactorAnswer, Finalist, Level, RoundsAnswer, Side
 from search.answer.evidence import answer_of
 from search.answer.rounds import _asked, _side
 from search.answer.status import status_of
-from search.answer.wording import put_in_words, side_verdict
+from search.answer.wording import elsewhere_sentence, put_in_words, side_verdict
 from search.database.connect import create_study, default_url, open_storage
+from search.policy.own_best import Elsewhere
 from search.policy.warm_starts import _history
 from search.storage.presence import StudyPresence
 from search.storage.retention import trial_folder
@@ -317,6 +319,89 @@ def test_several_levels_are_told_in_one_sentence(played: Played, tmp_path: Path,
         " x is open (0.030 worse to 0.050 better) and drop_rate = 0.5 is worse (by 0."
     )
     assert any("3 differences are widened" in caveat for caveat in told.caveats)
+
+
+# --- a level whose own best setting lies elsewhere --------------------------------------------------------------------
+
+ELSEWHERE = Elsewhere("drop_rate = 0.5", 0.0312, {"lr": 3e-4}, {"lr": (1e-3, 2e-3)})
+
+
+def test_the_level_whose_best_lies_elsewhere_is_told_in_the_place_of_more_trainings(
+    tmp_path: Path, synthetic_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    played = rounds_of(tmp_path, synthetic_folder, {0.0: 0.7, 0.5: 0.72}, 4)
+    before = shown_of(played, capsys)
+    monkeypatch.setattr("search.answer.evidence.levels_elsewhere", lambda study, trials: [ELSEWHERE])
+    told = (
+        "drop_rate = 0.5 did best at another lr (0.0003 rather than 0.001, 0.002: +0.031 expected);"
+        " search.confirm --own-best compares each level at its own best."
+    )
+    assert answer(played).sentences[-1] == told
+    lines = shown_of(played, capsys)
+    assert len(lines) == len(before)  # four levels fill the screen's 14 lines
+    assert lines[1] == told
+    assert any("search.confirm --study toy --own-best" in line for line in lines)
+
+
+def test_of_many_levels_elsewhere_those_that_gain_most_are_named() -> None:
+    many = [replace(ELSEWHERE, level=f"drop_rate = 0.{number}") for number in range(4)]
+    values, asked = {"lr": 1e-4, "augment": ("flip",)}, {"lr": (1e-3,), "augment": ((),)}
+    assert elsewhere_sentence([replace(many[0], values=values, asked=asked), *many[1:]]) == (
+        "drop_rate = 0.0 did best at another lr and augment"
+        " (lr 0.0001 rather than 0.001, augment flip rather than none: +0.031 expected)"
+        " and drop_rate = 0.1 did best at another lr (0.0003 rather than 0.001, 0.002: +0.031 expected),"
+        " and 2 other levels elsewhere too; search.confirm --own-best compares each level at its own best."
+    )
+
+
+def test_both_kinds_of_rounds_are_told_and_never_pooled(
+    tmp_path: Path, synthetic_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    played = rounds_of(tmp_path, synthetic_folder, {0.0: 0.8, 0.5: 0.3}, 5)
+    common = answer(played).rounds
+    play_rounds(played, {0.0: 0.4, 0.5: 0.9}, 5, own_lr={0.0: 1e-2, 0.5: 3e-3})
+    found = answer(played)
+    assert found.rounds == common
+    assert found.own is not None
+    assert [each.number for each in found.own.rounds] == [5, 6, 7, 8, 9]
+    reference, other = found.own.sides
+    assert (reference.look, other.look and other.look.verdict) == (None, "better")
+    assert found.verdict == "worse at one common setting, better with each at its own best"
+    assert found.sentences[0].startswith("Worse at one common setting: drop_rate = 0.5 scores 0.")
+    assert " Better with each at its own best: drop_rate = 0.5 scores 0." in found.sentences[0]
+    assert found.winner is not None
+    assert (found.winner.trial, found.winner.expected) == (other.trials[-1], other.score)
+    assert any("drop_rate = 0.0 at lr = 0.01; drop_rate = 0.5 at lr = 0.003" in caveat for caveat in found.caveats)
+    assert not any("was not asked" in caveat for caveat in found.caveats)
+    lines = shown_of(played, capsys)
+    assert len(lines) <= 14
+    assert lines[0] == found.sentences[0]
+    assert any(line.startswith("level at its own best") for line in lines)
+    assert not any("search.confirm" in line for line in lines)  # both are decided
+    capsys.readouterr()
+    show_status(status_of(played.study, played.stored))
+    assert found.sentences[0] in capsys.readouterr().out
+
+
+def test_an_open_answer_at_its_own_best_offers_more_of_its_rounds(
+    tmp_path: Path, synthetic_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    played = rounds_of(tmp_path, synthetic_folder, {0.0: 0.8, 0.5: 0.3}, 5)
+    play_rounds(played, {0.0: 0.7, 0.5: 0.72}, 3, own_lr={0.0: 1e-2, 0.5: 3e-3})
+    lines = shown_of(played, capsys)
+    assert answer(played).verdict == "worse at one common setting, open with each at its own best"
+    assert any("search.confirm --study toy --own-best --repeats 3" in line for line in lines)
+
+
+def test_the_luck_of_each_levels_own_tuning_is_in_the_interval(tmp_path: Path, synthetic_folder: Path) -> None:
+    played = rounds_of(tmp_path, synthetic_folder, {0.0: 0.8, 0.5: 0.3}, 5)
+    play_rounds(played, {0.0: 0.8, 0.5: 0.3}, 5, own_lr={0.0: 1e-2, 0.5: 1e-2})
+    found = answer(played).own
+    assert found is not None
+    look = found.sides[1].look
+    assert look is not None
+    assert look.error > OWN_TUNING.value**0.5
+    assert look.effect_after(1e9, 1, OWN_TUNING) > look.effect_after(1e9, 1)
 
 
 def test_the_trials_of_later_rounds_are_none_of_the_search(tmp_path: Path, synthetic_folder: Path) -> None:

@@ -155,6 +155,7 @@ def test_a_copy_has_spent_what_the_looks_before_it_spent(
 ) -> None:
     played = make_study(tmp_path, synthetic_folder, trials=False)
     play_rounds(played, {0.0: 0.8, 0.5: 0.3}, 4)
+    play_rounds(played, {0.0: 0.7, 0.5: 0.6}, 4, own_lr={0.0: 1e-2, 0.5: 3e-3})
     copy = create_study(open_storage(default_url(tmp_path), create=False), "copy", {})
     study = replace(
         played.stored.study,
@@ -165,3 +166,5 @@ def test_a_copy_has_spent_what_the_looks_before_it_spent(
     before, after = read_looks(played.study)[1:], read_looks(copy)[1:]
     assert [look.share for look in after] == pytest.approx(shares)
     assert [look.levels for look in after] == [look.levels for look in before][: len(after)]
+    own = read_looks(played.study, own_best=True)
+    assert [look.levels for look in read_looks(copy, own_best=True)] == [look.levels for look in own if shares]

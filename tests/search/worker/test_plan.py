@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import timm
 import torch
+from optuna.trial import create_trial
 from torch import nn
 
 import search.worker.job
@@ -21,10 +22,11 @@ from maskcls.system.errors import UserError
 from maskcls.tasks.mask import MASK_TASK
 from maskcls.training.speed import Speed
 from search.policy.phases import phases
+from search.policy.stopping import StoppingCriteria
 from search.study.record import KEY, read_stored
 from search.study.study import Choice, Domain, Float, Study
 from search.worker.job import Setup
-from search.worker.plan import describe_rounds, findable, show_estimate
+from search.worker.plan import describe_own_rounds, describe_rounds, findable, phases_at_own_best, show_estimate
 from tests.helpers.search import TOY_STUDY, make_job, make_setup, order_for
 from tests.helpers.training import one_line
 
@@ -183,3 +185,19 @@ def test_the_plan_says_what_a_study_costs_and_what_it_can_show() -> None:
 def test_more_trials_and_more_judges_show_smaller_differences() -> None:
     found = [findable(phases(n, 4, 0.45, compares=True), 3, judges) for n, judges in ((30, 400), (50, 400), (50, 4000))]
     assert found == sorted(found, reverse=True)
+
+
+def test_the_plan_of_rounds_at_its_own_best_counts_them_alone() -> None:
+    own = {"own_best": True, "round": 7}
+    facts = {"params": {}, "distributions": {}, "value": 0.5}
+    trials = [create_trial(**facts) for _ in range(40)] + [create_trial(user_attrs=own, **facts) for _ in range(5)]
+    found = phases_at_own_best(StoppingCriteria(70, own_best=True), trials)
+    assert (found.first, found.search, found.rounds) == (0, 0, 30)
+    four = ("drop_rate = 0.2", "drop_rate = 0.5", "drop_rate = 0.7")
+    assert describe_own_rounds(found, four, judges=432) == [
+        "30 trainings in rounds with each level at its own best setting",
+        "a difference of about .08 would be found four times in five (4 levels)",
+    ]
+    few = phases_at_own_best(StoppingCriteria(47, own_best=True), trials)
+    assert describe_own_rounds(few, four, judges=432)[1] == "too few for two rounds, so there will be no answer"
+    assert describe_own_rounds(found, four, judges=8)[1].startswith("TOO FEW PEOPLE: 8 judge a round")

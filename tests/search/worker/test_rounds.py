@@ -9,6 +9,7 @@ from optuna.trial import TrialState
 from maskcls.config import TrainConfig
 from maskcls.data.dataset import Table
 from maskcls.run.record import PREDICTIONS
+from maskcls.scoring.rounds import OWN_TUNING, Training, estimate
 from search.policy.policy import Policy
 from search.policy.stopping import DECIDED, StoppingCriteria
 from search.storage.looks import closed_levels, look_if_due, read_looks
@@ -41,6 +42,26 @@ def test_a_look_is_made_and_stored_once_after_every_round(tmp_path: Path, synthe
     again = take_trials(job, order_for(tmp_path, 6))
     assert again.kind == NOTHING_LEFT
     assert len(read_looks(job.study)) == 2
+
+
+def test_rounds_at_its_own_best_have_looks_of_their_own(tmp_path: Path, synthetic_table: Table) -> None:
+    job = make_job(tmp_path, synthetic_table)
+    assert take_trials(job, order_for(tmp_path, 6)) == Outcome(NOTHING_LEFT, "--n-trials 6")
+    before = job.study.user_attrs[LOOKS]
+    order = replace(order_for(tmp_path, 12), limits=StoppingCriteria(12, own_best=True))
+    assert take_trials(job, order) == Outcome(NOTHING_LEFT, "--n-trials 12")
+    own = job.study.get_trials()[6:]
+    assert [trial.user_attrs["round"] for trial in own] == [3, 3, 4, 4, 5, 5]
+    assert all(trial.user_attrs["own_best"] for trial in own)
+    assert job.study.user_attrs[LOOKS] == before
+    looks = read_looks(job.study, own_best=True)
+    assert [(look.round, look.trainings) for look in looks] == [(4, 4), (5, 6)]
+    assert [look.share for look in looks] == [pytest.approx(2 / 3), 1]
+    shelf = predictions_of(job.setup.stored, job.setup.folder)
+    trainings = [Training(t.user_attrs["level"], t.user_attrs["round"], shelf.counts(t)) for t in own]
+    known = estimate(trainings, "drop_rate = 0.0", tuning=OWN_TUNING)["drop_rate = 0.5"]
+    assert looks[-1].levels["drop_rate = 0.5"].error == pytest.approx(known.error)
+    assert look_at_rounds(job, StoppingCriteria(12)) is None
 
 
 def test_the_look_that_a_killed_worker_did_not_make_is_made_by_the_next(tmp_path: Path, synthetic_table: Table) -> None:
