@@ -71,6 +71,10 @@ class TrainConfig(BaseModel):
     warmup_share: float = Field(0.1, ge=0, lt=1)
     """Share of all steps spent warming up, in [0, 1)."""
 
+    ema_decay: float = Field(0.0, ge=0, lt=1)
+    """Decay of an exponential moving average of the weights, in [0, 1): the averaged weights are evaluated and kept. In
+    the first steps it is less, at most 1 - (1 + step)^(-2/3). 0: no average."""
+
     loss: Literal["cross_entropy", "focal"] = "cross_entropy"
     """Focal: cross entropy scaled by (1 - p)^focal_gamma (Lin et al. 2017)."""
     focal_gamma: float = Field(2.0, ge=0, le=10)
@@ -137,10 +141,13 @@ Only the type checker sees the difference: at run time it is a TrainConfig.
 def identity_of(config: ResolvedConfig, device: str) -> str:
     """The config as text, by which the record of a run on this kind of device ("cpu", "cuda") knows its own.
 
-    Without ``repeatable`` where that changes nothing, as in the records from before it existed.
+    Without ``repeatable`` and ``ema_decay`` where they change nothing, as in the records from before they existed.
     """
-    changes_nothing = device == "cpu" or config.repeatable == "off"
-    return config.model_dump_json(exclude={"repeatable"} if changes_nothing else None)
+    changes_nothing = {
+        "repeatable": device == "cpu" or config.repeatable == "off",
+        "ema_decay": config.ema_decay == 0,
+    }
+    return config.model_dump_json(exclude={name for name, is_so in changes_nothing.items() if is_so})
 
 
 HYPERPARAMETERS = tuple(TrainConfig.model_fields)
