@@ -14,7 +14,7 @@ class WeightAverage:
 
     As timm's ModelEmaV3 with its warm-up: batch norm's running statistics are averaged like weights, whole numbers are
     the model's last. That class itself goes through both state dicts at every step and copies each whole number alone,
-    which takes five times as long (benchmarks/README.md).
+    which takes three times as long (benchmarks/README.md).
     """
 
     def __init__(self, model: Classifier, decay: float) -> None:
