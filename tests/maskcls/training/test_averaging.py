@@ -53,9 +53,12 @@ def averages(run: Run) -> dict[str, Tensor]:
     return run.average.model.state_dict()
 
 
-@pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
-def test_the_average_is_the_recursion_of_its_definition(memory_format: str, few_photos: Dataset) -> None:
-    run, weights = trained(change(CONFIG, memory_format=memory_format), few_photos, 9)
+@pytest.mark.parametrize(
+    ("backbone", "memory_format"),
+    [("test_efficientnet", "channels_last"), ("test_efficientnet", "contiguous"), ("test_vit", "contiguous")],
+)
+def test_the_average_is_the_recursion_of_its_definition(backbone: str, memory_format: str, few_photos: Dataset) -> None:
+    run, weights = trained(change(CONFIG, backbone=backbone, memory_format=memory_format), few_photos, 9)
     for name, average in averages(run).items():
         if not average.is_floating_point():
             assert torch.equal(average, weights[-1][name])
