@@ -17,6 +17,7 @@ of a ratio or difference.
 """
 
 import argparse
+import json
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -66,6 +67,9 @@ the decay is reached."""
 
 RESAMPLES, LEVEL = 10_000, 0.95
 
+FEWEST = 4
+"""Trainings of a round: of fewer, a draw may well hold a single one only, which has no variance."""
+
 COST_ROUNDS = 40
 
 
@@ -74,13 +78,14 @@ class Training:
     """A training's stored evaluations."""
 
     judge_round: int
+    seed: int
     label_N: np.ndarray
     log_prob: Mapping[str, np.ndarray]
     """By name: "plain" and FOLLOWED log_prob_ENK of all evaluations, the other averages log_prob_NK of the last."""
 
     def f1(self, log_prob_NK: np.ndarray) -> float:
         """Macro F1 of some of its predictions."""
-        return score(log_prob_NK, self.label_N, "all").macro_f1
+        return round(score(log_prob_NK, self.label_N, "all").macro_f1, 5)
 
     @cached_property
     def values(self) -> dict[str, float]:
@@ -107,6 +112,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--set", action="append", default=[], help="KEY=VALUE of the training config")
     parser.add_argument("--table", action="store_true", help="train nothing")
+    parser.add_argument("--json", type=Path, help="write every training's scores to this file as well")
     parser.add_argument("--cost", action="store_true", help="only time some steps")
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
@@ -127,6 +133,9 @@ def main() -> None:
     trainings = [read(path) for path in sorted(asked.out.glob("round-*.npz"))]
     for line in table(trainings):
         print(line)
+    if asked.json is not None:
+        rows = [{"round": each.judge_round, "seed": each.seed, **each.values} for each in trainings]
+        asked.json.write_text("[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n", encoding="utf-8")
 
 
 def train(config: TrainConfig, data: Path, weights_option: str, path: Path) -> None:
@@ -197,14 +206,19 @@ def read(path: Path) -> Training:
     """A stored training."""
     with np.load(path) as stored:
         names = ("plain", *AVERAGES)
-        return Training(int(stored["judge_round"]), stored["label_N"], {name: stored[name] for name in names})
+        seed = int(path.stem.rpartition("-")[2])
+        return Training(int(stored["judge_round"]), seed, stored["label_N"], {name: stored[name] for name in names})
 
 
 def table(trainings: list[Training]) -> Iterator[str]:
-    """The table, as Markdown."""
+    """The table, as Markdown; without one where a round has too few trainings to be resampled."""
     ways = list(trainings[0].values)
     value_NW = np.array([[training.values[way] for way in ways] for training in trainings])
     round_N = np.array([training.judge_round for training in trainings])
+    fewest = min(np.unique(round_N, return_counts=True)[1])
+    if fewest < FEWEST:
+        yield f"A round has {fewest} trainings; the table needs {FEWEST} in each."
+        return
     reference = ways.index("plain: last evaluation")
     variance_W = pooled_variance(value_NW, round_N)
     rows = list(resampled(round_N))
@@ -219,6 +233,9 @@ def table(trainings: list[Training]) -> Iterator[str]:
     yield "| score | mean macro F1 | less the last | sd from seed to seed | variance / the last's |"
     yield "|---|---|---|---|---|"
     for index, way in enumerate(ways):
+        if index == reference:
+            yield f"| {way} | {value_NW[:, index].mean():.4f} | | {variance_W[index] ** 0.5:.4f} | |"
+            continue
         less = value_NW[:, index].mean() - value_NW[:, reference].mean()
         yield (
             f"| {way} | {value_NW[:, index].mean():.4f} | {less:+.4f} ({lower_W[index]:+.4f} to {higher_W[index]:+.4f})"
