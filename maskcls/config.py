@@ -77,6 +77,10 @@ class TrainConfig(BaseModel):
     warmup_share: float = Field(0.1, ge=0, lt=1)
     """Share of all steps spent warming up, in [0, 1)."""
 
+    ema_decay: float = Field(0.0, ge=0, lt=1)
+    """Decay of an exponential moving average of the weights, in [0, 1): the averaged weights are evaluated and kept. In
+    the first steps it is less, at most 1 - (1 + step)^(-2/3). 0: no average."""
+
     loss: Literal["cross_entropy", "focal"] = "cross_entropy"
     """Focal: cross entropy scaled by (1 - p)^focal_gamma (Lin et al. 2017)."""
     focal_gamma: float = Field(2.0, ge=0, le=10)
@@ -145,7 +149,7 @@ class TrainConfig(BaseModel):
         return self
 
 
-LATER = ("fit", "bit_depth")
+LATER = ("fit", "bit_depth", "ema_decay")
 """Hyperparameters that runs of earlier versions did not have; they ran as with the defaults."""
 
 ResolvedConfig = NewType("ResolvedConfig", TrainConfig)

@@ -76,10 +76,15 @@ class TrainingState:
     """Optimizer steps so far; they determine the order of the photos and the learning rate."""
     loss_sum: torch.Tensor | None = None
     """Sum of the losses of the steps since an evaluation; None in a file from before, where the sum was 0."""
+    average: dict[str, Any] | None = None
+    """The averaged weights; None, and not in the file, for a run without."""
 
     def to_dict(self) -> dict[str, Any]:
         """The fields by their names."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        if self.average is None:
+            del values["average"]
+        return values
 
 
 def state_content(state: TrainingState) -> memoryview:

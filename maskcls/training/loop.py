@@ -23,7 +23,7 @@ from maskcls.config import ResolvedConfig, TrainConfig, identity_of
 from maskcls.data.augment import augment
 from maskcls.data.batches import Batches, BatchSampler, derive_seed, release_photos
 from maskcls.data.dataset import Dataset
-from maskcls.model.classifier import build_model
+from maskcls.model.classifier import Classifier, build_model
 from maskcls.model.inference import autocast, log_probs, to_device, to_input, validation_batch_size
 from maskcls.model.losses import Targets
 from maskcls.run.checkpoint import EvaluationStore, Guard, Staged
@@ -34,6 +34,7 @@ from maskcls.run.serialize import TrainingState, load_state, on_host, state_cont
 from maskcls.scoring.metrics import score
 from maskcls.scoring.predictions import Predictions
 from maskcls.system.liveness import beat
+from maskcls.training.averaging import WeightAverage
 from maskcls.training.cuda_graphs import RecordedStep, capture, default_generator
 from maskcls.training.numerics import free_memory, num_micro_batches, only_repeatable, resolve, set_repeatable
 from maskcls.training.reporter import Reporter, silent
@@ -142,6 +143,7 @@ class Run:
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         self.model = to_device(build_model(config, self.space, weight_file), config, device)
+        self.average = WeightAverage(self.model, config.ema_decay) if config.ema_decay else None
         if config.cuda_graphs == "on":
             capture(self.model, config, min(config.batch_size, len(data.train.row_N)), device)
         records_step = config.cuda_graphs == "step"
@@ -181,6 +183,11 @@ class Run:
         """Whether all evaluations have been made."""
         return len(self.history) == len(self.stops)
 
+    @property
+    def judged_model(self) -> Classifier:
+        """The model that is evaluated and kept: that of the averaged weights in a run that averages."""
+        return self.model if self.average is None else self.average.model
+
     def catch_up(self) -> None:
         """Report the evaluations of a resumed run, each once the training is there again: the reporter may end the run.
 
@@ -219,7 +226,13 @@ class Run:
         call records the step: a resumed run must have its state by then. Raises CaptureError.
         """
         self._set_learning_rate(step)
-        index_B = self.sampler.batch(step)
+        loss = self._optimize(self.sampler.batch(step))
+        if self.average is not None:
+            self.average.update(step)  # not recorded: its decay is another number at every step
+        return loss
+
+    def _optimize(self, index_B: Tensor) -> Tensor:
+        """Change the model by the photos of these numbers; returns the mean loss."""
         if self.config.cuda_graphs != "step":
             return self._train_on_index(index_B)
         # photos that are on the GPU are gathered within the graph, others are copied to where it expects them
@@ -276,7 +289,7 @@ class Run:
         """
         batch_size = validation_batch_size(self.config, self.device, len(self.valid))
         batches = (image for image, _ in self.valid.in_order(batch_size))
-        log_prob_NK = log_probs(self.model, batches, self.config)
+        log_prob_NK = log_probs(self.judged_model, batches, self.config)
         scores = score(log_prob_NK, self.valid_label_N, self.space, self.data.task.metric)
         if not math.isfinite(scores.loss):
             raise DivergedError(f"validation loss {scores.loss} after {self.steps_done} of {self.stops[-1]} steps")
@@ -305,7 +318,7 @@ class Run:
         """What writes the files of the last evaluation; training may go on meanwhile on a device of WRITES_BESIDE."""
         contents: dict[str, Callable[[], Content]] = {}
         if self.result().best.step == self.history[-1].step:
-            weights = self._as_it_is(self.model.weights().state_dict())
+            weights = self._as_it_is(self.judged_model.weights().state_dict())
             contents = {WEIGHTS: partial(weights_content, weights), PREDICTIONS: predictions.content}
         now = time.perf_counter()
         if not self.is_complete and now - self.saved >= RESUME_SECONDS[self.device.type]:
@@ -379,6 +392,7 @@ class Run:
             cuda_rng=torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
             steps_done=self.steps_done,
             loss_sum=self.loss_sum,
+            average=None if self.average is None else self.average.model.state_dict(),
         )
 
     def identity(self) -> dict[str, str]:
@@ -412,6 +426,9 @@ class Run:
             torch.cuda.set_rng_state(state.cuda_rng, self.device)
         if state.loss_sum is not None:
             self.loss_sum.copy_(state.loss_sum)
+        if self.average is not None:
+            assert state.average is not None  # the identity says that this run averages
+            self.average.model.load_state_dict(state.average)
         self.steps_done = self.saved_steps = state.steps_done
 
 

@@ -1,4 +1,4 @@
-"""The learning rate and the times of evaluation, as pure functions of the step."""
+"""The learning rate, the decay of averaged weights and the times of evaluation, as pure functions of the step."""
 
 import math
 
@@ -13,6 +13,15 @@ def lr_factor(step: int, num_steps: int, warmup_share: float) -> float:
         return (step + 1) / warmup_steps
     progress = (step - warmup_steps) / max(1, num_steps - warmup_steps)
     return 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def ema_decay_after(step: int, ema_decay: float) -> float:
+    """Share that the average of the weights keeps of itself after ``step`` (from 0): at most ``ema_decay``.
+
+    It begins at 0, so that the weights before the first step do not count, and rises as 1 - (1 + step)^(-2/3): as by
+    timm's ModelEmaV3 with use_warmup. So the average of a short run is of its last steps too (about 24 after 120).
+    """
+    return min(ema_decay, 1 - (1 + step) ** (-2 / 3))
 
 
 def evaluation_steps(num_steps: int, epochs: int, evaluations_per_epoch: int) -> list[int]:

@@ -51,6 +51,8 @@ def test_unknown_hyperparameter_shows_the_nearest_and_all_of_them() -> None:
         ("epochs", 0, "epochs must be greater than or equal to 1, not 0."),
         ("epochs", 2.5, "epochs must be a valid integer"),
         ("batch_size", 1, "batch_size must be greater than or equal to 2, not 1."),
+        ("ema_decay", 1.0, "ema_decay must be less than 1, not 1.0."),
+        ("ema_decay", -0.1, "ema_decay must be greater than or equal to 0, not -0.1."),
         ("old_from", 56, "old_from must be greater than or equal to 57, not 56."),
         ("valid_share", 1.0, "valid_share must be less than 1, not 1.0."),
         ("heads", "two_heads", "heads must be 'joint', 'three_heads' or 'three_models', not 'two_heads'."),

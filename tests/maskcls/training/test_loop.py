@@ -50,7 +50,8 @@ def test_every_knob_of_training_changes_the_result(few_photos: Dataset) -> None:
     variants = [{}, {"lr": 1.1e-2}, {"weight_decay": 0.5}, {"drop_rate": 0.3}, {"label_smoothing": 0.1},
                 {"warmup_share": 0.9}, {"augment": ()}, {"augment": ("flip", "blur")}, {"loss": "cross_entropy"},
                 {"focal_gamma": 1.0}, {"class_weights": "balanced"}, {"heads": "three_heads"},
-                {"heads": "three_models"}, {"micro_batch": 16}, {"epochs": 2}, {"seed": 1}]  # fmt: skip
+                {"heads": "three_models"}, {"micro_batch": 16}, {"epochs": 2}, {"seed": 1},
+                {"ema_decay": 0.9}]  # fmt: skip
     losses = [fit(change(base, **values), few_photos, device=CPU).history[0].scores.loss for values in variants]
     assert len(set(losses)) == len(variants)
 
