@@ -148,7 +148,8 @@ def test_no_sum_makes_classes_level_that_a_member_tells_apart(composed: Path) ->
     ("text", "says"),
     [
         ("lr = 0.1\n", "is not a composed model: it needs a table [compose] with mask, gender and age"),
-        ('[compose]\nmask = "a"\nage = "b"\n', "is not a composed model"),
+        ('[compose]\nmask = "{mask}"\nage = "{age}"\n', "it needs a table [compose] with mask, gender and age"),
+        ('[compose]\nmask = "absent"\nage = "{age}"\n', "absent holds no trained model"),
         ("[compose\n", "cannot be read"),
         ('[compose]\nmask = "absent"\ngender = "absent"\nage = "absent"\n', "absent holds no trained model"),
         ('[compose]\nmask = "{gender}"\ngender = "{gender}"\nage = "{age}"\n', "which predicts gender alone"),
