@@ -156,7 +156,7 @@ def test_a_name_that_two_factors_share_needs_its_factor() -> None:
     assert parse_prior("site:A=0.2,eye:A=0.4", task).shares == {"site:A": 0.2, "eye:A": 0.4}
     assert parse_prior("site:B=0.2", task).shares == {"B": 0.2}  # with its factor, although nobody must
     assert parse_prior("left=0.2,site:A=0.3", task).text == "site:A = 0.3, left = 0.2"
-    with pytest.raises(UserError, match="--prior A may be site:A or eye:A; write one of them."):
+    with pytest.raises(UserError, match="--prior A may be site:A or eye:A; write one of them"):
         parse_prior("A=0.2", task)
     with pytest.raises(UserError, match="The shares of eye must sum to 1"):
         parse_prior("eye:A=0.2,left=0.4", task)
