@@ -19,14 +19,19 @@ import search.status
 from maskcls.labels import ALL, LabelSpace
 from maskcls.model.composite import read_models
 from maskcls.scoring.confusions import Confusion, most_frequent, rate_of
+from maskcls.scoring.counts import count
 from maskcls.scoring.predictions import Predictions
 from maskcls.tasks.task import ContextWords, Task
+from search.answer.answer import Confirmation, Finalist
+from search.answer.confirmation import Judges, TrainedFinalist
 from search.answer.evidence import answer_of
+from search.answer.wording import confirmed_sentences
 from search.database.connect import default_url, load_study, open_storage
 from search.page.blocks import Facts, Table, Text
 from search.page.classes import part_changes
 from search.page.confusions import CUT, MAX_ROWS, confusions_section, num_comparisons
 from search.page.data import Material, ReportOptions
+from search.policy.confirmation import PlannedFinalist
 from search.terminal.summary import show_search_summary
 from tests.helpers.other_task import LEAVES, LESIONS, labels_of, play_rounds, store_study
 from tests.helpers.report import Played
@@ -78,10 +83,12 @@ def test_every_text_is_in_the_words_of_the_task(
     played = stored(runs, name)
     show_search_summary(played.study, played.stored, runs, None)
     attributes = played.study._storage.get_study_system_attrs(played.study._study_id)
-    note = next(value for key, value in attributes.items() if key.startswith("dashboard:note_str"))
+    assert attributes["study:metric_names"] == [task.metric_words]
+    assert any("report-curves" in key for key in attributes)
+    dashboard = json.dumps(attributes)  # the note and the figures
     printed = capsys.readouterr().out
     pages = [(tmp_path / page).read_text() for page in ("report.md", "report.html")]
-    for text in (printed, note, *pages):
+    for text in (printed, dashboard, *pages):
         assert OF_THE_MASK.findall(re.sub(r"maskcls|people=0", "", text)) == []  # the package, a hyperparameter
         assert task.metric_words in text.lower()
     assert f"interval over {task.unit.many}" in pages[0]
@@ -218,6 +225,31 @@ def test_a_context_breaks_the_other_factors_down_by_its_classes(runs: Path) -> N
     _, facts, *_ = confusions_section(material(runs, "lesions", replace(task, context_words=words))).blocks
     assert isinstance(facts, Facts)
     assert " near the eye and on " in dict(facts.items)["stage near by"]
+
+
+def test_a_confirmation_compares_and_speaks_as_the_task_does() -> None:
+    path_N, person_N, label_N = labels_of(LEAVES)
+    rng = np.random.default_rng(0)
+    said = [[np.where(rng.random(len(label_N)) < share, label_N, 0) for _ in range(2)] for share in (0.5, 0.8)]
+    planned = [PlannedFinalist(name, {}, (), "") for name in ("baseline", "trial 1")]
+    finalists = [TrainedFinalist(each, {}, ()) for each in planned]
+    counts = [
+        [count(person_N, label_N, said_N, LEAVES.space, metric="accuracy") for said_N in runs_R] for runs_R in said
+    ]
+    judges = Judges(dict(zip(finalists, counts, strict=True)))
+    difference = judges.differences(finalists, finalists[0])[finalists[1]]
+    right = [[accuracy_score(label_N, said_N) for said_N in runs_R] for runs_R in said]
+    assert difference.value == pytest.approx(np.mean(right[1]) - np.mean(right[0]))
+    told = tuple(
+        Finalist(each.name, {}, (), tuple(scores), difference if scores is right[1] else None)
+        for each, scores in zip(planned, right, strict=True)
+    )
+    outcome = Confirmation("c", told, 2, 2, len(path_N), 1)
+    assert (
+        "The interval covers photos, training seeds: 90 photos judged, none of which had chosen"
+        in (confirmed_sentences(outcome, LEAVES.unit)[1])
+    )
+    assert "90 patients judged, none of whom had chosen" in confirmed_sentences(outcome, LESIONS.unit)[1]
 
 
 # --- search.compose ---------------------------------------------------------------------------------------------------
