@@ -77,7 +77,8 @@ def main(
     of the evaluation with the best score on the validation side.
     """
     config, source = _requested_config(config_file, set_ or [])
-    MASK_TASK.check(config)
+    if data == "synthetic":  # before photos are drawn; the task of others is not known yet
+        MASK_TASK.check(config)
     check_folder(out, "-o")
     if any((folder / "study.json").exists() for folder in (out, out.parent)):
         raise UserError(f"{out} lies in a study's folder, and would be deleted with it. Choose another -o.")

@@ -401,7 +401,7 @@ def _mean(finalist: Finalist) -> float:
 def _caveats(answer: Answer, stored: Stored) -> Iterator[str]:
     unit = answer.task.unit
     if answer.task.leak:
-        yield f"The data names no groups: {answer.task.leak}, which makes all scores optimistic."
+        yield f"The data names no groups: {answer.task.leak}, which would make all scores optimistic."
     if stored.study.synthetic:
         yield "The photos are synthetic: nothing here says anything about faces."
     if answer.rounds is not None and answer.rounds.looks:

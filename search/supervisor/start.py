@@ -7,7 +7,7 @@ from functools import partial
 
 import optuna
 
-from maskcls.data.dataset import open_data, read_table
+from maskcls.data.dataset import SYNTHETIC, open_data, read_table
 from maskcls.system.console import say
 from maskcls.system.files import check_folder
 from maskcls.system.streams import is_terminal
@@ -35,7 +35,8 @@ def run_study(request: StudyRequest, launch: Launch, limits: StoppingCriteria, k
     invalid options, before a worker starts wherever the check needs no torch.
     """
     requested = request.to_stored()
-    requested.task.check(requested.baseline_config)
+    if requested.data == SYNTHETIC:  # before photos are drawn; the task of others is not known yet
+        requested.task.check(requested.baseline_config)
     check_folder(launch.runs, "--runs")
     name = request.stored_name
     Policy(requested.study, requested.seed)  # raises UserError for an invalid sampler or pruner

@@ -1,12 +1,25 @@
 """A stated prior: what is read from the option, and the weights that reach it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from maskcls.labels import Factor, LabelSpace
 from maskcls.scoring.counts import count, macro_f1
-from maskcls.scoring.reweighting import Prior, effective_people, groups_of, parse_prior, targets, weights_of
+from maskcls.scoring.reweighting import (
+    Prior,
+    check_predicts_groups,
+    effective_people,
+    groups_of,
+    parse_prior,
+    prior_names,
+    targets,
+    weights_of,
+)
 from maskcls.system.errors import UserError
 from maskcls.tasks.mask import AGE, MASK_TASK
+from maskcls.tasks.task import PHOTO, Source, Task, Unit
 from tests.helpers.training import one_line
 
 SPACE = MASK_TASK.space
@@ -96,3 +109,72 @@ def test_twice_the_weight_is_the_same_person_twice() -> None:
 def test_effective_people() -> None:
     assert effective_people(np.ones(10)) == 10
     assert effective_people(np.array([1.0, 0.0])) == 1
+
+
+# --- other tasks ------------------------------------------------------------------------------------------------------
+
+SEX = Factor("sex", ("female", "male"), of_group=True)
+SITE = Factor("site", ("A", "B", "C"), of_group=True)
+EYE = Factor("eye", ("A", "left"), of_group=True)
+FINDING = Factor("finding", ("none", "some"))
+
+
+def patients(*factors: Factor) -> Task:
+    return Task("patients", LabelSpace(factors), Source("table"), unit=Unit("patient", "patients"))
+
+
+def test_raking_reaches_the_shares_of_any_number_of_factors() -> None:
+    task = patients(FINDING, SEX, SITE, replace(EYE, classes=("right", "left")))
+    rng = np.random.default_rng(0)
+    groups = {factor.name: rng.integers(len(factor.classes), size=400) for factor in task.space.factors[1:]}
+    weight_P = weights_of(parse_prior("male=0.7,A=0.5,C=0.2,left=0.25", task), groups)
+    shares = {name: np.bincount(class_P, weight_P) / 400 for name, class_P in groups.items()}
+    assert shares["sex"] == pytest.approx([0.3, 0.7])
+    assert shares["site"] == pytest.approx([0.5, 0.3, 0.2])
+    assert shares["eye"] == pytest.approx([0.75, 0.25])
+    # what raking leaves alone: the odds ratios of the table
+    table = np.zeros((2, 3, 2))
+    weighted = np.zeros((2, 3, 2))
+    np.add.at(table, tuple(groups.values()), 1)
+    np.add.at(weighted, tuple(groups.values()), weight_P)
+    odds = [each[0, 0, 0] * each[1, 1, 0] / (each[0, 1, 0] * each[1, 0, 0]) for each in (table, weighted)]
+    assert odds[0] == pytest.approx(odds[1])
+
+
+def test_a_single_factor_is_weighed_by_its_shares() -> None:
+    task = patients(SITE)
+    person_N, label_N = np.array(["p0", "p0", "p1", "p2", "p3"]), np.array([0, 0, 1, 1, 2])
+    groups = groups_of(person_N, label_N, task)
+    assert groups["site"].tolist() == [0, 1, 1, 2]
+    weight_P = weights_of(parse_prior("A=0.5", task), groups)
+    assert weight_P / 4 == pytest.approx([0.5, 1 / 6, 1 / 6, 1 / 6])
+
+
+def test_a_name_that_two_factors_share_needs_its_factor() -> None:
+    task = patients(FINDING, SITE, EYE)
+    assert list(prior_names(task)) == ["site:A", "B", "C", "eye:A", "left"]
+    assert parse_prior("site:A=0.2,eye:A=0.4", task).shares == {"site:A": 0.2, "eye:A": 0.4}
+    assert parse_prior("site:B=0.2", task).shares == {"B": 0.2}  # with its factor, although nobody must
+    assert parse_prior("left=0.2,site:A=0.3", task).text == "site:A = 0.3, left = 0.2"
+    with pytest.raises(UserError, match="--prior A may be site:A or eye:A; write one of them"):
+        parse_prior("A=0.2", task)
+    with pytest.raises(UserError, match="The shares of eye must sum to 1"):
+        parse_prior("eye:A=0.2,left=0.4", task)
+
+
+@pytest.mark.parametrize("task", [patients(FINDING), replace(patients(FINDING, SITE), unit=PHOTO)])
+def test_a_task_without_groups_or_their_factors_has_no_prior(task: Task) -> None:
+    with pytest.raises(UserError) as error:
+        parse_prior("A=0.2", task)
+    assert "--prior needs a factor of the label that is the same for all photos of a" in one_line(error.value)
+
+
+def test_errors_speak_of_the_task_s_groups() -> None:
+    with pytest.raises(UserError, match="share to patients that the validation split does not have: C"):
+        weights_of(parse_prior("C=0.2", patients(SITE)), {"site": np.array([0, 1])})
+    with pytest.raises(UserError, match="no weights of the validation patients reach"):
+        weights_of(
+            parse_prior("male=0.9,B=0.9", patients(SEX, SITE)), {"sex": np.array([1, 0]), "site": np.array([0, 1])}
+        )
+    with pytest.raises(UserError, match="--prior needs sex of the patients, which a model of finding does not know"):
+        check_predicts_groups(LabelSpace((FINDING,)), patients(FINDING, SEX))

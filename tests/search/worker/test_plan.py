@@ -20,13 +20,21 @@ from maskcls.data.dataset import Table
 from maskcls.model.weights import Weights
 from maskcls.system.errors import UserError
 from maskcls.tasks.mask import MASK_TASK
+from maskcls.tasks.task import PHOTO, Unit
 from maskcls.training.speed import Speed
 from search.policy.phases import phases
 from search.policy.stopping import StoppingCriteria
 from search.study.record import KEY, read_stored
 from search.study.study import Choice, Domain, Float, Study
 from search.worker.job import Setup
-from search.worker.plan import describe_own_rounds, describe_rounds, findable, phases_at_own_best, show_estimate
+from search.worker.plan import (
+    describe_own_rounds,
+    describe_rounds,
+    findable,
+    phases_at_own_best,
+    show_estimate,
+    show_plan,
+)
 from tests.helpers.search import TOY_STUDY, make_job, make_setup, order_for
 from tests.helpers.training import one_line
 
@@ -194,10 +202,53 @@ def test_the_plan_of_rounds_at_its_own_best_counts_them_alone() -> None:
     found = phases_at_own_best(StoppingCriteria(70, own_best=True), trials)
     assert (found.first, found.search, found.rounds) == (0, 0, 30)
     four = ("drop_rate = 0.2", "drop_rate = 0.5", "drop_rate = 0.7")
-    assert describe_own_rounds(found, four, judges=432) == [
+    assert describe_own_rounds(found, four, judges=432, task=MASK_TASK) == [
         "30 trainings in rounds with each level at its own best setting",
         "a difference of about .08 would be found four times in five (4 levels)",
     ]
     few = phases_at_own_best(StoppingCriteria(47, own_best=True), trials)
-    assert describe_own_rounds(few, four, judges=432)[1] == "too few for two rounds, so there will be no answer"
-    assert describe_own_rounds(found, four, judges=8)[1].startswith("TOO FEW PEOPLE: 8 judge a round")
+    assert (
+        describe_own_rounds(few, four, judges=432, task=MASK_TASK)[1]
+        == "too few for two rounds, so there will be no answer"
+    )
+    assert describe_own_rounds(found, four, judges=8, task=MASK_TASK)[1].startswith("TOO FEW PEOPLE: 8 judge a round")
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({}, ["60 people, 420 photos", "by person, {}: train 48 people, 336 photos; valid 12 people, 84 photos"]),
+        (
+            {"unit": Unit("patient", "patients"), "splitter": "given"},
+            ["60 patients, 420 photos", "as the data says, {}: train 48 patients, 336 photos; valid 12 patients, 84"],
+        ),
+        ({"unit": PHOTO}, ["60 photos", "by photo, {}: train 48 photos; valid 12 photos"]),
+    ],
+)
+def test_the_plan_counts_in_the_units_of_the_task(
+    tmp_path: Path,
+    synthetic_table: Table,
+    capsys: pytest.CaptureFixture[str],
+    changed: dict[str, Any],
+    told: list[str],
+) -> None:
+    setup = make_setup(tmp_path, synthetic_table)
+    task = replace(MASK_TASK, **changed)
+    setup = replace(setup, stored=replace(setup.stored, task=task))
+    show_plan(setup, StoppingCriteria(12), 1)
+    printed = capsys.readouterr().out
+    for text in told:
+        assert text.format(synthetic_table.hash) in printed
+    assert ("the data names no groups: photos of one subject may be on both sides" in printed) == (task.unit == PHOTO)
+
+
+def test_a_class_without_photos_counts_as_the_metric_has_it(
+    tmp_path: Path, synthetic_table: Table, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = synthetic_table.photos
+    few = replace(synthetic_table, photos=photos[(photos["split"] == "train") | (photos["label"] != 0)])
+    for metric, told in (("macro_f1", "Their F1 counts 0"), ("accuracy", "They count for nothing in accuracy")):
+        setup = make_setup(tmp_path, few)
+        setup = replace(setup, stored=replace(setup.stored, task=MASK_TASK.judged_by(metric)))
+        show_plan(setup, StoppingCriteria(12), 1)
+        assert f"NO VALIDATION PHOTO OF: worn, male, under 30. {told} in every trial." in capsys.readouterr().out
