@@ -165,7 +165,7 @@ def train(config: TrainConfig, data: Path, weights_option: str, path: Path) -> N
             if name == FOLLOWED or stop == run.stops[-1]:
                 found[name].append(predict(run, average.module, resolved))
     arrays = {name: np.stack(each) if len(each) > 1 else each[0] for name, each in found.items()}
-    part = path.with_suffix(".part.npz")
+    part = path.with_name(f"part-{path.name}")  # not taken for a training if it stays
     np.savez(part, label_N=run.valid_label_N, judge_round=config.judge_round, **arrays)
     part.rename(path)
 
