@@ -10,6 +10,7 @@ from search.page.data import Material
 from search.policy.stopping import count_finished
 from search.study.attributes import COMMIT, VERSIONS, is_own_best
 from search.study.loading import known_studies, load_study_file
+from search.study.request import options_of
 from search.study.study import Study, preview_of
 from search.system.shell import place_options, quoted, runs_option, storage_option
 
@@ -60,7 +61,7 @@ def run_command_of(material: Material) -> str:
     words.append(f"--n-trials {count_finished(material.trials) - count_finished(own_best)}")
     is_synthetic_by_default = document is not None and (document.synthetic or name.endswith(PREVIEW))
     if not (stored.data == SYNTHETIC and is_synthetic_by_default):
-        words.append(f"--data {quoted(stored.data)}")
+        words.append(f"--data {quoted(stored.data)}{options_of(stored)}")
     # auto may have ended with scratch
     weights = "scratch" if stored.weights.get("source") == "scratch" else stored.weights_option
     if weights != ("scratch" if stored.data == SYNTHETIC else "auto"):
@@ -97,11 +98,11 @@ def _set_options(material: Material, document: Study | None) -> list[str]:
     if document is None:
         return []
     defaults = make_config({**document.fixed, **document.baseline}).model_dump()
-    space = material.stored.study.space
+    space, meaningless = material.stored.study.space, material.stored.task.meaningless
     options = []
     for name, value in material.config.model_dump().items():
         is_same = defaults[name] == value and name not in document.space
-        if name != "seed" and name not in space and not is_same:
+        if name not in ("seed", *meaningless) and name not in space and not is_same:
             options.append(f"--people {value}" if name == "people" else f"--set {quoted(f'{name}={_as_typed(value)}')}")
     return options
 

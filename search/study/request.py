@@ -8,14 +8,17 @@ from pathlib import Path
 
 from maskcls.config import make_config, parse_assignment
 from maskcls.data.dataset import SYNTHETIC, find_task
+from maskcls.reading.hf import PREFIX
 from maskcls.reading.source import SourceOptions
 from maskcls.system.errors import UserError, listed
 from maskcls.system.paths import absolute_if_path, expand_home
+from maskcls.tasks.declared import DECLARED
 from maskcls.tasks.task import Task
 from search.study.loading import load_study_file
 from search.study.names import checked_name
 from search.study.record import Stored
 from search.study.study import Study, pin, preview_of
+from search.system.shell import quoted
 
 
 @dataclass(frozen=True)
@@ -115,3 +118,17 @@ def fit_to(study: Study, task: Task) -> Study:
     for name in task.meaningless.keys() & study.scientific.keys():
         raise UserError(f"This study compares {name}, which means nothing for these photos. Choose another --study.")
     return pin(study, {name: value for name, value in task.meaningless.items() if name in study.nuisance})
+
+
+def options_of(stored: Stored) -> str:
+    """What to type after --data for the photos to be read as they were, with a space before it; empty for most."""
+    task, source = stored.task, stored.task.source
+    default = DECLARED[task.name] if task.name in DECLARED else None
+    is_typed = source.reader == "table" and not stored.data.startswith(PREFIX)  # hf:DIR has a table of its own
+    words = [f"--table {quoted(source.table)}", f"--path {quoted(source.path)}"] if is_typed else []
+    words += [f"--label {quoted(label)}" for label in source.labels]
+    words += [f"--group {quoted(source.group)}"] if source.group else []
+    words += [f"--split {quoted(source.split)}"] if source.split else []
+    if task.metric != (default.metric if default is not None else Task.metric):
+        words.append(f"--metric {task.metric}")
+    return "".join(f" {word}" for word in words)

@@ -42,6 +42,7 @@ from search.answer.format import (
     score_words,
 )
 from search.database.connect import default_url
+from search.study.request import options_of
 from search.study.space import values_of
 from search.system.shell import place_options, quoted
 
@@ -175,7 +176,7 @@ def _show_gain(model: Candidate, single: Best, best: Best, gain: Gain, kind: str
 
 def _show_no_single(like: Candidate, runs: Path, storage_url: str | None) -> None:
     stored = like.stored
-    data = "" if stored.study.synthetic else f" --data {quoted(stored.data)}"
+    data = "" if stored.study.synthetic else f" --data {quoted(stored.data)}{options_of(stored)}"
     data += f" --people {stored.study.fixed['people']}" if stored.study.fixed["people"] else ""
     say(
         f"single    none: no complete trial of all {stored.task.space.num_classes} classes is stored for these photos,"
