@@ -123,7 +123,7 @@ def fit_to(study: Study, task: Task) -> Study:
 def options_of(stored: Stored) -> str:
     """What to type after --data for the photos to be read as they were, with a space before it; empty for most."""
     task, source = stored.task, stored.task.source
-    default = DECLARED[task.name] if task.name in DECLARED else None
+    default = DECLARED.get(task.name)
     is_typed = source.reader == "table" and not stored.data.startswith(PREFIX)  # hf:DIR has a table of its own
     words = [f"--table {quoted(source.table)}", f"--path {quoted(source.path)}"] if is_typed else []
     words += [f"--label {quoted(label)}" for label in source.labels]
