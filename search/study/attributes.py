@@ -30,6 +30,9 @@ QUESTION, COMMIT, VERSIONS, DECODER = "question", "commit", "versions", "decoder
 LOOKS = "looks"
 """The looks at the rounds so far (maskcls.scoring.rounds.Look as JSON), the earliest first; storage.looks has them."""
 
+LIMITS = "limits"
+"""{"n_trials", "max_epochs", "patience"}: the limits of the last command that planned; those of search.run --join."""
+
 MORE_ROUNDS = "more_rounds"
 """{"rounds": --repeats of the last search.confirm that added rounds to the study, "n_trials": how many trials the study
 has with them}."""
