@@ -203,6 +203,7 @@ def _open_server(url: str, create: bool, patience: float, slot: str = "") -> Rec
     storage = _open(url, patience, engine_kwargs=options, skip_table_creation=True, skip_compatibility_check=True)
     if storage.get_current_version() != storage.get_head_version():
         _open(url, patience, engine_kwargs=several, skip_table_creation=True).engine.dispose()  # says what is wrong
+    storage.engine.dispose()  # the connection from before the listeners
     begin_transactions(storage.engine)
     close_when_idle(storage.engine)
     return storage
