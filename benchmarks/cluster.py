@@ -109,8 +109,8 @@ class Order:
     n_trials: int
     seconds: float
     """Of a trial that is not stopped early."""
-    until: float = math.inf
-    """When (time.time) it stops taking trials."""
+    stop: Path
+    """It takes no more trials once this file is there."""
 
 
 class Log:
@@ -134,7 +134,7 @@ def work(order: Order) -> None:
     heartbeat = HeartbeatThread(EventWriter(os.open(os.devnull, os.O_WRONLY)), STALL_SECONDS, lambda: False)
     heartbeat.storage = storage
     heartbeat.start()
-    while time.time() < order.until:
+    while not order.stop.exists():
         beat()
         began = time.perf_counter()
         trial = next_trial(study, policy, limits, me)
@@ -201,20 +201,30 @@ class Crew:
     def __init__(self, url: str, home: Path, n_trials: int, seconds: float) -> None:
         self.url, self.home, self.n_trials, self.seconds = url, home, n_trials, seconds
         self.context = get_context("forkserver")  # forked from a process that has loaded the modules, and nothing else
-        self.context.set_forkserver_preload([work.__module__ if work.__module__ != "__main__" else "cluster"])
+        self.context.set_forkserver_preload(["__main__"])
         self.workers: list[BaseProcess] = []
         self.started = 0
 
-    def start(self, until: float = math.inf) -> BaseProcess:
+    def start(self) -> None:
         """One more worker."""
-        order = Order(
-            self.url, f"cpu.{self.started}", self.home / f"{self.started}.log", self.n_trials, self.seconds, until
-        )
+        log = self.home / f"{self.started}.log"
+        order = Order(self.url, f"cpu.{self.started}", log, self.n_trials, self.seconds, self.home / "stop")
         self.started += 1
         worker = self.context.Process(target=work, args=(order,))
         worker.start()
         self.workers.append(worker)
-        return worker
+
+    def wait_until_all_have_begun(self) -> None:
+        """Until every worker has taken a trial; asserts that some are alive."""
+        while sum(any(line[0] == BEGUN for line in each) for each in self.lines().values()) < len(self.workers):
+            assert any(worker.is_alive() for worker in self.workers), "all have ended before all have begun"
+            time.sleep(0.5)
+
+    def stop(self) -> None:
+        """Let the workers end after their trial, and wait for that."""
+        (self.home / "stop").touch()
+        for worker in self.workers:
+            worker.join()
 
     def lines(self) -> dict[str, list[list[Any]]]:
         """Slot -> its measurements."""
@@ -265,6 +275,11 @@ def percentiles(seconds: list[float]) -> str:
 def times(lines: Mapping[str, list[list[Any]]], kind: str) -> list[float]:
     """All measurements of this kind."""
     return [line[1] for each in lines.values() for line in each if line[0] == kind]
+
+
+def _since(before: Mapping[str, list[list[Any]]], now: Mapping[str, list[list[Any]]]) -> dict[str, list[list[Any]]]:
+    """The measurements that have come since."""
+    return {slot: each[len(before.get(slot, ())) :] for slot, each in now.items()}
 
 
 def moments(lines: Mapping[str, list[list[Any]]], kind: str) -> list[float]:
@@ -318,16 +333,16 @@ def asks(asked: argparse.Namespace) -> None:
             make_study(url, asked.sampler, asked.stored)
             census = Census(server.folder)
             crew = Crew(url, Path(home), 10**6, 0.0)
-            begin = time.time() + asked.warm_up + workers / 4
             for _ in range(workers):
-                crew.start(until=begin + asked.for_seconds)
-            for worker in crew.workers:
-                worker.join()
-            lines = crew.lines()
-            begun, ended = (moments(lines, kind) for kind in (BEGUN, ENDED))
-            rate = sum(moment >= begin for moment in ended) / asked.for_seconds
+                crew.start()
+            crew.wait_until_all_have_begun()
+            before, began = crew.lines(), time.time()
+            time.sleep(asked.for_seconds)
+            seconds, lines = time.time() - began, _since(before, crew.lines())
+            crew.stop()
+            rate = sum(moment >= began for moment in moments(lines, ENDED)) / seconds
             held = times(lines, LOCK_HELD)
-            turns = len(held) / (max(ended) - min(begun))
+            turns = len(held) / seconds
             took = f"{percentiles(times(lines, LOCK_WAIT))} | {percentiles(held)}"
             print(f"| {workers} | {rate:.1f} | {turns:.1f} | {took} | {max(census.counts)} |", flush=True)
 
@@ -345,7 +360,7 @@ def exact(asked: argparse.Namespace) -> None:
         expected = asked.trials * asked.seconds / workers
         due = sorted(rng.uniform(0.1, 0.8) * expected for _ in range(asked.kills))
         restart = math.inf if asked.no_restart else 0.5 * expected
-        _until_all_have_begun(crew, workers)
+        crew.wait_until_all_have_begun()
         begun = time.time()
         killed: set[str] = set()
         while any(worker.is_alive() for worker in crew.workers):
@@ -369,12 +384,6 @@ def exact(asked: argparse.Namespace) -> None:
         refused = (server.folder / "log").read_text(errors="replace").count("connection slots are reserved")
         refused += (server.folder / "log").read_text(errors="replace").count("too many clients")
         print(f"connections: most {max(census.counts)}, {refused} refused; as {min(census.names, default='')!r}")
-
-
-def _until_all_have_begun(crew: Crew, workers: int) -> None:
-    while sum(any(line[0] == BEGUN for line in each) for each in crew.lines().values()) < workers:
-        assert any(worker.is_alive() for worker in crew.workers), "all have ended before all have begun"
-        time.sleep(0.5)
 
 
 def _tell(study: optuna.Study, crew: Crew, asked: argparse.Namespace, killed: set[str], wall: float) -> None:
@@ -440,7 +449,6 @@ def main() -> None:
     parser.add_argument("--no-restart", action="store_true", help="exact: the server is not killed")
     parser.add_argument("--stored", type=int, default=0, help="asks: trials that the study has")
     parser.add_argument("--for-seconds", type=float, default=20.0, help="asks: how long the workers ask")
-    parser.add_argument("--warm-up", type=float, default=10.0, help="asks: seconds before, plus workers / 4")
     parser.add_argument("--sampler", default="tpe", help="tpe or random; gp and auto load torch")
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()

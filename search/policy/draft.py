@@ -6,6 +6,7 @@ they are then. A worker alone finds in its turn the trials that it saw before it
 proposed without a draft.
 """
 
+import sys
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
@@ -45,4 +46,9 @@ class Draft:
     def check_is_new(self, params: Mapping[str, Any], trials: Sequence[FrozenTrial]) -> None:
         """Raise OutdatedDraftError when a trial that has begun since the draft was made has these parameters."""
         if any(params.items() <= trial.params.items() for trial in trials[self.num_trials :]):
+            raise OutdatedDraftError
+
+    def check_is_loaded(self, module: str) -> None:
+        """Raise OutdatedDraftError in a turn that would load this module, which may take seconds."""
+        if self.is_finished and module not in sys.modules:
             raise OutdatedDraftError

@@ -454,6 +454,7 @@ class Policy:
         history = [trial for trial in trials if trial.state != TrialState.FAIL and self._is_of_space(trial)]
         history = [trial for trial in history if not round_of(trial)]  # others judge the later rounds
         if sum(trial.state.is_finished() for trial in history) < STARTUP_TRIALS:
+            draft.check_is_loaded("scipy.stats")
             return Proposal(sobol(self.tuned, turn - len(self.starts), self.seed))
 
         def sample() -> dict[str, Any]:

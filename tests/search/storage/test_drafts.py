@@ -1,5 +1,6 @@
 """What a worker proposes is drafted before its turn, and stands only where it may."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -138,3 +139,14 @@ def test_a_draft_with_its_own_entropy_stands_unless_another_has_drawn_the_same()
     more[-1].params = dict(proposed.params)
     with pytest.raises(OutdatedDraftError):
         policy.propose(more, draft=draft)
+
+
+def test_no_library_is_loaded_in_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    trials: list[FrozenTrial] = play(DROPOUT, 6, toy).get_trials()
+    policy, draft = Policy(DROPOUT, 0), Draft(trials)
+    assert "role" not in policy.propose(trials, draft=draft).attributes  # a point that fills the space
+    draft.is_finished = True
+    policy.propose(trials, draft=draft)
+    monkeypatch.delitem(sys.modules, "scipy.stats")
+    with pytest.raises(OutdatedDraftError):
+        policy.propose(trials, draft=draft)
