@@ -30,10 +30,16 @@ from search.terminal.options import (
     WorkersOption,
 )
 
+N_TRIALS = 50
+"""Default of --n-trials."""
+
 
 def main(
     study: Annotated[str, typer.Option(help="A study in studies/, or the path of your own study file.")],
-    n_trials: Annotated[int, typer.Option(min=1, help="Trials the study should reach, over all runs.")] = 50,
+    n_trials: Annotated[
+        int | None,
+        typer.Option(min=1, help="Trials the study should reach, over all runs. Default: 50; with --join: as planned."),
+    ] = None,
     data: Annotated[
         str | None,
         typer.Option(
@@ -80,6 +86,10 @@ def main(
         str | None,
         typer.Option("--from", help="Start from a copy of this stored study, to add choices; needs --name."),
     ] = None,
+    join: Annotated[
+        bool,
+        typer.Option("--join", help="Work on the stored study of this name, without a plan; wait until it is stored."),
+    ] = False,
     people: Annotated[
         int | None, typer.Option(min=2, help="Use only this many people (groups), for a quick look.")
     ] = None,
@@ -91,7 +101,7 @@ def main(
     """Run a study, or continue it, until it has --n-trials trials (complete or pruned).
 
     After Ctrl-C the running trials finish their evaluation and go back into the queue; a second Ctrl-C stops them at
-    once. Run the same command again to continue, or at the same time to share the work.
+    once. Run the same command again to continue, or at the same time to share the work; on other machines with --join.
     """
     from maskcls.reading.source import SourceOptions
     from search.policy.stopping import StoppingCriteria
@@ -104,7 +114,12 @@ def main(
         study, name, data, weights, label_fixes, skip_unreadable, seed, set_ or (), people, photos, copy_of=from_
     )
     launch = Launch(runs, storage, device, workers, force, timeout, stall, cache_folder(cache, runs))
-    return run_study(request, launch, StoppingCriteria(n_trials, max_epochs, patience), keep, cold)
+    if join:
+        from search.supervisor.start_join import join_study
+
+        limits = {"--n-trials": n_trials, "--max-epochs": max_epochs, "--patience": patience}
+        return join_study(request, launch, limits, keep, cold)
+    return run_study(request, launch, StoppingCriteria(n_trials or N_TRIALS, max_epochs, patience), keep, cold)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import atexit
 import logging
+import random
 import sqlite3
 import time
 import warnings
@@ -21,13 +22,22 @@ from maskcls.system.errors import UserError, nearest, one_line
 from maskcls.system.liveness import beat
 from maskcls.system.lock import hold_file
 from maskcls.system.printable import one_printable_line
-from search.database.errors import is_transient, reason
+from search.database.errors import is_crowded, is_transient, reason
 from search.database.filesystem import check_local
 from search.database.optuna_internals import uncached_storage
-from search.database.read_only import BUSY_SECONDS, check_readable, check_tables, is_writable, reader_of, tables_of
+from search.database.read_only import (
+    BUSY_SECONDS,
+    TABLES,
+    check_readable,
+    check_tables,
+    is_writable,
+    reader_of,
+    tables_of,
+)
 from search.database.reconnecting import PATIENCE_SECONDS, ReconnectingStorage
+from search.database.server_pool import POOL_OPTIONS, close_when_idle
 from search.database.study_lock import lock_of
-from search.database.timeouts import connect_args, limit_lock_waits
+from search.database.timeouts import begin_transactions, connect_args
 from search.system.storage_url import EXAMPLE, check_url, hide_secrets, shown_url
 
 logger = logging.getLogger(__name__)
@@ -51,20 +61,21 @@ def default_url(runs: Path) -> str:
 
 
 def open_storage(
-    url: str, create: bool, patience: float = PATIENCE_SECONDS, waits: bool = False
+    url: str, create: bool, patience: float = PATIENCE_SECONDS, waits: bool = False, slot: str = ""
 ) -> ReconnectingStorage:
     """The database, open for writing; ``patience``: seconds to wait whenever it goes away later.
 
-    ``waits``: wait that long now too, for a server that another process of this command has just used.
+    ``waits``: wait that long now too, for a server that another process of this command has just used. A server with
+    too many clients is waited for in any case. ``slot``: of a worker, shown in the server's list of clients.
     Raises UserError when the database cannot be opened, is not a study database, or does not exist and ``create`` is
     false.
     """
 
     def open_() -> ReconnectingStorage:
         path = _sqlite_path(url)
-        return _open_server(url, create, patience) if path is None else _open_sqlite(url, path, create, patience)
+        return _open_server(url, create, patience, slot) if path is None else _open_sqlite(url, path, create, patience)
 
-    return _opened(url, open_, patience if waits else 0)
+    return _opened(url, open_, patience, waits)
 
 
 def open_to_read(url: str, patience: float = PATIENCE_SECONDS, waits: bool = False) -> ReconnectingStorage:
@@ -83,7 +94,7 @@ def open_to_read(url: str, patience: float = PATIENCE_SECONDS, waits: bool = Fal
         options = {"creator": reader_of(path), "poolclass": sqlalchemy.NullPool}
         return _open(url, patience, skip_table_creation=True, engine_kwargs=options)
 
-    return _opened(url, open_, patience if waits else 0)
+    return _opened(url, open_, patience, waits)
 
 
 def open_as_allowed(url: str, patience: float = PATIENCE_SECONDS) -> ReconnectingStorage:
@@ -94,8 +105,9 @@ def open_as_allowed(url: str, patience: float = PATIENCE_SECONDS) -> Reconnectin
     return open_storage(url, create=False, patience=patience)
 
 
-def _opened(url: str, open_: Callable[[], ReconnectingStorage], patience: float) -> ReconnectingStorage:
-    """The result of ``open_``, repeated after transient errors for ``patience`` seconds.
+def _opened(url: str, open_: Callable[[], ReconnectingStorage], patience: float, waits: bool) -> ReconnectingStorage:
+    """The result of ``open_``, repeated for ``patience`` seconds while the server has too many clients, and with
+    ``waits`` after every transient error.
 
     Raises a UserError of one line for any other error.
     """
@@ -114,13 +126,14 @@ def _opened(url: str, open_: Callable[[], ReconnectingStorage], patience: float)
                 " For PostgreSQL: pip install 'mask-search[postgres]' and postgresql+psycopg://..."
             ) from error
         except Exception as error:  # every driver has its own exceptions
-            if not is_transient(error) or time.monotonic() - began >= patience:
+            may_wait = is_crowded(error) or (waits and is_transient(error))
+            if not may_wait or time.monotonic() - began >= patience:
                 raise UserError(f"The storage {shown_url(url)} cannot be opened: {reason(error)}. {EXAMPLE}") from error
             if not is_logged:
                 is_logged = True
                 logger.warning(f"waiting for the database, {patience / 60:.0f} minutes at most: {reason(error)}")
         beat()
-        time.sleep(OPEN_SECONDS)
+        time.sleep(OPEN_SECONDS * random.uniform(0.5, 1))  # not all at once
 
 
 _engines: weakref.WeakSet[sqlalchemy.Engine] = weakref.WeakSet()
@@ -170,21 +183,29 @@ def _sqlite_path(url: str) -> Path | None:
     return path.resolve() if path.is_symlink() else path  # SQLite's log and our lock lie beside the real file
 
 
-def _open_server(url: str, create: bool, patience: float) -> ReconnectingStorage:
-    """A server's database. Every connection is tested before use, and replaced when it is dead."""
-    # a process mostly runs one query at a time, so only one connection stays open in between
-    options = {"pool_pre_ping": True, "pool_size": 1, "max_overflow": 9, "connect_args": connect_args(url)}
+def _open_server(url: str, create: bool, patience: float, slot: str = "") -> ReconnectingStorage:
+    """A server's database."""
+    options = {**POOL_OPTIONS, "connect_args": connect_args(url, slot)}
+    several = {**options, "max_overflow": 9}
     engine = sqlalchemy.create_engine(url, **options)
     try:
         with engine.connect() as connection:
-            if create and engine.dialect.name == "postgresql":  # two processes must not create the same tables
-                connection.execute(sqlalchemy.text(f"SELECT pg_advisory_xact_lock({TABLES_KEY})"))
+            tables = set(sqlalchemy.inspect(connection).get_table_names())
             if not create:
-                check_tables(sqlalchemy.inspect(engine).get_table_names(), shown_url(url))
-            storage = _open(url, patience, engine_kwargs=options, skip_table_creation=not create)
+                check_tables(tables, shown_url(url))
+            elif not tables >= TABLES:  # only a process that creates them has several connections
+                if engine.dialect.name == "postgresql":  # two processes must not create the same tables
+                    connection.execute(sqlalchemy.text(f"SELECT pg_advisory_xact_lock({TABLES_KEY})"))
+                _open(url, patience, engine_kwargs=several).engine.dispose()
     finally:
         engine.dispose()
-    limit_lock_waits(storage.engine)
+    # Optuna checks the version of the tables on a second connection
+    storage = _open(url, patience, engine_kwargs=options, skip_table_creation=True, skip_compatibility_check=True)
+    if storage.get_current_version() != storage.get_head_version():
+        _open(url, patience, engine_kwargs=several, skip_table_creation=True).engine.dispose()  # says what is wrong
+    storage.engine.dispose()  # the connection from before the listeners
+    begin_transactions(storage.engine)
+    close_when_idle(storage.engine)
     return storage
 
 

@@ -26,6 +26,10 @@ refused or lost."""
 PERMANENT_TEXTS = ("authentication failed", "does not exist", "pg_hba.conf", "no password supplied", "not permitted")
 """Parts of the message when a connection is refused for good: without a connection the driver has no SQLSTATE."""
 
+CROWDED_STATE, CROWDED_MYSQL = "53300", 1040
+CROWDED_TEXTS = ("too many clients", "too many connections", "remaining connection slots")
+"""Too many connections: as an SQLSTATE, as MySQL's number, and in texts of refused connections, without either."""
+
 LOST_IN_TRANSACTION = "8s2b"
 """SQLAlchemy's code for "can't reconnect until the transaction is rolled back"."""
 
@@ -57,6 +61,24 @@ def is_transient(error: BaseException) -> bool:
     if isinstance(error, DatabaseError):
         return False  # waited for already
     return any(_is_transient(cause) for cause in chain(error) if isinstance(cause, sqlalchemy.exc.SQLAlchemyError))
+
+
+def is_crowded(error: BaseException) -> bool:
+    """Whether the server has too many clients, or its pool in this process has no connection left: it is not away."""
+    if isinstance(error, DatabaseError):
+        return False  # waited for already
+    return any(_is_crowded(cause) for cause in chain(error) if isinstance(cause, sqlalchemy.exc.SQLAlchemyError))
+
+
+def _is_crowded(error: sqlalchemy.exc.SQLAlchemyError) -> bool:
+    if isinstance(error, sqlalchemy.exc.TimeoutError):
+        return True  # the pool's
+    if not isinstance(error, sqlalchemy.exc.DBAPIError) or type(error.orig).__module__.startswith("sqlite3"):
+        return False
+    number = next(iter(getattr(error.orig, "args", ())), None)
+    if sqlstate(error) == CROWDED_STATE or number == CROWDED_MYSQL:
+        return True
+    return any(part in str(error.orig).lower() for part in CROWDED_TEXTS)
 
 
 def sqlstate(error: sqlalchemy.exc.DBAPIError) -> str | None:

@@ -8,6 +8,7 @@ by which it is found, and a final state that is stored already with this value c
 
 import copy
 import logging
+import random
 import threading
 import time
 import uuid
@@ -27,7 +28,7 @@ from sqlalchemy.orm import Session
 
 from maskcls.system.liveness import beat
 from maskcls.system.lock import STUCK_SECONDS
-from search.database.errors import DatabaseError, is_transient, reason
+from search.database.errors import DatabaseError, is_crowded, is_transient, reason
 from search.system.storage_url import shown_url
 
 logger = logging.getLogger(__name__)
@@ -36,7 +37,8 @@ PATIENCE_SECONDS = 600
 """How long to wait for a database that is away."""
 
 WAITS = (0.1, 5.0)
-"""Seconds before the second try, and at most; each pause is 1.5 times the one before."""
+"""Seconds before the second try, and at most; each pause is 1.5 times the one before, less up to half of it at random:
+the processes that a server has refused do not all come back at once."""
 
 QUIET_SECONDS = 1
 """A shorter wait is not logged."""
@@ -58,6 +60,8 @@ class Patience:
 
     def __init__(self, storage: "ReconnectingStorage") -> None:
         self.storage, self.began, self.pause, self.is_long = storage, time.monotonic(), WAITS[0], False
+        self.was_away = False
+        """Whether the database was away, not just busy with other clients."""
 
     def wait(self, error: BaseException) -> None:
         """Pause after a transient error. Raises DatabaseError for any other, or once the patience is used up."""
@@ -73,18 +77,21 @@ class Patience:
         if not self.is_long and waited + self.pause > QUIET_SECONDS:
             self.is_long = True
             self._log(f"waiting for the database, {_duration(self.storage.patience)} at most: {reason(error)}")
-        if not self.storage.is_file:
+        if not is_crowded(error):
+            self.was_away = True
+        if self.was_away and not self.storage.is_file:
             self.storage.engine.dispose()  # the other connections are dead too, or lead to the former primary
         if threading.current_thread() is threading.main_thread():
             beat()  # this process waits; it does not hang
-        time.sleep(self.pause)
+        time.sleep(self.pause * random.uniform(0.5, 1))
         self.pause = min(1.5 * self.pause, WAITS[1])
 
     def succeeded(self) -> None:
         """To be called after the try that succeeded."""
         if self.is_long:
             self._log("the database is back")
-            self.storage.back_since = time.monotonic()
+            if self.was_away:
+                self.storage.back_since = time.monotonic()
 
     def _log(self, message: str) -> None:
         if self.storage.logs_waiting:

@@ -3,9 +3,12 @@
 On an SQLite file a turn holds a lock file beside it. On a server it is one transaction with an advisory lock: it is
 committed as a whole, or rolled back when the connection, and with it the lock, is lost, and then repeated. PostgreSQL's
 lock belongs to the transaction, so it also works behind pgbouncer in transaction mode. MySQL's lock belongs to the
-connection, so a proxy must pool by session there.
+connection, so a proxy must pool by session there. Whoever waits for a server's lock gives the connection back every
+few seconds, for those who have none, and for its own heartbeats.
 """
 
+import random
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -20,7 +23,10 @@ from search.database.errors import is_transient, sqlstate
 from search.database.reconnecting import LostTurnError, Patience, ReconnectingStorage
 
 TRY_SECONDS = 2
-"""How long the server waits for the lock before we look up its holder."""
+"""How long the server waits for the lock before we look up its holder and give the connection back."""
+
+PAUSE_SECONDS = 0.2
+"""How long, at most, a process that waits for the lock does without a connection."""
 
 LOCK_NOT_AVAILABLE = "55P03"
 """PostgreSQL's SQLSTATE after lock_timeout."""
@@ -70,15 +76,22 @@ def exclusive(storage: ReconnectingStorage, name: str) -> Iterator[None]:
         with hold_file(lock_of(path), f"the lock of {path}", storage.lock_seconds):
             yield
         return
+    wait = Wait(f"the turn of study {name}", storage.lock_seconds)
     try:
-        with storage.engine.connect().execution_options(isolation_level="READ COMMITTED") as connection:
-            release = _take(connection, name, storage.lock_seconds)
-            try:
-                with storage.within(connection):
-                    yield
-                connection.commit()
-            finally:
-                release()
+        while True:
+            with storage.engine.connect().execution_options(isolation_level="READ COMMITTED") as connection:
+                release = _take(connection, name, wait)
+                if release is None:
+                    connection.invalidate()
+                else:
+                    try:
+                        with storage.within(connection):
+                            yield
+                        connection.commit()
+                    finally:
+                        release()
+                    return
+            time.sleep(PAUSE_SECONDS * random.random())
     except sqlalchemy.exc.SQLAlchemyError as error:  # from the lock's own statements; the storage translates its own
         raise (storage.lost_turn(error) if is_transient(error) else storage.explained(error)) from error
 
@@ -113,38 +126,40 @@ def lock_of(path: Path) -> Path:
     return path.with_name(f".{path.name}.lock")
 
 
-def _take(connection: sqlalchemy.Connection, name: str, limit: float) -> Callable[[], None]:
-    """Take the lock, within the open transaction; returns a function that releases it after the transaction."""
-    wait = Wait(f"the turn of study {name}", limit)
+def _take(connection: sqlalchemy.Connection, name: str, wait: Wait) -> Callable[[], None] | None:
+    """Take the lock, within the open transaction; returns a function that releases it after the transaction.
+
+    None when another process has it for now.
+    """
     if connection.dialect.name == "postgresql":
-        _take_of_postgres(connection, zlib.crc32(name.encode()), wait)
-        return lambda: None
+        return _take_of_postgres(connection, zlib.crc32(name.encode()), wait)
     return _take_of_mysql(connection, f"mask-search-{zlib.crc32(name.encode())}", wait)
 
 
-def _take_of_postgres(connection: sqlalchemy.Connection, key: int, wait: Wait) -> None:
-    while True:
-        try:
-            connection.execute(sqlalchemy.text(f"SET LOCAL lock_timeout = '{TRY_SECONDS}s'"))
-            connection.execute(sqlalchemy.text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
-            connection.execute(sqlalchemy.text("SET LOCAL lock_timeout = '30s'"))
-            return
-        except sqlalchemy.exc.OperationalError as error:
-            if sqlstate(error) != LOCK_NOT_AVAILABLE:
-                raise
-            connection.rollback()
-        holder = connection.execute(sqlalchemy.text(POSTGRES_HOLDER), {"key": key}).first()
+def _take_of_postgres(connection: sqlalchemy.Connection, key: int, wait: Wait) -> Callable[[], None] | None:
+    try:
+        connection.execute(sqlalchemy.text(f"SET LOCAL lock_timeout = '{TRY_SECONDS}s'"))
+        connection.execute(sqlalchemy.text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
+        connection.execute(sqlalchemy.text("SET LOCAL lock_timeout = '30s'"))
+        return lambda: None
+    except sqlalchemy.exc.OperationalError as error:
+        if sqlstate(error) != LOCK_NOT_AVAILABLE:
+            raise
         connection.rollback()
-        if holder is not None:
-            pid, program, address, since = holder
-            wait.check(f"{program or 'a program'} ({address or 'local'}, server process {pid}, since {since})")
+    holder = connection.execute(sqlalchemy.text(POSTGRES_HOLDER), {"key": key}).first()
+    connection.rollback()
+    if holder is not None:
+        pid, program, address, since = holder
+        wait.check(f"{program or 'a program'} ({address or 'local'}, server process {pid}, since {since})")
+    return None
 
 
-def _take_of_mysql(connection: sqlalchemy.Connection, lock: str, wait: Wait) -> Callable[[], None]:
+def _take_of_mysql(connection: sqlalchemy.Connection, lock: str, wait: Wait) -> Callable[[], None] | None:
     take = sqlalchemy.text("SELECT GET_LOCK(:lock, :seconds)")
-    while not connection.execute(take, {"lock": lock, "seconds": TRY_SECONDS}).scalar():
+    if not connection.execute(take, {"lock": lock, "seconds": TRY_SECONDS}).scalar():
         holder = connection.execute(sqlalchemy.text("SELECT IS_USED_LOCK(:lock)"), {"lock": lock}).scalar()
         wait.check(f"connection {holder}")
+        return None
     connection.commit()  # or the transaction would read a snapshot from before the lock
 
     def release() -> None:

@@ -1,4 +1,4 @@
-"""Time limits for a database server: on connecting, on silence, and on locks."""
+"""How a client of a database server introduces itself; its limits on connecting, silence and locks; its clock."""
 
 import os
 import socket
@@ -10,8 +10,12 @@ LOCK_SECONDS = 30
 """How long a statement waits for rows or tables that another program has locked, before it is logged and retried."""
 
 
-def connect_args(url: str) -> dict[str, Any]:
-    """Options for the driver, without those that the URL sets itself.
+MAX_NAME = 63
+"""Characters of a client's name that PostgreSQL keeps."""
+
+
+def connect_args(url: str, slot: str = "") -> dict[str, Any]:
+    """Options for the driver, without those that the URL sets itself. ``slot``: a worker's.
 
     They detect within a minute a server that vanished silently (a firewall, a power failure).
     """
@@ -24,17 +28,27 @@ def connect_args(url: str) -> dict[str, Any]:
         "keepalives_interval": 10,
         "keepalives_count": 3,
         "tcp_user_timeout": 60_000,
-        "application_name": f"mask-search {socket.gethostname()[:30]} {os.getpid()}",
+        "application_name": client_name(socket.gethostname(), slot, os.getpid()),
     }
     if parsed.get_driver_name() == "psycopg":
         options["prepare_threshold"] = None  # a prepared statement belongs to one connection; pgbouncer swaps them
     return {name: value for name, value in options.items() if name not in parsed.query}
 
 
-def limit_lock_waits(engine: sqlalchemy.Engine) -> None:
-    """Limit how long statements wait for locks: in each transaction anew, as pgbouncer swaps connections."""
+def client_name(host: str, slot: str, pid: int) -> str:
+    """The name of this process in the server's list of clients: its host, its slot if it is a worker, its pid."""
+    words = ["mask-search", host[:30], *([slot] if slot else [])]
+    return f"{' '.join(words)[: MAX_NAME - len(f' {pid}')]} {pid}"
+
+
+def begin_transactions(engine: sqlalchemy.Engine) -> None:
+    """Begin every transaction with a limit on its waits for locks and with UTC, which Optuna's heartbeats lack.
+
+    They are local times of the connection's time zone, which differs between machines (PGTZ) and jumps in spring. In
+    each transaction anew, as pgbouncer swaps connections.
+    """
     if engine.dialect.name == "postgresql":
 
         @sqlalchemy.event.listens_for(engine, "begin")
-        def set_limit(connection: sqlalchemy.Connection) -> None:
-            connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
+        def begin(connection: sqlalchemy.Connection) -> None:
+            connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'; SET LOCAL TIME ZONE 'UTC'")

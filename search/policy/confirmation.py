@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from search.policy.draft import Draft
 from search.policy.policy import ENDLESS, Policy, Proposal, training_seed
 from search.policy.stopping import StoppingCriteria, reached
 from search.study.attributes import CONFIRMATION, FINALIST, REPEAT, ROLE, SEED
@@ -91,9 +92,13 @@ class ConfirmationPolicy:
         self.finalists, self.seed = Plan.of_document(stored).finalists, stored.seed
 
     def propose(
-        self, trials: Sequence[FrozenTrial], limits: StoppingCriteria = ENDLESS, closed: Collection[str] = ()
+        self,
+        trials: Sequence[FrozenTrial],
+        limits: StoppingCriteria = ENDLESS,
+        closed: Collection[str] = (),
+        draft: Draft | None = None,
     ) -> Proposal:
-        """The first training that no trial does or has done; failed trials do not count."""
+        """The first training that no trial does or has done; failed trials do not count. There is nothing to draft."""
         taken = {training_of(trial) for trial in trials if trial.state != TrialState.FAIL}
         order = (Training(repeat, index) for repeat in itertools.count(1) for index in range(len(self.finalists)))
         repeat, finalist = next(training for training in order if training not in taken)
@@ -101,7 +106,7 @@ class ConfirmationPolicy:
         attributes = {ROLE: CONFIRMATION, FINALIST: finalist, REPEAT: repeat, SEED: seed}
         return Proposal(dict(self.finalists[finalist].params), attributes)
 
-    def search(self, trials: Sequence[FrozenTrial]) -> Proposal:
+    def search(self, trials: Sequence[FrozenTrial], draft: Draft | None = None) -> Proposal:
         """What completes a trial that was added by hand."""
         return self.propose(trials)
 

@@ -29,6 +29,7 @@ from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, TrialState
 
 from maskcls.config import TrainConfig
+from search.policy.draft import Draft
 from search.policy.history import configuration_of
 from search.policy.levels import Levels, deal, level_offsets
 from search.policy.phases import (
@@ -83,6 +84,9 @@ NUM_SEEDS = 2**31
 
 ROUND_STREAM = 1
 """Tells the random draws of rounds from those of the search."""
+
+SAMPLED = "sampled"
+"""The part of a draft that the sampler has proposed; that of a round has the round's number."""
 
 MORE_JUDGES = 50
 """So many crowds more than there are rounds are asked whether they can judge."""
@@ -202,22 +206,28 @@ class Policy:
         return cost_of_search(trials, self.planned_evaluations, PRUNED_COST if can_stop else 1.0)
 
     def propose(
-        self, trials: Sequence[FrozenTrial], limits: StoppingCriteria = ENDLESS, closed: Collection[str] = ()
+        self,
+        trials: Sequence[FrozenTrial],
+        limits: StoppingCriteria = ENDLESS,
+        closed: Collection[str] = (),
+        draft: Draft | None = None,
     ) -> Proposal:
         """The next trial of a study with these trials, of any state.
 
-        ``closed``: names of the arms that are decided and get no more trainings.
+        ``closed``: names of the arms that are decided and get no more trainings. ``draft``: gets the slow parts of the
+        proposal, or has them if it is finished. Raises OutdatedDraftError when it lacks one.
         """
+        draft = draft or Draft(trials)
         limits = self.shortened(limits, trials)
         rounds = self.rounds(trials)
         owed = self._owed(rounds, trials, limits)
         if owed is not None:
             return self._training(*owed, trials)
         if self._is_search_over(rounds, trials, limits):
-            plan = self._next_round(rounds, trials, limits, closed)
+            plan = self._next_round(rounds, trials, limits, closed, draft)
             if plan is not None:
                 return self._training(plan, 0, trials)
-        return self.search(trials)
+        return self.search(trials, draft)
 
     def shortened(self, limits: StoppingCriteria, trials: Sequence[FrozenTrial]) -> StoppingCriteria:
         """The limits, with fewer trials once the patience is over: those that the rounds after a short search have."""
@@ -327,14 +337,19 @@ class Policy:
         return Proposal(dict(planned.params), attributes)
 
     def _next_round(
-        self, rounds: Rounds, trials: Sequence[FrozenTrial], limits: StoppingCriteria, closed: Collection[str]
+        self,
+        rounds: Rounds,
+        trials: Sequence[FrozenTrial],
+        limits: StoppingCriteria,
+        closed: Collection[str],
+        draft: Draft,
     ) -> RoundPlan | None:
         """The plan of another round; None when nothing is open, or too few trainings are left."""
         if not rounds.trainings:  # a study of an earlier version, without room for the first one
             return None
         number = rounds.last + 1
         choose = self._own_best_of_arms if limits.own_best else self._params_of_arms
-        params_of_arm = choose(rounds, trials, number)
+        params_of_arm = draft.part(number, lambda: choose(rounds, trials, number), len(trials))
         reference, *others = params_of_arm
         left = trainings_left(trials, limits, self.planned_evaluations, self.per_epoch, self._cost(trials))
         arms = arms_of_round(reference, [name for name in others if name not in closed], left)
@@ -409,8 +424,9 @@ class Policy:
             for factor, level, own in zip(self.factors, arm.levels, self.arms[0].levels, strict=True)
         }
 
-    def search(self, trials: Sequence[FrozenTrial]) -> Proposal:
-        """The next trial of the search of a study with these trials."""
+    def search(self, trials: Sequence[FrozenTrial], draft: Draft | None = None) -> Proposal:
+        """The next trial of the search of a study with these trials; ``draft`` and errors as in ``propose``."""
+        draft = draft or Draft(trials)
         rng = np.random.default_rng([self.seed, len(trials)])
         tried = [trial for trial in trials if self._is_of_space(trial) and not is_replicate(trial)]
         tried = [trial for trial in tried if not round_of(trial)]
@@ -418,7 +434,7 @@ class Policy:
         scientific = {
             factor.param: self._draw(factor, level, rng) for factor, level in zip(self.factors, levels, strict=True)
         }
-        nuisance = self._nuisance(levels, tried, trials, rng)
+        nuisance = self._nuisance(levels, tried, trials, rng, draft)
         return self._reseeded_if_run(Proposal({**scientific, **nuisance.params}, nuisance.attributes), trials)
 
     def _next_levels(self, tried: Sequence[FrozenTrial], rng: np.random.Generator) -> Levels:
@@ -436,7 +452,12 @@ class Policy:
         return value_at(type(full_range)(low, high, log=full_range.log), rng.random())
 
     def _nuisance(
-        self, levels: Levels, tried: Sequence[FrozenTrial], trials: Sequence[FrozenTrial], rng: np.random.Generator
+        self,
+        levels: Levels,
+        tried: Sequence[FrozenTrial],
+        trials: Sequence[FrozenTrial],
+        rng: np.random.Generator,
+        draft: Draft,
     ) -> Proposal:
         """The nuisance parameters that go with these levels: a start, then a Sobol point, then the sampler's."""
         if not self.tuned:
@@ -447,11 +468,18 @@ class Policy:
         history = [trial for trial in trials if trial.state != TrialState.FAIL and self._is_of_space(trial)]
         history = [trial for trial in history if not round_of(trial)]  # others judge the later rounds
         if sum(trial.state.is_finished() for trial in history) < STARTUP_TRIALS:
+            draft.check_is_loaded("scipy.stats")
             return Proposal(sobol(self.tuned, turn - len(self.starts), self.seed))
-        offsets = level_offsets([self._levels(trial) for trial in history], history)
-        seed = int(np.random.SeedSequence([self.seed, len(trials)]).generate_state(1)[0])
-        sampler = make_sampler(self.sampler, seed, len(history))
-        return Proposal(ask_sampler(sampler, self.tuned, history, offsets, rng))
+
+        def sample() -> dict[str, Any]:
+            offsets = level_offsets([self._levels(trial) for trial in history], history)
+            seed = int(np.random.SeedSequence([self.seed, len(trials), *draft.entropy]).generate_state(1)[0])
+            sampler = make_sampler(self.sampler, seed, len(history))
+            return ask_sampler(sampler, self.tuned, history, offsets, rng)
+
+        params = draft.part(SAMPLED, sample, len(trials))  # the same for every level
+        draft.check_is_new(params, trials)
+        return Proposal(params)
 
     def _turn(self, levels: Levels, tried: Sequence[FrozenTrial]) -> int:
         """How many trials the least tried of these levels has had; failed ones count, so that they are not repeated.

@@ -30,6 +30,10 @@ class StoppingCriteria:
     own_best: bool = False
     """Whether the rounds that the trials are added in have each level at its own best setting (--own-best)."""
 
+    def to_json(self) -> dict[str, float | None]:
+        """What a command has set, as plain values; without what its own time allows."""
+        return {"n_trials": self.n_trials, "max_epochs": self.max_epochs, "patience": self.patience}
+
     def epochs_in_all(self) -> float | None:
         """The epochs that the study may use; None if only trials are limited."""
         known = [epochs for epochs in (self.max_epochs, self.expected_epochs) if epochs is not None]

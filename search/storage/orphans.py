@@ -1,5 +1,7 @@
 """Orphaned trials, whose process has died: they are detected and requeued by the next process that looks."""
 
+from collections.abc import Sequence
+
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
@@ -12,20 +14,21 @@ from search.system.processes import is_suspended
 
 def requeue_orphaned(study: optuna.Study) -> list[int]:
     """Take the orphaned trials back into the queue; returns their numbers."""
-    return decide_in_turn(study, lambda: take_back_orphaned(study))
+    return decide_in_turn(study, lambda: take_back_orphaned(study, study.get_trials(deepcopy=False)))
 
 
-def take_back_orphaned(study: optuna.Study) -> list[int]:
-    """requeue_orphaned for a caller that is in a turn already: turns are not nested."""
-    orphaned = orphaned_trials(study)
+def take_back_orphaned(study: optuna.Study, trials: Sequence[FrozenTrial]) -> list[int]:
+    """requeue_orphaned for a caller that is in a turn already, in which it has read the ``trials``: turns are not
+    nested."""
+    orphaned = orphaned_trials(study, trials)
     for trial in orphaned:
         _handle_dead_worker(study, trial)
     return [trial.number for trial in orphaned]
 
 
-def orphaned_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """The trials in state RUNNING that no process runs any more."""
-    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+def orphaned_trials(study: optuna.Study, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Those of the study's trials in state RUNNING that no process runs any more."""
+    running = [trial for trial in trials if trial.state == TrialState.RUNNING]
     stale = stale_trial_ids(study) if running else set()
     return [trial for trial in running if is_orphaned(trial, trial_id(trial) in stale)]
 

@@ -1,10 +1,12 @@
 """The queue from which workers take trials.
 
 Every decision about a study is made in a turn (study_lock.in_turn), so that the workers of any number of commands and
-machines share one queue and one count of trials. An interrupted trial waits under its own number, with its parameters
-and reports. Workers store their results through outcomes.py; orphans.py requeues the trials of dead workers.
+machines share one queue and one count of trials. What takes long of it is drafted before (policy/draft.py): a turn
+lasts as long as it takes to read and to store a trial. An interrupted trial waits under its own number, with its
+parameters and reports. Workers store their results through outcomes.py; orphans.py requeues the trials of dead workers.
 """
 
+import contextlib
 import uuid
 from collections.abc import Sequence
 from typing import Any
@@ -17,16 +19,20 @@ from maskcls.system.errors import some
 from search.database.connect import backend_of
 from search.database.optuna_internals import set_attributes, set_state, storage_of, store_trial, trial_id
 from search.policy.confirmation import AnyPolicy
+from search.policy.draft import Draft, OutdatedDraftError
 from search.policy.policy import Proposal
 from search.policy.stopping import StoppingCriteria, count_finished
 from search.storage.failures import UNKNOWN_VALUES, crashes_of, failure, failures_of
 from search.storage.looks import closed_levels
-from search.storage.orphans import take_back_orphaned
+from search.storage.orphans import orphaned_trials, take_back_orphaned
 from search.storage.outcomes import decide_in_turn, end_trial
 from search.study.attributes import FAILURES, IN_VAIN, WORKER
 from search.study.space import is_within
 from search.system.clock import RUN, run_now
 from search.system.processes import WorkerIdentity
+
+MAX_DRAFTS = 3
+"""After so many drafts that others have outdated a worker proposes in its turn, however long it takes."""
 
 
 def next_trial(
@@ -36,29 +42,81 @@ def next_trial(
 
     Running and finished trials together never exceed the limits; a trial that fails frees its place.
     """
-    claim = uuid.uuid4().hex
+    claim = uuid.uuid4()
+    for number in range(MAX_DRAFTS + 1):
+        draft = None
+        if number < MAX_DRAFTS:
+            draft = _draft(study, policy, limits, entropy=(claim.int,) if number > 0 else ())
+            if draft is None:
+                return None
+        with contextlib.suppress(OutdatedDraftError):
+            return _take_turn(study, policy, limits, worker, claim.hex, draft)
+    raise AssertionError("a proposal without a draft cannot be outdated")
 
-    def decide() -> Trial | None:
-        take_back_orphaned(study)
+
+def _draft(study: optuna.Study, policy: AnyPolicy, limits: StoppingCriteria, entropy: Sequence[int]) -> Draft | None:
+    """The slow parts of what this worker's turn is going to propose, by what is stored now; None when there is no trial
+    to take or to begin. Stores nothing."""
+    trials, closed = study.get_trials(deepcopy=False), closed_levels(study)
+    draft = Draft(trials, entropy)
+    if not orphaned_trials(study, trials):  # else it takes one of them
+        if policy.reached(limits, trials, closed):
+            return None
+        waiting = [trial for trial in trials if trial.state == TrialState.WAITING and not _misfits(policy, trial)]
+        places = _places(policy, limits, trials)
+        if places <= 0:
+            return None
+        picked = _pick(waiting, places)
+        if picked is None:
+            policy.propose(trials, limits, closed, draft)
+        elif _lacks_parameters(policy, picked):
+            policy.search(trials, draft)
+    draft.is_finished = True
+    return draft
+
+
+def _take_turn(
+    study: optuna.Study,
+    policy: AnyPolicy,
+    limits: StoppingCriteria,
+    worker: WorkerIdentity,
+    claim: str,
+    draft: Draft | None,
+) -> Trial | None:
+    """next_trial with this draft, or without one. Raises OutdatedDraftError, and has taken no trial then."""
+
+    def decide() -> Trial | OutdatedDraftError | None:
         trials = study.get_trials(deepcopy=False)
+        if take_back_orphaned(study, trials):
+            trials = study.get_trials(deepcopy=False)
         claimed = next((trial for trial in trials if trial.system_attrs.get(RUN, {}).get("claim") == claim), None)
         if claimed is not None:  # an earlier try was committed, and only the answer was lost with the connection
             return Trial(study, trial_id(claimed))
         closed = closed_levels(study, limits.own_best)
         if policy.reached(limits, trials, closed):
             return None
-        n_trials = policy.shortened(limits, trials).n_trials
-        places = n_trials - count_finished(trials) - sum(trial.state == TrialState.RUNNING for trial in trials)
+        places = _places(policy, limits, trials)
         waiting = [trial for trial in trials if trial.state == TrialState.WAITING and _can_run(study, policy, trial)]
         if places <= 0:
             return None
         trial = _pick(waiting, places)
-        if trial is None:
-            proposal = policy.propose(trials, limits, closed)
-            return _new_trial(study, policy, proposal, worker, claim)
-        return _take(study, policy, trials, trial, worker, claim)
+        try:
+            if trial is not None:
+                return _take(study, policy, trials, trial, worker, claim, draft)
+            return _new_trial(study, policy, policy.propose(trials, limits, closed, draft), worker, claim)
+        except OutdatedDraftError as error:
+            return error  # and keep what this turn has stored of other trials
 
-    return decide_in_turn(study, decide)
+    taken = decide_in_turn(study, decide)
+    if isinstance(taken, OutdatedDraftError):
+        raise taken
+    return taken
+
+
+def _places(policy: AnyPolicy, limits: StoppingCriteria, trials: Sequence[FrozenTrial]) -> int:
+    """How many trials may begin or go on, besides those that run."""
+    running = sum(trial.state == TrialState.RUNNING for trial in trials)
+    return policy.shortened(limits, trials).n_trials - count_finished(trials) - running
 
 
 def _pick(waiting: Sequence[FrozenTrial], places: int) -> FrozenTrial | None:
@@ -75,15 +133,26 @@ def _pick(waiting: Sequence[FrozenTrial], places: int) -> FrozenTrial | None:
 
 def _can_run(study: optuna.Study, policy: AnyPolicy, trial: FrozenTrial) -> bool:
     """Whether a waiting trial lies in the space; one that does not, added by another program, ends as failed."""
-    space = policy.distributions
-    bad = [name for name, value in trial.params.items() if name in space and not _fits(space[name], value)]
-    if not bad:
+    misfits = _misfits(policy, trial)
+    if not misfits:
         return True
-    values = some(f"{name}={trial.params[name]!r} not within {_range_of(space[name])}" for name in bad)
+    space = policy.distributions
+    values = some(f"{name}={trial.params[name]!r} not within {_range_of(space[name])}" for name in misfits)
     failed = failure(UNKNOWN_VALUES, f"it was stored with values outside the study's space: {values}")
     set_attributes(study, trial, {FAILURES: [*failures_of(trial), failed]})
     end_trial(study, trial, TrialState.FAIL)
     return False
+
+
+def _misfits(policy: AnyPolicy, trial: FrozenTrial) -> list[str]:
+    """The parameters of a trial whose values lie outside the space."""
+    space = policy.distributions
+    return [name for name, value in trial.params.items() if name in space and not _fits(space[name], value)]
+
+
+def _lacks_parameters(policy: AnyPolicy, trial: FrozenTrial) -> bool:
+    """Whether a waiting trial was enqueued by hand with some of the parameters only."""
+    return bool(policy.distributions.keys() - trial.params.keys())
 
 
 def _fits(distribution: BaseDistribution, value: Any) -> bool:
@@ -115,10 +184,11 @@ def _take(
     trial: FrozenTrial,
     worker: WorkerIdentity,
     claim: str,
+    draft: Draft | None,
 ) -> Trial:
     """Take a waiting trial; the policy completes the parameters of one that was enqueued by hand."""
-    if policy.distributions.keys() - trial.params.keys():
-        _complete(study, policy, trials, trial)
+    if _lacks_parameters(policy, trial):
+        _complete(study, policy, trials, trial, draft)
     # the heartbeat first: with an old one the trial would be requeued at once
     backend_of(study).record_heartbeat(trial_id(trial))
     storage_of(study).set_trial_system_attr(trial_id(trial), RUN, run_now(claim))
@@ -127,10 +197,16 @@ def _take(
     return Trial(study, trial_id(trial))
 
 
-def _complete(study: optuna.Study, policy: AnyPolicy, trials: Sequence[FrozenTrial], trial: FrozenTrial) -> None:
+def _complete(
+    study: optuna.Study,
+    policy: AnyPolicy,
+    trials: Sequence[FrozenTrial],
+    trial: FrozenTrial,
+    draft: Draft | None,
+) -> None:
     """Give an enqueued trial the parameters that it lacks: as enqueued where the space contains them, else proposed."""
     enqueued, space = trial.system_attrs.get("fixed_params", {}), policy.distributions
-    proposed = policy.search(trials).params
+    proposed = policy.search(trials, draft).params
     in_vain = [f"{name}={value!r}: no such parameter" for name, value in enqueued.items() if name not in space]
     for name, distribution in space.items():
         if name not in trial.params:

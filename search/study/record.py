@@ -23,6 +23,7 @@ from search.study.attributes import (
     CONFIRMED_ID,
     DECODER,
     GROWN_FROM,
+    LIMITS,
     QUESTION,
     STUDY_ID,
     VERSIONS,
@@ -50,7 +51,7 @@ OPTIONAL = ("photos", "confirmation", "weights_commits")
 
 REQUIRED_KEYS = {"question", "scientific", "nuisance", "fixed", "baseline", "synthetic", *REQUIRED}
 
-WRITTEN_BEFORE = {QUESTION, COMMIT, VERSIONS, DECODER, GROWN_FROM, STUDY_ID, CONFIRMED_ID}
+WRITTEN_BEFORE = {QUESTION, COMMIT, VERSIONS, DECODER, GROWN_FROM, STUDY_ID, CONFIRMED_ID, LIMITS}
 """The attributes that a study may have before its document is written."""
 
 

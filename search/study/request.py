@@ -58,8 +58,12 @@ class StudyRequest:
         """
         if not self.data:  # MASKCLS_DATA= in the environment means none
             return None
-        is_overruled = self.document.synthetic and self.data == expand_home(os.environ.get("MASKCLS_DATA", ""))
-        return None if is_overruled else self.data
+        return None if self.document.synthetic and self.is_from_environment else self.data
+
+    @property
+    def is_from_environment(self) -> bool:
+        """Whether the environment names the photos, as far as one can tell."""
+        return self.data == expand_home(os.environ.get("MASKCLS_DATA", ""))
 
     @property
     def is_preview(self) -> bool:

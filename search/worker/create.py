@@ -10,13 +10,13 @@ from search.answer.notes import show_study
 from search.database.connect import create_study, has_study, load_study
 from search.database.reconnecting import ReconnectingStorage
 from search.database.study_lock import in_turn
-from search.policy.stopping import count_finished
+from search.policy.stopping import StoppingCriteria, count_finished
 from search.policy.warm_starts import choose_warm_starts
 from search.storage.copying import check_can_grow, check_is_copy, copy_trials, widened
 from search.storage.folder import claim, has_deleted_study, make_folder
 from search.storage.looks import closed_levels
 from search.storage.orphans import requeue_orphaned
-from search.study.attributes import GROWN_FROM, QUESTION, STUDY_ID
+from search.study.attributes import GROWN_FROM, LIMITS, QUESTION, STUDY_ID
 from search.study.compatibility import check_revision
 from search.study.record import KEY, Stored, check_photos, check_same, is_fully_created, read_search, read_stored
 from search.study.versions import changes_since_creation, creation_facts, show_changes
@@ -49,19 +49,20 @@ def find_or_create(setup: Setup, storage: ReconnectingStorage, order: WorkOrder)
         check_photos(setup.stored, dataset, study.study_name)
     show_estimate(setup, dataset, order.limits.n_trials - count_finished(trials), order.workers, order.sharers)
     say()
-    in_turn(storage, setup.name, lambda: _store(setup, storage, source))
+    in_turn(storage, setup.name, lambda: _store(setup, storage, source, order.limits))
     if orphaned := requeue_orphaned(load_study(storage, setup.name)):
         say(f"Interrupted earlier, continuing from the last evaluation: trial {', '.join(map(str, orphaned))}.")
 
 
-def _store(setup: Setup, storage: ReconnectingStorage, source: optuna.Study | None) -> None:
+def _store(setup: Setup, storage: ReconnectingStorage, source: optuna.Study | None, limits: StoppingCriteria) -> None:
     """Create or update the study, under its lock; a new one begins as a copy of ``source``."""
     if is_stored(storage, setup.name):  # maybe by another command meanwhile
         study = load_study(storage, setup.name)
         claim(study, setup.runs)
         _widen(study, setup)
+        study.set_user_attr(LIMITS, limits.to_json())
     else:
-        _create(setup, storage, source)
+        _create(setup, storage, source, limits)
 
 
 def _study_to_copy(setup: Setup, storage: ReconnectingStorage, order: WorkOrder) -> optuna.Study | None:
@@ -112,7 +113,7 @@ def _widen(study: optuna.Study, setup: Setup) -> None:
         say()
 
 
-def _create(setup: Setup, storage: ReconnectingStorage, source: optuna.Study | None) -> None:
+def _create(setup: Setup, storage: ReconnectingStorage, source: optuna.Study | None, limits: StoppingCriteria) -> None:
     """Create the study, its document last, so that an incomplete one is created anew."""
     if has_study(storage, setup.name):
         optuna.delete_study(study_name=setup.name, storage=storage)
@@ -120,7 +121,7 @@ def _create(setup: Setup, storage: ReconnectingStorage, source: optuna.Study | N
     facts = {STUDY_ID: study_id, QUESTION: setup.stored.study.question, **creation_facts(decoder=DECODER)}
     copied_from = source.study_name if source is not None else None
     metric = setup.stored.task.metric_words
-    study = create_study(storage, setup.name, {**facts, GROWN_FROM: copied_from}, metric)
+    study = create_study(storage, setup.name, {**facts, GROWN_FROM: copied_from, LIMITS: limits.to_json()}, metric)
     if source is not None:
         copy_trials(source, study, setup.stored.study, setup.runs)
     show_study(study, setup.stored)

@@ -67,8 +67,9 @@ from search.worker.rounds import judges_of, look_at_rounds, within_time
 
 logger = logging.getLogger(__name__)
 
-POLL_SECONDS = 0.5
-"""How often a worker without a trial looks for one: another worker's may fail or be interrupted."""
+POLL_SECONDS, LONGEST_POLL_SECONDS = 0.5, 3.0
+"""How often a worker without a trial looks for one: another worker's may fail or be interrupted. Less often the longer
+it has none, as the others of a hundred have none either at the end of a study."""
 
 
 def main() -> None:
@@ -153,6 +154,7 @@ def take_trials(
     study, per_epoch = job.study, job.setup.baseline.evaluations_per_epoch
     presence = job.presence  # as it is now, before the first trial
     waiting_for: tuple[RunningTrial, ...] = ()
+    pause = POLL_SECONDS
     try:
         while not job.stop:
             beat()
@@ -165,7 +167,7 @@ def take_trials(
                 on_trial(trial_id(trial))
                 run_trial(job, trial)
                 on_trial(None)
-                waiting_for = ()
+                waiting_for, pause = (), POLL_SECONDS
                 continue
             trials = study.get_trials(deepcopy=False)
             if limit := job.policy.reached(limits, trials, closed_levels(study, limits.own_best)):
@@ -174,7 +176,8 @@ def take_trials(
             if (running := _running(trials)) != waiting_for:
                 on_waiting(running)
                 waiting_for = running
-            time.sleep(POLL_SECONDS)
+            _sleep(pause, job.stop)
+            pause = min(1.2 * pause, LONGEST_POLL_SECONDS)
         look_at_rounds(job, within_time(order, study.get_trials(deepcopy=False), per_epoch))
         return Outcome(STOPPED, job.stop.reason)
     except (StopStudyError, BrokenProcessError):
@@ -182,6 +185,13 @@ def take_trials(
     except Exception as error:
         job.raise_if_vanished(error)
         raise
+
+
+def _sleep(seconds: float, stop: StopRequest) -> None:
+    """Sleep so long, or until there is a reason to stop."""
+    until = time.monotonic() + seconds
+    while not stop and (left := until - time.monotonic()) > 0:
+        time.sleep(min(left, POLL_SECONDS))
 
 
 def _running(trials: Sequence[FrozenTrial]) -> tuple[RunningTrial, ...]:
@@ -201,7 +211,7 @@ def _make_job(order: WorkOrder, stop: StopRequest, events: EventWriter) -> Job:
     if not order.plan:
         _write_to_log(order)
     setup = _set_up(order)
-    storage = open_storage(order.url, create=False, waits=True)
+    storage = open_storage(order.url, create=False, waits=True, slot=order.slot)
     # longer than a supervisor takes to kill a worker that hangs with the lock
     storage.lock_seconds = max(storage.lock_seconds, 2 * order.stall)
     if order.plan:

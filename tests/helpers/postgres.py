@@ -13,7 +13,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -48,14 +48,14 @@ def as_whom() -> dict[str, Any]:
 class Server:
     """A server in a folder of its own, which can be stopped and started again."""
 
-    def __init__(self, folder: Path, bin_: Path, whom: dict[str, Any]) -> None:
-        self.folder, self.bin, self.whom = folder, bin_, whom
+    def __init__(self, folder: Path, bin_: Path, whom: dict[str, Any], options: Sequence[str]) -> None:
+        self.folder, self.bin, self.whom, self.options = folder, bin_, whom, options
         self.url = f"postgresql+psycopg://postgres@/postgres?host={folder}"
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Until it takes connections."""
-        words = [self.bin / "postgres", "-D", self.folder / "data", "-k", self.folder, "-h", "", "-F"]
+        words = [self.bin / "postgres", "-D", self.folder / "data", "-k", self.folder, "-h", "", *self.options]
         with (self.folder / "log").open("a") as log:
             options = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log, **self.whom}
             self.process = subprocess.Popen(words, cwd=self.folder, **options)
@@ -72,8 +72,8 @@ class Server:
 
 
 @contextmanager
-def server() -> Iterator[Server]:
-    """A fresh one, started."""
+def server(options: Sequence[str] = ("-F",)) -> Iterator[Server]:
+    """A fresh one, started with these options; ``-F``: without fsync."""
     bin_, whom = programs(), as_whom()
     folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))  # a short path: a socket's is at most 107 characters
     try:
@@ -81,7 +81,7 @@ def server() -> Iterator[Server]:
             os.chown(folder, whom["user"], whom["group"])
         make = [bin_ / "initdb", "-D", folder / "data", "-U", "postgres", "-A", "trust", "-E", "utf8", "--locale=C"]
         _run([*make, "--no-sync"], cwd=folder, **whom)
-        found = Server(folder, bin_, whom)
+        found = Server(folder, bin_, whom, options)
         found.start()
         try:
             yield found
