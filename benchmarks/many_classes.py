@@ -1,12 +1,13 @@
-"""Many classes: what the picture of a trial costs, the answer, each section of the report, and how much memory they take.
+"""Many classes: seconds and memory of a trial's picture, of a look at rounds, of the answer and of the report.
 
     python benchmarks/many_classes.py
     python benchmarks/many_classes.py --classes 40 50 --photos 15000 --trials 60
 
 A study without training: its trials' predictions are drawn at random, each photo right with a chance that grows from
 trial to trial, else of a class near its own. Without groups every photo is a unit; --people makes groups. Several
-numbers after --classes make a label of several factors. Every part runs in a process of its own, so that the largest
-memory (ru_maxrss) is that part's; "import" is a process that only imports what the others do.
+numbers after --classes make a label of several factors. Seconds are of the CPU, of all threads together. Every part
+runs in a process of its own, so that the largest memory (ru_maxrss) is that part's; "import" is a process that only
+imports what the others do.
 """
 
 import argparse
@@ -60,14 +61,14 @@ def task_of(classes: list[int], people: int) -> Task:
     return Task("many", LabelSpace(factors), Source("folders"), **unit)
 
 
-def draw(space: LabelSpace, photos: int, people: int, number: int) -> Predictions:
+def draw(noise_NK: np.ndarray, people: int, number: int) -> Predictions:
     """Predictions of a trial on the photos of the validation side, the same photos for every trial."""
-    size = space.num_classes
+    photos, size = noise_NK.shape
     label_N = np.random.default_rng(0).permutation(np.arange(photos) % size)
     rng = np.random.default_rng([1, number])
     is_right_N = rng.random(photos) < 0.4 + 0.005 * number
     said_N = np.where(is_right_N, label_N, (label_N + rng.geometric(0.1, photos)) % size)
-    score_NK = rng.normal(size=(photos, size)).astype(np.float32)
+    score_NK = noise_NK.copy()
     score_NK[np.arange(photos), said_N] += 12
     log_prob_NK = score_NK - np.log(np.exp(score_NK).sum(1, keepdims=True))
     path_N = np.char.mod("photos/%06d.jpg", np.arange(photos))
@@ -79,8 +80,9 @@ def store(runs: Path, task: Task, photos: int, people: int, trials: int) -> None
     """The study with its trials' files, in ``runs``."""
     stored = Stored(ASKED, "/photos", "0123abcd", {"source": "scratch"}, "scratch", "auto", False, 0, task=task)
     study = create_study(open_storage(default_url(runs), create=True), NAME, {KEY: stored.to_json()})
+    noise_NK = np.random.default_rng(0).normal(size=(photos, task.space.num_classes)).astype(np.float32)
     for number in range(trials):
-        predictions = draw(task.space, photos, people, number)
+        predictions = draw(noise_NK, people, number)
         folder = trial_folder(runs / NAME, number)
         folder.mkdir(parents=True)
         predictions.save(folder / "valid.npz")
@@ -111,10 +113,10 @@ def measure_picture(runs: Path, task: Task) -> None:
     predictions = Predictions.load(trial_folder(runs / NAME, 0) / "valid.npz")
     path, seconds = runs / "confusion.png", []
     for _ in range(3):
-        begun = time.perf_counter()
+        begun = time.process_time()
         matrix_KK = confusion_matrix(predictions.label_N, predictions.log_prob_NK.argmax(1), task.space.num_classes)
         draw_confusion(matrix_KK, task.space, "trial 0", path)
-        seconds.append(time.perf_counter() - begun)
+        seconds.append(time.process_time() - begun)
     tell("picture", statistics.median(seconds), f"{path.stat().st_size / 1024:.0f} KiB")
 
 
@@ -126,22 +128,22 @@ def measure_looks(runs: Path, task: Task) -> None:
         said_N = predictions.log_prob_NK.argmax(1)
         counts = count(predictions.person_N, predictions.label_N, said_N, task.space)
         trainings.append(Training("ab"[number % 2], number // 2, counts))
-    begun = time.perf_counter()
+    begun = time.process_time()
     estimate(trainings, "a")
-    tell("look at 5 rounds", time.perf_counter() - begun)
+    tell("look at 5 rounds", time.process_time() - begun)
 
 
 def measure_report(runs: Path, skipped: list[str]) -> None:
     """The answer, then every section of the page, in the order of the page."""
-    begun = time.perf_counter()
+    begun = time.process_time()
     material = gather(load_study(open_to_read(default_url(runs)), NAME), ReportOptions(runs, photos=False))
-    tell("answer", time.perf_counter() - begun)
+    tell("answer", time.process_time() - begun)
     for make in SECTIONS:
         if make.__name__ not in skipped:
-            start = time.perf_counter()
+            start = time.process_time()
             make(material)
-            tell(make.__name__, time.perf_counter() - start)
-    tell("report together", time.perf_counter() - begun)
+            tell(make.__name__, time.process_time() - start)
+    tell("report together", time.process_time() - begun)
 
 
 def nothing() -> None:

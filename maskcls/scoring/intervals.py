@@ -212,7 +212,10 @@ def _over_people(
     value = _mean_difference(*(_scores(runs, weight_P[None], score) for runs in (ours, theirs)))[0]
     drawn_S = _mean_difference(*(_scores(runs, drawn_SP, score) for runs in (ours, theirs)))
     upweighted_P = _mean_difference(
-        *([counts.nudged_score(score or counts.score, weight_P, UPWEIGHT) for counts in runs] for runs in (ours, theirs))
+        *(
+            [counts.nudged_score(score or counts.score, weight_P, UPWEIGHT) for counts in runs]
+            for runs in (ours, theirs)
+        )
     )
     return value, drawn_S, (upweighted_P - value) / UPWEIGHT
 
