@@ -68,8 +68,8 @@ class Condensed:
             return ""
         shown = len(self.names) - 1
         return (
-            f"The {shown} most confused of {shown + self.others:,} classes; the other {self.others:,} as one, the"
-            " mistakes among them in the corner."
+            f"Shown are the {shown} most confused of {shown + self.others:,} classes, and the other {self.others:,} as"
+            " one, with the mistakes among them in the corner."
         )
 
 
@@ -102,6 +102,13 @@ def condense(confusion_KK: np.ndarray, space: LabelSpace, shown: NDArray[np.int6
 
     mistakes_MM = summed(np.where(true_X == predicted_X, 0, photos_X))
     return Condensed(summed(photos_X), mistakes_MM, (*names, f"{others:,} others"), others)
+
+
+def cell_text(value: int) -> str:
+    """At most four letters, which is what a cell has room for: ``9999``, ``12k``, ``3M``."""
+    if value < 10_000:
+        return str(value)
+    return f"{value / 1000:.0f}k" if value < 999_500 else f"{value / 1e6:.0f}M"
 
 
 def axis_names(space: LabelSpace, shown: NDArray[np.int64]) -> tuple[str, ...]:

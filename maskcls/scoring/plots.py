@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from maskcls.labels import LabelSpace
-from maskcls.scoring.condensed import condense, most_confused
+from maskcls.scoring.condensed import cell_text, condense, most_confused
 from maskcls.system.files import write_atomically
 from maskcls.system.printable import one_printable_line
 
@@ -94,19 +94,12 @@ def _cells(share_KK: np.ndarray, text_KK: np.ndarray, borders: Sequence[int]) ->
     for row, column in zip(*np.nonzero(text_KK), strict=True):
         middle = ((column + 0.5) * side, (row + 0.5) * side)
         colour = "white" if share_KK[row, column] > 0.6 else "black"
-        draw.text(middle, _number(text_KK[row, column]), colour, font, anchor="mm")
+        draw.text(middle, cell_text(text_KK[row, column]), colour, font, anchor="mm")
     for border in borders:
         draw.line((border * side, 0, border * side, size * side), "#999999")
         draw.line((0, border * side, size * side, border * side), "#999999")
     draw.rectangle((0, 0, image.width - 1, image.height - 1), outline="black")
     return image
-
-
-def _number(value: int) -> str:
-    """At most four letters, which is what a cell has room for: ``9999``, ``12k``, ``3M``."""
-    if value < 10_000:
-        return str(value)
-    return f"{value / 1000:.0f}k" if value < 999_500 else f"{value / 1e6:.0f}M"
 
 
 @cache

@@ -22,7 +22,7 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.ticker import MaxNLocator
 
 from maskcls.labels import LabelSpace
-from maskcls.scoring.condensed import Condensed
+from maskcls.scoring.condensed import Condensed, cell_text
 from maskcls.scoring.intervals import Estimate
 from maskcls.scoring.plots import borders
 from search.answer.format import clipped
@@ -120,9 +120,9 @@ def draw_matrix(
     axes.set(xlabel="predicted", ylabel="true", aspect="equal")
     axes.invert_yaxis()
     for row, column in zip(*np.nonzero(text_MM), strict=True):
-        colour = "white" if value_MM[row, column] > 0.55 * most else "black"
+        text, colour = cell_text(text_MM[row, column]), "white" if value_MM[row, column] > 0.55 * most else "black"
         place = (column + 0.5, row + 0.5)
-        axes.annotate(str(text_MM[row, column]), place, ha="center", va="center", fontsize=font - 0.5, color=colour)
+        axes.annotate(text, place, ha="center", va="center", fontsize=font - 0.5, color=colour)
     for border in (size - 1,) if matrix.others else borders(space):
         axes.axhline(border, color="#555555", linewidth=0.9)
         axes.axvline(border, color="#555555", linewidth=0.9)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from maskcls.labels import Factor, LabelSpace
-from maskcls.scoring.condensed import axis_names, condense, extremes, extremes_note, most_confused
+from maskcls.scoring.condensed import axis_names, cell_text, condense, extremes, extremes_note, most_confused
 from maskcls.tasks.mask import MASK_TASK
 
 
@@ -44,7 +44,7 @@ def test_the_others_are_summed_and_no_photo_is_lost() -> None:
     assert not np.diagonal(found.mistakes_MM)[:-1].any()
     assert found.share_MM.sum(1) == pytest.approx(np.ones(26))
     assert found.most == (matrix_KK - np.diag(np.diagonal(matrix_KK)))[np.ix_(shown, shown)].max()
-    assert "25 most confused of 100 classes; the other 75 as one" in found.note
+    assert "25 most confused of 100 classes, and the other 75 as one" in found.note
 
 
 @pytest.mark.parametrize("classes", [2, 18, 26])
@@ -72,3 +72,9 @@ def test_extremes_are_the_best_and_the_worst() -> None:
     assert extremes(value_K[:40]).tolist() == list(range(40))
     assert extremes_note(500, "best", "worst") == "Of 500 classes the 20 best and the 20 worst"
     assert extremes_note(40, "best", "worst") == ""
+
+
+def test_acell_text_has_room_in_its_cell() -> None:
+    assert [cell_text(value) for value in (7, 9_999, 12_400, 999_400, 999_500, 3_200_000)] == [
+        *("7", "9999", "12k", "999k", "1M", "3M")
+    ]

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from maskcls.labels import Factor, LabelSpace
-from maskcls.scoring.plots import _cells, _number, borders, draw_confusion
+from maskcls.scoring.plots import _cells, borders, draw_confusion
 from maskcls.tasks.mask import AGE, GENDER, MASK_TASK
 
 SPACE = MASK_TASK.space
@@ -102,9 +102,3 @@ def test_many_classes_with_any_names_fit_on_a_screen(tmp_path: Path) -> None:
     width, height = Image.open(tmp_path / "picture.png").size
     assert width < 1400
     assert height < 2600
-
-
-def test_a_number_has_room_in_its_cell() -> None:
-    assert [_number(value) for value in (7, 9_999, 12_400, 999_400, 999_500, 3_200_000)] == [
-        *("7", "9999", "12k", "999k", "1M", "3M")
-    ]

@@ -53,7 +53,7 @@ def test_the_table_has_the_classes_that_gained_and_lost_most_and_says_so(materia
 
 def test_the_matrices_have_the_same_classes_before_and_after(material: Material) -> None:
     section = matrices_section(material)
-    assert "The 25 most confused of 60 classes; the other 35 as one" in section.blocks[0].text  # type: ignore[union-attr]
+    assert "the 25 most confused of 60 classes, and the other 35 as one" in section.blocks[0].text  # type: ignore[union-attr]
     drawn = [figure for block in section.blocks if isinstance(block, Figures) for figure in block.figures]
     assert len(drawn) == 4
     assert all(figure.svg.count("<text") == 0 for figure in drawn)  # letters are drawn
