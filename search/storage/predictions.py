@@ -1,6 +1,7 @@
 """The stored predictions of a study's trials, and their counts per person; each file is read once, if memory allows."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -52,7 +53,8 @@ class StudyPredictions:
         for number, oldest in held.items():
             if total <= MAX_HELD_BYTES:
                 break
-            self._count(number, oldest)
+            with suppress(ValueError):  # another task's classes, in a trial that has not ended
+                self._count(number, oldest)
             del self._predictions[number]
             total -= oldest.log_prob_NK.nbytes
 
