@@ -192,15 +192,24 @@ def _log_probs(
 def _print_scores(predictions: "Predictions", task: "Task", space: "LabelSpace") -> None:
     import numpy as np
 
+    from maskcls.scoring.condensed import EACH_END, NAME_COLUMNS, extremes, extremes_note
     from maskcls.scoring.metrics import score
+    from maskcls.system.printable import shortened
 
     scores = score(predictions.log_prob_NK, predictions.label_N, space, task.metric)
     count_K = np.bincount(predictions.label_N, minlength=space.num_classes)
-    for name, f1, count in zip(space.names, scores.f1_per_class, count_K, strict=True):
-        say(f"  {name:32s} F1 {f1:.4f}  {count} photos")
+    present = np.flatnonzero(count_K)
+    note = extremes_note(len(present), "best", "worst")
+    is_few = space.num_classes <= 2 * EACH_END
+    classes = range(space.num_classes) if is_few else present[extremes(np.asarray(scores.f1_per_class)[present])]
+    if note:
+        say(f"{note} are shown, by F1:")
+    for index in classes:
+        name = shortened(space.names[index], NAME_COLUMNS)
+        say(f"  {name:32s} F1 {scores.f1_per_class[index]:.4f}  {count_K[index]} photos")
     for part, f1 in scores.f1_per_part.items():
         say(f"  {part + ' alone':32s} F1 {f1:.4f}")
-    absent = [name for name, count in zip(space.names, count_K, strict=True) if count == 0]
+    absent = [shortened(name, NAME_COLUMNS) for name, count in zip(space.names, count_K, strict=True) if count == 0]
     if absent:
         num_present = len(count_K) - len(absent)
         mean_f1 = float(np.mean(np.asarray(scores.f1_per_class)[count_K > 0]))

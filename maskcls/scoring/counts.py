@@ -6,7 +6,7 @@ that are both (true positives). So a score on other people, or with other weight
 Shape suffixes: N photos, P people, K classes, X any number of sets of people.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from maskcls.labels import ALL, LabelSpace
 from maskcls.scoring.metrics import f1, mean_recall
-
-Floats = NDArray[np.float64]
+from maskcls.scoring.tables import BLOCK_CELLS, Floats, Table, as_array, distinct, product, spread, tabulate
 
 Sums = tuple[Floats, Floats, Floats]
 """(true, predicted, true positive), each [..., K]."""
@@ -32,11 +31,11 @@ class Counts:
     """Names of the people, sorted."""
     stratum_P: NDArray[np.str_]
     """The set of labels on each person's photos, as text; people of one stratum are interchangeable."""
-    true_PK: Floats
+    true_PK: Table
     """Photos of the class."""
-    predicted_PK: Floats
+    predicted_PK: Table
     """Photos predicted as the class."""
-    true_positive_PK: Floats
+    true_positive_PK: Table
     """Photos of the class that are predicted as it."""
     metric: str = "macro_f1"
     """Name in SCORES of what the model is judged by."""
@@ -57,18 +56,48 @@ class Counts:
             true_positive_PK=self.true_positive_PK[chosen_P],
         )
 
+    @property
+    def tables(self) -> tuple[Table, Table, Table]:
+        """The three tables, in the order of ``Sums``."""
+        return self.true_PK, self.predicted_PK, self.true_positive_PK
+
     def sums(self, weight_XP: Floats | None = None) -> Sums:
         """Sums over people: [K] unweighted, or [X, K] for X rows of weights."""
         weight_XP = np.ones(len(self.person_P)) if weight_XP is None else weight_XP
-        return weight_XP @ self.true_PK, weight_XP @ self.predicted_PK, weight_XP @ self.true_positive_PK
+        true_XK, predicted_XK, true_positive_XK = (product(weight_XP, table_PK) for table_PK in self.tables)
+        return true_XK, predicted_XK, true_positive_XK
 
     def nudged(self, weight_P: Floats, step: float) -> Sums:
         """Sums [P, K]: in row p, the weight of person p is multiplied by ``1 + step``."""
-        tables = (self.true_PK, self.predicted_PK, self.true_positive_PK)
-        true_PK, predicted_PK, true_positive_PK = (
-            weight_P @ table_PK + step * weight_P[:, None] * table_PK for table_PK in tables
+        return self._nudged_rows(self.sums(weight_P), weight_P, step, slice(None))
+
+    def nudged_score(self, score: Score, weight_P: Floats, step: float) -> Floats:
+        """The score [P] of the sums that are ``nudged``.
+
+        Of large tables it is computed once for people with equal rows and weights, and for some of them at a time.
+        """
+        if isinstance(self.true_PK, np.ndarray):
+            return score(*self.nudged(weight_P, step))
+        first_U, which_P = distinct(self.tables, weight_P)
+        sums, size = self.sums(weight_P), max(1, BLOCK_CELLS // self.true_PK.shape[1])
+        blocks = (first_U[start : start + size] for start in range(0, len(first_U), size))
+        return np.concatenate([score(*self._nudged_rows(sums, weight_P, step, block)) for block in blocks])[which_P]
+
+    def _nudged_rows(self, sums: Sums, weight_P: Floats, step: float, rows: slice | NDArray[np.int64]) -> Sums:
+        """Some rows of ``nudged``; ``sums``: those without a nudge."""
+        true_XK, predicted_XK, true_positive_XK = (
+            sum_K + step * weight_P[rows, None] * as_array(table_PK[rows])
+            for sum_K, table_PK in zip(sums, self.tables, strict=True)
         )
-        return true_PK, predicted_PK, true_positive_PK
+        return true_XK, predicted_XK, true_positive_XK
+
+    def by_classes(self) -> Iterator["Counts"]:
+        """The counts class by class, many classes at a time: all of small tables at once."""
+        people, classes = self.true_PK.shape
+        size = classes if isinstance(self.true_PK, np.ndarray) else max(1, BLOCK_CELLS // people)
+        for start in range(0, classes, size):
+            true_PK, predicted_PK, true_positive_PK = (table_PK[:, start : start + size] for table_PK in self.tables)
+            yield replace(self, true_PK=true_PK, predicted_PK=predicted_PK, true_positive_PK=true_positive_PK)
 
 
 def count(
@@ -88,9 +117,8 @@ def count(
     label_N, predicted_N = space.part_of(label_N, part), space.part_of(predicted_N, part)
     num_classes = space.predicted(part).num_classes
 
-    def table(class_N: np.ndarray, chosen_N: np.ndarray | slice = slice(None)) -> Floats:
-        flat = np.bincount(index_N[chosen_N] * num_classes + class_N[chosen_N], minlength=len(names) * num_classes)
-        return flat.reshape(len(names), num_classes).astype(np.float64)
+    def table(class_N: np.ndarray, chosen_N: np.ndarray | slice = slice(None)) -> Table:
+        return tabulate(index_N[chosen_N] * num_classes + class_N[chosen_N], len(names), num_classes)
 
     true_positive_PK = table(label_N, label_N == predicted_N)
     return Counts(names, stratum_P, table(label_N), table(predicted_N), true_positive_PK, metric)
@@ -117,9 +145,7 @@ def align(runs: Sequence[Counts]) -> tuple[list[Counts], NDArray[np.int64]]:
         index = np.searchsorted(person_P, counts.person_P)
         stratum_P[index] = counts.stratum_P
         first_P[index] = np.where(first_P[index] < 0, number, first_P[index])
-        tables = np.zeros((3, len(person_P), counts.true_PK.shape[1]))
-        tables[:, index] = counts.true_PK, counts.predicted_PK, counts.true_positive_PK
-        aligned.append(tables)
+        aligned.append([spread(table_PK, index, len(person_P)) for table_PK in counts.tables])
     strata = stratum_P.astype(str)
     return [
         replace(

@@ -13,9 +13,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import stdtrit  # quantiles of t; scipy.stats has them too and takes a second to load
 
 from maskcls.scoring.counts import Counts, Floats, Score
+from maskcls.scoring.metrics import f1
 from maskcls.scoring.resampling import Resamples
 
 LEVEL = 0.95
@@ -118,6 +120,19 @@ def compare(
     return estimate(value, [people], comparisons)
 
 
+def compare_classes(
+    ours: Sequence[Counts], theirs: Sequence[Counts], resamples: Resamples, comparisons: int = 1
+) -> list[Estimate]:
+    """``compare`` by the F1 of every class, all classes at once: to the last digit what one call for each gives."""
+    estimates = []
+    for block in zip(*(counts.by_classes() for counts in (*ours, *theirs)), strict=True):
+        value_K, drawn_SK, influence_PK = _over_people(block[: len(ours)], block[len(ours) :], resamples, f1, None)
+        for column, value in enumerate(value_K.tolist()):
+            drawn_S, influence_P = (np.ascontiguousarray(each[:, column]) for each in (drawn_SK, influence_PK))
+            estimates.append(estimate(value, [_people_part(drawn_S, influence_P, resamples)], comparisons))
+    return estimates
+
+
 def compare_recipes(
     ours: Sequence[Counts],
     theirs: Sequence[Counts],
@@ -175,16 +190,38 @@ def _people_variance(
     weight_P: Floats | None = None,
 ) -> tuple[float, Variance]:
     """The difference of mean scores, and its variance over people: that of the difference in the resamples."""
+    value, drawn_S, influence_P = _over_people(ours, theirs, resamples, score, weight_P)
+    return float(value), _people_part(drawn_S, influence_P, resamples)
+
+
+def _over_people(
+    ours: Sequence[Counts],
+    theirs: Sequence[Counts],
+    resamples: Resamples,
+    score: Score | None,
+    weight_P: Floats | None,
+) -> tuple[Floats, Floats, Floats]:
+    """The difference of mean scores, in every resample [S], and each person's influence on it [P].
+
+    Where ``score`` gives a score for every class, all three have the classes in a last dimension.
+    """
     for counts in (*ours, *theirs):
         assert np.array_equal(counts.person_P, resamples.person_P), "models are compared on the same people"
+    drawn_SP = resamples.weight_SP if weight_P is None else resamples.weight_SP * weight_P
     weight_P = np.ones(len(resamples.person_P)) if weight_P is None else weight_P
     value = _mean_difference(*(_scores(runs, weight_P[None], score) for runs in (ours, theirs)))[0]
-    drawn_S = _mean_difference(*(_scores(runs, resamples.weight_SP * weight_P, score) for runs in (ours, theirs)))
+    drawn_S = _mean_difference(*(_scores(runs, drawn_SP, score) for runs in (ours, theirs)))
     upweighted_P = _mean_difference(
-        *([(score or counts.score)(*counts.nudged(weight_P, UPWEIGHT)) for counts in runs] for runs in (ours, theirs))
+        *(
+            [counts.nudged_score(score or counts.score, weight_P, UPWEIGHT) for counts in runs]
+            for runs in (ours, theirs)
+        )
     )
-    dof = people_dof((upweighted_P - value) / UPWEIGHT, resamples)
-    return float(value), Variance(float(drawn_S.var(ddof=1)), dof)
+    return value, drawn_S, (upweighted_P - value) / UPWEIGHT
+
+
+def _people_part(drawn_S: Floats, influence_P: Floats, resamples: Resamples) -> Variance:
+    return Variance(float(drawn_S.var(ddof=1)), people_dof(influence_P, resamples.stratum_P))
 
 
 def _scores(runs: Sequence[Counts], weight_XP: Floats, score: Score | None) -> list[Floats]:
@@ -199,15 +236,16 @@ def _mean_difference(our_scores: Sequence[Floats], their_scores: Sequence[Floats
     return np.asarray(sum(ours + theirs))
 
 
-def people_dof(influence_P: Floats, resamples: Resamples) -> float:
+def people_dof(influence_P: Floats, stratum_P: NDArray[np.int64]) -> float:
     """Degrees of freedom of the variance over people: few when the difference depends on few people.
 
     A difference that depends on the four oldest men has about three. Each person's influence (the infinitesimal
-    jackknife, Efron 1982) gives each stratum's variance; Satterthwaite's rule combines them.
+    jackknife, Efron 1982) gives each stratum's variance; Satterthwaite's rule combines them. ``stratum_P``: as in
+    ``Resamples``.
     """
-    size = np.bincount(resamples.stratum_P)
-    mean = np.bincount(resamples.stratum_P, influence_P) / size
-    square = np.bincount(resamples.stratum_P, (influence_P - mean[resamples.stratum_P]) ** 2)
+    size = np.bincount(stratum_P)
+    mean = np.bincount(stratum_P, influence_P) / size
+    square = np.bincount(stratum_P, (influence_P - mean[stratum_P]) ** 2)
     several = size > 1  # a stratum of one person has no variance
     dof = size[several] - 1
     variance = square[several] / dof * size[several]

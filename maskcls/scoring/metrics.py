@@ -91,15 +91,35 @@ def merge_confusion(confusion_KK: np.ndarray, space: LabelSpace, part: str) -> n
     return member_KP.T @ confusion_KK @ member_KP
 
 
+def _sums(label_N: np.ndarray, predicted_N: np.ndarray, num_classes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Photos [K] that are the class, are predicted as it, and both: a confusion matrix's sums, without its K**2 cells.
+
+    Raises ValueError for other classes than 0..K-1.
+    """
+    right_N = label_N[label_N == predicted_N]
+    true_K, predicted_K, true_positive_K = (
+        np.bincount(class_N, minlength=num_classes).reshape(num_classes) for class_N in (label_N, predicted_N, right_N)
+    )
+    return true_K, predicted_K, true_positive_K
+
+
 def score(log_prob_NK: np.ndarray, label_N: np.ndarray, space: LabelSpace, metric: str = "macro_f1") -> Scores:
-    """Scores of predictions over the classes 0..K-1 of ``space``, judged by ``metric`` (tasks.task.METRICS)."""
-    confusion_KK = confusion_matrix(label_N, log_prob_NK.argmax(1), space.num_classes)
-    f1_K = f1_per_class(confusion_KK)
-    part_f1 = {part: float(f1_per_class(merge_confusion(confusion_KK, space, part)).mean()) for part in space.parts}
-    balanced = None if metric == "macro_f1" else float(mean_recall(confusion_KK.sum(1), np.diagonal(confusion_KK)))
+    """Scores of predictions over the classes 0..K-1 of ``space``, judged by ``metric`` (tasks.task.METRICS).
+
+    Raises ValueError for other classes.
+    """
+    predicted_N = log_prob_NK.argmax(1)
+    sums = _sums(label_N, predicted_N, space.num_classes)
+    f1_K = f1(*sums)
+    part_f1 = {}
+    for part in space.parts:
+        classes = (space.part_of(label_N, part), space.part_of(predicted_N, part))
+        part_f1[part] = float(f1(*_sums(*classes, space.predicted(part).num_classes)).mean())
+    true_K, _, true_positive_K = sums
+    balanced = None if metric == "macro_f1" else float(mean_recall(true_K, true_positive_K))
     return Scores(
         macro_f1=float(f1_K.mean()),
-        accuracy=float(np.trace(confusion_KK) / len(label_N)),
+        accuracy=float(true_positive_K.sum() / len(label_N)),
         loss=float(-log_prob_NK[np.arange(len(label_N)), label_N].mean(dtype=np.float64)),
         f1_per_class=tuple(f1_K.tolist()),
         f1_per_part=part_f1,

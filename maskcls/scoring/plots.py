@@ -13,7 +13,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from maskcls.labels import LabelSpace
+from maskcls.scoring.condensed import cell_text, condense, most_confused
 from maskcls.system.files import write_atomically
+from maskcls.system.printable import one_printable_line
 
 BLUES = ["f7fbff", "deebf7", "c6dbef", "9ecae1", "6baed6", "4292c6", "2171b5", "08519c", "08306b"]
 """ColorBrewer's colours, from nothing to the largest value, evenly spaced. https://colorbrewer2.org"""
@@ -26,15 +28,19 @@ CELL_SIZE, NAME_SIZE, AXIS_SIZE, TITLE_SIZE = 11, 12, 13, 15
 
 
 def draw_confusion(confusion_KK: np.ndarray, space: LabelSpace, title: str, path: Path) -> None:
-    """Write a PNG with two matrices: row shares, and below them (dashboards are narrow) counts without the diagonal."""
-    size = len(confusion_KK)
-    share_KK = confusion_KK / np.maximum(confusion_KK.sum(1, keepdims=True), 1)
-    mistakes_KK = confusion_KK * (1 - np.eye(size, dtype=int))
+    """Write a PNG with two matrices: row shares, and below them (dashboards are narrow) counts without the diagonal.
+
+    Of many classes it shows the most confused ones and the others as one (``condense``).
+    """
+    matrix = condense(confusion_KK, space, most_confused(confusion_KK))
+    lines = (len(matrix.names) - 1,) if matrix.others else borders(space)
     parts = [
         _text(title, _font(TITLE_SIZE)),
-        _draw(share_KK, np.round(100 * share_KK).astype(int), space, "Percent of each true class"),
-        _draw(mistakes_KK / max(1, mistakes_KK.max()), mistakes_KK, space, "Mistakes only, in photos"),
+        _draw(matrix.share_MM, matrix.percent_MM, matrix.names, lines, "Percent of each true class"),
+        _draw(matrix.pairs_MM / matrix.most, matrix.mistakes_MM, matrix.names, lines, "Mistakes only, in photos"),
     ]
+    if matrix.note:
+        parts.insert(1, _text(matrix.note, _font(AXIS_SIZE)))
     width = max(part.width for part in parts) + 2 * GAP
     sheet = Image.new("RGB", (width, sum(part.height + 2 * GAP for part in parts)), "white")
     top = GAP
@@ -44,13 +50,14 @@ def draw_confusion(confusion_KK: np.ndarray, space: LabelSpace, title: str, path
     write_atomically(path, lambda part: sheet.save(part))
 
 
-def _draw(share_KK: np.ndarray, text_KK: np.ndarray, space: LabelSpace, title: str) -> Image.Image:
+def _draw(
+    share_KK: np.ndarray, text_KK: np.ndarray, names: Sequence[str], borders: Sequence[int], title: str
+) -> Image.Image:
     """One matrix with its title and labels. ``share_KK``: how dark, in [0, 1]; ``text_KK``: numbers in the cells."""
-    names = space.short_names
     row_labels = [_text(name, _font(NAME_SIZE)) for name in names]
     column_labels = [label.rotate(90, expand=True) for label in row_labels] if len(names) > 3 else row_labels
     x_title, y_title = _text("predicted", _font(AXIS_SIZE)), _text("true", _font(AXIS_SIZE)).rotate(90, expand=True)
-    heading, cells = _text(title, _font(TITLE_SIZE)), _cells(share_KK, text_KK, borders(space))
+    heading, cells = _text(title, _font(TITLE_SIZE)), _cells(share_KK, text_KK, borders)
     left = y_title.width + max(label.width for label in row_labels) + 2 * GAP
     upper = heading.height + GAP
     lower = upper + cells.height + 2 * GAP + max(label.height for label in column_labels)
@@ -87,7 +94,7 @@ def _cells(share_KK: np.ndarray, text_KK: np.ndarray, borders: Sequence[int]) ->
     for row, column in zip(*np.nonzero(text_KK), strict=True):
         middle = ((column + 0.5) * side, (row + 0.5) * side)
         colour = "white" if share_KK[row, column] > 0.6 else "black"
-        draw.text(middle, str(text_KK[row, column]), colour, font, anchor="mm")
+        draw.text(middle, cell_text(text_KK[row, column]), colour, font, anchor="mm")
     for border in borders:
         draw.line((border * side, 0, border * side, size * side), "#999999")
         draw.line((0, border * side, size * side, border * side), "#999999")
@@ -106,6 +113,7 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
 
 def _text(text: str, font: ImageFont.FreeTypeFont) -> Image.Image:
     """The text in black on white, in the font's full height, so that texts side by side share a baseline."""
+    text = one_printable_line(text)
     image = Image.new("RGB", (math.ceil(font.getlength(text)) + 1, sum(font.getmetrics())), "white")
     ImageDraw.Draw(image).text((0, 0), text, "black", font)
     return image

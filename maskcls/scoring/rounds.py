@@ -83,14 +83,21 @@ class Judges:
         self._number_of: dict[str, int] = {}
         self._weight_SP: list[Floats] = []
         self._stratum_P: list[NDArray[np.int64]] = []
-        self._crowds: dict[str, tuple[NDArray[np.int64], Floats]] = {}
-        """Names of a crowd -> the numbers of its people, and their weights in the resamples."""
+        self._crowds: dict[str, NDArray[np.int64]] = {}
+        """Names of a crowd -> the numbers of its people."""
+        self._last: tuple[str, Floats] | None = None
+        """The names of the crowd that judged last, and their weights in the resamples."""
         self._judged: dict[int, tuple[Training, _Judged]] = {}
 
     @property
     def people(self) -> Resamples:
         """All people who have judged so far, in the order in which they came."""
-        return Resamples(np.array(list(self._number_of)), np.concatenate(self._stratum_P), np.hstack(self._weight_SP))
+        return Resamples(np.array(list(self._number_of)), self.stratum_P, np.hstack(self._weight_SP))
+
+    @property
+    def stratum_P(self) -> NDArray[np.int64]:
+        """Number of everyone's stratum, from 0, in the order in which they came."""
+        return np.concatenate(self._stratum_P)
 
     def judge(self, training: Training) -> _Judged:
         """What the people make of a training."""
@@ -101,14 +108,26 @@ class Judges:
     def _judge(self, counts: Counts) -> _Judged:
         names = "\n".join(counts.person_P)
         if names not in self._crowds:
-            number_P = self._admit(counts)
-            self._crowds[names] = number_P, np.hstack(self._weight_SP)[:, number_P]
-        number_P, weight_SP = self._crowds[names]
+            self._crowds[names] = self._admit(counts)
+        number_P = self._crowds[names]
+        if self._last is None or self._last[0] != names:
+            self._last = names, self._weights(number_P)
+        weight_SP = self._last[1]
         value = float(counts.score(*counts.sums()))
-        nudged_P = counts.score(*counts.nudged(np.ones(len(number_P)), UPWEIGHT))
+        nudged_P = counts.nudged_score(counts.score, np.ones(len(number_P)), UPWEIGHT)
         influence_P = np.zeros(len(self._number_of))
         influence_P[number_P] = (nudged_P - value) / UPWEIGHT
         return _Judged(value, counts.score(*counts.sums(weight_SP)), influence_P)
+
+    def _weights(self, number_P: NDArray[np.int64]) -> Floats:
+        """The weights of a crowd in the resamples: columns of all people's, who are too many to put side by side."""
+        weight_SP = np.empty((self._resamples, len(number_P)), order="F")
+        start = 0
+        for block_SP in self._weight_SP:
+            here_P = np.flatnonzero((start <= number_P) & (number_P < start + block_SP.shape[1]))
+            weight_SP[:, here_P] = block_SP[:, number_P[here_P] - start]
+            start += block_SP.shape[1]
+        return weight_SP
 
     def _admit(self, counts: Counts) -> NDArray[np.int64]:
         """The numbers of a crowd's people; those who are new are resampled among themselves."""
@@ -162,7 +181,7 @@ def estimate(
     error_SN = np.stack([each.drawn_S - each.value for each in judged], axis=1)
     inverse_KN = np.linalg.pinv(model_NK)
     observed, expected, dof = _mean_squares(value_N, error_SN, model_NK @ inverse_KN, residual_dof)
-    people = judges.people
+    stratum_P = judges.stratum_P
     found = {}
     for level in levels:
         if level == reference:
@@ -175,7 +194,7 @@ def estimate(
             continue  # never in a round with the reference, nor with a level that was
         square = float((weight_N**2).sum())
         seeds = Variance(square * max(0.0, observed - expected), dof, square * observed)
-        sources = (_people_part(judged, weight_N, people), seeds, tuning)
+        sources = (_people_part(judged, weight_N, stratum_P), seeds, tuning)
         found[level] = Difference(float(weight_N @ value_N), *standard_error(sources), *sources)
     return found
 
@@ -202,13 +221,13 @@ def _mean_squares(
     return observed, expected, dof
 
 
-def _people_part(judged: Sequence[_Judged], weight_N: Floats, people: Resamples) -> Variance:
+def _people_part(judged: Sequence[_Judged], weight_N: Floats, stratum_P: NDArray[np.int64]) -> Variance:
     """The variance of the weighted sum of scores over the people."""
     drawn_S = sum(weight * each.drawn_S for weight, each in zip(weight_N, judged, strict=True))
-    influence_P = np.zeros(len(people.person_P))
+    influence_P = np.zeros(len(stratum_P))
     for weight, each in zip(weight_N, judged, strict=True):
         influence_P[: len(each.influence_P)] += weight * each.influence_P
-    return Variance(float(np.var(drawn_S, ddof=1)), people_dof(influence_P, people))
+    return Variance(float(np.var(drawn_S, ddof=1)), people_dof(influence_P, stratum_P))
 
 
 # --- looks ----------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Text that is safe to print: without control characters, and without characters that the encoding lacks."""
 
 import re
+import unicodedata
 from typing import TextIO
 
 # C0 except tab and newline, DEL and C1 (escape sequences, also of one byte), marks that change the text's direction,
@@ -26,6 +27,37 @@ def printable(text: str, encoding: str = "utf-8") -> str:
 def one_printable_line(text: str, encoding: str = "utf-8") -> str:
     """``printable`` text on one line, for a name or a cell of a table."""
     return printable(text, encoding).replace("\n", r"\u000a").replace("\t", r"\u0009")
+
+
+GAP = "..."
+"""Stands for what is left out of a name; of letters that every encoding has."""
+
+
+def shortened(text: str, columns: int) -> str:
+    """``one_printable_line``, without its middle if it takes more columns: names often differ at their ends.
+
+    Letters such as Chinese ones take two columns.
+    """
+    line = one_printable_line(text)
+    if len(line) <= columns // 2 or sum(map(_columns, line)) <= columns:
+        return line
+    room = max(2, columns - len(GAP))
+    end = _fitting(line[::-1], room // 2)[::-1]
+    return f"{_fitting(line, room - room // 2).rstrip()}{GAP}{end.lstrip()}"
+
+
+def _fitting(text: str, columns: int) -> str:
+    """The start of the text that takes at most so many columns."""
+    for index, letter in enumerate(text):
+        columns -= _columns(letter)
+        if columns < 0:
+            return text[:index]
+    return text
+
+
+def _columns(letter: str) -> int:
+    """The columns that a letter takes in a monospaced font."""
+    return 0 if unicodedata.combining(letter) else 1 + (unicodedata.east_asian_width(letter) in "WF")
 
 
 def encoding_of(stream: TextIO | None) -> str:

@@ -15,9 +15,10 @@ from optuna.trial import FrozenTrial
 from maskcls.labels import ALL
 from maskcls.model.composite import FILES, marginal_log_prob
 from maskcls.run.record import WEIGHTS, sha256
-from maskcls.scoring.counts import SCORES, Counts, Floats, count
+from maskcls.scoring.counts import SCORES, Counts, count
 from maskcls.scoring.metrics import confusion_matrix
 from maskcls.scoring.predictions import Predictions
+from maskcls.scoring.tables import Table, tabulate
 from maskcls.system.errors import UserError, count_of, listed, nearest
 from maskcls.tasks.task import Task
 from search.database.connect import load_study
@@ -291,6 +292,5 @@ class Teams(Sequence[Counts]):
             true_positive_PK=self._table((self._row_start_N + predicted_N)[right_N]),
         )
 
-    def _table(self, place_N: np.ndarray) -> Floats:
-        shape = self._truth.true_PK.shape
-        return np.bincount(place_N, minlength=np.prod(shape)).reshape(shape).astype(np.float64)
+    def _table(self, place_N: np.ndarray) -> Table:
+        return tabulate(place_N, *self._truth.true_PK.shape)

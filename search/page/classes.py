@@ -7,9 +7,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from maskcls.scoring.counts import f1_of
-from maskcls.scoring.intervals import Estimate, compare
+from maskcls.scoring.condensed import (
+    EACH_END,
+    NAME_COLUMNS,
+    Condensed,
+    condense,
+    extremes,
+    extremes_note,
+    most_confused,
+)
+from maskcls.scoring.intervals import Estimate, compare, compare_classes
 from maskcls.scoring.metrics import f1_per_class
+from maskcls.system.printable import shortened
 from search.answer.format import as_score, capital, signed, signed_spread, verdict_on, with_sign
 from search.page.blocks import Block, Figure, Figures, Section, Table, Text
 from search.page.data import Material, TrialPredictions
@@ -41,18 +50,24 @@ def class_changes(material: Material) -> list[Change]:
         return []
     before, after = material.pair
     names = material.space.names
-    counts = (after.counts(),), (before.counts(),)
     f1_before_K, f1_after_K = f1_per_class(before.confusion_KK), f1_per_class(after.confusion_KK)
+    differences = compare_classes((after.counts(),), (before.counts(),), material.resamples, comparisons=len(names))
     return [
         Change(
             name,
             int(after.confusion_KK[index].sum()),
             float(f1_before_K[index]),
             float(f1_after_K[index]),
-            compare(*counts, material.resamples, f1_of(index), comparisons=len(names)),
+            difference,
         )
-        for index, name in enumerate(names)
+        for index, (name, difference) in enumerate(zip(names, differences, strict=True))
     ]
+
+
+def telling(changes: list[Change]) -> list[Change]:
+    """All changes, or of many those of the classes that gained most and of those that lost most."""
+    value_K = np.array([change.estimate.value for change in changes])
+    return [changes[index] for index in extremes(value_K).tolist()]
 
 
 def part_changes(material: Material) -> list[Change]:
@@ -84,8 +99,11 @@ def classes_section(material: Material) -> Section:
         f" that all {len(changes)} hold at once.{_optimism(material)}"
     )
     chance = material.same_configuration
-    blocks: list[Block] = [Text(intro), Text(chance or _beyond_noise(changes)), _figure(changes, bool(chance))]
-    blocks.append(_table("class", changes, bool(chance)))
+    blocks: list[Block] = [Text(intro), Text(chance or _beyond_noise(changes))]
+    if note := extremes_note(len(changes), "that gained most", "that lost most"):
+        blocks.append(Text(f"{note} are shown."))
+    shown = telling(changes)
+    blocks += [_figure(shown, bool(chance)), _table("class", shown, bool(chance))]
     parts = part_changes(material)
     if parts:
         by = "" if task.metric == "macro_f1" else f" ({task.metric_words})"
@@ -109,13 +127,20 @@ def _optimism(material: Material) -> str:
 def _beyond_noise(changes: list[Change]) -> str:
     sentences = []
     for word in ("better", "worse"):
-        names = [f"{change.name} ({signed(change.estimate.value)})" for change in changes if change.verdict == word]
-        sentences.append(f"{word.capitalize()} beyond noise: {'; '.join(names) or 'none'}.")
+        beyond = [change for change in changes if change.verdict == word]
+        if len(beyond) > EACH_END:
+            beyond.sort(key=lambda change: -abs(change.estimate.value))
+        names = [f"{shortened(change.name, NAME_COLUMNS)} ({signed(change.estimate.value)})" for change in beyond]
+        more = f"; and {len(names) - EACH_END} more" if len(names) > EACH_END else ""
+        sentences.append(f"{word.capitalize()} beyond noise: {'; '.join(names[:EACH_END]) or 'none'}{more}.")
     return " ".join(sentences)
 
 
 def _figure(changes: list[Change], is_chance: bool) -> Figure:
-    dots = [Dot(change.name, change.estimate, "" if is_chance else change.verdict) for change in changes]
+    dots = [
+        Dot(shortened(change.name, NAME_COLUMNS), change.estimate, "" if is_chance else change.verdict)
+        for change in changes
+    ]
     caption = "Change in F1 of each class with its interval."
     if not is_chance:
         caption += " Green triangle up: better beyond noise. Red triangle down: worse beyond noise. Blue dot: neither."
@@ -127,7 +152,7 @@ def _table(what: str, changes: list[Change], is_chance: bool) -> Table:
     titles = (what, *(TITLES[:-1] if is_chance else TITLES))
     rows = tuple(
         (
-            change.name,
+            shortened(change.name, NAME_COLUMNS),
             f"{change.photos:,}",
             as_score(change.before),
             as_score(change.after),
@@ -148,26 +173,26 @@ def matrices_section(material: Material) -> Section:
     if not models:
         return Section(title, (Text(material.missing()),))
     note = material.same_configuration if material.pair else material.missing()
-    text = f"Rows are the true class, columns the predicted one. Without the diagonal the mistakes show. {note}".strip()
-    named = list(zip(("before", "after"), models, strict=False))
-    most = max(1, *(_mistakes(model).max() for model in models))
-    figures = [_with_diagonal(name, model) for name, model in named]
-    figures += [_without_diagonal(name, model, most) for name, model in named]
+    shown = most_confused(*(model.confusion_KK for model in models))
+    named = [
+        (name, model, condense(model.confusion_KK, model.space, shown))
+        for name, model in zip(("before", "after"), models, strict=False)
+    ]
+    text = "Rows are the true class, columns the predicted one. Without the diagonal the mistakes show."
+    text = " ".join(part for part in (text, named[0][2].note, note) if part)
+    most = max(matrix.most for _, _, matrix in named)
+    figures = [_with_diagonal(name, model, matrix) for name, model, matrix in named]
+    figures += [_without_diagonal(name, model, matrix, most) for name, model, matrix in named]
     return Section(title, (Text(text), Figures(tuple(figures))))
 
 
-def _mistakes(model: TrialPredictions) -> np.ndarray:
-    return model.confusion_KK * (1 - np.eye(len(model.confusion_KK), dtype=np.int64))
-
-
-def _with_diagonal(name: str, model: TrialPredictions) -> Figure:
-    share_KK = model.confusion_KK / np.maximum(model.confusion_KK.sum(1, keepdims=True), 1)
-    text_KK = np.round(100 * share_KK).astype(int)
+def _with_diagonal(name: str, model: TrialPredictions, matrix: Condensed) -> Figure:
     title = f"{capital(model.name)}: percent of each true class"
-    return draw_matrix(f"confusion-{name}", share_KK, text_KK, model.space, title, 1.0, is_mistakes=False)
+    values = matrix.share_MM, matrix.percent_MM
+    return draw_matrix(f"confusion-{name}", *values, matrix, model.space, title, 1.0, is_mistakes=False)
 
 
-def _without_diagonal(name: str, model: TrialPredictions, most: int) -> Figure:
-    mistakes_KK = _mistakes(model)
+def _without_diagonal(name: str, model: TrialPredictions, matrix: Condensed, most: int) -> Figure:
     title = f"{capital(model.name)}: mistakes only, in photos"
-    return draw_matrix(f"mistakes-{name}", mistakes_KK, mistakes_KK, model.space, title, most, is_mistakes=True)
+    values = matrix.pairs_MM, matrix.mistakes_MM
+    return draw_matrix(f"mistakes-{name}", *values, matrix, model.space, title, most, is_mistakes=True)

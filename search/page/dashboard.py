@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,11 @@ import optuna
 import plotly.graph_objects as go
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 
+from maskcls.scoring.condensed import NAME_COLUMNS
 from maskcls.scoring.intervals import Estimate
 from maskcls.system.console import say
 from maskcls.system.errors import UserError
+from maskcls.system.printable import shortened
 from maskcls.tasks.task import Task
 from search.answer.answer import Answer, RoundsAnswer
 from search.answer.format import difference_cell, score_cell, verdict_on
@@ -20,7 +23,7 @@ from search.answer.wording import AT_OWN_BEST
 from search.database.connect import default_url, load_study, open_storage
 from search.database.errors import DatabaseError
 from search.page.answer import confirmed_differences, round_differences
-from search.page.classes import class_changes
+from search.page.classes import class_changes, telling
 from search.page.data import Material
 from search.page.figures import BLUE, COLOURS, GREY, ORANGE
 from search.storage.files import ARTIFACTS, study_artifacts
@@ -73,7 +76,8 @@ def _confirmation(answer: Answer) -> go.Figure | None:
 
 
 def _classes(material: Material) -> go.Figure | None:
-    changes = {change.name: change.estimate for change in class_changes(material)}
+    shown = telling(class_changes(material))
+    changes = {escape(shortened(change.name, NAME_COLUMNS)): change.estimate for change in shown}  # plotly obeys tags
     return _differences(changes, "Change from baseline to best trial", "change in F1") if changes else None
 
 
@@ -84,6 +88,7 @@ def _differences(estimates: Mapping[str, Estimate], title: str, axis: str) -> go
     symbols = [SYMBOLS.get(verdict, "circle") for verdict in verdicts]
     figure = go.Figure(_dots(estimates, texts, colours, symbols))
     figure.add_vline(x=0, line_color="#333333", line_width=1)
+    figure.update_yaxes(type="category")  # else classes named 1, 2, 3 are numbers
     return _laid_out(figure, title, axis)
 
 

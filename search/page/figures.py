@@ -3,12 +3,13 @@
 Colours are Okabe and Ito's, which colour-blind people can tell apart; shapes and dashes carry the same information. A
 figure 340 points wide can still be read on a phone.
 
-Shape suffixes: K classes.
+Shape suffixes: M rows of a matrix, as in ``Condensed``.
 """
 
 import io
 import re
 import textwrap
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,7 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.ticker import MaxNLocator
 
 from maskcls.labels import LabelSpace
+from maskcls.scoring.condensed import Condensed, cell_text
 from maskcls.scoring.intervals import Estimate
 from maskcls.scoring.plots import borders
 from search.answer.format import clipped
@@ -34,12 +36,15 @@ WIDTH = 340 / 72
 FONT = 9.5
 MAX_LABEL = 30
 """Most characters of a label on one line."""
+FEW = 18
+"""Most classes of a matrix in the larger font."""
 LOOK: dict[Any, Any] = {
     "font.size": FONT,
     "axes.labelsize": FONT,
     "xtick.labelsize": FONT,
     "ytick.labelsize": FONT,
     "axes.linewidth": 0.8,
+    "text.parse_math": False,  # names of classes may have dollar signs
 }
 
 
@@ -90,29 +95,35 @@ def draw_dots(name: str, dots: Sequence[Dot], axis: str, alt: str, caption: str 
 
 @matplotlib.rc_context(LOOK)
 def draw_matrix(
-    name: str, value_KK: np.ndarray, text_KK: np.ndarray, space: LabelSpace, title: str, most: float, is_mistakes: bool
+    name: str,
+    value_MM: np.ndarray,
+    text_MM: np.ndarray,
+    matrix: Condensed,
+    space: LabelSpace,
+    title: str,
+    most: float,
+    is_mistakes: bool,
 ) -> Figure:
-    """A confusion matrix: row true class, column predicted class; ``text_KK`` is written into the cells, but not zeros.
+    """A confusion matrix: row true class, column predicted class; ``text_MM`` is written into the cells, but not zeros.
 
     ``most`` is the value of the darkest colour.
     """
-    size = len(value_KK)
+    size = len(value_MM)
     width = 5.6 if size > 3 else 3.4
     drawing = _drawing(width, width)
     axes = drawing.subplots()
     colours = "Oranges" if is_mistakes else "Blues"
-    axes.pcolormesh(value_KK, cmap=colours, vmin=0, vmax=most, edgecolors="white", linewidth=0.5)
-    names = space.short_names
-    font = 7.5 if size > 3 else FONT
-    axes.set_xticks(np.arange(size) + 0.5, names, rotation=90 if size > 3 else 0, fontsize=font)
-    axes.set_yticks(np.arange(size) + 0.5, names, fontsize=font)
+    axes.pcolormesh(value_MM, cmap=colours, vmin=0, vmax=most, edgecolors="white", linewidth=0.5)
+    font = FONT if size <= 3 else 7.5 if size <= FEW else 6
+    axes.set_xticks(np.arange(size) + 0.5, matrix.names, rotation=90 if size > 3 else 0, fontsize=font)
+    axes.set_yticks(np.arange(size) + 0.5, matrix.names, fontsize=font)
     axes.set(xlabel="predicted", ylabel="true", aspect="equal")
     axes.invert_yaxis()
-    for row, column in zip(*np.nonzero(text_KK), strict=True):
-        colour = "white" if value_KK[row, column] > 0.55 * most else "black"
+    for row, column in zip(*np.nonzero(text_MM), strict=True):
+        text, colour = cell_text(text_MM[row, column]), "white" if value_MM[row, column] > 0.55 * most else "black"
         place = (column + 0.5, row + 0.5)
-        axes.annotate(str(text_KK[row, column]), place, ha="center", va="center", fontsize=font - 0.5, color=colour)
-    for border in borders(space):
+        axes.annotate(text, place, ha="center", va="center", fontsize=font - 0.5, color=colour)
+    for border in (size - 1,) if matrix.others else borders(space):
         axes.axhline(border, color="#555555", linewidth=0.9)
         axes.axvline(border, color="#555555", linewidth=0.9)
     _plain(axes)
@@ -181,7 +192,8 @@ def to_svg(drawing: Drawing, name: str) -> str:
     """The <svg> element, reproducible, with ``name`` before all of its ids, so that they are unique on a page."""
     output = io.StringIO()
     FigureCanvasSVG(drawing)  # pyplot would keep every figure
-    with matplotlib.rc_context({"svg.hashsalt": name}):
+    with matplotlib.rc_context({"svg.hashsalt": name}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # letters that the font lacks are drawn as boxes
         drawing.savefig(output, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     svg = output.getvalue().partition("<svg")[2]
     svg = re.sub(r'\bid="', f'id="{name}-', svg)

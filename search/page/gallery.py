@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from maskcls.scoring.condensed import NAME_COLUMNS
 from maskcls.system.errors import one_line
+from maskcls.system.printable import shortened
 from search.answer.format import percent
 from search.page.blocks import Gallery, Picture, Section, Text
 from search.page.data import Material, TrialPredictions
@@ -65,7 +67,9 @@ def photo_folder(material: Material) -> Path:
 
 def _picture(model: TrialPredictions, row: int, folder: Path | None, material: Material) -> Picture:
     names, predictions = model.space.names, model.predictions
-    true, predicted = names[predictions.label_N[row]], names[model.predicted_N[row]]
+    true, predicted = (
+        shortened(names[label], NAME_COLUMNS) for label in (predictions.label_N[row], model.predicted_N[row])
+    )
     probability = float(np.exp(predictions.log_prob_NK[row].max()))
     path = str(predictions.path_N[row])
     jpeg, problem = (None, "") if folder is None else thumbnail(folder / path, material.config.bit_depth)

@@ -1,6 +1,7 @@
-"""The stored predictions of a study's trials, and their counts per person; each file is read once."""
+"""The stored predictions of a study's trials, and their counts per person; each file is read once, if memory allows."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from search.policy.stopping import FINISHED
 from search.storage.failures import has_diverged
 from search.storage.retention import trial_folder
 from search.study.record import Stored, read_stored
+
+MAX_HELD_BYTES = 128 * 2**20
+"""Log-probabilities of all trials that are kept in memory: 2,000 trials of 3,000 photos in 5 classes, or 20 in 500."""
 
 
 @dataclass
@@ -39,7 +43,20 @@ class StudyPredictions:
         or when they do not score a finished trial's stored value."""
         if trial.number not in self._predictions:
             self._predictions[trial.number] = self._checked(trial, _load(self.path_of(trial)))
+            self._make_room(trial.number)
         return self._predictions[trial.number]
+
+    def _make_room(self, newest: int) -> None:
+        """Let go of the predictions that were read first, but for their counts, while all take too much memory."""
+        held = {number: each for number, each in self._predictions.items() if each is not None and number != newest}
+        total = sum(each.log_prob_NK.nbytes for each in self._predictions.values() if each is not None)
+        for number, oldest in held.items():
+            if total <= MAX_HELD_BYTES:
+                break
+            with suppress(ValueError):  # another task's classes, in a trial that has not ended
+                self._count(number, oldest)
+            del self._predictions[number]
+            total -= oldest.log_prob_NK.nbytes
 
     def _checked(self, trial: FrozenTrial, predictions: Predictions | None) -> Predictions | None:
         if predictions is None or trial.state not in FINISHED:
@@ -76,18 +93,20 @@ class StudyPredictions:
 
     def with_predictions(self, trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
         """The trials that have predictions."""
-        return [trial for trial in trials if self.predictions(trial) is not None]
+        return [trial for trial in trials if trial.number in self._counts or self.predictions(trial) is not None]
 
     def counts(self, trial: FrozenTrial) -> Counts:
         """The counts of a trial that has predictions."""
         if trial.number not in self._counts:
             stored = self.predictions(trial)
             assert stored is not None
-            predicted_N = stored.log_prob_NK.argmax(1)
-            self._counts[trial.number] = count(
-                stored.person_N, stored.label_N, predicted_N, self.space, metric=self.metric
-            )
+            self._count(trial.number, stored)
         return self._counts[trial.number]
+
+    def _count(self, number: int, stored: Predictions) -> None:
+        if number not in self._counts:
+            predicted_N = stored.log_prob_NK.argmax(1)
+            self._counts[number] = count(stored.person_N, stored.label_N, predicted_N, self.space, metric=self.metric)
 
 
 def study_predictions(study: optuna.Study, folder: Path) -> StudyPredictions:

@@ -1,9 +1,13 @@
 """What search.compare shows: the difference, its evidence, and the parts and classes that it comes from."""
 
-from maskcls.scoring.counts import Floats, f1_of
-from maskcls.scoring.intervals import Estimate, compare, interval
+import numpy as np
+
+from maskcls.scoring.condensed import NAME_COLUMNS, extremes, extremes_note
+from maskcls.scoring.counts import Floats
+from maskcls.scoring.intervals import Estimate, compare, compare_classes, interval
 from maskcls.scoring.resampling import Resamples, resample
 from maskcls.system.console import say
+from maskcls.system.printable import shortened
 from search.answer.format import (
     NOT_DISTINCT,
     as_score,
@@ -95,17 +99,18 @@ def _measured_by(model: ComparedModel, what: str) -> str:
 def _show_classes(ours: ComparedModel, theirs: ComparedModel, resamples: Resamples) -> None:
     """The classes that differ beyond noise, by intervals that hold for all classes at once."""
     names = ours.space.names
-    our_counts, their_counts = (ours.counts(),), (theirs.counts(),)
-    differences = [
-        (name, compare(our_counts, their_counts, resamples, f1_of(index), comparisons=len(names)))
-        for index, name in enumerate(names)
-    ]
+    estimates = compare_classes((ours.counts(),), (theirs.counts(),), resamples, comparisons=len(names))
+    differences = list(zip(names, estimates, strict=True))
     say()
     by = _measured_by(ours, "F1")
     say(f"By class{by}, with intervals widened so that all {len(names)} hold at once in 95 of 100 studies:")
     beyond = [(name, difference) for name, difference in differences if verdict_on(difference) != NOT_DISTINCT]
-    for name, difference in sorted(beyond, key=lambda row: row[1].value):
-        say(f"  {name:32s} {difference_words(difference)}  {verdict_on(difference)}")
+    if note := extremes_note(len(beyond), "most in favour of A", "most in favour of B"):
+        say(f"{note}:")
+    beyond.sort(key=lambda row: row[1].value)
+    for index in sorted(extremes(np.array([difference.value for _, difference in beyond])).tolist()):
+        name, difference = beyond[index]
+        say(f"  {shortened(name, NAME_COLUMNS):32s} {difference_words(difference)}  {verdict_on(difference)}")
     rest = f"The other {len(names) - len(beyond)} of {len(names)} classes do not differ"
     say(f"{rest if beyond else 'No class differs'} beyond noise.")
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from maskcls.labels import LabelSpace
+from maskcls.labels import Factor, LabelSpace
 from maskcls.scoring.plots import _cells, borders, draw_confusion
 from maskcls.tasks.mask import AGE, GENDER, MASK_TASK
 
@@ -93,3 +93,12 @@ def test_lines_separate_the_classes_of_the_first_factor() -> None:
     )
     for colours in (across, down):
         assert [colour != NOTHING for colour in colours] == [False, True, False, True, False]
+
+
+def test_many_classes_with_any_names_fit_on_a_screen(tmp_path: Path) -> None:
+    names = tuple(f"<b>$x^$\n\x1b[31m\u202e{'naïve 漢字 ' * 30}{number}" for number in range(500))
+    matrix_KK = np.random.default_rng(0).poisson(0.1, size=(500, 500))
+    draw_confusion(matrix_KK, LabelSpace((Factor("kind", names),)), "a\ntitle", tmp_path / "picture.png")
+    width, height = Image.open(tmp_path / "picture.png").size
+    assert width < 1400
+    assert height < 2600

@@ -15,7 +15,7 @@ import search.status
 from maskcls.scoring.metrics import Scores
 from maskcls.system.console import say
 from maskcls.system.errors import UserError
-from maskcls.system.printable import one_printable_line, printable
+from maskcls.system.printable import one_printable_line, printable, shortened
 from search.database.connect import create_study, default_url, open_storage
 from search.study.attributes import FAILURES
 from search.study.record import KEY, Stored
@@ -151,3 +151,10 @@ def test_status_shows_what_others_wrote_into_a_database_and_does_not_act_on_it(
     if "--json" in words:
         found = json.loads(told)
         assert (found if "--study" in words else found["studies"][0])["name"] == EVIL
+
+
+def test_a_long_name_keeps_its_beginning_and_its_end() -> None:
+    assert shortened("Quercus robur", 20) == "Quercus robur"
+    assert shortened("Quercus robur subspecies robur, plot 17", 20) == "Quercus r...plot 17"
+    assert shortened("漢字" * 20, 21) == "漢字漢字...漢字漢字"
+    assert shortened("a\nb\x1b[31m\u202e", 40) == r"a\u000ab\u001b[31m\u202e"
