@@ -138,7 +138,8 @@ def _inner_folders(listing: Listing, paths: list[str], levels: int) -> list[str]
     classes = some((f"{shown(home)} ({len(names)} folders)" for home, names in sorted(parted.items())), 3)
     return [
         f"CAUTION: folders in a class are not told apart: {classes}. If they are the classes, give"
-        f" {listing.folder / min(parted)} to --data; if each shows one subject, write a table with a column for --group."
+        f" {listing.folder / min(parted)} to --data; if each shows one subject, write a table with a column for"
+        " --group."
     ]
 
 

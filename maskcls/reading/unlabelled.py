@@ -29,8 +29,9 @@ class Unlabelled:
 
 
 def find_unlabelled(images: Path) -> Unlabelled:
-    """The rows of info.csv in ``images`` or, for a folder named images, beside it; else the folder's pictures by name; where
-    it holds none itself, those in all folders below it.
+    """The rows of info.csv in ``images`` or, for a folder named images, beside it; else the folder's pictures by name.
+
+    Where it holds none itself, those in all folders below it.
 
     Raises UserError for a missing folder or photo, and for a name that leads out of the folder or is not text.
     """
