@@ -4,6 +4,7 @@ import numpy as np
 
 from maskcls.data.dataset import Table
 from maskcls.data.splitters import lonely_classes, lonely_text
+from maskcls.reading.hf import FILE
 from maskcls.system.errors import count_of
 from maskcls.system.printable import one_printable_line
 
@@ -27,10 +28,13 @@ def _read_from(table: Table) -> str:
     task, source = table.task, table.task.source
     if source.reader == "folders":
         return f"a class for every folder{_in_sides(table)}"
-    columns = [f"label {' and '.join(source.labels)}", f"path {source.path}"]
+    is_unpacked = source.path == FILE  # a Hugging Face dataset, whose user knows no such file and no such column
+    place = "the dataset" if is_unpacked else source.table
+    columns = [f"label {' and '.join(source.labels)}"]
+    columns += [] if is_unpacked else [f"path {source.path}"]
     columns += [f"group {source.group}"] if source.group else []
     columns += [f"split {source.split}"] if source.split else []
-    return one_printable_line(f"read from {source.table}: {', '.join(columns)}; judged by {task.metric_words}")
+    return one_printable_line(f"read from {place}: {', '.join(columns)}; judged by {task.metric_words}")
 
 
 def _in_sides(table: Table) -> str:

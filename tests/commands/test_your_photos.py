@@ -18,6 +18,7 @@ from sklearn.metrics import f1_score
 import maskcls.evaluate
 import maskcls.predict
 import maskcls.train
+import search.compare
 import search.confirm
 import search.export
 import search.report
@@ -172,6 +173,24 @@ def test_evaluate_scores_the_same_photos_to_the_same_value(journey: Journey) -> 
     assert scored.path_N.tolist() == before.path_N.tolist()
     assert np.abs(scored.log_prob_NK - before.log_prob_NK).max() < 1e-4
     assert f"macro F1 {journey.origin['value']!r}"[:14] in journey.told["evaluate"]
+
+
+def test_evaluated_predictions_are_compared_with_those_of_the_other_level(
+    journey: Journey, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder of evaluate has no config: its task is beside the predictions."""
+    best = journey.trials[journey.origin["trial"]]  # type: ignore[call-overload]
+    (other,) = (
+        trial
+        for trial in journey.trials
+        if trial.user_attrs["round"] == best.user_attrs["round"] and trial.params != best.params
+    )
+    words = (str(journey.folder / "scored"), f"mine:{other.number}", "--runs", str(journey.folder / "runs"))
+    succeed(search.compare.main, *words)
+    told = capsys.readouterr().out
+    assert f"{other.value:.4f}" in told
+    assert f"{journey.origin['value']:.4f}" in told
+    assert journey.photos.unit[1] in told
 
 
 def test_predict_writes_the_classes_by_name(journey: Journey) -> None:
