@@ -1,5 +1,6 @@
 """python -m maskcls.evaluate: a trained model's scores on a labelled folder."""
 
+import json
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -108,7 +109,7 @@ def main(
     predictions = _predict(models, photos, device, cache_dir, skip_unreadable, flip)
     _print_scores(predictions, models[0].task, predicted_space(models))
     if out is not None:
-        _write(out, predictions, predicted_space(models))
+        _write(out, predictions, models)
 
 
 def _task_of(model: "TrainedModel", folder: Path, options: "SourceOptions") -> "Task":
@@ -227,11 +228,20 @@ def _print_scores(predictions: "Predictions", task: "Task", space: "LabelSpace")
     )
 
 
-def _write(out: Path, predictions: "Predictions", space: "LabelSpace") -> None:
+def _write(out: Path, predictions: "Predictions", models: "Sequence[TrainedModel]") -> None:
+    from maskcls.model.composite import predicted_part, predicted_space
     from maskcls.scoring.metrics import confusion_matrix
     from maskcls.scoring.plots import draw_confusion
+    from maskcls.scoring.predictions import PREDICTED_TASK
+    from maskcls.tasks.declared import task_to_json
 
+    space = predicted_space(models)
     out.mkdir(parents=True, exist_ok=True)
+    if (task := task_to_json(models[0].task)) is not None:  # else predictions are read as the mask task's
+        text = json.dumps({"task": task, "part": predicted_part(models)}, ensure_ascii=False)
+        write_output(out / PREDICTED_TASK, lambda part: part.write_text(text, encoding="utf-8"))
+    else:
+        (out / PREDICTED_TASK).unlink(missing_ok=True)
     write_output(out / "predictions.npz", predictions.save)
     matrix_KK = confusion_matrix(predictions.label_N, predictions.log_prob_NK.argmax(1), space.num_classes)
     write_output(out / "confusion.png", lambda part: draw_confusion(matrix_KK, space, str(out), part))

@@ -59,8 +59,8 @@ class Factor:
 
     @property
     def plural_names(self) -> tuple[str, ...]:
-        """Names of the classes in a sentence."""
-        return self.plural or self.classes
+        """Names of the classes in a sentence; before a number stands the factor: ``class 4``."""
+        return self.plural or tuple(f"{self.noun} {name}" if name.isdecimal() else name for name in self.classes)
 
     @property
     def typed_names(self) -> tuple[str, ...]:

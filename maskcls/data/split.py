@@ -181,6 +181,8 @@ def check_split(photos: pd.DataFrame, task: Task, part: str) -> None:
     """
     unit, parts = task.unit, task.space.parts if part == ALL else ()
     missing = missing_classes(photos, "train", task.space, part)
+    if missing and parts and task.source.reader != "mask":
+        _check_combinations(photos, task)
     if missing:
         single = f", or search a single task (--set task={parts[0]})" if parts else ""
         raise UserError(
@@ -189,3 +191,18 @@ def check_split(photos: pd.DataFrame, task: Task, part: str) -> None:
         )
     if not (photos["split"] == "valid").any():
         raise UserError(f"No {unit.many} are left for validation; raise valid_share or use more {unit.many}.")
+
+
+def _check_combinations(photos: pd.DataFrame, task: Task) -> None:
+    """Raise UserError for combinations of the factors' classes that occur in no photo: no more photos would help."""
+    names = task.space.names
+    present = set(photos["label"].tolist())
+    absent = [name for number, name in enumerate(names) if number not in present]
+    if absent:
+        parts = task.space.parts
+        raise UserError(
+            f"{len(absent):,} of the {len(names):,} combinations of {' and '.join(parts)} are in no"
+            f" photo: {some(absent)}."
+            f" Write those that occur into one column and name that with --label, or search one of them (--set"
+            f" task={parts[0]})."
+        )

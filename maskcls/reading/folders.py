@@ -60,7 +60,11 @@ def read_folders(listing: Listing) -> Found:
     photos = pd.DataFrame({"path": paths, "bytes": np.array(sizes, dtype=np.int64), "person": paths})
     if len(set(sides)) > 1:
         photos["split_given"] = sides
-    notes = (*_notes(listing, splits, loose), *look_alikes(words, str(listing.folder)))
+    notes = (
+        *_notes(listing, splits, loose),
+        *_inner_folders(listing, paths, levels),
+        *look_alikes(words, str(listing.folder)),
+    )
     return Found(photos, {"class": np.array(words)}, notes, origin=str(listing.folder))
 
 
@@ -115,6 +119,27 @@ def _notes(listing: Listing, splits: dict[str, str], loose: list[str]) -> list[s
         f"{count_of(len(paths), one, many)} left out, {reason}: {some(map(shown, paths), 3)}."
         for paths, one, many, reason in kinds
         if paths
+    ]
+
+
+def _inner_folders(listing: Listing, paths: list[str], levels: int) -> list[str]:
+    """A note on classes whose pictures all lie in more folders than there are classes: those may be the classes.
+
+    Or they are groups, such as patients; a few folders are neither.
+    """
+    inner: dict[str, set[str]] = {}
+    for path in paths:
+        *above, _ = path.split("/")
+        inner.setdefault("/".join(above[:levels]), set()).add("/".join(above[levels : levels + 1]))
+    num_classes = len({home.rpartition("/")[2] for home in inner})
+    parted = {home: names for home, names in inner.items() if len(names) > num_classes and "" not in names}
+    if not parted:
+        return []
+    classes = some((f"{shown(home)} ({len(names)} folders)" for home, names in sorted(parted.items())), 3)
+    return [
+        f"CAUTION: folders in a class are not told apart: {classes}. If they are the classes, give"
+        f" {listing.folder / min(parted)} to --data; if each shows one subject, write a table with a column for"
+        " --group."
     ]
 
 

@@ -112,6 +112,7 @@ def _shards(folder: Path) -> list[Shard]:
     if not shards:
         raise UserError(
             f"There is no dataset in {folder}: no dataset_dict.json or state.json of save_to_disk, and no Parquet file."
+            " Leave out hf: if it holds folders of pictures, or a table beside them."
         )
     missing = [shard.path for shard in shards if not shard.path.is_file()]
     if missing:

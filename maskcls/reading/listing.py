@@ -36,6 +36,8 @@ def list_folder(folder: Path) -> Listing:
     Raises UserError for a folder that is missing or cannot be opened, and for names of pictures that are not UTF-8 or
     occur twice, in two spellings of Unicode.
     """
+    if folder.is_file():
+        raise UserError(f"{folder} is a file. Give its folder to --data, and a table of labels to --table.")
     if not folder.is_dir():
         raise UserError(f"There is no folder {folder}. Give --data a folder of photos.")
     listing = Listing(folder)

@@ -1,6 +1,6 @@
 """From --data and what was typed to a task, and from a task to its table of photos."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,7 +112,7 @@ def _find(data: Path, options: SourceOptions) -> Source | Tabled | Listing:
         return MASK_TASK.source
     listing = list_folder(data)
     if is_table or (options.table != NO_TABLE and _is_table(listing)):
-        return open_table(data, options.table or _only_table(listing), listing)
+        return open_table(data, options.table or _only_table(listing, typed), listing)
     return listing
 
 
@@ -154,12 +154,14 @@ def _names_pictures(listing: Listing, name: str) -> bool:
     return bool(path_columns(tabled.table, tabled.lookup))
 
 
-def _only_table(listing: Listing) -> str:
+def _only_table(listing: Listing, typed: Iterable[str]) -> str:
     names = tables_in(listing, ENDINGS)
     if not names:
-        raise UserError(
-            f"There is no table in {listing.folder} for the columns that were named; give one with --table."
-        )
+        options = some(typed)
+        remedy = "Give one with --table"
+        if folders := class_folders(listing):
+            remedy += f", or leave out {options} if the classes are the folders ({some(map(shown, folders), 3)})"
+        raise UserError(f"There is no table in {listing.folder}, which {options} would be about. {remedy}.")
     if len(names) > 1:
         raise UserError(
             f"{listing.folder} holds {count_of(len(names), 'table')}: {some(map(shown, names))}. Say which one with"

@@ -1,4 +1,4 @@
-"""A folder of photos without labels: which files to predict, under which names, in which order."""
+"""Photos without labels: which files of a folder to predict, under which names, in which order."""
 
 import os
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from unicodedata import normalize
 
 from maskcls.images.picture_files import is_link_to_nothing, is_picture
 from maskcls.reading.csv_file import read_csv
+from maskcls.reading.listing import list_folder
 from maskcls.system.errors import UserError, count_of, one_line, some
 from maskcls.system.paths import as_text
 
@@ -20,7 +21,7 @@ class Unlabelled:
 
     folder: Path
     names: list[str]
-    """ImageIDs exactly as in info.csv; without one, the names of the files."""
+    """ImageIDs exactly as in info.csv; without one, the paths of the files, relative to ``folder``."""
     files: list[str]
     """The file of each, relative to ``folder``."""
     notes: tuple[str, ...]
@@ -30,6 +31,8 @@ class Unlabelled:
 def find_unlabelled(images: Path) -> Unlabelled:
     """The rows of info.csv in ``images`` or, for a folder named images, beside it; else the folder's pictures by name.
 
+    Where it holds none itself, those in all folders below it.
+
     Raises UserError for a missing folder or photo, and for a name that leads out of the folder or is not text.
     """
     if not images.is_dir():
@@ -37,20 +40,25 @@ def find_unlabelled(images: Path) -> Unlabelled:
     info = next((path for path in (images / "info.csv", images.parent / "info.csv") if path.is_file()), None)
     folder = images / "images" if (images / "images").is_dir() else images
     if info is None or (info.parent != images and images.name != "images"):
-        names, left_out = _pictures(folder)
+        names, left_out, folders = _pictures(folder)
+        if folders and not names:
+            listing = list_folder(folder)
+            names, left_out, folders = listing.pictures, listing.others, []
         files = names
     else:
         names, left_out = read_csv(info, ("ImageID",))["ImageID"].tolist(), []
+        folders = []
         files = _files(info, folder, names)
     if not names:
-        raise UserError(" ".join([f"There are no photos in {folder}.", *_notes(names, left_out)]))
-    return Unlabelled(folder, names, files, tuple(_notes(names, left_out)))
+        raise UserError(" ".join([f"There are no photos in {folder}.", *_notes(names, left_out, folders)]))
+    return Unlabelled(folder, names, files, tuple(_notes(names, left_out, folders)))
 
 
-def _pictures(folder: Path) -> tuple[list[str], list[str]]:
-    """(names of the pictures, names of other files), both sorted; hidden files are neither."""
+def _pictures(folder: Path) -> tuple[list[str], list[str], list[str]]:
+    """(names of the pictures, of other files, of folders), each sorted; what is hidden is none of them."""
     pictures: list[str] = []
     others: list[str] = []
+    folders: list[str] = []
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         if entry.name.startswith("."):
             continue
@@ -58,10 +66,12 @@ def _pictures(folder: Path) -> tuple[list[str], list[str]]:
             raise UserError(f"{as_text(entry.path)} is a broken link; restore the photo, or remove the link.")
         if entry.is_file():
             (pictures if is_picture(entry.path) else others).append(entry.name)
+        elif entry.is_dir():
+            folders.append(entry.name)
     foreign = [as_text(name) for name in pictures if as_text(name) != name]
     if foreign:
         raise UserError(f"Names of photos must be UTF-8; {len(foreign)} are not: {some(foreign)}. Rename them.")
-    return pictures, others
+    return pictures, others, folders
 
 
 def _files(info: Path, folder: Path, names: list[str]) -> list[str]:
@@ -83,11 +93,15 @@ def _is_file(folder: Path, name: str) -> bool:
     return os.path.isfile(f"{folder}/{name}")  # noqa: PTH113 - Path.is_file raises for a name that is too long
 
 
-def _notes(names: list[str], left_out: list[str]) -> list[str]:
+def _notes(names: list[str], left_out: list[str], folders: list[str]) -> list[str]:
     formulas = [name for name in names if name.startswith(FORMULA)]
     notes = []
     if left_out:
         notes.append(f"{count_of(len(left_out), 'file')} left out, not a picture: {some(map(as_text, left_out), 3)}.")
+    if folders:
+        notes.append(
+            f"{count_of(len(folders), 'folder')} beside the photos left out: {some(map(as_text, folders), 3)}."
+        )
     if formulas:
         notes.append(
             f"CAUTION: a spreadsheet takes {some(map(one_line, formulas), 3)} for a formula; names are written as they"

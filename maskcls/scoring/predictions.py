@@ -8,6 +8,9 @@ import numpy as np
 
 from maskcls.system.files import write_atomically
 
+PREDICTED_TASK = "task.json"
+"""File beside the predictions of maskcls.evaluate -o: the task and the part that is predicted; not in the mask task."""
+
 
 @dataclass(frozen=True)
 class Predictions:

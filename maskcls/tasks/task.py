@@ -185,7 +185,12 @@ class Task:
         """Raise UserError for a hyperparameter that means nothing in this task."""
         parts = self.space.parts
         if config.task not in (ALL, *parts):
-            only = f"{', '.join((ALL, *parts))}" if parts else f"{ALL}, since the label has one factor"
+            if not parts:
+                raise UserError(
+                    f"task={config.task} asks for one factor of a label of several, and the label of these photos has"
+                    f" {self.space.factors[0].name} alone. Choose a study of the whole label."
+                )
+            only = ", ".join((ALL, *parts))
             raise UserError(f"task must be {only}, not {config.task!r}.{nearest(config.task, parts)}")
         for name, value in self.meaningless.items():
             if getattr(config, name) != value:

@@ -1,6 +1,7 @@
 """The models that search.compare compares, each named by ``STUDY:TRIAL`` or by its folder."""
 
 import hashlib
+import json
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -14,7 +15,7 @@ from maskcls.config import load_config
 from maskcls.labels import ALL, LabelSpace
 from maskcls.run.record import check_file
 from maskcls.scoring.counts import Counts, count
-from maskcls.scoring.predictions import Predictions
+from maskcls.scoring.predictions import PREDICTED_TASK, Predictions
 from maskcls.system.errors import UserError, listed, some
 from maskcls.tasks.declared import task_from_json
 from maskcls.tasks.mask import MASK_TASK
@@ -118,12 +119,23 @@ def _model_in(folder: Path) -> ComparedModel:
         trained, origin = load_config(config)
         task = task_from_json(origin.get("task"))
         space = task.predicted(trained)
+    elif (folder / PREDICTED_TASK).is_file():
+        task, space = _predicted_task(folder / PREDICTED_TASK)
     elif predictions.log_prob_NK.shape[1] == MASK_TASK.space.num_classes:
         task, space = MASK_TASK, MASK_TASK.space
     else:
         raise UserError(f"{folder} has no config.toml, which names the task of its predictions.")
     own = {str(folder): (predictions,)}
     return ComparedModel(str(folder), space, predictions, str(folder), own, task=task)
+
+
+def _predicted_task(path: Path) -> tuple[Task, LabelSpace]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        task = task_from_json(values["task"])
+        return task, task.space.predicted(values["part"])
+    except (OSError, ValueError, KeyError, TypeError, UserError) as error:
+        raise UserError(f"{path} names no task: {type(error).__name__}. Evaluate the model again.") from None
 
 
 def _load(path: Path) -> Predictions:

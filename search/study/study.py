@@ -206,9 +206,12 @@ def pin(study: Study, values: Mapping[str, Any]) -> Study:
         if name == "seed":
             raise UserError("--set cannot fix seed; give it by --seed.")
     make_config({**study.fixed, **study.baseline, **values})
+    # its other domain in the preview would be one of a hyperparameter that is not searched
+    domains = {name for name, value in study.preview.items() if isinstance(value, Domain)}
     return replace(
         study,
         nuisance={name: domain for name, domain in study.nuisance.items() if name not in values},
         fixed={**study.fixed, **values},
         baseline={name: value for name, value in study.baseline.items() if name not in values},
+        preview={name: value for name, value in study.preview.items() if name not in domains & values.keys()},
     )

@@ -4,9 +4,9 @@ import numpy as np
 
 from maskcls.data.dataset import Table
 from maskcls.data.splitters import lonely_classes, lonely_text
+from maskcls.reading.hf import FILE
 from maskcls.system.errors import count_of
 from maskcls.system.printable import one_printable_line
-from maskcls.tasks.task import Source, Task
 
 MAX_CLASSES = 8
 """Classes that are named with their counts; of more, the largest and the smallest."""
@@ -17,24 +17,37 @@ def photo_lines(table: Table) -> list[str]:
     task = table.task
     if task.source.reader == "mask":
         return []
-    lines = [_read_from(task.source, task)]
+    lines = [_read_from(table)]
     lines += [_classes(table, factor.name) for factor in task.space.factors]
     if lonely := lonely_classes(table.photos):
         lines.append(lonely_text(lonely, task.space.names, task.unit))
     return lines + _held_back(table)
 
 
-def _read_from(source: Source, task: Task) -> str:
+def _read_from(table: Table) -> str:
+    task, source = table.task, table.task.source
     if source.reader == "folders":
-        return "a class for every folder"
-    columns = [f"label {' and '.join(source.labels)}", f"path {source.path}"]
+        return f"a class for every folder{_in_sides(table)}"
+    is_unpacked = source.path == FILE  # a Hugging Face dataset, whose user knows no such file and no such column
+    place = "the dataset" if is_unpacked else source.table
+    columns = [f"label {' and '.join(source.labels)}"]
+    columns += [] if is_unpacked else [f"path {source.path}"]
     columns += [f"group {source.group}"] if source.group else []
     columns += [f"split {source.split}"] if source.split else []
-    return one_printable_line(f"read from {source.table}: {', '.join(columns)}; judged by {task.metric_words}")
+    return one_printable_line(f"read from {place}: {', '.join(columns)}; judged by {task.metric_words}")
+
+
+def _in_sides(table: Table) -> str:
+    """`` in train, val and test``, by the folders' own names; empty where the split is drawn."""
+    if table.task.splitter != "given":
+        return ""
+    sides = (table.photos,) if table.test is None else (table.photos, table.test)
+    names = sorted({path.partition("/")[0] for side in sides for path in side["path"]})
+    return f" in {' and '.join(names)}"
 
 
 def _classes(table: Table, factor: str) -> str:
-    """``diagnosis: 7 classes, nv 2,300, mel 400, ...``."""
+    """``diagnosis: 7 classes (nv: 2,300, mel: 400, ...)``."""
     space = table.task.space
     names = space.factor(factor).classes
     class_N = table.photos["label"].to_numpy()
@@ -42,7 +55,7 @@ def _classes(table: Table, factor: str) -> str:
     count_K = np.bincount(class_N, minlength=len(names))
     order = np.argsort(-count_K, kind="stable").tolist()
     shown = order if len(order) <= MAX_CLASSES else [*order[: MAX_CLASSES - 2], *order[-2:]]
-    counts = [f"{one_printable_line(names[number])[:40]} {count_K[number]:,}" for number in shown]
+    counts = [f"{one_printable_line(names[number])[:40]}: {count_K[number]:,}" for number in shown]
     if len(shown) < len(order):
         counts.insert(MAX_CLASSES - 2, f"... {len(order) - len(shown)} more ...")
     return f"{factor}: {count_of(len(names), 'class', 'classes')} ({', '.join(counts)})"

@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from maskcls.config import TrainConfig, change
 from maskcls.data.cache_plan import plan_caches
-from maskcls.data.dataset import Dataset, with_judges
+from maskcls.data.dataset import Dataset, Table, with_judges
 from maskcls.data.split import missing_classes
 from maskcls.model.classifier import build_model, check_builds
 from maskcls.scoring.intervals import Variance
@@ -258,7 +258,7 @@ def show_estimate(setup: Setup, dataset: Dataset, trials_left: int, workers: int
     else:
         say(f"  time      about {duration(mean)} a trial{like}, {duration(total)} for {trials_left} if none is pruned")
     if total > LONG_SECONDS:
-        say(f"            {_advice(setup.stored.study, setup.stored.task)}")
+        say(f"            {_advice(setup.stored.study, setup.table)}")
 
 
 def _check_can_be_built(setup: Setup, configs: Iterable[TrainConfig]) -> None:
@@ -293,7 +293,7 @@ def _highest_dropout(study: Study) -> dict[str, Any]:
             return {}
 
 
-def _advice(study: Study, task: Task) -> str:
+def _advice(study: Study, table: Table) -> str:
     """Options that would shorten the study, which itself is never shrunk."""
     cheaper = {"image_size": 96, "epochs": 3, "backbone": "tf_efficientnet_lite0"}
     current = {**TrainConfig().model_dump(), **study.fixed}
@@ -302,8 +302,10 @@ def _advice(study: Study, task: Task) -> str:
         for name, value in cheaper.items()
         if name not in study.space and _would_help(current[name], value)
     ]
-    people = f"--people {FEWER_GROUPS if task.has_groups else FEWER_PHOTOS}"
-    return f"To shorten it: {' '.join([*options, people])} under another --name, or a GPU."
+    fewer = FEWER_GROUPS if table.task.has_groups else FEWER_PHOTOS
+    if table.task.source.reader == "mask" or table.photos["person"].nunique() > fewer:
+        options.append(f"--people {fewer}")
+    return f"To shorten it: {' '.join(options)} under another --name, or a GPU."
 
 
 def _would_help(current: Any, cheaper: Any) -> bool:

@@ -98,6 +98,25 @@ def test_only_pictures_of_a_folder_are_answered(
     assert "CAUTION: a spreadsheet takes =c for a formula; names are written as they are" in told
 
 
+def test_pictures_in_folders_are_answered_by_their_paths(
+    trained: Path, unlabelled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As in the folder of classes that a model was trained on."""
+    first, second, third, *_ = sorted((unlabelled / "images").iterdir())
+    for photo, home in ((first, "b"), (second, "a/1"), (third, "a")):
+        (tmp_path / "photos" / home).mkdir(parents=True, exist_ok=True)
+        shutil.copy(photo, tmp_path / "photos" / home / "x.jpg")
+    (tmp_path / "photos" / "meta.csv").write_text("path\n")
+    words = ("--model", trained, "--images", tmp_path / "photos", "-o", tmp_path / "a.csv")
+    assert run(predict, *words) == 0
+    assert pd.read_csv(tmp_path / "a.csv")["ImageID"].tolist() == ["a/1/x.jpg", "a/x.jpg", "b/x.jpg"]
+    assert "1 file left out, not a picture: meta.csv." in capsys.readouterr().out
+    shutil.copy(first, tmp_path / "photos" / "y.jpg")
+    assert run(predict, *words) == 0
+    assert pd.read_csv(tmp_path / "a.csv")["ImageID"].tolist() == ["y.jpg"]
+    assert "2 folders beside the photos left out: a, b." in capsys.readouterr().out
+
+
 def test_names_are_found_in_either_form_of_unicode(trained: Path, unlabelled: Path, tmp_path: Path) -> None:
     composed = "caf\u00e9.jpg"
     (tmp_path / "images").mkdir()
@@ -158,7 +177,7 @@ def test_broken_photo_is_named(trained: Path, spoilt: Path, capsys: pytest.Captu
     out = spoilt / "submission.csv"
     text = refusal(capsys, "--model", trained, "--images", spoilt, "-o", out)
     assert broken.name in text
-    assert "A submission needs every photo" in text
+    assert "Every photo needs a row; replace them." in text
     assert not out.exists()
 
 

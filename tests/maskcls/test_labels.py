@@ -93,6 +93,11 @@ def test_words_that_are_not_given_are_the_classes_names() -> None:
     assert (SEX.short_names, SEX.plural_names, SEX.typed_names) == (("M", "F"), ("men", "women"), ("m", "f"))
 
 
+def test_a_number_is_told_from_a_count_in_a_sentence() -> None:
+    assert Factor("class", ("4", "10", "1.5", "four")).plural_names == ("class 4", "class 10", "1.5", "four")
+    assert Factor("ward", ("4", "5"), one="ward number").plural_names == ("ward number 4", "ward number 5")
+
+
 def test_a_single_factor_has_no_parts() -> None:
     assert ONE.parts == ()
     assert TWO.parts == ("sex", "season")

@@ -22,8 +22,10 @@ from maskcls.data.split import (
     take_people,
 )
 from maskcls.reading.mask_photos import list_photos
+from maskcls.reading.source import SourceOptions, find_task
 from maskcls.system.errors import UserError
 from maskcls.tasks.mask import MASK_TASK
+from tests.helpers.photos import save_photos, save_table
 from tests.helpers.training import SIX_CELLS, make_folder, one_line
 
 STRATA = MASK_TASK.strata
@@ -233,3 +235,17 @@ def test_the_mask_tasks_splits_judges_and_subsets_are_those_of_earlier_versions(
     found.append(split_hash(split_by_person(take_people(photos, 30, 0, STRATA))))
     found.append(split_hash(split_by_person(photos, 0.3, 5)))
     assert tuple(found) == GOLDEN[name]
+
+
+def test_combinations_of_factors_that_no_photo_has_are_told_from_those_that_training_lacks(tmp_path: Path) -> None:
+    rows = [(f"{number}.png", *words) for number, words in enumerate([("cat", "kitten"), ("dog", "puppy")] * 20)]
+    save_photos(tmp_path, [path for path, *_ in rows])
+    save_table(tmp_path / "meta.csv", [("path", "species", "age"), *rows])
+    task = find_task(tmp_path, SourceOptions(labels=("species", "age")))
+    with pytest.raises(UserError) as caught:
+        read_table(tmp_path, TrainConfig(), task=task)
+    assert one_line(caught.value) == (
+        "2 of the 4 combinations of species and age are in no photo: cat, puppy; dog, kitten. Write those that occur"
+        " into one column and name that with --label, or search one of them (--set task=species)."
+    )
+    assert read_table(tmp_path, TrainConfig(task="species"), task=task).count("valid")[1] == 8

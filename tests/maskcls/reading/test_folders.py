@@ -188,10 +188,32 @@ def test_a_dataset_of_other_files_is_told_apart(tmp_path: Path) -> None:
     assert f"It looks like a Hugging Face dataset: --data hf:{tmp_path} reads one." in refusal(tmp_path)
 
 
+def test_a_file_is_no_folder_of_photos(tmp_path: Path) -> None:
+    (table := tmp_path / "meta.csv").write_text("a,b\n")
+    assert refusal(table) == f"{table} is a file. Give its folder to --data, and a table of labels to --table."
+
+
+def test_folders_in_a_class_that_may_be_the_classes_or_subjects_are_told(tmp_path: Path) -> None:
+    inner = files("digits/0", "digits/1", "digits/2")
+    _, _, heard = read(save_photos(tmp_path / "a", [*inner, *files("examples")]))
+    assert heard == [
+        "CAUTION: folders in a class are not told apart: digits (3 folders). If they are the classes, give"
+        f" {tmp_path}/a/digits to --data; if each shows one subject, write a table with a column for --group."
+    ]
+    patients = [f"{side}/{name}/p{number}" for side in ("train", "val") for name in "ab" for number in range(3)]
+    _, _, heard = read(save_photos(tmp_path / "b", files(*patients)))
+    assert "not told apart: train/a (3 folders), train/b (3 folders), val/a (3 folders) and 1 more." in heard[0]
+    _, _, heard = read(save_photos(tmp_path / "c", [*inner, *files("examples"), "digits/3.jpg"]))
+    assert heard == []  # they are photos of the class itself
+
+
 def test_what_folders_do_not_have_is_refused(tmp_path: Path) -> None:
     folder = save_photos(tmp_path, files("oak", "ash"))
     assert "leave out --group" in refusal(folder, SourceOptions(table="none", group="patient"))
-    assert "There is no table in" in refusal(folder, SourceOptions(group="patient"))
+    assert refusal(folder, SourceOptions(group="patient")) == (
+        f"There is no table in {tmp_path}, which --group would be about. Give one with --table, or leave out --group if"
+        " the classes are the folders (ash, oak)."
+    )
     assert "--metric must be one of macro_f1, accuracy" in refusal(folder, SourceOptions(metric="auc"))
     assert find_task(folder, SourceOptions(metric="accuracy")).metric == "accuracy"
     with pytest.raises(UserError, match=r"--label-fixes fixes.csv is a list for the mask task's people"):

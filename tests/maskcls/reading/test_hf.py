@@ -153,6 +153,7 @@ def test_folders_that_are_no_dataset_are_refused(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     (empty := tmp_path / "empty").mkdir()
     assert "There is no dataset in" in refusal(empty, cache)
+    assert "Leave out hf: if it holds folders of pictures" in refusal(empty, cache)
     assert "There is no folder" in refusal(tmp_path / "absent", cache)
     saved = save_to_disk(tmp_path / "a", rows().drop_columns(["image"]))
     assert "has no column of pictures (bytes and path). Its columns are label, patient, boxes." in refusal(saved, cache)

@@ -210,6 +210,14 @@ def test_pinning_a_nuisance_hyperparameter_takes_it_out_of_the_search() -> None:
     assert pin(a_study(), {}) == a_study()
 
 
+def test_a_fixed_hyperparameter_has_no_other_domain_in_the_preview() -> None:
+    """``--set backbone=...`` with --data, of a study whose preview searches other backbones."""
+    study = a_study(preview={"lr": Float(1e-3, 1e-1, log=True), "epochs": 1})
+    pinned = pin(study, {"lr": 0.005})
+    assert (pinned.fixed["lr"], pinned.preview) == (0.005, {"epochs": 1})
+    assert pin(study, {"epochs": 5}).preview == study.preview
+
+
 @pytest.mark.parametrize(
     ("values", "hint"),
     [

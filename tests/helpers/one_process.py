@@ -1,0 +1,45 @@
+"""Commands that train in this process: to load torch in a worker's takes longer than to train on tiny photos."""
+
+from dataclasses import replace
+
+import pytest
+
+import search.supervisor.start
+import search.supervisor.start_rounds
+import search.worker.worker
+from search.supervisor.conclusion import Summary
+from search.supervisor.pool import WorkerPool
+from search.worker.job import StopRequest
+from search.worker.messages import NOTHING_LEFT, Event, WorkOrder
+from search.worker.worker import take_trials
+from tests.helpers.search import Watching
+
+
+class Deaf(Watching):
+    """A worker's watcher whose events nobody reads."""
+
+    def send(self, event: Event) -> None:
+        pass
+
+
+class WorkingSupervisor:
+    """Stands in for a supervisor and does the work of its first worker itself."""
+
+    def __init__(self, pool: WorkerPool, order: WorkOrder, timeout: float | None, summary: Summary) -> None:
+        slot = pool.slots[0]
+        self.order = replace(order, slot=slot.name, device=slot.device, cores=slot.cores)
+        self.summary = summary
+
+    def run(self) -> int:
+        job = search.worker.worker._make_job(self.order, StopRequest(), Deaf())  # type: ignore[arg-type]
+        assert take_trials(job, self.order).kind == NOTHING_LEFT
+        self.summary(job.study, job.setup.stored)
+        return 0
+
+
+def work_in_this_process(patch: pytest.MonkeyPatch) -> None:
+    """From now on search.run and search.confirm train in this process, and their output stays here."""
+    patch.setattr(search.supervisor.start, "Supervisor", WorkingSupervisor)
+    patch.setattr(search.supervisor.start_rounds, "Supervisor", WorkingSupervisor)
+    patch.setattr(WorkerPool, "start", lambda self, slot: None)
+    patch.setattr(search.worker.worker, "_write_to_log", lambda order: None)
