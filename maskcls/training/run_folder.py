@@ -18,8 +18,8 @@ from maskcls.config import ResolvedConfig, TrainConfig, load_config, save_config
 from maskcls.data.dataset import Dataset
 from maskcls.labels import LabelSpace
 from maskcls.model.classifier import Classifier, build_model
-from maskcls.model.composite import read_model
 from maskcls.model.inference import to_device
+from maskcls.model.trained import read_model
 from maskcls.run.checkpoint import Guard, changed_facts, delete_run_files, finish_commit, pending_renames
 from maskcls.run.record import PREDICTIONS, RECORD, STATE, WEIGHTS, UnusableRunError, check_file, read_record
 from maskcls.run.result import Result
