@@ -20,6 +20,7 @@ from simulated import Crowd, cell_counts
 from maskcls.scoring.counts import Counts, count
 from maskcls.scoring.greedy import Bag, GreedyProcedure, Library, choose_bags, choose_ensemble
 from maskcls.scoring.intervals import correct, select
+from maskcls.scoring.predictions import Predictions
 from maskcls.scoring.resampling import resample
 from maskcls.tasks.mask import MASK_TASK
 
@@ -40,8 +41,8 @@ class Drawn:
     @property
     def library(self) -> Library:
         crowd = self.crowd
-        truth = count(crowd.person_N, crowd.label_N, crowd.label_N, MASK_TASK.space)
-        return Library.of(truth, list(self.log_prob_TNK), crowd.label_N, crowd.person_N)
+        said = [Predictions(crowd.person_N, crowd.person_N, crowd.label_N, said_NK) for said_NK in self.log_prob_TNK]
+        return Library.of(said, MASK_TASK.space, "macro_f1")
 
     def counts(self, number: int) -> Counts:
         predicted_N = self.log_prob_TNK[number].argmax(1)

@@ -16,8 +16,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from maskcls.scoring.counts import Counts, Floats
+from maskcls.labels import LabelSpace
+from maskcls.scoring.counts import Counts, Floats, count
 from maskcls.scoring.metrics import SCORE_TOLERANCE
+from maskcls.scoring.predictions import Predictions
 
 DRAWS = 10
 """Random weightings of the people; 20 choose no better."""
@@ -43,11 +45,13 @@ class Library:
     """Index of each photo's person in ``truth``."""
 
     @staticmethod
-    def of(truth: Counts, log_probs: Sequence[np.ndarray], label_N: np.ndarray, person_N: np.ndarray) -> "Library":
-        """``truth``: Counts of the labels themselves. ``log_probs``: each model's log_prob_NK."""
-        index_N = np.searchsorted(truth.person_P, np.asarray(person_N, dtype=str))
-        prob_TNK = np.stack([np.exp(log_prob_NK, dtype=np.float32) for log_prob_NK in log_probs])
-        return Library(truth, prob_TNK, label_N, index_N)
+    def of(predictions: Sequence[Predictions], space: LabelSpace, metric: str) -> "Library":
+        """The models' predictions of the same photos, over the classes of ``space``; ``metric`` is what judges."""
+        first = predictions[0]
+        truth = count(first.person_N, first.label_N, first.label_N, space, metric=metric)
+        index_N = np.searchsorted(truth.person_P, np.asarray(first.person_N, dtype=str))
+        prob_TNK = np.stack([np.exp(said.log_prob_NK, dtype=np.float32) for said in predictions])
+        return Library(truth, prob_TNK, first.label_N, index_N)
 
     @property
     def size(self) -> int:

@@ -7,12 +7,15 @@ from search.answer.format import NOT_DISTINCT, as_score, capital, difference_wor
 from search.answer.gains import Best, Gain
 
 
-def best_words(best: Best) -> str:
-    """``macro F1 0.6211 (95 % interval ...); 0.6100 once corrected for being the best of 24``."""
+def best_words(best: Best, chosen: str = "being the best of") -> str:
+    """``macro F1 0.6211 (95 % interval ...); 0.6100 once corrected for being the best of 24``.
+
+    ``chosen``: how it was chosen among its candidates.
+    """
     text = f"{METRICS[best.counts.metric]} {score_words(best.score)}"
     if best.candidates == 1:
         return text
-    return f"{text}; {as_score(best.selected.corrected)} once corrected for being the best of {best.candidates}"
+    return f"{text}; {as_score(best.selected.corrected)} once corrected for {chosen} {best.candidates}"
 
 
 def show_gain(model: Candidate, single: Best, best: Best, gain: Gain, kind: str) -> None:
