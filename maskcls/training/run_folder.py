@@ -145,6 +145,8 @@ def finished_result(
         return None  # no run has reached its first evaluation
     stored_config, stored_origin = load_config(folder / "config.toml")
     maker = stored_origin.get("made_by")
+    if maker == "search.soup":
+        raise UserError(f"{folder} holds a model that search.soup made. Choose another -o.")
     if str(maker).startswith("search.") and maker != origin.get("made_by"):
         raise UserError(f"{folder} belongs to trial {stored_origin.get('trial')} of a study. Choose another -o.")
     facts = [(name, stored_origin.get(name), origin[name]) for name in ("split", "weights")]

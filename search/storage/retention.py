@@ -19,8 +19,9 @@ def remove_large_files(
 
     They are the best of those that the study's own people judged, since other people's scores do not compare. Kept as
     well, unless ``keep`` is 0: the latest complete training of whatever the rounds compare, any of which may be the
-    recipe after the next look; and the members of the best ensemble, which ``team`` finds among the complete trials that
-    still have weights. Predictions, pictures and configs of all trials are kept. Several workers may do this at once.
+    recipe after the next look; and the members of the best ensemble, which ``team`` finds among the complete trials
+    that still have weights. Predictions, pictures and configs of all trials are kept. Several workers may do this at
+    once.
     """
     kept = {trial.number for trial in best_first(judged_by_study(trials))[:keep]}
     if keep:
