@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from maskcls.config import TrainConfig
     from maskcls.data.dataset import Table
     from maskcls.labels import LabelSpace
-    from maskcls.model.composite import TrainedModel
+    from maskcls.model.trained import TrainedModel
     from maskcls.reading.source import SourceOptions
     from maskcls.scoring.predictions import Predictions
     from maskcls.tasks.task import Task

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from maskcls.images.fit import Fit
     from maskcls.labels import LabelSpace
-    from maskcls.model.composite import TrainedModel
+    from maskcls.model.trained import TrainedModel
 
 CHUNK = 256
 """Photos decoded at a time, so that memory does not grow with the folder."""

@@ -81,7 +81,9 @@ def main(
     cold: Annotated[
         bool, typer.Option("--cold", help="No warm starts, neither from known configurations nor from earlier studies.")
     ] = False,
-    keep: Annotated[int, typer.Option(min=0, help="Keep the weights of this many best trials.")] = 5,
+    keep: Annotated[
+        int, typer.Option(min=0, help="Keep the weights of this many best trials, and of the best ensemble's.")
+    ] = 5,
     from_: Annotated[
         str | None,
         typer.Option("--from", help="Start from a copy of this stored study, to add choices; needs --name."),

@@ -311,22 +311,54 @@ class Selected:
     """Its expected score on other people."""
 
 
+Procedure = Callable[[Floats, Floats], Floats]
+"""A way to make one model of several by their predictions: (weights [S, P] of the people who select, weights [S, P] of
+those who judge) -> the score [S] on the latter of what is made for the former, row by row."""
+
+
 def select(
     candidates: Sequence[Counts], resamples: Resamples, score: Score | None = None, max_resamples: int = 500
 ) -> Selected:
-    """The best of ``candidates``, with its score corrected for the selection.
-
-    In each resample the best is selected on the people drawn and scored on those left out, as the difference from the
-    mean of all candidates there (bootstrap bias correction, Tsamardinos et al. 2018,
-    https://doi.org/10.1007/s10994-018-5714-4; the difference, because the F1 of few people is biased for all alike).
-    """
+    """The best of ``candidates``, with its score corrected for the selection (``correct``)."""
     score = score or candidates[0].score
     value_T = np.array([float(score(*counts.sums())) for counts in candidates])
     best = int(value_T.argmax())
-    drawn_SP = resamples.weight_SP[:max_resamples]
-    left_out_SP = (drawn_SP == 0).astype(np.float64)
+    drawn_SP, left_out_SP = _selecting_and_judging(resamples, max_resamples)
     selected_S = np.stack([score(*counts.sums(drawn_SP)) for counts in candidates]).argmax(0)
     left_out_TS = np.stack([score(*counts.sums(left_out_SP)) for counts in candidates])
-    gain_S = left_out_TS[selected_S, np.arange(len(drawn_SP))] - left_out_TS.mean(0)
-    corrected = float(value_T.mean() + gain_S.mean())
-    return Selected(best, float(value_T[best]), min(corrected, float(value_T[best])))
+    chosen_S = left_out_TS[selected_S, np.arange(len(drawn_SP))]
+    raw = float(value_T[best])
+    return Selected(best, raw, _corrected(raw, chosen_S, value_T, left_out_TS))
+
+
+def correct(
+    raw: float,
+    procedure: Procedure,
+    candidates: Sequence[Counts],
+    resamples: Resamples,
+    score: Score | None = None,
+    max_resamples: int = 500,
+) -> float:
+    """The expected score on other people of what ``procedure`` makes of ``candidates``, which scores ``raw`` on these.
+
+    In each resample the procedure is repeated on the people drawn and its outcome scored on those left out, as the
+    difference from the mean of all candidates there (bootstrap bias correction, Tsamardinos et al. 2018,
+    https://doi.org/10.1007/s10994-018-5714-4; the difference, because the F1 of few people is biased for all alike).
+    """
+    score = score or candidates[0].score
+    drawn_SP, left_out_SP = _selecting_and_judging(resamples, max_resamples)
+    value_T = np.array([float(score(*counts.sums())) for counts in candidates])
+    left_out_TS = np.stack([score(*counts.sums(left_out_SP)) for counts in candidates])
+    return _corrected(raw, procedure(drawn_SP, left_out_SP), value_T, left_out_TS)
+
+
+def _selecting_and_judging(resamples: Resamples, max_resamples: int) -> tuple[Floats, Floats]:
+    """(weights [S, P] of the people drawn, those of the people left out)."""
+    drawn_SP = resamples.weight_SP[:max_resamples]
+    return drawn_SP, (drawn_SP == 0).astype(np.float64)
+
+
+def _corrected(raw: float, chosen_S: Floats, value_T: Floats, left_out_TS: Floats) -> float:
+    """``correct``, from the scores of what was chosen in each resample on the people left out, and the candidates'."""
+    gain_S = chosen_S - left_out_TS.mean(0)
+    return min(float(value_T.mean() + gain_S.mean()), raw)

@@ -31,7 +31,10 @@ MetricOption = Annotated[
 
 ModelOption = Annotated[
     Path,
-    typer.Option(help="Folder of a trained model (the -o of maskcls.train, or a trial's), or search.compose's file."),
+    typer.Option(
+        help="Folder of a trained model (the -o of maskcls.train or search.soup, or a trial's), or the file of"
+        " search.compose or search.ensemble."
+    ),
 ]
 
 FlipOption = Annotated[bool, typer.Option("--flip", help="Average each photo and its mirror image.")]

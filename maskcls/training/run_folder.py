@@ -18,8 +18,8 @@ from maskcls.config import ResolvedConfig, TrainConfig, load_config, save_config
 from maskcls.data.dataset import Dataset
 from maskcls.labels import LabelSpace
 from maskcls.model.classifier import Classifier, build_model
-from maskcls.model.composite import read_model
 from maskcls.model.inference import to_device
+from maskcls.model.trained import read_model
 from maskcls.run.checkpoint import Guard, changed_facts, delete_run_files, finish_commit, pending_renames
 from maskcls.run.record import PREDICTIONS, RECORD, STATE, WEIGHTS, UnusableRunError, check_file, read_record
 from maskcls.run.result import Result
@@ -145,6 +145,8 @@ def finished_result(
         return None  # no run has reached its first evaluation
     stored_config, stored_origin = load_config(folder / "config.toml")
     maker = stored_origin.get("made_by")
+    if maker == "search.soup":
+        raise UserError(f"{folder} holds a model that search.soup made. Choose another -o.")
     if str(maker).startswith("search.") and maker != origin.get("made_by"):
         raise UserError(f"{folder} belongs to trial {stored_origin.get('trial')} of a study. Choose another -o.")
     facts = [(name, stored_origin.get(name), origin[name]) for name in ("split", "weights")]

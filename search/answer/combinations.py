@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import overload
 
 import numpy as np
+import optuna
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial
 
 from maskcls.labels import ALL
-from maskcls.model.composite import FILES, marginal_log_prob
+from maskcls.model.composite import marginal_log_prob
+from maskcls.model.trained import has_files
 from maskcls.run.record import WEIGHTS, sha256
 from maskcls.scoring.counts import SCORES, Counts, count
 from maskcls.scoring.metrics import confusion_matrix
@@ -26,7 +28,7 @@ from search.policy.history import best_first
 from search.storage.folder import study_folder
 from search.storage.predictions import StudyPredictions, predictions_of
 from search.storage.retention import trial_folder
-from search.study.attributes import WEIGHTS_DIGEST
+from search.study.attributes import WEIGHTS_DIGEST, judge_round_of, judged_by_study
 from search.study.record import Stored, read_search
 
 
@@ -45,6 +47,11 @@ class Candidate:
     def part(self) -> str:
         """What its study predicts: ALL or one factor of the label."""
         return self.stored.baseline_config.task
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether its folder still holds all that makes a model."""
+        return has_files(self.folder)
 
     @property
     def name(self) -> str:
@@ -132,28 +139,32 @@ def find_candidates(storage: RDBStorage, name: str, part: str, runs: Path, optio
     Raises UserError when there are none, or when the study predicts another part than that of the ``option``.
     """
     study = load_study(storage, name)
-    stored = read_search(study)
-    task = stored.baseline_config.task
+    task = read_search(study).baseline_config.task
     if task not in (part, ALL):
         raise UserError(f"{option} takes a study of {part} or of the whole label; study {name!r} predicts {task}.")
-    trials = study.get_trials(deepcopy=False)
-    complete = best_first(trials)
+    return find_trained(study, runs, kept=True)
+
+
+def find_trained(study: optuna.Study, runs: Path, kept: bool = False) -> list[Candidate]:
+    """The complete trials of a study with predictions, by number. ``kept``: only those whose weights are kept.
+
+    Only those that the study's own people judged: a training of a later round is judged by others, and trained on some
+    of these. Raises UserError when there are none, or none of them has its weights.
+    """
+    stored, name = read_search(study), study.study_name
+    complete = judged_by_study(best_first(study.get_trials(deepcopy=False)))
     if not complete:
         raise UserError(f"Study {name!r} has no complete trial yet; continue it with python -m search.run.")
     shelf = predictions_of(stored, study_folder(study, runs))
-    with_files = [
-        trial
-        for trial in sorted(complete, key=lambda trial: trial.number)
-        if all((trial_folder(shelf.folder, trial.number) / file).is_file() for file in FILES)
-    ]
-    candidates = _with_predictions(name, stored, with_files, shelf)
-    if not candidates:
-        foreign = next((f"{shelf.why_missing(trial)}. " for trial in with_files if trial.number in shelf.foreign), "")
+    complete = [trial for trial in complete if not kept or has_files(trial_folder(shelf.folder, trial.number))]
+    models = _with_predictions(name, stored, sorted(complete, key=lambda trial: trial.number), shelf)
+    if not any(model.has_weights for model in models):
+        foreign = next((f"{shelf.why_missing(trial)}. " for trial in complete if trial.number in shelf.foreign), "")
         raise UserError(
             f"{foreign}No complete trial of study {name!r} has its weights and predictions under {shelf.folder}; name"
             " the --runs folder where it ran, or continue it with a larger --keep."
         )
-    return candidates
+    return models
 
 
 def _with_predictions(
@@ -210,6 +221,11 @@ def find_single(text: str, like: Candidate, storage: RDBStorage, runs: Path) -> 
         raise UserError(f"--against takes a trial of the whole label; study {name!r} predicts only {task}.")
     trials = [trial for trial in study.get_trials(deepcopy=False) if trial.number == int(number)]
     shelf = predictions_of(stored, study_folder(study, runs))
+    if trials and not judged_by_study(trials):
+        raise UserError(
+            f"Trial {number} of study {name!r} was judged by other {stored.task.unit.many}, those of round"
+            f" {judge_round_of(trials[0])}, so it cannot be compared; name one of the search or of round 0."
+        )
     models = _with_predictions(name, stored, trials, shelf)
     if not models:
         foreign = next((f"{shelf.why_missing(trial)}. " for trial in trials), "") if shelf.foreign else ""
@@ -234,7 +250,7 @@ def find_singles(like: Candidate, names: Sequence[str], storage: RDBStorage, run
         ours, theirs = ((task.space, task.metric) for task in (stored.task, like.stored.task))
         if stored.split == like.stored.split and ours == theirs and stored.baseline_config.task == ALL:
             trials = study.get_trials(deepcopy=False)
-            complete = sorted(best_first(trials), key=lambda trial: trial.number)
+            complete = sorted(judged_by_study(best_first(trials)), key=lambda trial: trial.number)
             shelf = predictions_of(stored, folder)
             singles += [model for model in _with_predictions(name, stored, complete, shelf) if same_photos(model, like)]
     return singles

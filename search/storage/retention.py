@@ -1,7 +1,7 @@
 """Which large files of a study are kept: the weights of its best trials and of what its rounds compare, and the states
 of unfinished ones."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from optuna.trial import FrozenTrial, TrialState
@@ -12,24 +12,34 @@ from search.policy.history import best_first
 from search.study.attributes import judged_by_study, level_of
 
 
-def remove_large_files(trials: Sequence[FrozenTrial], folder: Path, keep: int) -> None:
+def remove_large_files(
+    trials: Sequence[FrozenTrial], folder: Path, keep: int, team: Callable[[Sequence[FrozenTrial]], Collection[int]]
+) -> None:
     """Delete the large files of finished trials, except the weights of the best ``keep`` complete ones.
 
     They are the best of those that the study's own people judged, since other people's scores do not compare. Kept as
     well, unless ``keep`` is 0: the latest complete training of whatever the rounds compare, any of which may be the
-    recipe after the next look. Predictions, pictures and configs of all trials are kept. Several workers may do this
-    at once.
+    recipe after the next look; and the members of the best ensemble, which ``team`` finds among the complete trials
+    that still have weights. Predictions, pictures and configs of all trials are kept. Several workers may do this at
+    once.
     """
     kept = {trial.number for trial in best_first(judged_by_study(trials))[:keep]}
     if keep:
         kept.update({level_of(trial): trial.number for trial in trials if _is_complete_training(trial)}.values())
+        able = [trial for trial in best_first(judged_by_study(trials)) if _weights_of(trial, folder).exists()]
+        if any(trial.number not in kept for trial in able):
+            kept.update(team(able))
     for trial in trials:
         if trial.state.is_finished():
             home = trial_folder(folder, trial.number)
             (home / STATE).unlink(missing_ok=True)
             remove_staged_files(home)
             if trial.number not in kept:
-                (home / WEIGHTS).unlink(missing_ok=True)
+                _weights_of(trial, folder).unlink(missing_ok=True)
+
+
+def _weights_of(trial: FrozenTrial, folder: Path) -> Path:
+    return trial_folder(folder, trial.number) / WEIGHTS
 
 
 def _is_complete_training(trial: FrozenTrial) -> bool:

@@ -4,7 +4,6 @@ A team is a model for every factor of the label; one of three is a trio in what 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,11 @@ from optuna.storages import RDBStorage
 from maskcls.labels import ALL
 from maskcls.model.composite import save_composed
 from maskcls.scoring.counts import Counts
-from maskcls.scoring.intervals import Estimate, Selected, compare, interval, select
+from maskcls.scoring.intervals import interval, select
 from maskcls.scoring.resampling import Resamples, resample
 from maskcls.system.console import say
 from maskcls.system.provenance import Origin
 from maskcls.tasks.declared import task_to_json
-from maskcls.tasks.task import METRICS
 from search.answer.combinations import (
     Candidate,
     NamedStudy,
@@ -32,19 +30,16 @@ from search.answer.combinations import (
     in_label_order,
 )
 from search.answer.format import (
-    NOT_DISTINCT,
     SYNTHETIC,
     as_score,
-    capital,
     describe_values,
-    difference_words,
-    power_words,
-    score_words,
 )
+from search.answer.gains import Best, gain_of
 from search.database.connect import default_url
 from search.study.request import options_of
 from search.study.space import values_of
 from search.system.shell import place_options, quoted
+from search.terminal.gain import best_words, show_gain
 
 MAX_LOOKS, MIN_RESAMPLES = 60_000, 50
 """The correction may take this many teams times resamples, about ten seconds: many teams get fewer resamples, but not
@@ -52,27 +47,6 @@ fewer than the minimum."""
 
 TEAM_OF = {2: "pair", 3: "trio"}
 NUMBERS = {2: "two", 3: "three"}
-
-
-@dataclass(frozen=True)
-class Best:
-    """The best of several models, or of several teams of models."""
-
-    counts: Counts
-    selected: Selected
-    score: Estimate
-    """Score on the groups that chose it."""
-    candidates: int
-    """Number of models or teams that it was chosen from."""
-
-
-@dataclass(frozen=True)
-class Gain:
-    """The best team less the best single model, on the same groups."""
-
-    measured: Estimate
-    corrected: Estimate
-    """Less the team's extra optimism from being chosen among more; the verdict rests on this."""
 
 
 def compose(named: Sequence[NamedStudy], out: Path, against: str | None, storage: RDBStorage, runs: Path) -> None:
@@ -97,8 +71,8 @@ def compose(named: Sequence[NamedStudy], out: Path, against: str | None, storage
     origin = _origin(team, best)
     if singles:
         single = _best_of([model.counts() for model in singles], resamples)
-        model, gain = singles[single.selected.index], _gain(best, single, resamples)
-        _show_gain(model, single, best, gain, TEAM_OF.get(len(team), "team"))
+        model, gain = singles[single.selected.index], gain_of(best, single, resamples)
+        show_gain(model, single, best, gain, TEAM_OF.get(len(team), "team"))
         value, low, high = gain.corrected.value, gain.corrected.low, gain.corrected.high
         origin["single"] = _facts(model, ALL)
         origin["gain"] = {"value": value, "low": low, "high": high, "verdict": gain.corrected.verdict}
@@ -125,15 +99,6 @@ def _best_of(models: Sequence[Counts], resamples: Resamples) -> Best:
     return Best(counts, selected, interval(counts, resamples), len(models))
 
 
-def _gain(team: Best, single: Best, resamples: Resamples) -> Gain:
-    """The gain, from which the team's surplus of optimism is taken: it was chosen among more than the single model."""
-    measured = compare((team.counts,), (single.counts,), resamples)
-    optimism = [best.selected.raw - best.selected.corrected for best in (team, single)]
-    surplus = max(0.0, optimism[0] - optimism[1])
-    low, value, high = (score - surplus for score in (measured.low, measured.value, measured.high))
-    return Gain(measured, replace(measured, low=low, value=value, high=high))
-
-
 def _headline(teams: Teams, resamples: Resamples) -> str:
     sizes = " x ".join(map(str, teams.shape))
     stored = next(iter(teams.candidates.values()))[0].stored
@@ -150,28 +115,7 @@ def _show_team(team: Mapping[str, Candidate], best: Best) -> None:
         values = describe_values(values_of(model.stored.study.space, model.trial.params))
         score = f"{task.metric_words} of {part} {as_score(model.score(part))}"
         say(f"  {part:{width}s}{model.name}: {score}  {values}")
-    say(f"  {f'all {task.space.num_classes}':{width}s}{_score(best)}")
-
-
-def _score(best: Best) -> str:
-    text = f"{METRICS[best.counts.metric]} {score_words(best.score)}"
-    if best.candidates == 1:
-        return text
-    return f"{text}; {as_score(best.selected.corrected)} once corrected for being the best of {best.candidates}"
-
-
-def _show_gain(model: Candidate, single: Best, best: Best, gain: Gain, kind: str) -> None:
-    """``model``: the best single model, with the score ``single``; ``best``: the best team, a trio in ``kind``, say."""
-    verdict, unit = gain.corrected.verdict, model.stored.task.unit
-    verdict = verdict if verdict == NOT_DISTINCT else f"the {kind} is {verdict}"
-    say(f"single    {model.name}: {_score(single)}")
-    say(f"gain      {difference_words(gain.measured)} as measured")
-    say(f"          {difference_words(gain.corrected)} once corrected: {verdict}")
-    say(f"{capital(power_words(gain.corrected.minimum_detectable_effect))}; a smaller one is easily missed.")
-    say(
-        f"This is about trained models, not recipes, and the {kind} was chosen from {best.candidates} by the same"
-        f" {unit.many} {unit.who} judge it here."
-    )
+    say(f"  {f'all {task.space.num_classes}':{width}s}{best_words(best)}")
 
 
 def _show_no_single(like: Candidate, runs: Path, storage_url: str | None) -> None:

@@ -21,6 +21,7 @@ from search.storage.folder import study_folder
 from search.storage.outcomes import check_mine
 from search.storage.presence import StudyPresence
 from search.storage.retention import trial_folder
+from search.storage.team import TeamFinder
 from search.study.record import Stored
 from search.system.processes import WorkerIdentity
 from search.terminal.progress import Watcher
@@ -116,6 +117,11 @@ class Job:
     """Number of trials whose best weights stay on the disk."""
     gpu: str = ""
     """The uuid of its GPU; empty on a CPU."""
+
+    @cached_property
+    def team(self) -> TeamFinder:
+        """Finds the trials whose weights the best ensemble needs."""
+        return TeamFinder(self.setup.stored, self.setup.folder)
 
     @cached_property
     def presence(self) -> StudyPresence:

@@ -105,7 +105,7 @@ def run_trial(job: Job, trial: optuna.Trial) -> TrialState:
         return _handle_failure(job, trial, error)
     if verdict.state != TrialState.WAITING:
         # only now: if interrupted before, the trial needs its files to reach the same verdict again
-        remove_large_files(job.study.get_trials(deepcopy=False), job.setup.folder, job.keep)
+        remove_large_files(job.study.get_trials(deepcopy=False), job.setup.folder, job.keep, job.team)
     job.watcher.trial_ended(trial.number, verdict.state, verdict.value)
     return verdict.state
 

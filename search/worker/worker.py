@@ -225,9 +225,10 @@ def _make_job(order: WorkOrder, stop: StopRequest, events: EventWriter) -> Job:
     check_revision(study, stored)
     # the space as stored, the photos and weights where this command finds them
     setup.stored = replace(stored, data=setup.stored.data, weights_option=setup.stored.weights_option)
-    retention.remove_large_files(study.get_trials(deepcopy=False), setup.folder, order.keep)
     policy = policy_of(stored, judges_of(setup.table, setup.baseline))
-    return Job(setup, study, policy, events, describe_myself(order.slot), stop, order.keep, order.gpu)
+    job = Job(setup, study, policy, events, describe_myself(order.slot), stop, order.keep, order.gpu)
+    retention.remove_large_files(study.get_trials(deepcopy=False), setup.folder, order.keep, job.team)
+    return job
 
 
 def _set_up(order: WorkOrder) -> Setup:

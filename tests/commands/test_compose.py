@@ -5,7 +5,7 @@ import itertools
 import os
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,9 +47,13 @@ def store(
     split: str = "0123abcd",
     photos: slice = slice(None),
     digest: str = "",
+    facts: Sequence[Mapping[str, object]] = (),
     **more: object,
 ) -> None:
-    """A study whose trials, complete, have said these classes of the task, of all photos or some."""
+    """A study whose trials, complete, have said these classes of the task, of all photos or some.
+
+    ``facts``: attributes of each trial.
+    """
     study = replace(TOY_STUDY, fixed={**TOY_STUDY.fixed, "task": task})
     stored = Stored(study, "synthetic", split, {"source": "scratch"}, "scratch", "auto", False, 0)
     made = create_study(open_storage(default_url(runs), create=True), name, {KEY: {**stored.to_json(), **more}})
@@ -58,9 +62,9 @@ def store(
         predicted_N = said_N[photos]
         value = float(f1_score(true_N, predicted_N, average="macro", zero_division=0))
         params = {"drop_rate": 0.0, "lr": 1e-2}
-        facts = {"weights_digest": digest} if digest else {}
+        own = {**({"weights_digest": digest} if digest else {}), **(facts[number] if facts else {})}
         made.add_trial(
-            create_trial(value=value, params=params, distributions=distributions(study.space), user_attrs=facts)
+            create_trial(value=value, params=params, distributions=distributions(study.space), user_attrs=own)
         )
         folder = runs / name / f"trial-{number:04d}"
         folder.mkdir(parents=True)
@@ -347,6 +351,22 @@ def test_predictions_of_another_trial_are_no_candidates(runs: Path) -> None:
     first.write_bytes(second.read_bytes())
     storage = open_storage(default_url(runs), create=False)
     assert [one.trial.number for one in find_candidates(storage, "ages", "age", runs)] == [1, 2, 3]
+
+
+def test_trainings_of_later_rounds_are_no_candidates(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Others judged them, and they were trained on some of the people who judge here."""
+    perfect, later = SPACE.part_of(LABEL, "age"), {"round": 1, "judge_round": 1, "level": "off"}
+    facts = [{"round": 0, "level": "off"}, {}, later]
+    store(runs, "rounds", "age", [*SAID["age"][:2], perfect], facts=facts)
+    store(runs, "whole", "all", [wrong("all", 0.5, 1), wrong("all", 0.5, 2), LABEL], facts=facts)
+    _, written = compose(runs, capsys, age="rounds")
+    assert written["origin"]["age"]["trial"] in (0, 1)
+    assert written["origin"]["single"]["trial"] in (0, 1)
+    assert written["origin"]["chosen_among"] == 3 * 2 * 2
+    told = complain(monkeypatch, capsys, search.compose.main, *words(runs, age="rounds", against="whole:2"))
+    assert "Trial 2 of study 'whole' was judged by other people, those of round 1" in told
 
 
 def test_what_a_user_has_put_beside_the_models_stays(runs: Path) -> None:

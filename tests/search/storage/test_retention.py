@@ -1,5 +1,6 @@
 """Whose weights stay on the disk."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,24 @@ def trials(tmp_path: Path) -> list[FrozenTrial]:
 def test_the_weights_of_the_best_trials_and_of_every_side_stay(
     keep: int, kept: list[int], trials: list[FrozenTrial], tmp_path: Path
 ) -> None:
-    remove_large_files(trials, tmp_path, keep)
+    remove_large_files(trials, tmp_path, keep, lambda able: ())
     assert [number for number in range(len(trials)) if (trial_folder(tmp_path, number) / WEIGHTS).exists()] == kept
     assert not any((trial_folder(tmp_path, number) / STATE).exists() for number in range(len(trials)))
+
+
+def test_the_weights_that_the_best_ensemble_needs_stay(trials: list[FrozenTrial], tmp_path: Path) -> None:
+    asked: list[list[int]] = []
+
+    def team(able: Sequence[FrozenTrial]) -> list[int]:
+        asked.append([trial.number for trial in able])
+        return [0, 4]
+
+    remove_large_files(trials, tmp_path, 1, team)
+    kept = [number for number in range(len(trials)) if (trial_folder(tmp_path, number) / WEIGHTS).exists()]
+    assert kept == [0, 3, 4, 6, 7]
+    remove_large_files(trials, tmp_path, 1, team)
+    remove_large_files(trials, tmp_path, 5, team)  # all that are left are among the best five, so there is no choice
+    assert asked == [[3, 2, 4, 1, 0], [3, 4, 0]]  # none of a later round
+    remove_large_files(trials, tmp_path, 0, team)
+    assert len(asked) == 2
+    assert not any((trial_folder(tmp_path, number) / WEIGHTS).exists() for number in range(len(trials)))

@@ -1,0 +1,40 @@
+"""python -m search.soup: one model whose weights are the mean of several trials', where that is better."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from maskcls.system.console import run_command
+from maskcls.system.options import DeviceOption
+from maskcls.system.outputs import check_output_folder
+from search.terminal.options import RUNS, RunsOption, StorageOption, StudyOption
+
+
+def main(
+    study: StudyOption,
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder to write the model to.")],
+    data: Annotated[
+        str | None, typer.Option(help="Where the study's photos are now. Default: where they were when it ran.")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Write the soup even if it is not better than the best single model.")
+    ] = False,
+    device: DeviceOption = "auto",
+    storage: StorageOption = None,
+    runs: RunsOption = RUNS,
+) -> None:
+    """Average the weights of trials that were fine-tuned from the same pretrained ones: a soup, as fast as one model.
+
+    The soup of all trials with weights is tried, and one that is made greedily, the best trials first. The better one
+    is compared with the best single model on the same photos, and written if it is better beyond noise.
+    """
+    check_output_folder(out)
+    from search.database.connect import default_url, load_study, open_to_read
+    from search.terminal.souping import make_soup
+
+    make_soup(load_study(open_to_read(storage or default_url(runs)), study), out, data, device, force, runs)
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,95 @@
+"""The work of search.ensemble: choose the best ensemble, compare it with the best single model, and write it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from optuna.storages import RDBStorage
+
+from maskcls.model.ensemble import save_ensemble
+from maskcls.system.console import say
+from maskcls.system.errors import count_of
+from maskcls.system.provenance import Origin
+from maskcls.tasks.declared import task_to_json
+from search.answer.combinations import Candidate, check_weights
+from search.answer.ensembles import Ensemble, find_ensemble
+from search.answer.format import SYNTHETIC, as_score, describe_values
+from search.study.space import values_of
+from search.system.shell import quoted
+from search.terminal.gain import best_words, show_gain
+
+
+def write_ensemble(names: Sequence[str], size: int, out: Path, storage: RDBStorage, runs: Path) -> None:
+    """Write the best ensemble of the studies' trials to ``out``, and say what it gains and costs.
+
+    Raises UserError before anything is written.
+    """
+    found = find_ensemble(names, size, storage, runs)
+    for model in found.models:
+        check_weights(model)
+    say(_headline(found))
+    if any(model.stored.study.synthetic for model in found.models):
+        say(f"  {SYNTHETIC}")
+    _show_members(found)
+    show_gain(found.model, found.single, found.best, found.gain, "ensemble")
+    say(_cost(found))
+    if found.without_weights:
+        say(
+            f"{count_of(found.without_weights, 'complete trial')} could not join, since the weights are not kept;"
+            " search.run --keep keeps more."
+        )
+    members = [(member.model.folder, member.weight) for member in found.members]
+    written, folder = save_ensemble(out, members, _origin(found))
+    say(f"{written}: its {count_of(len(members), 'model')} in {folder}; keep both together")
+    file = found.model.stored.task.predictions_file
+    say(f"Next: python -m maskcls.predict --model {quoted(out)} --images DIR -o {file}")
+
+
+def _headline(found: Ensemble) -> str:
+    stored, units = found.model.stored, len(found.resamples.person_P)
+    photos = f", {len(found.model.predictions.label_N)} photos" if stored.task.has_groups else ""
+    judges = f"{units} {stored.task.unit.noun(units)}{photos} (split {stored.split})"
+    able = found.best.candidates - found.without_weights
+    return f"The best ensemble of {count_of(able, 'trial')} with weights, judged by {judges}:"
+
+
+def _show_members(found: Ensemble) -> None:
+    total = sum(member.weight for member in found.members)
+    for member in found.members:
+        model = member.model
+        values = describe_values(values_of(model.stored.study.space, model.trial.params))
+        words = f"{model.stored.task.metric_words} {as_score(model.score(model.part))}"
+        say(f"  {100 * member.weight / total:3.0f} %  {model.name}: {words}  {values}")
+    say(f"  all    {best_words(found.best, 'being chosen from')}")
+
+
+def _cost(found: Ensemble) -> str:
+    """What it costs to predict by all members instead of the best single model."""
+    if len(found.members) == 1:
+        return "cost      that of one model"
+    models, cost = count_of(len(found.members), "model"), found.cost
+    if cost is None:
+        return f"cost      {models} have to predict every photo"
+    return (
+        f"cost      {models} take {cost:.1f} times as long a photo as the best single one, by their speed in training"
+    )
+
+
+def _origin(found: Ensemble) -> dict[str, Any]:
+    stored, gain = found.model.stored, found.gain.corrected
+    origin = Origin(
+        made_by="search.ensemble",
+        data=stored.data,
+        split=stored.split,
+        task=task_to_json(stored.task),
+        value=found.best.selected.raw,
+        corrected=found.best.selected.corrected,
+        chosen_among=found.best.candidates,
+    )
+    members = [{**_facts(member.model), "weight": member.weight} for member in found.members]
+    difference = {"value": gain.value, "low": gain.low, "high": gain.high, "verdict": gain.verdict}
+    return {**origin.to_json(), "members": members, "single": _facts(found.model), "gain": difference}
+
+
+def _facts(model: Candidate) -> dict[str, Any]:
+    return {"study": model.study, "trial": model.trial.number, model.stored.task.metric: model.score(model.part)}

@@ -1,0 +1,130 @@
+"""The work of search.soup: make soups of a study's trials, compare the best with the best single model, write it."""
+
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from maskcls.config import TrainConfig, config_to_toml, load_config
+from maskcls.data.dataset import Dataset, load_dataset, prepare_data_folder, read_table
+from maskcls.run.record import PREDICTIONS, RECORD, WEIGHTS, Content, Record, stamp_of
+from maskcls.run.result import Evaluation
+from maskcls.run.serialize import weights_content
+from maskcls.scoring.metrics import score
+from maskcls.system.console import say
+from maskcls.system.errors import UserError
+from maskcls.system.files import write_atomically, write_text
+from maskcls.system.provenance import Origin
+from maskcls.tasks.declared import task_to_json
+from maskcls.training.numerics import pick_device
+from maskcls.training.revision import REVISION
+from maskcls.training.run_folder import draw_best
+from search.answer.combinations import Candidate
+from search.answer.format import SYNTHETIC, describe_values
+from search.answer.soups import BestSoup, Kitchen, best_soup, describe_ingredients, find_ingredients
+from search.study.attributes import id_of
+from search.study.record import check_photos, read_search
+from search.study.space import values_of
+from search.system.shell import quoted
+from search.terminal.gain import best_words, show_gain
+
+MADE_BY = "search.soup"
+
+
+def make_soup(study: optuna.Study, out: Path, data: str | None, device: str, force: bool, runs: Path) -> None:
+    """Write the best soup of the study's trials into the folder ``out``, if it is better beyond noise or by ``force``.
+
+    ``data``: where the photos are now; None: where the study found them. Raises UserError before anything is written.
+    """
+    check_folder_is_free(out)
+    ingredients, trained = find_ingredients(study, runs)
+    stored = read_search(study)
+    torch_device = pick_device(device)
+    config, _ = load_config(ingredients[0].folder / "config.toml")
+    dataset = _photos(study, config, data or stored.data, runs)
+    say(f"Soups of {describe_ingredients(ingredients)}, judged by {stored.task.unit.many} of split {stored.split}:")
+    if stored.study.synthetic:
+        say(f"  {SYNTHETIC}")
+    found = best_soup(ingredients, trained, Kitchen(ingredients[0], dataset, torch_device).cook, say)
+    for model in found.soup.ingredients:
+        say(f"  {model.name}: {describe_values(values_of(stored.study.space, model.trial.params))}")
+    say(f"soup      {best_words(found.best)}")
+    show_gain(found.model, found.single, found.best, found.gain, "soup")
+    if found.gain.corrected.verdict != "better" and not force:
+        say("Nothing is written: the soup is not better than the best single model beyond noise. --force writes it.")
+        return
+    _write(out, found, config, _origin(study, found))
+    say(f"{out}: the soup of {len(found.soup.ingredients)} models, one model, as fast as one of them")
+    say(f"Next: python -m maskcls.predict --model {quoted(out)} --images DIR -o {stored.task.predictions_file}")
+
+
+def check_folder_is_free(out: Path) -> None:
+    """Raise UserError when the folder holds a model that search.soup did not make, or lies in a study's."""
+    if any((folder / "study.json").exists() for folder in (out, out.parent)):
+        raise UserError(f"{out} lies in a study's folder, and would be deleted with it. Choose another -o.")
+    if (out / "config.toml").exists() and load_config(out / "config.toml")[1].get("made_by") != MADE_BY:
+        raise UserError(f"{out} holds another model. Choose another -o.")
+
+
+def _photos(study: optuna.Study, config: TrainConfig, data: str, runs: Path) -> Dataset:
+    """The photos that the study's trials were trained and judged by. Raises UserError for others."""
+    stored = read_search(study)
+    folder = prepare_data_folder(data, runs)
+    table = read_table(folder, stored.baseline_config, stored.label_fixes, stored.task)
+    if table.hash != stored.split:
+        raise UserError(
+            f"The photos in {data} are not those of study {study.study_name!r}: their split is {table.hash}, and the"
+            f" study's {stored.split}. Name its photos by --data."
+        )
+    dataset = load_dataset(table, config, runs / "cache", stored.skip_unreadable)
+    check_photos(stored, dataset, study.study_name)
+    return dataset
+
+
+def _write(out: Path, found: BestSoup, config: TrainConfig, origin: dict[str, Any]) -> None:
+    """Write a model's folder, its record last. The config is the best ingredient's."""
+    soup, stored = found.soup, found.model.stored
+    out.mkdir(parents=True, exist_ok=True)
+    (out / RECORD).unlink(missing_ok=True)
+    contents: dict[str, Content] = {WEIGHTS: weights_content(soup.weights), PREDICTIONS: soup.predictions.content()}
+    for name, content in contents.items():
+        write_atomically(out / name, lambda part, content=content: part.write_bytes(content))  # type: ignore[misc]
+    write_text(out / "config.toml", config_to_toml(config, origin))
+    said = soup.predictions
+    scores = score(said.log_prob_NK, said.label_N, stored.space, stored.task.metric)
+    # nothing was trained, so it took no time and has no loss
+    evaluation = Evaluation(1, scores, train_loss=0.0, photos_per_second=0.0, seconds=0.0, peak_gib=0.0)
+    stamps = {name: stamp_of(content, 1) for name, content in contents.items()}
+    write_text(out / RECORD, Record(1, "soup", {"made_by": MADE_BY}, (evaluation,), stamps).to_json())
+    title = f"soup of {len(soup.ingredients)} models: {stored.task.metric_words} {scores.value:.4f}"
+    draw_best(out, stored.space, title, out / "confusion.png")
+
+
+def _origin(study: optuna.Study, found: BestSoup) -> dict[str, Any]:
+    stored, gain = found.model.stored, found.gain.corrected
+    origin = Origin(
+        made_by=MADE_BY,
+        study=study.study_name,
+        study_id=id_of(study),
+        data=stored.data,
+        split=stored.split,
+        task=task_to_json(stored.task),
+        weights_option=stored.weights_option,
+        weights=stored.weights,
+        weights_commits=stored.weights_commits or None,
+        revision=REVISION,
+    )
+    selected = found.best.selected
+    facts = {
+        "trials": [model.trial.number for model in found.soup.ingredients],
+        "value": selected.raw,
+        "corrected": selected.corrected,
+        "chosen_among": found.best.candidates,
+        "single": _facts(found.model),
+        "gain": {"value": gain.value, "low": gain.low, "high": gain.high, "verdict": gain.verdict},
+    }
+    return {**origin.to_json(), "soup": facts}
+
+
+def _facts(model: Candidate) -> dict[str, Any]:
+    return {"study": model.study, "trial": model.trial.number, model.stored.task.metric: model.score(model.part)}
