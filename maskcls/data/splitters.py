@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from maskcls.scoring.counts import MIN_JUDGES
 from maskcls.system.errors import UserError, count_of, some
 from maskcls.tasks.task import Unit
 
@@ -48,9 +49,6 @@ MAX_PLACED = 100_000
 
 MAX_EXHAUSTIVE = 12
 """So many groups or fewer: all 4,096 ways to divide them are looked at, rather than a few good ones."""
-
-MIN_JUDGES = 10
-"""Fewer groups than this on the validation side give no verdict: an interval over so few is a guess."""
 
 
 def choose_splitter(photos: pd.DataFrame) -> str:
@@ -180,10 +178,10 @@ def too_few_judges(photos: pd.DataFrame, side: str = "valid") -> int | None:
 
 def too_few_text(judges: int, unit: Unit = PEOPLE) -> str:
     """The sentences of a plan on ``too_few_judges``."""
+    judge = "judges" if judges == 1 else "judge"
     return (
-        f"Only {unit.count(judges)} on the validation side, and a verdict needs {MIN_JUDGES}: trials are trained"
-        f" and listed, but no difference is called one, since it may be a matter of these few {unit.many}."
-        f" Add {unit.many}, or raise valid_share."
+        f"NO VERDICT: only {unit.count(judges)} {judge} a round, and one needs {MIN_JUDGES}. Add {unit.many}, or raise"
+        " valid_share."
     )
 
 

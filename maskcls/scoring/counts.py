@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from maskcls.labels import ALL, LabelSpace
 from maskcls.scoring.metrics import f1, mean_recall
 
+MIN_JUDGES = 10
+"""Fewer people (groups) give no verdict: one or two of them decide, and an interval over so few is a guess."""
+
 Floats = NDArray[np.float64]
 
 Sums = tuple[Floats, Floats, Floats]

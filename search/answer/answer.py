@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from maskcls.scoring.intervals import Estimate
 from maskcls.scoring.rounds import LevelLook, Look, with_tuning
+from maskcls.tasks.mask import MASK_TASK
+from maskcls.tasks.task import Unit
 from search.policy.confirmation import LevelRole
 from search.policy.history import Noise
 
@@ -115,7 +117,9 @@ class RoundsAnswer:
     best: int
     """Index of the side with the highest score to expect."""
     more: MoreTrainings | None
-    """None when nothing is open, or nothing is known yet of what is."""
+    """None when nothing is open, nothing is known yet of what is, or too few judge for a verdict."""
+    unit: Unit = MASK_TASK.unit
+    """The word for those who judge."""
 
     @property
     def reference(self) -> Side:
@@ -192,7 +196,8 @@ class Answer:
 
     question: str
     verdict: str
-    """A few words for a badge: ``better``, ``worse``, ``no difference that matters``, ``open``, ``no answer yet``."""
+    """A few words for a badge: ``better``, ``worse``, ``no difference that matters``, ``open``, ``no verdict``, ``no
+    answer yet``."""
     sentences: tuple[str, ...]
     """The answer in sentences of plain text: the verdict, what it rests on, and what more trainings would bring."""
     caveats: tuple[str, ...]
@@ -211,6 +216,8 @@ class Answer:
     """Complete trials whose stored predictions are missing, unreadable or foreign."""
     foreign: tuple[int, ...] = ()
     """Those whose predictions score something else than the trial's stored value."""
+    test: str = ""
+    """What came of the photos held back for a test, in sentences; empty before they were scored."""
 
     @property
     def is_open(self) -> bool:

@@ -14,7 +14,7 @@ from maskcls.scoring.resampling import Resamples, resample
 from search.answer.answer import Answer, Comparison, FactorAnswer, Level, RoundsAnswer, Winner
 from search.answer.confirmation import read_confirmation
 from search.answer.rounds import answer_of_rounds, latest_of, more_by_rounds
-from search.answer.wording import put_in_words
+from search.answer.wording import put_in_words, sentences_of_test
 from search.policy.history import (
     Configuration,
     Runs,
@@ -28,6 +28,7 @@ from search.policy.stopping import FINISHED
 from search.storage.folder import study_folder
 from search.storage.looks import read_looks
 from search.storage.predictions import StudyPredictions, predictions_of
+from search.storage.testing import read_test
 from search.study.attributes import is_replicate, judged_by_study
 from search.study.record import Stored
 from search.study.space import Factor, factors, params_of, values_of
@@ -42,6 +43,7 @@ def answer_of(study: optuna.Study, stored: Stored, runs: Path) -> Answer:
     comparisons = sum(len(factor.levels) - 1 for factor in compared)
     rounds = answer_of_rounds(stored, trials, read_looks(study), shelf)
     left_out = left_out_of(trials, shelf)
+    winner = winner_of_rounds(stored, rounds, trials, shelf) or evidence.winner()
     return put_in_words(
         Answer(
             question=stored.study.question,
@@ -50,12 +52,13 @@ def answer_of(study: optuna.Study, stored: Stored, runs: Path) -> Answer:
             caveats=(),
             rounds=rounds,
             factors=tuple(evidence.levels_of(factor, comparisons) for factor in compared),
-            winner=winner_of_rounds(stored, rounds, trials, shelf) or evidence.winner(),
+            winner=winner,
             noise=seed_noise(evidence.trials),
             confirmation=read_confirmation(study),
             more=more_by_rounds(comparisons, seed_noise(evidence.trials), trials),
             left_out=left_out,
             foreign=tuple(number for number in left_out if number in shelf.foreign),
+            test=sentences_of_test(read_test(study), stored.task, winner.trial if winner else None),
         ),
         stored,
     )

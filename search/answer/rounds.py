@@ -7,7 +7,7 @@ from statistics import fmean
 from optuna.trial import FrozenTrial, TrialState
 
 from maskcls.scoring.intervals import Variance, standard_error
-from maskcls.scoring.rounds import TUNING, Look, detectable
+from maskcls.scoring.rounds import OPEN, TUNING, Look, detectable
 from search.answer.answer import MoreTrainings, Round, RoundsAnswer, Side
 from search.policy.history import Noise
 from search.policy.rounds import FINALISTS, arms_of, size_of_round
@@ -52,7 +52,12 @@ def answer_of_rounds(
     ]
     ranked = sorted(range(len(sides)), key=lambda index: -(sides[index].score or 0.0))
     return RoundsAnswer(
-        tuple(sides), tuple(_rounds(stored, trainings, shelf)), tuple(looks), ranked[0], _more(sides, trainings)
+        tuple(sides),
+        tuple(_rounds(stored, trainings, shelf)),
+        tuple(looks),
+        ranked[0],
+        _more(sides, trainings),
+        stored.task.unit,
     )
 
 
@@ -152,7 +157,7 @@ def trainings_of_a_round(stored: Stored, rounds: RoundsAnswer | None) -> int:
 
 def _more(sides: Sequence[Side], trainings: Sequence[FrozenTrial]) -> MoreTrainings | None:
     """What as many rounds again would bring, of the open sides and the reference."""
-    looks = [side.look for side in sides if side.look is not None and not side.look.is_decided]
+    looks = [side.look for side in sides if side.look is not None and side.look.verdict == OPEN]
     if not looks:
         return None
     rounds = len({round_of(trial) for trial in trainings})

@@ -29,12 +29,13 @@ from search.study.attributes import ACCURACY, LOSS, part_f1
 
 
 def lead_blocks(answer: Answer) -> tuple[Block, ...]:
-    """The figure, the table of the sides and the caveats, right below the answer's sentences."""
+    """The figure, the table of the sides, the test and the caveats, right below the answer's sentences."""
     rounds = answer.rounds if answer.rounds is not None and answer.rounds.looks else None
     figure = confirmation_figure(answer.confirmation) if rounds is None else rounds_figure(rounds)
     table = None if rounds is None else _sides_table(rounds)
+    test = Text(answer.test) if answer.test else None
     caveats = Bullets(answer.caveats) if answer.caveats else None
-    return tuple(block for block in (figure, table, caveats) if block is not None)
+    return tuple(block for block in (figure, table, test, caveats) if block is not None)
 
 
 # --- rounds ---------------------------------------------------------------------------------------------------------

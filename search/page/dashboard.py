@@ -1,6 +1,6 @@
 """The report in optuna-dashboard: a note, interactive figures, and the two files to download."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,8 @@ def _rounds(answer: Answer) -> go.Figure | None:
     if answer.rounds is None or not looks:
         return None
     title = f"Difference from {answer.rounds.reference.name}"
-    return _differences({name: look.estimate for name, look in looks.items()}, title, "difference of macro F1")
+    estimates = {name: look.estimate for name, look in looks.items()}
+    return _differences(estimates, title, "difference of macro F1", [look.verdict for look in looks.values()])
 
 
 def _levels(answer: Answer) -> go.Figure | None:
@@ -71,9 +72,12 @@ def _classes(material: Material) -> go.Figure | None:
     return _differences(changes, "Change from baseline to best trial", "change in F1") if changes else None
 
 
-def _differences(estimates: Mapping[str, Estimate], title: str, axis: str) -> go.Figure:
+def _differences(
+    estimates: Mapping[str, Estimate], title: str, axis: str, verdicts: Sequence[str] | None = None
+) -> go.Figure:
+    """``verdicts``: those of looks; None: what the intervals say."""
     texts = [f"{name}: {difference_cell(estimate)}" for name, estimate in estimates.items()]
-    verdicts = [verdict_on(estimate) for estimate in estimates.values()]
+    verdicts = [verdict_on(estimate) for estimate in estimates.values()] if verdicts is None else verdicts
     colours = [COLOURS.get(verdict, GREY) for verdict in verdicts]
     symbols = [SYMBOLS.get(verdict, "circle") for verdict in verdicts]
     figure = go.Figure(_dots(estimates, texts, colours, symbols))

@@ -34,6 +34,10 @@ MORE_ROUNDS = "more_rounds"
 """{"rounds": --repeats of the last search.confirm that added rounds to the study, "n_trials": how many trials the study
 has with them}."""
 
+TEST = "test"
+"""How the recommended trial did on the photos that the data holds back for a test (storage.testing.FinalTest as
+JSON); missing before, and where there are none."""
+
 # of a trial: its purpose
 
 ROLE = "role"

@@ -23,8 +23,10 @@ from search.study.attributes import (
     CONFIRMED_ID,
     DECODER,
     GROWN_FROM,
+    LOOKS,
     QUESTION,
     STUDY_ID,
+    TEST,
     VERSIONS,
     HasUserAttributes,
 )
@@ -50,8 +52,8 @@ OPTIONAL = ("photos", "confirmation", "weights_commits")
 
 REQUIRED_KEYS = {"question", "scientific", "nuisance", "fixed", "baseline", "synthetic", *REQUIRED}
 
-WRITTEN_BEFORE = {QUESTION, COMMIT, VERSIONS, DECODER, GROWN_FROM, STUDY_ID, CONFIRMED_ID}
-"""The attributes that a study may have before its document is written."""
+WRITTEN_BEFORE = {QUESTION, COMMIT, VERSIONS, DECODER, GROWN_FROM, STUDY_ID, CONFIRMED_ID, LOOKS, TEST}
+"""The attributes that a study may have before its document is written; a copy of another has the last two."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import optuna
 
-from maskcls.scoring.rounds import BETTER
+from maskcls.scoring.rounds import BETTER, NO_VERDICT
 from maskcls.system.console import say
 from search.answer.answer import Answer, RoundsAnswer, Side
 from search.answer.evidence import answer_of
@@ -42,6 +42,8 @@ def show_search_summary(study: optuna.Study, stored: Stored, runs: Path, storage
         show_sides(answer.rounds)
     say()
     _show_recipe(answer)
+    if answer.test:
+        say(answer.test)
     with suppress(optuna.exceptions.StorageInternalError):  # a full disk ended the study, and its error says so
         show_study(study, stored, " ".join(answer.sentences))
     _show_next(answer, study.study_name, runs, storage_url)
@@ -98,7 +100,7 @@ def _show_next(answer: Answer, name: str, runs: Path, storage_url: str | None) -
     say("Next:")
     say(f"  python -m search.report --study {study}{where}")
     more = answer.rounds.more if answer.rounds is not None and answer.rounds.looks else answer.more
-    if answer.is_open:
+    if answer.is_open and answer.verdict != NO_VERDICT:
         repeats = "" if more is None else f" --repeats {max(2, more.rounds)}"
         say(f"  python -m search.confirm --study {study}{repeats}{where}")
     say(f"  python -m search.export --study {study} -o best.toml{where}")

@@ -5,6 +5,7 @@ import math
 import statistics
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,13 @@ from optuna.trial import FrozenTrial
 
 from maskcls.config import TrainConfig, change
 from maskcls.data.dataset import Dataset, with_judges
-from maskcls.data.split import missing_classes
+from maskcls.data.split import choose_judges, missing_classes
+from maskcls.data.splitters import PEOPLE, too_few_judges, too_few_text
 from maskcls.model.classifier import build_model, check_builds
 from maskcls.scoring.rounds import LEAST_DOF, TUNING, detectable
 from maskcls.system.console import say
 from maskcls.system.errors import UserError, some
+from maskcls.tasks.task import Unit
 from maskcls.training.loop import evaluation_stops
 from maskcls.training.numerics import describe_device
 from maskcls.training.speed import measure_speed
@@ -33,9 +36,6 @@ from search.worker.job import Setup
 
 LONG_SECONDS = 6 * 3600
 """A longer study is shown with options that would shorten it."""
-
-FEW_JUDGES = 10
-"""Of fewer people who judge, one or two decide what is better."""
 
 PEOPLE_DEVIATION, SIMULATED_PEOPLE, SEEDS_DEVIATION = 0.0148, 540, 0.02
 """Standard deviation of a training's score that is its own, by the choice of so many people and from seed to seed, in
@@ -101,7 +101,8 @@ def show_plan(
         sources = Counter(warm["from"] for warm in stored.warm)
         say(f"  warm      {'; '.join(f'{count} {source}' for source, count in sources.items())}")
     say(f"  trials    {count_finished(trials)} of {limits.n_trials} done{_other_limits(limits)}")
-    for line in describe_rounds(found, policy.compared(trials) or FINALISTS, _num_judges(setup)):
+    compared = policy.compared(trials) or FINALISTS
+    for line in describe_rounds(found, compared, _num_judges(setup), _too_few_judges(setup), stored.task.unit):
         say(f"            {line}")
 
 
@@ -114,10 +115,27 @@ def _num_judges(setup: Setup) -> int:
     return table.count("valid")[0]
 
 
-def describe_rounds(found: Phases, compared: Sequence[str] | int, judges: int) -> list[str]:
+def _too_few_judges(setup: Setup) -> int | None:
+    """The people of the round with the fewest, until everyone has judged, if they are too few for a verdict."""
+    task, config, sides = setup.table.task, setup.baseline, [setup.table.photos]
+    for number in range(1, 1 + max(2, round(1 / config.valid_share))):
+        with suppress(UserError):
+            sides.append(
+                choose_judges(
+                    setup.table.photos, number, config.valid_share, config.split_seed, task.strata, task.splitter
+                )
+            )
+    found = [judges for photos in sides if (judges := too_few_judges(photos)) is not None]
+    return min(found, default=None)
+
+
+def describe_rounds(
+    found: Phases, compared: Sequence[str] | int, judges: int, too_few: int | None = None, unit: Unit = PEOPLE
+) -> list[str]:
     """What the trials are for, what they cost, and how small a difference they would show.
 
-    ``compared``: what the rounds compare with the reference, or how many finalists.
+    ``compared``: what the rounds compare with the reference, or how many finalists; ``too_few``: the people of the
+    round with the fewest, if they are too few for a verdict.
     """
     lines = [
         f"{found.first} at the baseline's setting, {found.search} of the search, {found.rounds} in rounds;"
@@ -127,8 +145,8 @@ def describe_rounds(found: Phases, compared: Sequence[str] | int, judges: int) -
     others = compared if isinstance(compared, int) else len(compared)
     if not found.rounds:
         lines.append("too few for a round after the first, so there will be no answer")
-    elif judges < FEW_JUDGES:
-        lines.append(f"TOO FEW PEOPLE: {judges} judge a round; with fewer than {FEW_JUDGES} chance decides.")
+    elif too_few is not None:
+        lines.append(too_few_text(too_few, unit))
     else:
         found_by = f"{findable(found, others, judges):.2f}".lstrip("0")
         lines.append(f"a difference of about {found_by} would be found four times in five ({what})")
