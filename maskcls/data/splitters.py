@@ -51,6 +51,10 @@ MAX_EXHAUSTIVE = 12
 """So many groups or fewer: all 4,096 ways to divide them are looked at, rather than a few good ones."""
 
 
+MOST_JUDGE = 0.4
+"""The valid_share at which most groups judge a round: half of the training side, .3 of all."""
+
+
 def choose_splitter(photos: pd.DataFrame) -> str:
     """The splitter for a table without one: STRATIFIED_GROUP for groups of different sizes, else PANDAS_STREAMING."""
     return STRATIFIED_GROUP if photos["person"].value_counts().nunique() > 1 else PANDAS_STREAMING
@@ -166,7 +170,7 @@ def lonely_text(lonely: Mapping[int, str], class_names: Sequence[str], unit: Uni
     return (
         f"{count_of(len(lonely), 'class is', 'classes are')} shown by a single {unit.one}{'' if one else ' each'}:"
         f" {names}. To be learned and judged, a class needs {unit.many} on both sides."
-        f" Add {unit.many} that show {'it' if one else 'them'}, or leave {'it' if one else 'them'} out."
+        f" Add {unit.many} that show {'it' if one else 'them'}, or leave the {'class' if one else 'classes'} out."
     )
 
 
@@ -176,12 +180,14 @@ def too_few_judges(photos: pd.DataFrame, side: str = "valid") -> int | None:
     return judges if judges < MIN_JUDGES else None
 
 
-def too_few_text(judges: int, unit: Unit = PEOPLE) -> str:
-    """The sentences of a plan on ``too_few_judges``."""
+def too_few_text(judges: int, unit: Unit, of: int, valid_share: float) -> str:
+    """The sentences of a plan on ``too_few_judges``. ``of``: all groups; ``valid_share``: the config's."""
     judge = "judges" if judges == 1 else "judge"
+    would_do = valid_share < MOST_JUDGE and (1 - MOST_JUDGE) * of / 2 >= MIN_JUDGES
+    raised = f", or let more of them judge: --set valid_share={MOST_JUDGE}" if would_do else ""
     return (
-        f"NO VERDICT: only {unit.count(judges)} {judge} a round, and one needs {MIN_JUDGES}. Add {unit.many}, or raise"
-        " valid_share."
+        f"NO VERDICT: only {unit.count(judges)} {judge} a round, and a verdict needs {MIN_JUDGES}."
+        f" Add {unit.many}{raised}."
     )
 
 

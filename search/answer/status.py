@@ -171,7 +171,7 @@ class SpentTest:
     value: float
     """Its score."""
     low: float | None
-    """Lower end of its 95 % interval over people (groups); None here and below for fewer than 10."""
+    """Lower end of its 95 % interval over people (groups); None here and below without one, as for fewer than 10."""
     high: float | None
     """Upper end."""
     accuracy: float

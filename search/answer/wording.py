@@ -354,7 +354,7 @@ def _mean(finalist: Finalist) -> float:
 def words_of_test(found: FinalTest, task: Task) -> str:
     """``macro F1 0.8123 (95 % interval 0.742 to 0.871), accuracy 0.840, by trial 12 on 120 photos of 24 patients``."""
     of = f" of {task.unit.count(found.groups)}" if task.has_groups else ""
-    over = f"no interval over {task.unit.count(found.groups)}"
+    over = "no interval"
     if found.low is not None and found.high is not None:
         over = f"95 % interval {found.low:.3f} to {found.high:.3f}"
     return (

@@ -1,18 +1,11 @@
 """The photos that the data holds back for a test: scored once in a study's life, and what came of it."""
 
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import optuna
 
-from maskcls.labels import LabelSpace
-from maskcls.scoring.counts import MIN_JUDGES, count
-from maskcls.scoring.intervals import interval
-from maskcls.scoring.metrics import score
-from maskcls.scoring.predictions import Predictions
-from maskcls.scoring.resampling import resample
 from search.storage.outcomes import decide_in_turn
 from search.study.attributes import TEST
 
@@ -32,7 +25,7 @@ class FinalTest:
     """Score by the metric that the study is judged by."""
     low: float | None
     high: float | None
-    """95 % interval over the groups; None for fewer than MIN_JUDGES of them."""
+    """95 % interval over the groups; None for fewer than MIN_JUDGES of them, and where no two differ."""
     accuracy: float
     photos: int
     groups: int
@@ -49,26 +42,6 @@ def read_test(study: optuna.Study) -> FinalTest | None:
     """What came of the test; None before."""
     values = study.user_attrs.get(TEST)
     return None if values is None else FinalTest(**values)
-
-
-def score_test(predictions: Predictions, space: LabelSpace, metric: str, trial: int) -> FinalTest:
-    """The scores of a trial's ``predictions`` of the test's photos."""
-    scores = score(predictions.log_prob_NK, predictions.label_N, space, metric)
-    predicted_N = predictions.log_prob_NK.argmax(1)
-    counts = count(predictions.person_N, predictions.label_N, predicted_N, space, metric=metric)
-    groups = len(counts.person_P)
-    over_groups = interval(counts, resample(counts)) if groups >= MIN_JUDGES else None
-    return FinalTest(
-        trial=trial,
-        metric=metric,
-        value=scores.value,
-        low=None if over_groups is None else over_groups.low,
-        high=None if over_groups is None else over_groups.high,
-        accuracy=scores.accuracy,
-        photos=len(predictions.label_N),
-        groups=groups,
-        when=round(time.time(), 3),
-    )
 
 
 def spend_test(study: optuna.Study, made: FinalTest, keep: Callable[[], None]) -> FinalTest:

@@ -14,12 +14,11 @@ from optuna.trial import FrozenTrial
 from maskcls.config import TrainConfig, change
 from maskcls.data.dataset import Dataset, with_judges
 from maskcls.data.split import choose_judges, missing_classes
-from maskcls.data.splitters import PEOPLE, too_few_judges, too_few_text
+from maskcls.data.splitters import too_few_judges, too_few_text
 from maskcls.model.classifier import build_model, check_builds
 from maskcls.scoring.rounds import LEAST_DOF, TUNING, detectable
 from maskcls.system.console import say
 from maskcls.system.errors import UserError, some
-from maskcls.tasks.task import Unit
 from maskcls.training.loop import evaluation_stops
 from maskcls.training.numerics import describe_device
 from maskcls.training.speed import measure_speed
@@ -31,7 +30,7 @@ from search.policy.stopping import StoppingCriteria, count_finished
 from search.study.domains import describe_domain, probe_values
 from search.study.record import Stored
 from search.study.study import Choice, Float, Int, Study
-from search.terminal.photos import photo_lines
+from search.terminal.photos import duplicate_lines, note_lines, photo_lines, wrapped
 from search.worker.job import Setup
 
 LONG_SECONDS = 6 * 3600
@@ -72,7 +71,7 @@ def show_plan(
     say(f"  data      {stored.data}: {train_people + valid_people} people, {train_photos + valid_photos} photos")
     for line in photo_lines(setup.table):
         say(f"            {line}")
-    for note in () if study.synthetic else setup.table.notes:  # drawn people have no wrong labels
+    for note in () if study.synthetic else note_lines(setup.table):  # drawn people have no wrong labels
         say(f"            {note}")
     say(
         f"  split     by person, {stored.split}: train {train_people} people, {train_photos} photos;"
@@ -102,8 +101,14 @@ def show_plan(
         say(f"  warm      {'; '.join(f'{count} {source}' for source, count in sources.items())}")
     say(f"  trials    {count_finished(trials)} of {limits.n_trials} done{_other_limits(limits)}")
     compared = policy.compared(trials) or FINALISTS
-    for line in describe_rounds(found, compared, _num_judges(setup), _too_few_judges(setup), stored.task.unit):
+    for line in describe_rounds(found, compared, _num_judges(setup), _too_few(setup)):
         say(f"            {line}")
+
+
+def show_duplicates(dataset: Dataset) -> None:
+    """Print whether photos of the baseline's dataset are on both sides of its split."""
+    for number, line in enumerate(duplicate_lines(dataset)):
+        say(f"  {'' if number else 'copies':9s} {line}")
 
 
 def _num_judges(setup: Setup) -> int:
@@ -115,27 +120,24 @@ def _num_judges(setup: Setup) -> int:
     return table.count("valid")[0]
 
 
-def _too_few_judges(setup: Setup) -> int | None:
-    """The people of the round with the fewest, until everyone has judged, if they are too few for a verdict."""
-    task, config, sides = setup.table.task, setup.baseline, [setup.table.photos]
+def _too_few(setup: Setup) -> str:
+    """That there will be no verdict, if some round until everyone has judged has too few people for one; else empty."""
+    task, config, photos = setup.table.task, setup.baseline, setup.table.photos
+    sides = [photos]
     for number in range(1, 1 + max(2, round(1 / config.valid_share))):
         with suppress(UserError):
             sides.append(
-                choose_judges(
-                    setup.table.photos, number, config.valid_share, config.split_seed, task.strata, task.splitter
-                )
+                choose_judges(photos, number, config.valid_share, config.split_seed, task.strata, task.splitter)
             )
-    found = [judges for photos in sides if (judges := too_few_judges(photos)) is not None]
-    return min(found, default=None)
+    found = [judges for side in sides if (judges := too_few_judges(side)) is not None]
+    return too_few_text(min(found), task.unit, photos["person"].nunique(), config.valid_share) if found else ""
 
 
-def describe_rounds(
-    found: Phases, compared: Sequence[str] | int, judges: int, too_few: int | None = None, unit: Unit = PEOPLE
-) -> list[str]:
+def describe_rounds(found: Phases, compared: Sequence[str] | int, judges: int, too_few: str = "") -> list[str]:
     """What the trials are for, what they cost, and how small a difference they would show.
 
-    ``compared``: what the rounds compare with the reference, or how many finalists; ``too_few``: the people of the
-    round with the fewest, if they are too few for a verdict.
+    ``compared``: what the rounds compare with the reference, or how many finalists; ``too_few``: that there will be no
+    verdict, and why.
     """
     lines = [
         f"{found.first} at the baseline's setting, {found.search} of the search, {found.rounds} in rounds;"
@@ -145,8 +147,8 @@ def describe_rounds(
     others = compared if isinstance(compared, int) else len(compared)
     if not found.rounds:
         lines.append("too few for a round after the first, so there will be no answer")
-    elif too_few is not None:
-        lines.append(too_few_text(too_few, unit))
+    elif too_few:
+        lines += wrapped(too_few)
     else:
         found_by = f"{findable(found, others, judges):.2f}".lstrip("0")
         lines.append(f"a difference of about {found_by} would be found four times in five ({what})")

@@ -143,14 +143,20 @@ def value_facts(played: Played, number: int) -> dict[str, Any]:
 
 
 def play_rounds(
-    played: Played, right: Mapping[float, float], rounds: int, *, end: int = 6, matters: float = 0.05
+    played: Played,
+    right: Mapping[float, float],
+    rounds: int,
+    *,
+    end: int = 6,
+    matters: float = 0.05,
+    valid_share: float = 0.4,
 ) -> None:
     """Rounds of the study ``played``, by other judges from round 1 on, and a look after each that says anything.
 
     ``right``: drop_rate -> the share of photos that its trainings get right; the first is the reference.
-    ``end``: number of rounds that were planned.
+    ``end``: number of rounds that were planned; ``valid_share``: .4 has 18 judges a round, .2 has 9 or 10.
     """
-    config = change(TINY, valid_share=0.4)
+    config = change(TINY, valid_share=valid_share)
     table = read_table(played.photos, config)
     reference, *others = (f"drop_rate = {drop_rate}" for drop_rate in right)
     trainings: list[Training] = []
