@@ -50,8 +50,9 @@ def main(
 ) -> int:
     """Add rounds of fresh trainings to a study whose question is still open.
 
-    Each round has its own seed and judges, who chose nothing; what is decided is trained no more. A study of an earlier
-    version, without rounds, has its best configurations and its baseline trained again in a study of their own.
+    Each round has its own seed and judges, who chose nothing; what is decided is trained no more. At the end the photos
+    that the data holds back for a test are scored, once. A study of an earlier version, without rounds, has its best
+    configurations and its baseline trained again in a study of their own.
     """
     from search.supervisor.launch import Launch
     from search.supervisor.start_confirmation import confirm_study

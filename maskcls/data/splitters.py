@@ -180,13 +180,15 @@ def too_few_judges(photos: pd.DataFrame, side: str = "valid") -> int | None:
     return judges if judges < MIN_JUDGES else None
 
 
-def too_few_text(judges: int, unit: Unit, of: int, valid_share: float) -> str:
-    """The sentences of a plan on ``too_few_judges``. ``of``: all groups; ``valid_share``: the config's."""
-    judge = "judges" if judges == 1 else "judge"
+def too_few_text(judges: int, unit: Unit, of: int, valid_share: float, since: int = 0) -> str:
+    """The sentences of a plan on ``too_few_judges``. ``of``: all groups; ``valid_share``: the config's; ``since``: the
+    number of the first round with too few, before which there may be a verdict: it takes two rounds."""
+    judge, when = "judges" if judges == 1 else "judge", f" FROM ROUND {since} ON" if since > 1 else ""
+    which = "it" if since > 1 else "a round"
     would_do = valid_share < MOST_JUDGE and (1 - MOST_JUDGE) * of / 2 >= MIN_JUDGES
     raised = f", or let more of them judge: --set valid_share={MOST_JUDGE}" if would_do else ""
     return (
-        f"NO VERDICT: only {unit.count(judges)} {judge} a round, and a verdict needs {MIN_JUDGES}."
+        f"NO VERDICT{when}: only {unit.count(judges)} {judge} {which}, and a verdict needs {MIN_JUDGES}."
         f" Add {unit.many}{raised}."
     )
 

@@ -123,14 +123,18 @@ def _num_judges(setup: Setup) -> int:
 def _too_few(setup: Setup) -> str:
     """That there will be no verdict, if some round until everyone has judged has too few people for one; else empty."""
     task, config, photos = setup.table.task, setup.baseline, setup.table.photos
-    sides = [photos]
+    sides = {0: photos}
     for number in range(1, 1 + max(2, round(1 / config.valid_share))):
         with suppress(UserError):
-            sides.append(
-                choose_judges(photos, number, config.valid_share, config.split_seed, task.strata, task.splitter)
+            sides[number] = choose_judges(
+                photos, number, config.valid_share, config.split_seed, task.strata, task.splitter
             )
-    found = [judges for side in sides if (judges := too_few_judges(side)) is not None]
-    return too_few_text(min(found), task.unit, photos["person"].nunique(), config.valid_share) if found else ""
+    found = {number: judges for number, side in sides.items() if (judges := too_few_judges(side)) is not None}
+    if not found:
+        return ""
+    first = min(found)
+    judges = found[first] if first > 1 else min(found.values())
+    return too_few_text(judges, task.unit, photos["person"].nunique(), config.valid_share, first)
 
 
 def describe_rounds(found: Phases, compared: Sequence[str] | int, judges: int, too_few: str = "") -> list[str]:

@@ -154,7 +154,7 @@ def play_rounds(
     """Rounds of the study ``played``, by other judges from round 1 on, and a look after each that says anything.
 
     ``right``: drop_rate -> the share of photos that its trainings get right; the first is the reference.
-    ``end``: number of rounds that were planned; ``valid_share``: .4 has 18 judges a round, .2 has 9 or 10.
+    ``end``: number of rounds that were planned; ``valid_share``: .4 has 18 judges a round, .15 has 7.
     """
     config = change(TINY, valid_share=valid_share)
     table = read_table(played.photos, config)
