@@ -5,6 +5,7 @@ No torch until then, as it takes seconds to load.
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -32,7 +33,12 @@ def show_test(study: optuna.Study, stored: Stored, launch: Launch, read: Callabl
     if stored.task.source.reader == "mask" or read_test(study) is not None:
         return
     try:
-        found = _find_test(study, stored, launch, read())
+        table = read()
+    except UserError as error:
+        say(f"Photos held back for a test, if there are any, were not scored: {error}")
+        return
+    try:
+        found = _find_test(study, stored, launch, table)
     except UserError as error:
         say(f"The test was not scored, and is not spent: {error}")
         return
@@ -69,7 +75,7 @@ def _how_to_get(name: str, trial: int, home: Path, launch: Launch) -> str:
 
 def _device(launch: Launch) -> str:
     """torch's name of the device of a first worker of this command, which alone this process then sees."""
-    slot = launch.make_pool(1).slots[0]
+    slot = replace(launch, workers=None).make_pool(1).slots[0]
     if slot.gpu:
         os.environ["CUDA_VISIBLE_DEVICES"] = slot.visible
     return slot.device

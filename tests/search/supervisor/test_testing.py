@@ -339,4 +339,5 @@ def test_photos_that_are_gone_leave_the_test_unspent(
 
     study = create_study(open_storage(default_url(tmp_path), create=True), "toy", {KEY: unread.stored.to_json()})
     search.supervisor.start_rounds.show_test(study, unread.stored, unread.launch, gone)
-    assert capsys.readouterr().out == "The test was not scored, and is not spent: There is no folder.\n"
+    said = "Photos held back for a test, if there are any, were not scored: There is no folder.\n"
+    assert capsys.readouterr().out == said
