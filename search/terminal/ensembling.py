@@ -70,9 +70,7 @@ def _cost(found: Ensemble) -> str:
     models, cost = count_of(len(found.members), "model"), found.cost
     if cost is None:
         return f"cost      {models} have to predict every photo"
-    return (
-        f"cost      {models} take {cost:.1f} times as long a photo as the best single one, by their speed in training"
-    )
+    return f"cost      {models} take {cost:.1f} times the best single one's time for a photo, by training speed"
 
 
 def _origin(found: Ensemble) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from search.database.connect import default_url, load_study, open_storage
 from search.storage.retention import remove_large_files, trial_folder
 from search.storage.team import TeamFinder
 from search.study.record import read_stored
-from tests.commands.test_compose import LABEL, store, wrong
+from tests.helpers.predictions import LABEL, store, wrong
 
 SAID = [wrong("all", share, seed) for seed, share in enumerate((0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.97, 0.98))]
 """The worse the later; the last two are of no use."""

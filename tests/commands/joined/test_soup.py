@@ -24,7 +24,7 @@ from search.answer.soups import Soup, best_soup, find_ingredients
 from search.database.connect import create_study, default_url, load_study, open_storage
 from search.study.record import KEY
 from search.study.space import distributions
-from tests.commands.test_compose import store, wrong
+from tests.helpers.predictions import store, wrong
 from tests.helpers.search import TOY_STUDY, complain
 from tests.helpers.training import CPU, TINY, run
 from tests.maskcls.model.test_composite import _stored

@@ -12,7 +12,7 @@ from maskcls.model.composite import combine, read_models
 from maskcls.scoring.predictions import Predictions
 from search.answer.ensembles import find_ensemble
 from search.database.connect import default_url, open_storage
-from tests.commands.test_compose import LABEL, store, wrong
+from tests.helpers.predictions import LABEL, store, wrong
 from tests.helpers.search import complain
 from tests.helpers.training import run
 
@@ -44,11 +44,10 @@ def test_the_ensemble_is_shown_beside_the_best_single_model(runs: Path, capsys: 
     models = read_models(runs.parent / "team.toml")
     assert len(models) == len(written["origin"]["members"]) > 1
     said = [Predictions.load(model.folder / "valid.npz").log_prob_NK for model in models]
-    prob_NK = sum(
-        (model.weight or 0.0) * np.exp(one.astype(np.float64)) for model, one in zip(models, said, strict=True)
-    )
     joined_NK = combine(models, said)
-    assert np.exp(joined_NK) == pytest.approx(prob_NK / sum(model.weight or 0.0 for model in models), abs=1e-6)
+    weights = [model.weight or 0.0 for model in models]
+    mean_NK = np.average(np.exp(np.stack(said, dtype=np.float64)), axis=0, weights=weights)
+    assert np.exp(joined_NK) == pytest.approx(mean_NK, abs=1e-6)
     f1 = f1_score(LABEL, joined_NK.argmax(1), labels=range(18), average="macro", zero_division=0)
     assert written["origin"]["value"] == pytest.approx(f1, abs=1e-12)
     best = max(range(4), key=lambda number: f1_score(LABEL, SAID[number], average="macro"))
