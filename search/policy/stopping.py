@@ -32,7 +32,8 @@ class StoppingCriteria:
 
     def to_json(self) -> dict[str, float | None]:
         """What a command has set, as plain values; without what its own time allows."""
-        return {"n_trials": self.n_trials, "max_epochs": self.max_epochs, "patience": self.patience}
+        values = {"n_trials": self.n_trials, "max_epochs": self.max_epochs, "patience": self.patience}
+        return {**values, "own_best": True} if self.own_best else values
 
     def epochs_in_all(self) -> float | None:
         """The epochs that the study may use; None if only trials are limited."""

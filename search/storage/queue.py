@@ -57,7 +57,7 @@ def next_trial(
 def _draft(study: optuna.Study, policy: AnyPolicy, limits: StoppingCriteria, entropy: Sequence[int]) -> Draft | None:
     """The slow parts of what this worker's turn is going to propose, by what is stored now; None when there is no trial
     to take or to begin. Stores nothing."""
-    trials, closed = study.get_trials(deepcopy=False), closed_levels(study)
+    trials, closed = study.get_trials(deepcopy=False), closed_levels(study, limits.own_best)
     draft = Draft(trials, entropy)
     if not orphaned_trials(study, trials):  # else it takes one of them
         if policy.reached(limits, trials, closed):

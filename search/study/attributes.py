@@ -34,7 +34,8 @@ OWN_LOOKS = "own_looks"
 """The looks at the rounds in which each level has its own best setting, as LOOKS; the two are never pooled."""
 
 LIMITS = "limits"
-"""{"n_trials", "max_epochs", "patience"}: the limits of the last command that planned; those of search.run --join."""
+"""{"n_trials", "max_epochs", "patience"}, and "own_best" where it is true: the limits of the last command that planned;
+those of search.run --join."""
 
 MORE_ROUNDS, MORE_OWN_ROUNDS = "more_rounds", "more_own_rounds"
 """{"rounds": --repeats of the last search.confirm that added rounds to the study, "n_trials": how many trials the study

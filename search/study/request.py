@@ -9,7 +9,7 @@ from pathlib import Path
 from maskcls.config import make_config, parse_assignment
 from maskcls.data.dataset import SYNTHETIC, find_task
 from maskcls.reading.hf import PREFIX
-from maskcls.reading.source import SourceOptions
+from maskcls.reading.source import FOLDERS, NO_TABLE, SourceOptions
 from maskcls.system.errors import UserError, listed
 from maskcls.system.paths import absolute_if_path, expand_home
 from maskcls.tasks.declared import DECLARED
@@ -130,6 +130,7 @@ def options_of(stored: Stored) -> str:
     default = DECLARED.get(task.name)
     is_typed = source.reader == "table" and not stored.data.startswith(PREFIX)  # hf:DIR has a table of its own
     words = [f"--table {quoted(source.table)}", f"--path {quoted(source.path)}"] if is_typed else []
+    words += [f"--table {NO_TABLE}"] if source.reader == FOLDERS.reader else []  # a table may lie beside them
     words += [f"--label {quoted(label)}" for label in source.labels]
     words += [f"--group {quoted(source.group)}"] if source.group else []
     words += [f"--split {quoted(source.split)}"] if source.split else []

@@ -98,7 +98,8 @@ def _is_done(name: str, requested: Stored, launch: Launch, limits: StoppingCrite
 
 def _with_its_last_look(study: optuna.Study, stored: Stored, launch: Launch, limits: StoppingCriteria) -> optuna.Study:
     """The study, open for writing if the look that an earlier command did not come to had to be stored."""
-    if not is_look_due(Policy(stored.study, stored.seed), study.get_trials(deepcopy=False), read_looks(study)):
+    policy, trials = Policy(stored.study, stored.seed), study.get_trials(deepcopy=False)
+    if not any(is_look_due(policy, trials, read_looks(study, own_best), own_best) for own_best in (False, True)):
         return study
     with suppress(*DATABASE_ERRORS):  # without it the answer stands at the look before
         writable = load_study(open_storage(launch.url, create=False), study.study_name)

@@ -59,7 +59,7 @@ def join_study(request: StudyRequest, launch: Launch, limits: Mapping[str, float
     show = show_search_summary if stored.confirmation is None else show_confirmation_summary
     summary = partial(show, runs=launch.runs, storage_url=launch.storage)
     trials = study.get_trials(deepcopy=False)
-    if limit := policy_of(stored).reached(found, trials, closed_levels(study)):
+    if limit := policy_of(stored).reached(found, trials, closed_levels(study, found.own_best)):
         say(f"Nothing is left of study {name} ({limit}): {count_finished(trials)} trials are done.")
         summary(study, stored)
         return 0
@@ -115,7 +115,7 @@ def _limits_of(study: optuna.Study, stored: Stored, given: Mapping[str, float | 
         raise UserError(
             f"Study {study.study_name!r} was planned by an earlier version, which stored no limits; give --n-trials."
         )
-    planned = dict(zip(given, known.to_json().values(), strict=True))
+    planned = {"--n-trials": known.n_trials, "--max-epochs": known.max_epochs, "--patience": known.patience}
     for option, value in given.items():
         if value is not None and value != planned[option]:
             was = "without it" if planned[option] is None else f"with {option} {planned[option]:g}"

@@ -224,6 +224,17 @@ def test_the_last_look_is_made_at_the_end_or_by_the_next_command(tmp_path: Path,
     assert played.study.user_attrs["looks"] == looks
 
 
+def test_the_next_command_also_makes_the_look_at_rounds_at_its_own_best(tmp_path: Path, synthetic_folder: Path) -> None:
+    played = asked(tmp_path, synthetic_folder, {0.0: 0.4, 0.5: 0.9})
+    play_rounds(played, {0.0: 0.7, 0.5: 0.72}, 3, own_lr={0.0: 1e-2, 0.5: 3e-3})
+    common, own = played.study.user_attrs["looks"], played.study.user_attrs["own_looks"]
+    played.study.set_user_attr("own_looks", own[:-1])
+    launch = Launch(tmp_path, None, "cpu", None, False, None, 60)
+    assert _is_done("toy", played.stored, launch, StoppingCriteria(count_finished(played.study.get_trials())))
+    assert [look["round"] for look in played.study.user_attrs["own_looks"]] == [look["round"] for look in own]
+    assert played.study.user_attrs["looks"] == common
+
+
 def test_a_study_that_is_decided_needs_no_more_trials(
     tmp_path: Path, synthetic_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

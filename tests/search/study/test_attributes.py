@@ -21,8 +21,9 @@ from search.study.attributes import (
 
 STORED = (
     "id", "confirms_id", "grown_from", "question", "commit", "versions", "decoder", "looks", "more_rounds",
+    "limits", "own_looks", "more_own_rounds",
     "role", "baseline", "warm start", "repeat", "replicate", "confirmation",
-    "round", "level", "place", "judge_round", "round_plan", "since_best",
+    "round", "level", "place", "judge_round", "round_plan", "own_best", "since_best",
     "seed", "of", "from", "finalist", "repeat", "enqueued in vain", "files_of",
     "worker", "interruptions", "deaths", "failures", "failure_kind", "error",
     "revision", "config", "origin", "evaluations", "evaluations_planned", "best_evaluation",

@@ -1,9 +1,15 @@
 """Which study a command of search.run asks for."""
 
-import pytest
+from pathlib import Path
 
+import pytest
+from PIL import Image
+
+from maskcls.reading.source import SourceOptions, find_task
 from maskcls.system.errors import UserError
-from search.study.request import StudyRequest
+from search.study.record import Stored
+from search.study.request import StudyRequest, options_of
+from tests.helpers.search import TOY_STUDY
 
 
 @pytest.fixture(autouse=True)
@@ -53,3 +59,18 @@ def test_a_copy_needs_a_name_of_its_own() -> None:
 def test_an_assignment_that_is_not_allowed_is_refused(assignments: tuple[str, ...]) -> None:
     with pytest.raises(UserError):
         StudyRequest("dropout", assignments=assignments).to_stored()
+
+
+def test_folders_beside_a_table_of_their_pictures_are_asked_for_again_as_they_were_read(tmp_path: Path) -> None:
+    rows = ["path,kind"]
+    for kind in ("red", "blue"):
+        (tmp_path / kind).mkdir()
+        for number in range(2):
+            Image.new("RGB", (8, 8), kind).save(tmp_path / kind / f"{number}.png")
+            rows.append(f"{kind}/{number}.png,{kind}")
+    (tmp_path / "labels.csv").write_text("\n".join(rows))
+    with pytest.raises(UserError, match="--table none if the"):
+        find_task(tmp_path, SourceOptions())
+    task = find_task(tmp_path, SourceOptions(table="none"))
+    stored = Stored(TOY_STUDY, str(tmp_path), "", {}, "scratch", "auto", False, 0, task=task)
+    assert options_of(stored) == " --table none"

@@ -8,8 +8,8 @@ from optuna.trial import TrialState
 import search.run
 import search.supervisor.start_join
 from search.database.connect import load_study, open_storage
-from search.policy.stopping import FINISHED
-from search.study.attributes import LIMITS
+from search.policy.stopping import FINISHED, StoppingCriteria
+from search.study.attributes import LIMITS, is_own_best
 from tests.helpers.search import MINE, Place, complain, succeed
 
 
@@ -51,6 +51,17 @@ def test_it_takes_trials_of_a_study_that_has_some_left(place: Place, capfd: pyte
     assert place.trials()[-1].state in (TrialState.COMPLETE, TrialState.PRUNED)
     succeed(search.run.main, "--join", "--study", "mine", *runs, "--n-trials", str(had + 1))
     assert f"Nothing is left of study mine (--n-trials {had + 1})" in capfd.readouterr().out
+
+
+def test_it_adds_rounds_of_the_kind_that_the_planning_command_adds(place: Place) -> None:
+    had = len(place.trials())
+    study = load_study(open_storage(f"sqlite:///{place.folder}/runs/studies.db", create=False), "mine")
+    study.set_user_attr(LIMITS, StoppingCriteria(had + 4, own_best=True).to_json())
+    runs = ("--runs", str(place.folder / "runs"))
+    succeed(search.run.main, "--join", "--study", "mine", *runs, "--device", "cpu", "--workers", "1")
+    added = [trial for trial in place.trials()[had:] if trial.user_attrs["place"] == 0]
+    assert added
+    assert all(is_own_best(trial) for trial in added)
 
 
 @pytest.mark.parametrize(

@@ -131,6 +131,19 @@ def test_a_study_is_finished_once_every_level_is_decided(tmp_path: Path, synthet
     assert len(job.study.get_trials()) == 4
 
 
+def test_rounds_at_its_own_best_follow_those_that_decided_every_level(tmp_path: Path, synthetic_table: Table) -> None:
+    job = make_job(tmp_path, synthetic_table)
+    for _ in range(4):
+        run_trial(job, ask(job, 4))
+    look_at_rounds(job, StoppingCriteria(4))
+    (look,) = job.study.user_attrs[LOOKS]
+    look["levels"]["drop_rate = 0.5"]["verdict"] = "worse"
+    job.study.set_user_attr(LOOKS, [look])
+    trial = next_trial(job.study, job.policy, StoppingCriteria(6, own_best=True), job.worker)
+    assert trial is not None
+    assert trial.user_attrs["own_best"]
+
+
 def test_judges_that_would_leave_a_class_untrained_are_passed_over(synthetic_table: Table) -> None:
     photos = synthetic_table.photos
     assert judges_of(synthetic_table, TrainConfig())(1)
