@@ -134,6 +134,13 @@ def table_of(found: Found, task: Task) -> pd.DataFrame:
 
     Raises UserError for a class that the task does not have: the data is not what the study was begun with.
     """
+    if len(found.words) != len(task.space.factors):
+        names = [factor.name for factor in task.space.factors]
+        raise UserError(
+            f"The stored task has {count_of(len(names), 'label')} of a photo ({some(names)}), and"
+            f" {count_of(len(found.words), 'column')} of {found.origin} {'is' if len(found.words) == 1 else 'are'} read"
+            f" for {'it' if len(names) == 1 else 'them'}: {some(map(shown, found.words))}. Name as many with --label."
+        )
     number_by_factor = []
     for factor, (column, word_N) in zip(task.space.factors, found.words.items(), strict=True):
         number = {name: index for index, name in enumerate(factor.classes)}
@@ -145,7 +152,9 @@ def table_of(found: Found, task: Task) -> pd.DataFrame:
                 " Correct the data, or begin a new study."
             )
         number_by_factor.append(np.array([number[word] for word in word_N.tolist()], dtype=np.int64))
-    numbers = {factor.name: values for factor, values in zip(task.space.factors, number_by_factor, strict=True)}
-    photos = found.photos.assign(**numbers, label=task.space.encode(*number_by_factor)).reset_index(drop=True)
+    photos = found.photos.reset_index(drop=True)
+    for factor, number_N in zip(task.space.factors, number_by_factor, strict=True):
+        photos[factor.name] = number_N  # not by assign, which takes no column called self
+    photos["label"] = task.space.encode(*number_by_factor)
     first = [name for name in photos if name != "split_given"]
     return photos[[*first, *photos.columns.difference(first)]]

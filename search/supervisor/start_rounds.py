@@ -60,7 +60,7 @@ def add_rounds(
     requested = replace(stored, data=photos_now(stored, name, data), weights_option=weights_option)
     with launch.make_pool(n_trials) as pool:
         pool.start(pool.slots[0])  # it loads torch while the photos are listed here
-        folder = prepare_data_folder(requested.data, launch.runs)
+        folder = prepare_data_folder(requested.data, launch.runs, requested.task)
         read_table(folder, requested.baseline_config, requested.label_fixes, requested.task)
         pool.start_others()
         order = launch.make_order(len(pool.slots), name, requested, StoppingCriteria(n_trials, own_best=own_best))
