@@ -5,7 +5,7 @@ import numpy as np
 from maskcls.data.dataset import Table
 from maskcls.data.splitters import lonely_classes, lonely_text
 from maskcls.system.errors import count_of
-from maskcls.system.printable import one_printable_line
+from maskcls.system.printable import one_printable_line, shortened
 from maskcls.tasks.task import Source, Task
 
 MAX_CLASSES = 8
@@ -42,7 +42,7 @@ def _classes(table: Table, factor: str) -> str:
     count_K = np.bincount(class_N, minlength=len(names))
     order = np.argsort(-count_K, kind="stable").tolist()
     shown = order if len(order) <= MAX_CLASSES else [*order[: MAX_CLASSES - 2], *order[-2:]]
-    counts = [f"{one_printable_line(names[number])[:40]} {count_K[number]:,}" for number in shown]
+    counts = [f"{shortened(names[number], 40)} {count_K[number]:,}" for number in shown]
     if len(shown) < len(order):
         counts.insert(MAX_CLASSES - 2, f"... {len(order) - len(shown)} more ...")
     return f"{factor}: {count_of(len(names), 'class', 'classes')} ({', '.join(counts)})"
