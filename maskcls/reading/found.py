@@ -82,15 +82,15 @@ def factor_name(column: str, alone: bool) -> str:
 
 def task_of(found: Found, source: Source) -> Task:
     """The task whose classes are those that occur. Raises UserError where they make no task."""
-    names = [factor_name(column, len(found.words) == 1) for column in found.words]
-    if len(set(names)) < len(names):
+    factor_names = [factor_name(column, len(found.words) == 1) for column in found.words]
+    if len(set(factor_names)) < len(factor_names):
         raise UserError(
             f"The columns {some(map(shown, found.words))} of {found.origin} have one name without their signs;"
             " rename one of them."
         )
     factors = tuple(
         Factor(name, ordered_classes(word_N), of_group=_is_of_group(found.photos["person"], word_N))
-        for name, word_N in zip(names, found.words.values(), strict=True)
+        for name, word_N in zip(factor_names, found.words.values(), strict=True)
     )
     space = LabelSpace(factors)
     for column, factor in zip(found.words, factors, strict=True):
@@ -101,9 +101,16 @@ def task_of(found: Found, source: Source) -> Task:
             f"{sizes} classes of {some(map(shown, found.words))} make {space.num_classes:,} labels, more than the"
             f" {len(found.photos):,} photos. Name fewer columns with --label."
         )
+    names = space.names
+    if len(set(names)) < len(names):
+        twice = next(name for index, name in enumerate(names) if name in names[:index])
+        raise UserError(
+            f"Two labels of {found.origin} would both be called {shown(twice)}, since classes of"
+            f" {some(map(shown, found.words))} have commas. Write these classes without."
+        )
     sides = set(found.photos["split_given"]) if "split_given" in found.photos else set()
     splitter = "given" if {"train", "valid"} <= sides else "pandas-streaming"
-    task = Task(", ".join(names), space, source, splitter=splitter)
+    task = Task(", ".join(factor_names), space, source, splitter=splitter)
     return task if found.groups is None else replace(task, unit=found.groups)
 
 

@@ -456,6 +456,13 @@ def test_columns_of_a_task_that_is_known_are_taken_again(tmp_path: Path) -> None
     assert "The stored task has 2 labels of a photo (ill, smokes), and 1 column of" in one_line(caught.value)
 
 
+def test_labels_of_one_name_are_refused(tmp_path: Path) -> None:
+    """Predictions have a column of each."""
+    make(tmp_path, ["path", *PATHS], ["kind", *['"a"', '"a, b"'] * 6], ["part", *['"b, c"', '"b, c"', "c", "c"] * 3])
+    said = refusal(tmp_path, labels=("kind", "part"))
+    assert "would both be called a, b, c, since classes of kind, part have commas." in said
+
+
 def test_a_factor_may_have_any_columns_name(tmp_path: Path) -> None:
     columns = [["path", *PATHS], ["self", *SPECIES], ["index", *["a", "b"] * 6]]
     task, photos, _ = read(make(tmp_path, *columns), labels=("self", "index"))
