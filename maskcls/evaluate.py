@@ -125,7 +125,8 @@ def _task_of(model: "TrainedModel", folder: Path, options: "SourceOptions") -> "
     """The model's task, whose photos and labels are found as it is typed, else as those that it was trained on."""
     from maskcls.reading.source import find_source
 
-    return replace(model.task, source=find_source(folder, options)) if options.typed else model.task
+    source = model.task.source
+    return replace(model.task, source=find_source(folder, options, source)) if options.typed else model.task
 
 
 def _table(

@@ -37,8 +37,6 @@ ALL_READ = "-all"
 SYNTHETIC = "synthetic"
 """``--data synthetic``: photos drawn by maskcls.data.synthetic, in a folder beside the caches."""
 
-NOTHING_TYPED = SourceOptions()
-
 
 @dataclass(frozen=True)
 class Table:
@@ -108,7 +106,7 @@ class Dataset:
         return self.content + (ALL_READ if self.read_anew else "")
 
 
-def open_data(data: str, runs: Path, options: SourceOptions = NOTHING_TYPED) -> tuple[Path, SourceOptions]:
+def open_data(data: str, runs: Path, options: SourceOptions) -> tuple[Path, SourceOptions]:
     """The folder that ``--data`` means, and how to read it: ``synthetic`` is drawn, ``hf:DIR`` written, into the cache.
 
     Raises UserError as hf.open_data.
@@ -120,9 +118,9 @@ def open_data(data: str, runs: Path, options: SourceOptions = NOTHING_TYPED) -> 
     return draw_dataset(synthetic_folder(runs)), options
 
 
-def prepare_data_folder(data: str, runs: Path) -> Path:
+def prepare_data_folder(data: str, runs: Path, task: Task = MASK_TASK) -> Path:
     """The folder that ``--data`` means, for a task that is known."""
-    return open_data(data, runs)[0]
+    return open_data(data, runs, SourceOptions(path=task.source.path))[0]
 
 
 def synthetic_folder(runs: Path) -> Path:

@@ -28,6 +28,9 @@ from maskcls.labels import ALL, LabelSpace
 from maskcls.system.errors import UserError, some
 from maskcls.tasks.task import Task, Unit
 
+RANK = "random rank"
+"""Column beside those of the strata, whose names never have a space: a factor of the label may be called rank."""
+
 
 def split_photos(
     photos: pd.DataFrame, splitter: str, valid_share: float = 0.2, split_seed: int = 0, unit: Unit = PEOPLE
@@ -107,16 +110,16 @@ def take_people(
     if people > len(person):
         of = "" if unit == PEOPLE else f" of {unit.many}"
         raise UserError(f"people must be at most {len(person)}, the number{of} in the data, not {people}.")
-    person = person.assign(rank=random_ranks(person["person"], seed)).sort_values("rank")
+    person = person.assign(**{RANK: random_ranks(person["person"], seed)}).sort_values(RANK)
     # position within the cell in (0, 1): taking the lowest takes the same share of every cell
     if balances_photos(photos, splitter):
         size = person["person"].map(photos["person"].value_counts())
         by_cell = size.groupby([person[name] for name in cell])
         position = (by_cell.cumsum() - size / 2) / by_cell.transform("sum")
     else:
-        ranks = person.groupby(cell)["rank"]
+        ranks = person.groupby(cell)[RANK]
         position = (ranks.cumcount() + 0.5) / ranks.transform("size")
-    chosen = person.assign(position=position).sort_values(["position", "rank"])["person"].head(people)
+    chosen = person.assign(position=position).sort_values(["position", RANK])["person"].head(people)
     return photos[photos["person"].isin(set(chosen))].reset_index(drop=True)
 
 
@@ -128,8 +131,8 @@ def _judges_by_heads(
     draw, fold = divmod(judge_round - 1, folds)
     person, cell = _people(photos[photos["split"] == "train"], strata)
     # not [split_seed, draw]: numpy takes [0, 0] for 0, the seed of the split itself
-    person = person.assign(rank=random_ranks(person["person"], [split_seed, draw + 1]))
-    ordered = person.sort_values([*cell, "rank"])["person"].to_numpy(dtype=str)
+    person = person.assign(**{RANK: random_ranks(person["person"], [split_seed, draw + 1])})
+    ordered = person.sort_values([*cell, RANK])["person"].to_numpy(dtype=str)
     return ordered[fold::folds]
 
 

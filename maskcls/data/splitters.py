@@ -71,8 +71,14 @@ def balances_photos(photos: pd.DataFrame, splitter: str) -> bool:
 def split_given(photos: pd.DataFrame, unit: Unit = PEOPLE) -> pd.DataFrame:
     """The table itself, whose column "split" says the side of every photo.
 
-    Raises UserError for other words than SIDES, for a side that is empty, and for a group on two sides.
+    Raises UserError for a table without it, for other words than SIDES, for a side that is empty, and for a group on
+    two sides.
     """
+    if "split" not in photos:
+        raise UserError(
+            "The split of these photos is to be the one that the data gives, and the data gives none. Name the folder"
+            " or the table that does, or begin a new study or a new run."
+        )
     words = set(photos["split"].unique())
     if strange := words - set(SIDES):
         raise UserError(

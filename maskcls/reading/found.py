@@ -82,15 +82,15 @@ def factor_name(column: str, alone: bool) -> str:
 
 def task_of(found: Found, source: Source) -> Task:
     """The task whose classes are those that occur. Raises UserError where they make no task."""
-    names = [factor_name(column, len(found.words) == 1) for column in found.words]
-    if len(set(names)) < len(names):
+    factor_names = [factor_name(column, len(found.words) == 1) for column in found.words]
+    if len(set(factor_names)) < len(factor_names):
         raise UserError(
             f"The columns {some(map(shown, found.words))} of {found.origin} have one name without their signs;"
             " rename one of them."
         )
     factors = tuple(
         Factor(name, ordered_classes(word_N), of_group=_is_of_group(found.photos["person"], word_N))
-        for name, word_N in zip(names, found.words.values(), strict=True)
+        for name, word_N in zip(factor_names, found.words.values(), strict=True)
     )
     space = LabelSpace(factors)
     for column, factor in zip(found.words, factors, strict=True):
@@ -101,9 +101,16 @@ def task_of(found: Found, source: Source) -> Task:
             f"{sizes} classes of {some(map(shown, found.words))} make {space.num_classes:,} labels, more than the"
             f" {len(found.photos):,} photos. Name fewer columns with --label."
         )
+    names = space.names
+    if len(set(names)) < len(names):
+        twice = next(name for index, name in enumerate(names) if name in names[:index])
+        raise UserError(
+            f"Two labels of {found.origin} would both be called {shown(twice)}, since classes of"
+            f" {some(map(shown, found.words))} have commas. Write these classes without."
+        )
     sides = set(found.photos["split_given"]) if "split_given" in found.photos else set()
     splitter = "given" if {"train", "valid"} <= sides else "pandas-streaming"
-    task = Task(", ".join(names), space, source, splitter=splitter)
+    task = Task(", ".join(factor_names), space, source, splitter=splitter)
     return task if found.groups is None else replace(task, unit=found.groups)
 
 
@@ -134,6 +141,13 @@ def table_of(found: Found, task: Task) -> pd.DataFrame:
 
     Raises UserError for a class that the task does not have: the data is not what the study was begun with.
     """
+    if len(found.words) != len(task.space.factors):
+        names = [factor.name for factor in task.space.factors]
+        raise UserError(
+            f"The stored task has {count_of(len(names), 'label')} of a photo ({some(names)}), and"
+            f" {count_of(len(found.words), 'column')} of {found.origin} {'is' if len(found.words) == 1 else 'are'} read"
+            f" for {'it' if len(names) == 1 else 'them'}: {some(map(shown, found.words))}. Name as many with --label."
+        )
     number_by_factor = []
     for factor, (column, word_N) in zip(task.space.factors, found.words.items(), strict=True):
         number = {name: index for index, name in enumerate(factor.classes)}
@@ -145,7 +159,9 @@ def table_of(found: Found, task: Task) -> pd.DataFrame:
                 " Correct the data, or begin a new study."
             )
         number_by_factor.append(np.array([number[word] for word in word_N.tolist()], dtype=np.int64))
-    numbers = {factor.name: values for factor, values in zip(task.space.factors, number_by_factor, strict=True)}
-    photos = found.photos.assign(**numbers, label=task.space.encode(*number_by_factor)).reset_index(drop=True)
+    photos = found.photos.reset_index(drop=True)
+    for factor, number_N in zip(task.space.factors, number_by_factor, strict=True):
+        photos[factor.name] = number_N  # not by assign, which takes no column called self
+    photos["label"] = task.space.encode(*number_by_factor)
     first = [name for name in photos if name != "split_given"]
     return photos[[*first, *photos.columns.difference(first)]]

@@ -24,10 +24,10 @@ from maskcls.system.large_files import photo_mode
 
 PREFIX = "hf:"
 PHOTOS, TABLE = "photos", "table.csv"
-FILE, SPLIT = "photo_file", "split"
-"""Columns of the table: the photo's path, and its split where there are several."""
+SPLIT = "split"
+"""Column of the table for the photo's split, where there are several. That of its path has the pictures' name."""
 
-VERSION = 1
+VERSION = 2
 """Of what is written, a part of the folder's name."""
 
 BATCH = 64
@@ -57,13 +57,17 @@ def open_data(
     """
     if not data.startswith(PREFIX):
         return Path(data), options
-    return unpack(Path(data.removeprefix(PREFIX)), cache, options.path, note), replace(options, table=TABLE, path=FILE)
+    folder, column = unpack(Path(data.removeprefix(PREFIX)), cache, options.path, note)
+    return folder, replace(options, table=TABLE, path=column)
 
 
-def unpack(folder: Path, cache: Path, image_column: str = "", note: Callable[[str], None] = lambda _: None) -> Path:
-    """A folder below ``cache`` with the dataset's photos as files, and a table of its other columns.
+def unpack(
+    folder: Path, cache: Path, image_column: str = "", note: Callable[[str], None] = lambda _: None
+) -> tuple[Path, str]:
+    """(a folder below ``cache`` with the dataset's photos as files and a table of its other columns; the column of the
+    pictures, which is that of their paths in the table).
 
-    It appears whole or not at all, and is found again as long as the dataset's files stay the same.
+    The folder appears whole or not at all, and is found again as long as the dataset's files stay the same.
     Raises UserError for a folder that holds no dataset with pictures, and where pyarrow is missing.
     """
     shards = _shards(folder)
@@ -74,16 +78,18 @@ def unpack(folder: Path, cache: Path, image_column: str = "", note: Callable[[st
         (name, stat.st_size, stat.st_mtime_ns, shard.split)
         for name, stat, shard in zip(names, stats, shards, strict=True)
     ]
-    key = hashlib.sha256(json.dumps([VERSION, image_column, facts]).encode()).hexdigest()[:12]
+    schema = _schema(arrow, shards[0].path)
+    image = _image_column(schema, image_column, shards[0].path)
+    key = hashlib.sha256(json.dumps([VERSION, image, facts]).encode()).hexdigest()[:12]
     target = cache / f"hf-{key}"
     if (target / TABLE).is_file():
-        return target
+        return target, image.strip()
     part = cache / f".{uuid4().hex}.part"
     try:
         # who may not read the dataset may not read what is written of it either
         mode = photo_mode(folder, names)
         part.mkdir(parents=True, mode=mode | (mode & 0o444) >> 2)
-        count = _write(arrow, shards, image_column, part, mode)
+        count = _write(arrow, shards, schema, image, part, mode)
         part.rename(target)
         note(f"{count_of(count, 'photo')} of {folder} written to {target}.")
     except OSError as error:
@@ -93,7 +99,7 @@ def unpack(folder: Path, cache: Path, image_column: str = "", note: Callable[[st
             ) from None
     finally:
         shutil.rmtree(part, ignore_errors=True)
-    return target
+    return target, image.strip()
 
 
 def _shards(folder: Path) -> list[Shard]:
@@ -155,18 +161,16 @@ def _split_of(path: Path) -> str:
     return next((name for name in names if name.lower() in SPLITS), match[1] if match else "")
 
 
-def _write(arrow: Any, shards: list[Shard], image_column: str, part: Path, mode: int) -> int:
+def _write(arrow: Any, shards: list[Shard], schema: Any, image: str, part: Path, mode: int) -> int:
     """Write the photos and the table into the folder; returns how many photos."""
-    schema = _schema(arrow, shards[0].path)
-    image = _image_column(schema, image_column, shards[0].path)
-    columns = [field.name for field in schema if _is_text(arrow, field.type) and field.name not in ("", FILE, SPLIT)]
+    columns = [field.name for field in schema if _is_text(arrow, field.type) and field.name not in ("", SPLIT)]
     own_split = SPLIT in schema.names and not shards[0].split
     names_of_class = _class_names(schema)
     (part / PHOTOS).mkdir(mode=part.stat().st_mode & 0o777)
     count = 0
     with (part / TABLE).open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file)
-        table.writerow([FILE, *columns, *([SPLIT] if own_split or shards[0].split else [])])
+        table.writerow([image, *columns, *([SPLIT] if own_split or shards[0].split else [])])
         for shard in shards:
             for batch in _batches(arrow, shard.path):
                 _check_columns(batch, [image, *columns], shard.path)
@@ -225,7 +229,7 @@ def _image_column(schema: Any, typed: str, path: Path) -> str:
         or (field.name not in features and {"bytes", "path"} <= {child.name for child in _children(field.type)})
     ]
     if typed:
-        found = [name for name in found if name == typed]
+        found = [name for name in found if name.strip() == typed.strip()]
     if not found:
         what = f"no column {shown(typed)} of pictures" if typed else "no column of pictures (bytes and path)"
         raise UserError(f"{path} has {what}. Its columns are {some(map(shown, schema.names), 10)}.")

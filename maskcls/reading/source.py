@@ -1,7 +1,7 @@
 """From --data and what was typed to a task, and from a task to its table of photos."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -66,15 +66,27 @@ def find_task(data: Path, options: SourceOptions) -> Task:
     return task.judged_by(options.metric) if options.metric else task
 
 
-def find_source(data: Path, options: SourceOptions) -> Source:
+def find_source(data: Path, options: SourceOptions, known: Source = FOLDERS) -> Source:
     """Where the photos under ``data`` and their labels stand, for a task that is known: it may lack classes.
 
+    ``known``: the task's own source, whose columns are taken where none are typed and the table has them.
     Raises UserError as find_task, but for what makes no task.
     """
     place = _find(data, options)
     if isinstance(place, Source):
         return place
-    return _source_of(place, options) if isinstance(place, Tabled) else FOLDERS
+    return _source_of(place, _as_known(place, options, known)) if isinstance(place, Tabled) else FOLDERS
+
+
+def _as_known(tabled: Tabled, options: SourceOptions, known: Source) -> SourceOptions:
+    """The options with the columns of ``known`` where none are typed, labels in the order of its factors."""
+    has = tabled.table.cells.columns
+    labels = options.labels or (known.labels if set(known.labels) <= set(has) else ())
+    labels = known.labels if set(labels) == set(known.labels) else labels
+    group = options.group or (known.group if known.group in has else "")
+    drawn = "none" if known.reader == "table" else ""
+    split = options.split or (known.split if known.split in has else drawn)
+    return replace(options, labels=labels, group=group, split=split)
 
 
 def read_photos(

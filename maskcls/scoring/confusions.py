@@ -12,11 +12,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from maskcls.labels import LabelSpace
+from maskcls.scoring.condensed import NAME_COLUMNS
 from maskcls.scoring.counts import Counts, Floats, count
 from maskcls.scoring.intervals import Estimate, compare
 from maskcls.scoring.metrics import confusion_matrix
 from maskcls.scoring.predictions import Predictions
 from maskcls.scoring.resampling import Resamples
+from maskcls.system.printable import shortened
 
 MIN_PEOPLE = 10
 """People that must be at risk on either side before two rates are called different."""
@@ -43,8 +45,10 @@ class Confusion:
         (factor,) = self.space.predicted(self.part).factors
         if self.true is None or self.predicted is None:
             return f"{factor.name} wrong"
-        names = factor.plural_names
-        return f"{names[self.true]} taken for {names[self.predicted]}"
+        true, predicted = (
+            shortened(factor.plural_names[number], NAME_COLUMNS) for number in (self.true, self.predicted)
+        )
+        return f"{true} taken for {predicted}"
 
     def at_risk(self, label_N: np.ndarray) -> np.ndarray:
         """bool [N]: the photos that it could happen to."""

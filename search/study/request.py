@@ -128,8 +128,9 @@ def options_of(stored: Stored) -> str:
     """What to type after --data for the photos to be read as they were, with a space before it; empty for most."""
     task, source = stored.task, stored.task.source
     default = DECLARED.get(task.name)
-    is_typed = source.reader == "table" and not stored.data.startswith(PREFIX)  # hf:DIR has a table of its own
-    words = [f"--table {quoted(source.table)}", f"--path {quoted(source.path)}"] if is_typed else []
+    is_own = stored.data.startswith(PREFIX)  # hf:DIR has a table of its own
+    words = [f"--table {quoted(source.table)}"] if source.table and not is_own else []
+    words += [f"--path {quoted(source.path)}"] if source.path else []
     words += [f"--table {NO_TABLE}"] if source.reader == FOLDERS.reader else []  # a table may lie beside them
     words += [f"--label {quoted(label)}" for label in source.labels]
     words += [f"--group {quoted(source.group)}"] if source.group else []

@@ -68,7 +68,7 @@ def _train(pool: WorkerPool, document: Stored, repeats: int, launch: Launch) -> 
     """Check, store and show the plan while the workers load torch, then run it; returns the exit status."""
     pool.start(pool.slots[0])
     pool.start_others()
-    folder = prepare_data_folder(document.data, launch.runs)
+    folder = prepare_data_folder(document.data, launch.runs, document.task)
     table = read_table(folder, document.baseline_config, document.label_fixes, document.task)
     repeat_tables = check_repeats(table, document, repeats)
     storage = open_storage(launch.url, create=False, waits=True)

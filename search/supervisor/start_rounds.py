@@ -63,7 +63,7 @@ def add_rounds(
     requested = replace(stored, data=photos_now(stored, name, data), weights_option=weights_option)
     with launch.make_pool(n_trials) as pool:
         pool.start(pool.slots[0])  # it loads torch while the photos are listed here
-        folder = prepare_data_folder(requested.data, launch.runs)
+        folder = prepare_data_folder(requested.data, launch.runs, requested.task)
         table = read_table(folder, requested.baseline_config, requested.label_fixes, requested.task)
         pool.start_others()
         order = launch.make_order(len(pool.slots), name, requested, StoppingCriteria(n_trials, own_best=own_best))
@@ -82,7 +82,7 @@ def _show_end(study: optuna.Study, stored: Stored, table: Table, n_trials: int, 
 
 def _table_now(stored: Stored, name: str, data: str | None, launch: Launch) -> Table:
     """The study's photos where they are now."""
-    folder = prepare_data_folder(photos_now(stored, name, data), launch.runs)
+    folder = prepare_data_folder(photos_now(stored, name, data), launch.runs, stored.task)
     return read_table(folder, stored.baseline_config, stored.label_fixes, stored.task)
 
 

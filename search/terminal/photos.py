@@ -7,9 +7,9 @@ import numpy as np
 from maskcls.data.dataset import Dataset, Table, progress_bar
 from maskcls.data.duplicates import near_duplicates_of, near_duplicates_text
 from maskcls.data.splitters import lonely_classes, lonely_text
-from maskcls.reading.hf import FILE
+from maskcls.reading.hf import TABLE
 from maskcls.system.errors import count_of
-from maskcls.system.printable import one_printable_line
+from maskcls.system.printable import one_printable_line, shortened
 
 MAX_CLASSES = 8
 """Classes that are named with their counts; of more, the largest and the smallest."""
@@ -64,10 +64,10 @@ def _read_from(table: Table) -> str:
     task, source = table.task, table.task.source
     if source.reader == "folders":
         return f"a class for every folder{_in_sides(table)}"
-    is_unpacked = source.path == FILE  # a Hugging Face dataset, whose user knows no such file and no such column
+    is_unpacked = source.table == TABLE and table.folder.name.startswith("hf-")  # whose user knows no such file
     place = "the dataset" if is_unpacked else source.table
     columns = [f"label {' and '.join(source.labels)}"]
-    columns += [] if is_unpacked else [f"path {source.path}"]
+    columns += [f"{'pictures' if is_unpacked else 'path'} {source.path}"]
     columns += [f"group {source.group}"] if source.group else []
     columns += [f"split {source.split}"] if source.split else []
     return one_printable_line(f"read from {place}: {', '.join(columns)}; judged by {task.metric_words}")
@@ -91,7 +91,7 @@ def _classes(table: Table, factor: str) -> str:
     count_K = np.bincount(class_N, minlength=len(names))
     order = np.argsort(-count_K, kind="stable").tolist()
     shown = order if len(order) <= MAX_CLASSES else [*order[: MAX_CLASSES - 2], *order[-2:]]
-    counts = [f"{one_printable_line(names[number])[:40]}: {count_K[number]:,}" for number in shown]
+    counts = [f"{shortened(names[number], 40)}: {count_K[number]:,}" for number in shown]
     if len(shown) < len(order):
         counts.insert(MAX_CLASSES - 2, f"... {len(order) - len(shown)} more ...")
     return f"{factor}: {count_of(len(names), 'class', 'classes')} ({', '.join(counts)})"

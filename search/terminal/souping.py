@@ -69,7 +69,7 @@ def check_folder_is_free(out: Path) -> None:
 def _photos(study: optuna.Study, config: TrainConfig, data: str, runs: Path) -> Dataset:
     """The photos that the study's trials were trained and judged by. Raises UserError for others."""
     stored = read_search(study)
-    folder = prepare_data_folder(data, runs)
+    folder = prepare_data_folder(data, runs, stored.task)
     table = read_table(folder, stored.baseline_config, stored.label_fixes, stored.task)
     if table.hash != stored.split:
         raise UserError(

@@ -243,8 +243,9 @@ def _set_up(order: WorkOrder) -> Setup:
 
 
 def _read_photos(order: WorkOrder) -> Table:
-    folder = prepare_data_folder(order.requested.data, Path(order.runs))
-    return read_table(folder, order.requested.baseline_config, order.requested.label_fixes, order.requested.task)
+    requested = order.requested
+    folder = prepare_data_folder(requested.data, Path(order.runs), requested.task)
+    return read_table(folder, requested.baseline_config, requested.label_fixes, requested.task)
 
 
 def _weights_commits(order: WorkOrder) -> dict[str, str]:

@@ -184,6 +184,15 @@ def test_taking_people_keeps_every_cells_share_and_whole_persons(people: int) ->
     assert taken.index.tolist() == list(range(len(taken)))
 
 
+@pytest.mark.parametrize("name", ["rank", "position"])
+def test_no_name_of_a_factor_keeps_it_from_being_a_stratum(name: str) -> None:
+    renamed, strata = crowd().rename(columns={"gender": name}), (name, "age")
+    taken, expected = take_people(renamed, 40, 0, strata), take_people(crowd(), 40, 0, STRATA)
+    assert taken["person"].tolist() == expected["person"].tolist()
+    judged = choose_judges(split_by_person(renamed), 1, 0.2, 0, strata)
+    assert valid_people(judged) == valid_people(choose_judges(split_by_person(crowd()), 1, 0.2, 0, STRATA))
+
+
 def test_fewer_people_are_among_the_more_and_seeds_differ() -> None:
     photos = crowd()
     takes = [set(take_people(photos, people, 0, STRATA)["person"]) for people in (6, 30, 31, 90, 160)]

@@ -233,6 +233,8 @@ def test_a_given_split_that_leaks_or_lacks_a_side_or_has_other_words_is_refused(
         split_given(photos.assign(split="train"))
     with pytest.raises(UserError, match="must be one of train, valid, test, not 'dev'; change"):
         split_given(photos.assign(split=["train"] * 3 + ["dev"] * 3))
+    with pytest.raises(UserError, match="is to be the one that the data gives, and the data gives none"):
+        split_given(photos)
     with pytest.raises(UserError, match="No splitter named 'sorted'"):
         split_photos(photos, "sorted")
 

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from maskcls.data.dataset import prepare_data_folder
 from maskcls.reading.hf import open_data, unpack
-from maskcls.reading.source import SourceOptions, find_task, read_photos
+from maskcls.reading.source import SourceOptions, find_source, find_task, read_photos
 from maskcls.system.errors import UserError
-from maskcls.tasks.task import Unit
+from maskcls.tasks.task import Source, Unit
 from tests.helpers.photos import save_photos
 from tests.helpers.training import one_line
 
@@ -95,17 +96,17 @@ def test_a_saved_dataset_becomes_files_and_a_table(tmp_path: Path) -> None:
 
 def test_it_is_written_once_for_a_state_of_its_files(tmp_path: Path) -> None:
     saved, cache = save_to_disk(tmp_path / "saved", rows()), tmp_path / "cache"
-    folder = unpack(saved, cache)
+    folder, _ = unpack(saved, cache)
     (folder / "mark").touch()
     heard: list[str] = []
-    assert unpack(saved, cache, note=heard.append) == folder
+    assert unpack(saved, cache, note=heard.append) == (folder, "image")
     assert (folder / "mark").exists()
     assert heard == []
     (saved / "state.json").unlink()
     (saved / "data-00000-of-00001.arrow").unlink()
     saved.rmdir()
     save_to_disk(saved, rows(13))
-    assert unpack(saved, cache) != folder
+    assert unpack(saved, cache)[0] != folder
     assert [path.name for path in cache.iterdir() if path.name.startswith(".")] == []
 
 
@@ -137,9 +138,25 @@ def test_parquet_files_of_the_hub_are_read_alike(tmp_path: Path, names: tuple[st
 def test_who_may_not_read_the_dataset_may_not_read_its_photos(tmp_path: Path) -> None:
     saved = save_to_disk(tmp_path / "saved", rows())
     (saved / "data-00000-of-00001.arrow").chmod(0o600)
-    folder = unpack(saved, tmp_path / "cache")
+    folder, _ = unpack(saved, tmp_path / "cache")
     assert folder.stat().st_mode & 0o077 == 0
     assert (folder / "photos" / "00000000.png").stat().st_mode & 0o777 == 0o600
+
+
+def test_what_a_command_has_named_later_ones_find(tmp_path: Path) -> None:
+    """The column of the pictures, the label and the group, typed once, are those of the stored task."""
+    more = {"second": [{"bytes": png(number + 50), "path": ""} for number in range(12)], "split": ["train", "val"] * 6}
+    saved = save_to_disk(tmp_path / "saved", rows(target=["no", "yes", "no"] * 4, **more))
+    typed = SourceOptions(labels=("target",), group="patient", path="second", split="none")
+    folder, options = open_data(f"hf:{saved}", typed, tmp_path / "cache")
+    task = find_task(folder, options)
+    assert task.source == Source("table", "table.csv", "second", ("target",), "patient")
+    assert prepare_data_folder(f"hf:{saved}", tmp_path, task) == folder
+    assert (folder / "photos" / "00000000.png").read_bytes() == png(50)
+    # maskcls.evaluate, where only --path is needed again
+    folder_now, options_now = open_data(f"hf:{saved}", SourceOptions(path="second"), tmp_path / "cache")
+    assert folder_now == folder
+    assert find_source(folder, options_now, task.source) == task.source
 
 
 def test_a_label_of_lists_is_refused_as_one_of_several(tmp_path: Path) -> None:
@@ -160,7 +177,7 @@ def test_folders_that_are_no_dataset_are_refused(tmp_path: Path) -> None:
     saved = save_to_disk(tmp_path / "b", rows(second=[{"bytes": png(1), "path": ""}] * 12))
     assert "has 2 columns of pictures: image, second. Say which one with --path" in refusal(saved, cache)
     assert "has no column patient of pictures" in refusal(saved, cache, "patient")
-    assert len(list((unpack(saved, tmp_path / "other", "second") / "photos").iterdir())) == 12
+    assert len(list((unpack(saved, tmp_path / "other", "second")[0] / "photos").iterdir())) == 12
     saved = save_to_disk(tmp_path / "c", rows(image=[{"bytes": None, "path": "/home/x.png"}] * 12))
     assert "holds only the path /home/x.png for a picture." in refusal(saved, cache)
     (saved / "data-00000-of-00001.arrow").write_bytes(b"not an Arrow file")

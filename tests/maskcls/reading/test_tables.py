@@ -437,6 +437,40 @@ def test_rows_of_one_class_are_fine_for_a_task_that_is_known(tmp_path: Path) -> 
     assert read_photos(one, replace(task, source=source))["label"].tolist() == [2] * 12
 
 
+def test_columns_of_a_task_that_is_known_are_taken_again(tmp_path: Path) -> None:
+    """Where the table has them: its other columns may have the same classes, and be guessed first."""
+    answers, groups = ["yes", "no", "no"] * 4, [f"p{number // 2}" for number in range(12)]
+    columns = [["file", *PATHS], ["label", *answers[::-1]], ["ill", *answers], ["smokes", *answers[::-1]]]
+    folder = make(tmp_path, *columns, ["patient", *groups], ["split", *["train", "test"] * 6])
+    typed = SourceOptions(labels=("ill", "smokes"), group="patient", split="none")
+    task = find_task(folder, typed)
+    assert find_source(folder, SourceOptions(table="meta.csv"), task.source) == task.source
+    swapped = find_source(folder, SourceOptions(labels=("smokes", "ill")), task.source)
+    assert swapped.labels == ("ill", "smokes")
+    assert find_source(folder, SourceOptions(labels=("label",)), task.source).labels == ("label",)
+    other = make(tmp_path / "b", ["file", *PATHS], ["label", *answers])
+    found = find_source(other, SourceOptions(table="meta.csv"), task.source)
+    assert found == Source("table", "meta.csv", "file", ("label",))
+    with pytest.raises(UserError) as caught:
+        read_photos(other, replace(task, source=found))
+    assert "The stored task has 2 labels of a photo (ill, smokes), and 1 column of" in one_line(caught.value)
+
+
+def test_labels_of_one_name_are_refused(tmp_path: Path) -> None:
+    """Predictions have a column of each."""
+    make(tmp_path, ["path", *PATHS], ["kind", *['"a"', '"a, b"'] * 6], ["part", *['"b, c"', '"b, c"', "c", "c"] * 3])
+    said = refusal(tmp_path, labels=("kind", "part"))
+    assert "would both be called a, b, c, since classes of kind, part have commas." in said
+
+
+def test_a_factor_may_have_any_columns_name(tmp_path: Path) -> None:
+    columns = [["path", *PATHS], ["self", *SPECIES], ["index", *["a", "b"] * 6]]
+    task, photos, _ = read(make(tmp_path, *columns), labels=("self", "index"))
+    assert task.space.parts == ("self", "index")
+    assert photos["self"].tolist() == [1, 2, 0] * 4
+    assert photos["label"].tolist() == [2, 5, 0, 3, 4, 1] * 2
+
+
 def test_rows_may_come_in_any_order(tmp_path: Path) -> None:
     rows = list(zip(PATHS, SPECIES, "aabbccddeeff", strict=True))
     save_photos(tmp_path, PATHS)

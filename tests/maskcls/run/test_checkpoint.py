@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from maskcls.config import change, save_config
+from maskcls.config import LATER, change, save_config
 from maskcls.data.augment import AUGMENTATIONS
 from maskcls.data.dataset import Dataset
 from maskcls.model.classifier import build_model
@@ -605,7 +605,7 @@ def made_legacy(folder: Path, data: Dataset, until: int) -> None:
     history = [evaluation.to_dict() for evaluation in record.evaluations]
     (folder / RECORD).write_text(json.dumps(history))
     if (folder / STATE).exists():
-        of = {"config": CONFIG.model_dump_json(exclude={"repeatable", "ema_decay"}), "data": data.hash, "device": "cpu"}
+        of = {"config": CONFIG.model_dump_json(exclude={"repeatable", *LATER}), "data": data.hash, "device": "cpu"}
         state = torch.load(folder / STATE, weights_only=True)
         torch.save({**state, "of": of, "history": history}, folder / STATE)
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from maskcls.labels import ALL, Factor, LabelSpace
 from maskcls.scoring.confusions import (
     Confusion,
     compare_rates,
@@ -76,6 +77,13 @@ def test_every_direction_is_there_once_and_says_which_way() -> None:
     texts = [confusion.text for confusion in directions(SPACE, "age", ("mask", WORN))]
     assert len(set(texts)) == 6
     assert texts[2] == "30 to 59 taken for under 30"
+
+
+def test_odd_names_of_classes_are_told_on_one_line_of_readable_length() -> None:
+    space = LabelSpace((Factor("kind", ("x" * 300, "a\u202eb")),))
+    (there, back) = (way.text for way in directions(space, ALL))
+    assert there == f"{'x' * 29}...{'x' * 28} taken for a\\u202eb"
+    assert back.startswith("a\\u202eb taken for xxx")
 
 
 def test_the_directions_add_up_to_the_photos_that_are_wrong() -> None:
