@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from maskcls.system.console import run_command, say
-from maskcls.system.errors import UserError, some
+from maskcls.system.errors import UserError, count_of, some
 from maskcls.system.files import check_folder
 from maskcls.system.options import (
     CacheOption,
@@ -31,9 +31,6 @@ from maskcls.system.outputs import check_output_folder, write_output
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy as np
-    import torch
-
     from maskcls.config import TrainConfig
     from maskcls.data.dataset import Table
     from maskcls.labels import LabelSpace
@@ -49,6 +46,7 @@ class People(StrEnum):
     AUTO = "auto"
     ALL = "all"
     VALID = "valid"
+    TEST = "test"
 
 
 def main(
@@ -58,7 +56,8 @@ def main(
         People,
         typer.Option(
             help="all, or valid: only people (groups) held out of training, in the dataset that the model was trained"
-            " on. auto: valid in that dataset, else all."
+            " on. auto: valid in that dataset, else all. test: the photos that the data holds back for a test, which"
+            " none of these has; a test is for once."
         ),
     ] = People.AUTO,
     out: Annotated[
@@ -98,15 +97,25 @@ def main(
         )
     for note in photos.notes:
         say(note)
-    if is_own:
+    if people == People.TEST:
+        whose = "of the dataset that the model was trained on" if is_own else "of a dataset that it was not trained on"
+        say(f"Scoring the photos held back for a test {whose}. A test is for once: choose nothing by this score.")
+    elif is_own:
         scored = f"ALL {unit.many}" if people == People.ALL else f"the held-out {unit.many}"
         say(f"The model was trained on this dataset; scoring {scored}.")
-    elif any(_shares_people(trained.folder, photos) for trained in models):
+    if not is_own and any(_shares_people(trained.folder, photos) for trained in models):
         say(
             f"CAUTION: this folder shows {unit.many} of the model's validation split, so it may show training"
             f" {unit.many} too."
         )
-    predictions = _predict(models, photos, device, cache_dir, skip_unreadable, flip)
+    from maskcls.data.cache_plan import plan_caches
+    from maskcls.training.apply import predict_side
+    from maskcls.training.numerics import pick_device
+
+    plan = plan_caches(photos, [trained.config for trained in models], cache_dir)
+    say(f"Cache: {plan.describe()}")
+    plan.check_room()
+    predictions = predict_side(models, photos, "valid", pick_device(device), cache_dir, skip_unreadable, flip)
     _print_scores(predictions, models[0].task, predicted_space(models))
     if out is not None:
         _write(out, predictions, models)
@@ -123,18 +132,25 @@ def _table(
     folder: Path, task: "Task", config: "TrainConfig", split: str | None, label_fixes: str, people: People
 ) -> "tuple[Table, bool]":
     """(the folder's photos, with split "valid" for those to score; whether the model was trained on this dataset)."""
-    from maskcls.data.dataset import Table, read_table
-    from maskcls.reading.source import read_photos
+    from maskcls.data.dataset import Table, read_apart, read_table
 
     try:
         table = read_table(folder, config, label_fixes, task)
     except UserError:  # too few people to split them, which scoring does not need
         table = None
     is_own = table is not None and table.hash == split
-    if table is not None and is_own and people != People.ALL:
+    if table is not None and is_own and people in (People.AUTO, People.VALID):
         return table, True
     notes: list[str] = []
-    photos = read_photos(folder, task, label_fixes, notes.append)
+    photos, test = read_apart(folder, task, label_fixes, notes.append)
+    if people == People.TEST:
+        if test is None:
+            raise UserError(f"{folder} holds no photos back for a test: no side of a split there is called test.")
+        photos = test
+    elif test is not None:
+        notes.append(
+            f"{count_of(len(test), 'photo')} held back for a test left out; --people test scores them, for once."
+        )
     return Table(folder, photos.assign(split="valid"), "", task, tuple(notes)), is_own
 
 
@@ -144,50 +160,6 @@ def _shares_people(model: Path, table: "Table") -> bool:
 
     predictions = model / "valid.npz"
     return predictions.exists() and bool(set(Predictions.load(predictions).person_N) & set(table.photos["person"]))
-
-
-def _predict(
-    models: "Sequence[TrainedModel]", table: "Table", device: str, cache_dir: Path, skip_unreadable: bool, flip: bool
-) -> "Predictions":
-    import torch
-
-    from maskcls.data.cache_plan import plan_caches
-    from maskcls.data.dataset import labelled_photos, load_photos
-    from maskcls.model.composite import combine, predicted_part
-    from maskcls.scoring.predictions import Predictions
-    from maskcls.system.cores import num_cores
-    from maskcls.training.numerics import pick_device
-
-    torch_device = pick_device(device)
-    torch.set_num_threads(num_cores())
-    plan = plan_caches(table, [model.config for model in models], cache_dir)
-    say(f"Cache: {plan.describe()}")
-    plan.check_room()
-    log_probs_NK = []
-    for model in models:
-        image_NCHW, photos = load_photos(table, model.config, cache_dir, skip_unreadable)
-        photos = photos[photos["split"] == "valid"]
-        log_probs_NK.append(_log_probs(model, image_NCHW, photos["row"].to_numpy(), torch_device, flip))
-    labelled = labelled_photos(photos, photos["label"].to_numpy())
-    label_N = labelled.labels(models[0].task.space, predicted_part(models))
-    return Predictions(labelled.path_N, labelled.person_N, label_N, combine(models, log_probs_NK))
-
-
-def _log_probs(
-    model: "TrainedModel", image_NCHW: "np.ndarray", row_N: "np.ndarray", device: "torch.device", flip: bool
-) -> "np.ndarray":
-    """log_prob_NK of the photos in rows ``row_N``, over the classes of the model's own task."""
-    import numpy as np
-
-    from maskcls.data.batches import Batches
-    from maskcls.model.inference import log_probs, validation_batch_size
-    from maskcls.training.run_folder import load_trained
-
-    network, config = load_trained(model.folder, device)
-    # each photo is needed once, and often few of the file's, so none stays on the GPU
-    batches = Batches(image_NCHW, row_N, np.zeros(len(row_N), np.int64), device, move=False)
-    in_order = batches.in_order(validation_batch_size(config, device, len(row_N)))
-    return log_probs(network, (image_BCHW for image_BCHW, _ in in_order), config, flip)
 
 
 def _print_scores(predictions: "Predictions", task: "Task", space: "LabelSpace") -> None:

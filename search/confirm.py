@@ -60,8 +60,9 @@ def main(
     """Add rounds of fresh trainings to a study whose question is still open.
 
     Each round has its own seed and judges, who chose nothing; what is decided is trained no more. With --own-best
-    every level has the best setting that was found for it alone; these rounds are looked at apart. A study of an
-    earlier version, without rounds, has its best configurations and its baseline trained again in their own study.
+    every level has the best setting that was found for it alone; these rounds are looked at apart. At the end the
+    photos that the data holds back for a test are scored, once. A study of an earlier version, without rounds, has its
+    best configurations and its baseline trained again in their own study.
     """
     from search.supervisor.launch import Launch
     from search.supervisor.start_confirmation import confirm_study

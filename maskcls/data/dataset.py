@@ -135,7 +135,7 @@ def read_table(folder: Path, config: TrainConfig, label_fixes: str = "auto", tas
     """List, subset and split the photos of a task. Raises UserError unless they can be trained on."""
     task.check(config)
     notes: list[str] = []
-    photos, test = _without_test(read_photos(folder, task, label_fixes, notes.append))
+    photos, test = read_apart(folder, task, label_fixes, notes.append)
     photos = take_people(photos, config.people, config.split_seed, task.strata, task.splitter, task.unit)
     photos, warning = split_photos(photos, task.splitter, config.valid_share, config.split_seed, task.unit)
     notes += [warning] if warning else []
@@ -148,13 +148,19 @@ def find_task(folder: Path, options: SourceOptions) -> Task:
     task = source.find_task(folder, options)
     if task.source.reader == "mask":
         return task
-    photos, _ = _without_test(read_photos(folder, task))
+    photos, _ = read_apart(folder, task)
     is_given = "split" in photos and (photos["split"] == "valid").any()
     return replace(task, splitter=GIVEN if is_given else choose_splitter(photos))
 
 
-def _without_test(photos: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame | None]:
-    """(the photos to train and validate, those held back for a test; None without any). A given split is "split"."""
+def read_apart(
+    folder: Path, task: Task, label_fixes: str = "auto", note: Callable[[str], None] = lambda _: None
+) -> tuple[pd.DataFrame, pd.DataFrame | None]:
+    """(the photos to train and validate, those held back for a test; None without any). A given split is "split".
+
+    ``label_fixes``, ``note`` and what is raised: as source.read_photos.
+    """
+    photos = read_photos(folder, task, label_fixes, note)
     if "split_given" not in photos:
         return photos, None
     photos = photos.rename(columns={"split_given": "split"})

@@ -35,14 +35,20 @@ Shape suffixes: N photos, B of a batch, H W rows and columns, D pixels of a thum
 """
 
 import heapq
+import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from maskcls.data.dataset import Dataset
+from maskcls.reading.found import shown
 from maskcls.system.errors import count_of, some
-from maskcls.tasks.task import Unit
+from maskcls.system.files import write_text
+from maskcls.tasks.task import PHOTO, Unit
 
 BRIGHTER = 0.1
 """Gray levels, of 255, that make a bit: equal neighbours stay equal, whatever the last digits of their averages."""
@@ -75,6 +81,9 @@ BLOCK = 2**22
 """Pairs compared at a time."""
 
 EXAMPLES = 5
+
+VERSION = 1
+"""Of the rules above: files that were written by another version are not used."""
 
 
 @dataclass(frozen=True)
@@ -133,16 +142,51 @@ def near_duplicates(
     )
 
 
+def near_duplicates_of(dataset: Dataset, tick: Callable[[], None] = lambda: None) -> NearDuplicates:
+    """``near_duplicates`` of a dataset, kept beside its decoded photos for the next command."""
+    sides = ((side, getattr(dataset, side)) for side in ("valid", "train"))
+    tables = [pd.DataFrame({"path": of.path_N, "row": of.row_N, "split": side}) for side, of in sides]
+    place = _place(dataset)
+    known = None if place is None else _read(place)
+    if known is not None:
+        return known
+    found = near_duplicates(dataset.image_NCHW, pd.concat(tables), tick)
+    if place is not None:
+        with suppress(OSError):  # then the next command looks again
+            write_text(place, json.dumps({"version": VERSION, **asdict(found)}, indent=1))
+    return found
+
+
+def _place(dataset: Dataset) -> Path | None:
+    """The file for a dataset's near-duplicates, named by its photos, their size and sides; None if none are stored."""
+    array = getattr(dataset.image_NCHW, "filename", None)
+    return None if array is None else Path(array).with_suffix(f".{dataset.hash}.duplicates.json")
+
+
+def _read(place: Path) -> NearDuplicates | None:
+    """What a file holds; None for a missing or damaged one, and for one that was written by other rules."""
+    try:
+        values = json.loads(place.read_text(encoding="utf-8"))
+        if values.pop("version") != VERSION:
+            return None
+        examples = tuple((str(of_valid), str(of_train)) for of_valid, of_train in values.pop("examples"))
+        return NearDuplicates(**values, examples=examples)
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
 def near_duplicates_text(found: NearDuplicates, unit: Unit) -> str:
     """The sentences of a plan on ``near_duplicates``, empty for none. ``unit``: the word for a group."""
     if found.pairs == 0:
         return ""
     are = "is almost the same picture as" if found.valid_photos == 1 else "are almost the same pictures as"
-    examples = some((f"{of_valid} and {of_train}" for of_valid, of_train in found.examples), 2)
-    remedy = "say which photos belong together" if unit.one == "photo" else f"give them the same {unit.one}"
+    of_other, remedy = f" of another {unit.one}", f"give them the same {unit.one}"
+    if unit == PHOTO:
+        of_other, remedy = "", "say which photos belong together"
+    examples = some(f"{shown(of_valid)} like {shown(of_train)}" for of_valid, of_train in found.examples[:2])
     return (
-        f"{found.valid_photos:,} of {count_of(found.of_valid, 'validation photo')} {are} a training photo: {examples}."
-        f" Of copies the score counts what was learned by heart: remove them, or {remedy}."
+        f"{found.valid_photos:,} of {count_of(found.of_valid, 'validation photo')} {are} a training photo{of_other},"
+        f" for example {examples}. Of copies the score counts what was learned by heart: remove them, or {remedy}."
     )
 
 

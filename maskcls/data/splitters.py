@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from maskcls.scoring.counts import MIN_JUDGES
 from maskcls.system.errors import UserError, count_of, some
 from maskcls.tasks.task import Unit
 
@@ -49,8 +50,9 @@ MAX_PLACED = 100_000
 MAX_EXHAUSTIVE = 12
 """So many groups or fewer: all 4,096 ways to divide them are looked at, rather than a few good ones."""
 
-MIN_JUDGES = 10
-"""Fewer groups than this on the validation side give no verdict: an interval over so few is a guess."""
+
+MOST_JUDGE = 0.4
+"""The valid_share at which most groups judge a round: half of the training side, .3 of all."""
 
 
 def choose_splitter(photos: pd.DataFrame) -> str:
@@ -168,7 +170,7 @@ def lonely_text(lonely: Mapping[int, str], class_names: Sequence[str], unit: Uni
     return (
         f"{count_of(len(lonely), 'class is', 'classes are')} shown by a single {unit.one}{'' if one else ' each'}:"
         f" {names}. To be learned and judged, a class needs {unit.many} on both sides."
-        f" Add {unit.many} that show {'it' if one else 'them'}, or leave {'it' if one else 'them'} out."
+        f" Add {unit.many} that show {'it' if one else 'them'}, or leave the {'class' if one else 'classes'} out."
     )
 
 
@@ -178,12 +180,16 @@ def too_few_judges(photos: pd.DataFrame, side: str = "valid") -> int | None:
     return judges if judges < MIN_JUDGES else None
 
 
-def too_few_text(judges: int, unit: Unit = PEOPLE) -> str:
-    """The sentences of a plan on ``too_few_judges``."""
+def too_few_text(judges: int, unit: Unit, of: int, valid_share: float, since: int = 0) -> str:
+    """The sentences of a plan on ``too_few_judges``. ``of``: all groups; ``valid_share``: the config's; ``since``: the
+    number of the first round with too few, before which there may be a verdict: it takes two rounds."""
+    judge, when = "judges" if judges == 1 else "judge", f" FROM ROUND {since} ON" if since > 1 else ""
+    which = "it" if since > 1 else "a round"
+    would_do = valid_share < MOST_JUDGE and (1 - MOST_JUDGE) * of / 2 >= MIN_JUDGES
+    raised = f", or let more of them judge: --set valid_share={MOST_JUDGE}" if would_do else ""
     return (
-        f"Only {unit.count(judges)} on the validation side, and a verdict needs {MIN_JUDGES}: trials are trained"
-        f" and listed, but no difference is called one, since it may be a matter of these few {unit.many}."
-        f" Add {unit.many}, or raise valid_share."
+        f"NO VERDICT{when}: only {unit.count(judges)} {judge} {which}, and a verdict needs {MIN_JUDGES}."
+        f" Add {unit.many}{raised}."
     )
 
 

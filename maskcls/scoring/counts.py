@@ -16,6 +16,9 @@ from maskcls.labels import ALL, LabelSpace
 from maskcls.scoring.metrics import f1, mean_recall
 from maskcls.scoring.tables import BLOCK_CELLS, Floats, Table, as_array, distinct, product, spread, tabulate
 
+MIN_JUDGES = 10
+"""Fewer people (groups) give no verdict: one or two of them decide, and an interval over so few is a guess."""
+
 Sums = tuple[Floats, Floats, Floats]
 """(true, predicted, true positive), each [..., K]."""
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri, stdtrit
 
-from maskcls.scoring.counts import Counts, Floats
+from maskcls.scoring.counts import MIN_JUDGES, Counts, Floats
 from maskcls.scoring.intervals import LEVEL, POWER, UPWEIGHT, Estimate, Variance, people_dof, standard_error
 from maskcls.scoring.resampling import RESAMPLES, Resamples, resample
 
@@ -42,12 +42,14 @@ LATER_SHARE = 0.4
 """Part of the error rate that the first horizon may spend, a study's budget as it was planned; and the part of what is
 left that each later one may spend, where a study goes on with a larger budget."""
 
-Verdict = Literal["better", "worse", "no difference that matters", "open"]
+Verdict = Literal["better", "worse", "no difference that matters", "open", "no verdict"]
 
 BETTER: Verdict = "better"
 WORSE: Verdict = "worse"
 NO_DIFFERENCE: Verdict = "no difference that matters"
 OPEN: Verdict = "open"
+NO_VERDICT: Verdict = "no verdict"
+"""Fewer than MIN_JUDGES people judged a round of the comparison, and more rounds cannot change that."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -300,7 +302,7 @@ class LevelLook:
     @property
     def is_decided(self) -> bool:
         """Whether the level needs no more trainings."""
-        return self.verdict != OPEN
+        return self.verdict not in (OPEN, NO_VERDICT)
 
     @property
     def estimate(self) -> Estimate:
@@ -385,16 +387,18 @@ def look(
 
     ``levels``: all that the study compares with the reference, whose intervals hold at once in 95 of 100 studies;
     ``earlier``: every look that was made before, in order; ``share``: of the rounds' budget, 1 at the last round.
+    Nothing is decided by a round with fewer than MIN_JUDGES people.
     """
     if number is None:
         number = max((training.round for training in trainings), default=0)
     known = dict(earlier[-1].levels) if earlier else {}
     alpha = 1 - LEVEL ** (1 / max(1, len(levels)))
     found = estimate(trainings, reference, judges, tuning)
+    may_decide = all(len(training.counts.person_P) >= MIN_JUDGES for training in trainings)
     for level in levels:
         if level in found and not (level in known and known[level].is_decided):
             nominal = _nominal_level(level, found[level].error, share, horizon, earlier, alpha)
-            known[level] = _level_look(found[level], nominal, matters, number)
+            known[level] = _level_look(found[level], nominal, matters, number, may_decide)
     return Look(number, share, known, horizon, len(trainings))
 
 
@@ -413,10 +417,11 @@ def _nominal_level(
     return nominal
 
 
-def _level_look(difference: Difference, nominal: float, matters: float, number: int) -> LevelLook:
+def _level_look(difference: Difference, nominal: float, matters: float, number: int, may_decide: bool) -> LevelLook:
     critical = float(stdtrit(difference.dof, 1 - nominal / 2))
     low, high = (float(np.clip(difference.value + sign * critical * difference.error, -1, 1)) for sign in (-1, 1))
     verdict: Verdict = BETTER if low > 0 else WORSE if high < 0 else OPEN
     if verdict == OPEN and -matters < low and high < matters:
         verdict = NO_DIFFERENCE
+    verdict = verdict if may_decide else NO_VERDICT
     return LevelLook(difference.value, low, high, difference.error, difference.dof, critical, verdict, number)

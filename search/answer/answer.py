@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 from maskcls.scoring.intervals import Estimate
 from maskcls.scoring.rounds import LevelLook, Look, with_tuning
-from maskcls.tasks.task import Task
+from maskcls.tasks.mask import MASK_TASK
+from maskcls.tasks.task import Task, Unit
 from search.policy.confirmation import LevelRole
 from search.policy.history import Noise
 from search.policy.own_best import Elsewhere
@@ -119,7 +120,9 @@ class RoundsAnswer:
     best: int
     """Index of the side with the highest score to expect."""
     more: MoreTrainings | None
-    """None when nothing is open, or nothing is known yet of what is."""
+    """None when nothing is open, nothing is known yet of what is, or too few judge for a verdict."""
+    unit: Unit = MASK_TASK.unit
+    """The word for those who judge."""
     own_best: bool = False
     """Whether each level had its own best setting, and not one that all have in common."""
 
@@ -200,7 +203,8 @@ class Answer:
     """What the photos are judged for: its unit and its metric are the words of the answer."""
     question: str
     verdict: str
-    """A few words for a badge: ``better``, ``worse``, ``no difference that matters``, ``open``, ``no answer yet``."""
+    """A few words for a badge: ``better``, ``worse``, ``no difference that matters``, ``open``, ``no verdict``, ``no
+    answer yet``."""
     sentences: tuple[str, ...]
     """The answer in sentences of plain text: the verdict, what it rests on, and what more trainings would bring."""
     caveats: tuple[str, ...]
@@ -223,6 +227,8 @@ class Answer:
     """What the rounds with each level at its own best setting say; None without such rounds."""
     elsewhere: tuple[Elsewhere, ...] = ()
     """The levels whose own best setting is not that of the rounds, by the search."""
+    test: str = ""
+    """What came of the photos held back for a test, in sentences; empty before they were scored."""
 
     @property
     def is_open(self) -> bool:

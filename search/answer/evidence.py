@@ -14,7 +14,7 @@ from maskcls.scoring.resampling import Resamples, resample
 from search.answer.answer import Answer, Comparison, FactorAnswer, Level, RoundsAnswer, Winner, answering_of
 from search.answer.confirmation import read_confirmation
 from search.answer.rounds import both_answers, latest_of, more_by_rounds
-from search.answer.wording import put_in_words
+from search.answer.wording import put_in_words, sentences_of_test
 from search.policy.history import (
     Configuration,
     Runs,
@@ -28,6 +28,7 @@ from search.policy.own_best import levels_elsewhere
 from search.policy.stopping import FINISHED
 from search.storage.folder import study_folder
 from search.storage.predictions import StudyPredictions, predictions_of
+from search.storage.testing import read_test
 from search.study.attributes import is_replicate, judged_by_study
 from search.study.record import Stored
 from search.study.space import Factor, factors, params_of, values_of
@@ -43,6 +44,7 @@ def answer_of(study: optuna.Study, stored: Stored, runs: Path) -> Answer:
     rounds, own = both_answers(study, stored, trials, shelf)
     is_asked = rounds is not None and bool(rounds.looks) and (own is None or not own.looks)
     left_out = left_out_of(trials, shelf)
+    winner = winner_of_rounds(stored, answering_of(rounds, own), trials, shelf) or evidence.winner()
     return put_in_words(
         Answer(
             task=stored.task,
@@ -52,7 +54,7 @@ def answer_of(study: optuna.Study, stored: Stored, runs: Path) -> Answer:
             caveats=(),
             rounds=rounds,
             factors=tuple(evidence.levels_of(factor, comparisons) for factor in compared),
-            winner=winner_of_rounds(stored, answering_of(rounds, own), trials, shelf) or evidence.winner(),
+            winner=winner,
             noise=seed_noise(evidence.trials),
             confirmation=read_confirmation(study),
             more=more_by_rounds(comparisons, seed_noise(evidence.trials), trials),
@@ -60,6 +62,7 @@ def answer_of(study: optuna.Study, stored: Stored, runs: Path) -> Answer:
             foreign=tuple(number for number in left_out if number in shelf.foreign),
             own=own,
             elsewhere=tuple(levels_elsewhere(stored.study, trials)) if is_asked else (),
+            test=sentences_of_test(read_test(study), stored.task, winner.trial if winner else None),
         ),
         stored,
     )

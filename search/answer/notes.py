@@ -18,10 +18,11 @@ from maskcls.tasks.task import METRICS
 from search.answer.confirmation import read_confirmation
 from search.answer.format import describe_values
 from search.answer.markup import markdown
-from search.answer.wording import confirmed_sentences, rounds_sentence
+from search.answer.wording import confirmed_sentences, rounds_sentence, sentences_of_test
 from search.database.optuna_internals import study_id, trial_id
 from search.policy.history import best_trial, seed_noise
 from search.storage.notes import artifact_path, save_study_note, save_trial_note
+from search.storage.testing import read_test
 from search.study.attributes import id_of, judged_by_study
 from search.study.domains import Domain, describe_domain
 from search.study.record import Stored
@@ -59,6 +60,8 @@ def _so_far(study: optuna.Study, stored: Stored, answer: str) -> str:
         lines.append(told)
     elif told is None and outcome is not None:
         lines.append(confirmed_sentences(outcome, stored.task.unit)[0])
+    if tested := sentences_of_test(read_test(study), stored.task):
+        lines.append(tested)
     trials = judged_by_study(trials)
     best, metric = best_trial(trials), stored.task.metric_words
     if best is not None:

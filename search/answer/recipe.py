@@ -18,10 +18,12 @@ from maskcls.tasks.task import Task
 from search.answer.answer import Confirmation, Side, answering_of
 from search.answer.confirmation import read_confirmation
 from search.answer.rounds import both_answers, latest_of
+from search.answer.wording import words_of_test
 from search.policy.history import best_trial
 from search.policy.stopping import FINISHED
 from search.storage.folder import study_folder
 from search.storage.predictions import study_predictions
+from search.storage.testing import FinalTest, read_test
 from search.study.attributes import CONFIG, ORIGIN, judged_by_study
 from search.study.record import Stored, read_search, read_stored
 from search.system.shell import quoted, runs_option
@@ -39,6 +41,8 @@ class Recipe:
     """The confirmation that chose the trial; None if it is the best of the search or was requested by number."""
     side: Side | None = None
     """The side of the rounds whose latest trial it is; None if the rounds did not choose it."""
+    test: FinalTest | None = None
+    """The study's test, maybe of another trial; None before it was scored."""
 
     @property
     def config(self) -> TrainConfig:
@@ -59,6 +63,9 @@ class Recipe:
             origin["confirmed_by"] = self.confirmation.study
             origin["confirmed_mean"] = fmean(self.confirmation.finalists[self.confirmation.winner].scores)
             origin["confirmed_repeats"] = self.confirmation.repeats
+        if self.test is not None and self.test.trial == self.trial.number:
+            origin["test_value"] = self.test.value
+            origin["test_photos"] = self.test.photos
         return origin
 
     def to_toml(self) -> str:
@@ -72,7 +79,16 @@ class Recipe:
         judges = f", judges {self.config.judge_round}" if self.config.judge_round else ""
         task = self.stored.task
         chosen = _confirmed(self.confirmation, task) if self.side is None else _expected(self.side, task)
-        return f"{trial}, seed {self.config.seed}, split {split}{judges}{chosen}"
+        return f"{trial}, seed {self.config.seed}, split {split}{judges}{chosen}{self._tested}"
+
+    @property
+    def _tested(self) -> str:
+        """The result of the test, or that it was spent on another trial, to follow the rest; empty before."""
+        if self.test is None:
+            return ""
+        if self.test.trial == self.trial.number:
+            return f"; test, scored once: {words_of_test(self.test, self.stored.task)}"
+        return f"; the test was spent on trial {self.test.trial}, so a new one needs new photos"
 
     def training_command(self, file: Path, runs: Path) -> str:
         """The command that trains it again from ``file``."""
@@ -120,7 +136,7 @@ def find_recipe(study: optuna.Study, number: int | None, runs: Path) -> Recipe:
         which = "complete trial" if number is None else f"finished trial {number}"
         raise UserError(f"Study {study.study_name} has no {which} to export.")
     check_files(study, trial, runs)
-    return Recipe(study.study_name, stored, trial, confirmation, side)
+    return Recipe(study.study_name, stored, trial, confirmation, side, read_test(study))
 
 
 def _best_side(study: optuna.Study, stored: Stored) -> Side | None:

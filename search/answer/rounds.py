@@ -9,7 +9,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from maskcls.scoring.intervals import Variance, standard_error
-from maskcls.scoring.rounds import OWN_TUNING, TUNING, Look, detectable
+from maskcls.scoring.rounds import OPEN, OWN_TUNING, TUNING, Look, detectable
 from search.answer.answer import MoreTrainings, Round, RoundsAnswer, Side
 from search.policy.history import Noise
 from search.policy.rounds import FINALISTS, arms_of, size_of_round
@@ -62,7 +62,7 @@ def answer_of_rounds(
     ranked = sorted(range(len(sides)), key=lambda index: -(sides[index].score or 0.0))
     rounds = tuple(_rounds(stored, trainings, shelf))
     more = _more(sides, trainings, OWN_TUNING if own_best else TUNING)
-    return RoundsAnswer(tuple(sides), rounds, tuple(looks), ranked[0], more, own_best)
+    return RoundsAnswer(tuple(sides), rounds, tuple(looks), ranked[0], more, stored.task.unit, own_best)
 
 
 def both_answers(
@@ -182,7 +182,7 @@ def trainings_of_a_round(stored: Stored, rounds: RoundsAnswer | None) -> int:
 
 def _more(sides: Sequence[Side], trainings: Sequence[FrozenTrial], tuning: Variance) -> MoreTrainings | None:
     """What as many rounds again would bring, of the open sides and the reference."""
-    looks = [side.look for side in sides if side.look is not None and not side.look.is_decided]
+    looks = [side.look for side in sides if side.look is not None and side.look.verdict == OPEN]
     if not looks:
         return None
     rounds = len({round_of(trial) for trial in trainings})

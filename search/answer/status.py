@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from maskcls.tasks.declared import task_from_json
 from search.answer.confirmation import read_confirmation
-from search.answer.wording import confirmed_sentences, rounds_sentence
+from search.answer.wording import confirmed_sentences, rounds_sentence, words_of_test
 from search.database.connect import backend_of, load_study
 from search.database.optuna_internals import stale_trial_ids, trial_id
 from search.policy.history import (
@@ -32,6 +32,7 @@ from search.policy.history import (
 from search.policy.stopping import epochs_spent, trials_since_best
 from search.storage.failures import DIVERGED, failures_of, has_diverged
 from search.storage.orphans import is_orphaned
+from search.storage.testing import read_test
 from search.study.attributes import (
     ERROR,
     baseline_among,
@@ -163,6 +164,32 @@ class NoiseStatus:
 
 
 @dataclass(frozen=True)
+class SpentTest:
+    """How the recommended trial did on the photos held back for a test, which are scored once."""
+
+    trial: int
+    """Its number."""
+    metric: str
+    """Name of what ``value`` is: macro_f1, accuracy or balanced_accuracy."""
+    value: float
+    """Its score."""
+    low: float | None
+    """Lower end of its 95 % interval over people (groups); None here and below without one, as for fewer than 10."""
+    high: float | None
+    """Upper end."""
+    accuracy: float
+    """Share of the photos that are predicted correctly."""
+    photos: int
+    """Number of photos."""
+    groups: int
+    """Number of people (groups); of photos where none belong together."""
+    when: str | None
+    """Time at which they were scored."""
+    text: str
+    """All of this in words."""
+
+
+@dataclass(frozen=True)
 class RunningTrial:
     """A running trial and its worker."""
 
@@ -233,6 +260,8 @@ class StudyStatus:
     """The verdict of its rounds, as a sentence; None before the first look at them."""
     confirmed: str | None
     """The verdict of its confirmation, as a sentence."""
+    test: SpentTest | None
+    """The result of the test; None before, and for data that holds no photos back."""
     trials_since_best: int
     """Number of trials since the last one that was better by more than the noise."""
     epochs: float
@@ -299,6 +328,7 @@ def status_of(study: optuna.Study, stored: Stored) -> StudyStatus:
         incumbent=_with_runs(next(iter(leading), None), searched, stored),
         answer=rounds_sentence(study, stored) if is_search else None,
         confirmed=None if outcome is None else confirmed_sentences(outcome, stored.task.unit)[0],
+        test=_spent_test(study, stored),
         trials_since_best=trials_since_best(trials),
         epochs=epochs_spent(trials, stored.baseline_config.evaluations_per_epoch),
         running=runs_of(study, trials, _evaluations(trials, stored)),
@@ -310,6 +340,13 @@ def status_of(study: optuna.Study, stored: Stored) -> StudyStatus:
 def iso(when: float | None) -> str | None:
     """The time ``when``, in seconds since 1970, as ISO 8601 with its offset from UTC."""
     return None if when is None else datetime.fromtimestamp(when, UTC).astimezone().isoformat(timespec="seconds")
+
+
+def _spent_test(study: optuna.Study, stored: Stored) -> SpentTest | None:
+    found = read_test(study)
+    if found is None:
+        return None
+    return SpentTest(**{**found.to_json(), "when": iso(found.when)}, text=words_of_test(found, stored.task))
 
 
 def _counts(trials: Sequence[FrozenTrial]) -> TrialCounts:

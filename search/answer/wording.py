@@ -7,10 +7,11 @@ from typing import Any
 import optuna
 
 from maskcls.config import canonical_or_same
+from maskcls.scoring.counts import MIN_JUDGES
 from maskcls.scoring.intervals import Estimate
-from maskcls.scoring.rounds import BETTER, NO_DIFFERENCE, OPEN, WORSE, LevelLook, with_tuning
+from maskcls.scoring.rounds import BETTER, NO_DIFFERENCE, NO_VERDICT, OPEN, WORSE, LevelLook, with_tuning
 from maskcls.system.errors import count_of, listed, some
-from maskcls.tasks.task import Unit
+from maskcls.tasks.task import METRICS, Task, Unit
 from search.answer.answer import (
     Answer,
     Confirmation,
@@ -24,6 +25,7 @@ from search.answer.answer import (
 )
 from search.answer.format import (
     NOT_DISTINCT,
+    as_score,
     capital,
     difference_words,
     duration,
@@ -35,11 +37,12 @@ from search.answer.format import (
 from search.answer.rounds import both_answers
 from search.policy.own_best import Elsewhere
 from search.policy.stopping import FINISHED
+from search.storage.testing import FinalTest
 from search.study.record import Stored
 
 NO_ANSWER, BEST_FOUND = "no answer yet", "best found"
 
-ORDER = (BETTER, NO_DIFFERENCE, OPEN, WORSE)
+ORDER = (BETTER, NO_DIFFERENCE, OPEN, WORSE, NO_VERDICT)
 """Verdicts in the order in which they are told."""
 
 MAX_ELSEWHERE = 2
@@ -130,7 +133,8 @@ def rounds_sentence(study: optuna.Study, stored: Stored) -> str | None:
 
 
 def verdict_of_rounds(rounds: RoundsAnswer) -> str:
-    """The verdict on the question: better if any side is; open while any may be; else that of the best side.
+    """The verdict on the question: better if any side is; none where too few judge; open while any may be; else that of
+    the best side.
 
     A side without a look, as all its trainings diverged, may be anything.
     """
@@ -138,7 +142,7 @@ def verdict_of_rounds(rounds: RoundsAnswer) -> str:
     if not any(map(says_something, looks)):
         return NO_ANSWER
     verdicts = {look.verdict for look in looks} | ({OPEN} if len(looks) < len(rounds.sides) - 1 else set())
-    for verdict in (BETTER, OPEN):
+    for verdict in (BETTER, NO_VERDICT, OPEN):
         if verdict in verdicts:
             return verdict
     return max(looks, key=lambda look: look.value).verdict
@@ -146,7 +150,7 @@ def verdict_of_rounds(rounds: RoundsAnswer) -> str:
 
 def says_something(look: LevelLook) -> bool:
     """Whether it is a verdict, or its interval excludes any difference that scores can have."""
-    return look.is_decided or look.bound < 1
+    return look.verdict != OPEN or look.bound < 1
 
 
 def _verdict_sentence(rounds: RoundsAnswer, verdict: str, where: str = "") -> str:
@@ -159,6 +163,8 @@ def _verdict_sentence(rounds: RoundsAnswer, verdict: str, where: str = "") -> st
     reference = called(rounds.reference.name)
     if not looked:
         return f"{capital(verdict)}: no trainings could be compared with those of {reference}."
+    if all(look.verdict == NO_VERDICT for _, look in looked):
+        return f"{capital(verdict)}: {_too_few_judged(rounds.unit)}"
     if len(rounds.sides) == 2:
         ((side, look),) = looked
         return f"{capital(verdict)}: {_one_side(side.name, look, reference)}."
@@ -168,6 +174,14 @@ def _verdict_sentence(rounds: RoundsAnswer, verdict: str, where: str = "") -> st
         told = [*closed, f"for {len(looked) - len(closed)} others nothing is beyond noise"]
     told += [f"{side.name} was not compared" for side in rounds.sides[1:] if side.look is None]
     return f"{capital(verdict)}: compared with {reference}, {listed(told)}."
+
+
+def _too_few_judged(unit: Unit) -> str:
+    """Why there is no verdict, and what would help."""
+    return (
+        f"fewer than {MIN_JUDGES} {unit.many} judged a round, too few to tell a difference from chance."
+        f" Add {unit.many}, or begin a new study where more of them judge (a larger valid_share)."
+    )
 
 
 def _one_side(name: str, look: LevelLook, reference: str) -> str:
@@ -185,6 +199,8 @@ def _one_side(name: str, look: LevelLook, reference: str) -> str:
 def _beside_others(look: LevelLook) -> str:
     if not says_something(look):
         return "has too few trainings to say"
+    if look.verdict == NO_VERDICT:
+        return f"has no verdict, as fewer than {MIN_JUDGES} judged a round"
     if look.verdict == OPEN:
         return f"is open ({-look.low:.3f} worse to {look.high:.3f} better)"
     if look.verdict == NO_DIFFERENCE:
@@ -396,6 +412,34 @@ def confirmed_pair(confirmation: Confirmation) -> tuple[Finalist, Finalist, Esti
 
 def _mean(finalist: Finalist) -> float:
     return sum(finalist.scores) / len(finalist.scores)
+
+
+# --- the test -------------------------------------------------------------------------------------------------------
+
+
+def words_of_test(found: FinalTest, task: Task) -> str:
+    """``macro F1 0.8123 (95 % interval 0.742 to 0.871), accuracy 0.840, by trial 12 on 120 photos of 24 patients``."""
+    of = f" of {task.unit.count(found.groups)}" if task.has_groups else ""
+    over = "no interval"
+    if found.low is not None and found.high is not None:
+        over = f"95 % interval {found.low:.3f} to {found.high:.3f}"
+    return (
+        f"{METRICS[found.metric]} {as_score(found.value)} ({over}), accuracy {found.accuracy:.3f}, by trial"
+        f" {found.trial} on {count_of(found.photos, 'photo')}{of}"
+    )
+
+
+def sentences_of_test(found: FinalTest | None, task: Task, now: int | None = None) -> str:
+    """What came of the test, and that it is spent if another trial is recommended by ``now``; empty before."""
+    if found is None:
+        return ""
+    spent = ""
+    if now is not None and now != found.trial:
+        spent = f" The test was spent on trial {found.trial}; a new test, of trial {now}, needs new photos."
+    return f"Test, scored once: {words_of_test(found, task)}.{spent}"
+
+
+# --- caveats --------------------------------------------------------------------------------------------------------
 
 
 def _caveats(answer: Answer, stored: Stored) -> Iterator[str]:

@@ -39,13 +39,14 @@ from search.study.attributes import ACCURACY, LOSS, part_f1
 
 
 def lead_blocks(answer: Answer) -> tuple[Block, ...]:
-    """The figure, the table of the sides and the caveats, right below the answer's sentences."""
+    """The figure, the table of the sides, the test and the caveats, right below the answer's sentences."""
     looked = [rounds for rounds in (answer.rounds, answer.own) if rounds is not None and rounds.looks]
     blocks: list[Block | None] = [
         block for rounds in looked for block in _rounds_blocks(rounds, len(looked) > 1, answer.task)
     ]
+    test = Text(answer.test) if answer.test else None
     caveats = Bullets(answer.caveats) if answer.caveats else None
-    blocks = [*(blocks or [confirmation_figure(answer.confirmation, answer.task)]), caveats]
+    blocks = [*(blocks or [confirmation_figure(answer.confirmation, answer.task)]), test, caveats]
     return tuple(block for block in blocks if block is not None)
 
 

@@ -1,6 +1,6 @@
 """The report in optuna-dashboard: a note, interactive figures, and the two files to download."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from html import escape
 from pathlib import Path
@@ -54,9 +54,9 @@ def _rounds(rounds: RoundsAnswer | None, task: Task) -> go.Figure | None:
     if rounds is None or not looks:
         return None
     title = f"Difference from {rounds.reference.name}{f', {AT_OWN_BEST}' if rounds.own_best else ''}"
-    return _differences(
-        {name: look.estimate for name, look in looks.items()}, title, f"difference of {task.metric_words}"
-    )
+    estimates = {name: look.estimate for name, look in looks.items()}
+    axis = f"difference of {task.metric_words}"
+    return _differences(estimates, title, axis, [look.verdict for look in looks.values()])
 
 
 def _levels(answer: Answer) -> go.Figure | None:
@@ -81,9 +81,12 @@ def _classes(material: Material) -> go.Figure | None:
     return _differences(changes, "Change from baseline to best trial", "change in F1") if changes else None
 
 
-def _differences(estimates: Mapping[str, Estimate], title: str, axis: str) -> go.Figure:
+def _differences(
+    estimates: Mapping[str, Estimate], title: str, axis: str, verdicts: Sequence[str] | None = None
+) -> go.Figure:
+    """``verdicts``: those of looks; None: what the intervals say."""
     texts = [f"{name}: {difference_cell(estimate)}" for name, estimate in estimates.items()]
-    verdicts = [verdict_on(estimate) for estimate in estimates.values()]
+    verdicts = [verdict_on(estimate) for estimate in estimates.values()] if verdicts is None else verdicts
     colours = [COLOURS.get(verdict, GREY) for verdict in verdicts]
     symbols = [SYMBOLS.get(verdict, "circle") for verdict in verdicts]
     figure = go.Figure(_dots(estimates, texts, colours, symbols))

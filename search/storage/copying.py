@@ -22,7 +22,7 @@ from search.storage.folder import study_folder
 from search.storage.looks import read_looks
 from search.storage.notes import artifact_path, save_trial_note, trial_note
 from search.storage.retention import trial_folder
-from search.study.attributes import FILES_OF, GROWN_FROM, LOOKS, OWN_LOOKS, ROUND_PLAN, WORKER, id_of
+from search.study.attributes import FILES_OF, GROWN_FROM, LOOKS, OWN_LOOKS, ROUND_PLAN, TEST, WORKER, id_of
 from search.study.record import Stored, check_same, read_stored
 from search.study.space import distributions, is_wider_domain, is_wider_range, params_of, values_of
 from search.study.study import Choice, Domain, Study
@@ -63,12 +63,14 @@ def copy_trials(old: optuna.Study, new: optuna.Study, study: Study, runs: Path) 
     """Copy all trials, with their numbers, notes, artifacts and folders, into a new study of the given definition.
 
     A trial that was running or waiting waits in the copy too. The looks at the trials are copied before them, so that
-    each has all that it looked at.
+    each has all that it looked at; so is the test, which is spent for the copy too.
     """
     old_study = read_stored(old).study
     for own_best, key in ((False, LOOKS), (True, OWN_LOOKS)):
         if looks := _looks(read_looks(old, own_best), old_study, study):
             new.set_user_attr(key, [look.to_json() for look in looks])
+    if TEST in old.user_attrs:
+        new.set_user_attr(TEST, old.user_attrs[TEST])
     space, old_space = distributions(study.space), old_study.space
     choices = {name: domain for name, domain in old_space.items() if isinstance(domain, Choice)}
     notes = study_system_attributes(old)

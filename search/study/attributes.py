@@ -40,6 +40,10 @@ MORE_ROUNDS, MORE_OWN_ROUNDS = "more_rounds", "more_own_rounds"
 """{"rounds": --repeats of the last search.confirm that added rounds to the study, "n_trials": how many trials the study
 has with them}; the same of the last search.confirm --own-best."""
 
+TEST = "test"
+"""How the recommended trial did on the photos that the data holds back for a test (storage.testing.FinalTest as
+JSON); missing before, and where there are none."""
+
 # of a trial: its purpose
 
 ROLE = "role"

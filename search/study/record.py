@@ -24,8 +24,11 @@ from search.study.attributes import (
     DECODER,
     GROWN_FROM,
     LIMITS,
+    LOOKS,
+    OWN_LOOKS,
     QUESTION,
     STUDY_ID,
+    TEST,
     VERSIONS,
     HasUserAttributes,
 )
@@ -51,8 +54,11 @@ OPTIONAL = ("photos", "confirmation", "weights_commits")
 
 REQUIRED_KEYS = {"question", "scientific", "nuisance", "fixed", "baseline", "synthetic", *REQUIRED}
 
-WRITTEN_BEFORE = {QUESTION, COMMIT, VERSIONS, DECODER, GROWN_FROM, STUDY_ID, CONFIRMED_ID, LIMITS}
-"""The attributes that a study may have before its document is written."""
+WRITTEN_BEFORE = {
+    *(QUESTION, COMMIT, VERSIONS, DECODER, GROWN_FROM, STUDY_ID, CONFIRMED_ID, LIMITS),
+    *(LOOKS, OWN_LOOKS, TEST),
+}
+"""The attributes that a study may have before its document is written; a copy of another has the last three."""
 
 
 @dataclass(frozen=True)

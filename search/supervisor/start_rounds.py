@@ -7,11 +7,12 @@ from functools import partial
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from maskcls.data.dataset import prepare_data_folder, read_table
+from maskcls.data.dataset import Table, prepare_data_folder, read_table
 from maskcls.system.console import say
 from maskcls.system.errors import UserError, count_of
 from maskcls.system.paths import absolute_if_path
-from search.answer.rounds import answer_of_rounds, trainings_of_a_round
+from search.answer.answer import answering_of
+from search.answer.rounds import answer_of_rounds, both_answers, trainings_of_a_round
 from search.policy.phases import searched
 from search.policy.stopping import FINISHED, StoppingCriteria, count_finished
 from search.storage.looks import read_looks
@@ -21,6 +22,7 @@ from search.study.locations import photos_now
 from search.study.record import Stored
 from search.supervisor.launch import Launch
 from search.supervisor.supervisor import Supervisor
+from search.supervisor.testing import show_test
 from search.terminal.summary import show_search_summary
 
 
@@ -52,6 +54,7 @@ def add_rounds(
     if known is not None and known.looks and not known.is_open:
         say("Nothing is open any more: every difference is decided.")
         show_search_summary(study, stored, launch.runs, launch.storage)
+        show_test(study, stored, launch, lambda: _table_now(stored, name, data, launch))
         return 0
     n_trials = _find_or_set_target(study, rounds, rounds * trainings_of_a_round(stored, known), own_best)
     # a study from scratch stays so, though --weights auto might find pretrained weights today
@@ -61,11 +64,26 @@ def add_rounds(
     with launch.make_pool(n_trials) as pool:
         pool.start(pool.slots[0])  # it loads torch while the photos are listed here
         folder = prepare_data_folder(requested.data, launch.runs)
-        read_table(folder, requested.baseline_config, requested.label_fixes, requested.task)
+        table = read_table(folder, requested.baseline_config, requested.label_fixes, requested.task)
         pool.start_others()
         order = launch.make_order(len(pool.slots), name, requested, StoppingCriteria(n_trials, own_best=own_best))
-        summary = partial(show_search_summary, runs=launch.runs, storage_url=launch.storage)
+        summary = partial(_show_end, table=table, n_trials=n_trials, launch=launch)
         return Supervisor(pool, replace(order, plan=True), launch.timeout, summary).run()
+
+
+def _show_end(study: optuna.Study, stored: Stored, table: Table, n_trials: int, launch: Launch) -> None:
+    """The closing screen, and the test once the question is decided or the rounds are done."""
+    show_search_summary(study, stored, launch.runs, launch.storage)
+    trials = study.get_trials(deepcopy=False, states=FINISHED)
+    known = answering_of(*both_answers(study, stored, trials))
+    if count_finished(trials) >= n_trials or (known is not None and known.looks and not known.is_open):
+        show_test(study, stored, launch, lambda: table)
+
+
+def _table_now(stored: Stored, name: str, data: str | None, launch: Launch) -> Table:
+    """The study's photos where they are now."""
+    folder = prepare_data_folder(photos_now(stored, name, data), launch.runs)
+    return read_table(folder, stored.baseline_config, stored.label_fixes, stored.task)
 
 
 def _check_own_best(study: optuna.Study, stored: Stored, trials: Sequence[FrozenTrial]) -> None:

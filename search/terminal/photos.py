@@ -1,8 +1,11 @@
 """What was understood of the photos, for the plan: classes with counts, columns, groups, what is held back."""
 
+import textwrap
+
 import numpy as np
 
-from maskcls.data.dataset import Table
+from maskcls.data.dataset import Dataset, Table, progress_bar
+from maskcls.data.duplicates import near_duplicates_of, near_duplicates_text
 from maskcls.data.splitters import lonely_classes, lonely_text
 from maskcls.reading.hf import FILE
 from maskcls.system.errors import count_of
@@ -12,8 +15,41 @@ MAX_CLASSES = 8
 """Classes that are named with their counts; of more, the largest and the smallest."""
 
 
+WIDTH = 108
+"""Characters of a line of the plan, without its margin of 12."""
+
+
 def photo_lines(table: Table) -> list[str]:
     """The lines of the plan on photos that were read from folders or a table; none for the mask task, known to all."""
+    return [line for text in _understood(table) for line in wrapped(text)]
+
+
+def note_lines(table: Table) -> list[str]:
+    """The lines of the plan on what was left out and what to watch for; the mask task's are not broken."""
+    if table.task.source.reader == "mask":
+        return list(table.notes)
+    return [line for text in table.notes for line in wrapped(text)]
+
+
+def duplicate_lines(dataset: Dataset) -> list[str]:
+    """The lines of the plan on photos that are on both sides in two guises; none for the mask task, where faces were
+    taken for a competition."""
+    if dataset.task.source.reader == "mask":
+        return []
+    photos = len(dataset.train.row_N) + len(dataset.valid.row_N)
+    with progress_bar(f"comparing {photos} photos", photos) as tick:
+        found = near_duplicates_of(dataset, tick)
+    return wrapped(near_duplicates_text(found, dataset.task.unit))
+
+
+def wrapped(text: str) -> list[str]:
+    """The text in lines of the plan, without characters that a terminal would act upon; none for an empty one."""
+    return textwrap.wrap(
+        one_printable_line(text), WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )
+
+
+def _understood(table: Table) -> list[str]:
     task = table.task
     if task.source.reader == "mask":
         return []

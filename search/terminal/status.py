@@ -91,6 +91,7 @@ def show_status(study: StudyStatus) -> None:
         "noise": _noise(study.noise),
         "patience": _patience(study),
         "answer": study.answer or study.confirmed or "no answer yet",
+        **({"test": f"{study.test.text}, scored once"} if study.test else {}),
         "spent": f"{study.epochs:g} epochs",
         "last event": _ago(overview.last_event),
     }

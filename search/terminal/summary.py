@@ -42,6 +42,8 @@ def show_search_summary(study: optuna.Study, stored: Stored, runs: Path, storage
         show_sides(answer.answering, answer.task.short_metric)
     say()
     _show_recipe(answer)
+    if answer.test:
+        say(answer.test)
     with suppress(optuna.exceptions.StorageInternalError):  # a full disk ended the study, and its error says so
         show_study(study, stored, " ".join(answer.sentences))
     _show_next(answer, study.study_name, runs, storage_url)

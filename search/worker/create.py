@@ -22,7 +22,7 @@ from search.study.record import KEY, Stored, check_photos, check_same, is_fully_
 from search.study.versions import changes_since_creation, creation_facts, show_changes
 from search.worker.job import Setup
 from search.worker.messages import WorkOrder
-from search.worker.plan import check_sizes, show_estimate, show_plan
+from search.worker.plan import check_sizes, show_duplicates, show_estimate, show_plan
 
 
 def find_or_create(setup: Setup, storage: ReconnectingStorage, order: WorkOrder) -> None:
@@ -47,6 +47,7 @@ def find_or_create(setup: Setup, storage: ReconnectingStorage, order: WorkOrder)
         setup.stored = replace(setup.stored, photos=dataset.seen)
     else:
         check_photos(setup.stored, dataset, study.study_name)
+    show_duplicates(dataset)
     show_estimate(setup, dataset, order.limits.n_trials - count_finished(trials), order.workers, order.sharers)
     say()
     in_turn(storage, setup.name, lambda: _store(setup, storage, source, order.limits))

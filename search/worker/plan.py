@@ -5,6 +5,7 @@ import math
 import statistics
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,8 @@ from optuna.trial import FrozenTrial, TrialState
 from maskcls.config import TrainConfig, change
 from maskcls.data.cache_plan import plan_caches
 from maskcls.data.dataset import Dataset, Table, with_judges
-from maskcls.data.split import missing_classes
+from maskcls.data.split import choose_judges, missing_classes
+from maskcls.data.splitters import too_few_judges, too_few_text
 from maskcls.model.classifier import build_model, check_builds
 from maskcls.scoring.intervals import Variance
 from maskcls.scoring.rounds import LEAST_DOF, OWN_TUNING, TUNING, detectable
@@ -33,7 +35,7 @@ from search.study.attributes import is_own_best
 from search.study.domains import Domain, describe_domain, probe_values
 from search.study.record import Stored
 from search.study.study import Choice, Float, Int, Study
-from search.terminal.photos import photo_lines
+from search.terminal.photos import duplicate_lines, note_lines, photo_lines, wrapped
 from search.worker.job import Setup
 
 LONG_SECONDS = 6 * 3600
@@ -41,9 +43,6 @@ LONG_SECONDS = 6 * 3600
 
 FEWER_GROUPS, FEWER_PHOTOS = 300, 2000
 """What a shorter study may do with."""
-
-FEW_JUDGES = 10
-"""Of fewer groups that judge, one or two decide what is better."""
 
 PEOPLE_DEVIATION, SIMULATED_PEOPLE, SEEDS_DEVIATION = 0.0148, 540, 0.02
 """Standard deviation of a training's score that is its own, by the choice of so many people and from seed to seed, in
@@ -84,7 +83,7 @@ def show_plan(
     say(f"  data      {stored.data}: {_sizes(train[0] + valid[0], train[1] + valid[1], task)}")
     for line in photo_lines(setup.table):
         say(f"            {line}")
-    for note in () if study.synthetic else setup.table.notes:  # drawn people have no wrong labels
+    for note in () if study.synthetic else note_lines(setup.table):  # drawn people have no wrong labels
         say(f"            {note}")
     say(f"  split     {task.split_by}, {stored.split}: train {_sizes(*train, task)}; valid {_sizes(*valid, task)}")
     if task.leak:
@@ -113,9 +112,9 @@ def show_plan(
         sources = Counter(warm["from"] for warm in stored.warm)
         say(f"  warm      {'; '.join(f'{count} {source}' for source, count in sources.items())}")
     say(f"  trials    {count_finished(trials)} of {limits.n_trials} done{_other_limits(limits)}")
-    compared, judges = policy.compared(trials), _num_judges(setup)
-    lines = describe_rounds(found, compared or FINALISTS, judges, task)
-    for line in describe_own_rounds(found, compared, judges, task) if limits.own_best else lines:
+    compared, judges, too_few = policy.compared(trials), _num_judges(setup), _too_few(setup)
+    lines = describe_rounds(found, compared or FINALISTS, judges, too_few)
+    for line in describe_own_rounds(found, compared, judges, too_few) if limits.own_best else lines:
         say(f"            {line}")
 
 
@@ -153,16 +152,22 @@ def phases_at_own_best(limits: StoppingCriteria, trials: Sequence[FrozenTrial]) 
     return Phases(0, 0, own + max(0, num_left(trials, limits.n_trials)), 1.0)
 
 
-def describe_own_rounds(found: Phases, compared: Sequence[str], judges: int, task: Task) -> list[str]:
+def describe_own_rounds(found: Phases, compared: Sequence[str], judges: int, too_few: str = "") -> list[str]:
     """As ``describe_rounds``, of rounds with each level at its own best setting."""
     lines = [f"{count_of(found.rounds, 'training')} in rounds with each level at its own best setting"]
-    if judges < FEW_JUDGES:
-        return [*lines, *describe_rounds(found, compared, judges, task)[1:]]
+    if too_few:
+        return [*lines, *wrapped(too_few)]
     size_RL = np.array(sizes_of_rounds(found, len(compared))[1:])
     if len(size_RL) < 2:
         return [*lines, "too few for two rounds, so there will be no answer"]
     found_by = f"{_findable(size_RL, len(compared), judges, OWN_TUNING):.2f}".lstrip("0")
     return [*lines, f"a difference of about {found_by} would be found four times in five ({len(compared) + 1} levels)"]
+
+
+def show_duplicates(dataset: Dataset) -> None:
+    """Print whether photos of the baseline's dataset are on both sides of its split."""
+    for number, line in enumerate(duplicate_lines(dataset)):
+        say(f"  {'' if number else 'copies':9s} {line}")
 
 
 def _num_judges(setup: Setup) -> int:
@@ -174,10 +179,28 @@ def _num_judges(setup: Setup) -> int:
     return table.count("valid")[0]
 
 
-def describe_rounds(found: Phases, compared: Sequence[str] | int, judges: int, task: Task) -> list[str]:
+def _too_few(setup: Setup) -> str:
+    """That there will be no verdict, if some round until everyone has judged has too few people for one; else empty."""
+    task, config, photos = setup.table.task, setup.baseline, setup.table.photos
+    sides = {0: photos}
+    for number in range(1, 1 + max(2, round(1 / config.valid_share))):
+        with suppress(UserError):
+            sides[number] = choose_judges(
+                photos, number, config.valid_share, config.split_seed, task.strata, task.splitter
+            )
+    found = {number: judges for number, side in sides.items() if (judges := too_few_judges(side)) is not None}
+    if not found:
+        return ""
+    first = min(found)
+    judges = found[first] if first > 1 else min(found.values())
+    return too_few_text(judges, task.unit, photos["person"].nunique(), config.valid_share, first)
+
+
+def describe_rounds(found: Phases, compared: Sequence[str] | int, judges: int, too_few: str = "") -> list[str]:
     """What the trials are for, what they cost, and how small a difference they would show.
 
-    ``compared``: what the rounds compare with the reference, or how many finalists. ``judges``: units of the task.
+    ``compared``: what the rounds compare with the reference, or how many finalists; ``too_few``: that there will be no
+    verdict, and why.
     """
     lines = [
         f"{found.first} at the baseline's setting, {found.search} of the search, {found.rounds} in rounds;"
@@ -187,10 +210,8 @@ def describe_rounds(found: Phases, compared: Sequence[str] | int, judges: int, t
     others = compared if isinstance(compared, int) else len(compared)
     if not found.rounds:
         lines.append("too few for a round after the first, so there will be no answer")
-    elif judges < FEW_JUDGES:
-        lines.append(
-            f"TOO FEW {task.unit.many.upper()}: {judges} judge a round; with fewer than {FEW_JUDGES} chance decides."
-        )
+    elif too_few:
+        lines += wrapped(too_few)
     else:
         found_by = f"{findable(found, others, judges):.2f}".lstrip("0")
         lines.append(f"a difference of about {found_by} would be found four times in five ({what})")

@@ -150,14 +150,16 @@ def play_rounds(
     end: int = 6,
     matters: float = 0.05,
     own_lr: Mapping[float, float] | None = None,
+    valid_share: float = 0.4,
 ) -> None:
     """Rounds of the study ``played``, by other judges from round 1 on, and a look after each that says anything.
 
     ``right``: drop_rate -> the share of photos that its trainings get right; the first is the reference.
     ``end``: number of rounds that were planned. ``own_lr``: drop_rate -> its own best lr, for rounds with each level at
-    its own best setting, which come after the others.
+    its own best setting, which come after the others;
+    ``valid_share``: .4 has 18 judges a round, .15 has 7.
     """
-    config = change(TINY, valid_share=0.4)
+    config = change(TINY, valid_share=valid_share)
     table = read_table(played.photos, config)
     reference, *others = (f"drop_rate = {drop_rate}" for drop_rate in right)
     trainings: list[Training] = []

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ import pytest
 from PIL import Image, ImageEnhance
 from sklearn.datasets import load_digits, load_sample_images
 
-from maskcls.data.dataset import Dataset
-from maskcls.data.duplicates import NearDuplicates, near_duplicates, near_duplicates_text
+import maskcls.data.duplicates
+from maskcls.data.dataset import Dataset, LabelledPhotos
+from maskcls.data.duplicates import NearDuplicates, near_duplicates, near_duplicates_of, near_duplicates_text
 from maskcls.data.split import split_by_person
 from maskcls.tasks.task import Unit
 
@@ -142,13 +144,49 @@ def test_many_copies_are_counted_and_the_closest_shown() -> None:
 def test_the_plan_tells_what_was_found_and_the_remedy() -> None:
     found = NearDuplicates(5, 3, 1200, (("b.jpg", "a.jpg"), ("d.jpg", "c.jpg"), ("f.jpg", "e.jpg")), 0)
     assert near_duplicates_text(found, Unit("patient", "patients")) == (
-        "3 of 1,200 validation photos are almost the same pictures as a training photo: b.jpg and a.jpg, d.jpg and"
-        " c.jpg and 1 more. Of copies the score counts what was learned by heart: remove them, or give them the same"
-        " patient."
+        "3 of 1,200 validation photos are almost the same pictures as a training photo of another patient, for example"
+        " b.jpg like a.jpg, d.jpg like c.jpg. Of copies the score counts what was learned by heart: remove them, or"
+        " give them the same patient."
     )
     one = NearDuplicates(1, 1, 20, (("b.jpg", "a.jpg"),), 0)
     assert near_duplicates_text(one, Unit("photo", "photos")) == (
-        "1 of 20 validation photos is almost the same picture as a training photo: b.jpg and a.jpg. Of copies the score"
-        " counts what was learned by heart: remove them, or say which photos belong together."
+        "1 of 20 validation photos is almost the same picture as a training photo, for example b.jpg like a.jpg. Of"
+        " copies the score counts what was learned by heart: remove them, or say which photos belong together."
     )
     assert near_duplicates_text(NearDuplicates(0, 0, 20, (), 3), ("photo", "photos")) == ""
+
+
+def test_what_was_found_is_kept_beside_the_photos_for_their_sides_and_rules(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = tiles()[:8]
+    np.save(tmp_path / "photos.npy", array([*images, images[2]]))
+
+    def of_split(hash_: str, valid: int) -> Dataset:
+        rows = np.arange(9)
+        labels = np.zeros(9, dtype=np.int64)
+        names = np.array([f"p{row}" for row in rows])
+        parts = (rows >= valid, rows < valid)
+        sides = [LabelledPhotos(rows[part], labels[part], names[part], names[part]) for part in parts]
+        return Dataset(np.load(tmp_path / "photos.npy", mmap_mode="c"), *sides, hash_)
+
+    read: list[None] = []
+
+    def look(dataset: Dataset) -> NearDuplicates:
+        return near_duplicates_of(dataset, lambda: read.append(None))
+
+    found = look(of_split("aaaa", 8))
+    assert (found.pairs, found.examples, len(read)) == (1, (("p2", "p8"),), 9)
+    assert look(of_split("aaaa", 8)) == found
+    assert len(read) == 9  # not looked at again
+    assert look(of_split("bbbb", 2)).pairs == 0  # both on one side
+    assert len(read) == 18
+    (tmp_path / "photos.aaaa.duplicates.json").write_text('{"version": 1, "pairs": 3')
+    assert look(of_split("aaaa", 8)) == found
+    assert len(read) == 27
+    monkeypatch.setattr(maskcls.data.duplicates, "VERSION", 2)
+    assert look(of_split("aaaa", 8)) == found
+    assert len(read) == 36
+    in_memory = replace(of_split("aaaa", 8), image_NCHW=array([*images, images[2]]))
+    assert look(in_memory) == look(in_memory) == found
+    assert len(read) == 54

@@ -196,7 +196,7 @@ def test_lonely_classes_are_told_with_their_group_and_the_remedy() -> None:
     assert lonely_classes(photos) == {1: "b", 2: "a"}
     assert lonely_text(lonely_classes(photos), ("cat", "dog", "eel"), PATIENTS) == (
         "2 classes are shown by a single patient each: dog (b), eel (a). To be learned and judged, a class needs"
-        " patients on both sides. Add patients that show them, or leave them out."
+        " patients on both sides. Add patients that show them, or leave the classes out."
     )
     assert lonely_text({1: "b"}, ("cat", "dog")).startswith("1 class is shown by a single person: dog (b). To be")
     assert lonely_text(lonely_classes(table({"a": [3, 1], "b": [2, 2]})), ("cat", "dog")) == ""
@@ -210,8 +210,13 @@ def test_fewer_than_ten_judges_are_told() -> None:
     fewer = photos.assign(split=np.where(valid, "valid", "train"))
     assert too_few_judges(fewer) == 9
     assert too_few_judges(fewer, "train") is None
-    assert too_few_text(9, PATIENTS).startswith("Only 9 patients on the validation side, and a verdict needs 10:")
-    assert too_few_text(1, PATIENTS).startswith("Only 1 patient on")
+    assert too_few_text(9, PATIENTS, 40, 0.2) == (
+        "NO VERDICT: only 9 patients judge a round, and a verdict needs 10. Add patients, or let more of them judge:"
+        " --set valid_share=0.4."
+    )
+    lost = "NO VERDICT: only 1 patient judges a round, and a verdict needs 10. Add patients."
+    assert too_few_text(1, PATIENTS, 6, 0.2) == lost  # no share is enough
+    assert too_few_text(1, PATIENTS, 40, 0.4) == lost  # that was tried
 
 
 def test_a_given_split_is_taken_as_it_is() -> None:

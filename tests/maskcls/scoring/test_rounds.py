@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.special import ndtri, stdtrit
 
-from maskcls.scoring.counts import Counts, align, count
+from maskcls.scoring.counts import MIN_JUDGES, Counts, align, count
 from maskcls.scoring.intervals import Variance, compare_repeats
 from maskcls.scoring.intervals import estimate as interval_estimate
 from maskcls.scoring.rounds import (
@@ -177,6 +177,28 @@ def test_a_level_that_is_decided_keeps_its_look() -> None:
     assert decided.round == decided.levels["c"].round
     assert looks[-1].levels["b"].verdict == "open"
     assert looks[-1].levels["b"].round == 5
+
+
+@pytest.mark.parametrize(("judges", "verdict"), [(MIN_JUDGES, "worse"), (MIN_JUDGES - 1, "no verdict")])
+def test_fewer_than_ten_judges_in_any_round_give_no_verdict(judges: int, verdict: str) -> None:
+    trainings = trained({"a": 1.0, "b": 0.05}, rounds=6)
+    kept_P = np.arange(PEOPLE) < judges
+    trainings = [replace(each, counts=each.counts.of_people(kept_P)) if each.round == 2 else each for each in trainings]
+    found = look(trainings, "a", ("b",), 1.0, [], 0.05).levels["b"]
+    assert (found.verdict, found.is_decided) == (verdict, verdict == "worse")
+    assert found.high < 0  # the difference is shown all the same
+    alike = look(trained({"a": 0.9, "b": 0.9}, rounds=6), "a", ("b",), 1.0, [], 0.5)
+    assert alike.levels["b"].verdict == "no difference that matters"
+    few = [replace(each, counts=each.counts.of_people(kept_P)) for each in trained({"a": 0.9, "b": 0.9}, rounds=6)]
+    assert (look(few, "a", ("b",), 1.0, [], 1.0).levels["b"].verdict == "no verdict") == (judges < MIN_JUDGES)
+
+
+def test_a_level_that_enough_judges_have_decided_stays_decided() -> None:
+    trainings = trained({"a": 1.0, "b": 0.05}, rounds=6)
+    first = look(trainings, "a", ("b",), 0.9, [], 0.05)
+    kept_P = np.arange(PEOPLE) < MIN_JUDGES - 1
+    later = [Training("a", 6, trainings[0].counts.of_people(kept_P))]
+    assert look([*trainings, *later], "a", ("b",), 1.0, [first], 0.05).levels["b"] == first.levels["b"]
 
 
 def test_a_difference_that_cannot_matter_is_a_verdict() -> None:

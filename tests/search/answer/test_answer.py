@@ -21,6 +21,9 @@ from search.answer.rounds import _asked, _side
 from search.answer.status import status_of
 from search.answer.wording import elsewhere_sentence, put_in_words, side_verdict
 from search.database.connect import create_study, default_url, open_storage
+from search.database.optuna_internals import study_system_attributes
+from search.page.build import make_report
+from search.page.dashboard import _rounds
 from search.policy.own_best import Elsewhere
 from search.policy.warm_starts import _history
 from search.storage.presence import StudyPresence
@@ -451,6 +454,52 @@ def test_a_level_that_always_diverges_is_not_compared_and_stays_open(
     assert "drop_rate = 0.5 diverged in trials 1, 3, 5, which count for nothing here." in told.caveats
     assert side_verdict(gone, is_reference=False) == "not compared: diverged in trials 1, 3, 5"
     assert told.is_open
+
+
+def test_fewer_than_ten_judges_give_no_verdict_anywhere(
+    tmp_path: Path, synthetic_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    played = rounds_of(tmp_path, synthetic_folder, {0.0: 0.95, 0.5: 0.05}, 5, valid_share=0.15)
+    why = (
+        "No verdict: fewer than 10 people judged a round, too few to tell a difference from chance. Add people, or"
+        " begin a new study where more of them judge (a larger valid_share)."
+    )
+    found = answer(played)
+    assert found.rounds is not None
+    assert {each.judges for each in found.rounds.rounds} == {12, 7}
+    assert (found.verdict, found.sentences[0], found.rounds.more) == ("no verdict", why, None)
+    look = found.rounds.sides[1].look
+    assert look is not None
+    assert look.high < 0  # which would be a verdict of enough people
+    lines = shown_of(played, capsys)
+    assert lines[0] == why
+    assert not any("search.confirm" in line or "four times in five" in line for line in lines)
+    assert any(line.endswith("no verdict") and f"{look.value:+.3f}" in line for line in lines)
+    show_status(status_of(played.study, played.stored))
+    assert f"  answer      {why}" in capsys.readouterr().out.splitlines()
+    attributes = study_system_attributes(played.study)
+    note = "".join(str(attributes[key]) for key in sorted(attributes) if key.startswith("dashboard:note_str:"))
+    assert "No verdict: fewer than 10 people judged a round" in note
+    report = make_report(played.material())
+    assert (report.verdict, report.sentences[0]) == ("no verdict", why)
+    figure = _rounds(found)
+    assert figure is not None
+    assert list(figure.data[0].marker.symbol) == ["circle"]  # and not that of a worse one
+
+
+def test_beside_levels_that_are_decided_those_without_enough_judges_are_told(
+    tmp_path: Path, synthetic_folder: Path
+) -> None:
+    played = rounds_of(tmp_path, synthetic_folder, {0.0: 0.8, 0.5: 0.3}, 5)
+    found = answer(played).rounds
+    assert found is not None
+    first, second = found.sides
+    assert second.look is not None
+    third = replace(second, name="drop_rate = 0.7", look=replace(second.look, verdict="no verdict"))
+    told = told_of_sides(played, found, first, second, third)
+    assert told.verdict == "no verdict"
+    assert told.sentences[0].endswith("and drop_rate = 0.7 has no verdict, as fewer than 10 judged a round.")
+    assert side_verdict(third, is_reference=False) == "no verdict"
 
 
 def told_of_sides(played: Played, found: RoundsAnswer, *sides: Side) -> Answer:

@@ -181,12 +181,10 @@ def test_the_plan_says_what_a_study_costs_and_what_it_can_show() -> None:
         "4 at the baseline's setting, 20 of the search, 26 in rounds; the cost is that of about 39 full trainings",
         "a difference of about .06 would be found four times in five (4 levels)",
     ]
-    assert describe_rounds(phases(30, 1, 0.45, compares=False), 3, judges=432, task=MASK_TASK)[1].endswith(
-        "(3 finalists)"
-    )
-    few = describe_rounds(phases(50, 4, 0.45, compares=True), four, judges=8, task=MASK_TASK)
-    assert few[1] == "TOO FEW PEOPLE: 8 judge a round; with fewer than 10 chance decides."
-    none = describe_rounds(phases(3, 2, 0.45, compares=True), four[:1], judges=40, task=MASK_TASK)
+    assert describe_rounds(phases(30, 1, 0.45, compares=False), 3, judges=432)[1].endswith("(3 finalists)")
+    few = describe_rounds(phases(50, 4, 0.45, compares=True), four, judges=8, too_few="NO VERDICT: only 8.")
+    assert few[1:] == ["NO VERDICT: only 8."]
+    none = describe_rounds(phases(3, 2, 0.45, compares=True), four[:1], judges=40)
     assert none[1] == "too few for a round after the first, so there will be no answer"
 
 

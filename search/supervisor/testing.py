@@ -1,0 +1,75 @@
+"""The end of search.confirm where the data holds photos back for a test: the recommended trial is scored on them, once.
+
+No torch until then, as it takes seconds to load.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+
+from maskcls.data.dataset import Table
+from maskcls.run.record import WEIGHTS
+from maskcls.system.console import say
+from maskcls.system.errors import UserError
+from search.answer.recipe import find_recipe
+from search.answer.wording import sentences_of_test
+from search.storage.folder import study_folder
+from search.storage.retention import trial_folder
+from search.storage.testing import FinalTest, read_test
+from search.study.record import Stored
+from search.supervisor.launch import Launch
+from search.system.shell import place_options, quoted
+
+
+def show_test(study: optuna.Study, stored: Stored, launch: Launch, read: Callable[[], Table]) -> None:
+    """Score the test unless it is spent, and print what came of it, or in one sentence why it is not scored.
+
+    Nothing for data that holds no photos back. The recommended trial is what search.export writes. ``read``: the
+    study's photos.
+    """
+    if stored.task.source.reader == "mask" or read_test(study) is not None:
+        return
+    try:
+        found = _find_test(study, stored, launch, read())
+    except UserError as error:
+        say(f"The test was not scored, and is not spent: {error}")
+        return
+    if found is not None:
+        say(sentences_of_test(found, stored.task))
+
+
+def _find_test(study: optuna.Study, stored: Stored, launch: Launch, table: Table) -> FinalTest | None:
+    """The test's result; None for data without one. Raises UserError where it cannot be scored now."""
+    if table.test is None:
+        return None
+    if table.hash != stored.split:
+        raise UserError("The photos, their labels or their sides have changed. Give --data the study's photos.")
+    trial = find_recipe(study, None, launch.runs).trial.number
+    home = trial_folder(study_folder(study, launch.runs), trial)
+    if not (home / WEIGHTS).is_file():
+        raise UserError(_how_to_get(study.study_name, trial, home, launch))
+    device = _device(launch)
+    say(f"Scoring trial {trial} on the {len(table.test):,} photos held back for a test ...")
+    from search.worker.testing import try_on_test
+
+    return try_on_test(study, stored, trial, home, table, device, launch.cache)
+
+
+def _how_to_get(name: str, trial: int, home: Path, launch: Launch) -> str:
+    """Why there are no weights, and how to score the trial without them."""
+    where = place_options(launch.runs, launch.storage)
+    return (
+        f"the weights of trial {trial} are not in {home}. Put them back there, or train them again by"
+        f" `python -m search.export --study {quoted(name)} -o best.toml{where}` and the command that it prints;"
+        " maskcls.evaluate --people test then scores them."
+    )
+
+
+def _device(launch: Launch) -> str:
+    """torch's name of the device of a first worker of this command, which alone this process then sees."""
+    slot = launch.make_pool(1).slots[0]
+    if slot.gpu:
+        os.environ["CUDA_VISIBLE_DEVICES"] = slot.visible
+    return slot.device
