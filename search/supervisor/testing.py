@@ -54,7 +54,7 @@ def _find_test(study: optuna.Study, stored: Stored, launch: Launch, table: Table
     say(f"Scoring trial {trial} on the {len(table.test):,} photos held back for a test ...")
     from search.worker.testing import try_on_test
 
-    return try_on_test(study, stored, trial, home, table, device, launch.cache)
+    return try_on_test(study, stored, trial, home, table, device, launch.cache or launch.runs / "cache")
 
 
 def _how_to_get(name: str, trial: int, home: Path, launch: Launch) -> str:
