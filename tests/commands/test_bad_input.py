@@ -93,9 +93,9 @@ MISTAKES: dict[str, tuple[tuple[str, ...], str]] = {
     ),
     # the photos
     "missing folder": (("--study", "{mine}", "--data", "{tmp}/nope"), "There is no folder {tmp}/nope"),
-    "a file as folder": (("--study", "{mine}", "--data", "{tmp}/file"), "no folder"),
-    "folder without images/": (("--study", "{mine}", "--data", "{tmp}/empty"), "There is no folder {tmp}/empty/images"),
-    "nobody's photos": (("--study", "{mine}", "--data", "{tmp}/empty_images"), "no photos in"),
+    "a file as folder": (("--study", "{mine}", "--data", "{tmp}/file"), "{tmp}/file is a file. Give its folder"),
+    "empty folder": (("--study", "{mine}", "--data", "{tmp}/empty"), "There are no folders of pictures in {tmp}/empty"),
+    "nobody's photos": (("--study", "{mine}", "--data", "{tmp}/empty_images"), "no folders of pictures in"),
     "folder without photos": (("--study", "{mine}", "--data", "{tmp}/no_photos"), "There are no photos in"),
     "one person only": (("--study", "{mine}", "--data", "{tmp}/one_person"), "at least two people"),
     "a class absent": (("--study", "{mine}", "--data", "{tmp}/few_classes"), "there are none of"),

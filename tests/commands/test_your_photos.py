@@ -193,6 +193,18 @@ def test_evaluated_predictions_are_compared_with_those_of_the_other_level(
     assert journey.photos.unit[1] in told
 
 
+def test_photos_held_back_are_scored_once_when_the_rounds_are_made(journey: Journey) -> None:
+    told = journey.told["confirm"]
+    if journey.name != "given_split":
+        assert "Test, scored" not in told
+        return
+    assert "on the 12 photos held back for a test" in told
+    stored = Predictions.load(*(journey.folder / "runs" / "mine").glob("trial-*/test.npz"))
+    assert sorted(stored.path_N) == sorted(f"test/{name}/{number}.png" for name in "abc" for number in range(4))
+    right = f1_score(stored.label_N, stored.log_prob_NK.argmax(1), average="macro", zero_division=0)
+    assert f"Test, scored once: macro F1 {right:.4f}" in told
+
+
 def test_predict_writes_the_classes_by_name(journey: Journey) -> None:
     table = pd.read_csv(journey.folder / "labels.csv", dtype=str, keep_default_na=False)
     assert set(table["path"]) >= journey.photos.class_of.keys()

@@ -269,9 +269,9 @@ def test_a_copy_of_the_study_has_the_spent_test(tested: Trained) -> None:
 @pytest.mark.parametrize(
     ("people", "photos", "said"),
     [
-        ("test", "22 photos of 11 people", "Scoring the photos held back for a test of the dataset that the model was"),
-        ("valid", "24 photos of 12 people", "scoring the held-out people"),
-        ("all", "72 photos of 36 people", "22 photos held back for a test left out; --people test scores them"),
+        ("test", "22 photos of 11 patients", "Scoring the photos held back for a test of the dataset that the model"),
+        ("valid", "24 photos of 12 patients", "scoring the held-out patients"),
+        ("all", "72 photos of 36 patients", "22 photos held back for a test left out; --people test scores them"),
     ],
 )
 def test_evaluate_scores_the_test_for_whoever_asks(

@@ -39,7 +39,7 @@ def test_a_few_uneven_sites_are_told_what_their_split_gives_and_that_nothing_wil
     table = of_groups(tmp_path, classes, "site")
     text = in_one(photo_lines(table) + note_lines(table))
     assert "read from meta.csv: label diagnosis, path image, group site; judged by macro F1" in text
-    assert "diagnosis: 3 classes (b 56, a 28, c 8)" in text
+    assert "diagnosis: 3 classes (b: 56, a: 28, c: 8)" in text
     assert (
         "1 class is shown by a single site: c (south). To be learned and judged, a class needs sites on both sides. Add"
         " sites that show it, or leave the class out."

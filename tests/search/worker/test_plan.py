@@ -177,7 +177,7 @@ def test_on_a_shared_gpu_the_time_is_a_range(
 
 def test_the_plan_says_what_a_study_costs_and_what_it_can_show() -> None:
     four = ["drop_rate = 0.2", "drop_rate = 0.5", "drop_rate = 0.7"]
-    assert describe_rounds(phases(50, 4, 0.45, compares=True), four, judges=432, task=MASK_TASK) == [
+    assert describe_rounds(phases(50, 4, 0.45, compares=True), four, judges=432) == [
         "4 at the baseline's setting, 20 of the search, 26 in rounds; the cost is that of about 39 full trainings",
         "a difference of about .06 would be found four times in five (4 levels)",
     ]
@@ -200,16 +200,13 @@ def test_the_plan_of_rounds_at_its_own_best_counts_them_alone() -> None:
     found = phases_at_own_best(StoppingCriteria(70, own_best=True), trials)
     assert (found.first, found.search, found.rounds) == (0, 0, 30)
     four = ("drop_rate = 0.2", "drop_rate = 0.5", "drop_rate = 0.7")
-    assert describe_own_rounds(found, four, judges=432, task=MASK_TASK) == [
+    assert describe_own_rounds(found, four, judges=432) == [
         "30 trainings in rounds with each level at its own best setting",
         "a difference of about .08 would be found four times in five (4 levels)",
     ]
     few = phases_at_own_best(StoppingCriteria(47, own_best=True), trials)
-    assert (
-        describe_own_rounds(few, four, judges=432, task=MASK_TASK)[1]
-        == "too few for two rounds, so there will be no answer"
-    )
-    assert describe_own_rounds(found, four, judges=8, task=MASK_TASK)[1].startswith("TOO FEW PEOPLE: 8 judge a round")
+    assert describe_own_rounds(few, four, judges=432)[1] == "too few for two rounds, so there will be no answer"
+    assert describe_own_rounds(found, four, judges=8, too_few="NO VERDICT: only 8.")[1] == "NO VERDICT: only 8."
 
 
 @pytest.mark.parametrize(
