@@ -32,9 +32,9 @@ from engine_study import LRS
 from maskcls.config import TrainConfig, make_config
 from maskcls.data.dataset import prepare_data_folder
 from maskcls.model.weights import resolve_weights
-from search.supervisor.gpus import find_gpus
-from search.supervisor.mps import can_share
-from search.supervisor.slots import make_slots
+from search.gpus.gpus import find_gpus
+from search.gpus.mps import can_share
+from search.gpus.slots import make_slots
 
 OURS = "ours"
 ARMS: dict[str, Any] = {

@@ -10,6 +10,7 @@ The path of a trial, folder by folder; each imports only from those before it (t
 - terminal, page: what a person reads, on the terminal and in the report
 - worker: a process that takes trial after trial (worker.py: the main loop) and runs each (objective.py): it trains by
   ``fit`` of maskcls/training/loop.py, and reports, prunes and stores on the way
+- gpus: the GPUs of this machine, who holds them, and how several workers share one
 - supervisor: starts a command's workers, replaces those that die, stops them; web: serves the dashboard
 - run.py and its neighbours: the commands; each declares options and makes one call
 

@@ -6,7 +6,7 @@ import time
 
 import torch
 
-from search.supervisor.gpus import find_gpus
+from search.gpus.gpus import find_gpus
 
 PACKAGES = (
     "torch torchvision timm numpy pandas pandas-streaming scikit-learn scipy optuna optuna-dashboard sqlalchemy"

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 
 from cell import ON_GPU, make_run, parse, say, wait
 
-from search.supervisor.gpus import find_gpus
-from search.supervisor.mps import shared_gpus
-from search.supervisor.slots import make_slots
+from search.gpus.gpus import find_gpus
+from search.gpus.mps import shared_gpus
+from search.gpus.slots import make_slots
 
 CELLS = os.environ["CROWD"].split()
 COUNTS = (1, 2, 3) if ON_GPU else (1, 2)

@@ -4,12 +4,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from search.database.connect import default_url
+from search.gpus.gpus import find_gpus
+from search.gpus.mps import can_share
+from search.gpus.slots import make_slots
 from search.policy.stopping import StoppingCriteria
 from search.study.record import Stored
-from search.supervisor.gpus import find_gpus
-from search.supervisor.mps import can_share
 from search.supervisor.pool import WorkerPool
-from search.supervisor.slots import make_slots
 from search.system.clock import uptime
 from search.system.processes import STALL_SECONDS
 from search.worker.messages import WorkOrder

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 
-from search.supervisor.gpu_holders import lock_holder
-from search.supervisor.mps import end_client, shared_gpus
-from search.supervisor.slots import Slot
+from search.gpus.gpu_holders import lock_holder
+from search.gpus.mps import end_client, shared_gpus
+from search.gpus.slots import Slot
 from search.worker.messages import Event, Outcome, WorkOrder, event_from_line
 
 logger = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import optuna
 
-from maskcls.scoring.rounds import BETTER
+from maskcls.scoring.rounds import BETTER, NO_VERDICT
 from maskcls.system.console import say
 from search.answer.answer import Answer, RoundsAnswer, Side
 from search.answer.evidence import answer_of
@@ -105,7 +105,7 @@ def _confirm_options(answer: Answer) -> tuple[str] | None:
     if answer.elsewhere or (own is not None and own.is_open):
         more = None if own is None else own.more
         return (" --own-best" + ("" if more is None else f" --repeats {max(2, more.rounds)}"),)
-    if not answer.is_open:
+    if not answer.is_open or answer.verdict == NO_VERDICT:
         return None
     more = answer.rounds.more if answer.rounds is not None and answer.rounds.looks else answer.more
     return ("" if more is None else f" --repeats {max(2, more.rounds)}",)

@@ -177,7 +177,7 @@ def test_a_limit_of_epochs_is_counted_over_all_commands(tmp_path: Path, syntheti
 
 
 def test_the_supervisor_loads_neither_torch_nor_timm() -> None:
-    modules = "search.run, search.supervisor.supervisor, search.supervisor.slots, search.storage.copying"
+    modules = "search.run, search.supervisor.supervisor, search.gpus.slots, search.storage.copying"
     script = f"import sys, {modules}; print(sorted(sys.modules))"
     output = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert "'torch'" not in output

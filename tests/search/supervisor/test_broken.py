@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-import search.supervisor.gpu_holders
+import search.gpus.gpu_holders
 import search.supervisor.supervisor
 from search.database.connect import create_study, default_url, open_storage
+from search.gpus.slots import Slot
 from search.study.record import KEY, Stored
 from search.supervisor.pool import WorkerPool
-from search.supervisor.slots import Slot
 from search.supervisor.supervisor import MAX_BROKEN, Supervisor
 from search.worker.messages import BROKEN, GAVE_UP, NOTHING_LEFT, REFUSED
 from tests.helpers.search import TOY_STUDY, order_for
@@ -77,7 +77,7 @@ GPU = "GPU-aaaa1111"
 @pytest.fixture(autouse=True)
 def common(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The locks of workers in a folder of the test's own."""
-    monkeypatch.setattr(search.supervisor.gpu_holders, "COMMON", tmp_path)
+    monkeypatch.setattr(search.gpus.gpu_holders, "COMMON", tmp_path)
     monkeypatch.delenv("CUDA_MPS_PIPE_DIRECTORY", raising=False)
 
 

@@ -19,10 +19,10 @@ import search.supervisor.hung
 import search.supervisor.shutdown
 import search.supervisor.supervisor
 from search.database.connect import GRACE_SECONDS, create_study, default_url, load_study, open_storage
+from search.gpus.slots import Slot
 from search.storage.failures import failures_of
 from search.study.record import KEY, Stored
 from search.supervisor.pool import WorkerPool
-from search.supervisor.slots import Slot
 from search.supervisor.supervisor import Supervisor
 from search.terminal.progress import PlainWatcher
 from search.worker.messages import NOTHING_LEFT, STOPPED

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from search.database.connect import create_study, default_url, open_storage
+from search.gpus.slots import Slot
 from search.study.record import KEY, Stored
 from search.supervisor.pool import WorkerPool
-from search.supervisor.slots import Slot
 from search.supervisor.supervisor import Supervisor
 from search.worker.messages import GO, NOTHING_LEFT, REFUSED, STOPPED
 from tests.helpers.search import TOY_STUDY, order_for

@@ -23,8 +23,8 @@ from maskcls.system import redact
 from maskcls.system.console import run_command
 from maskcls.system.errors import UserError, one_line
 from search.database.connect import open_storage
+from search.gpus.slots import Slot
 from search.storage.failures import CRASH, failure
-from search.supervisor.slots import Slot
 from search.system.shell import place_options, quoted, storage_option
 from search.system.storage_url import check_url, hide_secrets, shown_url, url_to_type
 from tests.helpers import postgres

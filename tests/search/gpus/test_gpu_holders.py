@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-import search.supervisor.gpu_holders
-from search.supervisor.gpu_holders import MAX_HOLDERS, count_holders, lock_holder
+import search.gpus.gpu_holders
+from search.gpus.gpu_holders import MAX_HOLDERS, count_holders, lock_holder
+from search.gpus.slots import Slot
 from search.supervisor.pool import WorkerPool
-from search.supervisor.slots import Slot
 
 GPU, OTHER, OLD_MIG = "GPU-aaaa1111", "MIG-c6d4f1ef", "MIG-GPU-aaaa1111/7/0"
 
@@ -21,10 +21,10 @@ GPU, OTHER, OLD_MIG = "GPU-aaaa1111", "MIG-c6d4f1ef", "MIG-GPU-aaaa1111/7/0"
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The folder of the locks, in a temporary folder of the test's own."""
-    monkeypatch.setattr(search.supervisor.gpu_holders, "COMMON", tmp_path)
-    search.supervisor.gpu_holders._is_private.cache_clear()
+    monkeypatch.setattr(search.gpus.gpu_holders, "COMMON", tmp_path)
+    search.gpus.gpu_holders._is_private.cache_clear()
     yield tmp_path / f"mask-search-{os.geteuid()}"
-    search.supervisor.gpu_holders._is_private.cache_clear()
+    search.gpus.gpu_holders._is_private.cache_clear()
 
 
 def take(gpu: str) -> int:
@@ -63,7 +63,7 @@ def test_commands_with_different_tmpdir_see_each_other(
     monkeypatch.setattr(tempfile, "tempdir", str(of_a_job))
     assert count_holders(GPU) == 1
     os.close(held)
-    monkeypatch.setattr(search.supervisor.gpu_holders, "COMMON", folder / "absent")
+    monkeypatch.setattr(search.gpus.gpu_holders, "COMMON", folder / "absent")
     os.close(take(GPU))
     assert [path.name for path in of_a_job.iterdir()] == [folder.name]
 
@@ -95,7 +95,7 @@ def test_a_link_in_a_locks_place_is_not_followed(folder: Path) -> None:
 
 
 def test_more_workers_than_can_be_told_apart_start_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search.supervisor.gpu_holders, "MAX_HOLDERS", 2)
+    monkeypatch.setattr(search.gpus.gpu_holders, "MAX_HOLDERS", 2)
     assert MAX_HOLDERS > 2
     held = [take(GPU), take(GPU)]
     assert lock_holder(GPU) is None
@@ -114,9 +114,9 @@ def test_a_worker_is_counted_from_its_start_until_it_has_ended(number: signal.Si
         for slot in slots:
             pool.start(slot)
         assert count_holders(GPU) == 2
-        common = str(search.supervisor.gpu_holders.COMMON)
+        common = str(search.gpus.gpu_holders.COMMON)
         script = f"""
-import pathlib, search.supervisor.gpu_holders as holders
+import pathlib, search.gpus.gpu_holders as holders
 holders.COMMON = pathlib.Path({common!r})
 print(holders.count_holders({GPU!r}))
 """

@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from search.supervisor.gpu_holders import count_holders
+from search.gpus.gpu_holders import count_holders
 
 BUSY_SHARE = 0.1
 """A GPU is in use when more than this share of its memory is taken."""

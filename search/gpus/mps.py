@@ -18,8 +18,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from search.supervisor.gpu_holders import FLAGS, count_holders, private_folder
-from search.supervisor.slots import Slot
+from search.gpus.gpu_holders import FLAGS, count_holders, private_folder
+from search.gpus.slots import Slot
 
 logger = logging.getLogger(__name__)
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-import search.supervisor.gpus
-from search.supervisor.gpus import Gpu, Listed, find_gpus, listed_gpus, usable_gpus
-from search.supervisor.slots import Slot
+import search.gpus.gpus
+from search.gpus.gpus import Gpu, Listed, find_gpus, listed_gpus, usable_gpus
+from search.gpus.slots import Slot
 
 AAAA, BBBB = "GPU-aaaa1111-0d6d", "GPU-bbbb2222-0d6d"
 QUERY = [f"0, {AAAA}, 100, 80000, 0", f"1, {BBBB}, 70000, 80000, 97"]
@@ -41,7 +41,7 @@ def fake_driver(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> Non
     (folder / "nvidia-smi").chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(search.supervisor.gpus, "count_holders", lambda gpu: 0)
+    monkeypatch.setattr(search.gpus.gpus, "count_holders", lambda gpu: 0)
 
 
 def answer(query: str, listing: str, status: int = 0) -> str:
@@ -185,7 +185,7 @@ def test_a_driver_that_names_no_gpu_is_none(script: str, tmp_path: Path, monkeyp
 
 
 def test_a_driver_that_hangs_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search.supervisor.gpus, "DRIVER_SECONDS", 0.1)
+    monkeypatch.setattr(search.gpus.gpus, "DRIVER_SECONDS", 0.1)
     fake_driver(tmp_path, monkeypatch, "#!/bin/sh\nexec sleep 60\n")
     assert find_gpus() == []
 

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-import search.supervisor.gpu_holders
-import search.supervisor.mps
-from search.supervisor.gpu_holders import lock_holder
-from search.supervisor.mps import can_share, shared_gpus
+import search.gpus.gpu_holders
+import search.gpus.mps
+from search.gpus.gpu_holders import lock_holder
+from search.gpus.mps import can_share, shared_gpus
+from search.gpus.slots import Slot
 from search.supervisor.pool import WorkerPool
-from search.supervisor.slots import Slot
 
 GPU, OTHER = "GPU-aaaa1111", "GPU-bbbb2222"
 DAEMON = """#!/bin/sh
@@ -44,12 +44,12 @@ def slots(*gpus: str) -> list[Slot]:
 @pytest.fixture(autouse=True)
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Pipes and locks in a folder of the test's own, and no daemon on this machine."""
-    monkeypatch.setattr(search.supervisor.gpu_holders, "COMMON", tmp_path)
-    monkeypatch.setattr(search.supervisor.mps, "DEFAULT_PIPES", tmp_path / "nvidia-mps")
+    monkeypatch.setattr(search.gpus.gpu_holders, "COMMON", tmp_path)
+    monkeypatch.setattr(search.gpus.mps, "DEFAULT_PIPES", tmp_path / "nvidia-mps")
     monkeypatch.delenv("CUDA_MPS_PIPE_DIRECTORY", raising=False)
-    search.supervisor.gpu_holders._is_private.cache_clear()
+    search.gpus.gpu_holders._is_private.cache_clear()
     yield
-    search.supervisor.gpu_holders._is_private.cache_clear()
+    search.gpus.gpu_holders._is_private.cache_clear()
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def control(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def directory(gpu: str) -> Path:
-    return search.supervisor.gpu_holders.COMMON / f"mask-search-{os.geteuid()}" / f"mps-{gpu}"
+    return search.gpus.gpu_holders.COMMON / f"mask-search-{os.geteuid()}" / f"mps-{gpu}"
 
 
 def share_gpus(slots: list[Slot]) -> list[Slot]:
@@ -128,10 +128,10 @@ def test_a_command_waits_while_another_ends_the_daemon(control: Path) -> None:
     with Path(f"{directory(GPU)}.lock").open("w") as ending:
         fcntl.flock(ending, fcntl.LOCK_EX)
         script = f"""
-import pathlib, search.supervisor.gpu_holders
-from search.supervisor.mps import shared_gpus
-from search.supervisor.slots import Slot
-search.supervisor.gpu_holders.COMMON = pathlib.Path({str(control.parent)!r})
+import pathlib, search.gpus.gpu_holders
+from search.gpus.mps import shared_gpus
+from search.gpus.slots import Slot
+search.gpus.gpu_holders.COMMON = pathlib.Path({str(control.parent)!r})
 with shared_gpus([Slot("cuda:0.0", "cuda:0", "0", 1, {GPU!r})] * 2) as slots:
     print(slots[0].mps)
 """

@@ -4,10 +4,10 @@ import math
 
 import pytest
 
-import search.supervisor.slots
+import search.gpus.slots
 from maskcls.system.errors import UserError
-from search.supervisor.gpus import Gpu
-from search.supervisor.slots import Slot, cpu_workers, gpu_workers, make_slots
+from search.gpus.gpus import Gpu
+from search.gpus.slots import Slot, cpu_workers, gpu_workers, make_slots
 from tests.helpers.training import one_line
 
 FREE, BUSY = Gpu("cuda:0", "0", "GPU-a", 100, 16_000), Gpu("cuda:1", "1", "GPU-b", 14_000, 16_000)
@@ -17,8 +17,8 @@ LARGE, LARGE_OURS = Gpu("cuda:0", "0", "GPU-d", 500, 81_559), Gpu("cuda:1", "1",
 
 @pytest.fixture
 def eight_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search.supervisor.slots, "num_cores", lambda: 8)
-    monkeypatch.setattr(search.supervisor.slots, "available_gib", lambda: math.inf)
+    monkeypatch.setattr(search.gpus.slots, "num_cores", lambda: 8)
+    monkeypatch.setattr(search.gpus.slots, "available_gib", lambda: math.inf)
 
 
 def test_without_a_gpu_four_workers_share_the_cores(eight_cores: None) -> None:
@@ -50,7 +50,7 @@ def test_workers_beyond_the_trials_are_left_out_and_that_is_said(
 def test_more_workers_than_cores_and_memory_carry_are_refused_unless_forced(
     eight_cores: None, monkeypatch: pytest.MonkeyPatch, workers: int, gib: float, most: int
 ) -> None:
-    monkeypatch.setattr(search.supervisor.slots, "available_gib", lambda: gib)
+    monkeypatch.setattr(search.gpus.slots, "available_gib", lambda: gib)
     for gpus in ([], [FREE]):
         with pytest.raises(UserError) as caught:
             make_slots("auto", workers, gpus, 2000)
@@ -106,7 +106,7 @@ def test_by_default_large_gpus_have_several_workers_who_are_told_so(
         ("cuda:0.0", "GPU-d", 2, 4),
         ("cuda:0.1", "GPU-d", 2, 4),
     ]
-    monkeypatch.setattr(search.supervisor.slots, "num_cores", lambda: 64)
+    monkeypatch.setattr(search.gpus.slots, "num_cores", lambda: 64)
     slots = make_slots("auto", None, [LARGE, LARGE_OURS, FREE], 50, side_by_side=True)
     assert [(slot.name, slot.sharers) for slot in slots] == [  # another command has two on the second already
         ("cuda:0.0", 3),
@@ -132,7 +132,7 @@ def test_little_memory_of_the_machine_leaves_each_gpu_one_worker(
     eight_cores: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for gib, count in ((2, 1), (5.9, 1), (6, 2), (100, 2)):
-        monkeypatch.setattr(search.supervisor.slots, "available_gib", lambda gib=gib: gib)
+        monkeypatch.setattr(search.gpus.slots, "available_gib", lambda gib=gib: gib)
         assert len(make_slots("auto", None, [LARGE], 50, side_by_side=True)) == count
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from maskcls.system.cores import available_gib, num_cores
 from maskcls.system.errors import UserError
-from search.supervisor.gpus import Gpu
+from search.gpus.gpus import Gpu
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class Slot:
     sharers: int = 1
     """Number of workers on its GPU, with those of other commands of this user."""
     mps: str = ""
-    """Directory of the MPS daemon through which it shares its GPU (search.supervisor.mps); empty without one."""
+    """Directory of the MPS daemon through which it shares its GPU (search.gpus.mps); empty without one."""
 
     def environment(self) -> dict[str, str]:
         """The environment variables of the worker's process."""
@@ -75,7 +75,7 @@ def make_slots(
 ) -> list[Slot]:
     """Slots for ``workers`` (None: a few for each GPU that is not busy, or on a CPU), spread evenly over the devices.
 
-    ``side_by_side``: whether workers on one GPU compute at the same time (search.supervisor.mps); if not, the default
+    ``side_by_side``: whether workers on one GPU compute at the same time (search.gpus.mps); if not, the default
     is one for each. There are no more of them than ``n_trials``, so that every core has a trial.
     Raises UserError for an unknown device, when every GPU is busy and none was named, and unless ``force`` for more
     workers than cores and memory allow.
