@@ -89,7 +89,7 @@ def main(
 
     typed = SourceOptions(table, path, tuple(label or ()), group, split, metric)
     folder, options = open_data(data, runs, typed)
-    task = _task_of(folder, options, {} if typed.typed else source)
+    task = _task_of(folder, options, {} if typed.typed else source, config_file)
     photos = read_table(folder, config, label_fixes, task)
     _print_data_notes(photos, config.task)
     from maskcls.model.weights import resolve_weights
@@ -124,14 +124,14 @@ def _requested_config(config_file: Path | None, assignments: Sequence[str]) -> t
     return config, origin
 
 
-def _task_of(folder: Path, options: "SourceOptions", origin: dict[str, Any]) -> "Task":
+def _task_of(folder: Path, options: "SourceOptions", origin: dict[str, Any], config_file: Path | None) -> "Task":
     """The task of the photos: as it is typed, else that of the config's [origin], else as the folder shows it."""
     from maskcls.data.dataset import find_task
-    from maskcls.tasks.declared import task_from_json
+    from maskcls.tasks.declared import task_of_origin
 
-    if not origin:
+    if config_file is None or not origin:
         return find_task(folder, options)
-    task = task_from_json(origin.get("task"))
+    task = task_of_origin(origin, config_file)
     return task.judged_by(options.metric) if options.metric else task
 
 

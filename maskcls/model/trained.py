@@ -18,7 +18,7 @@ from maskcls.run.record import RECORD
 from maskcls.system.errors import UserError
 from maskcls.system.files import MAX_BYTES, link, truncate_name, write_atomically
 from maskcls.system.outputs import write_output_text
-from maskcls.tasks.declared import task_from_json
+from maskcls.tasks.declared import task_of_origin
 from maskcls.tasks.task import Task
 
 FILES = ("config.toml", "best.safetensors", "valid.npz")
@@ -44,7 +44,7 @@ class TrainedModel:
     @property
     def task(self) -> Task:
         """The task that the model was trained for."""
-        return task_from_json(self.origin.get("task"))
+        return task_of_origin(self.origin, self.folder / "config.toml")
 
 
 def has_files(folder: Path) -> bool:

@@ -1,8 +1,10 @@
 """The tasks that ship with the project, by their names, and how any task is stored."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from maskcls.system.errors import UserError, one_line
 from maskcls.tasks.mask import MASK_TASK
 from maskcls.tasks.task import Task
 
@@ -32,3 +34,14 @@ def task_from_json(values: Mapping[str, Any] | None) -> Task:
     if "declared" in values:
         return DECLARED[values["declared"]].judged_by(values["metric"])
     return Task.from_json(values)
+
+
+def task_of_origin(origin: Mapping[str, Any], config_file: Path) -> Task:
+    """The task in the ``[origin]`` table of a config file. Raises UserError for one that this version cannot read."""
+    try:
+        return task_from_json(origin.get("task"))
+    except Exception as error:  # a table that was changed by hand may raise anything
+        raise UserError(
+            f"{config_file}: [origin.task] is no task that this version can read ({type(error).__name__}:"
+            f" {one_line(error)}). Update this installation, or export the config again."
+        ) from None

@@ -17,7 +17,7 @@ from maskcls.run.record import check_file
 from maskcls.scoring.counts import Counts, count
 from maskcls.scoring.predictions import PREDICTED_TASK, Predictions
 from maskcls.system.errors import UserError, listed, some
-from maskcls.tasks.declared import task_from_json
+from maskcls.tasks.declared import task_of_origin
 from maskcls.tasks.mask import MASK_TASK
 from maskcls.tasks.task import Task
 
@@ -117,7 +117,7 @@ def _model_in(folder: Path) -> ComparedModel:
     config = folder / "config.toml"
     if config.is_file():
         trained, origin = load_config(config)
-        task = task_from_json(origin.get("task"))
+        task = task_of_origin(origin, config)
         space = task.predicted(trained)
     elif (folder / PREDICTED_TASK).is_file():
         task, space = _predicted_task(folder / PREDICTED_TASK)

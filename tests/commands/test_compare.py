@@ -23,7 +23,7 @@ from search.study.attributes import STUDY_ID
 from search.study.record import KEY
 from tests.helpers.report import Played, add, make_study, play_rounds
 from tests.helpers.search import complain
-from tests.helpers.training import run
+from tests.helpers.training import TINY, run
 
 
 @pytest.fixture(scope="module")
@@ -273,3 +273,12 @@ def test_what_cannot_be_compared_is_one_line(
     mended_N = np.where(np.arange(len(label_N)) < 7, (label_N + 1) % 18, label_N)
     Predictions(path_N, person_N, mended_N, log_prob_NK).save(tmp_path / "mended" / "valid.npz")
     assert says in complain(monkeypatch, capsys, compare, *words, "--runs", str(played.runs))
+
+
+def test_a_folder_of_an_unknown_task_is_refused(
+    played: Played, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(trial_folder(played.runs / "toy", 1) / "valid.npz", tmp_path)
+    save_config(tmp_path / "config.toml", TINY, {"task": {"declared": "birds", "metric": "accuracy"}})
+    told = complain(monkeypatch, capsys, compare, str(tmp_path), "toy:1", "--runs", str(played.runs))
+    assert "[origin.task] is no task that this version can read" in told

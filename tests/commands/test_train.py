@@ -150,6 +150,7 @@ def test_train_says_what_was_mended_and_which_classes_nobody_judges(
         (["--device", "cuda:99"], "There is no device cuda:99"),
         (["--label-fixes", "absent.csv"], "There is no file absent.csv"),
         (["--config", "edited.toml"], "[origin] value must be a number, not 'high'"),
+        (["--config", "newer.toml"], "newer.toml: [origin.task] is no task that this version can read"),
         (["-o", "study/out"], "study/out lies in a study's folder"),
     ],
 )
@@ -163,6 +164,7 @@ def test_train_refuses_in_one_line_before_it_begins(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     save_config(Path("edited.toml"), TINY, {"value": "high"})
+    save_config(Path("newer.toml"), TINY, {"task": {"declared": "birds", "metric": "accuracy"}})
     Path("study").mkdir()
     Path("study", "study.json").write_text("{}", encoding="utf-8")
     out = tmp_path / "out"
