@@ -86,10 +86,12 @@ def main(
     cache_dir = cache_folder(cache, runs)
     from maskcls.data.dataset import open_data, read_table
     from maskcls.reading.source import SourceOptions
+    from maskcls.tasks.declared import task_from_json
 
     typed = SourceOptions(table, path, tuple(label or ()), group, split, metric)
-    folder, options = open_data(data, runs, typed)
-    task = _task_of(folder, options, {} if typed.typed else source)
+    stored = task_from_json(source.get("task")).source
+    folder, options = open_data(data, runs, typed, stored)
+    task = _task_of(folder, options, source, is_typed=bool(typed.typed))
     photos = read_table(folder, config, label_fixes, task)
     _print_data_notes(photos, config.task)
     from maskcls.model.weights import resolve_weights
@@ -124,14 +126,17 @@ def _requested_config(config_file: Path | None, assignments: Sequence[str]) -> t
     return config, origin
 
 
-def _task_of(folder: Path, options: "SourceOptions", origin: dict[str, Any]) -> "Task":
-    """The task of the photos: as it is typed, else that of the config's [origin], else as the folder shows it."""
+def _task_of(folder: Path, options: "SourceOptions", origin: dict[str, Any], is_typed: bool) -> "Task":
+    """The task of the photos: that of the config's [origin]; as the folder shows it without one, or where it is typed
+    how to read it, by the columns of the [origin] as far as none are typed."""
     from maskcls.data.dataset import find_task
     from maskcls.tasks.declared import task_from_json
 
     if not origin:
         return find_task(folder, options)
     task = task_from_json(origin.get("task"))
+    if is_typed:
+        return find_task(folder, options, task.source).judged_by(options.metric or task.metric)
     return task.judged_by(options.metric) if options.metric else task
 
 
