@@ -31,7 +31,7 @@ from maskcls.run.record import RECORD
 from maskcls.system.errors import UserError, listed, one_line
 from maskcls.system.files import MAX_BYTES, link, truncate_name, write_atomically
 from maskcls.system.outputs import write_output_text
-from maskcls.tasks.declared import task_from_json
+from maskcls.tasks.declared import task_from_json, task_of_origin
 from maskcls.tasks.mask import MASK_TASK
 from maskcls.tasks.task import Task
 
@@ -104,6 +104,7 @@ def read_model(folder: Path, part: str | None = None) -> TrainedModel:
         remedy = single if part is None else "It belongs next to the composed file"
         raise UserError(f"{folder} holds no trained model: it has no config.toml. {remedy}.")
     config, origin = load_config(folder / "config.toml")
+    task_of_origin(origin, folder / "config.toml")  # raises for what is no task
     if part is not None and config.task not in (part, "all"):
         raise UserError(f"The composed model's {part} is {folder}, which predicts {config.task} alone.")
     return TrainedModel(part or config.task, folder, config, origin)

@@ -1,8 +1,10 @@
 """The tasks that ship with the project, by their names, and how any task is stored."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from maskcls.system.errors import UserError, one_line
 from maskcls.tasks.mask import MASK_TASK
 from maskcls.tasks.task import Task
 
@@ -32,3 +34,14 @@ def task_from_json(values: Mapping[str, Any] | None) -> Task:
     if "declared" in values:
         return DECLARED[values["declared"]].judged_by(values["metric"])
     return Task.from_json(values)
+
+
+def task_of_origin(origin: Mapping[str, Any], path: Path) -> Task:
+    """The task of a model, by the [origin] of its config file ``path``. Raises UserError for what is no task."""
+    try:
+        return task_from_json(origin.get("task"))
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"The [origin.task] of {path} cannot be read ({type(error).__name__}: {one_line(error, 60)}): it was"
+            " changed, or written by a later version. Export the config, or train the model, again."
+        ) from None

@@ -28,7 +28,7 @@ from maskcls.scoring.metrics import confusion_matrix
 from maskcls.scoring.plots import draw_confusion
 from maskcls.scoring.predictions import Predictions
 from maskcls.system.errors import UserError
-from maskcls.tasks.declared import task_from_json
+from maskcls.tasks.declared import task_of_origin
 from maskcls.tasks.task import describe
 from maskcls.training.loop import fit
 from maskcls.training.numerics import resolve
@@ -148,7 +148,7 @@ def finished_result(
     if str(maker).startswith("search.") and maker != origin.get("made_by"):
         raise UserError(f"{folder} belongs to trial {stored_origin.get('trial')} of a study. Choose another -o.")
     facts = [(name, stored_origin.get(name), origin[name]) for name in ("split", "weights")]
-    tasks = [describe(task_from_json(table.get("task"))) for table in (stored_origin, origin)]
+    tasks = [describe(task_of_origin(table, folder / "config.toml")) for table in (stored_origin, origin)]
     facts += [(name, tasks[0][name], tasks[1][name]) for name in tasks[0]]
     fields = _differing_fields(stored_config, config)
     facts += [(name, getattr(stored_config, name), getattr(config, name)) for name in fields]

@@ -16,7 +16,7 @@ from maskcls.run.record import check_file
 from maskcls.scoring.counts import Counts, count
 from maskcls.scoring.predictions import Predictions
 from maskcls.system.errors import UserError, listed, some
-from maskcls.tasks.declared import task_from_json
+from maskcls.tasks.declared import task_of_origin
 from maskcls.tasks.mask import MASK_TASK
 from maskcls.tasks.task import Task
 
@@ -116,7 +116,7 @@ def _model_in(folder: Path) -> ComparedModel:
     config = folder / "config.toml"
     if config.is_file():
         trained, origin = load_config(config)
-        task = task_from_json(origin.get("task"))
+        task = task_of_origin(origin, config)
         space = task.predicted(trained)
     elif predictions.log_prob_NK.shape[1] == MASK_TASK.space.num_classes:
         task, space = MASK_TASK, MASK_TASK.space

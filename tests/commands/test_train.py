@@ -103,7 +103,7 @@ def test_evaluate_takes_a_folder_too_small_to_split(
     folder = make_folder(tmp_path / "one", ["000001_female_Asian_45"])
     assert run(evaluate, "--model", trained, "--data", folder, "--runs", tmp_path) == 0
     told = capsys.readouterr().out
-    assert "(7 photos of 1 people)" in told
+    assert "(7 photos of 1 person)" in told
     assert "The shipped label fixes are not applied: none of their 12 people is in the folder." in told
     assert "NO PHOTO OF: worn, male, under 30; worn, male, 30 to 59" in told
 
