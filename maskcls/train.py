@@ -86,10 +86,12 @@ def main(
     cache_dir = cache_folder(cache, runs)
     from maskcls.data.dataset import open_data, read_table
     from maskcls.reading.source import SourceOptions
+    from maskcls.tasks.declared import task_of_origin
 
     typed = SourceOptions(table, path, tuple(label or ()), group, split, metric)
-    folder, options = open_data(data, runs, typed)
-    task = _task_of(folder, options, {} if typed.typed else source, config_file)
+    stored = task_of_origin(source, config_file) if config_file is not None and source else None
+    folder, options = open_data(data, runs, typed, MASK_TASK.source if stored is None else stored.source)
+    task = _task_of(folder, options, stored, is_typed=bool(typed.typed))
     photos = read_table(folder, config, label_fixes, task)
     _print_data_notes(photos, config.task)
     from maskcls.model.weights import resolve_weights
@@ -124,15 +126,15 @@ def _requested_config(config_file: Path | None, assignments: Sequence[str]) -> t
     return config, origin
 
 
-def _task_of(folder: Path, options: "SourceOptions", origin: dict[str, Any], config_file: Path | None) -> "Task":
-    """The task of the photos: as it is typed, else that of the config's [origin], else as the folder shows it."""
+def _task_of(folder: Path, options: "SourceOptions", stored: "Task | None", is_typed: bool) -> "Task":
+    """The task of the photos: that of the config's [origin]; as the folder shows it without one, or where it is typed
+    how to read it, by the columns of the [origin] as far as none are typed."""
     from maskcls.data.dataset import find_task
-    from maskcls.tasks.declared import task_of_origin
 
-    if config_file is None or not origin:
+    if stored is None:
         return find_task(folder, options)
-    task = task_of_origin(origin, config_file)
-    return task.judged_by(options.metric) if options.metric else task
+    task = find_task(folder, options, stored.source) if is_typed else stored
+    return task.judged_by(options.metric or stored.metric)
 
 
 def _load(

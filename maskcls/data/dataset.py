@@ -24,7 +24,7 @@ from maskcls.system.errors import UserError, count_of, some
 from maskcls.system.liveness import beat
 from maskcls.system.streams import is_terminal
 from maskcls.tasks.mask import MASK_TASK
-from maskcls.tasks.task import Task
+from maskcls.tasks.task import Source, Task
 
 if TYPE_CHECKING:
     from maskcls.data.cache import Cache
@@ -106,13 +106,15 @@ class Dataset:
         return self.content + (ALL_READ if self.read_anew else "")
 
 
-def open_data(data: str, runs: Path, options: SourceOptions) -> tuple[Path, SourceOptions]:
+def open_data(
+    data: str, runs: Path, options: SourceOptions, known: Source = source.FOLDERS
+) -> tuple[Path, SourceOptions]:
     """The folder that ``--data`` means, and how to read it: ``synthetic`` is drawn, ``hf:DIR`` written, into the cache.
 
-    Raises UserError as hf.open_data.
+    ``known``: as in source.find_source. Raises UserError as hf.open_data.
     """
     if data != SYNTHETIC:
-        return hf.open_data(data, options, runs / "cache", logger.info)
+        return hf.open_data(data, options, runs / "cache", logger.info, known.path)
     from maskcls.data.synthetic import draw_dataset
 
     return draw_dataset(synthetic_folder(runs)), options
@@ -120,7 +122,12 @@ def open_data(data: str, runs: Path, options: SourceOptions) -> tuple[Path, Sour
 
 def prepare_data_folder(data: str, runs: Path, task: Task = MASK_TASK) -> Path:
     """The folder that ``--data`` means, for a task that is known."""
-    return open_data(data, runs, SourceOptions(path=task.source.path))[0]
+    return open_data(data, runs, SourceOptions(), task.source)[0]
+
+
+def photo_folder(data: str, runs: Path, task: Task) -> Path:
+    """The same folder, where nothing is drawn or written if it is not there. Raises UserError as hf.open_data."""
+    return synthetic_folder(runs) if data == SYNTHETIC else hf.place_of(data, runs / "cache", task.source.path)
 
 
 def synthetic_folder(runs: Path) -> Path:
@@ -141,9 +148,12 @@ def read_table(folder: Path, config: TrainConfig, label_fixes: str = "auto", tas
     return with_judges(Table(folder, photos, _hash(photos, test), task, tuple(notes), test), config)
 
 
-def find_task(folder: Path, options: SourceOptions) -> Task:
-    """The task of the photos in a folder, with the splitter that suits its groups. Raises UserError as source does."""
-    task = source.find_task(folder, options)
+def find_task(folder: Path, options: SourceOptions, known: Source = source.FOLDERS) -> Task:
+    """The task of the photos in a folder, with the splitter that suits its groups.
+
+    ``known``: as in source.find_source. Raises UserError as source does.
+    """
+    task = source.find_task(folder, options, known)
     if task.source.reader == "mask":
         return task
     photos, _ = read_apart(folder, task)

@@ -68,6 +68,7 @@ def read_model(folder: Path, part: str | None = None) -> TrainedModel:
         remedy = single if part is None else "It belongs next to the file that names it"
         raise UserError(f"{folder} holds no trained model: it has no config.toml. {remedy}.")
     config, origin = load_config(folder / "config.toml")
+    task_of_origin(origin, folder / "config.toml")  # raises for what is no task
     if part is not None and config.task not in (part, "all"):
         raise UserError(f"The composed model's {part} is {folder}, which predicts {config.task} alone.")
     return TrainedModel(part or config.task, folder, config, origin)

@@ -47,22 +47,43 @@ class Shard(NamedTuple):
     split: str
 
 
+class _Pictures(NamedTuple):
+    """The pictures of a dataset, and where they are written."""
+
+    schema: Any
+    column: str
+    target: Path
+
+
 def open_data(
-    data: str, options: SourceOptions, cache: Path, note: Callable[[str], None] = lambda _: None
+    data: str, options: SourceOptions, cache: Path, note: Callable[[str], None] = lambda _: None, known: str = ""
 ) -> tuple[Path, SourceOptions]:
     """The folder that ``--data`` means, and the options to read it with.
 
     ``hf:DIR`` is written into a folder below ``cache``, once for each state of DIR's files; --path names the column of
-    the pictures, where there are several. Any other value is a folder's path. Raises UserError as ``unpack``.
+    the pictures, where there are several; else it is ``known``, that of an earlier command, if it is one of them. Any
+    other value is a folder's path. Raises UserError as ``unpack``.
     """
     if not data.startswith(PREFIX):
         return Path(data), options
-    folder, column = unpack(Path(data.removeprefix(PREFIX)), cache, options.path, note)
+    folder, column = unpack(Path(data.removeprefix(PREFIX)), cache, options.path, note, known)
     return folder, replace(options, table=TABLE, path=column)
 
 
+def place_of(data: str, cache: Path, known: str) -> Path:
+    """The folder that ``open_data`` gives, which may not have been written yet. Raises UserError as ``unpack``."""
+    if not data.startswith(PREFIX):
+        return Path(data)
+    folder = Path(data.removeprefix(PREFIX))
+    return _pictures(folder, _shards(folder), cache, "", known).target
+
+
 def unpack(
-    folder: Path, cache: Path, image_column: str = "", note: Callable[[str], None] = lambda _: None
+    folder: Path,
+    cache: Path,
+    image_column: str = "",
+    note: Callable[[str], None] = lambda _: None,
+    known: str = "",
 ) -> tuple[Path, str]:
     """(a folder below ``cache`` with the dataset's photos as files and a table of its other columns; the column of the
     pictures, which is that of their paths in the table).
@@ -71,17 +92,8 @@ def unpack(
     Raises UserError for a folder that holds no dataset with pictures, and where pyarrow is missing.
     """
     shards = _shards(folder)
-    arrow = import_arrow(shards[0].path)
-    names = [shard.path.relative_to(folder).as_posix() for shard in shards]
-    stats = [shard.path.stat() for shard in shards]
-    facts = [
-        (name, stat.st_size, stat.st_mtime_ns, shard.split)
-        for name, stat, shard in zip(names, stats, shards, strict=True)
-    ]
-    schema = _schema(arrow, shards[0].path)
-    image = _image_column(schema, image_column, shards[0].path)
-    key = hashlib.sha256(json.dumps([VERSION, image, facts]).encode()).hexdigest()[:12]
-    target = cache / f"hf-{key}"
+    schema, image, target = _pictures(folder, shards, cache, image_column, known)
+    arrow, names = import_arrow(shards[0].path), _names(folder, shards)
     if (target / TABLE).is_file():
         return target, image.strip()
     part = cache / f".{uuid4().hex}.part"
@@ -100,6 +112,22 @@ def unpack(
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return target, image.strip()
+
+
+def _names(folder: Path, shards: list[Shard]) -> list[str]:
+    return [shard.path.relative_to(folder).as_posix() for shard in shards]
+
+
+def _pictures(folder: Path, shards: list[Shard], cache: Path, image_column: str, known: str) -> _Pictures:
+    schema = _schema(import_arrow(shards[0].path), shards[0].path)
+    image = _image_column(schema, image_column, known, shards[0].path)
+    stats = [shard.path.stat() for shard in shards]
+    facts = [
+        (name, stat.st_size, stat.st_mtime_ns, shard.split)
+        for name, stat, shard in zip(_names(folder, shards), stats, shards, strict=True)
+    ]
+    key = hashlib.sha256(json.dumps([VERSION, image, facts]).encode()).hexdigest()[:12]
+    return _Pictures(schema, image, cache / f"hf-{key}")
 
 
 def _shards(folder: Path) -> list[Shard]:
@@ -220,7 +248,7 @@ def _features(schema: Any) -> dict[str, Any]:
     return {name: kind for name, kind in features.items() if isinstance(kind, dict)} if features else {}
 
 
-def _image_column(schema: Any, typed: str, path: Path) -> str:
+def _image_column(schema: Any, typed: str, known: str, path: Path) -> str:
     features = _features(schema)
     found = [
         field.name
@@ -230,6 +258,7 @@ def _image_column(schema: Any, typed: str, path: Path) -> str:
     ]
     if typed:
         found = [name for name in found if name.strip() == typed.strip()]
+    found = [name for name in found if name.strip() == known] or found
     if not found:
         what = f"no column {shown(typed)} of pictures" if typed else "no column of pictures (bytes and path)"
         raise UserError(f"{path} has {what}. Its columns are {some(map(shown, schema.names), 10)}.")

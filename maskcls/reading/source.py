@@ -48,9 +48,10 @@ class SourceOptions:
         return {name: value for name, value in {**options, "--split": self.split}.items() if value}
 
 
-def find_task(data: Path, options: SourceOptions) -> Task:
+def find_task(data: Path, options: SourceOptions, known: Source = FOLDERS) -> Task:
     """The task of the photos under ``data``: the mask task, folders of classes, or a table with a row for every photo.
 
+    ``known``: as in find_source.
     Raises UserError where there is none, or where what is there can be read in several ways; it says which option
     decides.
     """
@@ -58,7 +59,7 @@ def find_task(data: Path, options: SourceOptions) -> Task:
     if isinstance(place, Source):
         task = MASK_TASK
     elif isinstance(place, Tabled):
-        source = _source_of(place, options)
+        source = _source_of(place, _as_known(place, options, known))
         task = task_of(read_rows(place, source), source)
     else:
         check_folders(place)
@@ -69,7 +70,7 @@ def find_task(data: Path, options: SourceOptions) -> Task:
 def find_source(data: Path, options: SourceOptions, known: Source = FOLDERS) -> Source:
     """Where the photos under ``data`` and their labels stand, for a task that is known: it may lack classes.
 
-    ``known``: the task's own source, whose columns are taken where none are typed and the table has them.
+    ``known``: that of an earlier command, whose columns are taken where none are typed and the table has them.
     Raises UserError as find_task, but for what makes no task.
     """
     place = _find(data, options)

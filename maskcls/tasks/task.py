@@ -211,6 +211,8 @@ class Task:
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> "Task":
         """The inverse of to_json. Raises KeyError and TypeError for other values."""
+        if values["metric"] not in METRICS:
+            raise KeyError(values["metric"])
         source = Source(**{**values["source"], "labels": tuple(values["source"]["labels"])})
         return Task(
             name=str(values["name"]),

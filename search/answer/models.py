@@ -17,7 +17,7 @@ from maskcls.run.record import check_file
 from maskcls.scoring.counts import Counts, count
 from maskcls.scoring.predictions import PREDICTED_TASK, Predictions
 from maskcls.system.errors import UserError, listed, some
-from maskcls.tasks.declared import task_of_origin
+from maskcls.tasks.declared import task_from_json, task_of_origin
 from maskcls.tasks.mask import MASK_TASK
 from maskcls.tasks.task import Task
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from maskcls.scoring.condensed import NAME_COLUMNS
-from maskcls.system.errors import one_line
+from maskcls.system.errors import UserError, one_line
 from maskcls.system.printable import shortened
 from search.answer.format import percent
 from search.page.blocks import Gallery, Picture, Section, Text
@@ -58,11 +58,15 @@ def _photos(material: Material) -> tuple[Path | None, str]:
 
 def photo_folder(material: Material) -> Path:
     """The folder where the photos should be: --data, else the study's. Synthetic photos are not drawn for a report."""
-    from maskcls.data.dataset import SYNTHETIC, synthetic_folder
+    from maskcls.data import dataset
 
     if material.options.data is not None:
         return material.options.data
-    return synthetic_folder(material.options.runs) if material.stored.data == SYNTHETIC else Path(material.stored.data)
+    stored = material.stored
+    try:
+        return dataset.photo_folder(stored.data, material.options.runs, stored.task)
+    except UserError:  # a dataset that is gone, or whose package is missing here
+        return Path(stored.data)
 
 
 def _picture(model: TrialPredictions, row: int, folder: Path | None, material: Material) -> Picture:

@@ -23,6 +23,7 @@ from maskcls.scoring.predictions import Predictions
 from maskcls.tasks.mask import MASK_TASK
 from maskcls.train import main as train
 from maskcls.training.loop import DivergedError, Run, fit
+from tests.helpers.photos import save_photos, save_table
 from tests.helpers.training import CPU, REAL_PHOTOS, SIX_CELLS, TINY, make_folder, needs_real_photos, run
 
 
@@ -102,7 +103,7 @@ def test_evaluate_takes_a_folder_too_small_to_split(
     folder = make_folder(tmp_path / "one", ["000001_female_Asian_45"])
     assert run(evaluate, "--model", trained, "--data", folder, "--runs", tmp_path) == 0
     told = capsys.readouterr().out
-    assert "(7 photos of 1 people)" in told
+    assert "(7 photos of 1 person)" in told
     assert "The shipped label fixes are not applied: none of their 12 people is in the folder." in told
     assert "NO PHOTO OF: worn, male, under 30; worn, male, 30 to 59" in told
 
@@ -286,3 +287,41 @@ def test_a_model_of_12_bit_photos_in_their_own_aspect_is_used_as_it_was_trained(
     assert run(predict, "--model", tmp_path / "out", "--images", tmp_path / "new", "-o", tmp_path / "new.csv") == 0
     assert "CAUTION" not in capsys.readouterr().out
     assert pd.read_csv(tmp_path / "new.csv")["ans"].tolist() == valid["log_prob_NK"].argmax(1).tolist()
+
+
+def test_a_config_keeps_its_columns_of_a_table_where_another_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The table's column called label has the same classes, and would be guessed."""
+    names = [f"{number:02}.jpg" for number in range(16)]
+    save_photos(tmp_path / "photos", names)
+    answers = ["yes", "no", "no", "yes"] * 4
+    rows = [(name, answers[-1 - number // 2], answers[number // 2], number // 2) for number, name in enumerate(names)]
+    save_table(tmp_path / "photos" / "meta.csv", [("file", "label", "ill", "patient"), *rows])
+    common = ["--data", tmp_path / "photos", "--runs", tmp_path, "--device", "cpu", "--weights", "scratch"]
+    config = [word for name in ("backbone=test_efficientnet", "image_size=16", "epochs=1") for word in ("--set", name)]
+    typed = ["--label", "ill", "--group", "patient"]
+    assert run(train, *common, *config, *typed, "-o", tmp_path / "first") == 0
+    common += ["--table", "meta.csv"]
+    assert run(train, "--config", tmp_path / "first" / "config.toml", *common, "-o", tmp_path / "again") == 0
+    assert load_config(tmp_path / "again" / "config.toml")[1]["task"]["source"]["labels"] == ["ill"]
+    assert (tmp_path / "again" / "valid.npz").read_bytes() == (tmp_path / "first" / "valid.npz").read_bytes()
+    capsys.readouterr()
+    assert run(evaluate, "--model", tmp_path / "first", *common[:4], "--table", "meta.csv") == 0
+    assert "The model was trained on this dataset; scoring the held-out patients." in capsys.readouterr().out
+
+
+def test_a_model_of_a_given_split_scores_photos_without_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sides = {"train": 4, "valid": 3, "test": 2}
+    names = [f"{side}/{kind}/{number}.jpg" for side, many in sides.items() for kind in "ab" for number in range(many)]
+    save_photos(tmp_path, names)
+    common = ["--runs", tmp_path / "runs", "--device", "cpu"]
+    config = [word for name in ("backbone=test_efficientnet", "image_size=16", "epochs=1") for word in ("--set", name)]
+    model = tmp_path / "model"
+    assert run(train, "--data", tmp_path, *config, *common, "--weights", "scratch", "-o", model) == 0
+    capsys.readouterr()
+    assert run(evaluate, "--model", model, "--data", tmp_path / "test", *common) == 0
+    assert "(4 photos)" in capsys.readouterr().out
+    retrain = ["--config", model / "config.toml", "--data", tmp_path / "test", "-o", tmp_path / "again"]
+    assert run(train, *retrain, *common) == 2
+    assert "and the data gives none." in capsys.readouterr().err

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from maskcls.data.dataset import prepare_data_folder
+from maskcls.data.dataset import photo_folder, prepare_data_folder
 from maskcls.reading.hf import open_data, unpack
 from maskcls.reading.source import SourceOptions, find_source, find_task, read_photos
 from maskcls.system.errors import UserError
@@ -153,9 +153,14 @@ def test_what_a_command_has_named_later_ones_find(tmp_path: Path) -> None:
     assert task.source == Source("table", "table.csv", "second", ("target",), "patient")
     assert prepare_data_folder(f"hf:{saved}", tmp_path, task) == folder
     assert (folder / "photos" / "00000000.png").read_bytes() == png(50)
-    # maskcls.evaluate, where only --path is needed again
-    folder_now, options_now = open_data(f"hf:{saved}", SourceOptions(path="second"), tmp_path / "cache")
+    assert photo_folder(f"hf:{saved}", tmp_path, task) == folder
+    elsewhere = photo_folder(f"hf:{saved}", tmp_path / "elsewhere", task)
+    assert elsewhere == tmp_path / "elsewhere" / "cache" / folder.name
+    assert not elsewhere.exists()
+    # maskcls.evaluate and maskcls.train --config
+    folder_now, options_now = open_data(f"hf:{saved}", SourceOptions(), tmp_path / "cache", known=task.source.path)
     assert folder_now == folder
+    assert open_data(f"hf:{saved}", SourceOptions(path="image"), tmp_path / "cache", known="second")[0] != folder
     assert find_source(folder, options_now, task.source) == task.source
 
 

@@ -445,6 +445,7 @@ def test_columns_of_a_task_that_is_known_are_taken_again(tmp_path: Path) -> None
     typed = SourceOptions(labels=("ill", "smokes"), group="patient", split="none")
     task = find_task(folder, typed)
     assert find_source(folder, SourceOptions(table="meta.csv"), task.source) == task.source
+    assert find_task(folder, SourceOptions(table="meta.csv"), task.source) == task
     swapped = find_source(folder, SourceOptions(labels=("smokes", "ill")), task.source)
     assert swapped.labels == ("ill", "smokes")
     assert find_source(folder, SourceOptions(labels=("label",)), task.source).labels == ("label",)

@@ -2,12 +2,15 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from maskcls.config import TrainConfig, change
+from maskcls.config import TrainConfig, change, save_config
 from maskcls.labels import Factor, LabelSpace
+from maskcls.model.composite import read_model
 from maskcls.system.errors import UserError
 from maskcls.tasks.declared import DECLARED, task_from_json, task_to_json
 from maskcls.tasks.mask import MASK_TASK
@@ -154,3 +157,13 @@ def test_a_single_cut_may_be_moved() -> None:
     one = Bands("coat", "length", (3,), "long_from")
     assert one.classes(np.array([2, 3, 4])).tolist() == [0, 1, 1]
     assert one.classes(np.array([2, 3, 4]), 4).tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize("task", [{"declared": "gone", "metric": "accuracy"}, {"name": "x"}, {"metric": "auc"}, "mask"])
+def test_what_is_no_task_in_a_config_is_told_in_a_sentence(task: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    stored = {**TABLE.to_json(), **task} if "metric" in task else task
+    save_config(folder / "config.toml", DEFAULT, {"task": stored})
+    with pytest.raises(UserError, match=r"The \[origin\.task\] of .*config\.toml cannot be read \("):
+        read_model(folder)
