@@ -158,7 +158,7 @@ def test_broken_photo_is_named(trained: Path, spoilt: Path, capsys: pytest.Captu
     out = spoilt / "submission.csv"
     text = refusal(capsys, "--model", trained, "--images", spoilt, "-o", out)
     assert broken.name in text
-    assert "A submission needs every photo" in text
+    assert "Every photo needs a row; replace them." in text
     assert not out.exists()
 
 
