@@ -38,7 +38,7 @@ def main(
     if out is not None:
         check_output_folder(out)
     if data is not None and not data.is_dir():
-        raise UserError(f"There is no folder {data}; --data takes the folder with images/.")
+        raise UserError(f"There is no folder {data}; --data takes the folder of the photos.")
     options = ReportOptions(runs, storage, data, not no_photos, prior)
     material = gather(load_study(open_to_read(storage or default_url(runs)), study), options)
     report = make_report(material)
