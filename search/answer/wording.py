@@ -68,6 +68,8 @@ def _said(answer: Answer) -> tuple[str, tuple[str, ...]]:
         return NO_ANSWER, _without_winner(answer)
     if not answer.factors:
         return BEST_FOUND, (_best_found(answer, answer.winner),)
+    if answer.rounds is not None and any(0 < each.judges < MIN_JUDGES for each in answer.rounds.rounds):
+        return NO_VERDICT, (f"{capital(NO_VERDICT)}: {_too_few_judged(answer.task.unit)}",)
     return NO_ANSWER, _of_search(answer)
 
 

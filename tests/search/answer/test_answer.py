@@ -456,6 +456,20 @@ def test_a_level_that_always_diverges_is_not_compared_and_stays_open(
     assert told.is_open
 
 
+def test_fewer_than_ten_judges_are_promised_no_verdict_before_the_first_look(
+    tmp_path: Path, synthetic_folder: Path
+) -> None:
+    played = rounds_of(tmp_path, synthetic_folder, {0.0: 0.95, 0.5: 0.05}, 1)
+    found = answer(played)
+    assert found.rounds is not None
+    assert not found.rounds.looks
+    assert found.verdict == "no answer yet"
+    rounds = tuple(replace(each, judges=9) for each in found.rounds.rounds)
+    few = put_in_words(replace(found, rounds=replace(found.rounds, rounds=rounds)), played.stored)
+    assert few.verdict == "no verdict"
+    assert few.sentences[0].startswith("No verdict: fewer than 10 people judged a round")
+
+
 def test_fewer_than_ten_judges_give_no_verdict_anywhere(
     tmp_path: Path, synthetic_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -482,7 +496,7 @@ def test_fewer_than_ten_judges_give_no_verdict_anywhere(
     assert "No verdict: fewer than 10 people judged a round" in note
     report = make_report(played.material())
     assert (report.verdict, report.sentences[0]) == ("no verdict", why)
-    figure = _rounds(found)
+    figure = _rounds(found.rounds, found.task)
     assert figure is not None
     assert list(figure.data[0].marker.symbol) == ["circle"]  # and not that of a worse one
 
