@@ -20,7 +20,7 @@ from search.study.attributes import (
 )
 
 STORED = (
-    "id", "confirms_id", "grown_from", "question", "commit", "versions", "decoder", "looks", "more_rounds",
+    "id", "confirms_id", "grown_from", "question", "commit", "versions", "decoder", "looks", "more_rounds", "test",
     "limits", "own_looks", "more_own_rounds",
     "role", "baseline", "warm start", "repeat", "replicate", "confirmation",
     "round", "level", "place", "judge_round", "round_plan", "own_best", "since_best",

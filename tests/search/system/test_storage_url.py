@@ -19,9 +19,11 @@ import search.export
 import search.report
 import search.run
 import search.status
+from maskcls.reading.source import SourceOptions
 from maskcls.system import redact
 from maskcls.system.console import run_command
 from maskcls.system.errors import UserError, one_line
+from maskcls.tasks.mask import MASK_TASK
 from search.database.connect import open_storage
 from search.gpus.slots import Slot
 from search.storage.failures import CRASH, failure
@@ -123,7 +125,8 @@ def test_no_command_tells_it(
     slots = [Slot("cpu.0", "cpu", "", 1)]  # search.run starts and reads nothing
     monkeypatch.setattr("search.supervisor.launch.make_slots", lambda *_: slots)
     monkeypatch.setattr("search.supervisor.pool.WorkerPool.start", lambda *_: None)
-    monkeypatch.setattr("search.supervisor.start.prepare_data_folder", lambda *_: tmp_path)
+    monkeypatch.setattr("search.supervisor.start.open_data", lambda *_: (tmp_path, SourceOptions()))
+    monkeypatch.setattr("search.study.request.find_task", lambda *_: MASK_TASK)
     monkeypatch.setattr("search.supervisor.start.read_table", lambda *_: SimpleNamespace(hash="0123abcd"))
     assert_clean(complain(monkeypatch, capsys, main, *COMMANDS[name], "--storage", url))
     monkeypatch.setenv("MASKCLS_STORAGE", url)
