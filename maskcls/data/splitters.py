@@ -192,7 +192,7 @@ def too_few_text(judges: int, unit: Unit, of: int, valid_share: float, since: in
     judge, when = "judges" if judges == 1 else "judge", f" FROM ROUND {since} ON" if since > 1 else ""
     which = "it" if since > 1 else "a round"
     would_do = valid_share < MOST_JUDGE and (1 - MOST_JUDGE) * of / 2 >= MIN_JUDGES
-    raised = f", or let more of them judge: --set valid_share={MOST_JUDGE}" if would_do else ""
+    raised = f", or begin a study where more of them judge: --set valid_share={MOST_JUDGE}" if would_do else ""
     return (
         f"NO VERDICT{when}: only {unit.count(judges)} {judge} {which}, and a verdict needs {MIN_JUDGES}."
         f" Add {unit.many}{raised}."

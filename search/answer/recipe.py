@@ -17,6 +17,7 @@ from maskcls.system.errors import UserError, count_of
 from maskcls.tasks.task import Task
 from search.answer.answer import Confirmation, Side, answering_of
 from search.answer.confirmation import read_confirmation
+from search.answer.format import trials_named
 from search.answer.rounds import both_answers, latest_of
 from search.answer.wording import words_of_test
 from search.policy.history import best_trial
@@ -27,6 +28,9 @@ from search.storage.testing import FinalTest, read_test
 from search.study.attributes import CONFIG, ORIGIN, judged_by_study
 from search.study.record import Stored, read_search, read_stored
 from search.system.shell import quoted, runs_option
+
+FAR_BELOW = 2
+"""So many times what matters below the score to expect, a training is no good example of its recipe."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +80,21 @@ class Recipe:
         """``trial 12 of dropout, macro F1 0.8123, seed 0, split 0123abcd``, and its result in the confirmation."""
         split = self.origin.get("split", self.stored.split)
         trial = f"trial {self.trial.number} of {self.study}, {self.stored.task.metric_words} {self.trial.value!r}"
-        judges = f", judges {self.config.judge_round}" if self.config.judge_round else ""
+        judges = f", judges of round {self.config.judge_round}" if self.config.judge_round else ""
         task = self.stored.task
         chosen = _confirmed(self.confirmation, task) if self.side is None else _expected(self.side, task)
-        return f"{trial}, seed {self.config.seed}, split {split}{judges}{chosen}{self._tested}"
+        return f"{trial}, seed {self.config.seed}, split {split}{judges}{chosen}{self._tested}{self._caution}"
+
+    @property
+    def _caution(self) -> str:
+        """That this training is far below what its recipe is expected to score, as one that came to nothing is."""
+        value, expected = self.trial.value, None if self.side is None else self.side.score
+        if value is None or expected is None or value > expected - FAR_BELOW * self.stored.study.matters:
+            return ""
+        return (
+            f". CAUTION: this training is {expected - value:.3f} below what its recipe is expected to score; --trial"
+            f" takes another of {trials_named(self.side.trials if self.side is not None else ())}"
+        )
 
     @property
     def _tested(self) -> str:

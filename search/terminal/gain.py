@@ -3,7 +3,15 @@
 from maskcls.system.console import say
 from maskcls.tasks.task import METRICS
 from search.answer.combinations import Candidate
-from search.answer.format import NOT_DISTINCT, as_score, capital, difference_words, power_words, score_words
+from search.answer.format import (
+    NOT_DISTINCT,
+    as_score,
+    capital,
+    difference_words,
+    has_interval,
+    power_words,
+    score_words,
+)
 from search.answer.gains import Best, Gain
 
 
@@ -25,7 +33,8 @@ def show_gain(model: Candidate, single: Best, best: Best, gain: Gain, kind: str)
     say(f"single    {model.name}: {best_words(single)}")
     say(f"gain      {difference_words(gain.measured)} as measured")
     say(f"          {difference_words(gain.corrected)} once corrected: {verdict}")
-    say(f"{capital(power_words(gain.corrected.minimum_detectable_effect))}; a smaller one is easily missed.")
+    if has_interval(gain.corrected):
+        say(f"{capital(power_words(gain.corrected.minimum_detectable_effect))}; a smaller one is easily missed.")
     say(
         f"This is about trained models, not recipes, and the {kind} was chosen from {best.candidates} by the same"
         f" {unit.many} {unit.who} judge it here."

@@ -210,9 +210,8 @@ def describe_rounds(found: Phases, compared: Sequence[str] | int, judges: int, t
     others = compared if isinstance(compared, int) else len(compared)
     if not found.rounds:
         lines.append("too few for a round after the first, so there will be no answer")
-    elif too_few:
-        lines += wrapped(too_few)
-    else:
+    lines += wrapped(too_few)
+    if found.rounds and not too_few:
         found_by = f"{findable(found, others, judges):.2f}".lstrip("0")
         lines.append(f"a difference of about {found_by} would be found four times in five ({what})")
     return lines

@@ -59,7 +59,7 @@ def test_the_round_with_the_fewest_judges_decides_whether_there_will_be_a_verdic
     if judges is None:
         assert said == ""
         return
-    remedy = ", or let more of them judge: --set valid_share=0.4." if patients > 33 else "."
+    remedy = ", or begin a study where more of them judge: --set valid_share=0.4." if patients > 33 else "."
     assert said == f"NO VERDICT: only {judges} patients judge a round, and a verdict needs 10. Add patients{remedy}"
 
 

@@ -184,6 +184,8 @@ def test_the_plan_says_what_a_study_costs_and_what_it_can_show() -> None:
     assert describe_rounds(phases(30, 1, 0.45, compares=False), 3, judges=432)[1].endswith("(3 finalists)")
     few = describe_rounds(phases(50, 4, 0.45, compares=True), four, judges=8, too_few="NO VERDICT: only 8.")
     assert few[1:] == ["NO VERDICT: only 8."]
+    short = describe_rounds(phases(3, 2, 0.45, compares=True), four[:1], judges=8, too_few="NO VERDICT: only 8.")
+    assert short[1:] == ["too few for a round after the first, so there will be no answer", "NO VERDICT: only 8."]
     none = describe_rounds(phases(3, 2, 0.45, compares=True), four[:1], judges=40)
     assert none[1] == "too few for a round after the first, so there will be no answer"
 
