@@ -4,9 +4,11 @@ The path of a training, folder by folder; each imports only from those before it
 
 - system: the machine and the terminal: files, locks, cores, errors, output
 - labels.py, config.py: the classes, and TrainConfig, which with data, weights and a machine type determines the result
-- scoring: from predictions to macro F1, with its interval over people
+- tasks: what is to be told from the photos: the label's factors, what a group of photos is, the metric
+- scoring: from predictions to scores, with their intervals over people (groups)
 - images: from a picture file to upright pixels
-- data: from a folder of photos to batches: labels, split by person, cache of decoded photos, augmentation
+- reading: from a folder, a table or a dataset to photos with their labels
+- data: from these to batches: split by person (group), cache of decoded photos, augmentation
 - run: what a training leaves in its folder, so that it continues after any interruption
 - model: backbone, head, losses, weights, inference
 - training: the loop (``fit`` in training/loop.py), numerics, speed

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 ALL_READ = "-all"
-"""What Dataset.seen ends with where an earlier version would have left photos out."""
+"""What Dataset.identity and Dataset.seen end with where an earlier version would have left photos out."""
 
 SYNTHETIC = "synthetic"
 """``--data synthetic``: photos drawn by maskcls.data.synthetic, in a folder beside the caches."""
@@ -98,7 +98,7 @@ class Dataset:
     @property
     def identity(self) -> str:
         """Name of the data, and whether earlier versions saw other pixels: a run continues on what it began with."""
-        return self.hash + ("-upright" if self.turned_anew else "") + ("-all" if self.read_anew else "")
+        return self.hash + ("-upright" if self.turned_anew else "") + (ALL_READ if self.read_anew else "")
 
     @property
     def seen(self) -> str:

@@ -50,7 +50,6 @@ MAX_PLACED = 100_000
 MAX_EXHAUSTIVE = 12
 """So many groups or fewer: all 4,096 ways to divide them are looked at, rather than a few good ones."""
 
-
 MOST_JUDGE = 0.4
 """The valid_share at which most groups judge a round: half of the training side, .3 of all."""
 

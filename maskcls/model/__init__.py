@@ -1,1 +1,1 @@
-"""The network: backbone and heads, losses, pretrained weights, inference, composed models."""
+"""The network: backbone and heads, losses, pretrained weights, inference; and several joined to one."""

@@ -1,1 +1,1 @@
-"""How photos and their labels are found: the mask layout, folders of classes, tables, and photos without labels."""
+"""How photos and their labels are found: the mask layout, folders of classes, tables, datasets; and photos without."""

@@ -111,13 +111,13 @@ def _notes(listing: Listing, splits: dict[str, str], loose: list[str]) -> list[s
     homes = {path for path in listing.folders if path.count("/") == depth and (not splits or _first(path) in splits)}
     full = {"/".join(path.split("/")[: depth + 1]) for path in listing.pictures}
     kinds = (
-        (listing.others, "file", "", "not a picture"),
-        (loose, "picture", "", "in no folder of a class"),
-        (sorted(homes - full), "folder", "", "without a picture in it"),
+        (listing.others, "file", "not a picture"),
+        (loose, "picture", "in no folder of a class"),
+        (sorted(homes - full), "folder", "without a picture in it"),
     )
     return [
-        f"{count_of(len(paths), one, many)} left out, {reason}: {some(map(shown, paths), 3)}."
-        for paths, one, many, reason in kinds
+        f"{count_of(len(paths), kind)} left out, {reason}: {some(map(shown, paths), 3)}."
+        for paths, kind, reason in kinds
         if paths
     ]
 

@@ -25,7 +25,7 @@ from maskcls.system.large_files import photo_mode
 PREFIX = "hf:"
 PHOTOS, TABLE = "photos", "table.csv"
 SPLIT = "split"
-"""Column of the table for the photo's split, where there are several. That of its path has the pictures' name."""
+"""The table's column of splits, where there are several. That of paths is called like the column of pictures."""
 
 VERSION = 2
 """Of what is written, a part of the folder's name."""

@@ -139,8 +139,9 @@ def _photos(cells: pd.Series, tabled: Tabled, column: str) -> tuple[list[str], l
     table, listing, lookup = tabled
     out = [cell for cell in cells if lookup.leads_out(cell)]
     if out:
+        lead = "leads" if len(out) == 1 else "lead"
         raise UserError(
-            f"Paths must be relative to {listing.folder}; {len(out)} of {table.path} lead out of it:"
+            f"Paths must be relative to {listing.folder}; {len(out)} of {table.path} {lead} out of it:"
             f" {some(map(shown, out), 3)}. Write them relative to that folder."
         )
     found = [lookup.find(cell) for cell in cells]
@@ -187,9 +188,10 @@ def _check_unique(table: TableFile, cells: pd.DataFrame, paths: list[str], sourc
     labels = cells.loc[is_twice_N, list(source.labels)].assign(path=twice).drop_duplicates()
     differ = labels["path"][labels["path"].duplicated()].unique()
     if len(differ):
+        have = "has" if len(differ) == 1 else "have"
         raise UserError(
-            f"{count_of(len(differ), 'photo')} of {table.path} has two labels: {some(map(shown, differ), 3)}. Keep one"
-            " row of each."
+            f"{count_of(len(differ), 'photo')} of {table.path} {have} two labels: {some(map(shown, differ), 3)}. Keep"
+            " one row of each."
         )
     raise UserError(
         f"{count_of(len(set(twice)), 'photo')} of {table.path} listed more than once:"

@@ -133,7 +133,7 @@ def extremes(value_K: np.ndarray) -> NDArray[np.int64]:
 
 
 def extremes_note(number: int, best: str, worst: str) -> str:
-    """``Of 500 classes the 20 best and the 20 worst:``; empty if all classes are shown."""
+    """``Of 500 classes the 20 best and the 20 worst``; empty if all classes are shown."""
     if number <= 2 * EACH_END:
         return ""
     return f"Of {count_of(number, 'class', 'classes')} the {EACH_END} {best} and the {EACH_END} {worst}"

@@ -181,8 +181,3 @@ def balanced_accuracy(true_XK: Floats, _: Floats, true_positive_XK: Floats) -> F
 
 SCORES: dict[str, Score] = {"macro_f1": macro_f1, "accuracy": accuracy, "balanced_accuracy": balanced_accuracy}
 """Name of a metric (tasks.task.METRICS) -> the score."""
-
-
-def f1_of(class_index: int) -> Score:
-    """Score that is the F1 of one class."""
-    return lambda *sums: f1(*sums)[..., class_index]

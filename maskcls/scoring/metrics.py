@@ -85,12 +85,6 @@ def mean_recall(true_XK: np.ndarray, true_positive_XK: np.ndarray) -> NDArray[np
     return np.asarray(recall_XK.sum(-1) / np.maximum(has_photos_XK.sum(-1), 1))
 
 
-def merge_confusion(confusion_KK: np.ndarray, space: LabelSpace, part: str) -> np.ndarray:
-    """The confusion matrix of ``space`` summed to the classes of one of its factors: int64 [classes, classes]."""
-    member_KP = np.eye(space.predicted(part).num_classes, dtype=np.int64)[space.part_table(part)]
-    return member_KP.T @ confusion_KK @ member_KP
-
-
 def _sums(label_N: np.ndarray, predicted_N: np.ndarray, num_classes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Photos [K] that are the class, are predicted as it, and both: a confusion matrix's sums, without its K**2 cells.
 

@@ -61,11 +61,11 @@ class Origin:
     revision: int | None = None
     """maskcls.training.revision.REVISION of the code that trained it."""
     value: float | None = None
-    """Score of a combination of models, one for each factor of the label, on the groups that it was chosen by."""
+    """Score of joined models (composed ones, an ensemble) on the groups that they were chosen by."""
     corrected: float | None = None
     """``value`` less the optimism of choosing the best."""
     chosen_among: int | None = None
-    """Number of combinations that it was chosen from."""
+    """Number of combinations that a composed model was chosen from, or of models that an ensemble was."""
     commit: str = field(default_factory=commit)
     versions: dict[str, str] = field(default_factory=versions)
 

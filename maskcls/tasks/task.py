@@ -62,7 +62,7 @@ class Source:
     reader: str
     """Name of the reader in maskcls.reading: mask, folders, table or hf."""
     table: str = ""
-    """Path of the table of a table's reader, as typed; relative ones are looked up under --data first."""
+    """Path of the table, as typed; a relative one is looked up under --data first. Empty for readers without one."""
     path: str = ""
     """The table's column with the path of every photo, relative to --data."""
     labels: tuple[str, ...] = ()

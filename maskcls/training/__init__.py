@@ -1,1 +1,1 @@
-"""The training loop, and what it needs first: numerics, learning-rate schedule, the run's folder."""
+"""The training loop, what it needs first (numerics, learning-rate schedule, the run's folder), and trained models."""

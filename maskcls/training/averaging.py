@@ -29,7 +29,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Take in the model's weights after optimizer step number ``step``, counted from 0, and every one before it."""
+        """Take in the model's weights. Called after every optimizer step; ``step``: its number, counted from 0."""
         weight = 1 - ema_decay_after(step, self._decay)
         torch._foreach_lerp_(self._averages, self._values, weight)
         if self._counts:

@@ -36,7 +36,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Ensemble:
-    """The best ensemble, and what it gains on the best single model."""
+    """The best ensemble, and what it gains over the best single model."""
 
     members: tuple[Member, ...]
     """The heaviest first."""
@@ -81,7 +81,7 @@ def find_ensemble(names: Sequence[str], size: int, storage: RDBStorage, runs: Pa
     has_weights_T = np.array([model.has_weights for model in trained])
     times = Counter(choose_ensemble(library, size, has_weights_T))
     divisor = gcd(*times.values())
-    members = [Member(trained[number], count // divisor) for number, count in times.items()]
+    members = [Member(trained[number], often // divisor) for number, often in times.items()]
     members.sort(key=lambda member: -member.weight)
     joined = joined_counts(members)
     raw = float(joined.score(*joined.sums()))

@@ -1,4 +1,4 @@
-"""What several models together gain on the best single one, once both are corrected for having been chosen."""
+"""What several models together gain over the best single one, once both are corrected for having been chosen."""
 
 from dataclasses import dataclass, replace
 

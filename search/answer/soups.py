@@ -55,7 +55,7 @@ class Soup:
 
 @dataclass(frozen=True)
 class BestSoup:
-    """The best soup, and what it gains on the best single model."""
+    """The best soup, and what it gains over the best single model."""
 
     soup: Soup
     best: Best

@@ -49,7 +49,7 @@ def shared_gpus(slots: Sequence[Slot]) -> Iterator[list[Slot]]:
     """The slots, those that share a whole GPU with the daemon's directory; a daemon runs for each such GPU.
 
     Where the user or the machine runs a daemon already, the workers find that one, and the slots stay as they are.
-    A daemon that does not start is said in one line; its workers then take turns. At the end, daemons are ended that
+    A daemon that does not start is reported in one line, and its workers take turns. At the end, daemons are ended that
     no other command and no worker of this user uses.
     """
     counts = Counter(slot.gpu for slot in slots if slot.gpu.startswith("GPU-"))  # an instance (MIG) is a share already

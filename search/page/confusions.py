@@ -1,8 +1,8 @@
 """What gets confused with what, in sentences: the mistakes in each factor of the label, in which direction.
 
-Where the task declares a context, such as the state of a mask, they are told class by class of it. A difference
-(between contexts, directions, before and after) counts only when its interval over groups excludes 0; the intervals are
-widened so that all comparisons made here hold at once.
+Where the task declares a context, such as the state of a mask, the mistakes are listed for each class of it. A
+difference (between contexts, directions, before and after) counts only when its interval over groups excludes 0; the
+intervals are widened so that all comparisons made here hold at once.
 """
 
 from dataclasses import dataclass, replace

@@ -1,8 +1,8 @@
 """Which levels have their own best setting of the nuisance hyperparameters elsewhere than where the rounds asked.
 
-The rounds compare all levels at one setting, near the best for all of them together. A level that the search found to
-do much better at a setting of its own is told, as what the rounds say of it holds for theirs. By the search the levels
-are never compared: only what a level gains by its own setting is expected from it (surface.py).
+The rounds compare all levels at one setting, near the best for all of them together. A level that, by the search, does
+much better at a setting of its own is named, since what the rounds say of it holds for their setting alone. The search
+never compares levels: it only tells what a level is expected to gain by its own setting (surface.py).
 """
 
 import math
@@ -25,10 +25,10 @@ from search.study.space import distributions, factors, values_of
 from search.study.study import Study
 
 SURE = 0.9
-"""A level is told that is expected to gain more than what matters, if it gains anything with this probability."""
+"""A level that is expected to gain more than what matters is named if it gains at all with this probability."""
 
 LEAST_TRAININGS = 3
-"""A level with fewer complete trainings, those of rounds included, is not told."""
+"""A level with fewer complete trainings, those of rounds included, is not named."""
 
 CLEARLY = 0.1
 """Values of a range that lie no further apart, as a share of it, are not told apart."""

@@ -29,17 +29,13 @@ from search.answer.combinations import (
     find_singles,
     in_label_order,
 )
-from search.answer.format import (
-    SYNTHETIC,
-    as_score,
-    describe_values,
-)
+from search.answer.format import SYNTHETIC, as_score, describe_values
 from search.answer.gains import Best, gain_of
 from search.database.connect import default_url
 from search.study.request import options_of
 from search.study.space import values_of
 from search.system.shell import place_options, quoted
-from search.terminal.gain import best_words, show_gain
+from search.terminal.gain import best_words, gain_facts, model_facts, show_gain
 
 MAX_LOOKS, MIN_RESAMPLES = 60_000, 50
 """The correction may take this many teams times resamples, about ten seconds: many teams get fewer resamples, but not
@@ -73,9 +69,8 @@ def compose(named: Sequence[NamedStudy], out: Path, against: str | None, storage
         single = _best_of([model.counts() for model in singles], resamples)
         model, gain = singles[single.selected.index], gain_of(best, single, resamples)
         show_gain(model, single, best, gain, TEAM_OF.get(len(team), "team"))
-        value, low, high = gain.corrected.value, gain.corrected.low, gain.corrected.high
-        origin["single"] = _facts(model, ALL)
-        origin["gain"] = {"value": value, "low": low, "high": high, "verdict": gain.corrected.verdict}
+        origin["single"] = model_facts(model, ALL)
+        origin["gain"] = gain_facts(gain)
     else:
         _show_no_single(like, runs, storage.url if storage.url != default_url(runs) else None)
     written, folder = save_composed(out, {part: model.folder for part, model in team.items()}, origin)
@@ -140,8 +135,4 @@ def _origin(team: Mapping[str, Candidate], best: Best) -> dict[str, Any]:
         corrected=best.selected.corrected,
         chosen_among=best.candidates,
     )
-    return {**origin.to_json(), **{part: _facts(model, part) for part, model in team.items()}}
-
-
-def _facts(model: Candidate, part: str) -> dict[str, Any]:
-    return {"study": model.study, "trial": model.trial.number, model.stored.task.metric: model.score(part)}
+    return {**origin.to_json(), **{part: model_facts(model, part) for part, model in team.items()}}

@@ -11,12 +11,12 @@ from maskcls.system.console import say
 from maskcls.system.errors import count_of
 from maskcls.system.provenance import Origin
 from maskcls.tasks.declared import task_to_json
-from search.answer.combinations import Candidate, check_weights
+from search.answer.combinations import check_weights
 from search.answer.ensembles import Ensemble, find_ensemble
 from search.answer.format import SYNTHETIC, as_score, describe_values
 from search.study.space import values_of
 from search.system.shell import quoted
-from search.terminal.gain import best_words, show_gain
+from search.terminal.gain import best_words, gain_facts, model_facts, show_gain
 
 
 def write_ensemble(names: Sequence[str], size: int, out: Path, storage: RDBStorage, runs: Path) -> None:
@@ -74,7 +74,7 @@ def _cost(found: Ensemble) -> str:
 
 
 def _origin(found: Ensemble) -> dict[str, Any]:
-    stored, gain = found.model.stored, found.gain.corrected
+    stored = found.model.stored
     origin = Origin(
         made_by="search.ensemble",
         data=stored.data,
@@ -84,10 +84,7 @@ def _origin(found: Ensemble) -> dict[str, Any]:
         corrected=found.best.selected.corrected,
         chosen_among=found.best.candidates,
     )
-    members = [{**_facts(member.model), "weight": member.weight} for member in found.members]
-    difference = {"value": gain.value, "low": gain.low, "high": gain.high, "verdict": gain.verdict}
-    return {**origin.to_json(), "members": members, "single": _facts(found.model), "gain": difference}
-
-
-def _facts(model: Candidate) -> dict[str, Any]:
-    return {"study": model.study, "trial": model.trial.number, model.stored.task.metric: model.score(model.part)}
+    part = found.model.part
+    members = [{**model_facts(member.model, part), "weight": member.weight} for member in found.members]
+    single = model_facts(found.model, part)
+    return {**origin.to_json(), "members": members, "single": single, "gain": gain_facts(found.gain)}

@@ -1,4 +1,6 @@
-"""The lines on what a team of models, or a soup, gains on the best single model."""
+"""What a team of models, an ensemble or a soup gains over the best single model: the lines, and the facts to store."""
+
+from typing import Any
 
 from maskcls.system.console import say
 from maskcls.tasks.task import METRICS
@@ -39,3 +41,14 @@ def show_gain(model: Candidate, single: Best, best: Best, gain: Gain, kind: str)
         f"This is about trained models, not recipes, and the {kind} was chosen from {best.candidates} by the same"
         f" {unit.many} {unit.who} judge it here."
     )
+
+
+def model_facts(model: Candidate, part: str) -> dict[str, Any]:
+    """What [origin] says of a stored model that predicts ``part``: its study, its trial, and its score there."""
+    return {"study": model.study, "trial": model.trial.number, model.stored.task.metric: model.score(part)}
+
+
+def gain_facts(gain: Gain) -> dict[str, Any]:
+    """What [origin] says of a gain: as corrected, with its interval and its verdict."""
+    corrected = gain.corrected
+    return {"value": corrected.value, "low": corrected.low, "high": corrected.high, "verdict": corrected.verdict}

@@ -19,14 +19,13 @@ from maskcls.tasks.declared import task_to_json
 from maskcls.training.numerics import pick_device
 from maskcls.training.revision import REVISION
 from maskcls.training.run_folder import draw_best
-from search.answer.combinations import Candidate
 from search.answer.format import SYNTHETIC, describe_values
 from search.answer.soups import BestSoup, Kitchen, best_soup, describe_ingredients, find_ingredients
 from search.study.attributes import id_of
 from search.study.record import check_photos, read_search
 from search.study.space import values_of
 from search.system.shell import quoted
-from search.terminal.gain import best_words, show_gain
+from search.terminal.gain import best_words, gain_facts, model_facts, show_gain
 
 MADE_BY = "search.soup"
 
@@ -101,7 +100,7 @@ def _write(out: Path, found: BestSoup, config: TrainConfig, origin: dict[str, An
 
 
 def _origin(study: optuna.Study, found: BestSoup) -> dict[str, Any]:
-    stored, gain = found.model.stored, found.gain.corrected
+    stored = found.model.stored
     origin = Origin(
         made_by=MADE_BY,
         study=study.study_name,
@@ -120,11 +119,7 @@ def _origin(study: optuna.Study, found: BestSoup) -> dict[str, Any]:
         "value": selected.raw,
         "corrected": selected.corrected,
         "chosen_among": found.best.candidates,
-        "single": _facts(found.model),
-        "gain": {"value": gain.value, "low": gain.low, "high": gain.high, "verdict": gain.verdict},
+        "single": model_facts(found.model, found.model.part),
+        "gain": gain_facts(found.gain),
     }
     return {**origin.to_json(), "soup": facts}
-
-
-def _facts(model: Candidate) -> dict[str, Any]:
-    return {"study": model.study, "trial": model.trial.number, model.stored.task.metric: model.score(model.part)}

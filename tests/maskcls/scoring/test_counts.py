@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
-from maskcls.scoring.counts import SCORES, align, count, f1_of, macro_f1
+from maskcls.scoring.counts import SCORES, align, count, macro_f1
 from maskcls.scoring.metrics import confusion_matrix, f1, f1_per_class, score
 from maskcls.tasks.mask import MASK_TASK
 from maskcls.tasks.task import METRICS
@@ -32,7 +32,6 @@ def test_scores_are_those_of_scikit_learn(seed: int) -> None:
     wanted = f1_score(label_N, predicted_N, labels=range(18), average=None, zero_division=0)
     assert f1(*sums) == pytest.approx(wanted, abs=1e-12)
     assert macro_f1(*sums) == pytest.approx(wanted.mean(), abs=1e-12)
-    assert f1_of(4)(*sums) == pytest.approx(wanted[4], abs=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 from maskcls.labels import Factor, LabelSpace
 from maskcls.scoring import tables
-from maskcls.scoring.counts import SCORES, Counts, align, count, f1_of
+from maskcls.scoring.counts import SCORES, Counts, Score, align, count
 from maskcls.scoring.intervals import compare, compare_classes, compare_recipes, interval, select
 from maskcls.scoring.metrics import f1
 from maskcls.scoring.resampling import resample
@@ -107,6 +107,10 @@ def test_rows_correct_for_selection_as_arrays_do(metric: str) -> None:
         return select(runs, resample(runs[0], resamples=200)).corrected
 
     assert as_rows(found) == pytest.approx(found(), abs=1e-12 if metric == "macro_f1" else 0.003)
+
+
+def f1_of(index: int) -> Score:
+    return lambda *sums: f1(*sums)[..., index]
 
 
 def test_all_classes_at_once_are_each_class_alone_to_the_last_digit() -> None:
