@@ -65,7 +65,18 @@ def test_the_recipe_with_the_best_score_to_expect_is_exported_with_that_score(
     assert (origin["expected_macro_f1"], origin["level"]) == (best.score, "drop_rate = 0.5")
     told = capsys.readouterr().out
     assert f"expect macro F1 {best.score:.4f} (5 trainings)" in told
-    assert "judges 4" in told
+    assert "judges of round 4" in told
+    assert "CAUTION" not in told
+
+
+def test_a_training_far_below_its_recipe_is_exported_with_a_caution(tmp_path: Path, synthetic_folder: Path) -> None:
+    recipe = find_recipe(asked(tmp_path, synthetic_folder, {0.0: 0.4, 0.5: 0.9}).study, None, tmp_path)
+    assert recipe.side is not None
+    assert recipe.trial.value is not None
+    for gap, is_told in ((0.09, False), (0.11, True)):
+        expected = replace(recipe, side=replace(recipe.side, score=recipe.trial.value + gap))
+        caution = "CAUTION: this training is 0.110 below what its recipe is expected to score; --trial takes another of"
+        assert (caution in expected.describe()) == is_told
 
 
 def test_the_screen_and_the_export_name_the_same_trial(tmp_path: Path, synthetic_folder: Path) -> None:

@@ -211,8 +211,8 @@ def test_fewer_than_ten_judges_are_told() -> None:
     assert too_few_judges(fewer) == 9
     assert too_few_judges(fewer, "train") is None
     assert too_few_text(9, PATIENTS, 40, 0.2) == (
-        "NO VERDICT: only 9 patients judge a round, and a verdict needs 10. Add patients, or begin a study where more of"
-        " them judge: --set valid_share=0.4."
+        "NO VERDICT: only 9 patients judge a round, and a verdict needs 10. Add patients, or begin a study where"
+        " more of them judge: --set valid_share=0.4."
     )
     lost = "NO VERDICT: only 1 patient judges a round, and a verdict needs 10. Add patients."
     assert too_few_text(1, PATIENTS, 6, 0.2) == lost  # no share is enough
