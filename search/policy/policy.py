@@ -152,9 +152,12 @@ class Policy:
 
     def phases(self, limits: StoppingCriteria, trials: Sequence[FrozenTrial] = ()) -> Phases:
         """How a study with these trials divides the limit on trials."""
+        kind = bool(self.factors), bool(self.tuned)
+        planned = phases(limits.n_trials, len(self.arms), self._cost(()), *kind)
+        if not self.factors and not planned.rounds:  # too short for rounds, and so it stays once the search has begun
+            return planned
         least = 0 if searched(trials) else LEAST_SEARCH  # a search that has begun is not cut off for being short
-        facts = (len(self.arms), self._cost(trials), bool(self.factors), bool(self.tuned))
-        return phases(limits.n_trials, *facts, least)
+        return phases(limits.n_trials, len(self.arms), self._cost(trials), *kind, least)
 
     def phases_within(
         self, limits: StoppingCriteria, trials: Sequence[FrozenTrial] = (), closed: Collection[str] = ()

@@ -365,6 +365,14 @@ def test_the_plan_of_a_study_that_goes_on_is_what_happens(study: Study, before: 
     check_plan(study, after, played)
 
 
+@pytest.mark.parametrize("n_trials", range(1, 12))
+def test_the_plan_of_a_short_study_that_compares_nothing_is_what_happens(n_trials: int) -> None:
+    """Of 4 trials two were once of a round that the plan had left out."""
+    told = check_plan(RECIPE, n_trials, optuna.create_study(direction="maximize"))
+    trials = run(RECIPE, n_trials)
+    assert bool(told[2]) == any(trial.user_attrs.get("round") for trial in trials)
+
+
 @pytest.mark.parametrize("study", [FOUR, TWO, RECIPE], ids=["four", "two", "none"])
 def test_the_plan_of_a_new_study_is_the_phases(study: Study) -> None:
     policy = Policy(study, 0)
