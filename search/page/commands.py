@@ -8,7 +8,7 @@ from maskcls.system.errors import UserError
 from search.page.blocks import Code, Facts, Section, Text
 from search.page.data import Material
 from search.policy.stopping import count_finished
-from search.study.attributes import COMMIT, VERSIONS, is_own_best
+from search.study.attributes import COMMIT, MORE_ROUNDS, VERSIONS, is_own_best
 from search.study.loading import known_studies, load_study_file
 from search.study.request import options_of
 from search.study.study import Study, preview_of
@@ -46,6 +46,11 @@ def _note(material: Material) -> str:
         "The first command continues the study, or runs it anew where it is not stored: trial for trial the same with"
         " one worker on a CPU of the same type and thread count. The last two train the best trial again."
     )
+    if MORE_ROUNDS in material.study.user_attrs:
+        note += (
+            " Some of its rounds were added by search.confirm: one run of as many trials has more rounds and less of a"
+            " search."
+        )
     if hint := storage_option(material.options.storage)[1]:
         note = f"{note} {hint}"
     file, _ = _file_of(material)
