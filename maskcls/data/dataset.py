@@ -153,10 +153,10 @@ def find_task(folder: Path, options: SourceOptions, known: Source = source.FOLDE
 
     ``known``: as in source.find_source. Raises UserError as source does.
     """
-    task = source.find_task(folder, options, known)
-    if task.source.reader == "mask":
+    task, photos = source.find_photos(folder, options, known)
+    if photos is None:
         return task
-    photos, _ = read_apart(folder, task)
+    photos, _ = _apart(photos)
     is_given = "split" in photos and (photos["split"] == "valid").any()
     return replace(task, splitter=GIVEN if is_given else choose_splitter(photos))
 
@@ -168,7 +168,10 @@ def read_apart(
 
     ``label_fixes``, ``note`` and what is raised: as source.read_photos.
     """
-    photos = read_photos(folder, task, label_fixes, note)
+    return _apart(read_photos(folder, task, label_fixes, note))
+
+
+def _apart(photos: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame | None]:
     if "split_given" not in photos:
         return photos, None
     photos = photos.rename(columns={"split_given": "split"})

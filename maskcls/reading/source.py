@@ -55,16 +55,29 @@ def find_task(data: Path, options: SourceOptions, known: Source = FOLDERS) -> Ta
     Raises UserError where there is none, or where what is there can be read in several ways; it says which option
     decides.
     """
-    place = _find(data, options)
+    return _read_task(data, options, known)[0]
+
+
+def find_photos(data: Path, options: SourceOptions, known: Source = FOLDERS) -> tuple[Task, pd.DataFrame | None]:
+    """(the task as find_task, the photos of the same reading as read_photos; None for the mask task)."""
+    task, found = _read_task(data, options, known)
+    return task, None if found is None else table_of(found, task)
+
+
+def _read_task(data: Path, options: SourceOptions, known: Source) -> tuple[Task, Found | None]:
+    """(the task, what was read to find it: nothing of the mask task's photos)."""
+    place, found = _find(data, options), None
     if isinstance(place, Source):
         task = MASK_TASK
     elif isinstance(place, Tabled):
         source = _source_of(place, _as_known(place, options, known))
-        task = task_of(read_rows(place, source), source)
+        found = read_rows(place, source)
+        task = task_of(found, source)
     else:
         check_folders(place)
-        task = task_of(read_folders(place), FOLDERS)
-    return task.judged_by(options.metric) if options.metric else task
+        found = read_folders(place)
+        task = task_of(found, FOLDERS)
+    return task.judged_by(options.metric) if options.metric else task, found
 
 
 def find_source(data: Path, options: SourceOptions, known: Source = FOLDERS) -> Source:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from maskcls.reading.source import SourceOptions, find_source, find_task, read_photos
+from maskcls.reading import source
+from maskcls.reading.source import SourceOptions, find_photos, find_source, find_task, read_photos
 from maskcls.system.errors import UserError
 from maskcls.tasks.task import PHOTO, Source, Task
 from tests.helpers.photos import save_photos
@@ -219,3 +220,16 @@ def test_what_folders_do_not_have_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"--label-fixes fixes.csv is a list for the mask task's people"):
         read_photos(folder, find_task(folder, SourceOptions()), "fixes.csv")
     assert Task.from_json(find_task(folder, SourceOptions()).to_json()) == find_task(folder, SourceOptions())
+
+
+def test_photos_are_read_once_to_find_their_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = save_photos(tmp_path, files("oak", "ash"))
+    known = find_task(folder, SourceOptions())
+    expected, looks = read_photos(folder, known), list[Path]()
+    listing = source.list_folder
+    monkeypatch.setattr(source, "list_folder", lambda place: looks.append(place) or listing(place))
+    task, photos = find_photos(folder, SourceOptions())
+    assert task == known
+    assert photos is not None
+    assert photos.equals(expected)
+    assert looks == [folder]
