@@ -167,6 +167,14 @@ class ReconnectingStorage(RDBStorage):
             self._turn.on = False
             self.scoped_session.remove()
 
+    def lock_trial(self, trial_id: int) -> None:
+        """Wait for the trial's row and lock it until the end of the transaction, as whoever changes its state does.
+
+        Within ``within`` only. Raises KeyError when there is no such trial.
+        """
+        with _create_scoped_session(self.scoped_session) as session:
+            models.TrialModel.find_or_raise_by_id(trial_id, session, for_update=True)
+
     # calls that cannot simply be repeated
 
     def create_new_study(self, directions: Sequence[StudyDirection], study_name: str | None = None) -> int:

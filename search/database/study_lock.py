@@ -5,13 +5,16 @@ committed as a whole, or rolled back when the connection, and with it the lock, 
 lock belongs to the transaction, so it also works behind pgbouncer in transaction mode. MySQL's lock belongs to the
 connection, so a proxy must pool by session there. Whoever waits for a server's lock gives the connection back every
 few seconds, for those who have none, and for its own heartbeats.
+
+What concerns one trial alone needs no turn on a server: its row is locked instead (``on_trial``), as everybody locks it
+who changes the trial's state. So the scores of a hundred workers do not wait for each other, nor for a decision.
 """
 
 import random
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,6 +30,9 @@ TRY_SECONDS = 2
 
 PAUSE_SECONDS = 0.2
 """How long, at most, a process that waits for the lock does without a connection."""
+
+ROW_TIMEOUT = "SET LOCAL lock_timeout = '30s'"
+"""PostgreSQL waits so long for a row that another program has locked; then the transaction is begun again."""
 
 LOCK_NOT_AVAILABLE = "55P03"
 """PostgreSQL's SQLSTATE after lock_timeout."""
@@ -50,10 +56,30 @@ def in_turn(
     unless only the answer to the commit was lost, which ``decide`` must detect itself.
     Raises UserError when one process keeps the lock for too long, DatabaseError when the database stays away.
     """
+    return _repeated(storage, lambda: exclusive(storage, name), decide, undone)
+
+
+def on_trial(
+    storage: ReconnectingStorage, name: str, trial_id: int, decide: Callable[[], T], undone: Callable[[], None]
+) -> T:
+    """in_turn for what reads and writes one trial alone: on a server others may decide meanwhile, but none of them can
+    change this trial's state. Raises what in_turn raises."""
+    if storage.is_file:
+        return in_turn(storage, name, decide, undone)
+    return _repeated(storage, lambda: _holding_row(storage, trial_id), decide, undone)
+
+
+def _repeated(
+    storage: ReconnectingStorage,
+    begin: Callable[[], AbstractContextManager[None]],
+    decide: Callable[[], T],
+    undone: Callable[[], None] | None,
+) -> T:
+    """The result of ``decide`` within one transaction, begun again while its connection is lost."""
     patience = Patience(storage)
     while True:
         try:
-            with exclusive(storage, name):
+            with begin():
                 result = decide()
         except LostTurnError as error:
             if undone is not None:
@@ -62,6 +88,21 @@ def in_turn(
         else:
             patience.succeeded()
             return result
+
+
+@contextmanager
+def _holding_row(storage: ReconnectingStorage, trial_id: int) -> Iterator[None]:
+    """One transaction that holds the trial's row. Raises LostTurnError when the connection to the server is lost."""
+    try:
+        with storage.engine.connect().execution_options(isolation_level="READ COMMITTED") as connection:
+            if connection.dialect.name == "postgresql":  # MySQL has a limit of 50 s by itself
+                connection.execute(sqlalchemy.text(ROW_TIMEOUT))
+            with storage.within(connection):
+                storage.lock_trial(trial_id)
+                yield
+            connection.commit()
+    except sqlalchemy.exc.SQLAlchemyError as error:  # from our own statements; the storage translates its own
+        raise (storage.lost_turn(error) if is_transient(error) else storage.explained(error)) from error
 
 
 @contextmanager
@@ -140,7 +181,7 @@ def _take_of_postgres(connection: sqlalchemy.Connection, key: int, wait: Wait) -
     try:
         connection.execute(sqlalchemy.text(f"SET LOCAL lock_timeout = '{TRY_SECONDS}s'"))
         connection.execute(sqlalchemy.text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
-        connection.execute(sqlalchemy.text("SET LOCAL lock_timeout = '30s'"))
+        connection.execute(sqlalchemy.text(ROW_TIMEOUT))
         return lambda: None
     except sqlalchemy.exc.OperationalError as error:
         if sqlstate(error) != LOCK_NOT_AVAILABLE:

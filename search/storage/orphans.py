@@ -1,8 +1,10 @@
 """Orphaned trials, whose process has died: they are detected and requeued by the next process that looks."""
 
+import contextlib
 from collections.abc import Sequence
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from search.database.optuna_internals import set_attributes, stale_trial_ids, trial_id
@@ -47,11 +49,15 @@ def is_orphaned(trial: FrozenTrial, is_stale: bool) -> bool:
 
 
 def _handle_dead_worker(study: optuna.Study, trial: FrozenTrial) -> None:
-    """Requeue a trial whose process died; after too many deaths at one evaluation it counts as crashed."""
+    """Requeue a trial whose process died; after too many deaths at one evaluation it counts as crashed.
+
+    Nothing is to be done where the process has ended the trial after all since it was read.
+    """
     last = max(trial.intermediate_values, default=0)
     deaths = trial.user_attrs.get(WORKER_DEATHS, {"evaluation": -1, "times": 0})
     times = deaths["times"] + 1 if deaths["evaluation"] == last else 1
-    set_attributes(study, trial, {WORKER_DEATHS: {"evaluation": last, "times": times}})
+    with contextlib.suppress(UpdateFinishedTrialError):  # those below take it as ended too
+        set_attributes(study, trial, {WORKER_DEATHS: {"evaluation": last, "times": times}})
     if times >= MAX_WORKER_DEATHS:
         error = f"its process died {times} times without reaching another evaluation"
         note_failure(study, trial, failure(CRASH, error))

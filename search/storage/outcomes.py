@@ -1,7 +1,8 @@
 """What a worker stores of its trial: a score, its end, a failure, or its return to the queue.
 
-Each is stored in a turn (study_lock.in_turn), and only while the trial is this worker's: one without a heartbeat for
-long may have lost it to another.
+A failure or a return to the queue is stored in a turn (study_lock.in_turn), a score or the end while the trial's row is
+held (study_lock.on_trial). Each is stored only while the trial is this worker's: one without a heartbeat for long may
+have lost it to another.
 """
 
 import contextlib
@@ -15,7 +16,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from search.database.connect import backend_of
 from search.database.optuna_internals import forget_cache, read_trial, set_attributes, set_state, storage_of, trial_id
-from search.database.study_lock import in_turn
+from search.database.study_lock import in_turn, on_trial
 from search.storage.failures import BYSTANDER, failure, failures_of, is_bystander, may_try_again
 from search.study.attributes import ERROR, FAILURE_KIND, FAILURES, INTERRUPTIONS, WORKER, interruptions_of, worker_of
 from search.system.clock import ENDED
@@ -56,7 +57,7 @@ def report(
         check_mine(study, trial, worker)
         storage_of(study).set_trial_intermediate_value(trial_id(trial), step, value)
 
-    decide_in_turn(study, decide)
+    _decide_alone(study, trial, decide)
 
 
 def finish(
@@ -70,7 +71,7 @@ def finish(
     """End a trial. A pruned one keeps its best value too, which study.tell would replace with its last.
 
     Raises TakenOverError when it is not the trial of ``worker``, if given. ``store_facts`` stores more about the trial
-    in the same turn, which may be repeated.
+    in the same transaction, which may be repeated.
     """
     tries = 0
 
@@ -84,7 +85,12 @@ def finish(
         store_facts()
         end_trial(study, trial, state, value)
 
-    decide_in_turn(study, decide)
+    _decide_alone(study, trial, decide)
+
+
+def _decide_alone(study: optuna.Study, trial: Trial, decide: Callable[[], None]) -> None:
+    """decide_in_turn for what concerns this trial alone, without waiting for other workers' decisions."""
+    on_trial(backend_of(study), study.study_name, trial_id(trial), decide, lambda: forget_cache(study))
 
 
 def _has_ended(trial: FrozenTrial, state: TrialState, value: float | None) -> bool:
@@ -92,7 +98,7 @@ def _has_ended(trial: FrozenTrial, state: TrialState, value: float | None) -> bo
 
 
 def end_trial(study: optuna.Study, trial: Trial | FrozenTrial, state: TrialState, value: float | None = None) -> None:
-    """Store a final state, and when the trial ended. In a turn."""
+    """Store a final state, and when the trial ended. In a turn, or while the trial's row is held."""
     storage_of(study).set_trial_system_attr(trial_id(trial), ENDED, round(time.time(), 3))
     set_state(study, trial, state, value)
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,11 +18,12 @@ import search.delete
 import search.run
 import search.status
 from search.database.connect import GRACE_SECONDS, backend_of, create_study, load_study, open_storage
+from search.database.optuna_internals import read_trial
 from search.database.study_lock import exclusive
 from search.policy.policy import Policy
 from search.policy.stopping import FINISHED, StoppingCriteria
-from search.storage.orphans import requeue_orphaned
-from search.storage.outcomes import finish
+from search.storage.orphans import requeue_orphaned, take_back_orphaned
+from search.storage.outcomes import TakenOverError, decide_in_turn, finish, put_back, report
 from search.storage.queue import next_trial
 from search.study.attributes import WORKER
 from search.study.record import KEY, Stored
@@ -30,6 +32,7 @@ from tests.helpers import postgres
 from tests.helpers.search import MINE, TOY_STUDY
 from tests.helpers.training import run
 
+ME = describe_myself("cpu.0")
 STORED = Stored(TOY_STUDY, "synthetic", "0123abcd", {"source": "scratch"}, "scratch", "auto", False, 0)
 
 HOLDER = """
@@ -170,6 +173,55 @@ def test_a_trial_of_a_silent_worker_on_another_machine_is_taken_back(study: optu
     assert requeue_orphaned(study) == []  # its old heartbeat is forgotten
     finish(study, again, TrialState.COMPLETE, 0.5)
     assert study.get_trials()[0].intermediate_values == {1: 0.4}
+
+
+def test_scores_and_the_end_are_stored_while_another_process_decides(study: optuna.Study, url: str) -> None:
+    trial = next_trial(study, Policy(TOY_STUDY, 0), StoppingCriteria(1), ME)
+    assert trial is not None
+    holder = start(HOLDER, url, "toy")
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        report(study, trial, 1, 0.25, ME, lambda: None)
+        finish(study, trial, TrialState.COMPLETE, 0.25, ME, lambda: trial.set_user_attr("fact", 1))
+        held = sqlalchemy.text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted")
+        with backend_of(study).engine.connect() as connection:
+            assert connection.execute(held).scalar() == 1, "it has waited for the lock"
+    finally:
+        holder.kill()
+        holder.wait()
+    stored = study.get_trials()[0]
+    assert (stored.state, stored.value, stored.intermediate_values) == (TrialState.COMPLETE, 0.25, {1: 0.25})
+    assert stored.user_attrs["fact"] == 1
+
+
+def test_a_score_that_waits_for_a_takeover_is_refused(study: optuna.Study, url: str) -> None:
+    trial = next_trial(study, Policy(TOY_STUDY, 0), StoppingCriteria(1), ME)
+    assert trial is not None
+    other = load_study(open_storage(url, create=False), "toy")
+    waiting = sqlalchemy.text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+    with ThreadPoolExecutor(1) as pool:
+        with exclusive(backend_of(other), "toy"):
+            put_back(other, read_trial(other, trial))
+            score = pool.submit(report, study, trial, 1, 0.25, ME, lambda: None)
+            until = time.monotonic() + 60
+            while backend_of(other).scoped_session().execute(waiting).scalar() == 0:
+                assert time.monotonic() < until
+                time.sleep(0.05)
+        with pytest.raises(TakenOverError):
+            score.result(timeout=60)
+    assert study.get_trials()[0].intermediate_values == {}
+
+
+def test_a_trial_that_ends_while_it_is_taken_back_has_ended(study: optuna.Study) -> None:
+    trial = next_trial(study, Policy(TOY_STUDY, 0), StoppingCriteria(1), ME)
+    assert trial is not None
+    seen = study.get_trials()
+    finish(study, trial, TrialState.COMPLETE, 0.5, ME)
+    del seen[0].user_attrs[WORKER]  # as of a process that died early
+    decide_in_turn(study, lambda: take_back_orphaned(study, seen))
+    stored = study.get_trials()[0]
+    assert (stored.state, stored.value, stored.user_attrs.get("interruptions")) == (TrialState.COMPLETE, 0.5, None)
 
 
 def age(study: optuna.Study, trial_id: int, seconds: int) -> None:
