@@ -71,5 +71,6 @@ def _sample(image_BCHW: Tensor, y: Tensor, x: Tensor, beyond: str) -> Tensor:
     """The image at the places y, x, which broadcast to [B, H, W]; -1 to 1 from edge to edge of the image."""
     grid_BHW2 = torch.stack(torch.broadcast_tensors(x, y), -1)
     sampled_BCHW = torch.nn.functional.grid_sample(image_BCHW, grid_BHW2, "bilinear", beyond, align_corners=False)
+    sampled_BCHW = sampled_BCHW.clamp_(0, 1)  # rounding of the weights can take white one bit beyond 1
     is_last = image_BCHW.is_contiguous(memory_format=torch.channels_last) and not image_BCHW.is_contiguous()
     return sampled_BCHW.contiguous(memory_format=torch.channels_last if is_last else torch.contiguous_format)

@@ -12,7 +12,7 @@ from maskcls.augment.geometry import affine, affine_matrix, flip, resized_crop
 from maskcls.augment.levels import EQUALIZE, change_levels
 from maskcls.augment.mixing import cutmix, erase, mixup, partners
 from maskcls.data.augment import normalise
-from tests.helpers.augment import assert_close, seeded, some_images, some_targets, spread
+from tests.helpers.augment import assert_close, seeded, some_images, spread
 
 
 def boxes(batch: int) -> Tensor:
@@ -20,7 +20,7 @@ def boxes(batch: int) -> Tensor:
 
 
 def mixed(image: Tensor, mix: Callable[..., tuple[Tensor, Tensor]], parameter: Tensor) -> Tensor:
-    target_BK = some_targets(len(image))
+    target_BK = torch.eye(len(image))
     return mix(image, target_BK, partners(image, target_BK), parameter)[0]
 
 
@@ -69,3 +69,18 @@ def test_kernels_stay_within_black_and_white(name: str) -> None:
     result_BCHW = KERNELS[name](extreme_BCHW)
     assert result_BCHW.min() >= 0
     assert result_BCHW.max() <= 1
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", [name for name in KERNELS if name != "gaussian"])
+def test_a_gpu_gives_what_a_cpu_gives_by_deterministic_algorithms(name: str) -> None:
+    image_BCHW = some_images(4, 3, 20, 30)
+    expected = KERNELS[name](image_BCHW)
+    torch.use_deterministic_algorithms(True)
+    try:
+        with torch.device("cuda"):
+            first, second = (KERNELS[name](image_BCHW.cuda()) for _ in range(2))
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert torch.equal(first, second)
+    assert_close(first.cpu(), expected)
