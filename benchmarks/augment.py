@@ -3,11 +3,13 @@
     python benchmarks/augment.py                 # on the GPU where there is one
     python benchmarks/augment.py --device cpu --size 128
 
-Photos per second of one augmentation at a time and of all together, each with its own draw for every photo. Ours takes
-uint8 and gives float32; so do the others here (kornia's input is made float first, which is counted). torchvision's
-transforms draw once a call, so a draw for every photo means a call for every photo, as in a DataLoader's worker; "v2,
-one draw" is its speed on a whole batch with one draw for all, which is another augmentation. kornia is an arm where it
-is installed. The arms run in turn; the median of the rounds.
+Photos per second of one augmentation at a time, of the first six together and of torchvision's recipe, each with its
+own draw for every photo. Ours takes uint8 and gives float32; so do the others here (kornia's input is made float first,
+which is counted). torchvision's transforms draw once a call, so a draw for every photo means a call for every photo, as
+in a DataLoader's worker; "v2, one draw" is its speed on a whole batch with one draw for all, which is another
+augmentation. kornia is an arm where it is installed, for what it has of the same kind; it mixes images alone, since its
+sequences refuse labels that change. The arms run in turn; the median of the rounds. With one thread of a CPU the time
+is the process's own, so that other processes count for little.
 """
 
 import argparse
@@ -19,8 +21,21 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
+from maskcls.augment.mixing import MIXUP_ALPHA
 from maskcls.config import AUGMENTATIONS
-from maskcls.data.augment import BLUR_SIGMA, CONTRAST_FACTOR, NOISE_STD, augment, blur_kernel_size
+from maskcls.data.augment import (
+    AFFINE_DEGREES,
+    AFFINE_SCALE,
+    AFFINE_SHEAR,
+    AFFINE_SHIFT,
+    BLUR_SIGMA,
+    CONTRAST_FACTOR,
+    JITTER_FACTOR,
+    JITTER_TURN,
+    NOISE_STD,
+    augment,
+    blur_kernel_size,
+)
 
 try:
     import kornia.augmentation as kornia
@@ -28,6 +43,15 @@ except ImportError:
     kornia = None
 
 Arm = Callable[[Tensor], object]
+
+TOGETHER = (
+    ("flip", "gaussian", "blur", "sharpness", "contrast", "cutmix"),
+    ("flip", "random_resized_crop", "trivial_augment", "random_erasing", "mixup", "cutmix"),
+)
+"""The six that came first, and what torchvision's reference recipe has (pytorch.org/blog, 2021)."""
+
+MIXING = ("mixup", "cutmix")
+"""Augmentations that need a whole batch."""
 
 
 def ours(names: tuple[str, ...], device: torch.device) -> Arm:
@@ -37,8 +61,18 @@ def ours(names: tuple[str, ...], device: torch.device) -> Arm:
 
 
 def torchvision_steps(names: tuple[str, ...], size: int) -> list[v2.Transform]:
-    """The same augmentations, each with probability a half; cutmix is none of a single photo."""
+    """The same augmentations, each with probability a half; MIXING are none of a single photo."""
+    affine = v2.RandomAffine(
+        AFFINE_DEGREES, (AFFINE_SHIFT[1],) * 2, AFFINE_SCALE, AFFINE_SHEAR, v2.InterpolationMode.BILINEAR
+    )
+    jitter = v2.ColorJitter(JITTER_FACTOR, None, JITTER_FACTOR, JITTER_TURN)
     steps = {
+        "random_resized_crop": v2.RandomApply([v2.RandomResizedCrop(size)]),
+        "affine": v2.RandomApply([affine]),
+        "trivial_augment": v2.RandomApply([v2.TrivialAugmentWide(interpolation="bilinear")]),
+        "rand_augment": v2.RandomApply([v2.RandAugment(interpolation="bilinear")]),
+        "color_jitter": v2.RandomApply([jitter]),
+        "random_erasing": v2.RandomErasing(value="random"),
         "flip": v2.RandomHorizontalFlip(),
         "gaussian": v2.RandomApply([v2.GaussianNoise(sigma=NOISE_STD[1] / 2)]),
         "blur": v2.RandomApply(
@@ -50,36 +84,29 @@ def torchvision_steps(names: tuple[str, ...], size: int) -> list[v2.Transform]:
     return [v2.ToDtype(torch.float32, scale=True), *(steps[name] for name in names if name in steps)]
 
 
-def each(names: tuple[str, ...], device: torch.device, size: int) -> Arm:
-    """torchvision, photo by photo; cutmix on the batch, one box for all as it is."""
+def mixed_by_torchvision(image_BCHW: Tensor, names: tuple[str, ...]) -> object:
+    """One draw for the batch; of both, one by chance, as torchvision's recipe does."""
+    mixes = {"mixup": v2.MixUp(alpha=MIXUP_ALPHA, num_classes=18), "cutmix": v2.CutMix(num_classes=18)}
+    chosen = [mix for name, mix in mixes.items() if name in names]
+    label_B = torch.zeros(len(image_BCHW), dtype=torch.int64, device=image_BCHW.device)
+    return v2.RandomChoice(chosen)(image_BCHW, label_B) if chosen else image_BCHW
+
+
+def each(names: tuple[str, ...], size: int) -> Arm:
+    """torchvision, photo by photo; MIXING on the batch, one draw for all as they are."""
     transform = v2.Compose(torchvision_steps(names, size))
-    mix = v2.CutMix(num_classes=18)
-
-    def run(image_BCHW: Tensor) -> object:
-        done_BCHW = torch.stack([transform(image) for image in image_BCHW])
-        return (
-            mix(done_BCHW, torch.zeros(len(image_BCHW), dtype=torch.int64, device=device)) if "cutmix" in names else 0
-        )
-
-    return run
+    return lambda image_BCHW: mixed_by_torchvision(torch.stack([transform(image) for image in image_BCHW]), names)
 
 
-def one_draw(names: tuple[str, ...], device: torch.device, size: int) -> Arm:
+def one_draw(names: tuple[str, ...], size: int) -> Arm:
     """torchvision on the whole batch."""
     transform = v2.Compose(torchvision_steps(names, size))
-    mix = v2.CutMix(num_classes=18)
-
-    def run(image_BCHW: Tensor) -> object:
-        done_BCHW = transform(image_BCHW)
-        return (
-            mix(done_BCHW, torch.zeros(len(image_BCHW), dtype=torch.int64, device=device)) if "cutmix" in names else 0
-        )
-
-    return run
+    return lambda image_BCHW: mixed_by_torchvision(transform(image_BCHW), names)
 
 
-def korn(names: tuple[str, ...], size: int) -> Arm:
-    """kornia: a draw for every photo on the whole batch, as ours."""
+def korn(names: tuple[str, ...], size: int) -> Arm | None:
+    """kornia: a draw for every photo on the whole batch, as ours. None where it has no such augmentation (its
+    TrivialAugment and RandAugment draw an operation for the whole batch)."""
     kernel = blur_kernel_size(size, size)
     made = {
         "flip": lambda: kornia.RandomHorizontalFlip(p=0.5),
@@ -89,31 +116,33 @@ def korn(names: tuple[str, ...], size: int) -> Arm:
         ),
         "sharpness": lambda: kornia.RandomSharpness((0.0, 2.0), p=0.5),
         "contrast": lambda: kornia.RandomContrast(CONTRAST_FACTOR, p=0.5),
-        "cutmix": lambda: kornia.RandomCutMixV2(num_mix=1, p=0.5, data_keys=["input", "class"]),
+        "random_resized_crop": lambda: kornia.RandomResizedCrop((size, size), cropping_mode="resample", p=0.5),
+        "affine": lambda: kornia.RandomAffine(
+            AFFINE_DEGREES, (AFFINE_SHIFT[1],) * 2, AFFINE_SCALE, AFFINE_SHEAR, p=0.5
+        ),
+        "color_jitter": lambda: kornia.ColorJiggle(JITTER_FACTOR, 0.0, JITTER_FACTOR, JITTER_TURN, p=0.5),
+        "random_erasing": lambda: kornia.RandomErasing(p=0.5),
+        "mixup": lambda: kornia.RandomMixUpV2(p=0.5, data_keys=["input"]),
+        "cutmix": lambda: kornia.RandomCutMixV2(num_mix=1, p=0.5, data_keys=["input"]),
     }
-    sequence = kornia.AugmentationSequential(
-        *(made[name]() for name in names), data_keys=["input", "class"] if "cutmix" in names else ["input"]
-    )
-
-    def run(image_BCHW: Tensor) -> object:
-        image_BCHW = image_BCHW.float() / 255
-        if "cutmix" not in names:
-            return sequence(image_BCHW)
-        return sequence(image_BCHW, torch.zeros(len(image_BCHW), dtype=torch.int64, device=image_BCHW.device))
-
-    return run
+    if not set(names) <= set(made):
+        return None
+    sequence = kornia.AugmentationSequential(*(made[name]() for name in names), data_keys=["input"])
+    return lambda image_BCHW: sequence(image_BCHW.float() / 255)
 
 
 def seconds_of(arm: Arm, image_BCHW: Tensor, at_least: float) -> float:
     """Of one batch: the mean over as many as fill ``at_least`` seconds, after one to warm up."""
+    is_alone = image_BCHW.device.type == "cpu" and torch.get_num_threads() == 1
+    clock = time.process_time if is_alone else time.perf_counter
     arm(image_BCHW)
     wait(image_BCHW.device)
-    begun, count = time.perf_counter(), 0
-    while count == 0 or time.perf_counter() - begun < at_least:
+    begun, count = clock(), 0
+    while count == 0 or clock() - begun < at_least:
         arm(image_BCHW)
         count += 1
         wait(image_BCHW.device)
-    return (time.perf_counter() - begun) / count
+    return (clock() - begun) / count
 
 
 def wait(device: torch.device) -> None:
@@ -138,14 +167,14 @@ def main() -> None:
     print(f"{name}, torch {torch.__version__}, {asked.batch} x {asked.size} px, {asked.rounds} rounds; photos/s\n")
     print("| augmentation | ours | v2, photo by photo | v2, one draw | kornia | best other / ours |")
     print("|---|---|---|---|---|---|", flush=True)
-    for names in [*((name,) for name in AUGMENTATIONS), AUGMENTATIONS]:
+    for names in [*((name,) for name in AUGMENTATIONS), *TOGETHER]:
         arms = {
             "ours": ours(names, device),
-            "each": each(names, device, asked.size),
-            "one": one_draw(names, device, asked.size),
+            "each": each(names, asked.size),
+            "one": one_draw(names, asked.size),
         }
-        if kornia is not None:
-            arms["kornia"] = korn(names, asked.size)
+        if kornia is not None and (arm := korn(names, asked.size)) is not None:
+            arms["kornia"] = arm
         rounds = [
             {key: seconds_of(arm, image_BCHW, asked.seconds) for key, arm in arms.items()} for _ in range(asked.rounds)
         ]

@@ -8,6 +8,7 @@ The path of a training, folder by folder; each imports only from those before it
 - scoring: from predictions to scores, with their intervals over people (groups)
 - images: from a picture file to upright pixels
 - reading: from a folder, a table or a dataset to photos with their labels
+- augment: kernels that change a batch of training photos, and what they draw
 - data: from these to batches: split by person (group), cache of decoded photos, augmentation
 - run: what a training leaves in its folder, so that it continues after any interruption
 - model: backbone, head, losses, weights, inference
@@ -18,6 +19,7 @@ To add
 
 - a hyperparameter: a field of TrainConfig with its docstring, the place that reads it; then the reference anew:
   ``python docs/reference.py > docs/reference.md``
-- an augmentation: its name in config.AUGMENTATIONS; in data/augment.py a kernel, its draw, a line of DESCRIPTIONS
+- an augmentation: its name in config.AUGMENTATIONS; a kernel in augment/; in data/augment.py its draw, and a line of
+  DESCRIPTIONS
 - a change to what existing configs compute: training/revision.py, which tells older results apart
 """

@@ -10,8 +10,14 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from maskcls.system.errors import UserError, nearest, one_line
 from maskcls.system.files import write_text
 
-AUGMENTATIONS = ("flip", "gaussian", "blur", "sharpness", "contrast", "cutmix")
-"""In the order in which they run. ``maskcls.data.augment``, which says what each does, needs torch."""
+AUGMENTATIONS = (
+    *("flip", "random_resized_crop", "affine"),
+    *("trivial_augment", "rand_augment", "color_jitter"),
+    *("gaussian", "blur", "sharpness", "contrast"),
+    *("random_erasing", "mixup", "cutmix"),
+)
+"""In the order in which they run: what the photo shows, its colours, the camera's faults, then what replaces parts of
+it. ``maskcls.data.augment``, which says what each does, needs torch."""
 
 
 def _pair(value: Any) -> Any:

@@ -91,7 +91,7 @@ def test_a_config_trained_again_starts_alike_and_learns_too(photos: Path, tmp_pa
 
 def test_a_repeatable_config_trained_again_gives_the_same_to_the_last_bit(photos: Path, tmp_path: Path) -> None:
     first, second = (
-        train(photos, tmp_path, "cuda", epochs=3, augment="flip,cutmix", repeatable="on") for _ in range(2)
+        train(photos, tmp_path, "cuda", epochs=3, augment=AUGMENTATIONS, repeatable="on") for _ in range(2)
     )
     assert history(first) == history(second)
 

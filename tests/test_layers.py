@@ -11,7 +11,8 @@ ROOT = Path(__file__).parents[1]
 
 ROOMS = (
     *("maskcls.system", "maskcls.labels", "maskcls.config", "maskcls.tasks", "maskcls.scoring", "maskcls.images"),
-    *("maskcls.reading", "maskcls.data", "maskcls.run", "maskcls.model", "maskcls.training", "maskcls"),
+    *("maskcls.reading", "maskcls.augment", "maskcls.data", "maskcls.run", "maskcls.model", "maskcls.training"),
+    "maskcls",
     *("search.system", "search.database", "search.study", "search.policy", "search.storage", "search.answer"),
     *("search.terminal", "search.page", "search.worker", "search.gpus", "search.supervisor", "search.web", "search"),
 )

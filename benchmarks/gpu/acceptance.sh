@@ -92,7 +92,7 @@ step same       60  checks.log  "$PY" "$HERE/same.py"                           
 step together  100  steps.log   "$PY" "$HERE/together.py"                                               #  90
 step engine    240  engine.log  bash -c "engine resnet18"                                               # 160
 step benchmark 150  steps.log   "$PY" "$HERE/steps.py" benchmark                                        #  90
-step augment    40  bench.log   "$PY" benchmarks/augment.py --device "$DEVICE" --rounds 2 --seconds .1  #  15
+step augment    90  bench.log   "$PY" benchmarks/augment.py --device "$DEVICE" --rounds 2 --seconds .1  #  40
 
 for log in tests checks steps study engine bench; do # what the last lines should show
     [ -f "$OUT/$log.log" ] || continue
@@ -102,7 +102,7 @@ for log in tests checks steps study engine bench; do # what the last lines shoul
     checks) grep -E 'tensors equal|FAILED|MISSING|find_gpus' "$OUT/$log.log" | cut -c1-200 | tail -n 30 ;;
     steps) grep -E '^\|' "$OUT/$log.log" | cut -c1-160 ;;
     study) grep -E '  (Study|time|best|Trial|Error)|the same|crash|"way"|photos_per' "$OUT/$log.log" | cut -c1-160 | tail -n 25 ;;
-    *) grep -E '^\||Error|^#|round ' "$OUT/$log.log" | cut -c1-160 | tail -n 16 ;;
+    *) grep -E '^\||Error|^#|round ' "$OUT/$log.log" | cut -c1-160 | tail -n 26 ;;
     esac
 done
 echo

@@ -62,7 +62,7 @@ def test_unknown_hyperparameter_shows_the_nearest_and_all_of_them() -> None:
         ("image_size", (1, 2, 3), "image_size must be"),
         ("crop", 0.0, "crop must be greater than 0, not 0.0."),
         ("crop", (1.0, 1.5), "crop must be less than or equal to 1, not 1.5."),
-        ("augment", ("flip", "mixup"), "augment must be chosen from flip, gaussian, blur"),
+        ("augment", ("flip", "rotate"), "augment must be chosen from flip, random_resized_crop, affine"),
     ],
 )
 def test_value_out_of_range_is_refused_in_one_sentence(name: str, value: Any, says: str) -> None:

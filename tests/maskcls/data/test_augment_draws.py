@@ -1,4 +1,4 @@
-"""What ``augment`` draws for a batch, and to whom it does what: the kernels themselves are in test_augment.py."""
+"""What ``augment`` draws for a batch, and to whom it does what: tests/maskcls/augment has the kernels themselves."""
 
 from collections.abc import Callable
 
@@ -8,8 +8,9 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torchvision.transforms.v2 import functional as reference
 
+from maskcls.augment import samples
 from maskcls.data import augment as aug
-from tests.helpers.augment import assert_close, seeded, some_bytes, some_targets
+from tests.helpers.augment import assert_close, seeded, some_bytes, some_images, some_targets
 
 
 def test_without_names_the_images_are_only_converted() -> None:
@@ -28,12 +29,23 @@ def test_about_half_of_the_samples_change_and_the_others_keep_every_bit(name: st
     changed_B = (result_BCHW != image_BCHW / 255).any(dim=(1, 2, 3))
     # Less than half by a few: the weakest blurs and the emptiest boxes change nothing.
     assert 0.4 < changed_B.float().mean() < 0.57
-    assert torch.equal((result_BK != target_BK).any(1), changed_B & (name == "cutmix"))
+    mixed_B = (result_BK != target_BK).any(1)
+    if name == "mixup":  # the smallest shares change a label of 0 but no pixel
+        changed_B = changed_B | (mixed_B & ((result_BK - target_BK).abs().amax(1) < 1e-6))
+    assert torch.equal(mixed_B, changed_B & (name in ("mixup", "cutmix")))
 
 
-def test_each_augmentation_chooses_its_own_half() -> None:
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("flip", "gaussian", "blur", "sharpness", "contrast", "cutmix"),
+        ("flip", "random_resized_crop", "trivial_augment", "rand_augment", "color_jitter", "random_erasing"),
+        ("flip", "affine", "gaussian", "sharpness", "contrast", "mixup"),
+    ],
+)
+def test_each_augmentation_chooses_its_own_half(names: tuple[str, ...]) -> None:
     image_BCHW = some_bytes(640, 3, 64, 8)
-    result_BCHW, _ = aug.augment(image_BCHW, some_targets(640), aug.AUGMENTATIONS, seeded())
+    result_BCHW, _ = aug.augment(image_BCHW, some_targets(640), names, seeded())
     untouched = (result_BCHW == image_BCHW / 255).all(dim=3).all(dim=2).all(dim=1).sum()
     assert 3 <= untouched <= 30  # 640 / 2**6 is 10, and a few that were changed by nothing
 
@@ -94,6 +106,12 @@ def test_same_seed_gives_the_same_bits_and_the_next_batch_others(name: str) -> N
     assert not torch.equal(first[0], third[0])
 
 
+def test_normalise_equals_torchvision() -> None:
+    image_BCHW, mean, std = some_images(4, 3, 9, 7), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    expected = reference.normalize(image_BCHW, list(mean), list(std))
+    assert_close(aug.normalise(image_BCHW, mean, std), expected)
+
+
 def test_order_of_the_names_does_not_matter() -> None:
     image_BCHW, target_BK = some_bytes(16, 3, 32, 20), some_targets(16)
     forward = aug.augment(image_BCHW, target_BK, aug.AUGMENTATIONS, seeded())
@@ -104,10 +122,17 @@ def test_order_of_the_names_does_not_matter() -> None:
 
 KERNEL_OF = {
     "flip": "flip",
+    "random_resized_crop": "resized_crop",
+    "affine": "affine",
+    "trivial_augment": "trivial_augment",
+    "rand_augment": "rand_augment",
+    "color_jitter": "jitter_colour",
     "gaussian": "add_noise",
     "blur": "blur",
     "sharpness": "adjust_sharpness",
     "contrast": "adjust_contrast",
+    "random_erasing": "erase",
+    "mixup": "mixup",
     "cutmix": "cutmix",
 }
 
@@ -158,8 +183,8 @@ def test_a_single_sample_and_tiny_images_work(batch: int, height: int, width: in
 
 
 def test_unknown_name_is_refused_and_the_known_ones_listed() -> None:
-    with pytest.raises(ValueError, match=r"No augmentation named 'mixup'. There are: flip, gaussian, .*cutmix\."):
-        aug.augment(some_bytes(2, 3, 8, 8), some_targets(2), ("flip", "mixup"), seeded())
+    with pytest.raises(ValueError, match=r"No augmentation named 'rotate'. There are: flip, random_.*cutmix\."):
+        aug.augment(some_bytes(2, 3, 8, 8), some_targets(2), ("flip", "rotate"), seeded())
 
 
 def test_on_a_gpu_no_value_is_ever_read_back_to_the_host() -> None:
@@ -191,11 +216,93 @@ def test_on_a_cpu_a_kernel_gets_the_chosen_half_alone_and_gives_what_it_gives_in
 
 
 def test_a_batch_of_which_nobody_is_chosen_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(aug, "PROBABILITY", 0.0)
+    monkeypatch.setattr(samples, "PROBABILITY", 0.0)
     image_BCHW, target_BK = some_bytes(4, 3, 16, 12), some_targets(4)
     result_BCHW, result_BK = aug.augment(image_BCHW, target_BK, aug.AUGMENTATIONS, seeded())
     assert torch.equal(result_BCHW, image_BCHW / 255)
     assert torch.equal(result_BK, target_BK)
+
+
+def test_a_sample_is_mixed_by_mixup_or_by_cutmix_but_not_by_both() -> None:
+    image_BCHW = torch.arange(250, dtype=torch.uint8)[:, None, None, None].repeat(1, 3, 40, 40)
+    target_BK = torch.eye(250)  # each sample is a class of its own
+    result_BCHW, result_BK = aug.augment(image_BCHW, target_BK, ("mixup", "cutmix"), seeded())
+    own_BCHW, partner_BCHW = image_BCHW / 255, image_BCHW.roll(1, 0) / 255
+    is_own, is_partner = result_BCHW == own_BCHW, result_BCHW == partner_BCHW
+    untouched_B, cut_B = is_own.flatten(1).all(1), (is_own | is_partner).flatten(1).all(1)
+    mixed_B = (result_BCHW == result_BCHW[:, :1, :1, :1]).flatten(1).all(1) & ~cut_B
+    assert (cut_B | mixed_B).all()
+    assert untouched_B.float().mean() == pytest.approx(1 / 4, abs=0.1)
+    assert mixed_B.float().mean() == pytest.approx(3 / 8, abs=0.1)
+    share_B = ((result_BCHW - own_BCHW) / (partner_BCHW - own_BCHW)).mean(dim=(1, 2, 3))
+    torch.testing.assert_close(result_BK.diagonal(), 1 - share_B, rtol=0, atol=1e-4)  # a share of steps of 1 / 255
+    assert_close(result_BK.sum(1), torch.ones(250))
+
+
+@pytest.mark.parametrize("name", [name for name in aug.AUGMENTATIONS if name not in ("gaussian", "random_erasing")])
+def test_a_kernel_that_gets_the_whole_batch_as_on_a_gpu_gives_what_it_gives_to_the_chosen(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the two that draw for the chosen alone."""
+
+    def whole(image_BCHW: Tensor, kernel: Callable[..., Tensor], chosen_B: Tensor, *parameters: Tensor) -> Tensor:
+        return torch.where(samples.per_sample(chosen_B), kernel(image_BCHW, *parameters), image_BCHW)
+
+    image_BCHW, target_BK = some_bytes(64, 3, 33, 20), some_targets(64)
+    expected = aug.augment(image_BCHW, target_BK, (name,), seeded())
+    monkeypatch.setattr(samples, "_in_place", whole)
+    got = aug.augment(image_BCHW, target_BK, (name,), seeded())
+    assert_close(got[0], expected[0])
+    assert torch.equal(got[1], expected[1])
+
+
+@pytest.mark.parametrize("name", ["random_resized_crop", "affine", "color_jitter", "random_erasing"])
+def test_on_a_cpu_a_kernel_of_several_parameters_gets_the_chosen_half_alone(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[Tensor, ...]] = []
+    real = getattr(aug, KERNEL_OF[name])
+    monkeypatch.setattr(aug, KERNEL_OF[name], lambda *of: seen.append(of) or real(*of))  # type: ignore[func-returns-value]
+    aug.augment(some_bytes(64, 3, 33, 20), some_targets(64), (name,), seeded())
+    ((part_BCHW, *parameters),) = seen
+    assert 20 < len(part_BCHW) < 44
+    assert {len(parameter) for parameter in parameters} == {len(part_BCHW)}
+
+
+GOLDEN = {
+    "flip": ([0.39216, 0.43922, 0.27059, 0.52941, 0.1451, 0.67843, 0.09804, 0.70588], 432988),
+    "gaussian": ([0.39216, 0.899, 0.27059, 0.52941, 0.59116, 0.85456, 0.32379, 0.70588], 516180),
+    "blur": ([0.39216, 0.55342, 0.27059, 0.52941, 0.59331, 0.85493, 0.34489, 0.70588], 936666),
+    "sharpness": ([0.39216, 1.0, 0.27059, 0.52941, 0.62752, 0.7045, 0.30151, 0.70588], 936666),
+    "contrast": ([0.39216, 0.97772, 0.27059, 0.52941, 0.56649, 0.75358, 0.29822, 0.70588], 936666),
+    "cutmix": ([0.39216, 0.8549, 0.27059, 0.52941, 0.58431, 0.85882, 0.28627, 0.70588], 483116),
+    "flip,gaussian,blur,sharpness,contrast,cutmix": (
+        [0.35389, 0.47008, 0.27059, 0.46415, 0.46415, 0.60615, 0.12046, 0.83071],
+        836279,
+    ),
+}
+"""Names -> a pixel of every sample, and what the generator draws next: of commit 134a808, which had these six alone."""
+
+
+@pytest.mark.parametrize("names", GOLDEN)
+def test_the_six_that_came_first_draw_and_do_what_they_always_did(names: str) -> None:
+    generator = seeded(7)
+    result_BCHW, _ = aug.augment(some_bytes(8, 3, 64, 40), some_targets(8), names.split(","), generator)
+    pixel_B, next_draw = GOLDEN[names]
+    assert_close(result_BCHW[:, 1, 20, 30], torch.tensor(pixel_B))
+    assert int(torch.randint(10**6, (), generator=generator)) == next_draw
+
+
+def test_deterministic_algorithms_take_every_augmentation() -> None:
+    torch.use_deterministic_algorithms(True)
+    try:
+        results = [
+            aug.augment(some_bytes(16, 3, 32, 20), some_targets(16), aug.AUGMENTATIONS, seeded(4)) for _ in range(2)
+        ]
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert torch.equal(results[0][0], results[1][0])
+    assert torch.equal(results[0][1], results[1][1])
 
 
 @pytest.mark.gpu
