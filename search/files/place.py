@@ -10,7 +10,8 @@ from optuna.trial import FrozenTrial
 
 from maskcls.run.record import Content
 from search.database.reconnecting import ReconnectingStorage
-from search.files.table import digest_of, holds_files, is_shared, write_files
+from search.files import table
+from search.files.table import digest_of, holds_files, write_files
 from search.study.attributes import FILES
 
 
@@ -49,7 +50,7 @@ def keep_files(
     ``folder``: the trial's; ``contents``: name -> content. In a database that one machine uses nothing is stored, and
     no attribute returned. Not in a turn: a few hundred kilobytes must not lengthen those of a hundred workers.
     """
-    if study_id is None or not is_shared(storage):
+    if study_id is None or not table.is_shared(storage):
         return {}
     digests = {}
     if holds_files(storage):
