@@ -10,13 +10,14 @@ SQLite is for one machine, whose folder has the files: nothing is stored twice t
 
 import hashlib
 from collections.abc import Mapping
+from uuid import uuid4
 
 import sqlalchemy
 import sqlalchemy.exc
 from sqlalchemy.orm import Session
 
 from maskcls.run.record import Content
-from search.database.errors import DatabaseError, reason
+from search.database.errors import DatabaseError, is_transient, reason
 from search.database.reconnecting import ReconnectingStorage
 from search.study.attributes import id_of
 
@@ -25,6 +26,9 @@ NAME = "mask_search_files"
 
 MAX_BYTES = 2**28
 """Of a file. MySQL chooses the type of the column by it."""
+
+PROBE = "probe"
+"""The study of a row that is never committed; no study has this id."""
 
 FILES = sqlalchemy.Table(
     NAME,
@@ -59,20 +63,44 @@ def _has_table(session: Session) -> bool:
 def create_table(storage: ReconnectingStorage) -> str:
     """Create the table in a database that machines share, unless it exists. Not in a turn.
 
-    Returns why it cannot be created, as for a user without that right; else nothing.
+    Returns why files cannot be stored there, as for a user without the right to create it or to write into it; else
+    nothing.
     """
-    if not is_shared(storage) or has_table(storage):
+    if not is_shared(storage):
         return ""
-    try:
-        storage.transact(lambda session: FILES.create(session.connection()))
-    except DatabaseError as error:
-        return "" if has_table(storage) else reason(error)  # another process may have created it meanwhile
-    return ""
+    if not has_table(storage):
+        try:
+            storage.transact(lambda session: FILES.create(session.connection()))
+        except DatabaseError as error:
+            if not has_table(storage):  # else another process has created it meanwhile
+                return reason(error)
+    return _why_not_writable(storage)
 
 
 def holds_files(storage: ReconnectingStorage) -> bool:
-    """Whether files of trials are to be stored in this database."""
-    return is_shared(storage) and has_table(storage)
+    """Whether files of trials are to be stored in this database. Not in a turn."""
+    return is_shared(storage) and has_table(storage) and not _why_not_writable(storage)
+
+
+def _why_not_writable(storage: ReconnectingStorage) -> str:
+    """Why the table takes no row from this user; nothing when it does. Raises DatabaseError when the database is away.
+
+    Asked before a trial's files are written: another user may have created the table, and an hour of training must not
+    be lost for that.
+    """
+
+    def probe(session: Session) -> None:
+        row = {"study": PROBE, "trial": 0, "name": uuid4().hex, "digest": "", "content": b""}
+        session.execute(sqlalchemy.insert(FILES).values(**row))
+        session.rollback()
+
+    try:
+        storage.transact(probe)
+    except DatabaseError as error:
+        if is_transient(error):
+            raise
+        return reason(error)
+    return ""
 
 
 def write_files(storage: ReconnectingStorage, study_id: str, trial: int, contents: Mapping[str, Content]) -> None:

@@ -80,7 +80,7 @@ def copy_study(study: optuna.Study, target: ReconnectingStorage, name: str, runs
     if why := create_table(target):
         raise UserError(
             f"{shown_url(target.url)} cannot hold the predictions of the trials: {why}. Let its owner grant the right"
-            " to create a table."
+            " to create and fill a table."
         )
     try:
         for each, new_name in pairs:

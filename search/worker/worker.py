@@ -219,8 +219,8 @@ def _make_job(order: WorkOrder, stop: StopRequest, events: EventWriter) -> Job:
     if why := create_table(storage):
         say_or_log = say if order.plan else logger.info
         say_or_log(
-            f"The predictions of trials stay in the runs folder of the machine that makes them: the database has no"
-            f" table for them, and {why}. Let its owner grant the right to create one, where machines share no folder."
+            "The predictions of trials stay in the runs folder of the machine that makes them, since the database takes"
+            f" none ({why}). Where machines share no folder, let its owner grant the right to create and fill a table."
         )
     if order.plan:
         find_or_create(setup, storage, order)

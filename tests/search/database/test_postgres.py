@@ -314,8 +314,14 @@ def test_the_rights_of_the_user_decide_where_files_are_kept(url: str) -> None:
     assert "permission denied" in create_table(theirs)
     assert not holds_files(theirs)
     assert create_table(storage) == ""
-    assert create_table(theirs) == ""
     assert holds_files(storage)
+    assert "permission denied" in create_table(theirs)  # it is there, and not for them
+    assert not holds_files(theirs)
+    with storage.engine.begin() as connection:
+        connection.execute(sqlalchemy.text("GRANT INSERT, SELECT, DELETE ON mask_search_files TO reader"))
+        assert connection.execute(sqlalchemy.select(FILES.c.trial)).first() is None  # asking has left nothing
+    assert create_table(theirs) == ""
+    assert holds_files(theirs)
 
 
 def test_a_study_runs_from_end_to_end(
