@@ -5,6 +5,7 @@ The path of a trial, folder by folder; each imports only from those before it (t
 - system, database: processes, signals, clocks; the study database, which may be away for a while
 - study: the question: what a study file says, its search space, the document that is stored (record.py)
 - policy: what to try next, when to prune a trial, when to stop a study
+- files: the small files of trials in a database that machines share without sharing a folder
 - storage: the queue of trials, failures, the files of trials, the looks at rounds, the test
 - answer: from trials to numbers and words: levels compared, the best trial corrected for its choice, confirmation
 - terminal, page: what a person reads, on the terminal and in the report

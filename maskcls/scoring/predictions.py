@@ -39,7 +39,10 @@ class Predictions:
         return file.getbuffer()
 
     @staticmethod
-    def load(path: Path) -> "Predictions":
-        """The inverse of save. Raises FileNotFoundError, and for a damaged file what numpy and zipfile raise."""
+    def load(path: Path | io.BytesIO) -> "Predictions":
+        """The inverse of save, also from a file's content in memory.
+
+        Raises FileNotFoundError, and for a damaged file what numpy and zipfile raise.
+        """
         with np.load(path) as file:
             return Predictions(file["path"], file["person"], file["label_N"], file["log_prob_NK"])

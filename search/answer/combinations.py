@@ -24,12 +24,16 @@ from maskcls.scoring.tables import Table, tabulate
 from maskcls.system.errors import UserError, count_of, listed, nearest
 from maskcls.tasks.task import Task
 from search.database.connect import load_study
+from search.files.place import files_of
 from search.policy.history import best_first
 from search.storage.folder import study_folder
 from search.storage.predictions import StudyPredictions, predictions_of
-from search.storage.retention import trial_folder
+from search.storage.retention import holds_weights, trial_folder
 from search.study.attributes import WEIGHTS_DIGEST, judge_round_of, judged_by_study
 from search.study.record import Stored, read_search
+
+MAX_PLACES = 3
+"""Places of weights that are named in one sentence."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class Candidate:
     @property
     def has_weights(self) -> bool:
         """Whether its folder still holds all that makes a model."""
-        return has_files(self.folder)
+        return _has_model(self.trial, self.folder.parent)
 
     @property
     def name(self) -> str:
@@ -155,16 +159,45 @@ def find_trained(study: optuna.Study, runs: Path, kept: bool = False) -> list[Ca
     complete = judged_by_study(best_first(study.get_trials(deepcopy=False)))
     if not complete:
         raise UserError(f"Study {name!r} has no complete trial yet; continue it with python -m search.run.")
-    shelf = predictions_of(stored, study_folder(study, runs))
-    complete = [trial for trial in complete if not kept or has_files(trial_folder(shelf.folder, trial.number))]
+    shelf = predictions_of(study, stored, study_folder(study, runs))
+    elsewhere = _elsewhere(complete, shelf.folder)
+    complete = [trial for trial in complete if not kept or _has_model(trial, shelf.folder)]
     models = _with_predictions(name, stored, sorted(complete, key=lambda trial: trial.number), shelf)
     if not any(model.has_weights for model in models):
         foreign = next((f"{shelf.why_missing(trial)}. " for trial in complete if trial.number in shelf.foreign), "")
         raise UserError(
-            f"{foreign}No complete trial of study {name!r} has its weights and predictions under {shelf.folder}; name"
-            " the --runs folder where it ran, or continue it with a larger --keep."
+            f"{foreign}No complete trial of study {name!r} has its weights and predictions under {shelf.folder}"
+            f"{f' ({elsewhere})' if elsewhere else ''}; name the --runs folder where it ran, or continue it with a"
+            " larger --keep."
         )
     return models
+
+
+def _has_model(trial: FrozenTrial, folder: Path) -> bool:
+    """Whether the study's folder has all that makes a model of the trial."""
+    return has_files(trial_folder(folder, trial.number)) and holds_weights(trial, folder)
+
+
+def weights_elsewhere(study: optuna.Study, runs: Path) -> str:
+    """Which complete trials cannot be used here, as they ran on machines with other folders: one sentence, or none."""
+    complete = judged_by_study(best_first(study.get_trials(deepcopy=False)))
+    elsewhere = _elsewhere(complete, study_folder(study, runs))
+    return f"Not here, and so left out of {study.study_name}: {elsewhere}, if they were kept." if elsewhere else ""
+
+
+def _elsewhere(trials: Sequence[FrozenTrial], folder: Path) -> str:
+    """Where the weights of these trials were written to that are not here: of the first MAX_PLACES, in words."""
+    away = [
+        (trial.number, files.place)
+        for trial in trials
+        if (files := files_of(trial)) is not None
+        and not _has_model(trial, folder)
+        and Path(files.folder) != trial_folder(folder, trial.number).resolve()
+    ]
+    if not away:
+        return ""
+    more = f" and those of {count_of(len(away) - MAX_PLACES, 'other trial')}" if len(away) > MAX_PLACES else ""
+    return f"the weights of {', '.join(f'trial {number} ({place})' for number, place in away[:MAX_PLACES])}{more}"
 
 
 def _with_predictions(
@@ -172,7 +205,7 @@ def _with_predictions(
 ) -> list[Candidate]:
     return [
         Candidate(name, stored, trial, trial_folder(shelf.folder, trial.number), predictions)
-        for trial in trials
+        for trial in shelf.with_predictions(trials)
         if (predictions := shelf.predictions(trial)) is not None
     ]
 
@@ -220,7 +253,7 @@ def find_single(text: str, like: Candidate, storage: RDBStorage, runs: Path) -> 
     if task != ALL:
         raise UserError(f"--against takes a trial of the whole label; study {name!r} predicts only {task}.")
     trials = [trial for trial in study.get_trials(deepcopy=False) if trial.number == int(number)]
-    shelf = predictions_of(stored, study_folder(study, runs))
+    shelf = predictions_of(study, stored, study_folder(study, runs))
     if trials and not judged_by_study(trials):
         raise UserError(
             f"Trial {number} of study {name!r} was judged by other {stored.task.unit.many}, those of round"
@@ -251,7 +284,7 @@ def find_singles(like: Candidate, names: Sequence[str], storage: RDBStorage, run
         if stored.split == like.stored.split and ours == theirs and stored.baseline_config.task == ALL:
             trials = study.get_trials(deepcopy=False)
             complete = sorted(judged_by_study(best_first(trials)), key=lambda trial: trial.number)
-            shelf = predictions_of(stored, folder)
+            shelf = predictions_of(study, stored, folder)
             singles += [model for model in _with_predictions(name, stored, complete, shelf) if same_photos(model, like)]
     return singles
 

@@ -93,7 +93,8 @@ def outcome_of(study: optuna.Study, stored: Stored, runs: Path) -> Confirmation 
     repeats = _complete_repeats(judged)
     if len(repeats) < MIN_REPEATS:
         return None
-    shelf = predictions_of(stored, study_folder(study, runs))
+    shelf = predictions_of(study, stored, study_folder(study, runs))
+    shelf.with_predictions(trial for each in judged for trial in each.trial_by_repeat.values())  # read together
     runs_of = {
         finalist: [_counts(shelf, finalist.trial_by_repeat[repeat]) for repeat in repeats] for finalist in judged
     }

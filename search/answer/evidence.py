@@ -37,7 +37,7 @@ from search.study.space import Factor, factors, params_of, values_of
 def answer_of(study: optuna.Study, stored: Stored, runs: Path) -> Answer:
     """What the study says so far, by its trials' predictions in the folder ``runs``. Needs no GPU and no torch."""
     trials = study.get_trials(deepcopy=False, states=FINISHED)
-    shelf = predictions_of(stored, study_folder(study, runs))
+    shelf = predictions_of(study, stored, study_folder(study, runs))
     evidence = Evidence(stored, judged_by_study(trials), shelf)
     compared = factors(stored.study.scientific)
     comparisons = sum(len(factor.levels) - 1 for factor in compared)

@@ -161,7 +161,7 @@ def _model_of_trial(name: str, number: int, storage: str | None, runs: Path) -> 
     trials = study.get_trials(deepcopy=False)
     if number >= len(trials):
         raise UserError(f"Study {name} has no trial {number}; its trials are 0 to {len(trials) - 1}.")
-    trial, shelf = trials[number], predictions_of(stored, study_folder(study, runs))
+    trial, shelf = trials[number], predictions_of(study, stored, study_folder(study, runs))
     predictions = shelf.predictions(trial)
     if predictions is None:
         raise UserError(f"{shelf.why_missing(trial, name)}.")

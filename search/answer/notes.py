@@ -80,13 +80,18 @@ def _table(role: str, domains: Mapping[str, Domain]) -> str:
     return f"{rows}\n" if rows else ""
 
 
+def picture_id(study: optuna.Study, trial: int) -> str:
+    """The id of the artifact that shows a trial's confusion matrix: the same in every database and folder."""
+    return str(uuid5(PICTURES, f"{id_of(study) or study.study_name} {trial}"))
+
+
 def _store_picture(trial: optuna.Trial, picture: Path, artifacts: Path) -> str:
     """Store the picture as an artifact of the trial, and return its id.
 
     This is optuna.artifacts.upload_artifact, which however makes a new id and a new file at every call.
     """
     study = trial.study
-    artifact = str(uuid5(PICTURES, f"{id_of(study) or study.study_name} {trial.number}"))
+    artifact = picture_id(study, trial.number)
     facts = ArtifactMeta(artifact_id=artifact, filename=picture.name, mimetype="image/png", encoding=None)
     # the attribute before the file, so that search.delete always finds the file
     trial.storage.set_trial_system_attr(trial_id(trial), f"artifacts:{artifact}", json.dumps(asdict(facts)))

@@ -145,6 +145,19 @@ class ReconnectingStorage(RDBStorage):
                 patience.succeeded()
                 return result
 
+    def transact(self, work: Callable[[Session], T]) -> T:
+        """The result of ``work`` with a session, in one transaction; in a turn, in that of the turn.
+
+        It may be called again, with the first call rolled back, or committed although its answer was lost.
+        Raises DatabaseError, also for a statement that the database refuses.
+        """
+
+        def run(_: bool) -> T:
+            with _create_scoped_session(self.scoped_session) as session:
+                return work(session)
+
+        return self.patiently(run)
+
     @property
     def is_file(self) -> bool:
         """Whether the database is an SQLite file, not a server."""

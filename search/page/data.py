@@ -95,7 +95,8 @@ class Material:
     shelf: StudyPredictions = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "shelf", predictions_of(self.stored, study_folder(self.study, self.options.runs)))
+        folder = study_folder(self.study, self.options.runs)
+        object.__setattr__(self, "shelf", predictions_of(self.study, self.stored, folder))
 
     @cached_property
     def config(self) -> TrainConfig:
@@ -223,7 +224,7 @@ class Material:
 
     def judged_alike(self, trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
         """The trials with predictions of the very people who judged the best one."""
-        models = ((trial, self._predictions_of(trial)) for trial in trials)
+        models = ((trial, self._predictions_of(trial)) for trial in self.shelf.with_predictions(trials))
         resamples = self.resamples
         if resamples is None:
             return []

@@ -16,7 +16,9 @@ from maskcls.run.record import UnusableRunError, read_record
 from maskcls.scoring.rounds import Look
 from maskcls.system.errors import UserError
 from maskcls.system.files import link
+from search.database.connect import backend_of
 from search.database.optuna_internals import store_trial, study_id, study_system_attributes, trial_id
+from search.files.table import copy_files
 from search.policy.rounds import arms_of
 from search.storage.folder import study_folder
 from search.storage.looks import read_looks
@@ -76,12 +78,15 @@ def copy_trials(old: optuna.Study, new: optuna.Study, study: Study, runs: Path) 
     notes = study_system_attributes(old)
     old_id, old_folder, new_folder = id_of(old), study_folder(old, runs), study_folder(new, runs)
 
+    if old_id is not None and (new_id := id_of(new)) is not None:
+        copy_files(backend_of(new), old_id, new_id)
+
     def translated(params: Mapping[str, Any]) -> dict[str, Any]:
         return _completed(_renamed(params, choices, study.space), space)
 
     for trial in old.get_trials(deepcopy=False):
         new_trial_id = store_trial(new, _in_space(trial, translated, space, old_id))
-        _copy_note(notes, old, new, trial_id(trial), new_trial_id)
+        copy_note(notes, old, new, trial_id(trial), new_trial_id)
         source = trial_folder(old_folder, trial.number)
         if source.is_dir():
             _copy_folder(source, trial_folder(new_folder, trial.number), trial.state.is_finished())
@@ -136,7 +141,7 @@ def _in_space(
     )
 
 
-def _copy_note(notes: dict[str, Any], old: optuna.Study, new: optuna.Study, old_id: int, new_id: int) -> None:
+def copy_note(notes: dict[str, Any], old: optuna.Study, new: optuna.Study, old_id: int, new_id: int) -> None:
     """Copy a trial's note, which the dashboard keeps with the study; note and pictures are found by trial id."""
     body = trial_note(notes, old_id)
     if body:

@@ -16,6 +16,7 @@ from maskcls.system.files import MAX_BYTES, truncate_name, write_text
 from search.database.connect import backend_of, load_study
 from search.database.optuna_internals import study_system_attributes
 from search.storage.folder import check_has_no_namesake, read_marker, study_folder
+from search.study.attributes import MOVED_TO
 from search.study.names import is_name
 from search.study.record import is_made_here
 
@@ -30,11 +31,12 @@ ARTIFACT_KEYS = {"artifact_id", "filename"}
 
 
 def existing_folder(study: optuna.Study, runs: Path) -> Path | None:
-    """The study's folder; None when it has none, as a study that another program made never has.
+    """The study's folder; None when it has none, as a study that another program made never has, and one that
+    search.copy has copied to another database has no more.
 
     Raises UserError when the folder belongs to a study of the same name in another database.
     """
-    if not is_made_here(study):
+    if not is_made_here(study) or study.user_attrs.get(MOVED_TO) is not None:
         return None
     name = study.study_name
     try:
@@ -52,9 +54,10 @@ def existing_folder(study: optuna.Study, runs: Path) -> Path | None:
 
 
 def pictures_of(study: optuna.Study, runs: Path) -> list[Path]:
-    """Artifact files that only this study uses: a copy (search.run --from) shares those of its trials."""
+    """Artifact files that only this study uses: a copy (search.run --from) shares those of its trials, and one in
+    another database (search.copy) has taken them over."""
     own_ids = _artifact_ids(study)
-    if not own_ids:
+    if not own_ids or study.user_attrs.get(MOVED_TO) is not None:
         return []
     storage = backend_of(study)
     for name in optuna.get_all_study_names(storage):
@@ -66,15 +69,15 @@ def pictures_of(study: optuna.Study, runs: Path) -> list[Path]:
 
 def _artifact_ids(study: optuna.Study) -> set[str]:
     trials = study.get_trials(deepcopy=False)
-    return {*study_artifacts(study)}.union(*(_artifacts(trial.system_attrs) for trial in trials))
+    return {*study_artifacts(study)}.union(*(artifacts_of(trial.system_attrs) for trial in trials))
 
 
 def study_artifacts(study: optuna.Study) -> dict[str, str]:
     """Id -> file name of the study's own artifacts, without those of its trials."""
-    return _artifacts(study_system_attributes(study))
+    return artifacts_of(study_system_attributes(study))
 
 
-def _artifacts(attributes: Mapping[str, Any]) -> dict[str, str]:
+def artifacts_of(attributes: Mapping[str, Any]) -> dict[str, str]:
     """Id -> file name of the artifacts among Optuna's attributes. One that was deleted in the dashboard is null, which
     optuna.artifacts cannot read."""
     entries = [_entry(value) for key, value in attributes.items() if key.startswith(f"{ARTIFACTS}:")]

@@ -26,6 +26,7 @@ from maskcls.system.files import write_text
 from search.database.connect import backend_of, default_url, has_study, may_exist, open_to_read
 from search.storage.predictions import study_predictions
 from search.study.attributes import STUDY_ID, id_of
+from search.study.compatibility import check_is_here
 from search.study.names import folder_in, is_name
 from search.study.record import is_made_here
 
@@ -94,15 +95,17 @@ def make_folder(name: str, storage: RDBStorage, runs: Path) -> str:
     if has_deleted_study(name, storage, runs):
         _set_aside(folder)
     study_id = uuid4().hex
-    _write_marker(folder, Marker(study_id, name, _address_of(storage, runs)))
+    _write_marker(folder, Marker(study_id, name, address_of(storage, runs)))
     return study_id
 
 
 def claim(study: optuna.Study, runs: Path) -> Path:
     """The folder of a stored study that is about to be written to; gives it an id if it has none. In a turn.
 
-    Raises UserError when the folder is another study's, or when its predictions are not those of the study's trials.
+    Raises UserError when the folder is another study's, when its predictions are not those of the study's trials, and
+    for a study that continues in another database.
     """
+    check_is_here(study)
     folder = _by_id(study, runs)
     if folder is not None:
         _check_id_is_unique(study)
@@ -114,7 +117,7 @@ def claim(study: optuna.Study, runs: Path) -> Path:
         _set_aside(default)
     study_id = id_of(study) or uuid4().hex
     study.set_user_attr(STUDY_ID, study_id)
-    _write_marker(default, Marker(study_id, study.study_name, _address_of(storage, runs)))
+    _write_marker(default, Marker(study_id, study.study_name, address_of(storage, runs)))
     return default
 
 
@@ -147,7 +150,7 @@ def has_deleted_study(name: str, storage: RDBStorage, runs: Path) -> bool:
         raise _taken(folder, marker)
     for stored_name in names_with_id(marker.id, storage):
         raise UserError(f"{folder} is the folder of study {stored_name!r}. Give that name, or a new --name.")
-    if marker.storage != _address_of(storage, runs) and _may_be_stored(marker, runs):
+    if marker.storage != address_of(storage, runs) and _may_be_stored(marker, runs):
         raise _taken(folder, marker)
     return has_trials
 
@@ -214,7 +217,7 @@ def _may_be_stored(marker: Marker, runs: Path) -> bool:
         return True
 
 
-def _address_of(storage: RDBStorage, runs: Path) -> str:
+def address_of(storage: RDBStorage, runs: Path) -> str:
     """The database, as Marker.storage has it."""
     url: URL = storage.engine.url
     if url.get_backend_name() == "sqlite":
@@ -222,6 +225,13 @@ def _address_of(storage: RDBStorage, runs: Path) -> str:
         return path.relative_to(home).as_posix() if path.is_relative_to(home) else str(path)
     host = url.host or url.query.get("host", "")
     return f"{url.get_backend_name()}://{host}{f':{url.port}' if url.port else ''}/{url.database}"
+
+
+def hand_over(study: optuna.Study, folder: Path, runs: Path) -> None:
+    """Write into the folder that it is this stored study's now: a copy in another database, with the same id."""
+    study_id = id_of(study)
+    assert study_id is not None
+    _write_marker(folder, Marker(study_id, study.study_name, address_of(backend_of(study), runs)))
 
 
 def _write_marker(folder: Path, marker: Marker) -> None:

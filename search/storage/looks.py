@@ -115,5 +115,5 @@ def make_missed_look(study: optuna.Study, stored: Stored, runs: Path, limits: St
     policy = policy_of(stored)
     if not isinstance(policy, Policy):  # a confirmation has repeats and no rounds
         return None
-    shelf = predictions_of(stored, study_folder(study, runs))
+    shelf = predictions_of(study, stored, study_folder(study, runs))
     return look_if_due(study, policy, limits, shelf, stored.study.matters)

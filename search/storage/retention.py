@@ -7,9 +7,9 @@ from pathlib import Path
 from optuna.trial import FrozenTrial, TrialState
 
 from maskcls.run.checkpoint import remove_staged_files
-from maskcls.run.record import STATE, WEIGHTS
+from maskcls.run.record import STATE, WEIGHTS, UnusableRunError, read_record
 from search.policy.history import best_first
-from search.study.attributes import judged_by_study, level_of
+from search.study.attributes import WEIGHTS_DIGEST, judged_by_study, level_of
 
 
 def remove_large_files(
@@ -26,7 +26,7 @@ def remove_large_files(
     kept = {trial.number for trial in best_first(judged_by_study(trials))[:keep]}
     if keep:
         kept.update({level_of(trial): trial.number for trial in trials if _is_complete_training(trial)}.values())
-        able = [trial for trial in best_first(judged_by_study(trials)) if _weights_of(trial, folder).exists()]
+        able = [trial for trial in best_first(judged_by_study(trials)) if holds_weights(trial, folder)]
         if any(trial.number not in kept for trial in able):
             kept.update(team(able))
     for trial in trials:
@@ -34,8 +34,24 @@ def remove_large_files(
             home = trial_folder(folder, trial.number)
             (home / STATE).unlink(missing_ok=True)
             remove_staged_files(home)
-            if trial.number not in kept:
+            if trial.number not in kept or not holds_weights(trial, folder):
                 _weights_of(trial, folder).unlink(missing_ok=True)
+
+
+def holds_weights(trial: FrozenTrial, folder: Path) -> bool:
+    """Whether the study's folder has the weights of a trial that has ended.
+
+    Not those of an earlier run of it: a trial that was interrupted on this machine may have begun anew, and ended, on
+    another one that has another folder.
+    """
+    if not _weights_of(trial, folder).exists():
+        return False
+    try:
+        record = read_record(trial_folder(folder, trial.number))
+    except UnusableRunError:
+        return True  # nobody can tell
+    stamp, digest = record.files.get(WEIGHTS) if record is not None else None, trial.user_attrs.get(WEIGHTS_DIGEST)
+    return stamp is None or digest is None or stamp.digest == digest
 
 
 def _weights_of(trial: FrozenTrial, folder: Path) -> Path:

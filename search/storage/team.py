@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import optuna
 from optuna.trial import FrozenTrial
 
 from maskcls.scoring.greedy import Library, choose_ensemble
@@ -23,6 +24,7 @@ SIZE = 5
 class TeamFinder:
     """Finds the members of the best ensemble, as trial after trial ends; a trial's predictions are read once."""
 
+    study: optuna.Study
     stored: Stored
     folder: Path
     """The study's folder."""
@@ -36,8 +38,9 @@ class TeamFinder:
         """
         if self.stored.confirmation is not None:
             return set()
-        shelf = predictions_of(self.stored, self.folder)
+        shelf = predictions_of(self.study, self.stored, self.folder)
         known = {trial.number for trial in trials} & self._predictions.keys()
+        shelf.with_predictions(trial for trial in trials if trial.number not in known)  # together, where from a server
         read = {trial.number: shelf.predictions(trial) for trial in trials if trial.number not in known}
         self._predictions = {number: self._predictions[number] for number in known} | read
         usable = {number: said for number, said in sorted(self._predictions.items()) if said is not None}

@@ -45,6 +45,10 @@ TEST = "test"
 """How the recommended trial did on the photos that the data holds back for a test (storage.testing.FinalTest as
 JSON); missing before, and where there are none."""
 
+MOVED_TO = "moved_to"
+"""{"storage": the address without user and password, "name"} of the database that search.copy has copied the study to,
+where it continues; None again when the copying failed."""
+
 # of a trial: its purpose
 
 ROLE = "role"
@@ -131,6 +135,10 @@ SPLIT = "split"
 
 WEIGHTS_DIGEST = "weights_digest"
 """SHA-256 of best.safetensors, to tell whether a file belongs to this trial."""
+
+FILES = "files"
+"""Where the trial's files are, of one that has ended in a database that several machines share
+(search.files.place.TrialFiles as JSON)."""
 
 
 def part_f1(part: str) -> str:

@@ -1,4 +1,5 @@
-"""Trials that this version would train to other numbers than the earlier version that ran them."""
+"""Why a stored study does not continue here: search.copy has copied it to another database, or it has trials that this
+version would train to other numbers than the earlier version that ran them."""
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -6,9 +7,19 @@ from optuna.trial import FrozenTrial, TrialState
 from maskcls.config import TrainConfig, make_config
 from maskcls.system.errors import UserError
 from maskcls.training.revision import changed_since
-from search.study.attributes import CONFIG, REVISION_KEY
+from search.study.attributes import CONFIG, MOVED_TO, REVISION_KEY
 from search.study.record import Stored
 from search.study.space import values_of
+
+
+def check_is_here(study: optuna.Study) -> None:
+    """Raise UserError when search.copy has copied the study to another database: it continues there, in one folder."""
+    moved = study.user_attrs.get(MOVED_TO)
+    if moved is not None:
+        raise UserError(
+            f"Study {study.study_name!r} was copied to {moved['storage']} as {moved['name']!r} and continues there;"
+            " give that --storage. What is left of it here can be read, and search.delete removes it."
+        )
 
 
 def check_revision(study: optuna.Study, stored: Stored) -> None:

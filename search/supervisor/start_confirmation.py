@@ -10,6 +10,7 @@ from maskcls.system.paths import absolute_if_path
 from search.database.connect import load_study, open_storage
 from search.policy.confirmation import Plan
 from search.policy.stopping import StoppingCriteria, count_finished
+from search.study.compatibility import check_is_here
 from search.study.locations import photos_now
 from search.study.names import folder_in
 from search.study.record import Stored, read_search, read_stored
@@ -42,6 +43,7 @@ def confirm_study(
     searched = load_study(storage, name)
     folder_in(launch.runs, name)  # raises UserError for a name that no folder can have
     stored = read_search(searched)
+    check_is_here(searched)
     if has_rounds(searched.get_trials(deepcopy=False)):  # an earlier confirmation does not answer it any more
         return add_rounds(searched, stored, repeats, data, weights, launch, own_best)
     if own_best:

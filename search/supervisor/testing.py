@@ -11,13 +11,13 @@ from pathlib import Path
 import optuna
 
 from maskcls.data.dataset import Table
-from maskcls.run.record import WEIGHTS
 from maskcls.system.console import say
 from maskcls.system.errors import UserError
 from search.answer.recipe import find_recipe
 from search.answer.wording import sentences_of_test
+from search.files.place import files_of
 from search.storage.folder import study_folder
-from search.storage.retention import trial_folder
+from search.storage.retention import holds_weights, trial_folder
 from search.storage.testing import FinalTest, read_test
 from search.study.record import Stored
 from search.supervisor.launch import Launch
@@ -54,8 +54,8 @@ def _find_test(study: optuna.Study, stored: Stored, launch: Launch, table: Table
         raise UserError("The photos, their labels or their sides have changed. Give --data the study's photos.")
     trial = find_recipe(study, None, launch.runs).trial.number
     home = trial_folder(study_folder(study, launch.runs), trial)
-    if not (home / WEIGHTS).is_file():
-        raise UserError(_how_to_get(study.study_name, trial, home, launch))
+    if not holds_weights(study.get_trials(deepcopy=False)[trial], home.parent):
+        raise UserError(_how_to_get(study, trial, home, launch))
     device = _device(launch)
     say(f"Scoring trial {trial} on the {len(table.test):,} photos held back for a test ...")
     from search.worker.testing import try_on_test
@@ -63,11 +63,13 @@ def _find_test(study: optuna.Study, stored: Stored, launch: Launch, table: Table
     return try_on_test(study, stored, trial, home, table, device, launch.cache or launch.runs / "cache")
 
 
-def _how_to_get(name: str, trial: int, home: Path, launch: Launch) -> str:
+def _how_to_get(study: optuna.Study, trial: int, home: Path, launch: Launch) -> str:
     """Why there are no weights, and how to score the trial without them."""
-    where = place_options(launch.runs, launch.storage)
+    where, name = place_options(launch.runs, launch.storage), study.study_name
+    files = files_of(study.get_trials(deepcopy=False)[trial])
+    ran = "" if files is None else f"; it ran in {files.place}"
     return (
-        f"the weights of trial {trial} are not in {home}. Put them back there, or train them again by"
+        f"the weights of trial {trial} are not in {home}{ran}. Put them back there, or train them again by"
         f" `python -m search.export --study {quoted(name)} -o best.toml{where}` and the command that it prints;"
         " maskcls.evaluate --people test then scores them."
     )

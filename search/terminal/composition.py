@@ -28,10 +28,11 @@ from search.answer.combinations import (
     find_single,
     find_singles,
     in_label_order,
+    weights_elsewhere,
 )
 from search.answer.format import SYNTHETIC, as_score, describe_values
 from search.answer.gains import Best, gain_of
-from search.database.connect import default_url
+from search.database.connect import default_url, load_study
 from search.study.request import options_of
 from search.study.space import values_of
 from search.system.shell import place_options, quoted
@@ -61,6 +62,9 @@ def compose(named: Sequence[NamedStudy], out: Path, against: str | None, storage
     for model in team.values():
         check_weights(model)
     say(_headline(teams, resamples))
+    for name in dict.fromkeys(each.study for each in ordered):
+        if elsewhere := weights_elsewhere(load_study(storage, name), runs):
+            say(f"  {elsewhere}")
     if any(model.stored.study.synthetic for model in team.values()):
         say(f"  {SYNTHETIC}")
     _show_team(team, best)

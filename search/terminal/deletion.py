@@ -16,6 +16,7 @@ from search.answer.confirmation import store_confirmation
 from search.answer.status import overview_of, runs_of
 from search.database.connect import backend_of, has_study, load_study
 from search.database.study_lock import in_turn
+from search.files.table import forget_files
 from search.storage.files import empty_trash, existing_folder, move_to_trash, pictures_of, size_of
 from search.storage.pairs import confirmation_of, search_of
 from search.system.storage_url import shown_url
@@ -31,7 +32,7 @@ def delete(study: optuna.Study, runs: Path, asks: bool) -> bool:
     confirmation = confirmation_of(study)  # which says nothing without the study
     targets = [study] if confirmation is None else [study, confirmation]
     for target in targets:
-        _check_not_running(target, runs)
+        check_not_running(target, runs)
     if asks and not is_terminal(sys.stdin):
         raise UserError(
             f"Deleting study {study.study_name!r} must be confirmed, and there is no terminal to ask on; use --yes."
@@ -48,8 +49,8 @@ def delete(study: optuna.Study, runs: Path, asks: bool) -> bool:
     return True
 
 
-def _check_not_running(study: optuna.Study, runs: Path) -> None:
-    """Raise UserError while any process runs a trial of the study, or is about to."""
+def check_not_running(study: optuna.Study, runs: Path) -> None:
+    """Raise UserError while any process runs a trial of the study, or is about to; for search.copy too."""
     alive = [run for run in runs_of(study, study.get_trials(deepcopy=False)) if not run.gone]
     if alive:
         trials = "; ".join(f"trial {run.trial} on {run.host}, process {run.pid} ({run.slot})" for run in alive)
@@ -85,7 +86,7 @@ def _delete(study: optuna.Study, runs: Path) -> None:
         if tries > 1 and not has_study(storage, name):
             return  # an earlier try deleted it, and lost the connection before the reply
         study = load_study(storage, name)  # it may have been deleted or continued while we asked
-        _check_not_running(study, runs)
+        check_not_running(study, runs)
         folder = existing_folder(study, runs)
         # the database last: if cut off before, the study is still there, and the same command continues
         for path in pictures_of(study, runs):
@@ -96,6 +97,7 @@ def _delete(study: optuna.Study, runs: Path) -> None:
         if confirmed is not None:
             store_confirmation(confirmed, None)
         optuna.delete_study(study_name=name, storage=storage)
+        forget_files(storage)
 
     in_turn(storage, name, decide)
     empty_trash(runs)  # slow, and so outside the lock

@@ -11,9 +11,10 @@ from maskcls.system.console import say
 from maskcls.system.errors import count_of
 from maskcls.system.provenance import Origin
 from maskcls.tasks.declared import task_to_json
-from search.answer.combinations import check_weights
+from search.answer.combinations import check_weights, weights_elsewhere
 from search.answer.ensembles import Ensemble, find_ensemble
 from search.answer.format import SYNTHETIC, as_score, describe_values
+from search.database.connect import load_study
 from search.study.space import values_of
 from search.system.shell import quoted
 from search.terminal.gain import best_words, gain_facts, model_facts, show_gain
@@ -38,6 +39,9 @@ def write_ensemble(names: Sequence[str], size: int, out: Path, storage: RDBStora
             f"{count_of(found.without_weights, 'complete trial')} could not join, since the weights are not kept;"
             " search.run --keep keeps more."
         )
+        for name in dict.fromkeys(names):
+            if elsewhere := weights_elsewhere(load_study(storage, name), runs):
+                say(elsewhere)
     members = [(member.model.folder, member.weight) for member in found.members]
     written, folder = save_ensemble(out, members, _origin(found))
     say(f"{written}: its {count_of(len(members), 'model')} in {folder}; keep both together")

@@ -19,6 +19,7 @@ from maskcls.tasks.declared import task_to_json
 from maskcls.training.numerics import pick_device
 from maskcls.training.revision import REVISION
 from maskcls.training.run_folder import draw_best
+from search.answer.combinations import weights_elsewhere
 from search.answer.format import SYNTHETIC, describe_values
 from search.answer.soups import BestSoup, Kitchen, best_soup, describe_ingredients, find_ingredients
 from search.study.attributes import id_of
@@ -44,6 +45,8 @@ def make_soup(study: optuna.Study, out: Path, data: str | None, device: str, for
     say(f"Soups of {describe_ingredients(ingredients)}, judged by {stored.task.unit.many} of split {stored.split}:")
     if stored.study.synthetic:
         say(f"  {SYNTHETIC}")
+    if elsewhere := weights_elsewhere(study, runs):
+        say(f"  {elsewhere}")
     found = best_soup(ingredients, trained, Kitchen(ingredients[0], dataset, torch_device).cook, say)
     for model in found.soup.ingredients:
         say(f"  {model.name}: {describe_values(values_of(stored.study.space, model.trial.params))}")

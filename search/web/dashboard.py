@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import optuna_dashboard
-from optuna.artifacts import FileSystemArtifactStore
-from optuna.storages import RDBStorage
 
 from maskcls.system.console import say
 from maskcls.system.errors import UserError
+from search.database.reconnecting import ReconnectingStorage
 from search.storage.files import ARTIFACTS
 from search.web.access import AccessMiddleware
 from search.web.hosts import AllowedHosts
+from search.web.pictures import PictureStore
 from search.web.server import find_address, is_loopback, make_server
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def check_host_names(names: Iterable[str]) -> None:
 
 
 def serve_dashboard(
-    storage: RDBStorage, runs: Path, host: str, port: int, token: str | None, other_names: Iterable[str]
+    storage: ReconnectingStorage, runs: Path, host: str, port: int, token: str | None, other_names: Iterable[str]
 ) -> None:
     """Print the address to open, and serve it until Ctrl-C to all who know the token; None: to all on this machine.
 
@@ -49,10 +49,10 @@ def serve_dashboard(
         server.serve_forever()
 
 
-def _application(storage: RDBStorage, artifacts: Path) -> "WSGIApplication":
+def _application(storage: ReconnectingStorage, artifacts: Path) -> "WSGIApplication":
     with contextlib.suppress(OSError):  # a user may have read access only
         artifacts.mkdir(parents=True, exist_ok=True)
-    return optuna_dashboard.wsgi(storage, artifact_store=FileSystemArtifactStore(artifacts))
+    return optuna_dashboard.wsgi(storage, artifact_store=PictureStore(artifacts, storage))
 
 
 def _url(host: str, port: int, token: str | None) -> str:

@@ -17,7 +17,7 @@ from search.storage.folder import claim, has_deleted_study, make_folder
 from search.storage.looks import closed_levels
 from search.storage.orphans import requeue_orphaned
 from search.study.attributes import GROWN_FROM, LIMITS, QUESTION, STUDY_ID
-from search.study.compatibility import check_revision
+from search.study.compatibility import check_is_here, check_revision
 from search.study.record import KEY, Stored, check_photos, check_same, is_fully_created, read_search, read_stored
 from search.study.versions import changes_since_creation, creation_facts, show_changes
 from search.worker.job import Setup
@@ -95,6 +95,8 @@ def _document_to_store(
         n_trials = order.limits.n_trials
         return replace(document, warm=() if order.cold else choose_warm_starts(storage, document, n_trials))
     stored = read_stored(study)
+    if study.study_name == setup.name:
+        check_is_here(study)
     check_revision(study, stored)
     if order.cold and stored.warm:
         say("--cold has no effect: the warm starts were chosen when the study was created.")

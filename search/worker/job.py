@@ -121,7 +121,7 @@ class Job:
     @cached_property
     def team(self) -> TeamFinder:
         """Finds the trials whose weights the best ensemble needs."""
-        return TeamFinder(self.setup.stored, self.setup.folder)
+        return TeamFinder(self.study, self.setup.stored, self.setup.folder)
 
     @cached_property
     def presence(self) -> StudyPresence:

@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 from maskcls.config import TrainConfig
 from maskcls.data.dataset import Dataset
 from maskcls.run.checkpoint import delete_run_files
-from maskcls.run.record import RECORD, WEIGHTS, read_record
+from maskcls.run.record import PREDICTIONS, RECORD, WEIGHTS, read_record
 from maskcls.run.result import Result
 from maskcls.scoring.metrics import Scores
 from maskcls.system.errors import UserError, one_line
@@ -28,9 +28,10 @@ from maskcls.training.loop import DivergedError, evaluation_stops
 from maskcls.training.numerics import describe_device, is_out_of_memory, lost_gpu, memory_of_others
 from maskcls.training.revision import REVISION
 from maskcls.training.run_folder import draw_best, train_into
-from search.answer.notes import show_trial
+from search.answer.notes import picture_id, show_trial
 from search.database.connect import backend_of
 from search.database.optuna_internals import read_trial
+from search.files.place import keep_files
 from search.storage.failures import CRASH, DIVERGED, MAX_TRIES, OUT_OF_MEMORY, UNREADABLE, cause_outside, crashes_of
 from search.storage.outcomes import TakenOverError, fail_trial, finish, report, requeue
 from search.storage.retention import remove_large_files
@@ -91,6 +92,7 @@ def run_trial(job: Job, trial: optuna.Trial) -> TrialState:
         if verdict.state == TrialState.WAITING:
             requeue(job.study, trial, job.worker)
         else:
+            verdict.facts |= _keep_files(job, trial, verdict)
             _record(job, trial, verdict)
     except KeyboardInterrupt:
         requeue(job.study, trial, job.worker)
@@ -124,7 +126,10 @@ def _train(job: Job, trial: optuna.Trial, values: dict[str, Any]) -> Verdict:
             delete_run_files(folder)
     reporter = _TrialReporter(job, trial, len(evaluation_stops(config, len(dataset.train.row_N))))
     if reporter.stored_values and not (folder / RECORD).exists():
-        logger.info(f"trial {trial.number}: {folder / RECORD} is missing, so it starts again")
+        logger.info(
+            f"trial {trial.number}: {folder / RECORD} is missing, so it starts again; its checkpoint lies in the runs"
+            " folder of the machine that began it, if that is another one"
+        )
     origin = _origin(job, trial, dataset.hash)
     try:
         config, result = train_into(
@@ -256,6 +261,17 @@ def _facts(job: Job, folder: Path, config: TrainConfig, result: Result, origin: 
         attributes.ORIGIN: origin,
         attributes.WEIGHTS_DIGEST: record.files[WEIGHTS].digest,
     }
+
+
+def _keep_files(job: Job, trial: optuna.Trial, verdict: Verdict) -> dict[str, Any]:
+    """Store the small files that readers on other machines need, before the trial counts: its predictions, its picture.
+
+    Returns the attribute that says where they are; nothing in a database that one machine uses.
+    """
+    folder = job.setup.trial_folder(trial.number)
+    paths = {PREDICTIONS: folder / PREDICTIONS, picture_id(job.study, trial.number): verdict.picture}
+    contents = {name: path.read_bytes() for name, path in paths.items() if path is not None and path.is_file()}
+    return keep_files(backend_of(job.study), id_of(job.study), trial.number, folder, contents)
 
 
 def _record(job: Job, trial: optuna.Trial, verdict: Verdict) -> None:

@@ -52,5 +52,5 @@ def look_at_rounds(job: Job, limits: StoppingCriteria) -> Look | None:
     if not isinstance(job.policy, Policy):
         return None
     stored = job.setup.stored
-    shelf = predictions_of(stored, job.setup.folder)
+    shelf = predictions_of(job.study, stored, job.setup.folder)
     return look_if_due(job.study, job.policy, limits, shelf, stored.study.matters)

@@ -24,12 +24,14 @@ from optuna.trial import FrozenTrial, TrialState
 
 from maskcls.data.dataset import Table, prepare_data_folder, read_table
 from maskcls.model.weights import resolve_weights
+from maskcls.system.console import say
 from maskcls.system.errors import UserError, one_line
 from maskcls.system.liveness import beat
 from maskcls.system.lock import share_folder
 from maskcls.training.numerics import lost_gpu, open_gpu, pick_device
 from search.database.connect import backend_of, load_study, open_storage, open_to_read
 from search.database.optuna_internals import trial_id
+from search.files.table import create_table
 from search.policy.confirmation import policy_of
 from search.storage import retention
 from search.storage.failures import cause_outside, reason_to_give_up
@@ -214,6 +216,12 @@ def _make_job(order: WorkOrder, stop: StopRequest, events: EventWriter) -> Job:
     storage = open_storage(order.url, create=False, waits=True, slot=order.slot)
     # longer than a supervisor takes to kill a worker that hangs with the lock
     storage.lock_seconds = max(storage.lock_seconds, 2 * order.stall)
+    if why := create_table(storage):
+        say_or_log = say if order.plan else logger.info
+        say_or_log(
+            "The predictions of trials stay in the runs folder of the machine that makes them, since the database takes"
+            f" none ({why}). Where machines share no folder, let its owner grant the right to create and fill a table."
+        )
     if order.plan:
         find_or_create(setup, storage, order)
         events.send(Planned())

@@ -122,7 +122,7 @@ def play_rounds(played: Played, right: Mapping[float, float], rounds: int = 3) -
                 facts["round_plan"] = RoundPlan(number, number, tuple(planned)).to_json()
             fold = number if number else None
             trial = complete(played, drop_rate, 1e-2, share, fold, role="round", judge_round=number, **facts)
-            shelf = predictions_of(played.stored, played.runs / played.study.study_name)
+            shelf = predictions_of(played.study, played.stored, played.runs / played.study.study_name)
             trainings.append(Training(level, number, shelf.counts(played.study.get_trials(deepcopy=False)[trial])))
         made = look(trainings, reference, others, (number + 1) / 6, looks, 0.05, horizon=50.0)
         looks += [made] if made.levels else []

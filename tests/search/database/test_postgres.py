@@ -1,5 +1,8 @@
 """The studies on a real PostgreSQL server: one decision at a time, exact counts, and lost trials taken back."""
 
+import json
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,23 +15,36 @@ from pathlib import Path
 import optuna
 import pytest
 import sqlalchemy
-from optuna.trial import TrialState
+from optuna.trial import TrialState, create_trial
 
+import search.compare
+import search.copy
 import search.delete
+import search.export
+import search.report
 import search.run
 import search.status
-from search.database.connect import GRACE_SECONDS, backend_of, create_study, load_study, open_storage
+import search.system.processes
+from search.answer.evidence import answer_of
+from search.database.connect import GRACE_SECONDS, backend_of, create_study, default_url, load_study, open_storage
 from search.database.optuna_internals import read_trial
+from search.database.reconnecting import TOKEN
 from search.database.study_lock import exclusive
+from search.files.place import files_of
+from search.files.table import FILES, create_table, holds_files
 from search.policy.policy import Policy
 from search.policy.stopping import FINISHED, StoppingCriteria
+from search.storage.folder import read_marker
+from search.storage.notes import save_study_note, save_trial_note, trial_note
 from search.storage.orphans import requeue_orphaned, take_back_orphaned
 from search.storage.outcomes import TakenOverError, decide_in_turn, finish, put_back, report
 from search.storage.queue import next_trial
-from search.study.attributes import WORKER
-from search.study.record import KEY, Stored
+from search.study.attributes import MOVED_TO, WORKER
+from search.study.record import KEY, Stored, read_stored
 from search.system.processes import describe_myself
 from tests.helpers import postgres
+from tests.helpers.one_process import work_in_this_process
+from tests.helpers.report import make_study
 from tests.helpers.search import MINE, TOY_STUDY
 from tests.helpers.training import run
 
@@ -229,6 +245,135 @@ def age(study: optuna.Study, trial_id: int, seconds: int) -> None:
     statement = f"UPDATE trial_heartbeats SET heartbeat = now() - interval '{seconds} seconds' WHERE trial_id = :trial"
     with backend_of(study).engine.begin() as connection:
         connection.execute(sqlalchemy.text(statement), {"trial": trial_id})
+
+
+def test_two_machines_without_a_shared_folder_say_what_one_says(
+    url: str,
+    tmp_path: Path,
+    synthetic_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The one machine has the folders of both, as if they shared them."""
+    work_in_this_process(monkeypatch)
+    (tmp_path / "mine.py").write_text(MINE)
+    first, second, one = (tmp_path / name for name in ("first", "second", "one"))
+    words = ["--study", tmp_path / "mine.py", "--data", synthetic_folder, "--storage", url, "--weights", "scratch"]
+    for boot, runs, n_trials in (("a", first, 2), ("b", second, 4)):
+        monkeypatch.setattr(search.system.processes, "_machine", lambda boot=boot: boot)
+        more = ("--runs", runs, "--n-trials", n_trials, "--device", "cpu", "--workers", 1)
+        assert run(search.run.main, *words, *more) == 0
+    study = load_study(open_storage(url, create=False), "mine")
+    ran = [files.folder for trial in study.get_trials() if (files := files_of(trial)) is not None]
+    assert [Path(folder).parents[1] for folder in ran] == [first] * 2 + [second] * 2
+    assert {path.name for path in (second / "mine").glob("trial-*")} == {"trial-0002", "trial-0003"}
+    shutil.copytree(first, one)
+    shutil.copytree(second / "mine", one / "mine", dirs_exist_ok=True)
+
+    def told(runs: Path) -> list[str]:
+        """All that readers say of the study on this machine, without its own folder's name."""
+        place, said = ("--storage", url, "--runs", runs), []
+        for command in (
+            (search.report.main, "--study", "mine", "--no-photos", "-o", tmp_path / "report"),
+            (search.compare.main, "mine:1", "mine:0"),
+            (search.export.main, "--study", "mine", "-o", tmp_path / "best.toml"),
+        ):
+            capsys.readouterr()
+            assert run(*command, *place) == 0
+            said.append(capsys.readouterr().out.replace(str(runs), "RUNS"))
+        page = (tmp_path / "report" / "report.md").read_text().replace(str(runs), "RUNS")
+        return [*said, re.sub("Made .* by search.report", "", page), (tmp_path / "best.toml").read_text()]
+
+    assert told(second) == told(one)
+    ours, theirs = (answer_of(study, read_stored(study), runs) for runs in (first, one))
+    assert ours == theirs
+    assert ours.left_out == ()
+    assert run(search.delete.main, "--study", "mine", "--storage", url, "--runs", first, "--yes") == 0
+    with open_storage(url, create=False).engine.connect() as connection:
+        assert connection.execute(sqlalchemy.select(FILES.c.trial)).first() is None
+
+
+def test_a_study_is_the_same_there_and_back(url: str, tmp_path: Path, synthetic_folder: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    there.mkdir()
+    played = make_study(here, synthetic_folder)
+    (here / "artifacts").mkdir()
+    (here / "artifacts" / "picture").write_bytes(b"a picture")
+    shown = {"artifact_id": "picture", "filename": "confusion.png", "mimetype": "image/png", "encoding": None}
+    system = {"artifacts:picture": json.dumps(shown)}
+    played.study.add_trial(create_trial(state=TrialState.FAIL, system_attrs=system))
+    *_, trial = played.study.get_trials()
+    save_trial_note(played.study, trial._trial_id, f"![it](/artifacts/1/{trial._trial_id}/picture)")
+    save_study_note(played.study, "what it asks")
+    wanted = answer_of(played.study, played.stored, here)
+
+    def copy(source: str, runs: Path, target: str, *more: str) -> optuna.Study:
+        words = ("--study", "toy", "--storage", source, "--runs", runs, "--to", target, *more)
+        assert run(search.copy.main, *words) == 0
+        return load_study(open_storage(target, create=False), "toy")
+
+    on_server = copy(default_url(here), here, url)
+    assert answer_of(on_server, played.stored, there) == wanted  # on a machine without the folder
+    back = copy(url, there, f"sqlite:///{there}/back.db")
+    assert answer_of(back, played.stored, there) == wanted
+    assert (there / "toy" / "trial-0001" / "valid.npz").is_file()
+    assert (there / "artifacts" / "picture").read_bytes() == b"a picture"
+    with back._storage._backend.engine.connect() as connection:  # type: ignore[attr-defined]
+        assert not sqlalchemy.inspect(connection).has_table("mask_search_files")
+
+    before = load_study(open_storage(default_url(here), create=False), "toy")
+    for study in (on_server, back):
+        assert facts_of(study) == facts_of(before)
+    last = back.get_trials()[-1]._trial_id
+    note = trial_note(back._storage.get_study_system_attrs(back._study_id), last)
+    assert note == f"![it](/artifacts/{back._study_id}/{last}/picture)"
+    marker = read_marker(there / "toy")
+    assert marker is not None
+    assert marker.storage == "back.db"
+
+
+def facts_of(study: optuna.Study) -> tuple[object, ...]:
+    """All that is stored of a study and its trials, but for ids of the database and for where files are."""
+    ours = {key: value for key, value in study.user_attrs.items() if key != MOVED_TO}
+    dashboards = {
+        key: value
+        for key, value in study._storage.get_study_system_attrs(study._study_id).items()
+        if not re.match(r"dashboard:\d", key)
+    }
+    trials = [
+        (
+            *(trial.number, trial.state, trial.values, trial.params, trial.distributions, trial.intermediate_values),
+            *(trial.datetime_start, trial.datetime_complete),
+            {key: value for key, value in trial.user_attrs.items() if key != "files"},
+            {key: value for key, value in trial.system_attrs.items() if key != TOKEN},
+        )
+        for trial in study.get_trials()
+    ]
+    return ours, dashboards, trials
+
+
+def test_the_rights_of_the_user_decide_where_files_are_kept(url: str) -> None:
+    storage = open_storage(url, create=True)
+    with storage.engine.begin() as connection:
+        for statement in (
+            "CREATE ROLE reader LOGIN",
+            "REVOKE CREATE ON SCHEMA public FROM PUBLIC",
+            "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO reader",
+        ):
+            connection.execute(sqlalchemy.text(statement))
+    theirs = open_storage(url.replace("postgres@", "reader@"), create=False)
+    assert "permission denied" in create_table(theirs)
+    assert not holds_files(theirs)
+    assert create_table(storage) == ""
+    assert holds_files(storage)
+    assert "permission denied" in create_table(theirs)  # it is there, and not for them
+    assert not holds_files(theirs)
+    with storage.engine.begin() as connection:
+        connection.execute(sqlalchemy.text("GRANT INSERT, SELECT, DELETE ON mask_search_files TO reader"))
+        assert connection.execute(sqlalchemy.select(FILES.c.trial)).first() is None  # asking has left nothing
+    assert create_table(theirs) == ""
+    assert holds_files(theirs)
 
 
 def test_a_study_runs_from_end_to_end(

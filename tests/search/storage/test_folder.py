@@ -76,7 +76,7 @@ def test_a_new_study_and_its_folder_have_one_id(tmp_path: Path, synthetic_table:
 def test_a_password_is_not_written_beside_the_trials(tmp_path: Path) -> None:
     url = "postgresql+psycopg://me:S3CRET@/studies?host=/run/pg&password=S3CRET"
     storage = SimpleNamespace(engine=SimpleNamespace(url=sqlalchemy.make_url(url)))
-    assert search.storage.folder._address_of(storage, tmp_path) == "postgresql:///run/pg/studies"  # type: ignore[arg-type]
+    assert search.storage.folder.address_of(storage, tmp_path) == "postgresql:///run/pg/studies"  # type: ignore[arg-type]
 
 
 def test_a_renamed_study_keeps_its_folder(

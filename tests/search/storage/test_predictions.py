@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from optuna.trial import FrozenTrial
 
 import search.storage.predictions
 from maskcls.labels import Factor, LabelSpace
@@ -24,14 +25,14 @@ def test_many_predictions_are_let_go_but_not_their_counts(tmp_path: Path, monkey
     trials = load_study(open_to_read(default_url(tmp_path)), NAME).get_trials()
     plenty = StudyPredictions(tmp_path / NAME, task.space)
     wanted = [plenty.counts(trial) for trial in trials]
-    read: Counter[str] = Counter()
-    load = Predictions.load
+    read: Counter[int] = Counter()
+    content = StudyPredictions.content
 
-    def watched(path: Path) -> Predictions:
-        read[path.parent.name] += 1
-        return load(path)
+    def watched(shelf: StudyPredictions, trial: FrozenTrial) -> bytes | None:
+        read[trial.number] += 1
+        return content(shelf, trial)
 
-    monkeypatch.setattr(Predictions, "load", staticmethod(watched))
+    monkeypatch.setattr(StudyPredictions, "content", watched)
     monkeypatch.setattr(search.storage.predictions, "MAX_HELD_BYTES", 2 * 90 * 30 * 4)
     shelf = StudyPredictions(tmp_path / NAME, task.space)
     assert shelf.with_predictions(trials) == trials
@@ -42,5 +43,5 @@ def test_many_predictions_are_let_go_but_not_their_counts(tmp_path: Path, monkey
     assert set(read.values()) == {1}
     again = shelf.predictions(trials[0])
     assert again is not None
-    assert np.array_equal(again.log_prob_NK, load(tmp_path / NAME / "trial-0000" / "valid.npz").log_prob_NK)
+    assert np.array_equal(again.log_prob_NK, Predictions.load(tmp_path / NAME / "trial-0000" / "valid.npz").log_prob_NK)
     assert sorted(shelf._predictions) == [0, 5]

@@ -28,7 +28,7 @@ def runs(tmp_path: Path) -> Path:
 
 def finder_of(runs: Path) -> tuple[TeamFinder, list[FrozenTrial]]:
     study = load_study(open_storage(default_url(runs), create=False), "whole")
-    return TeamFinder(read_stored(study), runs / "whole"), study.get_trials()
+    return TeamFinder(study, read_stored(study), runs / "whole"), study.get_trials()
 
 
 def with_weights(runs: Path) -> set[int]:
@@ -68,4 +68,4 @@ def test_trials_without_usable_predictions_are_no_members(runs: Path) -> None:
 def test_a_confirmation_has_no_ensemble(runs: Path) -> None:
     store(runs, "confirmed", "all", SAID[:3], confirmation={"of": "whole"})
     study = load_study(open_storage(default_url(runs), create=False), "confirmed")
-    assert TeamFinder(read_stored(study), runs / "confirmed")(study.get_trials()) == set()
+    assert TeamFinder(study, read_stored(study), runs / "confirmed")(study.get_trials()) == set()

@@ -57,7 +57,7 @@ def test_rounds_at_its_own_best_have_looks_of_their_own(tmp_path: Path, syntheti
     looks = read_looks(job.study, own_best=True)
     assert [(look.round, look.trainings) for look in looks] == [(4, 4), (5, 6)]
     assert [look.share for look in looks] == [pytest.approx(2 / 3), 1]
-    shelf = predictions_of(job.setup.stored, job.setup.folder)
+    shelf = predictions_of(job.study, job.setup.stored, job.setup.folder)
     trainings = [Training(t.user_attrs["level"], t.user_attrs["round"], shelf.counts(t)) for t in own]
     known = estimate(trainings, "drop_rate = 0.0", tuning=OWN_TUNING)["drop_rate = 0.5"]
     assert looks[-1].levels["drop_rate = 0.5"].error == pytest.approx(known.error)
@@ -103,7 +103,7 @@ def test_of_two_workers_that_make_a_look_at_once_one_stores_it(
     job = make_job(tmp_path, synthetic_table)
     for _ in range(4):
         run_trial(job, ask(job, 4))
-    shelf = predictions_of(job.setup.stored, job.setup.folder)
+    shelf = predictions_of(job.study, job.setup.stored, job.setup.folder)
     real = shelf.with_predictions
 
     def slow(trials):  # type: ignore[no-untyped-def]

@@ -248,7 +248,7 @@ def test_a_copy_that_was_cut_off_is_made_anew_and_a_whole_one_goes_on(
 ) -> None:
     run_toy(monkeypatch, tmp_path, synthetic_table, [C, C, P, C])
     more = replace(TOY_STUDY, scientific={"drop_rate": Choice(0.0, 0.5, 0.7)})
-    real, copied = search.storage.copying._copy_note, iter(range(2))
+    real, copied = search.storage.copying.copy_note, iter(range(2))
 
     def cut_off(*args: object) -> None:
         if next(copied, None) is None:
@@ -256,7 +256,7 @@ def test_a_copy_that_was_cut_off_is_made_anew_and_a_whole_one_goes_on(
         real(*args)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(search.storage.copying, "_copy_note", cut_off)
+        patch.setattr(search.storage.copying, "copy_note", cut_off)
         with pytest.raises(KeyboardInterrupt):
             find(tmp_path, synthetic_table, more, name="more", copy_of="toy")
     for _ in range(2):  # the same command, and once more when all is there
