@@ -18,6 +18,8 @@ from maskcls.system.errors import UserError
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
 
+ALL_INTERFACES = ("0.0.0.0", "::")
+
 IDLE_SECONDS = 60
 """How long a connection may be silent."""
 
@@ -144,9 +146,25 @@ def find_address(host: str, port: int) -> tuple[socket.AddressFamily, str]:
     return family, str(address[0])
 
 
+def name_for_others(host: str) -> str:
+    """The name by which other machines reach a server on ``host``: this machine's, in place of 0.0.0.0."""
+    return socket.gethostname() if host in ALL_INTERFACES else host
+
+
 def is_loopback(address: str) -> bool:
     """Whether only this machine can reach a numeric address."""
     return ipaddress.ip_address(address.partition("%")[0]).is_loopback
+
+
+def check_port(family: socket.AddressFamily, address: str, port: int) -> None:
+    """Raise UserError when a server cannot listen there."""
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+            probe.listen()
+        except OSError as error:
+            raise UserError(_why(error, address, port)) from error
 
 
 def make_server(family: socket.AddressFamily, address: str, port: int, application: "WSGIApplication") -> WSGIServer:
