@@ -47,7 +47,7 @@ ClusterName=bench
 SlurmctldHost={host}(127.0.0.1)
 SlurmUser=root
 AuthType=auth/munge
-AuthInfo=socket={home}/munge.socket
+AuthInfo=socket={home}/munge.socket,cred_expire=20
 SlurmctldPort={port}
 StateSaveLocation={home}/state
 SlurmdSpoolDir={home}/spool-%n
@@ -61,8 +61,7 @@ MpiDefault=none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
 SlurmdParameters=config_overrides
-SchedulerParameters=requeue_delay=1
-ReturnToService=2
+ReturnToService=0
 SlurmdTimeout=30
 JobAcctGatherType=jobacct_gather/none
 """

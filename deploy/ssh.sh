@@ -1,7 +1,7 @@
 #!/bin/bash
 # deploy/ssh.sh STUDY HOST...: a worker on every host, for a study that another command has planned.
 # MASKCLS_STORAGE is set here; every host has the project in ~/mask-search with its .venv, and the photos where they
-# were when it was planned. Output goes to join.log there; `ssh HOST pkill -f "search.run --study STUDY"` stops the workers in order.
+# were when it was planned. Output goes to join.log; `ssh HOST pkill -f "search.run --study STUDY"` stops in order.
 set -eu
 study=$(printf %q "$1")
 shift

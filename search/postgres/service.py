@@ -67,7 +67,7 @@ def serve(asked: Request) -> int:
     try:
         port = _choose_port(home, asked, family, address)
         if asked.dashboard_port is not None:
-            check_port(family, address, asked.dashboard_port)
+            check_port(family, address, asked.dashboard_port, "--dashboard-port")
         where = Listening(address, port, is_loopback(address), asked.cert is not None)
         password = home.password()
         make_data(home, programs)

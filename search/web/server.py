@@ -156,15 +156,15 @@ def is_loopback(address: str) -> bool:
     return ipaddress.ip_address(address.partition("%")[0]).is_loopback
 
 
-def check_port(family: socket.AddressFamily, address: str, port: int) -> None:
-    """Raise UserError when a server cannot listen there."""
+def check_port(family: socket.AddressFamily, address: str, port: int, option: str = "--port") -> None:
+    """Raise UserError when a server cannot listen there; ``option``: where the port is from."""
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((address, port))
             probe.listen()
         except OSError as error:
-            raise UserError(_why(error, address, port)) from error
+            raise UserError(_why(error, address, port, option)) from error
 
 
 def make_server(family: socket.AddressFamily, address: str, port: int, application: "WSGIApplication") -> WSGIServer:
@@ -177,9 +177,9 @@ def make_server(family: socket.AddressFamily, address: str, port: int, applicati
     return server
 
 
-def _why(error: OSError, address: str, port: int) -> str:
+def _why(error: OSError, address: str, port: int, option: str = "--port") -> str:
     if error.errno == errno.EADDRINUSE:
-        return f"Port {port} is in use; choose another with --port."
+        return f"Port {port} is in use; choose another with {option}."
     if error.errno == errno.EADDRNOTAVAIL:
         return f"{address} is not an address of this machine; --host takes one that is, or 0.0.0.0 for all of them."
-    return f"Cannot listen on port {port} of {address} ({error.strerror}); choose others with --port and --host."
+    return f"Cannot listen on port {port} of {address} ({error.strerror}); choose others with {option} and --host."
