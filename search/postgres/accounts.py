@@ -6,6 +6,7 @@ the owner of its folder once that exists.
 
 import os
 import pwd
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,10 @@ class Account:
     def own(self, path: Path) -> None:
         """Give the file or folder to the account."""
         os.chown(path, self.uid, self.gid)
+
+    def can_write(self, folder: Path) -> bool:
+        """Whether the account reaches the folder and may write there; only a process of its own can tell."""
+        return subprocess.run(["test", "-w", folder, "-a", "-x", folder], **process_options(self)).returncode == 0
 
 
 def account_for(folder: Path) -> Account | None:

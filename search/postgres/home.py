@@ -93,16 +93,25 @@ class Home:
                 f" where a database gets damaged. Give {OPTION} a folder on a disk of this machine."
             )
         own = (self.data, self.unfinished, self.access, self.certificate, self.key, self.log, self.password_file)
-        names = {path.name for path in (*own, self.port_file, self.storage_file)} | {FILE}
-        found = {path.name for path in self.folder.iterdir()} if self.folder.exists() else set()
-        if foreign := sorted(found - names):
+        names = {path.name for path in (*own, self.port_file, self.storage_file)} | {"lost+found"}
+        was_there = self.folder.exists()
+        found = {path.name for path in self.folder.iterdir()} if was_there else set()
+        # hidden ones are the lock, and drafts of files that a killed command has left
+        if foreign := sorted(name for name in found - names if not name.startswith(".")):
             raise UserError(
                 f"{OPTION} {self.folder} holds {foreign[0]}, which is not of a server of this command. Give {OPTION} a"
                 " new or an empty folder, or one that this command has made."
             )
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if self.account is not None and not found:
+        if self.account is not None and self.folder.stat().st_uid == 0:
             self.account.own(self.folder)
+        if self.account is not None and not self.account.can_write(self.folder):
+            if not was_there:
+                self.folder.rmdir()
+            raise UserError(
+                f"PostgreSQL refuses to run as root, and as user {self.account.name} it cannot reach {self.folder}."
+                f" Give {OPTION} a folder that this user can reach, or give the command as an ordinary user."
+            )
 
     def take(self) -> int:
         """Take the folder's lock until the returned descriptor is closed, here and in processes that inherit it.

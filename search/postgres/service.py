@@ -54,6 +54,11 @@ class Request:
 def serve(asked: Request) -> int:
     """Serve until a signal; returns the exit status. Raises UserError before the data are made for bad input, and
     OutsideError when the server does not start or ends by itself."""
+    with handled((signal.SIGTERM, signal.SIGHUP), signal.default_int_handler):  # a start is ended as by Ctrl-C
+        return _serve(asked)
+
+
+def _serve(asked: Request) -> int:
     family, address = find_address(asked.host, 0)
     check_certificate(asked.cert, asked.key)
     if importlib.util.find_spec("psycopg") is None:

@@ -1,5 +1,6 @@
 """The folder of a server: what it refuses, and what it keeps from start to start."""
 
+import os
 import stat
 from pathlib import Path
 
@@ -8,9 +9,19 @@ import pytest
 import search.postgres.home
 from maskcls.system.errors import UserError
 from maskcls.system.redact import redacted
+from search.postgres.accounts import Account
 from search.postgres.home import NAME, Home, storage_url
 from search.study.names import is_name
 from tests.search.database.test_filesystem import mount
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has the server run by another user")
+def test_a_folder_that_the_servers_user_cannot_reach_is_refused_and_not_left(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    nobody = Account("nobody", 65534, 65534)
+    with pytest.raises(UserError, match=r"as user nobody it cannot reach .*as an ordinary user"):
+        Home(tmp_path / "pg", nobody).prepare()
+    assert not (tmp_path / "pg").exists()
 
 
 @pytest.fixture
@@ -73,7 +84,9 @@ def test_a_folder_with_other_files_and_one_on_a_network_are_refused(
     home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home.password()
-    home.prepare()  # its own files are no others
+    for left in (".0123.part", ".lock", "lost+found"):
+        (home.folder / left).touch()
+    home.prepare()  # these, and its own files, are no others
     (home.folder / "thesis.tex").touch()
     with pytest.raises(UserError, match=r"holds thesis.tex, which is not of a server"):
         home.prepare()
