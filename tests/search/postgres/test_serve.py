@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import psycopg
@@ -69,7 +69,7 @@ def test_a_team_is_served_until_a_signal_and_again_with_the_same_data(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     port = str(free_port())
-    process, told = start(folder, "--dashboard-port", port)
+    process, told = start(folder, "--dashboard-port", port, "--port", str(free_port()))
     try:
         (url,) = [line.split()[1] for line in told if line.startswith("--storage ")]
         assert (folder / "pg" / "storage").read_text() == url
@@ -100,7 +100,7 @@ def test_a_team_is_served_until_a_signal_and_again_with_the_same_data(
     finally:
         process.kill()
         process.wait()
-    again, told = start(folder, "--no-dashboard")
+    again, told = start(folder, "--no-dashboard")  # with the same port
     try:
         assert f"--storage {url}\n" in told
         assert has_study(open_storage(url, create=False), "kept")
@@ -111,6 +111,8 @@ def test_a_team_is_served_until_a_signal_and_again_with_the_same_data(
     finally:
         again.kill()
         again.wait()
+        with suppress(ProcessLookupError):
+            os.kill(server, signal.SIGQUIT)
 
 
 def _command_of(pid: int) -> bytes:
