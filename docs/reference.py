@@ -19,7 +19,8 @@ from maskcls.data.augment import AUGMENTATIONS, DESCRIPTIONS
 
 COMMANDS = (
     *("search.run", "search.status", "search.dashboard", "search.report", "search.confirm", "search.compare"),
-    *("search.export", "search.ensemble", "search.soup", "search.compose", "search.copy", "search.delete"),
+    *("search.export", "search.ensemble", "search.soup", "search.compose", "search.serve", "search.copy"),
+    *("search.delete",),
     *("maskcls.train", "maskcls.evaluate", "maskcls.predict"),
 )
 """In the order in which one meets them."""

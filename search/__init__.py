@@ -13,6 +13,7 @@ The path of a trial, folder by folder; each imports only from those before it (t
   ``fit`` of maskcls/training/loop.py, and reports, prunes and stores on the way
 - gpus: the GPUs of this machine, who holds them, and how several workers share one
 - supervisor: starts a command's workers, replaces those that die, stops them; web: serves the dashboard
+- postgres: a database's server for a team: its programs, its folder, its data
 - run.py and its neighbours: the commands; each declares options and makes one call
 
 To add

@@ -135,7 +135,7 @@ def test_every_link_leads_somewhere(page: str) -> None:
 @pytest.mark.parametrize("page", [*PAGES, "benchmarks/README.md"])
 def test_every_file_that_is_named_is_there(page: str) -> None:
     text = PAGES.get(page) or (ROOT / page).read_text("utf-8")
-    named = set(re.findall(r"`((?:search|maskcls|studies|tests|benchmarks|docs)/[\w/.-]*)`", text))
+    named = set(re.findall(r"`((?:search|maskcls|studies|tests|benchmarks|docs|deploy)/[\w/.-]*)`", text))
     assert not {name for name in named if not (ROOT / name).exists()}
 
 

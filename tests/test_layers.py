@@ -15,7 +15,7 @@ ROOMS = (
     "maskcls",
     *("search.system", "search.database", "search.study", "search.policy", "search.files", "search.storage"),
     *("search.answer", "search.terminal", "search.page", "search.worker", "search.gpus", "search.supervisor"),
-    *("search.web", "search"),
+    *("search.web", "search.postgres", "search"),
 )
 """In the order of the path of a trial. A package's own name stands for its commands, which come last."""
 

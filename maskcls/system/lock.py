@@ -83,11 +83,25 @@ def hold_file(file: Path, what: str, limit: float | None = STUCK_SECONDS) -> Ite
             wait.check(_holder(descriptor))
             time.sleep(pause_seconds)
             pause_seconds = min(1.5 * pause_seconds, 0.1)
-        _sign(descriptor, f"process {os.getpid()} on {socket.gethostname()}, since {time.strftime('%H:%M:%S')}")
+        _sign(descriptor, _myself())
         yield
         _sign(descriptor, "")
     finally:
         os.close(descriptor)
+
+
+def try_file(file: Path) -> int | str:
+    """Take the lock on the file at once: the descriptor that holds it until it is closed, or who else holds it.
+
+    A process that inherits the descriptor holds the lock too.
+    """
+    descriptor = _open(file)
+    if _take(descriptor):
+        _sign(descriptor, _myself())
+        return descriptor
+    holder = _holder(descriptor)
+    os.close(descriptor)
+    return holder
 
 
 def share_folder(folder: Path) -> None:
@@ -136,6 +150,10 @@ def _take(descriptor: int) -> bool:
 
 def _holder(descriptor: int) -> str:
     return os.pread(descriptor, 200, 0).decode(errors="replace").strip("\0\n ") or "another process"
+
+
+def _myself() -> str:
+    return f"process {os.getpid()} on {socket.gethostname()}, since {time.strftime('%H:%M:%S')}"
 
 
 def _sign(descriptor: int, text: str) -> None:

@@ -7,6 +7,8 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
+from maskcls.system.errors import UserError
+from search.database.connect import GRACE_SECONDS, backend_of
 from search.database.optuna_internals import set_attributes, stale_trial_ids, trial_id
 from search.storage.failures import CRASH, MAX_WORKER_DEATHS, failure
 from search.storage.outcomes import decide_in_turn, note_failure, put_back
@@ -33,6 +35,26 @@ def orphaned_trials(study: optuna.Study, trials: Sequence[FrozenTrial]) -> list[
     running = [trial for trial in trials if trial.state == TrialState.RUNNING]
     stale = stale_trial_ids(study) if running else set()
     return [trial for trial in running if is_orphaned(trial, trial_id(trial) in stale)]
+
+
+def check_one_machine(study: optuna.Study, trials: Sequence[FrozenTrial]) -> None:
+    """Raise UserError when another machine runs one of the study's trials and the database is an SQLite file.
+
+    Its locks, and the memory that its readers and writers share, are those of one kernel: two damage the file
+    (https://www.sqlite.org/wal.html), whatever file system says that it is a local one.
+    """
+    storage = backend_of(study)
+    if storage.engine.dialect.name != "sqlite":
+        return
+    running = {trial_id(trial): worker_of(trial) for trial in trials if trial.state == TrialState.RUNNING}
+    away = {key: worker for key, worker in running.items() if worker is not None and worker.is_on_another_kernel()}
+    stale = stale_trial_ids(study) if away else set()
+    for worker in (worker for key, worker in away.items() if key not in stale):
+        raise UserError(
+            f"Study {study.study_name!r} is stored in an SQLite file, and {worker.host} works on it (process"
+            f" {worker.pid}); the writes of two machines would damage the file. Store studies of several machines in"
+            f" PostgreSQL (python -m search.serve), or come back {GRACE_SECONDS} s after that machine has ended."
+        )
 
 
 def is_orphaned(trial: FrozenTrial, is_stale: bool) -> bool:

@@ -24,7 +24,7 @@ from search.policy.policy import Proposal
 from search.policy.stopping import StoppingCriteria, count_finished
 from search.storage.failures import UNKNOWN_VALUES, crashes_of, failure, failures_of
 from search.storage.looks import closed_levels
-from search.storage.orphans import orphaned_trials, take_back_orphaned
+from search.storage.orphans import check_one_machine, orphaned_trials, take_back_orphaned
 from search.storage.outcomes import decide_in_turn, end_trial
 from search.study.attributes import FAILURES, IN_VAIN, WORKER
 from search.study.space import is_within
@@ -38,7 +38,8 @@ MAX_DRAFTS = 3
 def next_trial(
     study: optuna.Study, policy: AnyPolicy, limits: StoppingCriteria, worker: WorkerIdentity
 ) -> Trial | None:
-    """A trial for this worker to run, waiting or new; None when there is none now.
+    """A trial for this worker to run, waiting or new; None when there is none now. Raises UserError as
+    check_one_machine does.
 
     Running and finished trials together never exceed the limits; a trial that fails frees its place.
     """
@@ -58,6 +59,7 @@ def _draft(study: optuna.Study, policy: AnyPolicy, limits: StoppingCriteria, ent
     """The slow parts of what this worker's turn is going to propose, by what is stored now; None when there is no trial
     to take or to begin. Stores nothing."""
     trials, closed = study.get_trials(deepcopy=False), closed_levels(study, limits.own_best)
+    check_one_machine(study, trials)
     draft = Draft(trials, entropy)
     if not orphaned_trials(study, trials):  # else it takes one of them
         if policy.reached(limits, trials, closed):

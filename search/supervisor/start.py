@@ -17,6 +17,7 @@ from search.policy.policy import Policy
 from search.policy.stopping import StoppingCriteria, count_finished
 from search.storage.copying import widened
 from search.storage.looks import closed_levels, is_look_due, make_missed_look, read_looks
+from search.storage.orphans import check_one_machine
 from search.storage.presence import DATABASE_ERRORS
 from search.study.record import Stored, check_same, is_fully_created, read_search
 from search.study.request import StudyRequest
@@ -83,6 +84,7 @@ def _is_done(name: str, requested: Stored, launch: Launch, limits: StoppingCrite
     wider = widened(stored, requested)
     check_same(wider, replace(requested, weights=stored.weights), name)
     trials, n_trials = study.get_trials(deepcopy=False), limits.n_trials
+    check_one_machine(study, trials)
     done = count_finished(trials)
     if done >= n_trials:
         study = _with_its_last_look(study, stored, launch, limits)

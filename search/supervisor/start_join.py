@@ -25,6 +25,7 @@ from search.policy.confirmation import Plan, policy_of
 from search.policy.stopping import StoppingCriteria, count_finished
 from search.storage.folder import claim
 from search.storage.looks import closed_levels
+from search.storage.orphans import check_one_machine
 from search.study.attributes import LIMITS
 from search.study.compatibility import check_is_here
 from search.study.locations import photos_now
@@ -57,6 +58,7 @@ def join_study(request: StudyRequest, launch: Launch, limits: Mapping[str, float
     study = _wait_for(name, launch)
     stored = read_stored(study)
     check_is_here(study)
+    check_one_machine(study, study.get_trials(deepcopy=False))
     found = _limits_of(study, stored, limits)
     show = show_search_summary if stored.confirmation is None else show_confirmation_summary
     summary = partial(show, runs=launch.runs, storage_url=launch.storage)

@@ -54,6 +54,12 @@ class WorkerIdentity:
             return None
         return start_time(self.pid) != self.started
 
+    def is_on_another_kernel(self) -> bool:
+        """Whether it surely ran on another machine than this process: not in a container of this one, nor before this
+        one was restarted."""
+        here, there = _machine().split()[0], (self.machine or "").split()
+        return bool(there) and there[0] != here and self.host != socket.gethostname()
+
 
 def describe_myself(slot: str) -> WorkerIdentity:
     """The identity of this process, a worker on ``slot`` (Slot.name)."""

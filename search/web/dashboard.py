@@ -1,11 +1,11 @@
 """optuna-dashboard behind the access check, served until Ctrl-C."""
 
 import contextlib
-import socket
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
+from wsgiref.simple_server import WSGIServer
 
 import optuna_dashboard
 
@@ -16,25 +16,29 @@ from search.storage.files import ARTIFACTS
 from search.web.access import AccessMiddleware
 from search.web.hosts import AllowedHosts
 from search.web.pictures import PictureStore
-from search.web.server import find_address, is_loopback, make_server
+from search.web.server import ALL_INTERFACES, find_address, is_loopback, make_server, name_for_others
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
-
-ALL_INTERFACES = ("0.0.0.0", "::")
-
-
-def check_host_names(names: Iterable[str]) -> None:
-    """Raise UserError for a value of --allow-host that is not a host name."""
-    for name in names:
-        if not AllowedHosts.is_name(name):
-            raise UserError(f"--allow-host takes the name of a machine, such as box.example.org, not {name!r}.")
 
 
 def serve_dashboard(
     storage: ReconnectingStorage, runs: Path, host: str, port: int, token: str | None, other_names: Iterable[str]
 ) -> None:
     """Print the address to open, and serve it until Ctrl-C to all who know the token; None: to all on this machine.
+
+    Raises UserError as make_dashboard does.
+    """
+    server, url = make_dashboard(storage, runs, host, port, token, other_names)
+    with server:
+        say(f"{url} (Ctrl-C stops it)")
+        server.serve_forever()
+
+
+def make_dashboard(
+    storage: RDBStorage, runs: Path, host: str, port: int, token: str | None, other_names: Iterable[str]
+) -> tuple[WSGIServer, str]:
+    """The dashboard's server, which listens already, and the address to open.
 
     ``other_names`` are host names of this machine that browsers may use besides its own. Raises UserError when
     ``host`` and ``port`` cannot be listened on, and when there is no token and other machines can reach ``host``.
@@ -44,9 +48,7 @@ def serve_dashboard(
         raise UserError(f"--no-token would let in everybody who reaches {host}; use it with --host 127.0.0.1 only.")
     names = [*other_names, *([] if host in ALL_INTERFACES else [host])]
     application = AccessMiddleware(_application(storage, runs / ARTIFACTS), token, AllowedHosts(names))
-    with make_server(family, address, port, application) as server:
-        say(f"{_url(host, port, token)} (Ctrl-C stops it)")
-        server.serve_forever()
+    return make_server(family, address, port, application), _url(host, port, token)
 
 
 def _application(storage: ReconnectingStorage, artifacts: Path) -> "WSGIApplication":
@@ -56,8 +58,8 @@ def _application(storage: ReconnectingStorage, artifacts: Path) -> "WSGIApplicat
 
 
 def _url(host: str, port: int, token: str | None) -> str:
-    """The address to open in a browser, with this machine's name in place of 0.0.0.0."""
-    name = socket.gethostname() if host in ALL_INTERFACES else host
+    """The address to open in a browser."""
+    name = name_for_others(host)
     bracketed = f"[{name}]" if ":" in name else name
     query = "" if token is None else f"?token={quote(token, safe='')}"
     return f"http://{bracketed}:{port}/dashboard/{query}"

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from functools import cached_property
 from urllib.parse import urlsplit
 
+from maskcls.system.errors import UserError
+
 MAX_SHOWN = 80
 
 
@@ -62,6 +64,13 @@ class AllowedHosts:
         """The machine's name with its domain, looked up on demand: that is slow where DNS does not answer."""
         name = _plain(socket.getfqdn())
         return {name} if name.partition(".")[0] in self._own_names else set()
+
+
+def check_host_names(names: Iterable[str]) -> None:
+    """Raise UserError for a value of --allow-host that is not a host name."""
+    for name in names:
+        if not AllowedHosts.is_name(name):
+            raise UserError(f"--allow-host takes the name of a machine, such as box.example.org, not {name!r}.")
 
 
 def _plain(name: str) -> str:

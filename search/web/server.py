@@ -18,6 +18,8 @@ from maskcls.system.errors import UserError
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
 
+ALL_INTERFACES = ("0.0.0.0", "::")
+
 IDLE_SECONDS = 60
 """How long a connection may be silent."""
 
@@ -144,9 +146,25 @@ def find_address(host: str, port: int) -> tuple[socket.AddressFamily, str]:
     return family, str(address[0])
 
 
+def name_for_others(host: str) -> str:
+    """The name by which other machines reach a server on ``host``: this machine's, in place of 0.0.0.0."""
+    return socket.gethostname() if host in ALL_INTERFACES else host
+
+
 def is_loopback(address: str) -> bool:
     """Whether only this machine can reach a numeric address."""
     return ipaddress.ip_address(address.partition("%")[0]).is_loopback
+
+
+def check_port(family: socket.AddressFamily, address: str, port: int, option: str = "--port") -> None:
+    """Raise UserError when a server cannot listen there; ``option``: where the port is from."""
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+            probe.listen()
+        except OSError as error:
+            raise UserError(_why(error, address, port, option)) from error
 
 
 def make_server(family: socket.AddressFamily, address: str, port: int, application: "WSGIApplication") -> WSGIServer:
@@ -159,9 +177,9 @@ def make_server(family: socket.AddressFamily, address: str, port: int, applicati
     return server
 
 
-def _why(error: OSError, address: str, port: int) -> str:
+def _why(error: OSError, address: str, port: int, option: str = "--port") -> str:
     if error.errno == errno.EADDRINUSE:
-        return f"Port {port} is in use; choose another with --port."
+        return f"Port {port} is in use; choose another with {option}."
     if error.errno == errno.EADDRNOTAVAIL:
         return f"{address} is not an address of this machine; --host takes one that is, or 0.0.0.0 for all of them."
-    return f"Cannot listen on port {port} of {address} ({error.strerror}); choose others with --port and --host."
+    return f"Cannot listen on port {port} of {address} ({error.strerror}); choose others with {option} and --host."

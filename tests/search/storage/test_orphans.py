@@ -4,9 +4,11 @@ import signal
 from dataclasses import replace
 
 import optuna
+import pytest
 import sqlalchemy
 from optuna.trial import TrialState
 
+from maskcls.system.errors import UserError
 from search.database.connect import GRACE_SECONDS
 from search.policy.stopping import StoppingCriteria
 from search.storage.failures import MAX_WORKER_DEATHS
@@ -69,6 +71,20 @@ def test_a_trial_of_another_machine_is_taken_back_once_its_worker_was_silent_for
     assert requeue_orphaned(study) == [0]
     assert taken(study, worker=replace(MYSELF, machine="a third")).number == 0
     assert requeue_orphaned(study) == []  # its old heartbeat does not count against the new worker
+
+
+def test_two_machines_do_not_write_into_one_sqlite_file(study: optuna.Study) -> None:
+    boot, namespace = str(MYSELF.machine).split()
+    taken(study, worker=replace(MYSELF, machine=f"{boot} pid:[1]", host="a container of this machine"))
+    taken(study, worker=replace(MYSELF, machine=f"another-boot {namespace}"))  # this machine, before a restart
+    taken(study)
+    taken(study, worker=replace(MYSELF, machine="another-boot pid:[1]", host="far"))
+    had = states(study)
+    with pytest.raises(UserError, match=r"SQLite file, and far works on it .*PostgreSQL \(python -m search.serve\)"):
+        taken(study)
+    assert states(study) == had
+    age_heartbeats(study, GRACE_SECONDS + 10)
+    taken(study)  # that machine has ended
 
 
 def test_a_trial_begun_by_other_means_is_completed_and_run(study: optuna.Study) -> None:

@@ -118,6 +118,15 @@ def test_of_a_process_on_another_machine_nothing_can_be_said(child: "subprocess.
     assert not older.is_same_process(theirs)
 
 
+def test_another_machine_is_told_from_a_container_and_from_this_one_before_a_restart() -> None:
+    me = describe_myself("cpu.0")
+    boot, namespace = str(me.machine).split(maxsplit=1)
+    assert replace(me, machine=f"another-boot {namespace}", host="far").is_on_another_kernel()
+    assert not replace(me, machine=f"another-boot {namespace}").is_on_another_kernel()
+    assert not replace(me, machine=f"{boot} pid:[1]", host="a container").is_on_another_kernel()
+    assert not replace(me, machine=None, host="of an earlier version").is_on_another_kernel()
+
+
 def test_two_descriptions_of_one_process_are_the_same_whatever_its_slot(child: "subprocess.Popen[str]") -> None:
     me, theirs = describe_myself("cpu.0"), said(child)
     assert me.is_same_process(describe_myself("cpu.1"))
