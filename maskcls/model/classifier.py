@@ -21,7 +21,7 @@ from maskcls.config import TrainConfig
 from maskcls.labels import LabelSpace
 from maskcls.model.backbones import pretrained_cfg
 from maskcls.model.dropout import forward_and_find_dropout
-from maskcls.model.layers import depths, has_drop_path, head_names
+from maskcls.model.layers import depths, drop_paths_passed, head_names
 from maskcls.system.errors import UserError, one_line
 
 
@@ -190,7 +190,8 @@ def _build(config: TrainConfig, num_classes: int, weight_file: Path | None) -> t
     try:
         network = timm.create_model(name, num_classes=num_classes, drop_rate=config.drop_rate, **options)
         # some models reject an image size only in a forward pass
-        num_outputs, has_dropout = _forward_once(network, config)
+        with drop_paths_passed(network) as drop_paths:
+            num_outputs, has_dropout = _forward_once(network, config)
     except Exception as error:  # timm's models raise many kinds
         if config.drop_path_rate and isinstance(error, TypeError) and "drop_path_rate" in str(error):
             raise _no_drop_path(config) from None
@@ -200,7 +201,7 @@ def _build(config: TrainConfig, num_classes: int, weight_file: Path | None) -> t
         raise UserError(
             f"timm cannot build {name}{weights} for {rows} x {columns} pixels, drop_rate={config.drop_rate}: {reason}."
         ) from error
-    if config.drop_path_rate and not has_drop_path(network):
+    if config.drop_path_rate and not drop_paths:
         raise _no_drop_path(config)
     if config.layer_decay < 1:
         depths(network, name)  # raises where there are no layers

@@ -1,6 +1,7 @@
 """The layers of timm's models: which is the head, and how far below it each of the others lies."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from timm.layers import DropPath
@@ -55,6 +56,20 @@ class _BelowHead(nn.Module):
         yield UNMATCHED, next(self.network.parameters())
 
 
-def has_drop_path(network: nn.Module) -> bool:
-    """Whether the model leaves out residual branches in training."""
-    return any(isinstance(module, DropPath) and module.drop_prob > 0 for module in network.modules())
+@contextmanager
+def drop_paths_passed(network: nn.Module) -> Iterator[list[nn.Module]]:
+    """The modules that leave out residual branches in training, as forward passes come to them meanwhile.
+
+    A block without a residual connection may have one that it never calls (EfficientNet's).
+    """
+    passed: list[nn.Module] = []
+    handles = [
+        module.register_forward_hook(lambda module, *_: passed.append(module))
+        for module in network.modules()
+        if isinstance(module, DropPath) and module.drop_prob > 0
+    ]
+    try:
+        yield passed
+    finally:
+        for handle in handles:
+            handle.remove()

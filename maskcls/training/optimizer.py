@@ -95,7 +95,7 @@ class LearningRates:
             if "capturable" in group:
                 # a resumed run has loaded the groups of the run before, which may have recorded its steps or not
                 group["capturable"] = bool(self._recorded)
-            if of_backbone and step < self._frozen_steps:
+            if of_backbone and step <= self._frozen_steps:
                 group.pop("step", None)  # Lamb and Adan count the steps of a group, also those without gradients
 
     def _as_used(self, lr: float, index: int) -> float | Tensor:
