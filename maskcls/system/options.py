@@ -37,7 +37,12 @@ ModelOption = Annotated[
     ),
 ]
 
-FlipOption = Annotated[bool, typer.Option("--flip", help="Average each photo and its mirror image.")]
+FlipOption = Annotated[
+    bool,
+    typer.Option(
+        "--flip", help="Average each photo and its mirror image, as models trained with tta = flip do anyway."
+    ),
+]
 
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 

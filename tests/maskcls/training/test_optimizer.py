@@ -9,13 +9,15 @@ import torch
 from timm.optim import create_optimizer_v2, list_optimizers, param_groups_layer_decay
 from torch import Tensor, nn
 
-from maskcls.config import TrainConfig, change
+from maskcls.config import LATER, TrainConfig, change
 from maskcls.data.dataset import Dataset
 from maskcls.model.classifier import build_model
 from maskcls.run.record import WEIGHTS
+from maskcls.system.errors import UserError
 from maskcls.tasks.mask import MASK_TASK
 from maskcls.training.loop import Run, fit
 from maskcls.training.optimizer import LR_SCALE, OF_BACKBONE, head_parameters, parameter_groups
+from maskcls.training.run_folder import train_into
 from maskcls.training.schedule import lr_factor
 from tests.helpers.training import CPU, TINY, Log, facts
 
@@ -164,3 +166,25 @@ def test_a_learning_rate_of_one_group_does_not_change_the_others(few_photos: Dat
     plain, nearly = (copy.deepcopy(run.model.state_dict()) for run in runs)
     for name, value in plain.items():
         torch.testing.assert_close(value, nearly[name], rtol=1e-3, atol=1e-5)
+
+
+def test_a_run_from_before_these_hyperparameters_goes_on(few_photos: Dataset, tmp_path: Path) -> None:
+    def train(report: Log) -> None:
+        train_into(tmp_path, TINY, few_photos, report, origin={}, device=CPU, weight_file=None)  # type: ignore[arg-type]
+
+    train(Log(until=1))
+    written = (tmp_path / "config.toml").read_text().splitlines(keepends=True)
+    old = [line for line in written if line.partition(" = ")[0] not in LATER]
+    assert len(written) - len(old) == len(LATER)
+    (tmp_path / "config.toml").write_text("".join(old))
+    trained_steps: list[int] = []
+    with pytest.MonkeyPatch.context() as patch:
+        step = Run.step
+        patch.setattr(Run, "step", lambda run, number: (trained_steps.append(number), step(run, number))[1])
+        train(Log())
+    assert trained_steps == [3, 4, 5]
+
+
+def test_an_optimizer_that_is_not_offered_is_refused_with_those_that_are() -> None:
+    with pytest.raises(UserError, match=r"^optimizer must be 'adamw', .* or 'sgd', not 'muon'\.$"):
+        change(TINY, optimizer="muon")
