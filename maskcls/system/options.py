@@ -39,9 +39,7 @@ ModelOption = Annotated[
 
 FlipOption = Annotated[
     bool,
-    typer.Option(
-        "--flip", help="Average each photo and its mirror image, as models trained with tta = flip do anyway."
-    ),
+    typer.Option("--flip", help="Average each photo and its mirror image; tta = flip does it always."),
 ]
 
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
