@@ -51,6 +51,9 @@ class TrainConfig(BaseModel):
     """One head over the classes, a head for every factor of the label on one backbone, or a model for every factor."""
     drop_rate: float = Field(0.0, ge=0, lt=1)
     """timm's drop_rate: the share of features dropped before the head, in [0, 1)."""
+    drop_path_rate: float = Field(0.0, ge=0, lt=1)
+    """timm's drop_path_rate, in [0, 1): the share of photos whose last residual branch is left out in a training step
+    (stochastic depth, Huang et al. 2016); that of earlier branches falls to 0."""
 
     image_size: Annotated[tuple[Side, Side], BeforeValidator(_pair)] = (224, 224)
     """Rows and columns that a photo is resized to, from 16 to 2048 pixels each; one number means square."""
@@ -76,16 +79,30 @@ class TrainConfig(BaseModel):
     micro_batch: int = Field(0, ge=0, le=4096)
     """Photos per forward pass, at least 2 (gradients accumulate up to batch_size); 0: batch_size."""
 
+    optimizer: Literal["adamw", "nadamw", "radamw", "adoptw", "adan", "lamb", "lion", "sgd"] = "adamw"
+    """By timm's name, with timm's defaults; sgd has Nesterov momentum of .9. Each needs a learning rate of its own:
+    beside AdamW's, lion's is 3 to 10 times smaller and sgd's 10 to 100 times larger."""
     lr: float = Field(3e-4, gt=0, le=1)
-    """AdamW's peak learning rate, reached after the warm-up; cosine to 0 from there."""
+    """The optimizer's peak learning rate, reached after the warm-up; cosine to 0 from there."""
+    layer_decay: float = Field(1.0, gt=0, le=1)
+    """Ratio of the learning rates of a layer and the one above it, in (0, 1]: the head's is lr, early layers learn more
+    slowly. Layers as timm groups them. 1: all learn at lr."""
     weight_decay: float = Field(0.01, ge=0, le=1)
-    """AdamW's decoupled weight decay; not applied to norms and biases."""
+    """Decoupled weight decay, but for sgd and lamb, which add it to the gradient and the update; not applied to norms
+    and biases."""
     warmup_share: float = Field(0.1, ge=0, lt=1)
     """Share of all steps spent warming up, in [0, 1)."""
+    frozen_share: float = Field(0.0, ge=0, lt=1)
+    """Share of all steps, in [0, 1), in which the head alone trains, at first. The backbone then joins, with a warm-up
+    of its own. Until then its batch norm uses the statistics that it came with."""
 
     ema_decay: float = Field(0.0, ge=0, lt=1)
     """Decay of an exponential moving average of the weights, in [0, 1): the averaged weights are evaluated and kept. In
     the first steps it is less, at most 1 - (1 + step)^(-2/3). 0: no average."""
+
+    tta: Literal["none", "flip"] = "none"
+    """Test-time augmentation, wherever the model predicts, evaluations in training included. Flip: the mean of the
+    probabilities of a photo and its mirror image, at twice the cost of a prediction."""
 
     loss: Literal["cross_entropy", "focal"] = "cross_entropy"
     """Focal: cross entropy scaled by (1 - p)^focal_gamma (Lin et al. 2017)."""
@@ -155,7 +172,10 @@ class TrainConfig(BaseModel):
         return self
 
 
-LATER = ("fit", "bit_depth", "ema_decay")
+LATER = (
+    *("fit", "bit_depth", "ema_decay"),
+    *("drop_path_rate", "optimizer", "layer_decay", "frozen_share", "tta"),
+)
 """Hyperparameters that runs of earlier versions did not have; they ran as with the defaults."""
 
 ResolvedConfig = NewType("ResolvedConfig", TrainConfig)

@@ -166,6 +166,18 @@ def test_recorded_steps_lose_as_launched_ones_do(graphs: str) -> None:
     assert got_losses == pytest.approx(losses, rel=5e-2)  # kernels add in any order
 
 
+@pytest.mark.parametrize("graphs", ["on", "step"])
+@pytest.mark.parametrize(
+    "knobs",
+    [{"optimizer": "radamw"}, {"optimizer": "sgd"}, {"optimizer": "lamb"}, {"frozen_share": 0.4, "layer_decay": 0.8},
+     {"drop_path_rate": 0.2, "backbone": "test_resnet"}],
+)  # fmt: skip
+def test_other_recipes_recorded_lose_as_launched_ones_do(knobs: dict[str, object], graphs: str) -> None:
+    losses, _ = losses_and_weights(small(**knobs, epochs=4, cuda_graphs="off", repeatable="on"))
+    got_losses, _ = losses_and_weights(small(**knobs, epochs=4, cuda_graphs=graphs, repeatable="on"))
+    assert got_losses == pytest.approx(losses, rel=1e-2)
+
+
 def test_a_recorded_step_takes_photos_that_are_not_on_the_gpu() -> None:
     config = small(cuda_graphs="step", augment="flip")
     expected, _ = losses_and_weights(config)
@@ -185,9 +197,11 @@ def test_a_recorded_step_takes_photos_that_are_not_on_the_gpu() -> None:
     [(0.0, math.inf), (math.inf, 0.0), (math.inf, math.inf)],
     ids=["a state each", "a state at stops", "no state"],
 )
+@pytest.mark.parametrize("recipe", [{}, {"frozen_share": 0.4, "layer_decay": 0.8, "optimizer": "radamw"}])
 @pytest.mark.parametrize("graphs", ["off", "on", "step"])
 def test_an_interrupted_run_equals_an_undisturbed_one(
     graphs: str,
+    recipe: dict[str, object],
     resume_seconds: float,
     stop_seconds: float,
     photos: Path,
@@ -197,7 +211,7 @@ def test_an_interrupted_run_equals_an_undisturbed_one(
     monkeypatch.setattr(loop, "RESUME_SECONDS", {"cuda": resume_seconds})
     monkeypatch.setattr(loop, "STOP_SECONDS", stop_seconds)
     knobs: dict[str, object] = {"epochs": 4, "augment": "flip,gaussian", "drop_rate": 0.2, "cuda_graphs": graphs}
-    config = small(**knobs, repeatable="on")
+    config = small(**knobs, **recipe, repeatable="on")
     data = load_dataset(read_table(photos, config), config, tmp_path / "cache")
     undisturbed = fit(config, data, device=GPU)
     folder = tmp_path / "run"

@@ -21,6 +21,7 @@ from maskcls.config import TrainConfig
 from maskcls.labels import LabelSpace
 from maskcls.model.backbones import pretrained_cfg
 from maskcls.model.dropout import forward_and_find_dropout
+from maskcls.model.layers import depths, drop_paths_passed, head_names
 from maskcls.system.errors import UserError, one_line
 
 
@@ -36,6 +37,10 @@ class OneHead(nn.Module):
     def forward(self, image_BCHW: Tensor) -> dict[str, Tensor]:
         """Task -> log_prob_BK."""
         return {self.task: log_softmax(self.net(image_BCHW))}
+
+    def networks(self) -> dict[str, nn.Module]:
+        """Its timm models, by what their parameters' names begin with."""
+        return {"net.": self.net}
 
     def weights(self) -> nn.Module:
         """The module whose state dict is stored."""
@@ -59,6 +64,10 @@ class HeadPerFactor(nn.Module):
         feature_BD = functional.dropout(self.backbone(image_BCHW), self.drop_rate, self.training)
         return {part: log_softmax(getattr(self, name)(feature_BD)) for part, name in self.name_of_part.items()}
 
+    def networks(self) -> dict[str, nn.Module]:
+        """Its timm models, by what their parameters' names begin with."""
+        return {"backbone.": self.backbone}
+
     def weights(self) -> nn.Module:
         """The module whose state dict is stored."""
         return self
@@ -76,6 +85,10 @@ class ModelPerFactor(nn.Module):
     def forward(self, image_BCHW: Tensor) -> dict[str, Tensor]:
         """Part -> log_prob_BK over that part's classes."""
         return {part: log_softmax(getattr(self, name)(image_BCHW)) for part, name in self.name_of_part.items()}
+
+    def networks(self) -> dict[str, nn.Module]:
+        """Its timm models, by what their parameters' names begin with."""
+        return {f"{name}.": getattr(self, name) for name in self.name_of_part.values()}
 
     def weights(self) -> nn.Module:
         """The module whose state dict is stored."""
@@ -152,6 +165,11 @@ def _network_with_head(config: TrainConfig, num_classes: int, weight_file: Path 
             f"drop_rate={config.drop_rate} would do nothing: timm's {config.backbone} has no dropout before its head."
             ' Use drop_rate=0, or heads="three_heads".'
         )
+    if config.frozen_share and not head_names(network):
+        raise UserError(
+            f"frozen_share={config.frozen_share} cannot be: timm's {config.backbone} has no head to train alone."
+            ' Use frozen_share=0, or heads="three_heads".'
+        )
     return network
 
 
@@ -165,20 +183,36 @@ def _build(config: TrainConfig, num_classes: int, weight_file: Path | None) -> t
     options: dict[str, Any] = {}
     if pretrained_cfg(name).fixed_input_size:
         options["img_size"] = config.image_size  # resamples the position embeddings
+    if config.drop_path_rate:
+        options["drop_path_rate"] = config.drop_path_rate
     if weight_file is not None:
         options |= {"pretrained": True, "pretrained_cfg_overlay": {"file": str(weight_file)}}
     try:
         network = timm.create_model(name, num_classes=num_classes, drop_rate=config.drop_rate, **options)
         # some models reject an image size only in a forward pass
-        num_outputs, has_dropout = _forward_once(network, config)
+        with drop_paths_passed(network) as drop_paths:
+            num_outputs, has_dropout = _forward_once(network, config)
     except Exception as error:  # timm's models raise many kinds
+        if config.drop_path_rate and isinstance(error, TypeError) and "drop_path_rate" in str(error):
+            raise _no_drop_path(config) from None
         reason = one_line(error).rstrip(".") or type(error).__name__
         weights = f" from {weight_file}" if weight_file else ""
         rows, columns = config.image_size
         raise UserError(
             f"timm cannot build {name}{weights} for {rows} x {columns} pixels, drop_rate={config.drop_rate}: {reason}."
         ) from error
+    if config.drop_path_rate and not drop_paths:
+        raise _no_drop_path(config)
+    if config.layer_decay < 1:
+        depths(network, name)  # raises where there are no layers
     return _out_of_place(network), num_outputs, has_dropout
+
+
+def _no_drop_path(config: TrainConfig) -> UserError:
+    return UserError(
+        f"drop_path_rate={config.drop_path_rate} would do nothing: timm's {config.backbone} has no residual branches"
+        " to leave out. Use drop_path_rate=0."
+    )
 
 
 def _forward_once(network: nn.Module, config: TrainConfig) -> tuple[int, bool]:

@@ -91,8 +91,9 @@ def validation_batch_size(config: ResolvedConfig, device: torch.device, num_phot
 def log_probs(model: nn.Module, batches: Iterable[Tensor], config: ResolvedConfig, flip: bool = False) -> np.ndarray:
     """float32 log_prob_NK of uint8 batches image_BCHW on the model's device (at least one), in their order.
 
-    ``flip``: average the probabilities of each photo and its mirror image.
+    ``flip``: average the probabilities of each photo and its mirror image, as for a config whose ``tta`` is "flip".
     """
+    flip = flip or config.tta == "flip"
     model.eval()
     log_probs_BK: list[Tensor] = []
     device = next(model.parameters()).device

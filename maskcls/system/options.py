@@ -37,7 +37,10 @@ ModelOption = Annotated[
     ),
 ]
 
-FlipOption = Annotated[bool, typer.Option("--flip", help="Average each photo and its mirror image.")]
+FlipOption = Annotated[
+    bool,
+    typer.Option("--flip", help="Average each photo and its mirror image; tta = flip does it always."),
+]
 
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 

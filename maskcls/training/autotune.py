@@ -166,6 +166,11 @@ def cache_key(config: TrainConfig, device: torch.device) -> str:
         f" batch {resolved.batch_size}/{resolved.micro_batch} {resolved.dtype}"
     )
     fixed = [f"{name}={getattr(config, name)}" for name in KNOBS if getattr(config, name) != "auto"]
+    fixed += [
+        f"{name}={getattr(config, name)}"
+        for name in ("optimizer", "layer_decay")
+        if getattr(config, name) != TrainConfig.model_fields[name].default
+    ]
     versions = f"torch {torch.__version__} timm {timm.__version__}"
     return ", ".join([torch.cuda.get_device_name(device), versions, step, *fixed])
 
@@ -306,7 +311,7 @@ def photos_per_second(config: TrainConfig, device: torch.device, data: Dataset) 
 
         def train(num_steps: int) -> None:
             for step in range(num_steps):
-                run.step(step % run.stops[-1])
+                run.step(run.frozen_steps + step % (run.stops[-1] - run.frozen_steps))
 
         train(WARM_UP_STEPS)
         began, steps, seconds_of_step = time.perf_counter(), MIN_ROUND_STEPS, list[float]()

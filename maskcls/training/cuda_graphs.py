@@ -25,15 +25,21 @@ class CaptureError(RuntimeError):
     """A recording failed and left no harm: the same run can be begun again without CUDA graphs."""
 
 
-def supported(cuda_graphs: str, device: torch.device, dtype: str, accumulates: bool) -> str:
+RECORDABLE = ("adamw", "radamw")
+"""Optimizers whose step can be recorded: torch's own with ``capturable``. Others read numbers on the CPU that change
+from step to step, such as the learning rate or Lamb's number of steps, and a recording would repeat the first ones."""
+
+
+def supported(cuda_graphs: str, device: torch.device, dtype: str, accumulates: bool, optimizer: str = "adamw") -> str:
     """The value of ``cuda_graphs`` that a run computes with: "off", "on" or "step".
 
     ``accumulates``: a step has several micro-batches; the second would overwrite the gradients of the first. A float16
-    step is not recorded whole, since its loss scaler decides on the CPU.
+    step is not recorded whole, since its loss scaler decides on the CPU; nor is one of an optimizer that does so.
     """
     if device.type != "cuda" or accumulates or cuda_graphs == "auto":
         return "off"
-    return "on" if cuda_graphs == "step" and dtype == "float16" else cuda_graphs
+    is_decided_on_cpu = dtype == "float16" or optimizer not in RECORDABLE
+    return "on" if cuda_graphs == "step" and is_decided_on_cpu else cuda_graphs
 
 
 def capture(model: Classifier, config: ResolvedConfig, batch_size: int, device: torch.device) -> None:

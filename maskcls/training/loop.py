@@ -14,9 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from timm.optim import param_groups_weight_decay
 from torch import Tensor
 
 from maskcls.config import ResolvedConfig, TrainConfig, identity_of
@@ -36,9 +34,11 @@ from maskcls.scoring.predictions import Predictions
 from maskcls.system.liveness import beat
 from maskcls.training.averaging import WeightAverage
 from maskcls.training.cuda_graphs import RecordedStep, capture, default_generator
+from maskcls.training.head_first import HeadFirst
 from maskcls.training.numerics import free_memory, num_micro_batches, only_repeatable, resolve, set_repeatable
+from maskcls.training.optimizer import LearningRates, make_optimizer
 from maskcls.training.reporter import Reporter, silent
-from maskcls.training.schedule import evaluation_steps, lr_factor
+from maskcls.training.schedule import evaluation_steps, frozen_steps
 
 AUGMENTATION_STREAM = 18
 """Sets the generator of augmentation apart from the others of a run; another number would give other results."""
@@ -144,13 +144,14 @@ class Run:
             torch.cuda.reset_peak_memory_stats(device)
         self.model = to_device(build_model(config, self.space, weight_file), config, device)
         self.average = WeightAverage(self.model, config.ema_decay) if config.ema_decay else None
-        if config.cuda_graphs == "on":
-            capture(self.model, config, min(config.batch_size, len(data.train.row_N)), device)
-        records_step = config.cuda_graphs == "step"
-        self.lr: float | Tensor = torch.tensor(config.lr, device=device) if records_step else config.lr
-        self.optimizer = torch.optim.AdamW(
-            param_groups_weight_decay(self.model, config.weight_decay), self.lr, fused=True, capturable=records_step
-        )
+        self.stops = evaluation_stops(config, len(data.train.row_N))
+        self.frozen_steps = frozen_steps(self.stops[-1], config.frozen_share)
+        self.head_first = HeadFirst(self.model, self.frozen_steps) if self.frozen_steps else None
+        self.is_frozen = self.frozen_steps > 0  # at the step that was done last, or at the first one
+        if config.cuda_graphs == "on" and not self.is_frozen:
+            self._capture()
+        self.optimizer = make_optimizer(self.model, config, device)
+        self.learning_rates = LearningRates(self.optimizer, config, device, self.stops[-1])
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.dtype == "float16")
         self.generator = torch.Generator(device).manual_seed(derive_seed(config.seed, AUGMENTATION_STREAM))
         train_label_N = data.train.labels(data.task.space, config.task)
@@ -159,10 +160,9 @@ class Run:
         self.valid = Batches(data.image_NCHW, data.valid.row_N, self.valid_label_N, device, photos_on_gpu)
         self.sampler = BatchSampler(len(self.train), config.batch_size, config.seed, self.train.index_device)
         num_micro_batches(self.sampler.batch_size, config.micro_batch)  # raises where there are too few photos
-        self.stops = evaluation_stops(config, len(self.train))
         self.targets = Targets(config, self.space, self.train.label_N)
         self.loss_sum = torch.zeros((), device=device)  # of the steps since the evaluation before them
-        self.recorded_step: RecordedStep | None = None  # from the first step on, for cuda_graphs = "step"
+        self.recorded_step: RecordedStep | None = None  # for cuda_graphs = "step"
         self.history: list[Evaluation] = []
         self.store: EvaluationStore | None = None
         self.writer = ThreadPoolExecutor(1) if device.type in WRITES_BESIDE else None
@@ -223,9 +223,14 @@ class Run:
         """Do optimizer step number ``step``, counted from 0, and add its mean loss to ``loss_sum``.
 
         Returns that loss, a scalar on the device; the next step may overwrite it. For cuda_graphs = "step", the first
-        call records the step: a resumed run must have its state by then. Raises CaptureError.
+        call records the step: a resumed run must have its state by then. While the backbone is frozen, nothing is
+        recorded: that part of a run is short, and other work. Raises CaptureError.
         """
-        self._set_learning_rate(step)
+        if self.head_first is not None:
+            was_frozen, self.is_frozen = self.is_frozen, self.head_first.prepare(step)
+            if was_frozen and not self.is_frozen and self.config.cuda_graphs == "on":
+                self._capture()
+        self.learning_rates.set(step)
         loss = self._optimize(self.sampler.batch(step))
         if self.average is not None:
             self.average.update(step)  # not recorded: its decay is another number at every step
@@ -233,7 +238,7 @@ class Run:
 
     def _optimize(self, index_B: Tensor) -> Tensor:
         """Change the model by the photos of these numbers; returns the mean loss."""
-        if self.config.cuda_graphs != "step":
+        if self.config.cuda_graphs != "step" or self.is_frozen:
             return self._train_on_index(index_B)
         # photos that are on the GPU are gathered within the graph, others are copied to where it expects them
         inputs = (index_B,) if self.train.on_device else self.train.take(index_B)
@@ -244,16 +249,8 @@ class Run:
         beat()
         return self.recorded_step(*inputs)
 
-    def _set_learning_rate(self, step: int) -> None:
-        lr = self.config.lr * lr_factor(step, self.stops[-1], self.config.warmup_share)
-        if isinstance(self.lr, Tensor):
-            self.lr.fill_(lr)
-        else:
-            # rounded on a GPU as that tensor is, so that a recorded step computes what another does
-            self.lr = lr if self.device.type == "cpu" else float(np.float32(lr))
-        for group in self.optimizer.param_groups:
-            # a resumed run has loaded those of the run before, which may have recorded its steps or not
-            group.update(lr=self.lr, capturable=isinstance(self.lr, Tensor))
+    def _capture(self) -> None:
+        capture(self.model, self.config, min(self.config.batch_size, len(self.data.train.row_N)), self.device)
 
     def _train_on_index(self, index_B: Tensor) -> Tensor:
         return self._train_on(*self.train.take(index_B))

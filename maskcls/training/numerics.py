@@ -195,7 +195,7 @@ def resolve(config: TrainConfig, device: torch.device) -> ResolvedConfig:
             threads=threads,
             dtype=dtype,
             memory_format=memory_format,
-            cuda_graphs=supported(config.cuda_graphs, device, dtype, accumulates),
+            cuda_graphs=supported(config.cuda_graphs, device, dtype, accumulates, config.optimizer),
             micro_batch=micro_batch,
             # auto on a GPU without timings: as it was before this field
             repeatable="on" if device.type == "cpu" or config.repeatable == "on" else "off",

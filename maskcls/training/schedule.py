@@ -15,6 +15,23 @@ def lr_factor(step: int, num_steps: int, warmup_share: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * progress))
 
 
+def frozen_steps(num_steps: int, frozen_share: float) -> int:
+    """Number of steps in which the head alone trains; the last step trains the backbone too."""
+    return min(round(frozen_share * num_steps), num_steps - 1)
+
+
+def backbone_lr_factor(step: int, num_steps: int, warmup_share: float, frozen: int) -> float:
+    """As ``lr_factor``, of a backbone that joins after ``frozen`` steps: times a warm-up of its own from there.
+
+    It is as long as the run's first one. An optimizer knows nothing of the gradients of parameters that join, so their
+    first steps would be as large as those at the beginning of a run without warm-up.
+    """
+    warmup_steps = round(warmup_share * num_steps)
+    since = step - frozen
+    rise = (since + 1) / warmup_steps if 0 <= since < warmup_steps else 1.0
+    return lr_factor(step, num_steps, warmup_share) * rise
+
+
 def ema_decay_after(step: int, ema_decay: float) -> float:
     """Share that the average of the weights keeps of itself after ``step`` (from 0): at most ``ema_decay``.
 

@@ -64,14 +64,23 @@ def _measure(attempt: Attempt, data: Dataset, device: torch.device, weight_file:
     batch_size = run.sampler.batch_size
     if device.type == "cpu" and batch_size > SMALL_BATCH:
         run.sampler = BatchSampler(len(run.train), SMALL_BATCH, config.seed)
-        seconds = _warm_seconds(device, lambda: run.step(0))
+        seconds = _step_seconds(run)
         if seconds > SLOW_STEP_SECONDS:
             return Speed(SMALL_BATCH / seconds, _validation_speed(run, SMALL_BATCH))
         run.sampler = BatchSampler(len(run.train), batch_size, config.seed)
-    seconds = _warm_seconds(device, lambda: run.step(0))
+    seconds = _step_seconds(run)
     on_gpu = validation_batch_size(config, device, len(data.valid.row_N))
     valid_batch_size = batch_size if device.type == "cpu" else on_gpu
     return Speed(batch_size / seconds, _validation_speed(run, valid_batch_size))
+
+
+def _step_seconds(run: Run) -> float:
+    """Mean duration of a step, those of the head alone included."""
+    trained = _warm_seconds(run.device, lambda: run.step(run.frozen_steps))
+    if not run.frozen_steps:
+        return trained
+    share = run.frozen_steps / run.stops[-1]
+    return share * _warm_seconds(run.device, lambda: run.step(0)) + (1 - share) * trained
 
 
 def _validation_speed(run: Run, batch_size: int) -> float:

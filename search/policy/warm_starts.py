@@ -1,6 +1,7 @@
 """What a new study tries first: configurations known to work for fine-tuning, and the best of earlier studies."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import optuna
@@ -8,22 +9,50 @@ from optuna.distributions import BaseDistribution
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
+from maskcls.config import TrainConfig
 from search.policy.portfolio import warm_configurations
 from search.study.attributes import GROWN_FROM, judged_by_study
-from search.study.domains import Domain, contains
+from search.study.domains import contains
 from search.study.record import Stored, confirms, document_in
 from search.study.space import distributions, factors, is_within, params_of
+from search.study.study import Study
 
 MAX_SHARE = 1 / 4
 """Largest share of the trials that are warm starts."""
 
-KNOWN_TO_WORK: tuple[Mapping[str, Any], ...] = (
-    {"lr": 3e-4, "augment": ("flip",), "loss": "focal", "label_smoothing": 0.0, "drop_rate": 0.2},
-    {"lr": 1e-4, "augment": ("flip", "cutmix"), "loss": "cross_entropy", "label_smoothing": 0.1, "weight_decay": 1e-2},
-    {"lr": 2e-3, "augment": ("flip",), "loss": "cross_entropy", "label_smoothing": 0.1, "drop_rate": 0.0},
-)
-"""What solutions of the competition have in common (learning rates from 1e-5 to 3e-4, flip, CutMix, focal loss or label
-smoothing), and what a small backbone at a small size needed in our own studies (studies/LOG.md)."""
+
+@dataclass(frozen=True)
+class Recipe:
+    """A configuration that is known to work."""
+
+    values: Mapping[str, Any]
+    needs: tuple[str, ...] = ()
+    """Hyperparameters that a study must search, with these values, to try it: the rest is known to work with them."""
+    optimizer: str = "adamw"
+
+
+KNOWN_TO_WORK = (
+    # MAE's fine-tuning of ViTs (He et al. 2022, table 9)
+    Recipe({"layer_decay": 0.75, "lr": 3e-4, "weight_decay": 0.05, "drop_path_rate": 0.1, "label_smoothing": 0.1},
+           needs=("layer_decay",)),
+    # fastai's fine_tune trains the head alone for an epoch at first; Kumar et al. 2022 say when that helps
+    Recipe({"frozen_share": 0.2, "lr": 3e-4}, needs=("frozen_share",)),
+    # the range that Kornblith et al. 2019 and Steiner et al. 2022 (How to train your ViT?) found best
+    Recipe({"lr": 1e-2, "weight_decay": 1e-4}, needs=("lr",), optimizer="sgd"),
+    # Chen et al. 2023: a learning rate 3 to 10 times smaller than AdamW's, a weight decay as much larger
+    Recipe({"lr": 5e-5, "weight_decay": 0.1}, needs=("lr",), optimizer="lion"),
+    # ResNet strikes back (Wightman et al. 2021), procedure A2
+    Recipe({"lr": 6e-4, "weight_decay": 0.02, "drop_path_rate": 0.05}, needs=("lr",), optimizer="lamb"),
+    # what solutions of the competition have in common: learning rates from 1e-5 to 3e-4, flip, CutMix, focal loss or
+    # label smoothing
+    Recipe({"lr": 3e-4, "augment": ("flip",), "loss": "focal", "label_smoothing": 0.0, "drop_rate": 0.2}),
+    Recipe({"lr": 1e-4, "augment": ("flip", "cutmix"), "loss": "cross_entropy", "label_smoothing": 0.1,
+            "weight_decay": 1e-2}),
+    # what a small backbone at a small size needed in our own studies (studies/LOG.md)
+    Recipe({"lr": 2e-3, "augment": ("flip",), "loss": "cross_entropy", "label_smoothing": 0.1, "drop_rate": 0.0}),
+)  # fmt: skip
+"""Learning rates of the papers are for batches of 256 to 2,048; here they are scaled to 32 by the square root of the
+ratio (Malladi et al. 2022). A study that searches none of what the others need tries the last three alone."""
 
 
 def choose_warm_starts(storage: RDBStorage, stored: Stored, n_trials: int) -> tuple[dict[str, Any], ...]:
@@ -34,7 +63,7 @@ def choose_warm_starts(storage: RDBStorage, stored: Stored, n_trials: int) -> tu
     levels = max((len(factor.levels) for factor in factors(stored.study.scientific)), default=1)
     count = int(MAX_SHARE * n_trials) // levels
     earlier = _from_earlier_studies(storage, stored, count)
-    known = _known_to_work(stored.study.nuisance)[: count - min(len(earlier), count // 2)]
+    known = _known_to_work(stored.study)[: count - min(len(earlier), count // 2)]
     baseline = params_of(stored.study.nuisance, stored.study.baseline)
     return tuple(_distinct(baseline, known + earlier)[:count])
 
@@ -50,14 +79,22 @@ def _distinct(baseline: dict[str, Any], starts: Sequence[dict[str, Any]]) -> lis
     return distinct
 
 
-def _known_to_work(nuisance: Mapping[str, Domain]) -> list[dict[str, Any]]:
-    """Warm starts of KNOWN_TO_WORK, each with the values that the study's space contains."""
+def _known_to_work(study: Study) -> list[dict[str, Any]]:
+    """Warm starts of KNOWN_TO_WORK, each with the values that the study's space contains.
+
+    Only of optimizers that the study may use: where it compares several, of the baseline's.
+    """
     starts: list[dict[str, Any]] = []
-    for values in KNOWN_TO_WORK:
+    given = {"optimizer": TrainConfig().optimizer, **study.fixed, **study.baseline}["optimizer"]
+    for recipe in KNOWN_TO_WORK:
+        values = {"optimizer": recipe.optimizer, **recipe.values}
         space = {
-            name: domain for name, domain in nuisance.items() if name in values and contains(name, domain, values[name])
+            name: domain
+            for name, domain in study.nuisance.items()
+            if name in values and contains(name, domain, values[name])
         }
-        if space:
+        can_be = "optimizer" in space or ("optimizer" not in study.nuisance and given == recipe.optimizer)
+        if space and can_be and space.keys() >= set(recipe.needs):
             starts.append({"params": params_of(space, values), "from": "known to work"})
     return starts
 

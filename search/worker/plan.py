@@ -4,7 +4,7 @@ import itertools
 import math
 import statistics
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -51,8 +51,16 @@ benchmarks/decisive.py; those of real studies were somewhat smaller and larger (
 PIXELS = ("image_size", "crop", "fit", "bit_depth")
 """Hyperparameters of TrainConfig.pixels: each combination has a cache of its own."""
 
-STRUCTURAL = ("backbone", "heads", "image_size")
-"""Hyperparameters that decide what a step costs, and whether the model can be built."""
+STRUCTURAL = ("backbone", "heads", "image_size", "optimizer", "tta")
+"""Hyperparameters that decide what a step or an evaluation costs, and whether the model can be built."""
+
+MOST_DEMANDING: dict[str, Callable[[Iterable[float]], float]] = {
+    "drop_rate": max,
+    "drop_path_rate": max,
+    "layer_decay": min,
+}
+"""Hyperparameters that some models cannot have but at their defaults, with what finds the value farthest from it. None
+changes what a step costs."""
 
 
 def backbones_of(study: Study) -> list[str]:
@@ -263,7 +271,7 @@ def show_estimate(setup: Setup, dataset: Dataset, trials_left: int, workers: int
     if setup.device.type == "cuda":
         _check_can_be_built(setup, configs)
         like = " like the baseline" if len(configs) > 1 else ""
-        configs = [change(setup.baseline, **_highest_dropout(setup.stored.study))]
+        configs = [change(setup.baseline, **_demanding_values(setup.stored.study))]
     seconds = []
     for config in configs:
         config = setup.resolve(config)
@@ -294,23 +302,30 @@ def _check_can_be_built(setup: Setup, configs: Iterable[TrainConfig]) -> None:
 
 
 def _variants(stored: Stored) -> Iterator[TrainConfig]:
-    """The baseline with every combination of the structural hyperparameters' options, and with dropout if searched."""
+    """The baseline with every combination of the structural hyperparameters' options, and with what else is searched
+    that some models cannot have.
+    """
     study = stored.study
-    base = {**study.baseline, **_highest_dropout(study)}
+    base = {**study.baseline, **_demanding_values(study)}
     options = {name: domain.options for name in STRUCTURAL if isinstance(domain := study.space.get(name), Choice)}
     for values in itertools.product(*options.values()):
         yield stored.config({**base, **dict(zip(options, values, strict=True))})
 
 
-def _highest_dropout(study: Study) -> dict[str, Any]:
-    """The highest drop_rate of the space: whether dropout reaches the head shows only in a model that has some."""
-    match study.space.get("drop_rate"):
-        case Choice(options):
-            return {"drop_rate": max(options, key=float)}
-        case Float(_, high) | Int(_, high):
-            return {"drop_rate": high}
-        case _:
-            return {}
+def _demanding_values(study: Study) -> dict[str, Any]:
+    """The values of MOST_DEMANDING that are searched: whether dropout reaches the head, say, shows only where there is
+    some. And the mean ``frozen_share``, for what a trial costs on average.
+    """
+    searched = {name: _ends(study.space[name]) for name in (*MOST_DEMANDING, "frozen_share") if name in study.space}
+    return {name: MOST_DEMANDING.get(name, statistics.mean)(ends) for name, ends in searched.items()}
+
+
+def _ends(domain: Domain) -> list[float]:
+    """The options of a choice, the ends of a range."""
+    if isinstance(domain, Choice):
+        return [float(option) for option in domain.options]
+    assert isinstance(domain, Float | Int), domain
+    return [domain.low, domain.high]
 
 
 def _advice(study: Study, table: Table) -> str:

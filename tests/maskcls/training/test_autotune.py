@@ -364,3 +364,13 @@ def test_a_choice_is_made_within_seconds(backbone: str, tmp_path: Path) -> None:
     assert not [row["error"] for row in stored(tmp_path) if row["error"]]
     assert seconds < 30
     assert choose_numerics(config, GPU, tmp_path, unasked) == way
+
+
+def test_a_choice_holds_for_one_optimizer_and_one_number_of_parameter_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: "a GPU")
+    plain, *others = (
+        maskcls.training.autotune.cache_key(change(TINY, **values), CPU)
+        for values in ({}, {"optimizer": "lion"}, {"layer_decay": 0.75})
+    )
+    assert "optimizer" not in plain  # so that choices stored before are still found
+    assert others == [f"{plain}, optimizer=lion", f"{plain}, layer_decay=0.75"]

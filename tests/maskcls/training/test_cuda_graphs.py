@@ -165,6 +165,15 @@ def test_what_is_recorded_depends_on_device_dtype_and_accumulation(
     assert supported(used, device, dtype, accumulates) == used
 
 
+@pytest.mark.parametrize("optimizer", ["nadamw", "adoptw", "adan", "lamb", "lion", "sgd", "radamw"])
+def test_a_whole_step_is_recorded_only_of_an_optimizer_that_can_be(optimizer: str) -> None:
+    config = change(CONFIG, optimizer=optimizer, dtype="bfloat16", cuda_graphs="step")
+    used = supported(config.cuda_graphs, CUDA, config.dtype, False, config.optimizer)
+    assert used == ("step" if optimizer == "radamw" else "on")
+    assert supported("on", CUDA, "bfloat16", False, optimizer) == "on"
+    assert supported("off", CUDA, "bfloat16", False, optimizer) == "off"
+
+
 @pytest.fixture
 def undone(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What a failed recording put back; torch.cuda, as far as ``_recording`` asks it."""

@@ -51,7 +51,9 @@ def test_every_knob_of_training_changes_the_result(few_photos: Dataset) -> None:
                 {"warmup_share": 0.9}, {"augment": ()}, {"augment": ("flip", "blur")}, {"loss": "cross_entropy"},
                 {"focal_gamma": 1.0}, {"class_weights": "balanced"}, {"heads": "three_heads"},
                 {"heads": "three_models"}, {"micro_batch": 16}, {"epochs": 2}, {"seed": 1},
-                {"ema_decay": 0.9}]  # fmt: skip
+                {"ema_decay": 0.9}, {"optimizer": "sgd"}, {"layer_decay": 0.9}, {"frozen_share": 0.5},
+                {"tta": "flip"}, {"backbone": "test_resnet"},
+                {"backbone": "test_resnet", "drop_path_rate": 0.5}]  # fmt: skip
     losses = [fit(change(base, **values), few_photos, device=CPU).history[0].scores.loss for values in variants]
     assert len(set(losses)) == len(variants)
 

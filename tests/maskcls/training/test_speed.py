@@ -27,6 +27,10 @@ class Machine:
     """Once, at the first step."""
     most: int = 1000
     """Photos of a forward pass that fit in its memory."""
+    frozen_steps: int = 0
+    """Steps of the head alone, of 8."""
+    frozen_photo: float = 0.0
+    """Seconds for a photo of these."""
     now: float = 0.0
     batches: list[int] = field(default_factory=list)
 
@@ -48,9 +52,13 @@ class Run:
         self.train = range(200)
         self.valid = self
         self.sampler = BatchSampler(200, config.batch_size, 0)
+        self.frozen_steps, self.stops = machine.frozen_steps, [8]
 
-    def step(self, _: int) -> None:
+    def step(self, number: int) -> None:
         machine = self.machine
+        if number < self.frozen_steps:
+            machine.now += machine.frozen_photo * self.sampler.batch_size
+            return
         if self.config.micro_batch > machine.most:
             raise torch.OutOfMemoryError
         machine.now += machine.step + machine.photo * self.sampler.batch_size + machine.warm_up
@@ -95,6 +103,11 @@ def test_out_of_memory_halves_the_micro_batch(few_photos: Dataset, monkeypatch: 
     assert measured(machine, few_photos, monkeypatch).train == pytest.approx(1000)
     with pytest.raises(torch.OutOfMemoryError):
         measured(Machine(step=0.0, photo=0.001, valid=0.001, most=1), few_photos, monkeypatch)
+
+
+def test_steps_of_the_head_alone_count_by_their_share(few_photos: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(step=0.0, photo=0.01, valid=0.01, frozen_steps=2, frozen_photo=0.002)
+    assert measured(machine, few_photos, monkeypatch).train == pytest.approx(1 / (0.25 * 0.002 + 0.75 * 0.01))
 
 
 def test_a_whole_run_is_its_steps_and_its_evaluations(few_photos: Dataset) -> None:

@@ -81,6 +81,55 @@ def test_dropout_that_would_do_nothing_is_found_though_the_baseline_has_none(
     assert "drop_rate=0.5 would do nothing" in refusal(study, tmp_path, synthetic_table)
 
 
+@pytest.mark.parametrize(
+    ("name", "domain", "off", "words"),
+    [
+        ("drop_path_rate", Float(0.0, 0.2), 0.0, "drop_path_rate=0.2 would do nothing"),
+        ("layer_decay", Choice(1.0, 0.7, 0.9), 1.0, "layer_decay below 1 would do nothing"),
+        ("frozen_share", Choice(0.0, 0.2), 0.0, "frozen_share=0.1 cannot be"),
+    ],
+)
+def test_what_a_backbone_lacks_is_found_though_the_baseline_has_none(
+    name: str,
+    domain: Domain,
+    off: float,
+    words: str,
+    tmp_path: Path,
+    synthetic_table: Table,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("maskcls.model.classifier.head_names", lambda _: set())
+    monkeypatch.setattr("maskcls.model.layers.group_parameters", lambda *_, **__: {})
+    domains: dict[str, Domain] = {name: domain, "backbone": Choice("test_vit", "test_efficientnet")}
+    assert words in refusal(study_of(domains, {name: off, "backbone": "test_vit"}), tmp_path, synthetic_table)
+
+
+def test_the_time_of_every_optimizer_and_of_mirrored_photos_is_measured(
+    tmp_path: Path, synthetic_table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed: list[TrainConfig] = []
+
+    def measure_speed(config: TrainConfig, *_: object) -> Speed:
+        timed.append(config)
+        return Speed(1000.0, 1000.0)
+
+    monkeypatch.setattr(search.worker.plan, "measure_speed", measure_speed)
+    domains: dict[str, Domain] = {
+        "optimizer": Choice("adamw", "lamb"),
+        "tta": Choice("none", "flip"),
+        "frozen_share": Float(0.0, 0.5),
+    }
+    setup = make_setup(
+        tmp_path,
+        synthetic_table,
+        study_of(domains, {"optimizer": "adamw", "tta": "none", "frozen_share": 0.0}),
+    )
+    show_estimate(setup, setup.dataset(setup.baseline), 4, 1)
+    ways = [(config.optimizer, config.tta) for config in timed]
+    assert sorted(ways) == [("adamw", "flip"), ("adamw", "none"), ("lamb", "flip"), ("lamb", "none")]
+    assert {config.frozen_share for config in timed} == {0.25}  # the mean
+
+
 @pytest.fixture
 def gpu_setup(tmp_path: Path, synthetic_table: Table, monkeypatch: pytest.MonkeyPatch) -> Callable[[Study], Setup]:
     """A study's setup on a GPU that trains and judges 1000 photos a second."""
