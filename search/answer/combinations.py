@@ -145,11 +145,11 @@ def find_candidates(storage: RDBStorage, name: str, part: str, runs: Path, optio
     return find_trained(study, runs, kept=True)
 
 
-def find_trained(study: optuna.Study, runs: Path, kept: bool = False) -> list[Candidate]:
+def find_trained(study: optuna.Study, runs: Path, kept: bool = False, needs_weights: bool = True) -> list[Candidate]:
     """The complete trials of a study with predictions, by number. ``kept``: only those whose weights are kept.
 
     Only those that the study's own people judged: a training of a later round is judged by others, and trained on some
-    of these. Raises UserError when there are none, or none of them has its weights.
+    of these. Raises UserError when there are none, or (with ``needs_weights``) none of them has its weights.
     """
     stored, name = read_search(study), study.study_name
     complete = judged_by_study(best_first(study.get_trials(deepcopy=False)))
@@ -158,10 +158,11 @@ def find_trained(study: optuna.Study, runs: Path, kept: bool = False) -> list[Ca
     shelf = predictions_of(stored, study_folder(study, runs))
     complete = [trial for trial in complete if not kept or has_files(trial_folder(shelf.folder, trial.number))]
     models = _with_predictions(name, stored, sorted(complete, key=lambda trial: trial.number), shelf)
-    if not any(model.has_weights for model in models):
+    if not any(model.has_weights or not needs_weights for model in models):
         foreign = next((f"{shelf.why_missing(trial)}. " for trial in complete if trial.number in shelf.foreign), "")
+        files = "weights and predictions" if needs_weights else "predictions"
         raise UserError(
-            f"{foreign}No complete trial of study {name!r} has its weights and predictions under {shelf.folder}; name"
+            f"{foreign}No complete trial of study {name!r} has its {files} under {shelf.folder}; name"
             " the --runs folder where it ran, or continue it with a larger --keep."
         )
     return models

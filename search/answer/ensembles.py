@@ -66,26 +66,31 @@ class Ensemble:
         return tuple(member.model for member in self.members)
 
 
-def find_ensemble(names: Sequence[str], size: int, storage: RDBStorage, runs: Path) -> Ensemble:
+def find_ensemble(
+    names: Sequence[str], size: int, storage: RDBStorage, runs: Path, needs_weights: bool = True
+) -> Ensemble:
     """The best ensemble of at most ``size`` models of the trials of these stored studies.
 
-    Raises UserError unless all predict the same classes of the same photos, and each has a complete trial with weights.
+    ``needs_weights``: whether only trials whose weights are kept may join, as is needed to predict.
+    Raises UserError unless all predict the same classes of the same photos, and each study has a complete trial, with
+    weights if they are needed.
     """
-    trained = [model for name in dict.fromkeys(names) for model in find_trained(load_study(storage, name), runs)]
+    studies = [load_study(storage, name) for name in dict.fromkeys(names)]
+    trained = [model for study in studies for model in find_trained(study, runs, needs_weights=needs_weights)]
     first, *others = trained
     for other in others:
         check_joinable(first, other)
     counts = [model.counts() for model in trained]
     resamples = resample(counts[0])
     library = Library.of([model.predictions for model in trained], first.stored.space, first.stored.task.metric)
-    has_weights_T = np.array([model.has_weights for model in trained])
-    times = Counter(choose_ensemble(library, size, has_weights_T))
+    may_join_T = np.array([model.has_weights or not needs_weights for model in trained])
+    times = Counter(choose_ensemble(library, size, may_join_T))
     divisor = gcd(*times.values())
     members = [Member(trained[number], often // divisor) for number, often in times.items()]
     members.sort(key=lambda member: -member.weight)
     joined = joined_counts(members)
     raw = float(joined.score(*joined.sums()))
-    procedure = GreedyProcedure(library, size, int(has_weights_T.sum()))
+    procedure = GreedyProcedure(library, size, int(may_join_T.sum()))
     corrected = correct(raw, procedure, counts, resamples, max_resamples=affordable_resamples(library, size))
     best = Best(joined, Selected(0, raw, corrected), interval(joined, resamples), len(trained))
     selected = select(counts, resamples)
@@ -97,7 +102,7 @@ def find_ensemble(names: Sequence[str], size: int, storage: RDBStorage, runs: Pa
         model=trained[selected.index],
         single=single,
         gain=gain_of(best, single, resamples),
-        without_weights=int((~has_weights_T).sum()),
+        without_weights=int((~may_join_T).sum()),
         resamples=resamples,
     )
 
