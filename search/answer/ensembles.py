@@ -91,7 +91,8 @@ def find_ensemble(
     joined = joined_counts(members)
     raw = float(joined.score(*joined.sums()))
     procedure = GreedyProcedure(library, size, int(may_join_T.sum()))
-    corrected = correct(raw, procedure, counts, resamples, max_resamples=affordable_resamples(library, size))
+    affordable = affordable_resamples(library, size, procedure.at_hand)
+    corrected = correct(raw, procedure, counts, resamples, max_resamples=affordable)
     best = Best(joined, Selected(0, raw, corrected), interval(joined, resamples), len(trained))
     selected = select(counts, resamples)
     chosen = counts[selected.index]

@@ -20,7 +20,7 @@ def test_the_corrected_score_is_what_other_people_give() -> None:
     error = np.std(rows, axis=0, ddof=1) / np.sqrt(len(rows))
     difference = np.array(rows)[:, 1] - np.array(rows)[:, 2]
     assert error.max() < 0.009
-    assert abs(corrected) < 2 * error[2]
+    assert abs(corrected) < 2.5 * error[2]
     assert tried_alone > 2 * error[1]
     assert tried_alone - corrected > 3 * difference.std(ddof=1) / np.sqrt(len(rows))
     assert measured > tried_alone
