@@ -173,16 +173,16 @@ class GreedyProcedure:
 MIN_RESAMPLES, MAX_RESAMPLES = 25, 500
 
 WORK_PER_SECOND = 1.5e8
-"""Of ``work_of``, that a core does; measured with 10 to 60 models and 420 to 7,000 photos of 18 classes."""
+"""Probabilities that a core looks at; measured with 10 to 60 models and 420 to 7,000 photos of 18 classes."""
 
 
-def work_of(library: Library, size: int, at_hand: int) -> float:
-    """How much a resample of the correction has to do: probabilities to look at."""
-    return float(DRAWS * size * at_hand * library.prob_TNK[0].size)
+def seconds_of(values: int, size: int, at_hand: int) -> float:
+    """How long a resample of the correction takes. ``values``: probabilities of one model, photos x classes."""
+    return DRAWS * size * at_hand * values / WORK_PER_SECOND
 
 
 def affordable_resamples(library: Library, size: int, at_hand: int, seconds: float = 60.0) -> int:
     """How many resamples the correction takes: fewer for many models and photos, so that it ends in so many seconds,
     but no fewer than MIN_RESAMPLES."""
-    affordable = int(seconds * WORK_PER_SECOND / work_of(library, size, at_hand))
+    affordable = int(seconds / seconds_of(library.prob_TNK[0].size, size, at_hand))
     return min(MAX_RESAMPLES, max(MIN_RESAMPLES, affordable))

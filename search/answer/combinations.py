@@ -1,4 +1,4 @@
-"""Teams of stored trials, one for each factor of the label, judged by the trials' stored predictions.
+"""Compositions of stored trials, one for each factor of the label, judged by the trials' stored predictions.
 
 Shape suffixes: N photos, P people, K classes.
 """
@@ -257,10 +257,10 @@ def find_singles(like: Candidate, names: Sequence[str], storage: RDBStorage, run
     return singles
 
 
-class Teams(Sequence[Counts]):
-    """The counts of all teams, the earliest trials first; each is counted on access, since there may be thousands.
+class Compositions(Sequence[Counts]):
+    """The counts of all compositions, the earliest trials first; each is counted on access, since there may be thousands.
 
-    A team has a model for every factor of the label, and predicts the most likely class of each by its own model.
+    A composition has a model for every factor of the label, and predicts the most likely class of each by its own model.
     """
 
     def __init__(self, candidates: dict[str, list[Candidate]]) -> None:
@@ -283,7 +283,7 @@ class Teams(Sequence[Counts]):
     def __len__(self) -> int:
         return int(np.prod(self.shape))
 
-    def team(self, index: int) -> dict[str, Candidate]:
+    def models(self, index: int) -> dict[str, Candidate]:
         """The model of each factor."""
         numbers = np.unravel_index(index, self.shape)
         chosen = zip(self.candidates.items(), numbers, strict=True)
@@ -294,7 +294,7 @@ class Teams(Sequence[Counts]):
     @overload
     def __getitem__(self, index: slice) -> Sequence[Counts]: ...
     def __getitem__(self, index: int | slice) -> Counts | Sequence[Counts]:
-        """The team's counts, as ``counts.count`` makes them, but a hundred times faster."""
+        """The composition's counts, as ``counts.count`` makes them, but a hundred times faster."""
         if isinstance(index, slice):
             return [self[number] for number in range(*index.indices(len(self)))]
         if not 0 <= index < len(self):

@@ -18,7 +18,7 @@ from maskcls.scoring.counts import Counts, count
 from maskcls.scoring.greedy import GreedyProcedure, Library, affordable_resamples, choose_ensemble
 from maskcls.scoring.intervals import Selected, correct, interval, select
 from maskcls.scoring.resampling import Resamples, resample
-from maskcls.system.errors import UserError
+from maskcls.system.errors import UserError, count_of
 from search.answer.combinations import Candidate, check_same_photos, find_trained
 from search.answer.gains import Best, Gain, gain_of
 from search.database.connect import load_study
@@ -61,6 +61,16 @@ class Ensemble:
         return sum(others) / single
 
     @property
+    def cost_words(self) -> str:
+        """What it costs to predict by all members instead of the best single model."""
+        if len(self.members) == 1:
+            return "that of one model"
+        models, cost = count_of(len(self.members), "model"), self.cost
+        if cost is None:
+            return f"{models} have to predict every photo"
+        return f"{models} take {cost:.1f} times the best single one's time for a photo, by training speed"
+
+    @property
     def models(self) -> tuple[Candidate, ...]:
         """The members without their weights."""
         return tuple(member.model for member in self.members)
@@ -77,6 +87,13 @@ def find_ensemble(
     """
     studies = [load_study(storage, name) for name in dict.fromkeys(names)]
     trained = [model for study in studies for model in find_trained(study, runs, needs_weights=needs_weights)]
+    return choose_members(trained, size, needs_weights)
+
+
+def choose_members(
+    trained: Sequence[Candidate], size: int, needs_weights: bool = True, seconds: float = 60.0
+) -> Ensemble:
+    """The best ensemble of at most ``size`` of these models, as find_ensemble. ``seconds``: for the correction."""
     first, *others = trained
     for other in others:
         check_joinable(first, other)
@@ -91,7 +108,7 @@ def find_ensemble(
     joined = joined_counts(members)
     raw = float(joined.score(*joined.sums()))
     procedure = GreedyProcedure(library, size, int(may_join_T.sum()))
-    affordable = affordable_resamples(library, size, procedure.at_hand)
+    affordable = affordable_resamples(library, size, procedure.at_hand, seconds)
     corrected = correct(raw, procedure, counts, resamples, max_resamples=affordable)
     best = Best(joined, Selected(0, raw, corrected), interval(joined, resamples), len(trained))
     selected = select(counts, resamples)

@@ -32,7 +32,7 @@ def write_ensemble(names: Sequence[str], size: int, out: Path, storage: RDBStora
         say(f"  {SYNTHETIC}")
     show_members(found)
     show_gain(found.model, found.single, found.best, found.gain, "ensemble")
-    say(_cost(found))
+    say(f"cost      {found.cost_words}")
     if found.without_weights:
         say(
             f"{count_of(found.without_weights, 'complete trial')} could not join, since the weights are not kept;"
@@ -62,16 +62,6 @@ def show_members(found: Ensemble) -> None:
         words = f"{model.stored.task.metric_words} {as_score(model.score(model.part))}"
         say(f"  {100 * member.weight / total:3.0f} %  {model.name}: {words}  {values}")
     say(f"  all    {best_words(found.best, 'being chosen from')}")
-
-
-def _cost(found: Ensemble) -> str:
-    """What it costs to predict by all members instead of the best single model."""
-    if len(found.members) == 1:
-        return "cost      that of one model"
-    models, cost = count_of(len(found.members), "model"), found.cost
-    if cost is None:
-        return f"cost      {models} have to predict every photo"
-    return f"cost      {models} take {cost:.1f} times the best single one's time for a photo, by training speed"
 
 
 def ensemble_facts(found: Ensemble, made_by: str) -> dict[str, Any]:
