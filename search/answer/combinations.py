@@ -258,9 +258,9 @@ def find_singles(like: Candidate, names: Sequence[str], storage: RDBStorage, run
 
 
 class Compositions(Sequence[Counts]):
-    """The counts of all compositions, the earliest trials first; each is counted on access, since there may be thousands.
+    """The counts of all compositions, the earliest trials first; each is counted on access: there may be thousands.
 
-    A composition has a model for every factor of the label, and predicts the most likely class of each by its own model.
+    A composition has a model for every factor of the label, and predicts the most likely class of each by its own.
     """
 
     def __init__(self, candidates: dict[str, list[Candidate]]) -> None:

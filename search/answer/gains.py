@@ -29,7 +29,7 @@ class Gain:
 
 
 def gain_of(joined: Best, single: Best, resamples: Resamples) -> Gain:
-    """The gain, from which the surplus of optimism of what is joined is taken: it was chosen among more than the single model."""
+    """The gain, less the surplus of optimism of what is joined: it was chosen among more than the single model."""
     measured = compare((joined.counts,), (single.counts,), resamples)
     optimism = [best.selected.raw - best.selected.corrected for best in (joined, single)]
     surplus = max(0.0, optimism[0] - optimism[1])

@@ -1,4 +1,4 @@
-"""The work of search.compose: choose the best composition, compare it with the best single model, and write it to a file.
+"""The work of search.compose: choose the best composition, compare it with the best single model, and write it.
 
 A composition is a model for every factor of the label; one of three is a trio in what is printed, one of two a pair.
 """
