@@ -1,6 +1,7 @@
 """The hyperparameters of a training run: names, units, defaults, checks, and config files in TOML."""
 
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NewType
 
@@ -277,12 +278,22 @@ def _parse_value(text: str) -> Any:
 
 def load_config(path: Path) -> tuple[TrainConfig, dict[str, Any]]:
     """(config, ``[origin]`` table) of a config file; a file that a person wrote has no origin. Raises UserError."""
+    return config_of_file(path, read_config_file(path))
+
+
+def read_config_file(path: Path) -> dict[str, Any]:
+    """The tables and values of a config file. Raises UserError."""
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise UserError(f"There is no config file {path}. `python -m search.export` writes one.") from None
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"The config file {path} cannot be read: {one_line(error)}.") from None
+
+
+def config_of_file(path: Path, values: Mapping[str, Any]) -> tuple[TrainConfig, dict[str, Any]]:
+    """``load_config`` of the values that the file holds."""
+    values = dict(values)
     origin = values.pop("origin", {})
     if not isinstance(origin, dict):
         raise UserError(f"{path}: origin is a table that search.export writes, not {origin!r}. Leave it out.")

@@ -1,13 +1,19 @@
-"""python -m maskcls.train: train one config, for example one from ``search.export``, to the same score again."""
+"""python -m maskcls.train: train one config, for example one from ``search.export``, to the same score again.
+
+The config of an ensemble (maskcls.model.ensemble_config) has several; they are trained one after the other, into
+``member-1`` and so on, and joined by a file ``team.toml`` beside these folders.
+"""
 
 import shlex
 from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from maskcls.config import TrainConfig, load_config, make_config, parse_assignment
+from maskcls.config import TrainConfig, config_of_file, make_config, parse_assignment, read_config_file
 from maskcls.system.console import run_command, say
 from maskcls.system.errors import UserError, some
 from maskcls.system.files import check_folder
@@ -34,6 +40,7 @@ if TYPE_CHECKING:
 
     from maskcls.config import ResolvedConfig
     from maskcls.data.dataset import Dataset, Table
+    from maskcls.model.ensemble_config import EnsembleConfig
     from maskcls.model.weights import Weights
     from maskcls.reading.source import SourceOptions
     from maskcls.run.result import Result
@@ -47,7 +54,11 @@ def main(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder to write the trained model to.")],
     config_file: Annotated[
         Path | None,
-        typer.Option("--config", help="TOML file of hyperparameters; missing ones keep their defaults."),
+        typer.Option(
+            "--config",
+            help="TOML file of hyperparameters; missing ones keep their defaults. Or of a whole ensemble, by"
+            " search.export --ensemble.",
+        ),
     ] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="KEY=VALUE: change a hyperparameter. Repeatable.")
@@ -74,11 +85,14 @@ def main(
     """Train one config on a folder of photos.
 
     The same command again continues an interrupted run. Prints the scores of every evaluation, and keeps the model
-    of the evaluation with the best score on the validation side.
+    of the evaluation with the best score on the validation side. The config of an ensemble trains every member, and
+    then scores them together.
     """
-    config, source = _requested_config(config_file, set_ or [])
+    jobs, ensemble = _requested(config_file, set_ or [], out)
+    source = jobs[0].source
     if data == "synthetic":  # before photos are drawn; the task of others is not known yet
-        MASK_TASK.check(config)
+        for job in jobs:
+            MASK_TASK.check(job.config)
     check_folder(out, "-o")
     if any((folder / "study.json").exists() for folder in (out, out.parent)):
         raise UserError(f"{out} lies in a study's folder, and would be deleted with it. Choose another -o.")
@@ -92,38 +106,90 @@ def main(
     stored = task_of_origin(source, config_file) if config_file is not None and source else None
     folder, options = open_data(data, runs, typed, MASK_TASK.source if stored is None else stored.source)
     task = _task_of(folder, options, stored, is_typed=bool(typed.typed))
-    photos = read_table(folder, config, label_fixes, task)
-    _print_data_notes(photos, config.task)
+    for job in jobs:
+        task.check(job.config)
+    photos = read_table(folder, jobs[0].config, label_fixes, task)
+    _print_data_notes(photos, jobs[0].config.task)
     from maskcls.model.weights import resolve_weights
     from maskcls.training.folder_lock import lock_folder
-    from maskcls.training.loop import evaluation_stops
     from maskcls.training.numerics import pick_device
-    from maskcls.training.run_folder import finished_result
 
     torch_device = pick_device(device)
-    weights_option = absolute_if_path(weights) if weights else str(source.get("weights_option", "auto"))
-    initial = resolve_weights(weights_option, [config.backbone], source.get("weights_commits"))
-    origin = _origin(absolute_if_path(data), photos, weights_option, initial)
-    with lock_folder(out):
-        result = finished_result(out, config, origin, len(evaluation_stops(config, photos.count("train")[1])))
-        if result is not None:
-            say(f"{out} already holds this run.")
-        else:
-            dataset = _load(photos, config, initial, torch_device, cache_dir, skip_unreadable)
-            config, result = _train(out, config, dataset, initial, origin, torch_device, runs)
-    _print_summary(result, out, task)
-    _print_comparison(result, config, source, photos.hash, initial.describe())
+    ready = []
+    for job in jobs:
+        weights_option = absolute_if_path(weights) if weights else str(job.source.get("weights_option", "auto"))
+        initial = resolve_weights(weights_option, [job.config.backbone], job.source.get("weights_commits"))
+        ready.append((job, initial, _origin(absolute_if_path(data), photos, weights_option, initial)))
+    with nullcontext() if ensemble is None else lock_folder(out):
+        whys = []
+        for job, initial, origin in ready:
+            if job.title:
+                say(job.title)
+            with lock_folder(job.out):
+                config, result = _train(job, photos, initial, origin, torch_device, cache_dir, skip_unreadable, runs)
+            _print_summary(result, job.out, task, is_alone=ensemble is None)
+            whys.append(_why_incomparable(config, job.source, photos.hash, initial.describe()))
+            _print_comparison(result, job.source, whys[-1])
+        if ensemble is not None:
+            _join(ensemble, jobs, out, task, ready[0][2], next(filter(None, whys), ""))
 
 
-def _requested_config(config_file: Path | None, assignments: Sequence[str]) -> tuple[TrainConfig, dict[str, Any]]:
-    """(the config of --config and --set, the file's [origin]). Raises UserError when either is wrong."""
-    config, origin = load_config(config_file) if config_file else (TrainConfig(), {})
-    config = make_config({**config.model_dump(), **dict(parse_assignment(text) for text in assignments)})
+JOINED_FACTS = ("made_by", "data", "split", "task", "commit", "versions")
+"""What [origin] of a trained ensemble has of its first member's, which is the same for all."""
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A config to train into a folder."""
+
+    config: TrainConfig
+    source: dict[str, Any]
+    """[origin] of the config file."""
+    out: Path
+    title: str = ""
+    """What is said before: which member of an ensemble it is."""
+
+
+def _requested(
+    config_file: Path | None, assignments: Sequence[str], out: Path
+) -> "tuple[list[_Job], EnsembleConfig | None]":
+    """(what to train, the ensemble that it makes). Raises UserError when --config or --set is wrong."""
+    from maskcls.model.ensemble_config import ensemble_of_file
+
+    values = read_config_file(config_file) if config_file else {}
+    ensemble = ensemble_of_file(config_file, values) if config_file else None
+    if ensemble is None:
+        config, origin = config_of_file(config_file, values) if config_file else (TrainConfig(), {})
+        config = make_config({**config.model_dump(), **dict(parse_assignment(text) for text in assignments)})
+        _check_value(config_file, origin)
+        return [_Job(config, origin, out)], None
+    if assignments:
+        raise UserError(
+            f"--set changes one config, and {config_file} has {len(ensemble.members)}; change the hyperparameter there."
+        )
+    if (out / "config.toml").exists():
+        raise UserError(f"{out} holds a single model. Choose another -o.")
+    for origin in (ensemble.origin, *(member.origin for member in ensemble.members)):
+        _check_value(config_file, origin)
+    total = sum(member.weight for member in ensemble.members)
+    jobs = [
+        _Job(
+            member.config,
+            member.origin,
+            out / f"member-{number}",
+            f"Member {number} of {len(ensemble.members)}, {100 * member.weight / total:.0f} % of the ensemble:",
+        )
+        for number, member in enumerate(ensemble.members, start=1)
+    ]
+    return jobs, ensemble
+
+
+def _check_value(config_file: Path | None, origin: dict[str, Any]) -> None:
+    """Raise UserError when the score in an [origin] is no number."""
     if not isinstance(origin.get("value", 0.0), int | float):
         raise UserError(
             f"{config_file}: [origin] value must be a number, not {origin['value']!r}. Export the config again."
         )
-    return config, origin
 
 
 def _task_of(folder: Path, options: "SourceOptions", stored: "Task | None", is_typed: bool) -> "Task":
@@ -163,6 +229,29 @@ def _load(
 
 
 def _train(
+    job: _Job,
+    photos: "Table",
+    initial: "Weights",
+    origin: dict[str, Any],
+    device: "torch.device",
+    cache_dir: Path,
+    skip_unreadable: bool,
+    runs: Path,
+) -> "tuple[TrainConfig, Result]":
+    """(the config that was trained, its result), of an earlier run where the folder holds one that is complete."""
+    from maskcls.training.loop import evaluation_stops
+    from maskcls.training.run_folder import finished_result
+
+    planned = len(evaluation_stops(job.config, photos.count("train")[1]))
+    result = finished_result(job.out, job.config, origin, planned)
+    if result is not None:
+        say(f"{job.out} already holds this run.")
+        return job.config, result
+    dataset = _load(photos, job.config, initial, device, cache_dir, skip_unreadable)
+    return _fit(job.out, job.config, dataset, initial, origin, device, runs)
+
+
+def _fit(
     out: Path,
     config: TrainConfig,
     dataset: "Dataset",
@@ -247,7 +336,8 @@ def _progress_printer(planned_evaluations: int) -> "Reporter":
     return report
 
 
-def _print_summary(result: "Result", out: Path, task: "Task") -> None:
+def _print_summary(result: "Result", out: Path, task: "Task", is_alone: bool) -> None:
+    """``is_alone``: whether it is no member of an ensemble."""
     best, most_accurate, least_loss = result.best, result.best_accuracy, result.best_loss
     say(
         f"{result.keep.capitalize()} {task.metric_words} {best.scores.value!r} at evaluation {best.step}"
@@ -255,26 +345,70 @@ def _print_summary(result: "Result", out: Path, task: "Task") -> None:
         f" best loss {least_loss.scores.loss:.4f} at {least_loss.step});"
         f" {best.photos_per_second:.0f} photos/s, {result.history[-1].seconds:.0f} s, peak {best.peak_gib:.2f} GiB"
     )
-    say(f"Next: python -m maskcls.predict --model {shlex.quote(str(out))} --images DIR -o {task.predictions_file}")
+    if is_alone:
+        say(_next(out, task))
 
 
-def _print_comparison(
-    result: "Result", config: TrainConfig, source: dict[str, Any], split: str, weights: dict[str, str]
-) -> None:
-    """Compare the score with that of ``source``, the exported run, if it had the same data, weights and revision."""
+def _next(model: Path, task: "Task") -> str:
+    return f"Next: python -m maskcls.predict --model {shlex.quote(str(model))} --images DIR -o {task.predictions_file}"
+
+
+def _why_incomparable(config: TrainConfig, source: dict[str, Any], split: str, weights: dict[str, str]) -> str:
+    """Why the score of ``source``, the exported run, does not compare: "comes from a run ..."; empty if it does."""
     if "value" not in source:
-        return
+        return ""
     if (split, weights) != (source.get("split"), source.get("weights")):
-        say("The config comes from a run with other data or weights; the scores cannot be compared.")
-        return
+        return "comes from a run with other data or weights"
     from maskcls.training.revision import changed_since
 
     if changed := changed_since(source.get("revision", 1), config):
-        say(f"The config comes from a run of an earlier version, which {changed}; the scores cannot be compared.")
-        return
-    exported, value = source["value"], result.best.scores.value
-    verdict = "the same" if value == exported else f"{value - exported:+.4f}"
-    say(f"Trial {source.get('trial')} of {source.get('study')} had {exported!r}: {verdict}.")
+        return f"comes from a run of an earlier version, which {changed}"
+    return ""
+
+
+def _print_comparison(result: "Result", source: dict[str, Any], why_not: str) -> None:
+    """Compare the score with that of ``source``, the exported run, if it had the same data, weights and revision."""
+    if why_not:
+        say(f"The config {why_not}; the scores cannot be compared.")
+    elif "value" in source:
+        exported = source["value"]
+        said = _less(result.best.scores.value, exported)
+        say(f"Trial {source.get('trial')} of {source.get('study')} had {exported!r}: {said}.")
+
+
+def _less(value: float, promised: float) -> str:
+    return "the same" if value == promised else f"{value - promised:+.4f}"
+
+
+def _join(
+    ensemble: "EnsembleConfig", jobs: Sequence[_Job], out: Path, task: "Task", origin: dict[str, Any], why_not: str
+) -> None:
+    """Write the file of the trained members, for maskcls.predict, and compare their score with the promised one.
+
+    ``why_not``: why the scores do not compare; empty if they do.
+    """
+    from maskcls.model.composite import combine, predicted_space
+    from maskcls.model.ensemble import join_folders
+    from maskcls.model.trained import read_model
+    from maskcls.run.record import PREDICTIONS
+    from maskcls.scoring.metrics import score
+    from maskcls.scoring.predictions import Predictions
+
+    weights = [member.weight for member in ensemble.members]
+    models = [replace(read_model(job.out), weight=weight) for job, weight in zip(jobs, weights, strict=True)]
+    said = [Predictions.load(job.out / PREDICTIONS) for job in jobs]
+    log_prob_NK = combine(models, [each.log_prob_NK for each in said])
+    value = score(log_prob_NK, said[0].label_N, predicted_space(models), task.metric).value
+    facts = {name: fact for name, fact in origin.items() if name in JOINED_FACTS}
+    file = out / "team.toml"
+    join_folders(file, [job.out.name for job in jobs], weights, {**facts, "value": value})
+    say(f"{file}: all {len(jobs)} together, {task.metric_words} {value!r}")
+    if why_not:
+        say(f"The config of a member {why_not}; the scores cannot be compared.")
+    elif "value" in ensemble.origin:
+        promised = ensemble.origin["value"]
+        say(f"The exported ensemble had {promised!r}: {_less(value, promised)}.")
+    say(_next(file, task))
 
 
 if __name__ == "__main__":

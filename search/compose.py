@@ -35,8 +35,8 @@ def main(
 ) -> None:
     """Find the trials, one for each factor, that together have the best score of the whole label: write them as one.
 
-    Every such team of trials whose weights are kept is judged by their stored predictions, and the best is compared
-    with the best single model on the same photos.
+    Every such composition of trials whose weights are kept is judged by their stored predictions, and the best is
+    compared with the best single model on the same photos.
     """
     named = _named_studies(part or (), {"mask": mask, "gender": gender, "age": age})
     if out.suffix != ".toml":

@@ -7,6 +7,7 @@ import typer
 
 from maskcls.system.console import run_command
 from maskcls.system.errors import UserError
+from maskcls.system.options import ENSEMBLE_SIZE
 from maskcls.system.outputs import check_is_regular, check_output
 from search.terminal.options import RUNS, RunsOption, StorageOption
 
@@ -17,7 +18,9 @@ def main(
         Path,
         typer.Option("-o", "--out", help="TOML file to write, for maskcls.predict; its models go to NAME.members."),
     ],
-    size: Annotated[int, typer.Option(min=1, help="Most models in the ensemble; each has to predict every photo.")] = 5,
+    size: Annotated[
+        int, typer.Option(min=1, help="Most models in the ensemble; each has to predict every photo.")
+    ] = ENSEMBLE_SIZE,
     storage: StorageOption = None,
     runs: RunsOption = RUNS,
 ) -> None:

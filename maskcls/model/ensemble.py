@@ -24,6 +24,7 @@ import tomli_w
 
 from maskcls.model.trained import TrainedModel, locate, read_model, save_joined
 from maskcls.system.errors import UserError
+from maskcls.system.outputs import write_output_text
 
 ENDING = "members"
 """Of the name of the folder beside the file."""
@@ -40,7 +41,7 @@ def read_members(path: Path, table: Any) -> tuple[TrainedModel, ...]:
             " search.ensemble writes it."
         )
     for name, weight in table.items():
-        if not _is_weight(weight):
+        if not is_weight(weight):
             raise UserError(f"The weight of {name!r} in the ensemble {path} must be a number above 0, not {weight!r}.")
     members = [replace(read_model(locate(path, name)), weight=float(weight)) for name, weight in table.items()]
     first, *others = members
@@ -53,7 +54,8 @@ def read_members(path: Path, table: Any) -> tuple[TrainedModel, ...]:
     return tuple(members)
 
 
-def _is_weight(value: Any) -> bool:
+def is_weight(value: Any) -> bool:
+    """Whether the value may be the weight of a member: a number above 0."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return is_number and math.isfinite(value) and value > 0
 
@@ -83,6 +85,12 @@ def save_ensemble(path: Path, members: Sequence[tuple[Path, int]], origin: Mappi
 
     folders = {number: folder for number, (folder, _) in by_number.items()}
     return save_joined(path, ENDING, folders, str, _own_folders, text)
+
+
+def join_folders(path: Path, folders: Sequence[str], weights: Sequence[float], origin: Mapping[str, Any]) -> None:
+    """Write the file of an ensemble of models that lie beside it, in these folders."""
+    table = dict(zip(folders, weights, strict=True))
+    write_output_text(path, tomli_w.dumps({"ensemble": table, "origin": dict(origin)}))
 
 
 def _own_folders(path: Path) -> set[str]:

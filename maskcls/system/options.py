@@ -29,6 +29,9 @@ MetricOption = Annotated[
     str, typer.Option(help="What models are judged by: macro_f1 (default), accuracy or balanced_accuracy.")
 ]
 
+ENSEMBLE_SIZE = 5
+"""Most models of an ensemble, where no other number is asked for."""
+
 ModelOption = Annotated[
     Path,
     typer.Option(

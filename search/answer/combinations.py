@@ -1,4 +1,4 @@
-"""Teams of stored trials, one for each factor of the label, judged by the trials' stored predictions.
+"""Compositions of stored trials, one for each factor of the label, judged by the trials' stored predictions.
 
 Shape suffixes: N photos, P people, K classes.
 """
@@ -149,11 +149,11 @@ def find_candidates(storage: RDBStorage, name: str, part: str, runs: Path, optio
     return find_trained(study, runs, kept=True)
 
 
-def find_trained(study: optuna.Study, runs: Path, kept: bool = False) -> list[Candidate]:
+def find_trained(study: optuna.Study, runs: Path, kept: bool = False, needs_weights: bool = True) -> list[Candidate]:
     """The complete trials of a study with predictions, by number. ``kept``: only those whose weights are kept.
 
     Only those that the study's own people judged: a training of a later round is judged by others, and trained on some
-    of these. Raises UserError when there are none, or none of them has its weights.
+    of these. Raises UserError when there are none, or (with ``needs_weights``) none of them has its weights.
     """
     stored, name = read_search(study), study.study_name
     complete = judged_by_study(best_first(study.get_trials(deepcopy=False)))
@@ -163,10 +163,11 @@ def find_trained(study: optuna.Study, runs: Path, kept: bool = False) -> list[Ca
     elsewhere = _elsewhere(complete, shelf.folder)
     complete = [trial for trial in complete if not kept or _has_model(trial, shelf.folder)]
     models = _with_predictions(name, stored, sorted(complete, key=lambda trial: trial.number), shelf)
-    if not any(model.has_weights for model in models):
+    if not any(model.has_weights or not needs_weights for model in models):
         foreign = next((f"{shelf.why_missing(trial)}. " for trial in complete if trial.number in shelf.foreign), "")
+        files = "weights and predictions" if needs_weights else "predictions"
         raise UserError(
-            f"{foreign}No complete trial of study {name!r} has its weights and predictions under {shelf.folder}"
+            f"{foreign}No complete trial of study {name!r} has its {files} under {shelf.folder}"
             f"{f' ({elsewhere})' if elsewhere else ''}; name the --runs folder where it ran, or continue it with a"
             " larger --keep."
         )
@@ -289,10 +290,10 @@ def find_singles(like: Candidate, names: Sequence[str], storage: RDBStorage, run
     return singles
 
 
-class Teams(Sequence[Counts]):
-    """The counts of all teams, the earliest trials first; each is counted on access, since there may be thousands.
+class Compositions(Sequence[Counts]):
+    """The counts of all compositions, the earliest trials first; each is counted on access: there may be thousands.
 
-    A team has a model for every factor of the label, and predicts the most likely class of each by its own model.
+    A composition has a model for every factor of the label, and predicts the most likely class of each by its own.
     """
 
     def __init__(self, candidates: dict[str, list[Candidate]]) -> None:
@@ -315,7 +316,7 @@ class Teams(Sequence[Counts]):
     def __len__(self) -> int:
         return int(np.prod(self.shape))
 
-    def team(self, index: int) -> dict[str, Candidate]:
+    def models(self, index: int) -> dict[str, Candidate]:
         """The model of each factor."""
         numbers = np.unravel_index(index, self.shape)
         chosen = zip(self.candidates.items(), numbers, strict=True)
@@ -326,7 +327,7 @@ class Teams(Sequence[Counts]):
     @overload
     def __getitem__(self, index: slice) -> Sequence[Counts]: ...
     def __getitem__(self, index: int | slice) -> Counts | Sequence[Counts]:
-        """The team's counts, as ``counts.count`` makes them, but a hundred times faster."""
+        """The composition's counts, as ``counts.count`` makes them, but a hundred times faster."""
         if isinstance(index, slice):
             return [self[number] for number in range(*index.indices(len(self)))]
         if not 0 <= index < len(self):

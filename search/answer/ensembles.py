@@ -18,7 +18,7 @@ from maskcls.scoring.counts import Counts, count
 from maskcls.scoring.greedy import GreedyProcedure, Library, affordable_resamples, choose_ensemble
 from maskcls.scoring.intervals import Selected, correct, interval, select
 from maskcls.scoring.resampling import Resamples, resample
-from maskcls.system.errors import UserError
+from maskcls.system.errors import UserError, count_of
 from search.answer.combinations import Candidate, check_same_photos, find_trained
 from search.answer.gains import Best, Gain, gain_of
 from search.database.connect import load_study
@@ -61,32 +61,55 @@ class Ensemble:
         return sum(others) / single
 
     @property
+    def cost_words(self) -> str:
+        """What it costs to predict by all members instead of the best single model."""
+        if len(self.members) == 1:
+            return "that of one model"
+        models, cost = count_of(len(self.members), "model"), self.cost
+        if cost is None:
+            return f"{models} have to predict every photo"
+        return f"{models} take {cost:.1f} times the best single one's time for a photo, by training speed"
+
+    @property
     def models(self) -> tuple[Candidate, ...]:
         """The members without their weights."""
         return tuple(member.model for member in self.members)
 
 
-def find_ensemble(names: Sequence[str], size: int, storage: RDBStorage, runs: Path) -> Ensemble:
+def find_ensemble(
+    names: Sequence[str], size: int, storage: RDBStorage, runs: Path, needs_weights: bool = True
+) -> Ensemble:
     """The best ensemble of at most ``size`` models of the trials of these stored studies.
 
-    Raises UserError unless all predict the same classes of the same photos, and each has a complete trial with weights.
+    ``needs_weights``: whether only trials whose weights are kept may join, as is needed to predict.
+    Raises UserError unless all predict the same classes of the same photos, and each study has a complete trial, with
+    weights if they are needed.
     """
-    trained = [model for name in dict.fromkeys(names) for model in find_trained(load_study(storage, name), runs)]
+    studies = [load_study(storage, name) for name in dict.fromkeys(names)]
+    trained = [model for study in studies for model in find_trained(study, runs, needs_weights=needs_weights)]
+    return choose_members(trained, size, needs_weights)
+
+
+def choose_members(
+    trained: Sequence[Candidate], size: int, needs_weights: bool = True, seconds: float = 60.0
+) -> Ensemble:
+    """The best ensemble of at most ``size`` of these models, as find_ensemble. ``seconds``: for the correction."""
     first, *others = trained
     for other in others:
         check_joinable(first, other)
     counts = [model.counts() for model in trained]
     resamples = resample(counts[0])
     library = Library.of([model.predictions for model in trained], first.stored.space, first.stored.task.metric)
-    has_weights_T = np.array([model.has_weights for model in trained])
-    times = Counter(choose_ensemble(library, size, has_weights_T))
+    may_join_T = np.array([model.has_weights or not needs_weights for model in trained])
+    times = Counter(choose_ensemble(library, size, may_join_T))
     divisor = gcd(*times.values())
     members = [Member(trained[number], often // divisor) for number, often in times.items()]
     members.sort(key=lambda member: -member.weight)
     joined = joined_counts(members)
     raw = float(joined.score(*joined.sums()))
-    procedure = GreedyProcedure(library, size, int(has_weights_T.sum()))
-    corrected = correct(raw, procedure, counts, resamples, max_resamples=affordable_resamples(library, size))
+    procedure = GreedyProcedure(library, size, int(may_join_T.sum()))
+    affordable = affordable_resamples(library, size, procedure.at_hand, seconds)
+    corrected = correct(raw, procedure, counts, resamples, max_resamples=affordable)
     best = Best(joined, Selected(0, raw, corrected), interval(joined, resamples), len(trained))
     selected = select(counts, resamples)
     chosen = counts[selected.index]
@@ -97,7 +120,7 @@ def find_ensemble(names: Sequence[str], size: int, storage: RDBStorage, runs: Pa
         model=trained[selected.index],
         single=single,
         gain=gain_of(best, single, resamples),
-        without_weights=int((~has_weights_T).sum()),
+        without_weights=int((~may_join_T).sum()),
         resamples=resamples,
     )
 

@@ -20,13 +20,14 @@ from search.answer.format import describe_values
 from search.answer.markup import markdown
 from search.answer.wording import confirmed_sentences, rounds_sentence, sentences_of_test
 from search.database.optuna_internals import study_id, trial_id
-from search.policy.history import best_trial, seed_noise
+from search.policy.history import best_first, best_trial, seed_noise
 from search.storage.notes import artifact_path, save_study_note, save_trial_note
 from search.storage.testing import read_test
 from search.study.attributes import id_of, judged_by_study
 from search.study.domains import Domain, describe_domain
 from search.study.record import Stored
 from search.study.space import values_of
+from search.system.shell import quoted
 
 PICTURES = UUID("6f0c7f0e-43f0-4d1c-9d55-6b2a0a5f5f3a")
 """Name space of the pictures' ids: arbitrary, but no other program's."""
@@ -72,6 +73,9 @@ def _so_far(study: optuna.Study, stored: Stored, answer: str) -> str:
     noise = seed_noise(trials)
     if noise is not None:
         lines.append(f"Noise: {noise.describe()}")
+    if len(best_first(trials)) > 1:
+        command = f"python -m search.ensemble --study {quoted(study.study_name)} -o team.toml"
+        lines.append(f"Several models together often predict better than the best: {command}")
     return "".join(f"- {markdown(line)}\n" for line in lines) + "\n"
 
 

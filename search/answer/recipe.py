@@ -105,11 +105,11 @@ class Recipe:
             return f"; test, scored once: {words_of_test(self.test, self.stored.task)}"
         return f"; the test was spent on trial {self.test.trial}, so a new one needs new photos"
 
-    def training_command(self, file: Path, runs: Path) -> str:
-        """The command that trains it again from ``file``."""
+    def training_command(self, file: Path, runs: Path, name: str = "best") -> str:
+        """The command that trains it again from ``file``, into the folder ``name`` of ``runs``."""
         fixes = f" --label-fixes {quoted(self.stored.label_fixes)}" if self.stored.label_fixes != "auto" else ""
         options = fixes + (" --skip-unreadable" if self.stored.skip_unreadable else "") + runs_option(runs)
-        place = f"--data {quoted(self.stored.data)} -o {quoted(runs / 'best')}"
+        place = f"--data {quoted(self.stored.data)} -o {quoted(runs / name)}"
         return f"python -m maskcls.train --config {quoted(file)} {place}{options}"
 
 

@@ -20,10 +20,10 @@ from maskcls.model.soup import average, has_batch_norm, renew_batch_norm
 from maskcls.model.trained import read_model
 from maskcls.run.record import WEIGHTS
 from maskcls.scoring.counts import Counts, count
-from maskcls.scoring.intervals import interval, select
-from maskcls.scoring.metrics import SCORE_TOLERANCE
+from maskcls.scoring.intervals import Selected, interval, select
 from maskcls.scoring.predictions import Predictions
 from maskcls.scoring.resampling import resample
+from maskcls.scoring.soup_choice import Models, SoupProcedure, correct_soup, tried_soups
 from maskcls.system.errors import UserError, count_of
 from maskcls.training.run_folder import load_trained
 from search.answer.combinations import Candidate, check_weights, find_trained
@@ -64,6 +64,10 @@ class BestSoup:
     """The best single model."""
     single: Best
     gain: Gain
+    redrawn: int
+    """Resamples in which order and choice were made anew."""
+    made: int
+    """Soups that were made for that and before."""
 
 
 def find_ingredients(study: optuna.Study, runs: Path) -> tuple[list[Candidate], list[Candidate]]:
@@ -139,39 +143,52 @@ def best_soup(
     cook: Callable[[Sequence[Candidate]], Soup],
     tell: Callable[[str], None],
 ) -> BestSoup:
-    """The best of the greedy soup, the uniform one, and all that are tried on the way.
+    """The best of the greedy soup, the uniform one, and all that are tried on the way (scoring.soup_choice).
 
-    The greedy soup begins with the best trial; each of the others joins, in their order, if that does not lower the
-    score. ``ingredients``: the best first. ``trained``: all trials, for the best single one.
+    Its score is corrected for the order of the ingredients and for the choice, both of which are made anew in every
+    resample; that takes further soups. ``ingredients``: the best first. ``trained``: all trials, for the best single
+    one.
     """
     for model in ingredients:
         check_weights(model)
-    tried: list[Soup] = []
 
-    def value_of(models: Sequence[Candidate]) -> float:
-        tried.append(cook(models))
-        counts = tried[-1].counts()
+    def cook_these(numbers: Models) -> Soup:
+        return cook([ingredients[number] for number in numbers])
+
+    procedure = SoupProcedure([model.counts() for model in ingredients], lambda numbers: cook_these(numbers).counts())
+    soup_of: dict[Models, Soup] = {}
+
+    def value_of(numbers: Models) -> float:
+        soup_of[numbers] = cook_these(numbers)
+        counts = procedure.made[numbers] = soup_of[numbers].counts()
         value = float(counts.score(*counts.sums()))
-        numbers = ", ".join(str(model.trial.number) for model in models)
-        tell(f"  soup of trials {numbers}: {models[0].stored.task.metric_words} {value:.4f}")
+        said = ", ".join(str(ingredients[number].trial.number) for number in numbers)
+        tell(f"  soup of trials {said}: {ingredients[0].stored.task.metric_words} {value:.4f}")
         return value
 
-    inside, value = [ingredients[0]], ingredients[0].score(ingredients[0].part)
-    for model in ingredients[1:]:
-        with_it = value_of([*inside, model])
-        if with_it >= value - SCORE_TOLERANCE:
-            inside, value = [*inside, model], with_it
-    if not any(len(soup.ingredients) == len(ingredients) for soup in tried):
-        value_of(ingredients)
-    soups, singles = [soup.counts() for soup in tried], [model.counts() for model in trained]
+    value_T = np.array([model.score(model.part) for model in ingredients])
+    tried = tried_soups(value_T, value_of)
+    if tried[-1] not in soup_of:
+        value_of(tried[-1])
+    soups, singles = [procedure.made[numbers] for numbers in tried], [model.counts() for model in trained]
     resamples = resample(soups[0])
-    best, single = (
-        Best(models[chosen.index], chosen, interval(models[chosen.index], resamples), len(models))
-        for models in (soups, singles)
-        for chosen in (select(models, resamples),)
+    raw_S = [float(counts.score(*counts.sums())) for counts in soups]
+    place = int(np.argmax(raw_S))
+    tell("  making soups in other orders, to correct the score for the order and the choice")
+    corrected, redrawn = correct_soup(raw_S[place], procedure, resamples)
+    best = Best(soups[place], Selected(place, raw_S[place], corrected), interval(soups[place], resamples), len(tried))
+    selected = select(singles, resamples)
+    chosen = singles[selected.index]
+    single = Best(chosen, selected, interval(chosen, resamples), len(trained))
+    return BestSoup(
+        soup_of[tried[place]],
+        best,
+        trained[selected.index],
+        single,
+        gain_of(best, single, resamples),
+        redrawn=redrawn,
+        made=len(procedure.made),
     )
-    gain = gain_of(best, single, resamples)
-    return BestSoup(tried[best.selected.index], best, trained[single.selected.index], single, gain)
 
 
 def describe_ingredients(ingredients: Sequence[Candidate]) -> str:

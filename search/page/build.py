@@ -18,6 +18,7 @@ from search.page.confusions import confusions_section
 from search.page.data import Material
 from search.page.gallery import gallery_section
 from search.page.reweighting import check_prior, prior_section
+from search.page.together import together_section
 from search.page.training import cost_section, curves_section, importance_section, noise_section
 
 SECTIONS: tuple[Callable[[Material], Section | None], ...] = (
@@ -27,6 +28,7 @@ SECTIONS: tuple[Callable[[Material], Section | None], ...] = (
     matrices_section,
     confusions_section,
     gallery_section,
+    together_section,
     rounds_section,
     levels_section,
     importance_section,

@@ -13,11 +13,9 @@ from optuna.trial import FrozenTrial
 
 from maskcls.scoring.greedy import Library, choose_ensemble
 from maskcls.scoring.predictions import Predictions
+from maskcls.system.options import ENSEMBLE_SIZE
 from search.storage.predictions import predictions_of
 from search.study.record import Stored
-
-SIZE = 5
-"""Models of the ensemble, as search.ensemble's --size."""
 
 
 @dataclass
@@ -50,4 +48,4 @@ class TeamFinder:
         usable = {number: said for number, said in usable.items() if np.array_equal(said.path_N, path_N)}
         library = Library.of(list(usable.values()), self.stored.space, self.stored.task.metric)
         numbers = list(usable)
-        return {numbers[place] for place in choose_ensemble(library, SIZE)}
+        return {numbers[place] for place in choose_ensemble(library, ENSEMBLE_SIZE)}

@@ -1,6 +1,6 @@
-"""The work of search.compose: choose the best team, compare it with the best single model, and write it to a file.
+"""The work of search.compose: choose the best composition, compare it with the best single model, and write it.
 
-A team is a model for every factor of the label; one of three is a trio in what is printed, one of two a pair.
+A composition is a model for every factor of the label; one of three is a trio in what is printed, one of two a pair.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,8 +20,8 @@ from maskcls.system.provenance import Origin
 from maskcls.tasks.declared import task_to_json
 from search.answer.combinations import (
     Candidate,
+    Compositions,
     NamedStudy,
-    Teams,
     check_same_photos,
     check_weights,
     find_candidates,
@@ -39,46 +39,47 @@ from search.system.shell import place_options, quoted
 from search.terminal.gain import best_words, gain_facts, model_facts, show_gain
 
 MAX_LOOKS, MIN_RESAMPLES = 60_000, 50
-"""The correction may take this many teams times resamples, about ten seconds: many teams get fewer resamples, but not
+"""The correction may take this many compositions times resamples, about ten seconds: many get fewer resamples, but not
 fewer than the minimum."""
 
-TEAM_OF = {2: "pair", 3: "trio"}
+KIND_OF = {2: "pair", 3: "trio"}
 NUMBERS = {2: "two", 3: "three"}
 
 
 def compose(named: Sequence[NamedStudy], out: Path, against: str | None, storage: RDBStorage, runs: Path) -> None:
-    """Write the best team to ``out``, and say what it gains. Raises UserError before anything is written.
+    """Write the best composition to ``out``, and say what it gains. Raises UserError before anything is written.
 
     ``named``: a study for every factor of the label. ``against``: STUDY:TRIAL, the single model; None: the best one
     stored.
     """
     ordered = in_label_order(named, storage)
-    teams = Teams({each.part: find_candidates(storage, each.study, each.part, runs, each.option) for each in ordered})
-    like = next(iter(teams.candidates.values()))[0]
+    candidates = {each.part: find_candidates(storage, each.study, each.part, runs, each.option) for each in ordered}
+    compositions = Compositions(candidates)
+    like = next(iter(compositions.candidates.values()))[0]
     singles = _singles(like, against, storage, runs)
-    resamples = resample(teams[0])
-    best = _best_of(teams, resamples)
-    team = teams.team(best.selected.index)
-    for model in team.values():
+    resamples = resample(compositions[0])
+    best = _best_of(compositions, resamples)
+    models = compositions.models(best.selected.index)
+    for model in models.values():
         check_weights(model)
-    say(_headline(teams, resamples))
+    say(_headline(compositions, resamples))
     for name in dict.fromkeys(each.study for each in ordered):
         if elsewhere := weights_elsewhere(load_study(storage, name), runs):
             say(f"  {elsewhere}")
-    if any(model.stored.study.synthetic for model in team.values()):
+    if any(model.stored.study.synthetic for model in models.values()):
         say(f"  {SYNTHETIC}")
-    _show_team(team, best)
-    origin = _origin(team, best)
+    _show_models(models, best)
+    origin = _origin(models, best)
     if singles:
         single = _best_of([model.counts() for model in singles], resamples)
         model, gain = singles[single.selected.index], gain_of(best, single, resamples)
-        show_gain(model, single, best, gain, TEAM_OF.get(len(team), "team"))
+        show_gain(model, single, best, gain, KIND_OF.get(len(models), "composition"))
         origin["single"] = model_facts(model, ALL)
         origin["gain"] = gain_facts(gain)
     else:
         _show_no_single(like, runs, storage.url if storage.url != default_url(runs) else None)
-    written, folder = save_composed(out, {part: model.folder for part, model in team.items()}, origin)
-    say(f"{written}: the {NUMBERS.get(len(team), len(team))} models are in {folder}; keep both together")
+    written, folder = save_composed(out, {part: model.folder for part, model in models.items()}, origin)
+    say(f"{written}: the {NUMBERS.get(len(models), len(models))} models are in {folder}; keep both together")
     file = like.stored.task.predictions_file
     say(f"Next: python -m maskcls.predict --model {quoted(out)} --images DIR -o {file}")
 
@@ -98,19 +99,19 @@ def _best_of(models: Sequence[Counts], resamples: Resamples) -> Best:
     return Best(counts, selected, interval(counts, resamples), len(models))
 
 
-def _headline(teams: Teams, resamples: Resamples) -> str:
-    sizes = " x ".join(map(str, teams.shape))
-    stored = next(iter(teams.candidates.values()))[0].stored
-    kind, units = TEAM_OF.get(len(teams.shape), "team"), len(resamples.person_P)
+def _headline(compositions: Compositions, resamples: Resamples) -> str:
+    sizes = " x ".join(map(str, compositions.shape))
+    stored = next(iter(compositions.candidates.values()))[0].stored
+    kind, units = KIND_OF.get(len(compositions.shape), "composition"), len(resamples.person_P)
     judges = f"{units} {stored.task.unit.noun(units)}"
-    photos = f", {len(teams.label_N)} photos" if stored.task.has_groups else ""
-    return f"The best of {len(teams)} {kind}s ({sizes}), judged by {judges}{photos} (split {stored.split}):"
+    photos = f", {len(compositions.label_N)} photos" if stored.task.has_groups else ""
+    return f"The best of {len(compositions)} {kind}s ({sizes}), judged by {judges}{photos} (split {stored.split}):"
 
 
-def _show_team(team: Mapping[str, Candidate], best: Best) -> None:
-    task = next(iter(team.values())).stored.task
-    width = max(8, *(len(part) + 1 for part in team))
-    for part, model in team.items():
+def _show_models(models: Mapping[str, Candidate], best: Best) -> None:
+    task = next(iter(models.values())).stored.task
+    width = max(8, *(len(part) + 1 for part in models))
+    for part, model in models.items():
         values = describe_values(values_of(model.stored.study.space, model.trial.params))
         score = f"{task.metric_words} of {part} {as_score(model.score(part))}"
         say(f"  {part:{width}s}{model.name}: {score}  {values}")
@@ -128,8 +129,8 @@ def _show_no_single(like: Candidate, runs: Path, storage_url: str | None) -> Non
     )
 
 
-def _origin(team: Mapping[str, Candidate], best: Best) -> dict[str, Any]:
-    stored = next(iter(team.values())).stored
+def _origin(models: Mapping[str, Candidate], best: Best) -> dict[str, Any]:
+    stored = next(iter(models.values())).stored
     origin = Origin(
         made_by="search.compose",
         data=stored.data,
@@ -139,4 +140,4 @@ def _origin(team: Mapping[str, Candidate], best: Best) -> dict[str, Any]:
         corrected=best.selected.corrected,
         chosen_among=best.candidates,
     )
-    return {**origin.to_json(), **{part: model_facts(model, part) for part, model in team.items()}}
+    return {**origin.to_json(), **{part: model_facts(model, part) for part, model in models.items()}}

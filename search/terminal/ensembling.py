@@ -31,9 +31,9 @@ def write_ensemble(names: Sequence[str], size: int, out: Path, storage: RDBStora
     say(_headline(found))
     if any(model.stored.study.synthetic for model in found.models):
         say(f"  {SYNTHETIC}")
-    _show_members(found)
+    show_members(found)
     show_gain(found.model, found.single, found.best, found.gain, "ensemble")
-    say(_cost(found))
+    say(f"cost      {found.cost_words}")
     if found.without_weights:
         say(
             f"{count_of(found.without_weights, 'complete trial')} could not join, since the weights are not kept;"
@@ -43,7 +43,7 @@ def write_ensemble(names: Sequence[str], size: int, out: Path, storage: RDBStora
             if elsewhere := weights_elsewhere(load_study(storage, name), runs):
                 say(elsewhere)
     members = [(member.model.folder, member.weight) for member in found.members]
-    written, folder = save_ensemble(out, members, _origin(found))
+    written, folder = save_ensemble(out, members, ensemble_facts(found, "search.ensemble"))
     say(f"{written}: its {count_of(len(members), 'model')} in {folder}; keep both together")
     file = found.model.stored.task.predictions_file
     say(f"Next: python -m maskcls.predict --model {quoted(out)} --images DIR -o {file}")
@@ -57,7 +57,8 @@ def _headline(found: Ensemble) -> str:
     return f"The best ensemble of {count_of(able, 'trial')} with weights, judged by {judges}:"
 
 
-def _show_members(found: Ensemble) -> None:
+def show_members(found: Ensemble) -> None:
+    """Print each member with its share, score and configuration, and the score of all together."""
     total = sum(member.weight for member in found.members)
     for member in found.members:
         model = member.model
@@ -67,20 +68,11 @@ def _show_members(found: Ensemble) -> None:
     say(f"  all    {best_words(found.best, 'being chosen from')}")
 
 
-def _cost(found: Ensemble) -> str:
-    """What it costs to predict by all members instead of the best single model."""
-    if len(found.members) == 1:
-        return "cost      that of one model"
-    models, cost = count_of(len(found.members), "model"), found.cost
-    if cost is None:
-        return f"cost      {models} have to predict every photo"
-    return f"cost      {models} take {cost:.1f} times the best single one's time for a photo, by training speed"
-
-
-def _origin(found: Ensemble) -> dict[str, Any]:
+def ensemble_facts(found: Ensemble, made_by: str) -> dict[str, Any]:
+    """[origin] of a file that the command ``made_by`` writes of an ensemble."""
     stored = found.model.stored
     origin = Origin(
-        made_by="search.ensemble",
+        made_by=made_by,
         data=stored.data,
         split=stored.split,
         task=task_to_json(stored.task),

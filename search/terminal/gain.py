@@ -1,4 +1,4 @@
-"""What a team of models, an ensemble or a soup gains over the best single model: the lines, and the facts to store."""
+"""What a composition, an ensemble or a soup gains over the best single model: the lines, and the facts to store."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ def best_words(best: Best, chosen: str = "being the best of") -> str:
 
 
 def show_gain(model: Candidate, single: Best, best: Best, gain: Gain, kind: str) -> None:
-    """``model``: the best single model, with the score ``single``; ``best``: the best team, a trio in ``kind``, say."""
+    """``model``: the best single model, with the score ``single``; ``best``: the best of ``kind``, a trio, say."""
     verdict, unit = gain.corrected.verdict, model.stored.task.unit
     verdict = verdict if verdict == NOT_DISTINCT else f"the {kind} is {verdict}"
     say(f"single    {model.name}: {best_words(single)}")

@@ -50,7 +50,8 @@ def make_soup(study: optuna.Study, out: Path, data: str | None, device: str, for
     found = best_soup(ingredients, trained, Kitchen(ingredients[0], dataset, torch_device).cook, say)
     for model in found.soup.ingredients:
         say(f"  {model.name}: {describe_values(values_of(stored.study.space, model.trial.params))}")
-    say(f"soup      {best_words(found.best)}")
+    say(f"soup      {best_words(found.best, 'the order and the choice among')}")
+    say(f"          ({found.made} soups were made, for order and choice anew in {found.redrawn} resamples)")
     show_gain(found.model, found.single, found.best, found.gain, "soup")
     if found.gain.corrected.verdict != "better" and not force:
         say("Nothing is written: the soup is not better than the best single model beyond noise. --force writes it.")

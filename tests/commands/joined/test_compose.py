@@ -17,7 +17,7 @@ import search.compose
 import search.terminal.composition
 from maskcls.model.composite import marginal_log_prob, read_models
 from maskcls.scoring.counts import count
-from search.answer.combinations import Teams, find_candidates
+from search.answer.combinations import Compositions, find_candidates
 from search.database.connect import create_study, default_url, open_storage
 from search.study.attributes import STUDY_ID
 from tests.helpers.predictions import LABEL, PERSON, SPACE, store, wrong
@@ -95,7 +95,7 @@ def test_among_equal_trios_the_earliest_trials_win(tmp_path: Path, capsys: pytes
 
 def test_the_fast_counts_are_those_of_counts_count(runs: Path) -> None:
     storage = open_storage(default_url(runs), create=False)
-    trios = Teams({part: find_candidates(storage, f"{part}s", part, runs) for part in SPACE.parts})
+    trios = Compositions({part: find_candidates(storage, f"{part}s", part, runs) for part in SPACE.parts})
     assert np.array_equal(trios.label_N, LABEL)
     for index, trio in enumerate(itertools.product(*(SAID[part] for part in SPACE.parts))):
         ours, theirs = trios[index], count(PERSON, LABEL, SPACE.encode(*trio), SPACE)

@@ -262,7 +262,7 @@ def compose(runs: Path, out: Path, *words: str) -> int:
 TRIO = ("--part", "side=side", "--part", "diagnosis=diagnosis", "--part", "stage=lesions")
 
 
-def test_the_team_is_the_best_of_all_by_the_metric(
+def test_the_composition_is_the_best_of_all_by_the_metric(
     runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert compose(runs, tmp_path / "best.toml", *TRIO) == 0
@@ -272,7 +272,7 @@ def test_the_team_is_the_best_of_all_by_the_metric(
     joint = [Predictions.load(runs / "lesions" / f"trial-{trial:04d}" / "valid.npz") for trial in range(4)]
     stages = [np.exp(each.log_prob_NK).reshape(-1, 3, 4, 2).sum((1, 3)).argmax(1) for each in joint]
     every = itertools.product(said["diagnosis"], stages, said["side"])
-    best = max(accuracy_score(label_N, LESIONS.space.encode(*team)) for team in every)
+    best = max(accuracy_score(label_N, LESIONS.space.encode(*each)) for each in every)
     assert written["origin"]["value"] == pytest.approx(best, abs=1e-12)
     assert list(written["compose"]) == ["diagnosis", "stage", "side"]  # the label's order, not that typed
     assert set(written["origin"]["side"]) == {"study", "trial", "accuracy"}
@@ -283,8 +283,8 @@ def test_the_team_is_the_best_of_all_by_the_metric(
     assert OF_THE_MASK.findall(printed.replace("maskcls", "")) == []
 
 
-@pytest.mark.parametrize(("num_factors", "kind", "number"), [(2, "pair", "two"), (4, "team", "4")])
-def test_a_team_of_other_sizes_has_its_name(
+@pytest.mark.parametrize(("num_factors", "kind", "number"), [(2, "pair", "two"), (4, "composition", "4")])
+def test_a_composition_of_other_sizes_has_its_name(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], num_factors: int, kind: str, number: str
 ) -> None:
     diagnosis, stage, side = LESIONS.space.factors
