@@ -36,7 +36,7 @@ def serve_dashboard(
 
 
 def make_dashboard(
-    storage: RDBStorage, runs: Path, host: str, port: int, token: str | None, other_names: Iterable[str]
+    storage: ReconnectingStorage, runs: Path, host: str, port: int, token: str | None, other_names: Iterable[str]
 ) -> tuple[WSGIServer, str]:
     """The dashboard's server, which listens already, and the address to open.
 
