@@ -13,7 +13,8 @@ ROOMS = (
     *("maskcls.system", "maskcls.labels", "maskcls.config", "maskcls.tasks", "maskcls.scoring", "maskcls.images"),
     *("maskcls.reading", "maskcls.data", "maskcls.run", "maskcls.model", "maskcls.training", "maskcls"),
     *("search.system", "search.database", "search.study", "search.policy", "search.storage", "search.answer"),
-    *("search.terminal", "search.page", "search.worker", "search.gpus", "search.supervisor", "search.web", "search"),
+    *("search.terminal", "search.page", "search.worker", "search.gpus", "search.supervisor", "search.engines"),
+    *("search.web", "search"),
 )
 """In the order of the path of a trial. A package's own name stands for its commands, which come last."""
 
