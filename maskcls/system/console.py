@@ -61,7 +61,7 @@ def run_command(command: Callable[..., Any]) -> NoReturn:
 
 
 def quiet_threads() -> None:
-    """Keep idle threads from cores that others need, here and in child processes; to be called before torch is loaded."""
+    """Keep idle threads from cores that others need, here and in child processes; before torch is loaded."""
     # A thread that waits by spinning keeps a core from threads with work: trainings that share cores run 20
     # times slower that way (benchmarks/waiting.py). OpenMP reads the variable when torch is loaded, after this.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -141,7 +141,7 @@ class RemoteRun:
                         self._handle_message(number, message)
                     for number, end in ends:
                         self._handle_end(number, end)
-                    self._tick(time.monotonic())
+                    self._tick()
             except KeyboardInterrupt:
                 if self.study is not None:
                     raise
@@ -240,7 +240,7 @@ class RemoteRun:
     def _handle_lost_process(self, number: int, end: Ended, is_broken: bool) -> None:
         """A worker ended without being told to: start another, unless that has been in vain too often."""
         if self.study is None and end.death is None:
-            self._stop("the plan was not made")  # a signal from outside stopped the planner alone
+            self._stop("the plan was not made", GRACE_SECONDS)  # a signal from outside stopped the planner alone
         elif is_broken and self.study is not None and end.outcome is not None:
             self._handle_broken(number, end, end.outcome.cause)
         else:
@@ -274,7 +274,7 @@ class RemoteRun:
         if stops_all or self.outcome.kind == STOPPED:
             self.outcome = outcome
         if stops_all:
-            self._stop("another worker gave up")
+            self._stop("another worker gave up", GRACE_SECONDS)
         else:
             self._withdraw_waiting()  # they would find nothing left either
 
@@ -283,7 +283,7 @@ class RemoteRun:
         if cause:
             self._end(Outcome(GAVE_UP, cause))
 
-    def _stop(self, reason: str, within: float = GRACE_SECONDS) -> None:
+    def _stop(self, reason: str, within: float) -> None:
         """Let all workers stop after their evaluation, and after so many seconds without it."""
         self.now_from = min(self.now_from, time.monotonic() + within)
         self._tell(replace(self.orders, stop=self.orders.stop or reason))
@@ -307,17 +307,19 @@ class RemoteRun:
         if self.study is None or len(self.signals) > 2:
             raise KeyboardInterrupt
 
-    def _tick(self, now: float) -> None:
+    def _tick(self) -> None:
         """Do what depends on the time: signals, the timeout, checks, the steps of a stop."""
+        now = time.monotonic()
         self._obey_signals()
         if now >= self.deadline and not self.orders.stop:
-            self._stop("--timeout")
+            self._stop("--timeout", GRACE_SECONDS)
         if now - self.checked >= PRESENCE_SECONDS:
             self.checked = now
             self._check_presence()
             self._check_nodes()
         if self.display is not None and not self.orders.stop and now - self.display.refreshed >= REFRESH_SECONDS:
             self._give_up(self.display.refresh())
+        now = time.monotonic()  # _stop may just have set the next two
         if now >= self.now_from and not self.orders.now:
             if self.workers and len(self.signals) < 2:
                 say(f"{self.orders.stop}: trials that still run are stopped, and continue from their last evaluation.")

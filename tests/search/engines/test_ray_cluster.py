@@ -1,0 +1,82 @@
+"""A study on a real Ray cluster of two nodes, of which one is killed with its worker; workers sleep for training."""
+
+import socket
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from search.database.connect import default_url, has_study, load_study, open_storage
+from search.engines.ray_crew import RayCrew
+from search.policy.stopping import StoppingCriteria
+from search.study.record import Stored
+from search.supervisor.launch import Launch
+from tests.helpers.processes import worker_of
+from tests.helpers.sleeper import EVALUATIONS, STORED, arguments
+
+N_TRIALS = 6
+
+
+def test_a_study_outlives_a_node_and_has_exactly_its_trials(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two workers, each on its own node; a node dies once both are in a trial."""
+    pytest.importorskip("ray")
+    from tests.helpers.ray_nodes import add_node, nodes
+
+    runs = tmp_path / "runs"
+    (runs / "sleep").mkdir(parents=True)
+    summed_up: list[optuna.Study] = []
+
+    def summary(study: optuna.Study, stored: Stored) -> None:
+        summed_up.append(study)
+
+    with nodes(cpus=1) as cluster:
+        second = add_node(cluster, cpus=1)
+        over = threading.Event()
+        killer = threading.Thread(target=kill_when_both_work, args=(cluster, second, runs, over))
+        killer.start()
+        launch = Launch(runs, workers=2)
+        with RayCrew(cluster.address, None, launch, N_TRIALS, arguments(1.0)) as crew:
+            assert crew.size == 2
+            order = launch.make_order(crew.size, "sleep", STORED, StoppingCriteria(N_TRIALS))
+            try:
+                assert crew.run(replace(order, plan=True), None, summary) == 0
+            finally:
+                over.set()
+                killer.join()
+    (study,), host = summed_up, socket.gethostname().partition(".")[0]
+    trials = study.get_trials()
+    assert [trial.state for trial in trials] == N_TRIALS * [TrialState.COMPLETE]
+    assert all(len(trial.intermediate_values) == EVALUATIONS for trial in trials)
+    assert {worker_of(trial).slot for trial in trials} <= {f"{host}.cpu.{number}" for number in (0, 1)}
+    assert all(worker_of(trial).has_ended() for trial in trials)
+    told = capsys.readouterr().out
+    assert told.count("The sleeper's plan: to sleep.") == 1
+    assert "is lost with its machine, and starts again where there is room" in told
+    assert ": interrupted" in told
+    assert f"; {N_TRIALS} of {N_TRIALS} trials, best" in told
+    assert "(raylet)" not in told  # fifty lines of Ray's own about the node
+
+
+def kill_when_both_work(cluster: Any, node: Any, runs: Path, over: threading.Event) -> None:
+    """Kill the node once two trials run at a time, unless the command is over before."""
+    while not over.is_set() and num_running(runs) < 2:
+        time.sleep(0.1)
+    cluster.remove_node(node, allow_graceful=False)
+
+
+def num_running(runs: Path) -> int:
+    """Number of running trials of the study; 0 while it is not stored."""
+    if not (runs / "studies.db").exists():
+        return 0
+    storage = open_storage(default_url(runs), create=True)
+    try:
+        if not has_study(storage, "sleep"):
+            return 0
+        return len(load_study(storage, "sleep").get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
+    finally:
+        storage.engine.dispose()
