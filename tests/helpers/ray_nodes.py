@@ -13,7 +13,7 @@ from typing import Any
 STORE = 78643200
 """Bytes of each node's object store, the smallest that Ray takes."""
 
-QUICK = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 300, "health_check_timeout_ms": 2000}
+QUICK = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 300, "health_check_failure_threshold": 4}
 """Notices a dead node within seconds."""
 
 
@@ -26,16 +26,18 @@ def nodes(cpus: int, **system: int) -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
     head = {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": STORE}
-    cluster = Cluster(initialize_head=True, head_node_args={**head, "_system_config": {**QUICK, **system}})
+    head["_system_config"] = {**QUICK, **system}
+    cluster = Cluster(initialize_head=True, shutdown_at_exit=False, head_node_args=head)
     try:
         yield cluster
     finally:
         cluster.shutdown()
-        os.environ.clear()
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
         os.environ.update(before)
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def add_node(cluster: Any, cpus: int) -> Any:
-    """One more node, once it is there. In the main thread only, since Ray installs signal handlers."""
+    """One more node, once it is there."""
     return cluster.add_node(num_cpus=cpus, object_store_memory=STORE)

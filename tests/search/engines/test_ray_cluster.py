@@ -1,4 +1,4 @@
-"""A study on a real Ray cluster of two nodes, of which one is killed with its worker; workers sleep for training."""
+"""A study on a real Ray cluster whose only node with cores is killed while another joins; its workers sleep."""
 
 import socket
 import threading
@@ -19,11 +19,13 @@ from search.supervisor.launch import Launch
 from tests.helpers.processes import worker_of
 from tests.helpers.sleeper import EVALUATIONS, STORED, arguments
 
-N_TRIALS = 6
+N_TRIALS, SECONDS = 4, 2.0
 
 
-def test_a_study_outlives_a_node_and_has_exactly_its_trials(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Two workers, each on its own node; a node dies once both are in a trial."""
+def test_a_study_outlives_its_nodes_and_has_exactly_its_trials(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two workers on a node that is killed in the middle of a trial, and another node that joins then."""
     pytest.importorskip("ray")
     from tests.helpers.ray_nodes import add_node, nodes
 
@@ -34,13 +36,13 @@ def test_a_study_outlives_a_node_and_has_exactly_its_trials(tmp_path: Path, caps
     def summary(study: optuna.Study, stored: Stored) -> None:
         summed_up.append(study)
 
-    with nodes(cpus=1) as cluster:
-        second = add_node(cluster, cpus=1)
+    with nodes(cpus=0) as cluster:
+        first = add_node(cluster, cpus=2)
         over = threading.Event()
-        killer = threading.Thread(target=kill_when_both_work, args=(cluster, second, runs, over))
+        killer = threading.Thread(target=exchange_node_in_a_trial, args=(cluster, first, runs, over))
         killer.start()
         launch = Launch(runs, workers=2)
-        with RayCrew(cluster.address, None, launch, N_TRIALS, arguments(1.0)) as crew:
+        with RayCrew(cluster.address, None, launch, N_TRIALS, arguments(SECONDS)) as crew:
             assert crew.size == 2
             order = launch.make_order(crew.size, "sleep", STORED, StoppingCriteria(N_TRIALS))
             try:
@@ -56,27 +58,31 @@ def test_a_study_outlives_a_node_and_has_exactly_its_trials(tmp_path: Path, caps
     assert all(worker_of(trial).has_ended() for trial in trials)
     told = capsys.readouterr().out
     assert told.count("The sleeper's plan: to sleep.") == 1
-    assert "is lost with its machine, and starts again where there is room" in told
     assert ": interrupted" in told
+    assert "continues from its last evaluation" in told
     assert f"; {N_TRIALS} of {N_TRIALS} trials, best" in told
     assert "(raylet)" not in told  # fifty lines of Ray's own about the node
 
 
-def kill_when_both_work(cluster: Any, node: Any, runs: Path, over: threading.Event) -> None:
-    """Kill the node once two trials run at a time, unless the command is over before."""
-    while not over.is_set() and num_running(runs) < 2:
+def exchange_node_in_a_trial(cluster: Any, node: Any, runs: Path, over: threading.Event) -> None:
+    """Kill the node once a trial has an evaluation, unless the command is over before, and let another join."""
+    from tests.helpers.ray_nodes import add_node
+
+    while not over.is_set() and not is_in_a_trial(runs):
         time.sleep(0.1)
     cluster.remove_node(node, allow_graceful=False)
+    add_node(cluster, cpus=2)
 
 
-def num_running(runs: Path) -> int:
-    """Number of running trials of the study; 0 while it is not stored."""
+def is_in_a_trial(runs: Path) -> bool:
+    """Whether a running trial has been evaluated; False while the study is not stored."""
     if not (runs / "studies.db").exists():
-        return 0
+        return False
     storage = open_storage(default_url(runs), create=True)
     try:
         if not has_study(storage, "sleep"):
-            return 0
-        return len(load_study(storage, "sleep").get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
+            return False
+        running = load_study(storage, "sleep").get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        return any(trial.intermediate_values for trial in running)
     finally:
         storage.engine.dispose()
