@@ -89,7 +89,7 @@ def exact(asked: argparse.Namespace) -> None:
         changing.join()
     check(trials, said, asked.trials)
     interrupted = len(re.findall(r"^trial \d+: interrupted", said, re.MULTILINE))
-    lost = len(re.findall(r"^Worker \d+ on .* is lost with its machine", said, re.MULTILINE))
+    lost = len(set(re.findall(r"^Worker (\d+) (?:on .* is lost|was started again)", said, re.MULTILINE)))
     print(f"{workers} workers on 3 nodes, of which 1 was killed and 1 joined: {len(trials)} trials, all complete, in")
     print(f"{took(trials):.0f} s; {lost} workers lost their node, {interrupted} trials were interrupted and continued")
 

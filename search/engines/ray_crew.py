@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 import sqlalchemy
 
 from maskcls.system.console import say
-from maskcls.system.errors import UserError
+from maskcls.system.errors import OutsideError, UserError
 from search.engines.messages import Assignment
 from search.engines.remote_run import RemoteRun
 from search.engines.room import Node, cores_for, default_workers, room
@@ -99,9 +99,17 @@ class RayCrew:
         """Nothing: as start_first."""
 
     def run(self, order: WorkOrder, timeout: float | None, summary: Summary) -> int:
-        """See Crew."""
+        """See Crew. Raises OutsideError when the cluster is lost."""
+        from ray.exceptions import RayError
+
         order = with_absolute_paths(order)
-        return RemoteRun(self._cluster(order), order, timeout, summary).run()
+        try:
+            return RemoteRun(self._cluster(order), order, timeout, summary).run()
+        except RayError as error:
+            cause = str(error).partition("\n")[0].rstrip(".") or type(error).__name__  # what follows are Ray's ids
+            raise OutsideError(
+                f"The Ray cluster {self.address} was lost: {cause}. The same command continues the study."
+            ) from error
 
     def _cluster(self, order: WorkOrder) -> "RayCluster":
         from search.engines.ray_cluster import RayCluster

@@ -1,6 +1,6 @@
 """A Ray cluster of several nodes on this machine, in a folder of its own, for a test or a benchmark.
 
-Without its dashboard and usage statistics; nothing is left in /tmp/ray, and no command finds it by ``--ray auto``.
+Without its dashboard and usage statistics; nothing is left in /tmp/ray.
 """
 
 import os

@@ -8,9 +8,11 @@ import pytest
 
 import search.confirm
 import search.run
-from maskcls.system.errors import UserError
-from search.engines.ray_crew import check_one_machine, gpus_for, with_absolute_paths
+from maskcls.system.errors import OutsideError, UserError
+from search.engines.ray_crew import RayCrew, check_one_machine, gpus_for, with_absolute_paths
+from search.engines.remote_run import RemoteRun
 from search.engines.room import Node
+from search.supervisor.launch import Launch
 from tests.helpers.search import complain, order_for
 
 CPU, GPU = Node("10.0.0.1", 4, 0), Node("10.0.0.2", 8, 2)
@@ -56,11 +58,15 @@ def test_options_that_cannot_be_are_one_line_before_any_work(
 def test_without_a_cluster_auto_says_how_to_start_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("ray")
-    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))  # where a running one would have left its address
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    ray = pytest.importorskip("ray")
+
+    def find_none(**options: object) -> None:  # another test's may run
+        raise ConnectionError("Could not find any running Ray instance.")
+
+    monkeypatch.setattr(ray, "init", find_none)
     words = ("--study", "quickstart", "--ray", "auto", "--runs", str(tmp_path / "r"))
-    assert "Start one here with `ray start --head`" in complain(monkeypatch, capsys, search.run.main, *words)
+    told = complain(monkeypatch, capsys, search.run.main, *words)
+    assert "The Ray cluster auto cannot be used: Could not find any running Ray instance. Start one here with" in told
 
 
 def test_without_ray_the_command_to_install_it_is_told(
@@ -99,6 +105,19 @@ def test_a_worker_has_a_gpu_where_there_are_any(nodes: list[Node], asked: float 
 def test_what_would_wait_for_ever_is_refused(nodes: list[Node], asked: float | None, words: str) -> None:
     with pytest.raises(UserError, match=words):
         gpus_for(nodes, asked)
+
+
+def test_a_lost_cluster_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    exceptions = pytest.importorskip("ray.exceptions")
+
+    def lose(run: RemoteRun) -> int:
+        raise exceptions.RayActorError
+
+    monkeypatch.setattr(RemoteRun, "run", lose)
+    crew = RayCrew("10.0.0.1:6379", 0.0, Launch(tmp_path), 1)
+    monkeypatch.setattr(crew, "_cluster", lambda order: None)
+    with pytest.raises(OutsideError, match=r"The Ray cluster 10.0.0.1:6379 was lost: .*\. The same command continues"):
+        crew.run(order_for(tmp_path, 1), None, lambda *_: None)
 
 
 def test_paths_of_an_order_hold_in_other_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
