@@ -5,7 +5,7 @@
 
 The nodes are processes of this machine (ray.cluster_utils.Cluster), each with its own Ray workers. What runs is the
 command's own code from --ray on, with a fresh PostgreSQL server; the workers sleep instead of training
-(tests/helpers/sleeper.py), so that two cores are no limit.
+(tests/helpers/engines/sleeper.py), so that two cores are no limit.
 
 "exact": a node is killed when a third of the trials is done, and another joins when half of them is. At the end there
 must be exactly so many finished trials, each with its whole curve, none running or waiting, no process left, and the
@@ -40,8 +40,8 @@ from search.policy.stopping import StoppingCriteria, count_finished
 from search.study.attributes import worker_of
 from search.supervisor.launch import Launch
 from search.system.clock import began_at, ended_at
-from tests.helpers.ray_nodes import add_node, nodes
-from tests.helpers.sleeper import EVALUATIONS, STORED, arguments
+from tests.helpers.engines.ray_nodes import add_node, nodes
+from tests.helpers.engines.sleeper import EVALUATIONS, STORED, arguments
 
 NAME = "sleep"
 

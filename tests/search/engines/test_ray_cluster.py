@@ -16,8 +16,8 @@ from search.engines.ray_crew import RayCrew
 from search.policy.stopping import StoppingCriteria
 from search.study.record import Stored
 from search.supervisor.launch import Launch
+from tests.helpers.engines.sleeper import EVALUATIONS, STORED, arguments
 from tests.helpers.processes import worker_of
-from tests.helpers.sleeper import EVALUATIONS, STORED, arguments
 
 N_TRIALS, SECONDS = 4, 2.0
 
@@ -27,7 +27,7 @@ def test_a_study_outlives_its_nodes_and_has_exactly_its_trials(
 ) -> None:
     """Two workers on a node that is killed in the middle of a trial, and another node that joins then."""
     pytest.importorskip("ray")
-    from tests.helpers.ray_nodes import add_node, nodes
+    from tests.helpers.engines.ray_nodes import add_node, nodes
 
     runs = tmp_path / "runs"
     (runs / "sleep").mkdir(parents=True)
@@ -66,7 +66,7 @@ def test_a_study_outlives_its_nodes_and_has_exactly_its_trials(
 
 def exchange_node_in_a_trial(cluster: Any, node: Any, runs: Path, over: threading.Event) -> None:
     """Kill the node once a trial has an evaluation, unless the command is over before, and let another join."""
-    from tests.helpers.ray_nodes import add_node
+    from tests.helpers.engines.ray_nodes import add_node
 
     while not over.is_set() and not is_in_a_trial(runs):
         time.sleep(0.1)

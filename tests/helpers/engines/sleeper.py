@@ -1,4 +1,4 @@
-"""python -P tests/helpers/sleeper.py SECONDS FD: a worker that sleeps for so long in place of every training.
+"""python tests/helpers/engines/sleeper.py SECONDS FD: a worker that sleeps for so long in place of every training.
 
 It plans, takes trials, reports, is stopped and ends by the service's own code and messages, so that an engine cannot
 tell it from another; it loads no torch, and two cores are enough for many. Its parent is to be an engine's process.
@@ -104,7 +104,7 @@ def sleep_through(
 
 def arguments(seconds: float) -> tuple[str, ...]:
     """Of Python, to start one."""
-    return ("-P", str(Path(__file__).absolute()), str(seconds))  # -P: its folder has a queue.py
+    return (str(Path(__file__).absolute()), str(seconds))
 
 
 if __name__ == "__main__":
