@@ -12,8 +12,8 @@ The path of a trial, folder by folder; each imports only from those before it (t
 - worker: a process that takes trial after trial (worker.py: the main loop) and runs each (objective.py): it trains by
   ``fit`` of maskcls/training/loop.py, and reports, prunes and stores on the way
 - gpus: the GPUs of this machine, who holds them, and how several workers share one
-- supervisor: starts a command's workers, replaces those that die, stops them; web: serves the dashboard
-- postgres: a database's server for a team: its programs, its folder, its data
+- supervisor: starts a command's workers, replaces those that die, stops them; engines: Ray starts them elsewhere
+- web: serves the dashboard; postgres: a team's database server: its programs, its folder, its data
 - run.py and its neighbours: the commands; each declares options and makes one call
 
 To add
@@ -23,5 +23,6 @@ To add
 - a sampler: SAMPLERS in policy/samplers.py; a pruner: policy/pruning.py
 - a section of the report: page/build.py; a kind of block: page/blocks.py
 - a hyperparameter or an augmentation: the docstring of maskcls; a study may search it at once
+- an engine: engines/; a Cluster of remote_run.py is enough
 - a question: a file of studies/
 """

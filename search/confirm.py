@@ -11,6 +11,8 @@ from search.terminal.options import (
     RUNS,
     DeviceOption,
     ForceOption,
+    GpusPerWorkerOption,
+    RayOption,
     RunsOption,
     StallOption,
     StorageOption,
@@ -51,6 +53,8 @@ def main(
     device: DeviceOption = "auto",
     workers: WorkersOption = None,
     force: ForceOption = False,
+    ray: RayOption = None,
+    gpus_per_worker: GpusPerWorkerOption = None,
     stall: StallOption = STALL_SECONDS,
     timeout: TimeoutOption = None,
     storage: StorageOption = None,
@@ -64,10 +68,13 @@ def main(
     photos that the data holds back for a test are scored, once. A study of an earlier version, without rounds, has its
     best configurations and its baseline trained again in their own study.
     """
+    from search.engines.choice import choose_engine
     from search.supervisor.launch import Launch
     from search.supervisor.start_confirmation import confirm_study
 
-    launch = Launch(runs, storage, device, workers, force, timeout, stall, cache_folder(cache, runs))
+    engine = choose_engine(ray, gpus_per_worker)
+    cached = cache_folder(cache, runs)
+    launch = Launch(runs, storage, device, workers, force, timeout, stall, cached, engine=engine)
     return confirm_study(study, top, repeats, data, weights, launch, own_best)
 
 

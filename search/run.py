@@ -23,6 +23,8 @@ from search.terminal.options import (
     RUNS,
     DeviceOption,
     ForceOption,
+    GpusPerWorkerOption,
+    RayOption,
     RunsOption,
     StallOption,
     StorageOption,
@@ -64,6 +66,8 @@ def main(
     device: DeviceOption = "auto",
     workers: WorkersOption = None,
     force: ForceOption = False,
+    ray: RayOption = None,
+    gpus_per_worker: GpusPerWorkerOption = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="KEY=VALUE: fix a hyperparameter. Repeatable.")
     ] = None,
@@ -106,6 +110,7 @@ def main(
     once. Run the same command again to continue, or at the same time to share the work; on other machines with --join.
     """
     from maskcls.reading.source import SourceOptions
+    from search.engines.choice import choose_engine
     from search.policy.stopping import StoppingCriteria
     from search.study.request import StudyRequest
     from search.supervisor.launch import Launch
@@ -115,7 +120,9 @@ def main(
     request = StudyRequest(
         study, name, data, weights, label_fixes, skip_unreadable, seed, set_ or (), people, photos, copy_of=from_
     )
-    launch = Launch(runs, storage, device, workers, force, timeout, stall, cache_folder(cache, runs))
+    engine = choose_engine(ray, gpus_per_worker)
+    cached = cache_folder(cache, runs)
+    launch = Launch(runs, storage, device, workers, force, timeout, stall, cached, engine=engine)
     if join:
         from search.supervisor.start_join import join_study
 

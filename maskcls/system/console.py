@@ -28,11 +28,7 @@ _output_errors: list[OSError] = []
 def run_command(command: Callable[..., Any]) -> NoReturn:
     """Run ``command`` as a Typer program and end the process with its exit status (an int it returns, or 0)."""
     open_closed_streams()
-    # A thread that waits by spinning keeps a core from threads with work: trainings that share cores run 20
-    # times slower that way (benchmarks/waiting.py). OpenMP reads the variable when torch is loaded, after this.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # numpy's products are small here: on busy cores, several threads take five times as long as one
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    quiet_threads()
     # without this, the interpreter searches all loaded modules for garbage at its end: up to 1.3 s with torch
     atexit.register(gc.freeze)
     guard_tracebacks()
@@ -62,6 +58,15 @@ def run_command(command: Callable[..., Any]) -> NoReturn:
     if _output_errors:
         fail(f"The output could not be written: {_output_errors[0].strerror}.", status=1)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def quiet_threads() -> None:
+    """Keep idle threads from cores that others need, here and in child processes; before torch is loaded."""
+    # A thread that waits by spinning keeps a core from threads with work: trainings that share cores run 20
+    # times slower that way (benchmarks/waiting.py). OpenMP reads the variable when torch is loaded, after this.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # numpy's products are small here: on busy cores, several threads take five times as long as one
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def _check_no_argument_is_empty(arguments: Sequence[str]) -> None:

@@ -4,21 +4,27 @@ import logging
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from search.database.connect import backend_of, load_study, open_storage
 from search.database.errors import reason
 from search.database.reconnecting import PATIENCE_SECONDS
 from search.policy.history import best_trial
 from search.policy.stopping import count_finished
+from search.storage.folder import study_folder
 from search.storage.presence import DATABASE_ERRORS, StudyPresence
 from search.study.attributes import judged_by_study
 from search.supervisor.conclusion import no_answer, waiting_for, write_note
-from search.terminal.progress import Screen
-from search.worker.messages import Evaluated, RunningTrial, TrialBegan, TrialEnded
+from search.terminal.progress import LiveWatcher, PlainWatcher, Progress, Screen, is_terminal
+from search.worker.messages import Evaluated, RunningTrial, TrialBegan, TrialEnded, WorkOrder
 
 logger = logging.getLogger(__name__)
 
 AWAY_SECONDS = PATIENCE_SECONDS
 """How long the supervisor continues without its database, which it only reads to show the progress."""
+
+QUERY_SECONDS = 5
+"""How long a query may wait for the database, since the workers' events must not wait."""
 
 NOTE_SECONDS = 10
 """Shortest time between two updates of the study's note in the dashboard."""
@@ -91,3 +97,20 @@ class Display:
                 continue
             self.announced.add(key)
             logger.info(waiting_for(trial))
+
+
+def open_display(order: WorkOrder, workers: int) -> Display:
+    """The view of the order's stored study with so many workers, on the terminal from now on.
+
+    Raises one of presence.DATABASE_ERRORS.
+    """
+    study = load_study(open_storage(order.url, create=False, waits=True), order.name)
+    presence = StudyPresence(study, study_folder(study, Path(order.runs)))
+    storage = backend_of(study)
+    storage.patience, storage.logs_waiting = QUERY_SECONDS, False  # Display reports a lost database
+    is_search, metric = order.requested.confirmation is None, order.requested.task.metric
+    progress = Progress(order.limits.n_trials, 0, None, workers, is_search, metric=metric)
+    display = Display(presence, LiveWatcher(progress) if is_terminal() else PlainWatcher(progress))
+    display.refresh()
+    display.screen.__enter__()
+    return display

@@ -1,5 +1,6 @@
 """The options of a command that trains: where its studies are, and which workers run them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,10 +10,16 @@ from search.gpus.mps import can_share
 from search.gpus.slots import make_slots
 from search.policy.stopping import StoppingCriteria
 from search.study.record import Stored
+from search.supervisor.crew import Crew, LocalCrew
 from search.supervisor.pool import WorkerPool
 from search.system.clock import uptime
 from search.system.processes import STALL_SECONDS
 from search.worker.messages import WorkOrder
+
+
+def on_this_machine(launch: "Launch", n_trials: int) -> Crew:
+    """The engine without an option: processes of this machine. Raises UserError as make_slots does."""
+    return LocalCrew(launch.make_pool(n_trials))
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,9 @@ class Launch:
     since: float = field(default_factory=uptime)
     """When the command began; crashes before it do not count."""
 
+    engine: Callable[["Launch", int], Crew] = on_this_machine
+    """Makes the workers for so many trials at most."""
+
     @property
     def url(self) -> str:
         """The URL of the storage."""
@@ -45,6 +55,10 @@ class Launch:
         """A pool with a slot for each worker, none of them started. Raises UserError as make_slots does."""
         slots = make_slots(self.device, self.workers, find_gpus(), n_trials, self.force, can_share())
         return WorkerPool(slots)
+
+    def make_crew(self, n_trials: int) -> Crew:
+        """The workers, none of them started. Raises UserError for options that the engine cannot have."""
+        return self.engine(self, n_trials)
 
     def make_order(self, workers: int, name: str, requested: Stored, limits: StoppingCriteria) -> WorkOrder:
         """The order for ``workers`` on the study stored as ``name``; the supervisor fills in their slots."""

@@ -27,6 +27,8 @@ class WorkerPool:
     slots: Sequence[Slot]
     arguments: Sequence[str] = ("-m", "search.worker.process")
     """Arguments of Python, followed by the descriptor for the events."""
+    output: int | None = None
+    """File descriptor for what workers print before they have a log; None: where this process prints."""
     workers: list["WorkerHandle"] = field(default_factory=list)
     unkillable: list["WorkerHandle"] = field(default_factory=list)
     """Killed workers that do not end, until the supervisor has replaced them."""
@@ -62,6 +64,8 @@ class WorkerPool:
         process = subprocess.Popen(
             [sys.executable, *self.arguments, str(write_end)],
             stdin=subprocess.PIPE,
+            stdout=self.output,
+            stderr=self.output,
             bufsize=0,  # each line is one system call, which a signal handler may make
             env=slot.environment(),
             pass_fds=[write_end] if holder is None else [write_end, holder],

@@ -23,7 +23,6 @@ from search.study.record import Stored, check_same, is_fully_created, read_searc
 from search.study.request import StudyRequest
 from search.supervisor.conclusion import not_needed
 from search.supervisor.launch import Launch
-from search.supervisor.supervisor import Supervisor
 from search.system.shell import quoted
 from search.system.storage_url import check_url
 from search.terminal.summary import show_search_summary
@@ -44,10 +43,10 @@ def run_study(request: StudyRequest, launch: Launch, limits: StoppingCriteria, k
     if request.is_preview:
         say("PREVIEW, since no --data was given. The real study:")
         say(f"  python -m search.run --study {quoted(request.file)} --n-trials {limits.n_trials} --data DIR")
-    pool = launch.make_pool(limits.n_trials)
+    crew = launch.make_crew(limits.n_trials)
     check_url(launch.url)
-    with pool:
-        pool.start(pool.slots[0])  # it loads torch while the photos are listed here
+    with crew:
+        crew.start_first()  # it loads torch while the photos are listed here
         folder, options = open_data(requested.data, launch.runs, request.photos)
         requested = request.fit_to_photos(requested, folder, options)
         table = read_table(folder, requested.baseline_config, requested.label_fixes, requested.task)
@@ -56,13 +55,13 @@ def run_study(request: StudyRequest, launch: Launch, limits: StoppingCriteria, k
             return 0
         launch.runs.mkdir(parents=True, exist_ok=True)
         open_storage(launch.url, create=True).engine.dispose()
-        pool.start_others()
+        crew.start_others()
         if is_terminal(sys.stderr):
             print("Loading torch and timm, which takes a few seconds ...", file=sys.stderr)
-        order = launch.make_order(len(pool.slots), name, requested, limits)
+        order = launch.make_order(crew.size, name, requested, limits)
         order = replace(order, plan=True, keep=keep, cold=cold, copy_of=request.copy_of)
         summary = partial(show_search_summary, runs=launch.runs, storage_url=launch.storage)
-        return Supervisor(pool, order, launch.timeout, summary).run()
+        return crew.run(order, launch.timeout, summary)
 
 
 def _is_done(name: str, requested: Stored, launch: Launch, limits: StoppingCriteria) -> bool:

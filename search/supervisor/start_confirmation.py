@@ -15,10 +15,9 @@ from search.study.locations import photos_now
 from search.study.names import folder_in
 from search.study.record import Stored, read_search, read_stored
 from search.study.versions import changes_since_creation, show_changes
+from search.supervisor.crew import Crew
 from search.supervisor.launch import Launch
-from search.supervisor.pool import WorkerPool
 from search.supervisor.start_rounds import add_rounds, has_rounds
-from search.supervisor.supervisor import Supervisor
 from search.terminal.confirmation import show_confirmation_plan, show_confirmation_summary, show_confirmation_work
 from search.worker.create_confirmation import check_repeats, find_confirmation, make_document, store_confirmation
 
@@ -62,14 +61,14 @@ def confirm_study(
     searched_with = "scratch" if stored.weights["source"] == "scratch" else stored.weights_option
     weights_option = absolute_if_path(weights) if weights else searched_with
     document = replace(document, data=photos_now(stored, name, data), weights_option=weights_option)
-    with launch.make_pool(n_trials) as pool:
-        return _train(pool, document, repeats, launch)
+    with launch.make_crew(n_trials) as crew:
+        return _train(crew, document, repeats, launch)
 
 
-def _train(pool: WorkerPool, document: Stored, repeats: int, launch: Launch) -> int:
+def _train(crew: Crew, document: Stored, repeats: int, launch: Launch) -> int:
     """Check, store and show the plan while the workers load torch, then run it; returns the exit status."""
-    pool.start(pool.slots[0])
-    pool.start_others()
+    crew.start_first()
+    crew.start_others()
     folder = prepare_data_folder(document.data, launch.runs, document.task)
     table = read_table(folder, document.baseline_config, document.label_fixes, document.task)
     repeat_tables = check_repeats(table, document, repeats)
@@ -83,7 +82,7 @@ def _train(pool: WorkerPool, document: Stored, repeats: int, launch: Launch) -> 
     searched = load_study(storage, plan.of)
     show_changes(changes_since_creation(searched))
     finished = count_finished(study.get_trials(deepcopy=False))
-    show_confirmation_work(plan, document, n_trials, len(pool.slots), finished, searched.get_trials(deepcopy=False))
-    order = launch.make_order(len(pool.slots), study.study_name, document, StoppingCriteria(n_trials))
+    show_confirmation_work(plan, document, n_trials, crew.size, finished, searched.get_trials(deepcopy=False))
+    order = launch.make_order(crew.size, study.study_name, document, StoppingCriteria(n_trials))
     summary = partial(show_confirmation_summary, runs=launch.runs, storage_url=launch.storage)
-    return Supervisor(pool, order, launch.timeout, summary).run()
+    return crew.run(order, launch.timeout, summary)

@@ -33,7 +33,6 @@ from search.study.names import checked_name
 from search.study.record import Stored, is_fully_created, read_stored
 from search.study.request import StudyRequest
 from search.supervisor.launch import Launch
-from search.supervisor.supervisor import Supervisor
 from search.system.storage_url import check_url
 from search.terminal.confirmation import show_confirmation_summary
 from search.terminal.summary import show_search_summary
@@ -73,17 +72,17 @@ def join_study(request: StudyRequest, launch: Launch, limits: Mapping[str, float
     data = None if stored.data in WORDS and request.is_from_environment else request.data or None
     requested = replace(stored, data=photos_now(stored, name, data), weights_option=weights)
     backend_of(study).engine.dispose()
-    with launch.make_pool(found.n_trials) as pool:
-        pool.start(pool.slots[0])  # it loads torch while the photos are listed here
+    with launch.make_crew(found.n_trials) as crew:
+        crew.start_first()  # it loads torch while the photos are listed here
         launch.runs.mkdir(parents=True, exist_ok=True)
         storage = open_storage(launch.url, create=False, waits=True)
         in_turn(storage, name, lambda: claim(load_study(storage, name), launch.runs))
         folder = prepare_data_folder(requested.data, launch.runs, requested.task)
         read_table(folder, requested.baseline_config, requested.label_fixes, requested.task)
-        pool.start_others()
+        crew.start_others()
         say(f"Joining study {name}: {count_finished(trials)} of {found.n_trials} trials are done.")
-        order = replace(launch.make_order(len(pool.slots), name, requested, found), keep=keep)
-        return Supervisor(pool, order, launch.timeout, summary).run()
+        order = replace(launch.make_order(crew.size, name, requested, found), keep=keep)
+        return crew.run(order, launch.timeout, summary)
 
 
 def _check_options(request: StudyRequest, cold: bool) -> None:

@@ -21,7 +21,6 @@ from search.study.attributes import MORE_OWN_ROUNDS, MORE_ROUNDS, round_of
 from search.study.locations import photos_now
 from search.study.record import Stored
 from search.supervisor.launch import Launch
-from search.supervisor.supervisor import Supervisor
 from search.supervisor.testing import show_test
 from search.terminal.summary import show_search_summary
 
@@ -61,14 +60,14 @@ def add_rounds(
     made_with = "scratch" if stored.weights["source"] == "scratch" else stored.weights_option
     weights_option = absolute_if_path(weights) if weights else made_with
     requested = replace(stored, data=photos_now(stored, name, data), weights_option=weights_option)
-    with launch.make_pool(n_trials) as pool:
-        pool.start(pool.slots[0])  # it loads torch while the photos are listed here
+    with launch.make_crew(n_trials) as crew:
+        crew.start_first()  # it loads torch while the photos are listed here
         folder = prepare_data_folder(requested.data, launch.runs, requested.task)
         table = read_table(folder, requested.baseline_config, requested.label_fixes, requested.task)
-        pool.start_others()
-        order = launch.make_order(len(pool.slots), name, requested, StoppingCriteria(n_trials, own_best=own_best))
+        crew.start_others()
+        order = launch.make_order(crew.size, name, requested, StoppingCriteria(n_trials, own_best=own_best))
         summary = partial(_show_end, table=table, n_trials=n_trials, launch=launch)
-        return Supervisor(pool, replace(order, plan=True), launch.timeout, summary).run()
+        return crew.run(replace(order, plan=True), launch.timeout, summary)
 
 
 def _show_end(study: optuna.Study, stored: Stored, table: Table, n_trials: int, launch: Launch) -> None:

@@ -10,23 +10,19 @@ import selectors
 import time
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from pathlib import Path
 
 import optuna
 from optuna.trial import TrialState
 
 from maskcls.system.console import say
-from search.database.connect import backend_of, load_study, open_storage
-from search.storage.folder import study_folder
-from search.storage.presence import DATABASE_ERRORS, StudyPresence
+from search.storage.presence import DATABASE_ERRORS
 from search.supervisor.conclusion import Summary, conclude, no_answer
 from search.supervisor.deaths import Death, death_of, free_trial
-from search.supervisor.display import Display
+from search.supervisor.display import Display, open_display
 from search.supervisor.hung import end_hung_workers
 from search.supervisor.pool import WorkerHandle, WorkerPool
 from search.supervisor.shutdown import STOP_SIGNALS, Shutdown
 from search.system.signals import handled
-from search.terminal.progress import LiveWatcher, PlainWatcher, Progress, is_terminal
 from search.worker.messages import (
     BROKEN,
     GAVE_UP,
@@ -67,9 +63,6 @@ PRESENCE_SECONDS = 2
 
 REFRESH_SECONDS = 15
 """How often the count of trials is read at least, since others work on the study too and the database may be lost."""
-
-QUERY_SECONDS = 5
-"""How long a query of the supervisor may wait for the database, since its workers' events must not wait."""
 
 
 class Phase(Enum):
@@ -205,19 +198,12 @@ class Supervisor:
         if self.study is not None:  # the planner died, and its successor has planned again
             return
         try:
-            self.study = load_study(open_storage(self.order.url, create=False, waits=True), self.order.name)
-            presence = StudyPresence(self.study, study_folder(self.study, Path(self.order.runs)))
+            self.display = open_display(self.order, len(self.pool.slots))
         except DATABASE_ERRORS as error:
             self._give_up(no_answer(error))
             return
-        storage = backend_of(self.study)
-        storage.patience, storage.logs_waiting = QUERY_SECONDS, False  # Display reports a lost database
+        self.study = self.display.presence.study
         self.order = replace(self.order, plan=False, copy_of=None)
-        is_search, metric = self.order.requested.confirmation is None, self.order.requested.task.metric
-        progress = Progress(self.order.limits.n_trials, 0, None, len(self.pool.slots), is_search, metric=metric)
-        self.display = Display(presence, LiveWatcher(progress) if is_terminal() else PlainWatcher(progress))
-        self.display.refresh()
-        self.display.screen.__enter__()
         if self.timeout is not None:
             self.deadline = time.monotonic() + self.timeout
         for worker in self.pool.workers:

@@ -45,6 +45,24 @@ ForceOption = Annotated[
     bool, typer.Option("--force", help="Start all --workers, even more than cores and memory allow.")
 ]
 
+RayOption = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="auto|HOST:PORT",
+        help="Run the workers on this Ray cluster, of which this machine is a node; auto: the one that runs here.",
+    ),
+]
+
+GpusPerWorkerOption = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        max=1,
+        help="With --ray, each worker's share of a GPU; 0: the CPU. Default: 1 where the cluster has GPUs.",
+    ),
+]
+
 TimeoutOption = Annotated[
     float | None, typer.Option(min=0, help="Stop after this many seconds; the same command continues.")
 ]

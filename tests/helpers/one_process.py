@@ -4,8 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-import search.supervisor.start
-import search.supervisor.start_rounds
+import search.supervisor.crew
 import search.worker.worker
 from search.supervisor.conclusion import Summary
 from search.supervisor.pool import WorkerPool
@@ -39,7 +38,6 @@ class WorkingSupervisor:
 
 def work_in_this_process(patch: pytest.MonkeyPatch) -> None:
     """From now on search.run and search.confirm train in this process, and their output stays here."""
-    patch.setattr(search.supervisor.start, "Supervisor", WorkingSupervisor)
-    patch.setattr(search.supervisor.start_rounds, "Supervisor", WorkingSupervisor)
+    patch.setattr(search.supervisor.crew, "Supervisor", WorkingSupervisor)
     patch.setattr(WorkerPool, "start", lambda self, slot: None)
     patch.setattr(search.worker.worker, "_write_to_log", lambda order: None)
