@@ -43,12 +43,6 @@ def study_system_attributes(study: optuna.Study) -> dict[str, Any]:
     return study._storage.get_study_system_attrs(study._study_id)
 
 
-def set_study_system_attributes(study: optuna.Study, attributes: Mapping[str, Any]) -> None:
-    """Store system attributes of a study, one after the other."""
-    for key, value in attributes.items():
-        study._storage.set_study_system_attr(study._study_id, key, value)
-
-
 def trial_id(trial: Trial | FrozenTrial) -> int:
     """The trial's id, unique in its database; its number is unique in its study only."""
     return trial._trial_id
@@ -57,12 +51,6 @@ def trial_id(trial: Trial | FrozenTrial) -> int:
 def read_trial(study: optuna.Study, trial: Trial | FrozenTrial) -> FrozenTrial:
     """The trial as it is stored now."""
     return study._storage.get_trial(trial._trial_id)
-
-
-def set_attributes(study: optuna.Study, trial: Trial | FrozenTrial, attributes: Mapping[str, Any]) -> None:
-    """Store user attributes of a trial, one after the other. Raises UpdateFinishedTrialError when it has ended."""
-    for key, value in attributes.items():
-        study._storage.set_trial_user_attr(trial._trial_id, key, value)
 
 
 def set_state(study: optuna.Study, trial: Trial | FrozenTrial, state: TrialState, value: float | None = None) -> None:

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from search.database.optuna_internals import set_attributes, stale_trial_ids, trial_id
+from search.database.connect import set_attributes
+from search.database.optuna_internals import stale_trial_ids, trial_id
 from search.storage.failures import CRASH, MAX_WORKER_DEATHS, failure
 from search.storage.outcomes import decide_in_turn, note_failure, put_back
 from search.study.attributes import WORKER_DEATHS, worker_of
