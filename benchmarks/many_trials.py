@@ -5,9 +5,10 @@
 
 The trials have the attributes of real ones, and no files. A worker that has just loaded the study takes trials, reports
 one score of each and ends it: "ask" is all that search.worker.worker does between two trainings, the check for a reason
-to give up and the look for rounds that are due included; "report" the score and the pruner's verdict on it. Milliseconds
-are median, and most, of --times calls on the clock; statements are SQL statements of a call. Each part runs in a process
-of its own. Memory is that of the process (VmRSS) after its calls, above what it had when it had imported everything.
+to give up and the look for rounds that are due included; "report" the score and the pruner's verdict on it.
+Milliseconds are median, and most, of --times calls on the clock; statements are SQL statements of a call. Each part
+runs in a process of its own. Memory is that of the process (VmRSS) after its calls, above what it had when it had
+imported everything.
 """
 
 import argparse
@@ -62,7 +63,7 @@ def facts_of(stored: Stored, number: int, params: dict[str, Any], score: float, 
     config = json.loads(stored.config(params).model_dump_json())
     origin = {"made_by": "search.run", "study": NAME, "study_id": "0" * 32, "trial": number, "data": "synthetic"}
     origin |= {"split": "0" * 16, "weights_option": "auto", "weights": {"source": "scratch"}, "revision": 3}
-    scores = {name: score for name in ("f1_mask", "f1_gender", "f1_age", "accuracy", "loss", "best_accuracy", "best_loss")}
+    scores = dict.fromkeys(("f1_mask", "f1_gender", "f1_age", "accuracy", "loss", "best_accuracy", "best_loss"), score)
     return {
         **scores,
         **{"best_evaluation": made, "evaluations": made, "evaluations_planned": EVALUATIONS, "seconds": 61.7},
@@ -127,7 +128,13 @@ def _store(connection: sqlalchemy.Connection, study: int, policy: Policy, trials
         add(models.TrialValueModel, trial_id=trial, objective=0, value=max(curve), **finite)
         for name, value in params.items():
             internal = policy.distributions[name].to_internal_repr(value)
-            add(models.TrialParamModel, trial_id=trial, param_name=name, param_value=internal, distribution_json=domains[name])
+            add(
+                models.TrialParamModel,
+                trial_id=trial,
+                param_name=name,
+                param_value=internal,
+                distribution_json=domains[name],
+            )
         finite = {"intermediate_value_type": models.TrialIntermediateValueModel.TrialIntermediateValueType.FINITE}
         for step, value in enumerate(curve, start=1):
             add(models.TrialIntermediateValueModel, trial_id=trial, step=step, intermediate_value=value, **finite)
@@ -165,7 +172,10 @@ class Calls:
         for what, each in self.taken.items():
             seconds = [took for took, _ in each]
             middle = statistics.median(statements for _, statements in each)
-            tell(what, f"{statistics.median(seconds) * 1e3:.0f} ms, most {max(seconds) * 1e3:.0f}; {middle:.0f} statements")
+            tell(
+                what,
+                f"{statistics.median(seconds) * 1e3:.0f} ms, most {max(seconds) * 1e3:.0f}; {middle:.0f} statements",
+            )
 
 
 def measure_worker(url: str, runs: Path, times: int, limit: int) -> None:
@@ -218,7 +228,10 @@ def measure_page(url: str, runs: Path) -> None:
     material = gather(load_study(open_to_read(url), NAME), ReportOptions(runs, photos=False))
     answered = time.perf_counter() - began
     make_report(material)
-    tell("report", f"{time.perf_counter() - began:.1f} s, of which the answer {answered:.1f} s, {memory() - before:.0f} MiB")
+    tell(
+        "report",
+        f"{time.perf_counter() - began:.1f} s, of which the answer {answered:.1f} s, {memory() - before:.0f} MiB",
+    )
 
 
 def memory() -> float:
@@ -255,9 +268,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--stored", type=int, default=10_000)
     parser.add_argument("--in-rounds", type=int, default=0, help="so many of them are trainings of rounds")
-    parser.add_argument("--postgres", action="store_true", help="on a fresh PostgreSQL server instead of an SQLite file")
+    parser.add_argument(
+        "--postgres", action="store_true", help="on a fresh PostgreSQL server instead of an SQLite file"
+    )
     parser.add_argument("--times", type=int, default=7)
-    parser.add_argument("--only", nargs="+", choices=["worker", "status", "report"], default=["worker", "status", "report"])
+    parser.add_argument(
+        "--only", nargs="+", choices=["worker", "status", "report"], default=["worker", "status", "report"]
+    )
     typed = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with tempfile.TemporaryDirectory() as folder, database(Path(folder), typed.postgres) as url:

@@ -4,10 +4,10 @@
 
 The players are those of policy.py. So many workers train at once; each epoch takes as long as the surrogate says. A
 proposal sees the scores and ends that have come by then, and of the trials that others train what the service shows of
-them. ``--limit trials``: a budget of 50 is 50 trials. ``--limit epochs``: it is the epochs of 50 trials at the cost that
-the policy expects of them (phases.PRUNED_COST); trials begin as long as those that have begun are expected to leave some
-of it. The table gives what was spent in the end. Random search has no pruning, and its regret is that expected of as
-many full trainings as the epochs that were spent.
+them. ``--limit trials``: a budget of 50 is 50 trials. ``--limit epochs``: it is the epochs of 50 trials at the cost
+that the policy expects of them (phases.PRUNED_COST); trials begin as long as those that have begun are expected to
+leave some of it. The table gives what was spent in the end. Random search has no pruning, and its regret is that
+expected of as many full trainings as the epochs that were spent.
 """
 
 import argparse

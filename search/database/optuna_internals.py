@@ -6,7 +6,6 @@ Only reconnecting.py has others: its storage overrides methods of Optuna's and q
 Most functions go through the study's storage, which caches finished trials, not to the database beneath.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import optuna

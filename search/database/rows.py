@@ -1,9 +1,9 @@
-"""Statements on Optuna's tables where its own storage needs many: a trial is stored, and trials are read, by one statement
-for each table, whatever the number of their values.
+"""Statements on Optuna's tables where its own storage needs many: a trial is stored, and trials are read, by one
+statement for each table, whatever the number of their values.
 
-Optuna stores each value by two to three statements, and reads each row as an object of its own: a turn of a study on a
-server took 52 statements and takes 17 (benchmarks/README.md). The rows are the same, so that Optuna and its dashboard
-read what is stored here, and the other way round.
+Optuna stores each value by two to three statements, and reads each row as an object of its own: to take a trial in a
+turn took a server 52 statements and takes 13 (benchmarks/README.md). The rows are the same, so that Optuna and its
+dashboard read what is stored here, and the other way round.
 """
 
 import json
