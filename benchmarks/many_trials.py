@@ -6,9 +6,9 @@
 The trials have the attributes of real ones, and no files. A worker that has just loaded the study takes trials, reports
 one score of each and ends it: "ask" is all that search.worker.worker does between two trainings, the check for a reason
 to give up and the look for rounds that are due included; "report" the score and the pruner's verdict on it.
-Milliseconds are median, and most, of --times calls on the clock; statements are SQL statements of a call. Each part
-runs in a process of its own. Memory is that of the process (VmRSS) after its calls, above what it had when it had
-imported everything.
+Milliseconds are median, and most, of --times calls on the clock, then the median of this process's CPU time;
+statements are SQL statements of a call. Each part runs in a process of its own. Memory is that of the process (VmRSS)
+after its calls, above what it had when it had imported everything.
 """
 
 import argparse
@@ -154,7 +154,7 @@ class Calls:
     """Calls of one kind: how long each took, and how many SQL statements it made."""
 
     def __init__(self, engine: sqlalchemy.Engine) -> None:
-        self.statements, self.taken = 0, dict[str, list[tuple[float, int]]]()
+        self.statements, self.taken = 0, dict[str, list[tuple[float, float, int]]]()
         sqlalchemy.event.listen(engine, "before_cursor_execute", self._count)
 
     def _count(self, *_: Any) -> None:
@@ -163,18 +163,19 @@ class Calls:
     @contextmanager
     def timed(self, what: str) -> Iterator[None]:
         """Measure what the block does."""
-        began, before = time.perf_counter(), self.statements
+        began, spent, before = time.perf_counter(), time.process_time(), self.statements
         yield
-        self.taken.setdefault(what, []).append((time.perf_counter() - began, self.statements - before))
+        took = time.perf_counter() - began, time.process_time() - spent, self.statements - before
+        self.taken.setdefault(what, []).append(took)
 
     def tell(self) -> None:
         """A line for each kind."""
         for what, each in self.taken.items():
-            seconds = [took for took, _ in each]
-            middle = statistics.median(statements for _, statements in each)
+            clock, cpu, statements = (sorted(column) for column in zip(*each, strict=True))
+            middle = f"{statistics.median(clock) * 1e3:.0f} ms, most {clock[-1] * 1e3:.0f}"
             tell(
                 what,
-                f"{statistics.median(seconds) * 1e3:.0f} ms, most {max(seconds) * 1e3:.0f}; {middle:.0f} statements",
+                f"{middle}; CPU {statistics.median(cpu) * 1e3:.0f}; {statistics.median(statements):.0f} statements",
             )
 
 
@@ -212,26 +213,28 @@ def _end(study: optuna.Study, trial: Trial, stored: Stored, me: Any) -> None:
 
 def measure_status(url: str) -> None:
     """What search.status does, for one study and for all."""
-    began, before = time.perf_counter(), memory()
-    storage = open_to_read(url)
-    study = load_study(storage, NAME)
+    before, show = memory(), watch()
+    study = load_study(open_to_read(url), NAME)
     show_status(status_of(study, read_stored(study)))
-    tell("status --study", f"{time.perf_counter() - began:.1f} s, {memory() - before:.0f} MiB")
-    began = time.perf_counter()
+    tell("status --study", f"{show()}, {memory() - before:.0f} MiB")
+    show = watch()
     overview_of_all(open_to_read(url))
-    tell("status", f"{time.perf_counter() - began:.1f} s")
+    tell("status", show())
 
 
 def measure_page(url: str, runs: Path) -> None:
     """What search.report does but for writing the files."""
-    began, before = time.perf_counter(), memory()
+    before, show = memory(), watch()
     material = gather(load_study(open_to_read(url), NAME), ReportOptions(runs, photos=False))
-    answered = time.perf_counter() - began
+    answered = show()
     make_report(material)
-    tell(
-        "report",
-        f"{time.perf_counter() - began:.1f} s, of which the answer {answered:.1f} s, {memory() - before:.0f} MiB",
-    )
+    tell("report", f"{show()}, {memory() - before:.0f} MiB; of it the answer {answered}")
+
+
+def watch() -> Callable[[], str]:
+    """Start measuring; calls of the result say what has passed since, on the clock and of the CPU."""
+    began, spent = time.perf_counter(), time.process_time()
+    return lambda: f"{time.perf_counter() - began:.1f} s, CPU {time.process_time() - spent:.1f}"
 
 
 def memory() -> float:

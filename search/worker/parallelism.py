@@ -28,10 +28,12 @@ def describe_many(found: Phases, workers: int) -> list[str]:
     alone, left = num_informed(found, 1), num_informed(found, workers)
     if left >= MANY * alone:
         return []
-    fewer = f"{left} of {found.search} proposals of the search know results" if left else "no proposal knows a result"
     most = most_workers(found)
+    fewer = f"; with {most} it would be {num_informed(found, most)}"
+    told = f"{left} of {found.search} trials of the search are proposed from results"
+    if not left:
+        told = f"none of {found.search} trials of the search is proposed from results, as in random search"
     return [
-        f"{workers} workers are many for it: {fewer}, so it is {'nearly ' if left else ''}random; {alone} do with one"
-        f" worker, {num_informed(found, most)} with {most}",
+        f"{workers} workers are many: {told}{fewer}",
         "more GPUs are of use to another study beside it, or to search.confirm, whose trainings wait for no result",
     ]

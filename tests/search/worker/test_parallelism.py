@@ -25,13 +25,11 @@ def test_the_plan_says_nothing_of_few_workers_and_what_many_are_good_for() -> No
     assert most_workers(LONG) == 21
     assert describe_many(LONG, 1) == describe_many(LONG, 21) == []
     many, instead = describe_many(LONG, 32)
-    assert many == (
-        "32 workers are many for it: 9 of 49 proposals of the search know results, so it is nearly random;"
-        " 40 do with one worker, 20 with 21"
-    )
+    assert many == "32 workers are many: 9 of 49 trials of the search are proposed from results; with 21 it would be 20"
     assert "another study beside it, or to search.confirm" in instead
     none, _ = describe_many(LONG, 100)
-    assert none.startswith("100 workers are many for it: no proposal knows a result, so it is random; 40 do with one")
+    told = "none of 49 trials of the search is proposed from results, as in random search; with 21 it would be 20"
+    assert none == f"100 workers are many: {told}"
 
 
 def test_a_search_that_is_random_with_one_worker_too_is_not_blamed_on_many() -> None:
@@ -42,6 +40,6 @@ def test_a_search_that_is_random_with_one_worker_too_is_not_blamed_on_many() -> 
 def test_only_a_new_study_is_told(tmp_path: Path, synthetic_table: Table, capsys: pytest.CaptureFixture[str]) -> None:
     setup = make_setup(tmp_path, synthetic_table)
     show_plan(setup, StoppingCriteria(100), 64)
-    assert "64 workers are many for it" in capsys.readouterr().out
+    assert "64 workers are many: none of " in capsys.readouterr().out
     show_plan(setup, StoppingCriteria(100), 64, [create_trial(params={}, distributions={}, value=0.5)])
-    assert "are many for it" not in capsys.readouterr().out
+    assert "workers are many" not in capsys.readouterr().out
