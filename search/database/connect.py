@@ -25,7 +25,7 @@ from maskcls.system.lock import hold_file
 from maskcls.system.printable import one_printable_line
 from search.database.errors import is_crowded, is_transient, reason
 from search.database.filesystem import check_local
-from search.database.optuna_internals import study_id, trial_id, uncached_storage
+from search.database.optuna_internals import trial_id, uncached_storage
 from search.database.read_only import (
     BUSY_SECONDS,
     TABLES,
@@ -307,11 +307,6 @@ def create_study(storage: RDBStorage, name: str, attributes: dict[str, Any], met
 def set_attributes(study: optuna.Study, trial: Trial | FrozenTrial, attributes: Mapping[str, Any]) -> None:
     """Store user attributes of a trial, all at once. Raises UpdateFinishedTrialError when it has ended."""
     backend_of(study).set_trial_user_attrs(trial_id(trial), attributes)
-
-
-def set_study_system_attributes(study: optuna.Study, attributes: Mapping[str, Any]) -> None:
-    """Store system attributes of a study, all at once."""
-    backend_of(study).set_study_system_attrs(study_id(study), attributes)
 
 
 def backend_of(study: optuna.Study) -> ReconnectingStorage:

@@ -6,6 +6,7 @@ Only reconnecting.py has others: its storage overrides methods of Optuna's and q
 Most functions go through the study's storage, which caches finished trials, not to the database beneath.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import optuna
@@ -40,6 +41,12 @@ def study_id(study: optuna.Study | FrozenStudy) -> int:
 def study_system_attributes(study: optuna.Study) -> dict[str, Any]:
     """The study's system attributes, where Optuna and its dashboard keep theirs."""
     return study._storage.get_study_system_attrs(study._study_id)
+
+
+def set_study_system_attributes(study: optuna.Study, attributes: Mapping[str, Any]) -> None:
+    """Store system attributes of a study, one after the other."""
+    for key, value in attributes.items():
+        study._storage.set_study_system_attr(study._study_id, key, value)
 
 
 def trial_id(trial: Trial | FrozenTrial) -> int:

@@ -13,7 +13,7 @@ import random
 import threading
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -33,10 +33,9 @@ from search.database.errors import DatabaseError, is_crowded, is_transient, reas
 from search.database.rows import (
     add_trial,
     read_trials,
-    set_study_system_attributes,
     set_user_attributes,
     state_and_attribute,
-    study_attributes,
+    study_user_attributes,
 )
 from search.system.storage_url import shown_url
 
@@ -274,7 +273,7 @@ class ReconnectingStorage(RDBStorage):
     def _get_trials(
         self,
         study_id: int,
-        states: Collection[TrialState] | None,
+        states: Container[TrialState] | None,
         included_trial_ids: set[int],
         trial_id_greater_than: int,
     ) -> list[FrozenTrial]:
@@ -283,6 +282,15 @@ class ReconnectingStorage(RDBStorage):
         def read(_: bool) -> list[FrozenTrial]:
             with self._reading() as session:
                 return read_trials(session, study_id, states, included_trial_ids, trial_id_greater_than)
+
+        return self.patiently(read)
+
+    def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
+        """See RDBStorage."""
+
+        def read(_: bool) -> dict[str, Any]:
+            with self._reading() as session:
+                return study_user_attributes(session, study_id)
 
         return self.patiently(read)
 
@@ -297,15 +305,6 @@ class ReconnectingStorage(RDBStorage):
 
         self.patiently(store)
 
-    def set_study_system_attrs(self, study_id: int, attributes: Mapping[str, Any]) -> None:
-        """Store several system attributes of a study at once."""
-
-        def store(_: bool) -> None:
-            with _create_scoped_session(self.scoped_session) as session:
-                set_study_system_attributes(session, study_id, attributes)
-
-        self.patiently(store)
-
     def state_and_attribute(self, trial_id: int, key: str) -> tuple[TrialState, Any]:
         """A trial's state, and one of its user attributes; None in its place. Raises KeyError without the trial."""
 
@@ -316,16 +315,6 @@ class ReconnectingStorage(RDBStorage):
                     raise KeyError(f"there is no trial of the id {trial_id}")
                 state, text = found
                 return state, None if text is None else json.loads(text)
-
-        return self.patiently(read)
-
-    def study_attributes(self, study_id: int, keys: Iterable[str]) -> dict[str, Any]:
-        """Those of these user attributes that a study has."""
-
-        def read(_: bool) -> dict[str, Any]:
-            with self._reading() as session:
-                found = session.execute(study_attributes(study_id, keys))
-                return {key: json.loads(text) for key, text in found}
 
         return self.patiently(read)
 
@@ -356,7 +345,6 @@ for _name in (
     "get_study_id_from_name",
     "get_study_name_from_id",
     "get_study_directions",
-    "get_study_user_attrs",
     "get_study_system_attrs",
     "get_trial_user_attrs",
     "get_trial_system_attrs",

@@ -8,7 +8,7 @@ dashboard read what is stored here, and the other way round.
 
 import json
 import sys
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -95,14 +95,6 @@ def set_user_attributes(session: Session, trial_id: int, attributes: Mapping[str
         _put(session, models.TrialUserAttributeModel, _attribute_rows("trial_id", trial_id, attributes))
 
 
-def set_study_system_attributes(session: Session, study_id: int, attributes: Mapping[str, Any]) -> None:
-    """Store these system attributes of a study, in place of earlier ones of their names. Raises KeyError when there is
-    no such study."""
-    models.StudyModel.find_or_raise_by_id(study_id, session)
-    if attributes:
-        _put(session, models.StudySystemAttributeModel, _attribute_rows("study_id", study_id, attributes))
-
-
 def _put(session: Session, model: Any, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert attributes' rows, or change those that are there."""
     dialect = session.get_bind().dialect.name
@@ -128,17 +120,20 @@ def state_and_attribute(trial_id: int, key: str) -> sqlalchemy.Select[Any]:
     )
 
 
-def study_attributes(study_id: int, keys: Iterable[str]) -> sqlalchemy.Select[Any]:
-    """The statement that reads these user attributes of a study: their keys, and their values as JSON."""
+def study_user_attributes(session: Session, study_id: int) -> dict[str, Any]:
+    """The user attributes of a study. Raises KeyError when there are none because there is no such study."""
     attribute = models.StudyUserAttributeModel
-    chosen = sqlalchemy.select(attribute.key, attribute.value_json)
-    return chosen.where(attribute.study_id == study_id, attribute.key.in_(list(keys)))
+    chosen = sqlalchemy.select(attribute.key, attribute.value_json).where(attribute.study_id == study_id)
+    found = {key: json.loads(text) for key, text in session.execute(chosen)}
+    if not found:
+        models.StudyModel.find_or_raise_by_id(study_id, session)
+    return found
 
 
 def read_trials(
     session: Session,
     study_id: int,
-    states: Collection[TrialState] | None,
+    states: Container[TrialState] | None,
     included: Collection[int],
     greater_than: int,
 ) -> list[FrozenTrial]:
@@ -150,7 +145,7 @@ def read_trials(
     trial = models.TrialModel
     chosen = sqlalchemy.select(trial).where(trial.study_id == study_id).order_by(trial.trial_id)
     if states is not None:
-        chosen = chosen.where(trial.state.in_(list(states)))
+        chosen = chosen.where(trial.state.in_([state for state in TrialState if state in states]))
     older = [each for each in included if each <= greater_than]
     if greater_than > -1:
         is_new = trial.trial_id > greater_than
@@ -185,8 +180,8 @@ def _with_values(session: Session, found: Sequence[models.TrialModel]) -> list[F
     return list(trials.values())
 
 
-def _bare(row: models.TrialModel) -> FrozenTrial:
-    """The trial without what other tables hold of it."""
+def _bare(row: Any) -> FrozenTrial:
+    """The trial of a row, without what other tables hold of it."""
     return FrozenTrial(
         number=row.number,
         state=row.state,

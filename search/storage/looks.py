@@ -11,8 +11,6 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from maskcls.scoring.rounds import OWN_TUNING, TUNING, Judges, Look, Training, look
-from search.database.connect import backend_of
-from search.database.optuna_internals import study_id
 from search.policy.confirmation import policy_of
 from search.policy.policy import Policy
 from search.policy.rounds import complete_trainings
@@ -26,9 +24,7 @@ from search.study.record import Stored
 
 def read_looks(study: optuna.Study, own_best: bool = False) -> list[Look]:
     """The looks so far, the earliest first. ``own_best``: those at the rounds with each level at its own best."""
-    key = OWN_LOOKS if own_best else LOOKS
-    stored = backend_of(study).study_attributes(study_id(study), [key])
-    return [Look.from_json(values) for values in stored.get(key, ())]
+    return [Look.from_json(values) for values in study.user_attrs.get(OWN_LOOKS if own_best else LOOKS, ())]
 
 
 def closed_levels(study: optuna.Study, own_best: bool = False) -> frozenset[str]:

@@ -9,8 +9,7 @@ from typing import Any
 
 import optuna
 
-from search.database.connect import set_study_system_attributes
-from search.database.optuna_internals import study_system_attributes
+from search.database.optuna_internals import set_study_system_attributes, study_system_attributes
 
 PART_LENGTH = 2045
 """Characters of a note in one attribute, the length of the database's column."""

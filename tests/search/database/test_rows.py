@@ -14,8 +14,8 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.database.connect import create_study, load_study, open_storage, set_attributes, set_study_system_attributes
-from search.database.optuna_internals import stale_trial_ids, store_trial, study_id, study_system_attributes, trial_id
+from search.database.connect import create_study, load_study, open_storage, set_attributes
+from search.database.optuna_internals import stale_trial_ids, store_trial, study_id, trial_id
 from search.database.reconnecting import ReconnectingStorage
 from search.study.attributes import WORKER
 from tests.helpers.queue import complete, taken
@@ -149,9 +149,6 @@ def test_attributes_replace_earlier_ones_and_a_finished_trial_keeps_its_own(stud
     complete_one = complete(study)
     with pytest.raises(UpdateFinishedTrialError):
         set_attributes(study, study.get_trials()[complete_one], {"a": 2})
-    set_study_system_attributes(study, {"note": 1, "kept": 2})
-    set_study_system_attributes(study, {"note": 3})
-    assert study_system_attributes(study).items() >= {"note": 3, "kept": 2}.items()
 
 
 def test_a_running_trial_has_a_heartbeat_from_its_first_moment(
@@ -176,6 +173,17 @@ def test_a_state_and_an_attribute_are_read_together(
     assert len(statements) == 1
     with pytest.raises(KeyError):
         storage.state_and_attribute(10**6, key)
+
+
+def test_the_attributes_of_a_study_are_read_at_once(
+    storage: ReconnectingStorage, study: optuna.Study, statements: list[str]
+) -> None:
+    study.set_user_attr("more", {"a": [1, None]})
+    statements.clear()
+    assert study.user_attrs == {"question": "Does it?", "more": {"a": [1, None]}}
+    assert len(statements) == 1
+    with pytest.raises(KeyError):
+        storage.get_study_user_attrs(10**6)
 
 
 def test_trials_share_what_they_have_in_common(study: optuna.Study) -> None:
