@@ -36,8 +36,8 @@ LCBENCH_SPACE: dict[str, Domain] = {
 LCBENCH_EPOCHS = 52
 LCBENCH_SAMPLE = 2000
 """Random configurations of a task: the best and the worst of them span its regret."""
-VAL_ACCURACY = 1
-"""The surrogate's output column."""
+SECONDS, VAL_ACCURACY = 0, 1
+"""The surrogate's output columns; the first counts from the begin of the training."""
 
 LOG10_RANGES = {
     "learning_rate": (-8, 1),
@@ -63,13 +63,13 @@ class Surrogate:
         self.session = onnxruntime.InferenceSession(str(folder / "model.onnx"), options)
         self.codes: dict[str, int] = json.loads((folder / "encoding.json").read_text())["OpenML_task_id"]
 
-    def curves(self, task: str, params_N: Sequence[Params]) -> Floats:
-        """Accuracy of each configuration after each epoch, (N, S), in one call."""
+    def curves(self, task: str, params_N: Sequence[Params], column: int = VAL_ACCURACY) -> Floats:
+        """Accuracy, or another output, of each configuration after each epoch, (N, S), in one call."""
         steps = range(1, LCBENCH_EPOCHS + 1)
         rows = [[step, *(params[name] for name in LCBENCH_SPACE)] for params in params_N for step in steps]
         cat = np.full((len(rows), 1), self.codes[task], np.int32)
         out = self.session.run(None, {"x_cat": cat, "x_cont": np.array(rows, np.float32)})[0]
-        score: Floats = out[:, VAL_ACCURACY].astype(float).reshape(len(params_N), LCBENCH_EPOCHS)
+        score: Floats = out[:, column].astype(float).reshape(len(params_N), LCBENCH_EPOCHS)
         return score
 
 
@@ -85,9 +85,10 @@ class LcbenchTask:
         point_ND = np.random.default_rng(0).random((LCBENCH_SAMPLE, len(self.space)))
         sample = [at(self.space, point_D.tolist()) for point_D in point_ND]
         parts = [surrogate.curves(name, sample[i : i + 100]).max(1) for i in range(0, LCBENCH_SAMPLE, 100)]
-        value_N = np.concatenate(parts)
-        self.best = float(value_N.max())
-        self.scale = self.best - float(value_N.min())
+        self.value_N = np.concatenate(parts)
+        """The best score of each random configuration."""
+        self.best = float(self.value_N.max())
+        self.scale = self.best - float(self.value_N.min())
         self.known: dict[tuple[Any, ...], Curve] = {}
 
     def curve(self, params: Params) -> Curve:
@@ -96,6 +97,11 @@ class LcbenchTask:
         if key not in self.known:
             self.known[key] = _until_nan(self.surrogate.curves(self.name, [params])[0])
         return self.known[key]
+
+    def seconds(self, params: Params) -> list[float]:
+        """How long each epoch takes."""
+        ends_S = np.maximum.accumulate(self.surrogate.curves(self.name, [params], SECONDS)[0])
+        return np.diff(ends_S, prepend=0.0).tolist()
 
     def nearest(self, params: Params, tried: Sequence[Params]) -> Params:
         """The configuration itself."""

@@ -14,7 +14,15 @@ ROOMS = (
     *("maskcls.reading", "maskcls.augment", "maskcls.data", "maskcls.run", "maskcls.model", "maskcls.training"),
     "maskcls",
     *("search.system", "search.database", "search.study", "search.policy", "search.files", "search.storage"),
-    *("search.answer", "search.terminal", "search.page", "search.worker", "search.gpus", "search.supervisor", "search.engines"),
+    *(
+        "search.answer",
+        "search.terminal",
+        "search.page",
+        "search.worker",
+        "search.gpus",
+        "search.supervisor",
+        "search.engines",
+    ),
     *("search.web", "search.postgres", "search"),
 )
 """In the order of the path of a trial. A package's own name stands for its commands, which come last."""

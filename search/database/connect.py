@@ -7,7 +7,7 @@ import sqlite3
 import time
 import warnings
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import sqlalchemy
 import sqlalchemy.exc
 from optuna.samplers import RandomSampler
 from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, Trial
 
 from maskcls.system.errors import UserError, nearest, one_line
 from maskcls.system.liveness import beat
@@ -24,7 +25,7 @@ from maskcls.system.lock import hold_file
 from maskcls.system.printable import one_printable_line
 from search.database.errors import is_crowded, is_transient, reason
 from search.database.filesystem import check_local
-from search.database.optuna_internals import uncached_storage
+from search.database.optuna_internals import trial_id, uncached_storage
 from search.database.read_only import (
     BUSY_SECONDS,
     TABLES,
@@ -301,6 +302,11 @@ def create_study(storage: RDBStorage, name: str, attributes: dict[str, Any], met
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study.set_metric_names([metric])
     return study
+
+
+def set_attributes(study: optuna.Study, trial: Trial | FrozenTrial, attributes: Mapping[str, Any]) -> None:
+    """Store user attributes of a trial, all at once. Raises UpdateFinishedTrialError when it has ended."""
+    backend_of(study).set_trial_user_attrs(trial_id(trial), attributes)
 
 
 def backend_of(study: optuna.Study) -> ReconnectingStorage:

@@ -59,12 +59,6 @@ def read_trial(study: optuna.Study, trial: Trial | FrozenTrial) -> FrozenTrial:
     return study._storage.get_trial(trial._trial_id)
 
 
-def set_attributes(study: optuna.Study, trial: Trial | FrozenTrial, attributes: Mapping[str, Any]) -> None:
-    """Store user attributes of a trial, one after the other. Raises UpdateFinishedTrialError when it has ended."""
-    for key, value in attributes.items():
-        study._storage.set_trial_user_attr(trial._trial_id, key, value)
-
-
 def set_state(study: optuna.Study, trial: Trial | FrozenTrial, state: TrialState, value: float | None = None) -> None:
     """Store a trial's state, and its final value if any. Raises UpdateFinishedTrialError when it has ended."""
     study._storage.set_trial_state_values(trial._trial_id, state, None if value is None else [value])

@@ -7,12 +7,13 @@ by which it is found, and a final state that is stored already with this value c
 """
 
 import copy
+import json
 import logging
 import random
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -29,6 +30,13 @@ from sqlalchemy.orm import Session
 from maskcls.system.liveness import beat
 from maskcls.system.lock import STUCK_SECONDS
 from search.database.errors import DatabaseError, is_crowded, is_transient, reason
+from search.database.rows import (
+    add_trial,
+    read_trials,
+    set_user_attributes,
+    state_and_attribute,
+    study_user_attributes,
+)
 from search.system.storage_url import shown_url
 
 logger = logging.getLogger(__name__)
@@ -166,18 +174,21 @@ class ReconnectingStorage(RDBStorage):
     @property
     def _is_in_turn(self) -> bool:
         """Whether this thread is in a turn on a server, that is, in one transaction."""
-        return getattr(self._turn, "on", False)
+        return getattr(self._turn, "connection", None) is not None
 
     @contextmanager
     def within(self, connection: sqlalchemy.Connection) -> Iterator[None]:
-        """Make all that this thread does part of the connection's transaction."""
+        """Make all that this thread does part of the connection's transaction.
+
+        Each call is a savepoint: one that is refused, as of a trial that has ended, leaves the others as they are.
+        """
         self.scoped_session.remove()
         self.scoped_session.registry.set(Session(bind=connection, join_transaction_mode="create_savepoint"))
-        self._turn.on = True
+        self._turn.connection = connection
         try:
             yield
         finally:
-            self._turn.on = False
+            self._turn.connection = None
             self.scoped_session.remove()
 
     def lock_trial(self, trial_id: int) -> None:
@@ -187,6 +198,17 @@ class ReconnectingStorage(RDBStorage):
         """
         with _create_scoped_session(self.scoped_session) as session:
             models.TrialModel.find_or_raise_by_id(trial_id, session, for_update=True)
+
+    @contextmanager
+    def _reading(self) -> Iterator[Session]:
+        """A session that only reads: in a turn without a savepoint, as there is nothing to leave as it was."""
+        connection = getattr(self._turn, "connection", None)
+        if connection is None:
+            with _create_scoped_session(self.scoped_session) as session:
+                yield session
+            return
+        with Session(bind=connection, join_transaction_mode="rollback_only") as session:
+            yield session
 
     # calls that cannot simply be repeated
 
@@ -220,31 +242,18 @@ class ReconnectingStorage(RDBStorage):
         template = copy.copy(template_trial or create_trial(state=TrialState.RUNNING))
         template.system_attrs = {**template.system_attrs, TOKEN: uuid.uuid4().hex}
 
-        def create(_: bool) -> FrozenTrial:
+        def create(is_repeated: bool) -> FrozenTrial:
             with _create_scoped_session(self.scoped_session) as session:
                 models.StudyModel.find_or_raise_by_id(study_id, session, for_update=True)
-                row = self._get_prepared_new_trial(study_id, template, session)
+                earlier = _trial_with(template.system_attrs[TOKEN], study_id, session) if is_repeated else None
+                row = earlier or add_trial(session, study_id, template)
+                session.flush()
                 trial = copy.deepcopy(template)
                 trial.number, trial._trial_id = int(row.number), int(row.trial_id)
                 trial.datetime_start = row.datetime_start
                 return trial
 
         return self.patiently(create)
-
-    def _get_prepared_new_trial(
-        self, study_id: int, template_trial: FrozenTrial | None, session: Session
-    ) -> models.TrialModel:
-        """The trial that an earlier try committed after all, or a new one; the study's row is locked."""
-        assert template_trial is not None
-        attribute = models.TrialSystemAttributeModel
-        earlier = (
-            session.query(models.TrialModel)
-            .join(attribute, attribute.trial_id == models.TrialModel.trial_id)
-            .filter(models.TrialModel.study_id == study_id)
-            .filter(attribute.key == TOKEN, attribute.value_json == f'"{template_trial.system_attrs[TOKEN]}"')
-            .one_or_none()
-        )
-        return earlier or super()._get_prepared_new_trial(study_id, template_trial, session)
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
         """See RDBStorage."""
@@ -282,6 +291,66 @@ class ReconnectingStorage(RDBStorage):
         arguments = (trial_id, param_name, param_value_internal, distribution, previous_distribution)
         self.patiently(lambda _: RDBStorage._set_trial_param(self, *arguments))
 
+    def _get_trials(
+        self,
+        study_id: int,
+        states: Container[TrialState] | None,
+        included_trial_ids: set[int],
+        trial_id_greater_than: int,
+    ) -> list[FrozenTrial]:
+        """See RDBStorage."""
+
+        def read(_: bool) -> list[FrozenTrial]:
+            with self._reading() as session:
+                return read_trials(session, study_id, states, included_trial_ids, trial_id_greater_than)
+
+        return self.patiently(read)
+
+    def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
+        """See RDBStorage."""
+
+        def read(_: bool) -> dict[str, Any]:
+            with self._reading() as session:
+                return study_user_attributes(session, study_id)
+
+        return self.patiently(read)
+
+    # what Optuna's storage does not have
+
+    def set_trial_user_attrs(self, trial_id: int, attributes: Mapping[str, Any]) -> None:
+        """Store several user attributes of a trial at once. Raises UpdateFinishedTrialError when it has ended."""
+
+        def store(_: bool) -> None:
+            with _create_scoped_session(self.scoped_session) as session:
+                set_user_attributes(session, trial_id, attributes)
+
+        self.patiently(store)
+
+    def state_and_attribute(self, trial_id: int, key: str) -> tuple[TrialState, Any]:
+        """A trial's state, and one of its user attributes; None in its place. Raises KeyError without the trial."""
+
+        def read(_: bool) -> tuple[TrialState, Any]:
+            with self._reading() as session:
+                found = session.execute(state_and_attribute(trial_id, key)).one_or_none()
+                if found is None:
+                    raise KeyError(f"there is no trial of the id {trial_id}")
+                state, text = found
+                return state, None if text is None else json.loads(text)
+
+        return self.patiently(read)
+
+
+def _trial_with(token: str, study_id: int, session: Session) -> models.TrialModel | None:
+    """The trial that the call with this token has stored."""
+    attribute = models.TrialSystemAttributeModel
+    return (
+        session.query(models.TrialModel)
+        .join(attribute, attribute.trial_id == models.TrialModel.trial_id)
+        .filter(models.TrialModel.study_id == study_id)
+        .filter(attribute.key == TOKEN, attribute.value_json == f'"{token}"')
+        .one_or_none()
+    )
+
 
 def _repeated(name: str) -> Callable[..., Any]:
     method = getattr(RDBStorage, name)
@@ -297,7 +366,6 @@ for _name in (
     "get_study_id_from_name",
     "get_study_name_from_id",
     "get_study_directions",
-    "get_study_user_attrs",
     "get_study_system_attrs",
     "get_trial_user_attrs",
     "get_trial_system_attrs",
@@ -305,7 +373,6 @@ for _name in (
     "get_trial_param",
     "get_trial_id_from_study_id_trial_number",
     "get_trial",
-    "_get_trials",
     "_get_best_trial_id",
     "set_study_user_attr",
     "set_study_system_attr",

@@ -1,5 +1,6 @@
 """The report's sections on the search itself: hyperparameter importance, learning curves, pruning, noise, cost."""
 
+import math
 import warnings
 from collections import defaultdict
 from collections.abc import Sequence
@@ -18,6 +19,10 @@ from search.study.attributes import DEVICE, PEAK_GIB, PHOTOS_PER_SECOND, SECONDS
 
 MIN_TRIALS = 10
 """Fewest complete trials for an importance that is more than guesswork."""
+
+
+MAX_CURVES = 1000
+"""Of more curves only some are drawn: they hide each other, and ten thousand take 200 MiB and a page of megabytes."""
 
 
 def importance_section(material: Material) -> Section:
@@ -51,8 +56,10 @@ def curves_section(material: Material) -> Section:
         return Section(title, (Text("No trial has finished yet."),))
     saved, metric = savings(material.finished), material.stored.task.metric_words
     alt = f"Learning curves of {count_of(len(curves), 'trial')}, {metric} over evaluations; {saved.pruned} end early."
-    caption = f"{capital(metric)} on the validation split after each evaluation."
-    figure = draw_curves("curves", curves, metric, alt, caption)
+    drawn = _thinned(curves)
+    some_only = "" if len(drawn) == len(curves) else f" {len(drawn)} of {len(curves)} trials are drawn."
+    caption = f"{capital(metric)} on the validation split after each evaluation.{some_only}"
+    figure = draw_curves("curves", drawn, metric, alt, caption)
     if not saved.pruned:
         return Section(title, (Text(f"None of {count_of(saved.finished, 'trial')} was pruned."), figure))
     text = (
@@ -60,6 +67,14 @@ def curves_section(material: Material) -> Section:
         f" training, about {duration(saved.seconds)}."
     )
     return Section(title, (Text(text), figure, _pruned_table(material.finished)))
+
+
+def _thinned(curves: Sequence[Curve]) -> Sequence[Curve]:
+    """Those of the best trial and of the baseline, and of all one in so many that MAX_CURVES are left."""
+    every = math.ceil(len(curves) / MAX_CURVES)
+    return [
+        curve for number, curve in enumerate(curves) if number % every == 0 or curve.kind not in ("pruned", "complete")
+    ]
 
 
 def _curve(trial: FrozenTrial, material: Material) -> Curve:

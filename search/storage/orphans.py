@@ -8,8 +8,8 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from maskcls.system.errors import UserError
-from search.database.connect import GRACE_SECONDS, backend_of
-from search.database.optuna_internals import set_attributes, stale_trial_ids, trial_id
+from search.database.connect import GRACE_SECONDS, backend_of, set_attributes
+from search.database.optuna_internals import stale_trial_ids, trial_id
 from search.storage.failures import CRASH, MAX_WORKER_DEATHS, failure
 from search.storage.outcomes import decide_in_turn, note_failure, put_back
 from search.study.attributes import WORKER_DEATHS, worker_of

@@ -14,8 +14,8 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from search.database.connect import backend_of
-from search.database.optuna_internals import forget_cache, read_trial, set_attributes, set_state, storage_of, trial_id
+from search.database.connect import backend_of, set_attributes
+from search.database.optuna_internals import forget_cache, read_trial, set_state, storage_of, trial_id
 from search.database.study_lock import in_turn, on_trial
 from search.storage.failures import BYSTANDER, failure, failures_of, is_bystander, may_try_again
 from search.study.attributes import ERROR, FAILURE_KIND, FAILURES, INTERRUPTIONS, WORKER, interruptions_of, worker_of
@@ -39,8 +39,8 @@ def decide_in_turn(study: optuna.Study, decide: Callable[[], T]) -> T:
 
 def check_mine(study: optuna.Study, trial: Trial, worker: WorkerIdentity) -> None:
     """Raise TakenOverError unless the trial is running, and on this worker."""
-    stored = read_trial(study, trial)
-    if stored.state != TrialState.RUNNING or not worker.is_same_process(worker_of(stored)):
+    state, holder = backend_of(study).state_and_attribute(trial_id(trial), WORKER)
+    if state != TrialState.RUNNING or not worker.is_same_process(WorkerIdentity.from_json(holder)):
         raise TakenOverError(f"trial {trial.number} was taken over while this worker sent no heartbeat")
 
 

@@ -16,8 +16,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from maskcls.system.errors import some
-from search.database.connect import backend_of
-from search.database.optuna_internals import set_attributes, set_state, storage_of, store_trial, trial_id
+from search.database.connect import backend_of, set_attributes
+from search.database.optuna_internals import set_state, storage_of, store_trial, trial_id
 from search.policy.confirmation import AnyPolicy
 from search.policy.draft import Draft, OutdatedDraftError
 from search.policy.policy import Proposal
@@ -87,13 +87,14 @@ def _take_turn(
 ) -> Trial | None:
     """next_trial with this draft, or without one. Raises OutdatedDraftError, and has taken no trial then."""
 
-    def decide() -> Trial | OutdatedDraftError | None:
+    def decide() -> int | OutdatedDraftError | None:
+        """The trial's id."""
         trials = study.get_trials(deepcopy=False)
         if take_back_orphaned(study, trials):
             trials = study.get_trials(deepcopy=False)
         claimed = next((trial for trial in trials if trial.system_attrs.get(RUN, {}).get("claim") == claim), None)
         if claimed is not None:  # an earlier try was committed, and only the answer was lost with the connection
-            return Trial(study, trial_id(claimed))
+            return trial_id(claimed)
         closed = closed_levels(study, limits.own_best)
         if policy.reached(limits, trials, closed):
             return None
@@ -112,7 +113,7 @@ def _take_turn(
     taken = decide_in_turn(study, decide)
     if isinstance(taken, OutdatedDraftError):
         raise taken
-    return taken
+    return None if taken is None else Trial(study, taken)  # reads the trial, for which no other worker need wait
 
 
 def _places(policy: AnyPolicy, limits: StoppingCriteria, trials: Sequence[FrozenTrial]) -> int:
@@ -165,7 +166,8 @@ def _fits(distribution: BaseDistribution, value: Any) -> bool:
         return False
 
 
-def _new_trial(study: optuna.Study, policy: AnyPolicy, proposal: Proposal, worker: WorkerIdentity, claim: str) -> Trial:
+def _new_trial(study: optuna.Study, policy: AnyPolicy, proposal: Proposal, worker: WorkerIdentity, claim: str) -> int:
+    """Store a new trial; returns its id."""
     # stored in one transaction: a process that is killed here leaves the whole trial or nothing
     template = create_trial(
         state=TrialState.RUNNING,
@@ -174,9 +176,7 @@ def _new_trial(study: optuna.Study, policy: AnyPolicy, proposal: Proposal, worke
         user_attrs={**proposal.attributes, WORKER: worker.to_json()},
         system_attrs={RUN: run_now(claim)},
     )
-    new_id = store_trial(study, template)
-    backend_of(study).record_heartbeat(new_id)
-    return Trial(study, new_id)
+    return store_trial(study, template)
 
 
 def _take(
@@ -187,8 +187,8 @@ def _take(
     worker: WorkerIdentity,
     claim: str,
     draft: Draft | None,
-) -> Trial:
-    """Take a waiting trial; the policy completes the parameters of one that was enqueued by hand."""
+) -> int:
+    """Take a waiting trial; the policy completes the parameters of one that was enqueued by hand. Returns its id."""
     if _lacks_parameters(policy, trial):
         _complete(study, policy, trials, trial, draft)
     # the heartbeat first: with an old one the trial would be requeued at once
@@ -196,7 +196,7 @@ def _take(
     storage_of(study).set_trial_system_attr(trial_id(trial), RUN, run_now(claim))
     set_attributes(study, trial, {WORKER: worker.to_json()})
     set_state(study, trial, TrialState.RUNNING)
-    return Trial(study, trial_id(trial))
+    return trial_id(trial)
 
 
 def _complete(

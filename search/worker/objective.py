@@ -29,7 +29,7 @@ from maskcls.training.numerics import describe_device, is_out_of_memory, lost_gp
 from maskcls.training.revision import REVISION
 from maskcls.training.run_folder import draw_best, train_into
 from search.answer.notes import picture_id, show_trial
-from search.database.connect import backend_of
+from search.database.connect import backend_of, set_attributes
 from search.database.optuna_internals import read_trial
 from search.files.place import keep_files
 from search.storage.failures import CRASH, DIVERGED, MAX_TRIES, OUT_OF_MEMORY, UNREADABLE, cause_outside, crashes_of
@@ -279,8 +279,7 @@ def _record(job: Job, trial: optuna.Trial, verdict: Verdict) -> None:
 
     def store_facts() -> None:
         job.check_presence()
-        for key, value in verdict.facts.items():
-            trial.set_user_attr(key, value)
+        set_attributes(job.study, trial, verdict.facts)
         if verdict.picture is not None and verdict.result is not None:
             picture = job.setup.trial_folder(trial.number) / "confusion.png"
             if verdict.picture.exists():  # else an earlier try of this function has moved it

@@ -37,6 +37,7 @@ from search.study.record import Stored
 from search.study.study import Choice, Float, Int, Study
 from search.terminal.photos import duplicate_lines, note_lines, photo_lines, wrapped
 from search.worker.job import Setup
+from search.worker.parallelism import describe_many
 
 LONG_SECONDS = 6 * 3600
 """A longer study is shown with options that would shorten it."""
@@ -123,6 +124,8 @@ def show_plan(
     compared, judges, too_few = policy.compared(trials), _num_judges(setup), _too_few(setup)
     lines = describe_rounds(found, compared or FINALISTS, judges, too_few)
     for line in describe_own_rounds(found, compared, judges, too_few) if limits.own_best else lines:
+        say(f"            {line}")
+    for line in () if trials else describe_many(found, workers):
         say(f"            {line}")
 
 

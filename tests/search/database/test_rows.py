@@ -1,0 +1,195 @@
+"""Trials are stored and read by one statement a table, and as Optuna's own storage stores and reads them."""
+
+import math
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+import sqlalchemy
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from search.database.connect import create_study, load_study, open_storage, set_attributes
+from search.database.optuna_internals import stale_trial_ids, store_trial, study_id, trial_id
+from search.database.reconnecting import ReconnectingStorage
+from search.study.attributes import WORKER
+from tests.helpers.queue import complete, taken
+
+SPACE = {
+    "lr": FloatDistribution(1e-5, 1e-1, log=True),
+    "size": IntDistribution(32, 96),
+    "head": CategoricalDistribution(["a", 1, None, True]),
+}
+FACTS = {"config": {"lr": 0.1, "nested": {"text": "a", "none": None}}, "list": [1, "a", [2.5]], "text": "ü", "nan": 0.5}
+
+
+def of_state(state: TrialState, value: float | None) -> FrozenTrial:
+    began = datetime(2026, 1, 2, 3, 4, 5)
+    trial = create_trial(
+        state=state,
+        value=value,
+        params={"size": 64, "head": None, "lr": 1e-3},
+        distributions={name: SPACE[name] for name in ("size", "head", "lr")},
+        intermediate_values={2: 0.25, 1: math.inf, 3: -math.inf},
+        user_attrs=FACTS,
+        system_attrs={"run": {"claim": "x"}},
+    )
+    trial.datetime_start = began
+    trial.datetime_complete = began if state.is_finished() else None
+    return trial
+
+
+ALL_KINDS = [
+    of_state(TrialState.COMPLETE, 0.5),
+    of_state(TrialState.PRUNED, math.inf),
+    of_state(TrialState.PRUNED, None),
+    of_state(TrialState.FAIL, None),
+    of_state(TrialState.RUNNING, None),
+    of_state(TrialState.WAITING, None),
+]
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/studies.db"
+
+
+@pytest.fixture
+def storage(url: str) -> ReconnectingStorage:
+    return open_storage(url, create=True)
+
+
+@pytest.fixture
+def study(storage: ReconnectingStorage) -> optuna.Study:
+    create_study(storage, "s", {"question": "Does it?"})
+    return load_study(storage, "s")
+
+
+@pytest.fixture
+def statements(storage: ReconnectingStorage) -> list[str]:
+    made: list[str] = []
+
+    def note(*arguments: Any) -> None:
+        made.append(arguments[2])
+
+    sqlalchemy.event.listen(storage.engine, "before_cursor_execute", note)
+    return made
+
+
+def facts(trial: FrozenTrial) -> dict[str, Any]:
+    """All that a trial holds; its token is of the call that stored it."""
+    system = {key: value for key, value in trial.system_attrs.items() if key != "mask-search:token"}
+    return {**vars(trial), "_system_attrs": system, "params": list(trial.params.items())}
+
+
+def test_optuna_reads_what_is_stored_and_stores_what_is_read(url: str, study: optuna.Study) -> None:
+    theirs = optuna.load_study(study_name="s", storage=RDBStorage(url))
+    for template in ALL_KINDS:
+        store_trial(study, template)
+        theirs.add_trial(template)
+    mine, read = study.get_trials(deepcopy=False), theirs.get_trials(deepcopy=False)
+    assert [facts(trial) for trial in mine] == [facts(trial) for trial in read]
+    assert [trial.number for trial in mine] == list(range(12))
+    for first, second, template in zip(mine[::2], mine[1::2], ALL_KINDS, strict=True):
+        for trial in (first, second):
+            assert (trial.state, trial.values, trial.params) == (template.state, template.values, template.params)
+            assert trial.intermediate_values == template.intermediate_values
+            assert (trial.user_attrs, trial.distributions) == (FACTS, template.distributions)
+
+
+def test_of_a_read_that_knows_the_finished_trials_only_the_others_come_back(study: optuna.Study) -> None:
+    backend = open_storage(str(study._storage._backend.url), create=False)  # type: ignore[attr-defined]
+    ids = [store_trial(study, template) for template in ALL_KINDS * 200]
+    got = backend._get_trials(study_id(study), None, {ids[4], ids[5], ids[-1]}, ids[-3])
+    assert [trial_id(trial) for trial in got] == [ids[4], ids[5], *ids[-2:]]
+    waiting = backend._get_trials(study_id(study), (TrialState.WAITING,), set(), -1)
+    assert [trial.number for trial in waiting] == list(range(5, 1200, 6))
+    optuna.delete_study(study_name="s", storage=backend)
+    with pytest.raises(KeyError):
+        backend._get_trials(study_id(study), None, set(), ids[-1])
+
+
+def test_a_trial_costs_as_many_statements_whatever_it_holds(study: optuna.Study, statements: list[str]) -> None:
+    """Optuna's own storage makes 43 for this template, and two more for each further attribute."""
+    store_trial(study, ALL_KINDS[0])
+    few = len(statements)
+    statements.clear()
+    rich = of_state(TrialState.COMPLETE, 0.5)
+    rich.set_user_attr("more", {})
+    rich.set_user_attr("and more", {})
+    store_trial(study, rich)
+    assert len(statements) == few <= 9
+
+
+def test_a_turn_makes_few_statements(study: optuna.Study, statements: list[str]) -> None:
+    """Asks and ends of a turn on a server wait for each statement's answer, and all other workers wait for the turn."""
+    for _ in range(2):
+        complete(study)
+    statements.clear()
+    trial = taken(study)
+    assert len(statements) <= 26  # half of them before the turn, and to read the trial after it
+    statements.clear()
+    set_attributes(study, trial, {f"fact {number}": number for number in range(20)})
+    assert len(statements) == 2
+
+
+def test_attributes_replace_earlier_ones_and_a_finished_trial_keeps_its_own(study: optuna.Study) -> None:
+    trial = taken(study)
+    set_attributes(study, trial, {"a": 1, "b": {"c": None}})
+    set_attributes(study, trial, {"b": [2], "d": "x"})
+    set_attributes(study, trial, {})
+    stored = study.get_trials()[trial.number].user_attrs
+    assert (stored["a"], stored["b"], stored["d"]) == (1, [2], "x")
+    assert WORKER in stored
+    complete_one = complete(study)
+    with pytest.raises(UpdateFinishedTrialError):
+        set_attributes(study, study.get_trials()[complete_one], {"a": 2})
+
+
+def test_a_running_trial_has_a_heartbeat_from_its_first_moment(
+    storage: ReconnectingStorage, study: optuna.Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = store_trial(study, ALL_KINDS[4])
+    store_trial(study, ALL_KINDS[5])
+    assert stale_trial_ids(study) == set()
+    monkeypatch.setattr(storage, "grace_period", -1)
+    assert stale_trial_ids(study) == {running}
+
+
+@pytest.mark.parametrize("key", [WORKER, "no such attribute"])
+def test_a_state_and_an_attribute_are_read_together(
+    key: str, storage: ReconnectingStorage, study: optuna.Study, statements: list[str]
+) -> None:
+    trial = taken(study)
+    statements.clear()
+    stored = study.get_trials()[trial.number].user_attrs.get(key)
+    statements.clear()
+    assert storage.state_and_attribute(trial_id(trial), key) == (TrialState.RUNNING, stored)
+    assert len(statements) == 1
+    with pytest.raises(KeyError):
+        storage.state_and_attribute(10**6, key)
+
+
+def test_the_attributes_of_a_study_are_read_at_once(
+    storage: ReconnectingStorage, study: optuna.Study, statements: list[str]
+) -> None:
+    study.set_user_attr("more", {"a": [1, None]})
+    statements.clear()
+    assert study.user_attrs == {"question": "Does it?", "more": {"a": [1, None]}}
+    assert len(statements) == 1
+    with pytest.raises(KeyError):
+        storage.get_study_user_attrs(10**6)
+
+
+def test_trials_share_what_they_have_in_common(study: optuna.Study) -> None:
+    for template in ALL_KINDS[:2]:
+        store_trial(study, template)
+    one, other = load_study(study._storage._backend, "s").get_trials(deepcopy=False)  # type: ignore[attr-defined]
+    assert one.distributions["lr"] is other.distributions["lr"]
+    same: Callable[[FrozenTrial], Any] = lambda trial: next(iter(trial.user_attrs["config"]))  # noqa: E731
+    assert same(one) is same(other)
