@@ -81,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     live.add_argument("--seen-share", type=float, default=0.5, help="of the groups; the others are held out")
     live.add_argument("--timm-scripts", type=lambda text: Path(text).resolve(), help="checkout of pytorch-image-models")
     live.add_argument("--backbone", default="tf_efficientnet_lite0")
+    live.add_argument("--keep", action="store_true", help="leave every arm's folder in --work, to look into")
     live.add_argument("-o", "--out", type=Path, help="file of results, one JSON object a line")
     record = commands.add_parser("record", help="train configurations for replay")
     record.add_argument("--set", required=True, help="NAME=DIR, or digits")

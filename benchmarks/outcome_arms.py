@@ -296,7 +296,7 @@ def default(job: Job) -> list[Row]:
     call(["-m", "maskcls.train", "--config", str(file), *place, *where])
     seconds = time.perf_counter() - start
     history = json.loads((out / "history.json").read_text())["evaluations"]
-    promised = max(evaluation["macro_f1"] for evaluation in history)
+    promised = max(evaluation["scores"]["macro_f1"] for evaluation in history)
     return [Row("default configuration", promised, _evaluated(job, out), seconds, f"{job.epochs} epochs")]
 
 

@@ -50,7 +50,8 @@ def live(asked: argparse.Namespace) -> None:
                 for row in rows:
                     say(f"{name}, seed {seed}: {row.arm} promised {row.promised:.4f}, realised {row.realised:.4f}"
                         f" in {row.seconds:.0f} s ({row.note})")  # fmt: skip
-                shutil.rmtree(home)
+                if not asked.keep:
+                    shutil.rmtree(home)
         say(f"{len(seen.table)} photos of {seen.table['group'].nunique()} groups seen,"
             f" {len(held.table)} of {held.table['group'].nunique()} held out")  # fmt: skip
         say(table_of(name, [row for (set_, _, _), rows in done.items() if set_ == name for row in rows]))

@@ -93,6 +93,8 @@ def begin(file: Path, setup: Setup) -> Recording:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(asdict(setup)) + "\n", encoding="utf-8")
     recording = load(file)
+    text = file.read_bytes()
+    file.write_bytes(text[: text.rfind(b"\n") + 1])  # what is appended must not follow half a line
     if asdict(recording.setup) != asdict(setup):
         raise UserError(f"{file} is a recording with other options. Name another file with -o, or give those again.")
     return recording
@@ -119,5 +121,6 @@ def load(file: Path) -> Recording:
         training = json.loads(line)
         said = np.frombuffer(zlib.decompress(base64.b64decode(training["said"])), dtype=np.uint8)
         split, configuration, seed = training["key"]
-        recording.said[split, configuration, seed] = said.reshape(training["evaluations"], -1)
+        photos = len(setup.splits[split].label_N)
+        recording.said[split, configuration, seed] = said.reshape(training["evaluations"], photos)
     return recording
