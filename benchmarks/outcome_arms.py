@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import subprocess
 import sys
 import time
@@ -301,5 +300,3 @@ def default(job: Job) -> list[Row]:
 
 
 ARMS: dict[str, Callable[[Job], list[Row]]] = {"timm": timm, "script": script, "ours": ours, "default": default}
-
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # for the arms that are not ours, too

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import shutil
 import statistics
 import tempfile
@@ -17,7 +18,10 @@ from maskcls.system.console import say
 from maskcls.system.cores import num_cores
 from maskcls.system.errors import UserError
 
-COLUMNS = ("arm", "n", "realised, median", "realised", "promised", "promised less realised", "seconds")
+COLUMNS = (
+    *("arm", "n", "realised, median", "realised", "less ours, single", "promised", "promised less realised", "seconds"),
+)
+SINGLE = "ours, single"
 
 
 def live(asked: argparse.Namespace) -> None:
@@ -27,6 +31,7 @@ def live(asked: argparse.Namespace) -> None:
             "--arms timm needs timm's train.py, which its package does not have: give a checkout by --timm-scripts DIR"
             " (git clone https://github.com/huggingface/pytorch-image-models DIR), or leave timm out of --arms."
         )
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # ours sets it; the other arms share the machine's noise too
     done = _read(asked.out)
     for text in asked.set:
         name, photos = read_set(text, asked.work)
@@ -54,24 +59,31 @@ def live(asked: argparse.Namespace) -> None:
                     shutil.rmtree(home)
         say(f"{len(seen.table)} photos of {seen.table['group'].nunique()} groups seen,"
             f" {len(held.table)} of {held.table['group'].nunique()} held out")  # fmt: skip
-        say(table_of(name, [row for (set_, _, _), rows in done.items() if set_ == name for row in rows]))
+        say(table_of(name, [(seed, row) for (set_, seed, _), rows in done.items() if set_ == name for row in rows]))
 
 
-def table_of(name: str, rows: Sequence[Row]) -> str:
-    """Markdown: a row for every export, means with standard errors over the seeds."""
+def table_of(name: str, rows: Sequence[tuple[int, Row]]) -> str:
+    """Markdown: a row for every export, means with standard errors over the seeds. ``rows``: (seed, export).
+
+    The difference from our single model is paired: of the seeds that have both.
+    """
     lines = [f"### {name}", "", f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}"]
-    for arm in dict.fromkeys(row.arm for row in rows):
-        of = [row for row in rows if row.arm == arm]
-        realised = [row.realised for row in of]
-        promised = [row.promised for row in of]
-        optimism = [row.promised - row.realised for row in of]
-        cells = [arm, str(len(of)), f"{statistics.median(realised):.4f}", _mean(realised), _mean(promised)]
-        cells += [_mean(optimism, "+"), f"{statistics.fmean(row.seconds for row in of):.0f}"]
+    single = {seed: row.realised for seed, row in rows if row.arm == SINGLE}
+    for arm in dict.fromkeys(row.arm for _, row in rows):
+        of = {seed: row for seed, row in rows if row.arm == arm}
+        realised = [row.realised for row in of.values()]
+        less = [row.realised - single[seed] for seed, row in of.items() if seed in single and arm != SINGLE]
+        promised = [row.promised for row in of.values()]
+        optimism = [row.promised - row.realised for row in of.values()]
+        cells = [arm, str(len(of)), f"{statistics.median(realised):.4f}", _mean(realised), _mean(less, "+")]
+        cells += [_mean(promised), _mean(optimism, "+"), f"{statistics.fmean(row.seconds for row in of.values()):.0f}"]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def _mean(values: Sequence[float], sign: str = "") -> str:
+    if not values:
+        return ""
     error = f" ± {statistics.stdev(values) / len(values) ** 0.5:.4f}" if len(values) > 1 else ""
     return f"{statistics.fmean(values):{sign}.4f}{error}"
 

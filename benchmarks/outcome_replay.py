@@ -7,9 +7,11 @@ mapped to the nearest recorded configuration that was tried least often. All arm
 - **best_trial**: Optuna's TPE with its MedianPruner; exports best_trial and promises its value.
 - **ours**: the product's policy, pruning, rounds and looks; exports and promises what its answer says.
 
-What is not in it: best_trial is judged by groups here, as ours is, although most scripts split photos; what such a
-split adds to its promise shows in ``outcome.py live``. A round's models are trained on the groups that the search's
-were. With two seeds a third training of a configuration is its first one again, with other judges.
+The standard errors are over studies that share a recording: they are of these trainings, in other orders, with other
+seeds of theirs and on other groups. What is not in it: best_trial is judged by groups here, as ours is, although most
+scripts split photos; what such a split adds to its promise shows in ``outcome.py live``. A round's models are trained
+on the groups that the search's were. With two seeds a third training of a configuration is its first one again, with
+other judges.
 """
 
 import argparse

@@ -13,7 +13,9 @@ from maskcls.system.errors import UserError
 
 sys.path.append(str(Path(__file__).parents[3] / "benchmarks"))
 import outcome_recording
+from outcome_arms import Row
 from outcome_data import deal, read_set
+from outcome_live import table_of
 from outcome_recording import DEFAULT, Judges, Recording, Setup
 from outcome_replay import ARMS, FOLDS, World, replay_once, run_study, seeds_recorded
 from outcome_study import baseline_of
@@ -157,3 +159,15 @@ def test_alphabets_of_two_archives_are_taken_once_with_drawers_of_their_own(tmp_
         [f"one/{greek}", "Greek", "Greek 01"],
         [f"two/{latin}", "Latin", "Latin 01"],
     ]
+
+
+def test_a_table_pairs_each_export_with_our_single_model_of_its_seed() -> None:
+    rows = [
+        *[(seed, Row("ours, single", 0.6, realised, 10)) for seed, realised in ((0, 0.5), (1, 0.7))],
+        *[(seed, Row("Optuna script", 0.8, realised, 10)) for seed, realised in ((0, 0.4), (1, 0.64), (2, 0.1))],
+    ]
+    cells = [line.split(" | ") for line in table_of("toy", rows).splitlines()[4:]]
+    assert cells[0][4] == ""
+    assert cells[1][:3] == ["| Optuna script", "3", "0.4000"]
+    assert cells[1][4] == "-0.0800 ± 0.0200"
+    assert cells[1][6] == "+0.4200 ± 0.1562"
