@@ -22,9 +22,9 @@ What makes it fair, and where it is not:
   Optuna script may finish the trial that runs when the time is over; ours puts it back. Soup and ensemble take some
   seconds more, and the confirmed model half the time again: that is in the column.
 - Ours may use its workers, one core each; the others one process with all cores. The machine is the same.
-- The default configuration, the range of every hyperparameter and the number of epochs of a trial are the same for (b)
-  and (c), chosen by us (outcome_study.py) before any result was seen; (a) has the default's learning rate and one long
-  training: nobody searches for it, and it does not have to guess how long a trial should be.
+- The ranges and the number of epochs of a trial are the same for (b) and (c), chosen by us (outcome_study.py); their
+  augmentations are those that each has at hand (flip and jitter; flip, contrast and cutmix). (a) has the default's
+  learning rate and one long training: nobody searches for it, and it need not guess how long a trial should be.
 - What an arm promises is what its user reads: (a) the score of model_best on its validation photos, (b) best_value,
   (c) the score to expect. Groups are not photos: a promise by photo is of people who were trained on.
 
@@ -37,7 +37,6 @@ import argparse
 import sys
 from pathlib import Path
 
-from maskcls.system.console import say
 from maskcls.system.errors import UserError
 
 
@@ -47,7 +46,7 @@ def main() -> int:
     try:
         _run(asked)
     except UserError as error:
-        say(f"Error: {error}")
+        print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
 
