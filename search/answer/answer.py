@@ -142,7 +142,7 @@ class Winner:
     """The recipe with the best score to expect: of the rounds' best side, else of the best trial of the search."""
 
     trial: int
-    """A trial of it: the side's latest in the rounds."""
+    """A trial of it: of the side's in the rounds the one with the best score."""
     values: Mapping[str, Any]
     score: Estimate
     """The trial's score on the groups that judged it."""

@@ -13,7 +13,7 @@ from maskcls.scoring.intervals import Estimate, compare, compare_recipes, interv
 from maskcls.scoring.resampling import Resamples, resample
 from search.answer.answer import Answer, Comparison, FactorAnswer, Level, RoundsAnswer, Winner, answering_of
 from search.answer.confirmation import read_confirmation
-from search.answer.rounds import both_answers, latest_of, more_by_rounds
+from search.answer.rounds import both_answers, model_of, more_by_rounds
 from search.answer.wording import put_in_words, sentences_of_test
 from search.policy.history import (
     Configuration,
@@ -78,11 +78,11 @@ def left_out_of(trials: Sequence[FrozenTrial], shelf: StudyPredictions) -> tuple
 def winner_of_rounds(
     stored: Stored, rounds: RoundsAnswer | None, trials: Sequence[FrozenTrial], shelf: StudyPredictions
 ) -> Winner | None:
-    """The rounds' best side, by its latest training with predictions; None before the first look, or without any."""
+    """The rounds' best side, by its best training with predictions; None before the first look, or without any."""
     if rounds is None or not rounds.looks:
         return None
     best = rounds.sides[rounds.best]
-    trial = latest_of(best, trials, shelf)
+    trial = model_of(best, trials, shelf)
     if trial is None or best.score is None:
         return None
     counts = shelf.counts(trial)

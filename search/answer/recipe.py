@@ -17,10 +17,10 @@ from maskcls.system.errors import UserError, count_of
 from maskcls.tasks.task import Task
 from search.answer.answer import Confirmation, Side, answering_of
 from search.answer.confirmation import read_confirmation
-from search.answer.format import trials_named
-from search.answer.rounds import both_answers, latest_of
+from search.answer.rounds import both_answers, model_of
 from search.answer.wording import words_of_test
 from search.policy.history import best_trial
+from search.policy.rounds import exemplar_of
 from search.policy.stopping import FINISHED
 from search.storage.folder import study_folder
 from search.storage.predictions import study_predictions
@@ -28,9 +28,6 @@ from search.storage.testing import FinalTest, read_test
 from search.study.attributes import CONFIG, ORIGIN, judged_by_study
 from search.study.record import Stored, read_search, read_stored
 from search.system.shell import quoted, runs_option
-
-FAR_BELOW = 2
-"""So many times what matters below the score to expect, a training is no good example of its recipe."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +41,7 @@ class Recipe:
     confirmation: Confirmation | None = None
     """The confirmation that chose the trial; None if it is the best of the search or was requested by number."""
     side: Side | None = None
-    """The side of the rounds whose latest trial it is; None if the rounds did not choose it."""
+    """The side of the rounds that it stands for; None if the rounds did not choose it."""
     test: FinalTest | None = None
     """The study's test, maybe of another trial; None before it was scored."""
 
@@ -83,18 +80,7 @@ class Recipe:
         judges = f", judges of round {self.config.judge_round}" if self.config.judge_round else ""
         task = self.stored.task
         chosen = _confirmed(self.confirmation, task) if self.side is None else _expected(self.side, task)
-        return f"{trial}, seed {self.config.seed}, split {split}{judges}{chosen}{self._tested}{self._caution}"
-
-    @property
-    def _caution(self) -> str:
-        """That this training is far below what its recipe is expected to score, as one that came to nothing is."""
-        value, expected = self.trial.value, None if self.side is None else self.side.score
-        if value is None or expected is None or value > expected - FAR_BELOW * self.stored.study.matters:
-            return ""
-        return (
-            f". CAUTION: this training is {expected - value:.3f} below what its recipe is expected to score; --trial"
-            f" takes another of {trials_named(self.side.trials if self.side is not None else ())}"
-        )
+        return f"{trial}, seed {self.config.seed}, split {split}{judges}{chosen}{self._tested}"
 
     @property
     def _tested(self) -> str:
@@ -142,8 +128,10 @@ def find_recipe(study: optuna.Study, number: int | None, runs: Path) -> Recipe:
     side = _best_side(study, stored) if number is None else None
     confirmation = read_confirmation(study) if number is None and side is None else None
     if side is not None:
-        latest = latest_of(side, trials, study_predictions(study, study_folder(study, runs)))
-        number = side.trials[-1] if latest is None else latest.number  # without predictions here, by the database alone
+        model = model_of(side, trials, study_predictions(study, study_folder(study, runs)))
+        # without predictions here, by the database alone
+        model = model or exemplar_of(trial for trial in trials if trial.number in side.trials)
+        number = None if model is None else model.number
     requested = next((trial for trial in trials if trial.number == number), None)
     trial = _recommended(trials, confirmation) if number is None else requested
     is_finished = trial is not None and trial.state in (TrialState.COMPLETE, TrialState.PRUNED)

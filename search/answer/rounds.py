@@ -12,7 +12,7 @@ from maskcls.scoring.intervals import Variance, standard_error
 from maskcls.scoring.rounds import OPEN, OWN_TUNING, TUNING, Look, detectable
 from search.answer.answer import MoreTrainings, Round, RoundsAnswer, Side
 from search.policy.history import Noise
-from search.policy.rounds import FINALISTS, arms_of, size_of_round
+from search.policy.rounds import FINALISTS, arms_of, exemplar_of, size_of_round
 from search.policy.stopping import FINISHED
 from search.storage.looks import read_looks
 from search.storage.predictions import StudyPredictions
@@ -79,9 +79,9 @@ def _name(trial: FrozenTrial) -> str:
     return level_of(trial) or ""
 
 
-def latest_of(side: Side, trials: Sequence[FrozenTrial], shelf: StudyPredictions) -> FrozenTrial | None:
-    """The trial that stands for a side: its latest complete training that has predictions; None without any."""
-    return next(iter(shelf.with_predictions(trial for trial in trials if trial.number in side.trials)[::-1]), None)
+def model_of(side: Side, trials: Sequence[FrozenTrial], shelf: StudyPredictions) -> FrozenTrial | None:
+    """The training that stands for a side (exemplar_of), of those that have predictions; None without any."""
+    return exemplar_of(shelf.with_predictions(trial for trial in trials if trial.number in side.trials))
 
 
 def _asked(stored: Stored, trials: Sequence[FrozenTrial]) -> frozenset[int]:

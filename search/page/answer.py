@@ -295,7 +295,7 @@ def _chosen(answer: Answer, winner: Winner) -> str:
     score, expected, unit = as_score(winner.score.value), as_score(winner.expected), answer.task.unit
     if winner.candidates == 0:
         return (
-            f"The best side of the rounds, by its latest trial, {winner.trial}. Expect {expected} of the recipe on"
+            f"The best side of the rounds, by its best trial, {winner.trial}. Expect {expected} of the recipe on"
             f" other {unit.many}: the mean of its rounds, whose judges chose nothing."
         )
     if winner.candidates == 1:

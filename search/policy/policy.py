@@ -258,7 +258,20 @@ class Policy:
             return ""
         if not limit and count_finished(trials) >= self.shortened(limits, trials).n_trials:
             return f"--patience {limits.patience}"
-        return limit
+        return limit or ("--timeout" if self._lacks_time(trials, limits, closed) else "")
+
+    def _lacks_time(self, trials: Sequence[FrozenTrial], limits: StoppingCriteria, closed: Collection[str]) -> bool:
+        """Whether the time left is enough for no other round, once the rounds after the first have begun.
+
+        No round of this command would ask about what a search finds then.
+        """
+        rounds = self.rounds(trials)
+        if limits.expected_epochs is None or rounds.last == 0 or any(True for _ in rounds.owed()):
+            return False
+        limits = self.shortened(limits, trials)
+        least = 1 + len(set(self.compared(trials)) - set(closed))
+        left = trainings_left(trials, limits, self.planned_evaluations, self.per_epoch, self._cost(trials))
+        return left < least <= num_left(trials, limits.n_trials)
 
     def _is_in_round(self, trials: Sequence[FrozenTrial]) -> bool:
         """Whether trainings of a round after the first are owed."""

@@ -182,6 +182,17 @@ def copies(arms: Sequence[str]) -> list[int]:
     return [arms[:place].count(arm) for place, arm in enumerate(arms)]
 
 
+def exemplar_of(trainings: Iterable[FrozenTrial]) -> FrozenTrial | None:
+    """The training that stands for a side of the rounds, as its model to use; None if none is complete.
+
+    It has the best score of those after round 0, whose judges have chosen nothing, and if there are none, of round 0.
+    Trainings of one recipe differ by their seeds, and now and then one comes to nothing: the latest may be that one.
+    """
+    complete = [trial for trial in trainings if trial.state == TrialState.COMPLETE and trial.value is not None]
+    later = [trial for trial in complete if round_of(trial)]
+    return max(later or complete, key=lambda trial: (trial.value or 0.0, trial.number), default=None)
+
+
 def complete_trainings(trials: Iterable[FrozenTrial], rounds: Iterable[int]) -> list[FrozenTrial]:
     """The complete trials of these rounds; one that diverged has no value to compare."""
     wanted = set(rounds)

@@ -4,12 +4,13 @@ of unfinished ones."""
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from maskcls.run.checkpoint import remove_staged_files
 from maskcls.run.record import STATE, WEIGHTS, UnusableRunError, read_record
 from search.policy.history import best_first
-from search.study.attributes import WEIGHTS_DIGEST, judged_by_study, level_of
+from search.policy.rounds import exemplar_of
+from search.study.attributes import WEIGHTS_DIGEST, is_own_best, judged_by_study, level_of
 
 
 def remove_large_files(
@@ -18,14 +19,14 @@ def remove_large_files(
     """Delete the large files of finished trials, except the weights of the best ``keep`` complete ones.
 
     They are the best of those that the study's own people judged, since other people's scores do not compare. Kept as
-    well, unless ``keep`` is 0: the latest complete training of whatever the rounds compare, any of which may be the
-    recipe after the next look; and the members of the best ensemble, which ``team`` finds among the complete trials
+    well, unless ``keep`` is 0: the training that stands for each side of the rounds (exemplar_of), any of which may be
+    the recipe after the next look; and the members of the best ensemble, which ``team`` finds among the complete trials
     that still have weights. Predictions, pictures and configs of all trials are kept. Several workers may do this at
     once.
     """
     kept = {trial.number for trial in best_first(judged_by_study(trials))[:keep]}
     if keep:
-        kept.update({level_of(trial): trial.number for trial in trials if _is_complete_training(trial)}.values())
+        kept.update(_exemplars(trials))
         able = [trial for trial in best_first(judged_by_study(trials)) if holds_weights(trial, folder)]
         if any(trial.number not in kept for trial in able):
             kept.update(team(able))
@@ -58,9 +59,14 @@ def _weights_of(trial: FrozenTrial, folder: Path) -> Path:
     return trial_folder(folder, trial.number) / WEIGHTS
 
 
-def _is_complete_training(trial: FrozenTrial) -> bool:
-    """Whether the trial is a training of a round that has come to its end."""
-    return level_of(trial) is not None and trial.state == TrialState.COMPLETE
+def _exemplars(trials: Sequence[FrozenTrial]) -> set[int]:
+    """Numbers of the trainings that stand for the sides of the rounds, those at each level's own best apart."""
+    trainings: dict[tuple[str, bool], list[FrozenTrial]] = {}
+    for trial in trials:
+        if (level := level_of(trial)) is not None:
+            trainings.setdefault((level, is_own_best(trial)), []).append(trial)
+    found = [exemplar_of(each) for each in trainings.values()]
+    return {trial.number for trial in found if trial is not None}
 
 
 def trial_folder(folder: Path, number: int) -> Path:

@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from search.policy.phases import phases, sizes_of_rounds
 from search.policy.policy import Policy
 from search.policy.rounds import arms_of_round, copies, size_of_round
-from search.policy.stopping import DECIDED, StoppingCriteria, count_finished
+from search.policy.stopping import DECIDED, StoppingCriteria, count_finished, epochs_spent
 from search.study.attributes import is_baseline
 from search.study.study import Choice, Float, Sampler, Study, Subset
 from tests.helpers.search import LR, asking, begin, toy
@@ -234,6 +234,22 @@ def test_few_epochs_are_the_first_round_and_rounds_alone() -> None:
     study = replace(TWO, fixed={"epochs": 4})
     trials = run(study, 10**6, max_epochs=32.0)
     assert [trial.user_attrs["round"] for trial in trials] == [0, 0, 1, 1, 2, 2, 3, 3]
+
+
+@pytest.mark.parametrize("study", [RECIPE, FOUR])
+def test_a_command_whose_time_is_enough_for_no_other_round_ends(study: Study) -> None:
+    """A search that went on would find what no round asks about."""
+    study = replace(study, fixed={"epochs": 4})
+    policy, trials = Policy(study, 0), run(study, 30)
+    assert policy.rounds(trials).complete()[-1] > 0
+    spent = epochs_spent(trials, policy.per_epoch)
+    for trainings, reason in ((3, "--timeout"), (4, "")):
+        limits = StoppingCriteria(10**6, expected_epochs=spent + 4 * trainings)
+        assert policy.reached(limits, trials) == reason
+        assert policy.reached(replace(limits, n_trials=31), trials) == ""  # so many were asked for
+    before = [trial for trial in trials if not trial.user_attrs.get("round")]
+    limits = StoppingCriteria(10**6, expected_epochs=epochs_spent(before, policy.per_epoch) + 4)
+    assert policy.reached(limits, before) == ""
 
 
 def test_patience_ends_the_search_and_the_rounds_follow() -> None:

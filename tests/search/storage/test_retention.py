@@ -12,8 +12,8 @@ from search.storage.retention import remove_large_files, trial_folder
 FACTS = [
     *((0.50 + place / 10, {"round": 0, "place": place, "level": level}) for place, level in enumerate(("off", "on"))),
     *((value, {}) for value in (0.80, 0.82, 0.70)),
-    *((0.30 + place / 10, {"round": 1, "judge_round": 1, "level": level}) for place, level in enumerate(("off", "on"))),
-    *((value, {"round": 2, "judge_round": 2, "level": level}) for value, level in ((0.99, "off"), (None, "on"))),
+    *((value, {"round": 1, "judge_round": 1, "level": level}) for value, level in ((0.99, "off"), (0.4, "on"))),
+    *((value, {"round": 2, "judge_round": 2, "level": level}) for value, level in ((0.25, "off"), (None, "on"))),
 ]
 """(Value, attributes) of round 0, a search, and two rounds, in the last of which a training diverged."""
 
@@ -36,8 +36,8 @@ def trials(tmp_path: Path) -> list[FrozenTrial]:
     ("keep", "kept"),
     [
         (0, []),
-        (1, [3, 6, 7]),  # the best of the search, and of each side its latest complete training
-        (2, [2, 3, 6, 7]),  # no other training of a round, though its judges were milder
+        (1, [3, 5, 6]),  # the best of the search, and of each side its best training after round 0
+        (2, [2, 3, 5, 6]),  # no other training of a round, though its judges were milder
     ],
 )
 def test_the_weights_of_the_best_trials_and_of_every_side_stay(
@@ -57,7 +57,7 @@ def test_the_weights_that_the_best_ensemble_needs_stay(trials: list[FrozenTrial]
 
     remove_large_files(trials, tmp_path, 1, team)
     kept = [number for number in range(len(trials)) if (trial_folder(tmp_path, number) / WEIGHTS).exists()]
-    assert kept == [0, 3, 4, 6, 7]
+    assert kept == [0, 3, 4, 5, 6]
     remove_large_files(trials, tmp_path, 1, team)
     remove_large_files(trials, tmp_path, 5, team)  # all that are left are among the best five, so there is no choice
     assert asked == [[3, 2, 4, 1, 0], [3, 4, 0]]  # none of a later round
