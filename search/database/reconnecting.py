@@ -196,8 +196,7 @@ class ReconnectingStorage(RDBStorage):
 
         Within ``within`` only. Raises KeyError when there is no such trial.
         """
-        with _create_scoped_session(self.scoped_session) as session:
-            models.TrialModel.find_or_raise_by_id(trial_id, session, for_update=True)
+        self.transact(lambda session: models.TrialModel.find_or_raise_by_id(trial_id, session, for_update=True))
 
     @contextmanager
     def _reading(self) -> Iterator[Session]:

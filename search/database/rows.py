@@ -86,9 +86,10 @@ def _attribute_rows(owner: str, owner_id: int, attributes: Mapping[str, Any]) ->
 def set_user_attributes(session: Session, trial_id: int, attributes: Mapping[str, Any]) -> None:
     """Store these attributes of a trial, in place of earlier ones of their names.
 
-    Raises KeyError when there is no such trial, UpdateFinishedTrialError when it has ended.
+    The trial's row is locked, so that its worker cannot end it meanwhile. Raises KeyError when there is no such trial,
+    UpdateFinishedTrialError when it has ended.
     """
-    state = models.TrialModel.find_or_raise_by_id(trial_id, session).state
+    state = models.TrialModel.find_or_raise_by_id(trial_id, session, for_update=True).state
     if state.is_finished():
         raise UpdateFinishedTrialError(f"Trial {trial_id} has ended and cannot be changed.")
     if attributes:

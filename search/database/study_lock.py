@@ -6,8 +6,9 @@ lock belongs to the transaction, so it also works behind pgbouncer in transactio
 connection, so a proxy must pool by session there. Whoever waits for a server's lock gives the connection back every
 few seconds, for those who have none, and for its own heartbeats.
 
-What concerns one trial alone needs no turn on a server: its row is locked instead (``on_trial``), as everybody locks it
-who changes the trial's state. So the scores of a hundred workers do not wait for each other, nor for a decision.
+What concerns one trial alone needs no turn on a server: its row is locked instead (``on_trial``, ``holding``), as
+everybody locks it who changes the trial's state or attributes. So the scores and files of a hundred workers do not wait
+for each other, nor for a decision.
 """
 
 import random
@@ -138,15 +139,17 @@ def exclusive(storage: ReconnectingStorage, name: str) -> Iterator[None]:
 
 
 @contextmanager
-def holding(storage: ReconnectingStorage, name: str, check: Callable[[], None]) -> Iterator[None]:
-    """A turn in which files are moved into place, once ``check`` has returned.
+def holding(storage: ReconnectingStorage, name: str, trial_id: int, check: Callable[[], None]) -> Iterator[None]:
+    """Nobody else can take the trial while its files are moved into place, once ``check`` has returned.
+
+    On a server its row is held, as by ``on_trial``; else it is a turn.
 
     Nothing may be written to the database in it: a connection that is lost at its very end is ignored.
     """
     patience, is_held, is_done = Patience(storage), False, False
     while True:
         try:
-            with exclusive(storage, name):
+            with exclusive(storage, name) if storage.is_file else _holding_row(storage, trial_id):
                 check()
                 is_held = True
                 patience.succeeded()

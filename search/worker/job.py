@@ -15,6 +15,7 @@ from maskcls.model.weights import Weights
 from maskcls.training.autotune import choose_numerics
 from maskcls.training.numerics import resolve
 from search.database.connect import backend_of
+from search.database.optuna_internals import trial_id
 from search.database.study_lock import holding
 from search.policy.confirmation import AnyPolicy
 from search.storage.folder import study_folder
@@ -138,7 +139,7 @@ class Job:
             self.check_presence()
             check_mine(self.study, trial, self.worker)
 
-        return holding(backend_of(self.study), self.study.study_name, check)
+        return holding(backend_of(self.study), self.study.study_name, trial_id(trial), check)
 
     def check_presence(self) -> None:
         """Raise StopStudyError when the study's database or folder is gone."""

@@ -6,9 +6,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from optuna.trial import TrialState, create_trial
 
 import search.compare
 import search.copy
+import search.database.study_lock
 import search.delete
 import search.export
 import search.report
@@ -34,10 +36,11 @@ from search.files.place import files_of
 from search.files.table import FILES, create_table, holds_files
 from search.policy.policy import Policy
 from search.policy.stopping import FINISHED, StoppingCriteria
+from search.storage.failures import CRASH, failure
 from search.storage.folder import read_marker
 from search.storage.notes import save_study_note, save_trial_note, trial_note
 from search.storage.orphans import requeue_orphaned, take_back_orphaned
-from search.storage.outcomes import TakenOverError, decide_in_turn, finish, put_back, report
+from search.storage.outcomes import TakenOverError, decide_in_turn, finish, note_failure, put_back, report
 from search.storage.queue import next_trial
 from search.study.attributes import MOVED_TO, WORKER
 from search.study.record import KEY, Stored, read_stored
@@ -209,6 +212,54 @@ def test_scores_and_the_end_are_stored_while_another_process_decides(study: optu
     stored = study.get_trials()[0]
     assert (stored.state, stored.value, stored.intermediate_values) == (TrialState.COMPLETE, 0.25, {1: 0.25})
     assert stored.user_attrs["fact"] == 1
+
+
+def test_a_score_waits_for_a_row_that_another_program_holds_too_long(
+    study: optuna.Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search.database.study_lock, "ROW_TIMEOUT", "SET LOCAL lock_timeout = '100ms'")
+    trial = next_trial(study, Policy(TOY_STUDY, 0), StoppingCriteria(1), ME)
+    assert trial is not None
+    with sqlalchemy.create_engine(backend_of(study).url).connect() as other:
+        other.execute(sqlalchemy.text("SELECT * FROM trials FOR UPDATE"))
+        timer = threading.Timer(1, other.rollback)
+        timer.start()
+        report(study, trial, 1, 0.25, ME, lambda: None)
+        timer.join()
+    assert study.get_trials()[0].intermediate_values == {1: 0.25}
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_a_takeover_leaves_no_trace_in_a_trial_that_ends_at_that_moment(
+    study: optuna.Study, url: str, failed: bool
+) -> None:
+    trial = next_trial(study, Policy(TOY_STUDY, 0), StoppingCriteria(1), ME)
+    assert trial is not None
+    other = load_study(open_storage(url, create=False), "toy")
+    seen = read_trial(other, trial)
+    waiting = sqlalchemy.text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+
+    def store_facts() -> None:
+        taken = pool.submit(decide_in_turn, other, take_over)
+        takeovers.append(taken)
+        with sqlalchemy.create_engine(url).connect() as connection:
+            while connection.execute(waiting).scalar() == 0 and not taken.done():
+                time.sleep(0.05)
+
+    def take_over() -> None:
+        if failed:
+            note_failure(other, seen, failure(CRASH, "its process died"))
+        else:
+            put_back(other, seen)
+
+    takeovers: list[Future[None]] = []
+    with ThreadPoolExecutor(1) as pool:
+        finish(study, trial, TrialState.COMPLETE, 0.5, ME, store_facts)
+    takeovers[0].result()
+    stored = study.get_trials()[0]
+    assert (stored.state, stored.value) == (TrialState.COMPLETE, 0.5)
+    assert stored.user_attrs[WORKER] == ME.to_json()
+    assert not {"interruptions", "failures"} & set(stored.user_attrs)
 
 
 def test_a_score_that_waits_for_a_takeover_is_refused(study: optuna.Study, url: str) -> None:
