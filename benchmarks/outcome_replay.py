@@ -40,6 +40,7 @@ from maskcls.system.errors import UserError
 from search.answer.rounds import answer_of_rounds
 from search.policy.policy import Policy
 from search.policy.portfolio import to_point
+from search.policy.rounds import exemplar_of
 from search.policy.stopping import FINISHED, StoppingCriteria
 from search.storage.looks import is_look_due, next_look
 from search.study.attributes import JUDGE_ROUND, LEVEL, ROUND, judged_by_study, round_of
@@ -261,8 +262,9 @@ class Ours:
         trials = self.study.get_trials(deepcopy=False, states=FINISHED)
         rounds = answer_of_rounds(self.stored, trials, self.looks)
         side = rounds.sides[rounds.best] if rounds is not None and rounds.looks else None
-        if side is not None and side.trials and side.score is not None:
-            return side.trials[-1], side.score
+        chosen = None if side is None else exemplar_of(trial for trial in trials if trial.number in side.trials)
+        if side is not None and chosen is not None and side.score is not None:
+            return chosen.number, side.score
         complete = [trial for trial in judged_by_study(trials) if trial.state == TrialState.COMPLETE]
         counts = [
             self.world.counts(self.trained[trial.number], kept_evaluation(trial) or 1, SEARCHED_BY_STUDY)

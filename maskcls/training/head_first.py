@@ -22,7 +22,11 @@ class HeadFirst:
         self._parameters = [
             parameter for name, parameter in model.named_parameters() if parameter.requires_grad and name not in of_head
         ]
-        self._norms: list[nn.Module] = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+        self._norms: list[nn.Module] = [
+            module
+            for name, module in model.named_modules()
+            if isinstance(module, _BatchNorm) and f"{name}.weight" not in of_head  # a head's own is new, as it is
+        ]
 
     def prepare(self, step: int) -> bool:
         """Freeze the backbone of a model in training mode for step number ``step``, counted from 0, or let it train.

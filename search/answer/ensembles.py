@@ -22,7 +22,7 @@ from maskcls.system.errors import UserError, count_of
 from search.answer.combinations import Candidate, check_same_photos, find_trained
 from search.answer.gains import Best, Gain, gain_of
 from search.database.connect import load_study
-from search.study.attributes import PHOTOS_PER_SECOND
+from search.study.attributes import CONFIG, PHOTOS_PER_SECOND
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,9 @@ class Ensemble:
     def cost(self) -> float | None:
         """How many times as long as the best single model it computes for a photo, by the speeds at which its models
         were trained; None where one is unknown."""
-        speeds = [model.trial.user_attrs.get(PHOTOS_PER_SECOND) for model in (self.model, *self.models)]
-        if not all(isinstance(speed, int | float) and speed > 0 for speed in speeds):
-            return None
-        single, *others = (1 / float(speed) for speed in speeds if speed)
-        return sum(others) / single
+        times = [_time_of(model) for model in (self.model, *self.models)]
+        single, *others = (time for time in times if time is not None)
+        return sum(others) / single if None not in times else None
 
     @property
     def cost_words(self) -> str:
@@ -74,6 +72,14 @@ class Ensemble:
     def models(self) -> tuple[Candidate, ...]:
         """The members without their weights."""
         return tuple(member.model for member in self.members)
+
+
+def _time_of(model: Candidate) -> float | None:
+    """Time for a photo, in units that all models share; None where the speed of its training does not say."""
+    config, speed = model.trial.user_attrs.get(CONFIG, {}), model.trial.user_attrs.get(PHOTOS_PER_SECOND)
+    if not isinstance(speed, int | float) or speed <= 0 or config.get("frozen_share", 0) > 0:
+        return None  # steps of the head alone are quick
+    return (2 if config.get("tta", "none") == "flip" else 1) / float(speed)
 
 
 def find_ensemble(

@@ -127,7 +127,10 @@ def find_recipe(study: optuna.Study, number: int | None, runs: Path) -> Recipe:
     trials = study.get_trials(deepcopy=False)
     side = _best_side(study, stored) if number is None else None
     confirmation = read_confirmation(study) if number is None and side is None else None
-    if side is not None:
+    test = read_test(study)
+    if side is not None and test is not None and test.trial in side.trials:
+        number = test.trial  # the one whose score on the test is known
+    elif side is not None:
         model = model_of(side, trials, study_predictions(study, study_folder(study, runs)))
         # without predictions here, by the database alone
         model = model or exemplar_of(trial for trial in trials if trial.number in side.trials)
@@ -139,7 +142,7 @@ def find_recipe(study: optuna.Study, number: int | None, runs: Path) -> Recipe:
         which = "complete trial" if number is None else f"finished trial {number}"
         raise UserError(f"Study {study.study_name} has no {which} to export.")
     check_files(study, trial, runs)
-    return Recipe(study.study_name, stored, trial, confirmation, side, read_test(study))
+    return Recipe(study.study_name, stored, trial, confirmation, side, test)
 
 
 def _best_side(study: optuna.Study, stored: Stored) -> Side | None:

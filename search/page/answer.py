@@ -275,9 +275,9 @@ def best_section(material: Material) -> Section:
     if winner is None or material.best is None:
         return Section(title, (Text(material.missing() or "No trial is complete yet."),))
     rows = [_trial_row("best recipe", material.best, material)]
-    if material.other is not None and material.other.number != winner.trial:
+    if material.other is not None and material.other.number != material.best.number:
         rows.append(_trial_row(material.other_role, material.other, material))
-    text = f"{_chosen(material.answer, winner)} {material.same_configuration}".strip()
+    text = f"{_chosen(material.answer, winner, material.best)} {material.same_configuration}".strip()
     task = material.stored.task
     parts = material.space.parts if task.metric == "macro_f1" else tuple(f"{part} F1" for part in material.space.parts)
     others = _other_scores(material)
@@ -290,13 +290,14 @@ def _other_scores(material: Material) -> tuple[str, ...]:
     return (LOSS,) if material.stored.task.metric == ACCURACY else (ACCURACY, LOSS)
 
 
-def _chosen(answer: Answer, winner: Winner) -> str:
-    """Where the recipe comes from, and what that means for its score."""
+def _chosen(answer: Answer, winner: Winner, shown: FrozenTrial) -> str:
+    """Where the recipe comes from, what that means for its score, and which of its trainings is shown."""
     score, expected, unit = as_score(winner.score.value), as_score(winner.expected), answer.task.unit
     if winner.candidates == 0:
         return (
-            f"The best side of the rounds, by its best trial, {winner.trial}. Expect {expected} of the recipe on"
-            f" other {unit.many}: the mean of its rounds, whose judges chose nothing."
+            f"The best side of the rounds. Expect {expected} of the recipe on other {unit.many}: the mean of its"
+            f" rounds, whose judges chose nothing. Its model to use is trial {winner.trial}, its best training."
+            f" What follows is about trial {shown.number}, its latest, so that no score has chosen it."
         )
     if winner.candidates == 1:
         return f"Trial {winner.trial} is the only complete one with predictions. It scores {score}."

@@ -125,7 +125,10 @@ class Material:
 
     @cached_property
     def best(self) -> FrozenTrial | None:
-        """The answer's winner, else the best complete trial."""
+        """The trial that stands for the answer: of a recipe of the rounds its latest training that has a counterpart,
+        which no score has chosen; else the winner, or the best complete trial."""
+        if self._pair is not None:
+            return self._pair[0]
         return self.trials[self.answer.winner.trial] if self.answer.winner else best_trial(self.trials)
 
     @cached_property
@@ -139,13 +142,22 @@ class Material:
 
         The same people judged both. It is the reference's, or the next best side's where the reference is the best.
         """
+        return self.baseline if self._pair is None else self._pair[1]
+
+    @cached_property
+    def _pair(self) -> tuple[FrozenTrial, FrozenTrial | None] | None:
+        """``best`` and ``other`` of the latest round that has both; None for an answer without rounds."""
         rounds, winner = self.answer.answering, self.answer.winner
-        if self.best is None or rounds is None or winner is None or winner.candidates:
-            return self.baseline
+        if rounds is None or winner is None or winner.candidates:
+            return None
         others = [side for index, side in enumerate(rounds.sides) if index != rounds.best]
         side = others[0] if rounds.best else max(others, key=lambda side: side.score or 0.0)
-        trainings = (self.trials[number] for number in side.trials)
-        return next((trial for trial in trainings if round_of(trial) == round_of(self.best)), None)
+        counterparts = {round_of(self.trials[number]): self.trials[number] for number in reversed(side.trials)}
+        trainings = self.shelf.with_predictions(
+            self.trials[number] for number in reversed(rounds.sides[rounds.best].trials)
+        )
+        paired = ((trial, counterparts[round_of(trial)]) for trial in trainings if round_of(trial) in counterparts)
+        return next(paired, (trainings[0], None) if trainings else None)
 
     @property
     def other_role(self) -> str:

@@ -49,7 +49,7 @@ from search.policy.phases import (
 from search.policy.pruning import Pruning, make_pruner
 from search.policy.rounds import FINALISTS, Arm, Planned, RoundPlan, Rounds, arms_of, arms_of_round, copies
 from search.policy.samplers import ask_sampler, make_sampler, sobol, value_at
-from search.policy.stopping import DECIDED, StoppingCriteria, count_finished, patience_used, reached
+from search.policy.stopping import DECIDED, LACKS_TIME, StoppingCriteria, count_finished, patience_used, reached
 from search.policy.surface import Scored, Surface, common_setting, own_settings, scored
 from search.study.attributes import (
     FROM,
@@ -246,8 +246,8 @@ class Policy:
         return bool(compared) and set(compared) <= set(closed)
 
     def reached(self, limits: StoppingCriteria, trials: Sequence[FrozenTrial], closed: Collection[str] = ()) -> str:
-        """The option whose limit has been reached, as ``--n-trials 50``, or DECIDED; empty while the study should
-        continue. ``closed``: names of the arms that are decided.
+        """The option whose limit has been reached, as ``--n-trials 50``, DECIDED or LACKS_TIME; empty while the study
+        should continue. ``closed``: names of the arms that are decided.
 
         A round after the first that has begun may exceed the epochs, as without all its trainings it says nothing.
         """
@@ -258,7 +258,7 @@ class Policy:
             return ""
         if not limit and count_finished(trials) >= self.shortened(limits, trials).n_trials:
             return f"--patience {limits.patience}"
-        return limit or ("--timeout" if self._lacks_time(trials, limits, closed) else "")
+        return limit or (LACKS_TIME if self._lacks_time(trials, limits, closed) else "")
 
     def _lacks_time(self, trials: Sequence[FrozenTrial], limits: StoppingCriteria, closed: Collection[str]) -> bool:
         """Whether the time left is enough for no other round, once the rounds after the first have begun.
@@ -266,7 +266,8 @@ class Policy:
         No round of this command would ask about what a search finds then.
         """
         rounds = self.rounds(trials)
-        if limits.expected_epochs is None or rounds.last == 0 or any(True for _ in rounds.owed()):
+        is_waiting = any(trial.state == TrialState.WAITING for trial in trials)
+        if limits.expected_epochs is None or rounds.last == 0 or is_waiting or any(True for _ in rounds.owed()):
             return False
         limits = self.shortened(limits, trials)
         least = 1 + len(set(self.compared(trials)) - set(closed))
@@ -274,8 +275,9 @@ class Policy:
         return left < least <= num_left(trials, limits.n_trials)
 
     def _is_in_round(self, trials: Sequence[FrozenTrial]) -> bool:
-        """Whether trainings of a round after the first are owed."""
-        return any(plan.number > 0 for plan, _ in self.rounds(trials).owed())
+        """Whether trainings of a round after the first are owed, or wait to go on."""
+        waiting = (trial for trial in trials if trial.state == TrialState.WAITING)
+        return any(plan.number > 0 for plan, _ in self.rounds(trials).owed()) or any(map(round_of, waiting))
 
     def rounds(self, trials: Sequence[FrozenTrial]) -> Rounds:
         """The rounds of a study with these trials."""

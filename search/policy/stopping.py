@@ -12,6 +12,9 @@ from search.system.clock import ended_at
 DECIDED = "every difference is decided"
 """Why a study may end before a limit."""
 
+LACKS_TIME = "the time that is left is too short for another round"
+"""Why a command with a --timeout may end before it."""
+
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 

@@ -1,6 +1,6 @@
 """What a new study tries first: configurations known to work for fine-tuning, and the best of earlier studies."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 from maskcls.config import TrainConfig
 from search.policy.portfolio import warm_configurations
 from search.study.attributes import GROWN_FROM, judged_by_study
-from search.study.domains import contains
+from search.study.domains import Choice, contains
 from search.study.record import Stored, confirms, document_in
 from search.study.space import distributions, factors, is_within, params_of
 from search.study.study import Study
@@ -85,7 +85,7 @@ def _known_to_work(study: Study) -> list[dict[str, Any]]:
     Only of optimizers that the study may use: where it compares several, of the baseline's.
     """
     starts: list[dict[str, Any]] = []
-    given = {"optimizer": TrainConfig().optimizer, **study.fixed, **study.baseline}["optimizer"]
+    given = _given_optimizer(study)
     for recipe in KNOWN_TO_WORK:
         values = {"optimizer": recipe.optimizer, **recipe.values}
         space = {
@@ -111,7 +111,10 @@ def _from_earlier_studies(storage: RDBStorage, stored: Stored, count: int) -> li
         if document is None or document["split"] != stored.split or confirms(study) is not None:
             continue
         if study.study_name not in copied:
-            history = _history(optuna.load_study(study_name=study.study_name, storage=storage), space)
+            earlier = optuna.load_study(study_name=study.study_name, storage=storage)
+            history = _history(
+                earlier, space, _optimizers(stored.study), _given_optimizer(Stored.from_json(document).study)
+            )
             if history:
                 names.append(study.study_name)
                 histories.append(history)
@@ -123,13 +126,30 @@ def _from_earlier_studies(storage: RDBStorage, stored: Stored, count: int) -> li
     ]
 
 
-def _history(study: optuna.Study, space: Mapping[str, BaseDistribution]) -> Sequence[tuple[dict[str, Any], float]]:
-    """(Parameters within the space, value) of the complete trials that the study's own people judged."""
+def _given_optimizer(study: Study) -> str:
+    """The optimizer of the trials that have none of their own; of a study that compares several, its baseline's."""
+    given: str = {"optimizer": TrainConfig().optimizer, **study.fixed, **study.baseline}["optimizer"]
+    return given
+
+
+def _optimizers(study: Study) -> Collection[str]:
+    """The optimizers whose learning rates are of use to the study's baseline settings."""
+    tuned = study.nuisance.get("optimizer")
+    return tuned.options if isinstance(tuned, Choice) else (_given_optimizer(study),)
+
+
+def _history(
+    study: optuna.Study, space: Mapping[str, BaseDistribution], optimizers: Collection[str], given: str
+) -> Sequence[tuple[dict[str, Any], float]]:
+    """(Parameters within the space, value) of the complete trials that the study's own people judged.
+
+    Only of those with one of these optimizers, since a learning rate is of use to its own alone; ``given``: the
+    optimizer of a trial that has none among its parameters.
+    """
     history = []
     for trial in judged_by_study(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))):
-        params = {
-            name: value for name, value in trial.params.items() if name in space and is_within(space[name], value)
-        }
-        if params and trial.value is not None:
+        values = {"optimizer": given, **trial.params}
+        params = {name: value for name, value in values.items() if name in space and is_within(space[name], value)}
+        if trial.value is not None and values["optimizer"] in optimizers and params.keys() & trial.params.keys():
             history.append((params, trial.value))
     return history

@@ -26,7 +26,7 @@ def remove_large_files(
     """
     kept = {trial.number for trial in best_first(judged_by_study(trials))[:keep]}
     if keep:
-        kept.update(_exemplars(trials))
+        kept.update(_exemplars(trials, folder))
         able = [trial for trial in best_first(judged_by_study(trials)) if holds_weights(trial, folder)]
         if any(trial.number not in kept for trial in able):
             kept.update(team(able))
@@ -59,11 +59,12 @@ def _weights_of(trial: FrozenTrial, folder: Path) -> Path:
     return trial_folder(folder, trial.number) / WEIGHTS
 
 
-def _exemplars(trials: Sequence[FrozenTrial]) -> set[int]:
-    """Numbers of the trainings that stand for the sides of the rounds, those at each level's own best apart."""
+def _exemplars(trials: Sequence[FrozenTrial], folder: Path) -> set[int]:
+    """Numbers of the trainings that stand for the sides of the rounds, those at each level's own best apart, of those
+    whose weights are here: earlier versions and other machines have kept other ones."""
     trainings: dict[tuple[str, bool], list[FrozenTrial]] = {}
     for trial in trials:
-        if (level := level_of(trial)) is not None:
+        if (level := level_of(trial)) is not None and holds_weights(trial, folder):
             trainings.setdefault((level, is_own_best(trial)), []).append(trial)
     found = [exemplar_of(each) for each in trainings.values()]
     return {trial.number for trial in found if trial is not None}

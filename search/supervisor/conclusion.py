@@ -11,7 +11,7 @@ from maskcls.system.errors import one_line
 from search.answer.format import capital
 from search.answer.notes import show_study
 from search.database.connect import GRACE_SECONDS
-from search.policy.stopping import DECIDED, count_finished
+from search.policy.stopping import DECIDED, LACKS_TIME, count_finished
 from search.storage.folder import study_folder
 from search.storage.looks import make_missed_look
 from search.storage.orphans import requeue_orphaned
@@ -73,6 +73,8 @@ def _conclude_study(study: optuna.Study, outcome: Outcome, stop_reason: str, ord
     kind, cause = outcome.kind, outcome.cause
     if kind == NOTHING_LEFT and cause == DECIDED:
         say(not_needed(done, n_trials))
+    elif kind == NOTHING_LEFT and cause == LACKS_TIME:
+        say(f"{capital(LACKS_TIME)}, at {done} of {n_trials} trials. A larger --timeout continues the study.")
     elif kind == NOTHING_LEFT and done < n_trials:
         say(f"{cause} is reached at {done} of {n_trials} trials. A higher limit continues the study.")
     elif stop_reason and kind != GAVE_UP and done < n_trials:

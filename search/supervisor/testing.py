@@ -16,6 +16,7 @@ from maskcls.system.errors import UserError
 from search.answer.recipe import find_recipe
 from search.answer.wording import sentences_of_test
 from search.files.place import files_of
+from search.policy.rounds import exemplar_of
 from search.storage.folder import study_folder
 from search.storage.retention import holds_weights, trial_folder
 from search.storage.testing import FinalTest, read_test
@@ -52,10 +53,16 @@ def _find_test(study: optuna.Study, stored: Stored, launch: Launch, table: Table
         return None
     if table.hash != stored.split:
         raise UserError("The photos, their labels or their sides have changed. Give --data the study's photos.")
-    trial = find_recipe(study, None, launch.runs).trial.number
-    home = trial_folder(study_folder(study, launch.runs), trial)
-    if not holds_weights(study.get_trials(deepcopy=False)[trial], home.parent):
-        raise UserError(_how_to_get(study, trial, home, launch))
+    recipe, folder = find_recipe(study, None, launch.runs), study_folder(study, launch.runs)
+    trial, trials = recipe.trial.number, study.get_trials(deepcopy=False)
+    if not holds_weights(trials[trial], folder):
+        # an earlier version, or another machine, may have kept the weights of another training of the recipe
+        side = () if recipe.side is None else recipe.side.trials
+        kept = exemplar_of(trials[number] for number in side if holds_weights(trials[number], folder))
+        if kept is None:
+            raise UserError(_how_to_get(study, trial, trial_folder(folder, trial), launch))
+        trial = kept.number
+    home = trial_folder(folder, trial)
     device = _device(launch)
     say(f"Scoring trial {trial} on the {len(table.test):,} photos held back for a test ...")
     from search.worker.testing import try_on_test

@@ -17,7 +17,8 @@ from search.system.processes import STALL_SECONDS
 EndKind = Literal["nothing left", "refused", "gave up", "stopped", "broken", "vanished"]
 
 NOTHING_LEFT: Final = "nothing left"
-"""The study has reached a limit, and the cause is the option that set it; or it needs no more trials (DECIDED)."""
+"""The study has reached a limit, and the cause is the option that set it; or it needs no more trials (DECIDED), or
+more time than the command has (LACKS_TIME)."""
 REFUSED: Final = "refused"
 """The request is impossible; the cause is the text of a UserError."""
 GAVE_UP: Final = "gave up"

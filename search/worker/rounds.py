@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from maskcls.config import TrainConfig, change
 from maskcls.data.dataset import Table, with_judges
@@ -35,14 +35,18 @@ def judges_of(table: Table, config: TrainConfig) -> Callable[[int], bool]:
 
 
 def within_time(order: WorkOrder, trials: Sequence[FrozenTrial], per_epoch: int) -> StoppingCriteria:
-    """The order's limits, with the epochs that its time is expected to be enough for at the trials' speed so far."""
+    """The order's limits, with the epochs that its time is expected to be enough for at the trials' speed so far.
+
+    By all workers: this command's, or this one and those that train now, if other commands have some of them.
+    """
     if order.timeout is None:
         return order.limits
     timed = [trial for trial in trials if evaluations_of(trial) and SECONDS in trial.user_attrs]
     seconds = sum(trial.user_attrs[SECONDS] for trial in timed)
     if not seconds:
         return order.limits
-    speed = sum(evaluations_of(trial) or 0 for trial in timed) / per_epoch / seconds * order.workers
+    workers = max(order.workers, 1 + sum(trial.state == TrialState.RUNNING for trial in trials))
+    speed = sum(evaluations_of(trial) or 0 for trial in timed) / per_epoch / seconds * workers
     left = max(0.0, order.timeout - (uptime() - order.since))
     return replace(order.limits, expected_epochs=epochs_spent(trials, per_epoch) + speed * left)
 

@@ -6,11 +6,15 @@ from typing import Any
 
 import pytest
 import torch
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from maskcls.config import TrainConfig, change
 from maskcls.data.dataset import Dataset
+from maskcls.model.classifier import build_model
 from maskcls.model.inference import to_input
+from maskcls.tasks.mask import MASK_TASK
 from maskcls.training import cuda_graphs, loop
+from maskcls.training.head_first import HeadFirst
 from maskcls.training.loop import Run
 from maskcls.training.optimizer import head_parameters
 from maskcls.training.schedule import frozen_steps, lr_factor
@@ -48,6 +52,13 @@ def test_the_backbone_stays_as_it_is_and_then_learns(heads: str, backbone: str, 
     run.step(4)
     counts = [value for name, value in run.model.state_dict().items() if name.endswith("num_batches_tracked")]
     assert {int(value) for value in counts} <= {4}  # two steps of two micro-batches
+
+
+def test_a_heads_own_batch_norm_trains() -> None:
+    model = build_model(change(TINY, backbone="levit_128s", image_size=224), MASK_TASK.space, None).train()
+    HeadFirst(model, 1).prepare(0)
+    training = {name for name, module in model.named_modules() if isinstance(module, _BatchNorm) and module.training}
+    assert training == {"net.head.bn", "net.head_dist.bn"}
 
 
 def test_the_head_learns_as_a_linear_classifier_on_the_features_of_an_evaluation(few_photos: Dataset) -> None:

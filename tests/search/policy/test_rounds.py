@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from search.policy.phases import phases, sizes_of_rounds
 from search.policy.policy import Policy
 from search.policy.rounds import arms_of_round, copies, size_of_round
-from search.policy.stopping import DECIDED, StoppingCriteria, count_finished, epochs_spent
+from search.policy.stopping import DECIDED, LACKS_TIME, StoppingCriteria, count_finished, epochs_spent
 from search.study.attributes import is_baseline
 from search.study.study import Choice, Float, Sampler, Study, Subset
 from tests.helpers.search import LR, asking, begin, toy
@@ -243,10 +243,13 @@ def test_a_command_whose_time_is_enough_for_no_other_round_ends(study: Study) ->
     policy, trials = Policy(study, 0), run(study, 30)
     assert policy.rounds(trials).complete()[-1] > 0
     spent = epochs_spent(trials, policy.per_epoch)
-    for trainings, reason in ((3, "--timeout"), (4, "")):
+    for trainings, reason in ((3, LACKS_TIME), (4, "")):
         limits = StoppingCriteria(10**6, expected_epochs=spent + 4 * trainings)
         assert policy.reached(limits, trials) == reason
         assert policy.reached(replace(limits, n_trials=31), trials) == ""  # so many were asked for
+    trials[-1].state = TrialState.WAITING  # an interrupted training, without which its round counts for nothing
+    assert policy.reached(StoppingCriteria(10**6, expected_epochs=spent + 4), trials) == ""
+    assert policy.reached(StoppingCriteria(10**6, max_epochs=spent), trials) == ""
     before = [trial for trial in trials if not trial.user_attrs.get("round")]
     limits = StoppingCriteria(10**6, expected_epochs=epochs_spent(before, policy.per_epoch) + 4)
     assert policy.reached(limits, before) == ""

@@ -4,13 +4,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from optuna.trial import create_trial
 
 from maskcls.config import make_config
-from search.database.connect import open_storage
+from search.database.connect import create_study, open_storage
 from search.policy.warm_starts import KNOWN_TO_WORK, choose_warm_starts
 from search.study.domains import Domain
 from search.study.loading import load_study_file
-from search.study.record import Stored
+from search.study.record import KEY, Stored
+from search.study.space import distributions
 from search.study.study import Choice, Float, Study
 
 
@@ -59,6 +61,22 @@ def test_a_learning_rate_is_not_tried_with_an_optimizer_that_it_is_not_for(tmp_p
         synthetic=True,
     )
     assert {start["optimizer"] for start in starts(out_of_range, tmp_path)} == {"adamw"}
+
+
+@pytest.mark.parametrize(("optimizer", "expected"), [("adamw", []), ("sgd", [{"lr": 0.05}])])
+def test_what_an_earlier_study_found_is_of_use_to_its_optimizer_alone(
+    optimizer: str, expected: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    earlier = Stored(
+        study_of({}, {}, optimizer="sgd"), "synthetic", "", {"source": "scratch"}, "scratch", "auto", False, 0
+    )
+    storage = open_storage(f"sqlite:///{tmp_path}/studies.db", create=True)
+    study = create_study(storage, "with_sgd", {KEY: earlier.to_json()})
+    study.add_trial(create_trial(value=0.9, params={"lr": 0.05}, distributions=distributions(earlier.study.nuisance)))
+    found = starts(study_of({}, {}, optimizer=optimizer), tmp_path)
+    assert [start for start in found if start["lr"] not in (1e-2, 3e-4, 1e-4, 2e-3)] == expected
+    searched = study_of({"optimizer": Choice("adamw", "sgd")}, {"optimizer": "adamw"})
+    assert {"optimizer": "sgd", "lr": 0.05} in starts(searched, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,16 @@ def test_the_weights_of_the_best_trials_and_of_every_side_stay(
     assert not any((trial_folder(tmp_path, number) / STATE).exists() for number in range(len(trials)))
 
 
+def test_of_the_trainings_of_a_side_the_best_whose_weights_are_here_counts(
+    trials: list[FrozenTrial], tmp_path: Path
+) -> None:
+    """An earlier version kept the latest one."""
+    (trial_folder(tmp_path, 5) / WEIGHTS).unlink()
+    remove_large_files(trials, tmp_path, 1, lambda able: ())
+    kept = [number for number in range(len(trials)) if (trial_folder(tmp_path, number) / WEIGHTS).exists()]
+    assert kept == [3, 6, 7]
+
+
 def test_the_weights_that_the_best_ensemble_needs_stay(trials: list[FrozenTrial], tmp_path: Path) -> None:
     asked: list[list[int]] = []
 

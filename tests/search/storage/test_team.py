@@ -41,7 +41,7 @@ def test_what_search_ensemble_would_choose_is_kept(runs: Path) -> None:
     finder, trials = finder_of(runs)
     remove_large_files(trials, runs / "whole", 1, finder)
     assert len(members) == 5
-    assert with_weights(runs) == members | {0, 9}  # the best one, and the latest training of the round's side
+    assert with_weights(runs) == members | {0, 9}  # the best one, and the best training of the round's side
     again = find_ensemble(["whole"], 5, open_storage(default_url(runs), create=False), runs)
     assert {model.trial.number for model in again.models} <= members | {0}
 
