@@ -8,10 +8,13 @@ import pytest
 
 import search.confirm
 import search.export
+import search.report
 from maskcls.config import change
+from maskcls.scoring.rounds import BETTER, LevelLook, Look
 from maskcls.system.errors import UserError
 from search.database.connect import create_study, default_url, has_study, load_study, open_storage
-from search.policy.confirmation import Plan
+from search.policy.confirmation import TEAM, Plan
+from search.study.attributes import LOOKS
 from search.study.record import KEY, read_stored
 from search.team.file import plan_of_file
 from search.worker.create_confirmation import make_team_document, store_confirmation
@@ -130,7 +133,9 @@ def test_a_file_without_a_team_is_refused(
     assert not has_study(open_storage(default_url(runs), create=False), "whole-confirm-team")
 
 
-def test_a_stored_team_stays_and_another_one_is_refused(runs: Path, tmp_path: Path) -> None:
+def test_a_stored_team_stays_and_another_one_is_refused(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     storage, study = open_storage(default_url(runs), create=False), study_in(runs)
     stored, plan = read_stored(study), planned(runs, runs.parent / "team.toml")
     made = store_confirmation(storage, make_team_document(study, stored, None, plan), runs)
@@ -145,6 +150,17 @@ def test_a_stored_team_stays_and_another_one_is_refused(runs: Path, tmp_path: Pa
     assert f"trial 0 (weight {other.weights[1]:g})" in told.split("and the file has one of")[1]
     again = make_team_document(study, stored, made, plan)
     assert again == read_stored(made)
+    level = LevelLook(0.1, 0.05, 0.15, 0.02, 4.0, 2.5, BETTER, 3)
+    made.set_user_attr(LOOKS, [Look(3, 0.6, {TEAM: level}, 5.0, 6).to_json()])
+    capsys.readouterr()
+    words = ("--study", "whole", "--ensemble", runs.parent / "team.toml", "--runs", runs)
+    assert run(search.confirm.main, *words) == 0
+    assert "Nothing is open any more: the difference is decided." in capsys.readouterr().out
+    told = complain(monkeypatch, capsys, search.report.main, "--study", made.study_name, "--runs", str(runs))
+    assert (
+        "is the confirmation of a team of study 'whole'. Give that study's name; `python -m search.confirm --study"
+        in told
+    )
     optuna.delete_study(study_name="whole-confirm-team", storage=storage)
     create_study(storage, "whole-confirm-team", {KEY: stored.to_json()})
     with pytest.raises(UserError, match="needs the name 'whole-confirm-team', which a search has"):
