@@ -99,6 +99,7 @@ def test_a_single_model_that_is_no_member_is_trained_too_and_weighs_nothing(runs
         ),
         ("trial = 0", "trial = 77", "member 1 is no trial of study 'whole' (its origin names trial 77 of whole)"),
         ("trial = 0\n", "", "member 1 is no trial of study 'whole' (its origin names no trial)"),
+        ("value = 0.", "value = 1.", "member 1 is no trial of study 'whole' (its origin names trial 0 of whole)"),
         ("[origin.single]", "[origin.best]", "does not name the best single model of study 'whole'"),
         ("weight = ", "weight = -", "member 1: weight must be a number above 0, not -"),
     ],

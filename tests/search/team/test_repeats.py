@@ -14,15 +14,17 @@ from maskcls.scoring.predictions import Predictions
 from maskcls.system.errors import UserError
 from search.answer.confirmation import read_confirmation
 from search.answer.wording import team_sentence
-from search.database.connect import default_url, load_study, open_storage
+from search.database.connect import create_study, default_url, load_study, open_storage
 from search.policy.confirmation import SINGLE, TEAM, Plan
 from search.storage.looks import read_looks
 from search.storage.pairs import confirmation_of
 from search.storage.retention import trial_folder
 from search.study.attributes import LOOKS
+from search.study.record import KEY
 from search.team.repeats import is_team_decided, outcome_of_team
 from search.terminal.confirmation import show_confirmation_summary
-from tests.helpers.confirmation import PEOPLE, confirming, judged, train
+from tests.helpers.confirmation import PEOPLE, confirming, judged, stored_as, train
+from tests.helpers.search import TOY_STUDY
 from tests.helpers.training import one_line, run
 
 ALIKE = {"trial 0": 0.6, "trial 1": 0.6, "trial 2": 0.6}
@@ -195,6 +197,11 @@ def test_the_two_confirmations_of_a_study_are_told_apart_and_deleted_each_or_tog
     assert plain is not None
     assert team is not None
     assert (plain.study_name, team.study_name) == ("toy-confirm", "toy-confirm-team")
+    create_study(storage, "other", {KEY: stored_as(TOY_STUDY).to_json()})
+    renamed = confirming(weights=(1, 1, 1))
+    plan = {**(renamed.confirmation or {}), "of": "other"}
+    create_study(storage, "other-confirm", {KEY: replace(renamed, confirmation=plan).to_json()})
+    assert confirmation_of(load_study(storage, "other")) is None  # it is a team's, as somebody has called it
     outcome = read_confirmation(toy)
     assert outcome is not None
     assert run(search.delete.main, "--study", "toy-confirm-team", "--runs", tmp_path, "--yes") == 0
