@@ -7,6 +7,7 @@ The path of a trial, folder by folder; each imports only from those before it (t
 - policy: what to try next, when to prune a trial, when to stop a study
 - files: the small files of trials in a database that machines share without sharing a folder
 - storage: the queue of trials, failures, the files of trials, the looks at rounds, the test
+- team: a team of models that is trained again: its file, and what its judges say
 - answer: from trials to numbers and words: levels compared, the best trial corrected for its choice, confirmation
 - terminal, page: what a person reads, on the terminal and in the report
 - worker: a process that takes trial after trial (worker.py: the main loop) and runs each (objective.py): it trains by

@@ -1,10 +1,12 @@
-"""python -m search.confirm: more rounds of fresh trainings for a study whose question is still open."""
+"""python -m search.confirm: more rounds of fresh trainings for a study whose question is still open, or for a team."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from maskcls.system.console import run_command
+from maskcls.system.errors import UserError
 from maskcls.system.options import CacheOption, cache_folder
 from search.system.processes import STALL_SECONDS
 from search.terminal.options import (
@@ -21,22 +23,25 @@ from search.terminal.options import (
     WorkersOption,
 )
 
+TOP = 3
+"""Finalists without --top."""
+
 
 def main(
     study: StudyOption,
     top: Annotated[
-        int,
+        int | None,
         typer.Option(
             min=1,
-            help="Finalists, in a study of an earlier version, which has no rounds.",
+            help=f"Finalists, in a study of an earlier version, which has no rounds. Default: {TOP}.",
         ),
-    ] = 3,
+    ] = None,
     repeats: Annotated[
         int,
         typer.Option(
             min=2,
             max=100,
-            help="Rounds to add, each with new judges and a new seed.",
+            help="Rounds to add, each with new judges and a new seed; with --ensemble how often each model is trained.",
         ),
     ] = 5,
     own_best: Annotated[
@@ -46,6 +51,13 @@ def main(
             help="Rounds with each level at its own best setting, which answer apart from the others.",
         ),
     ] = False,
+    ensemble: Annotated[
+        Path | None,
+        typer.Option(
+            "--ensemble",
+            help="Confirm the team in this file of search.export --ensemble, in a study of its own.",
+        ),
+    ] = None,
     data: Annotated[
         str | None, typer.Option(help="Where the study's photos are now. Default: where they were.")
     ] = None,
@@ -67,15 +79,23 @@ def main(
     every level has the best setting that was found for it alone; these rounds are looked at apart. At the end the
     photos that the data holds back for a test are scored, once. A study of an earlier version, without rounds, has its
     best configurations and its baseline trained again in their own study.
+
+    With --ensemble the members of a team and the best single model that its file names are trained again, in a study of
+    their own: in every repeat the same new judges score the mean of the members' probabilities and the single model.
     """
+    if ensemble is not None and (top is not None or own_best):
+        option = "--own-best" if own_best else "--top"
+        raise UserError(f"{option} says what is trained again, and so does the file of --ensemble; give one of them.")
     from search.engines.choice import choose_engine
     from search.supervisor.launch import Launch
-    from search.supervisor.start_confirmation import confirm_study
+    from search.supervisor.start_confirmation import confirm_study, confirm_team
 
     engine = choose_engine(ray, gpus_per_worker)
     cached = cache_folder(cache, runs)
     launch = Launch(runs, storage, device, workers, force, timeout, stall, cached, engine=engine)
-    return confirm_study(study, top, repeats, data, weights, launch, own_best)
+    if ensemble is not None:
+        return confirm_team(study, ensemble, repeats, data, weights, launch)
+    return confirm_study(study, top or TOP, repeats, data, weights, launch, own_best)
 
 
 if __name__ == "__main__":

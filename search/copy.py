@@ -15,7 +15,7 @@ def main(
     storage: StorageOption = None,
     runs: RunsOption = RUNS,
 ) -> None:
-    """Copy a study with its confirmation to another database, from SQLite to PostgreSQL for example.
+    """Copy a study with its confirmations to another database, from SQLite to PostgreSQL for example.
 
     It continues there, under its trials' numbers and with the files in the --runs folder; what is left behind can only
     be read and deleted. Predictions and pictures are copied too: into a server's database, or from there into --runs.

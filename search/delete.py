@@ -14,7 +14,7 @@ def main(
     runs: RunsOption = RUNS,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> int:
-    """Delete a study from the database, with its folder, its pictures and its confirmation. This cannot be undone."""
+    """Delete a study from the database, with its folder, its pictures and its confirmations. This cannot be undone."""
     from search.database.connect import default_url, load_study, open_storage
     from search.terminal.deletion import delete
 

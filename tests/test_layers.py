@@ -15,6 +15,7 @@ ROOMS = (
     "maskcls",
     *("search.system", "search.database", "search.study", "search.policy", "search.files", "search.storage"),
     *(
+        "search.team",
         "search.answer",
         "search.terminal",
         "search.page",

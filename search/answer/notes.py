@@ -55,7 +55,8 @@ def _so_far(study: optuna.Study, stored: Stored, answer: str) -> str:
     counts = Counter(trial.state.name.lower() for trial in trials)
     lines = [f"Trials: {', '.join(f'{count} {state}' for state, count in counts.items()) or 'none yet'}"]
     if stored.confirmation is not None:  # each repeat has its own judges, so that no trial is the best
-        return f"- Confirmation of {markdown(stored.confirmation['of'])}\n- {lines[0]}\n\n"
+        of = ("a team of " if stored.confirms_team else "") + markdown(stored.confirmation["of"])
+        return f"- Confirmation of {of}\n- {lines[0]}\n\n"
     outcome, told = read_confirmation(study), rounds_sentence(study, stored)
     if told is not None and told not in answer:
         lines.append(told)

@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from maskcls.tasks.declared import task_from_json
 from search.answer.confirmation import read_confirmation
-from search.answer.wording import confirmed_sentences, rounds_sentence, words_of_test
+from search.answer.wording import confirmed_sentences, rounds_sentence, team_sentence, words_of_test
 from search.database.connect import backend_of, load_study
 from search.database.optuna_internals import stale_trial_ids, trial_id
 from search.policy.history import (
@@ -42,7 +42,7 @@ from search.study.attributes import (
     worker_of,
 )
 from search.study.domains import encode
-from search.study.record import Stored, confirms, document_in
+from search.study.record import Stored, confirms, confirms_team, document_in
 from search.study.space import values_of
 from search.system.clock import began_at, ended_at
 from search.system.storage_url import shown_url
@@ -95,6 +95,8 @@ class StudyOverview:
 
     A confirmation has no best, baseline, incumbent or noise: each repeat has its own judges.
     """
+    confirms_team: bool
+    """Whether it confirms a team of that study's models (search.confirm --ensemble)."""
     trials: TrialCounts
     """The number of trials in each state."""
     gone: int
@@ -294,6 +296,7 @@ def overview_of(study: optuna.Study) -> StudyOverview:
         name=study.study_name,
         question=None if document is None else document["question"],
         confirms=of,
+        confirms_team=confirms_team(study),
         trials=_counts(trials),
         gone=sum(run.gone for run in runs_of(study, trials)),
         best=None if best is None else BestTrial(best.number, _value(best.value)),
@@ -326,7 +329,7 @@ def status_of(study: optuna.Study, stored: Stored) -> StudyStatus:
         best=None if best is None else TrialStatus(**_trial(best, stored)),
         baseline=_with_runs(baseline, searched, stored),
         incumbent=_with_runs(next(iter(leading), None), searched, stored),
-        answer=rounds_sentence(study, stored) if is_search else None,
+        answer=_answer(study, stored),
         confirmed=None if outcome is None else confirmed_sentences(outcome, stored.task.unit)[0],
         test=_spent_test(study, stored),
         trials_since_best=trials_since_best(trials),
@@ -335,6 +338,13 @@ def status_of(study: optuna.Study, stored: Stored) -> StudyStatus:
         failures=_failures(trials),
         interruptions=sum(interruptions_of(trial) for trial in trials),
     )
+
+
+def _answer(study: optuna.Study, stored: Stored) -> str | None:
+    """What the rounds say, or the repeats of a team; None before, and for another confirmation: its study has it."""
+    if stored.confirmation is None:
+        return rounds_sentence(study, stored)
+    return team_sentence(study, stored) if stored.confirms_team else None
 
 
 def iso(when: float | None) -> str | None:

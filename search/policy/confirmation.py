@@ -1,5 +1,7 @@
 """The trials of a confirmation: every finalist is trained once in each repeat, with a seed of its own.
 
+The finalists are compared one by one, or are the members of a team (Plan.weights) and the best single model.
+
 A confirmation is a study of its own in the same database, with the workers, queue and resume of every study. All
 trainings of a repeat have the same judges (TrainConfig.judge_round is the number of the repeat), so the effect of these
 people cancels when finalists are compared. The repeats come one after the other; more repeats add trials at the end.
@@ -24,6 +26,12 @@ from search.study.space import distributions
 SUFFIX = "-confirm"
 """What a confirmation's name adds to its study's: ``dropout-confirm``."""
 
+TEAM_SUFFIX = "-confirm-team"
+"""The same of a confirmation of a team, which a study may have beside the other: ``dropout-confirm-team``."""
+
+TEAM, SINGLE = "team", "single"
+"""What is compared in a confirmation of a team, as its stored looks call them."""
+
 LevelRole = Literal["reference", "other", ""]
 """Whether a finalist is the best configuration of the baseline's level, of another level, or of none."""
 
@@ -47,16 +55,29 @@ class Plan:
     of: str
     """Name of the study that is confirmed."""
     finalists: tuple[PlannedFinalist, ...]
-    """The baseline first."""
+    """The baseline first; of a team the best single model first."""
     top: int
-    """--top when the finalists were chosen."""
+    """--top when the finalists were chosen; 0 of a team."""
     repeats: int
     """How often each finalist is trained."""
+    weights: tuple[float, ...] = ()
+    """The weight of each finalist in the team that is confirmed, 0 of a single model that is no member; empty where
+    finalists are compared one by one."""
+
+    @property
+    def is_team(self) -> bool:
+        """Whether the finalists are judged as a team, beside the best single one."""
+        return bool(self.weights)
+
+    @property
+    def suffix(self) -> str:
+        """What the confirmation's name adds to its study's."""
+        return TEAM_SUFFIX if self.is_team else SUFFIX
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, as they come back from the database."""
+        """Plain values, as they come back from the database; without weights as earlier versions wrote it."""
         values: dict[str, Any] = json.loads(json.dumps(asdict(self)))  # tuples become lists
-        return values
+        return values if self.is_team else {name: value for name, value in values.items() if name != "weights"}
 
     @staticmethod
     def of_document(stored: Stored) -> "Plan":
@@ -64,7 +85,7 @@ class Plan:
         values = stored.confirmation
         assert values is not None
         finalists = (PlannedFinalist(**{**each, "trials": tuple(each["trials"])}) for each in values["finalists"])
-        return Plan(**{**values, "finalists": tuple(finalists)})
+        return Plan(**{**values, "finalists": tuple(finalists), "weights": tuple(values.get("weights", ()))})
 
 
 class Training(NamedTuple):

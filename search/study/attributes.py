@@ -28,7 +28,8 @@ QUESTION, COMMIT, VERSIONS, DECODER = "question", "commit", "versions", "decoder
 """The study's question, and what it was made with (versions.creation_facts)."""
 
 LOOKS = "looks"
-"""The looks at the rounds so far (maskcls.scoring.rounds.Look as JSON), the earliest first; storage.looks has them."""
+"""The looks at the rounds so far (maskcls.scoring.rounds.Look as JSON), the earliest first; storage.looks has them. Of
+the confirmation of a team those at its repeats; team.repeats has them."""
 
 OWN_LOOKS = "own_looks"
 """The looks at the rounds in which each level has its own best setting, as LOOKS; the two are never pooled."""

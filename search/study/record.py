@@ -90,6 +90,11 @@ class Stored:
     task: Task = MASK_TASK
     """What is to be told from the photos, and how they are read."""
 
+    @property
+    def confirms_team(self) -> bool:
+        """Whether it is a confirmation of a team of models (search.confirm --ensemble)."""
+        return self.confirmation is not None and bool(self.confirmation.get("weights"))
+
     def config(self, values: dict[str, Any], seed: int | None = None) -> TrainConfig:
         """The config of a trial with these values of the searched hyperparameters; ``seed``: None for the study's."""
         return make_config({**self.study.fixed, **values, "seed": self.seed if seed is None else seed})
@@ -184,10 +189,20 @@ def is_made_here(study: HasAttributes) -> bool:
 
 def confirms(study: HasUserAttributes) -> str | None:
     """The name of the study that this one confirms; None if it is no confirmation."""
+    name = _plan_in(study).get("of")
+    return name if isinstance(name, str) else None
+
+
+def confirms_team(study: HasUserAttributes) -> bool:
+    """Whether this study confirms a team of another's models."""
+    return bool(_plan_in(study).get("weights"))
+
+
+def _plan_in(study: HasUserAttributes) -> dict[str, Any]:
+    """The plan of a confirmation as it is stored; empty where there is none."""
     values = study.user_attrs.get(KEY)
     plan = values.get("confirmation") if isinstance(values, dict) else None
-    name = plan.get("of") if isinstance(plan, dict) else None
-    return name if isinstance(name, str) else None
+    return plan if isinstance(plan, dict) else {}
 
 
 def _version(values: dict[str, Any]) -> int:
@@ -223,9 +238,10 @@ def read_search(study: optuna.Study) -> Stored:
     stored = read_stored(study)
     if stored.confirmation is not None:
         searched = stored.confirmation["of"]
+        of, option = ("a team of ", " --ensemble FILE") if stored.confirms_team else ("", "")
         raise UserError(
-            f"{study.study_name!r} is the confirmation of study {searched!r}. Give that study's name;"
-            f" `python -m search.confirm --study {quoted(searched)}` continues the confirmation."
+            f"{study.study_name!r} is the confirmation of {of}study {searched!r}. Give that study's name;"
+            f" `python -m search.confirm --study {quoted(searched)}{option}` continues the confirmation."
         )
     return stored
 

@@ -1,7 +1,9 @@
-"""Runs search.confirm: more rounds of a study that has rounds; else its finalists again, in a study of their own."""
+"""Runs search.confirm: more rounds of a study that has rounds; else its finalists again, in a study of their own; or a
+team of its models, in a study of its own too."""
 
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 from maskcls.data.dataset import prepare_data_folder, read_table
 from maskcls.system.console import say
@@ -18,8 +20,16 @@ from search.study.versions import changes_since_creation, show_changes
 from search.supervisor.crew import Crew
 from search.supervisor.launch import Launch
 from search.supervisor.start_rounds import add_rounds, has_rounds
+from search.team.file import plan_of_file
+from search.team.repeats import is_team_decided
 from search.terminal.confirmation import show_confirmation_plan, show_confirmation_summary, show_confirmation_work
-from search.worker.create_confirmation import check_repeats, find_confirmation, make_document, store_confirmation
+from search.worker.create_confirmation import (
+    check_repeats,
+    find_confirmation,
+    make_document,
+    make_team_document,
+    store_confirmation,
+)
 
 
 def confirm_study(
@@ -57,12 +67,46 @@ def confirm_study(
         say(f"Study {existing.study_name} already has its {n_trials} trainings.")
         show_confirmation_summary(existing, document, launch.runs, launch.storage)
         return 0
+    with launch.make_crew(n_trials) as crew:
+        return _train(crew, _located(document, stored, name, data, weights), repeats, launch)
+
+
+def confirm_team(name: str, file: Path, repeats: int, data: str | None, weights: str | None, launch: Launch) -> int:
+    """Train the members of the team in ``file``, of a stored study, and the best single model, ``repeats`` times each;
+    returns the exit status.
+
+    ``data`` and ``weights``: None for those of the search. Raises UserError for a file that has no team of the study,
+    for a study that cannot be confirmed, and for invalid options.
+    """
+    storage = open_storage(launch.url, create=False)
+    searched = load_study(storage, name)
+    folder_in(launch.runs, name)  # raises UserError for a name that no folder can have
+    stored = read_search(searched)
+    check_is_here(searched)
+    requested = plan_of_file(file, searched, stored, repeats)
+    existing = find_confirmation(storage, name, team=True)
+    document = make_team_document(searched, stored, existing, requested)
+    n_trials = len(requested.finalists) * repeats
+    if existing is not None:
+        if is_team_decided(existing):
+            say("Nothing is open any more: the difference is decided.")
+            show_confirmation_summary(existing, document, launch.runs, launch.storage)
+            return 0
+        if count_finished(existing.get_trials(deepcopy=False)) >= n_trials:
+            say(f"Study {existing.study_name} already has its {n_trials} trainings.")
+            show_confirmation_summary(existing, document, launch.runs, launch.storage)
+            return 0
+    with launch.make_crew(n_trials) as crew:
+        return _train(crew, _located(document, stored, name, data, weights), repeats, launch)
+
+
+def _located(document: Stored, stored: Stored, name: str, data: str | None, weights: str | None) -> Stored:
+    """The confirmation's document with the photos and weights of this command; None for those of the search, ``stored``
+    as ``name``."""
     # a search from scratch stays so, though --weights auto might find pretrained weights today
     searched_with = "scratch" if stored.weights["source"] == "scratch" else stored.weights_option
     weights_option = absolute_if_path(weights) if weights else searched_with
-    document = replace(document, data=photos_now(stored, name, data), weights_option=weights_option)
-    with launch.make_crew(n_trials) as crew:
-        return _train(crew, document, repeats, launch)
+    return replace(document, data=photos_now(stored, name, data), weights_option=weights_option)
 
 
 def _train(crew: Crew, document: Stored, repeats: int, launch: Launch) -> int:

@@ -10,27 +10,41 @@ from optuna.trial import FrozenTrial
 from maskcls.data.dataset import Table
 from maskcls.data.split import missing_classes
 from maskcls.scoring.intervals import Estimate
+from maskcls.scoring.rounds import OPEN
 from maskcls.system.console import say
 from maskcls.system.errors import UserError, some
 from maskcls.tasks.task import Task
 from search.answer.answer import Confirmation, Finalist
 from search.answer.confirmation import MIN_REPEATS, outcome_of, store_confirmation
 from search.answer.evidence import answer_of
-from search.answer.format import PLAIN_NONE, SYNTHETIC, as_score, describe_values, duration, signed, signed_spread
+from search.answer.format import (
+    PLAIN_NONE,
+    SYNTHETIC,
+    as_score,
+    describe_values,
+    duration,
+    power_words,
+    signed,
+    signed_spread,
+)
 from search.answer.notes import show_study
-from search.answer.wording import confirmed_sentences
-from search.policy.confirmation import Plan
+from search.answer.wording import confirmed_sentences, team_sentence
+from search.policy.confirmation import SINGLE, TEAM, Plan, PlannedFinalist
 from search.storage.pairs import search_of
 from search.study.attributes import SECONDS
 from search.study.record import Stored, read_stored
 from search.study.space import values_of
 from search.system.shell import place_options, quoted, storage_option
+from search.team.repeats import NO_TUNING, outcome_of_team
 from search.terminal.tables import show_table
 
 
 def show_confirmation_plan(plan: Plan, stored: Stored, table: Table, rounds: Sequence[Table]) -> None:
-    """Print the confirmation's data, judges and finalists. ``rounds``: the table of each repeat, with its judges."""
-    say(f"Confirmation of {plan.of}: {stored.study.question}")
+    """Print the confirmation's data, judges and finalists, or members of the team.
+
+    ``rounds``: the table of each repeat, with its judges.
+    """
+    say(f"Confirmation of {'a team of ' if plan.is_team else ''}{plan.of}: {stored.study.question}")
     if stored.study.synthetic:
         say(f"  {SYNTHETIC}")
     (train, train_photos), (valid, valid_photos) = table.count("train"), table.count("valid")
@@ -39,19 +53,29 @@ def show_confirmation_plan(plan: Plan, stored: Stored, table: Table, rounds: Seq
     say(f"  data      {stored.data}: {train + valid} {unit.many}{photos}")
     for note in () if stored.study.synthetic else table.notes:  # the labels of synthetic photos need no fixes
         say(f"            {note}")
+    what = "team" if plan.is_team else "finalists"
     sizes = sorted({round_.count("valid")[0] for round_ in rounds})
     say(
         f"  judges    {' or '.join(map(str, sizes))} {unit.many} per repeat, from the search's {train} training"
-        f" {unit.many}; the {valid} {unit.who} chose the finalists only train"
+        f" {unit.many}; the {valid} {unit.who} chose the {what} only train"
     )
     task = stored.baseline_config.task
     for repeat, round_ in enumerate(rounds, start=1):
         if missing := missing_classes(round_.photos, "valid", stored.task.space, task):
             say(f"            NO JUDGE OF REPEAT {repeat} SHOWS: {some(missing)}. {_uncounted(stored.task)} there.")
-    title = "finalists"
-    for finalist in plan.finalists:
-        say(f"  {title:9s} {finalist.name}: {describe_values(values_of(stored.study.space, finalist.params))}")
-        title = ""
+    for title, finalist, share in _planned_lines(plan):
+        say(f"  {title:9s} {share}{finalist.name}: {describe_values(values_of(stored.study.space, finalist.params))}")
+
+
+def _planned_lines(plan: Plan) -> list[tuple[str, PlannedFinalist, str]]:
+    """(title, finalist, its share in the team) of each line; the single model comes last, though it may be a member."""
+    if not plan.is_team:
+        return [("" if place else "finalists", finalist, "") for place, finalist in enumerate(plan.finalists)]
+    members = [member for member in zip(plan.weights, plan.finalists, strict=True) if member[0]]
+    members.sort(key=lambda member: -member[0])
+    shares = [(finalist, f"{100 * weight / sum(plan.weights):3.0f} %  ") for weight, finalist in members]
+    team = [("" if place else "team", finalist, share) for place, (finalist, share) in enumerate(shares)]
+    return [*team, ("single", plan.finalists[0], "")]
 
 
 def _uncounted(task: Task) -> str:
@@ -63,8 +87,9 @@ def show_confirmation_work(
 ) -> None:
     """Print the number of trainings, and the time left by the finalists' own trials in the search."""
     each, epochs = n_trials // len(plan.finalists), stored.baseline_config.epochs
+    what = "model" if plan.is_team else "finalist"
     say(
-        f"  trainings {finished} of {n_trials} done: {each} per finalist, {epochs} epochs each, without pruning, judged"
+        f"  trainings {finished} of {n_trials} done: {each} per {what}, {epochs} epochs each, without pruning, judged"
         " at the last evaluation"
     )
     seconds = [
@@ -79,8 +104,14 @@ def show_confirmation_work(
 
 
 def show_confirmation_summary(study: optuna.Study, stored: Stored, runs: Path, storage_url: str | None) -> None:
-    """Print the outcome so far, and store it with the confirmed study, in its attributes and its note."""
+    """Print the outcome so far, and store it with the confirmed study, in its attributes and its note.
+
+    The outcome for a team stays with the confirmation: it does not answer the study's question.
+    """
     try:
+        if stored.confirms_team:
+            _show_team_summary(study, stored, runs)
+            return
         outcome = outcome_of(study, stored, runs)
     except UserError as error:
         say(f"No verdict: {error}")
@@ -101,6 +132,43 @@ def show_confirmation_summary(study: optuna.Study, stored: Stored, runs: Path, s
     say(f"  python -m search.export --study {quoted(of)} -o best.toml{place_options(runs, storage_url)}")
     if hint := storage_option(storage_url)[1]:
         say(hint)
+
+
+def _show_team_summary(study: optuna.Study, stored: Stored, runs: Path) -> None:
+    """Print the scores of team and single model, their difference and the verdict, and store it in the study's note.
+
+    Raises UserError where nothing can be said.
+    """
+    plan, unit = Plan.of_document(stored), stored.task.unit
+    outcome = outcome_of_team(study, stored, runs)
+    if outcome is None:
+        say(f"No verdict yet: it needs {MIN_REPEATS} repeats that every model has finished.")
+        return
+    sentence = team_sentence(study, stored)
+    assert sentence is not None  # the outcome has a look
+    show_study(study, stored, sentence)
+    scores, level = {name: outcome.scores(name) for name in (TEAM, SINGLE)}, outcome.look.levels[TEAM]
+    say(f"Confirmation of a team of {plan.of}: {len(scores[TEAM])} of {plan.repeats} repeats, {outcome.judges} judges")
+    single = plan.finalists[0].name
+    titles = ("model", f"mean {stored.task.short_metric}", "range", f"from {single}", "95 % interval", "verdict")
+    gain = _difference_cells(level.estimate)[:2]
+    cells = ((TEAM, (*gain, level.verdict)), (SINGLE, (PLAIN_NONE,) * 3))
+    rows = [(*_score_cells(TEAM if name == TEAM else single, scores[name]), *rest) for name, rest in cells]
+    show_table(titles, rows, (titles[1], titles[3]))
+    say()
+    say(sentence)
+    effect = power_words(level.effect_after(1.0, 1, NO_TUNING))
+    say(
+        f"The interval covers {unit.many} and training seeds, and allows for the looks so far: {outcome.judges}"
+        f" {unit.noun(outcome.judges)} judged, none of {unit.whom} had chosen the team or {single}; {effect}."
+    )
+    if level.verdict == OPEN:
+        say("More repeats narrow it: the same command with a larger --repeats.")
+
+
+def _score_cells(name: str, scores: Sequence[float]) -> tuple[str, str, str]:
+    """Name, mean, range."""
+    return name, as_score(fmean(scores)), f"{as_score(min(scores))} to {as_score(max(scores))}"
 
 
 def show_outcome(outcome: Confirmation, of: str, task: Task) -> None:

@@ -30,18 +30,18 @@ from search.database.reconnecting import ReconnectingStorage
 from search.database.study_lock import in_turn
 from search.files.place import files_of, keep_files
 from search.files.table import create_table, read_picture
-from search.policy.confirmation import SUFFIX
+from search.policy.confirmation import SUFFIX, TEAM_SUFFIX
 from search.policy.history import best_first
 from search.storage.copying import copy_note
 from search.storage.files import ARTIFACTS, artifacts_of
 from search.storage.folder import claim, hand_over, names_with_id, study_folder
 from search.storage.orphans import take_back_orphaned
 from search.storage.outcomes import decide_in_turn
-from search.storage.pairs import confirmation_of
+from search.storage.pairs import confirmations_of
 from search.storage.predictions import StudyPredictions, predictions_of
 from search.storage.retention import trial_folder
 from search.study.attributes import FILES, GROWN_FROM, MOVED_TO, STUDY_ID, id_of
-from search.study.record import KEY, Stored, read_search, read_stored
+from search.study.record import KEY, Stored, confirms_team, read_search, read_stored
 from search.system.shell import place_options, quoted
 from search.system.storage_url import shown_url
 from search.terminal.deletion import check_not_running
@@ -65,14 +65,14 @@ class Counted:
 
 
 def copy_study(study: optuna.Study, target: ReconnectingStorage, name: str, runs: Path) -> None:
-    """Copy the study to ``target`` under this name, with its confirmation; from now on it continues there.
+    """Copy the study to ``target`` under this name, with its confirmations; from now on it continues there.
 
     Raises UserError while the study runs, for a name or a study that ``target`` has already, where the predictions are
     not in ``runs``, and for a server's database that cannot hold them. Nothing is stored then.
     """
     read_search(study)  # a confirmation goes with its search
-    confirmation = confirmation_of(study)
-    pairs = [(study, name), *([(confirmation, name + SUFFIX)] if confirmation is not None else [])]
+    pairs = [(study, name)]
+    pairs += [(each, name + (TEAM_SUFFIX if confirms_team(each) else SUFFIX)) for each in confirmations_of(study)]
     for each, new_name in pairs:
         _check_is_free(each, target, new_name)
         check_not_running(each, runs)

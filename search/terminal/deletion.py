@@ -18,19 +18,19 @@ from search.database.connect import backend_of, has_study, load_study
 from search.database.study_lock import in_turn
 from search.files.table import forget_files
 from search.storage.files import empty_trash, existing_folder, move_to_trash, pictures_of, size_of
-from search.storage.pairs import confirmation_of, search_of
+from search.storage.pairs import confirmations_of, search_of
+from search.study.record import confirms_team
 from search.system.storage_url import shown_url
 
 MIB = 2**20
 
 
 def delete(study: optuna.Study, runs: Path, asks: bool) -> bool:
-    """Delete a study with its files and its confirmation, if ``asks`` after asking; returns whether it was deleted.
+    """Delete a study with its files and its confirmations, if ``asks`` after asking; returns whether it was deleted.
 
     Raises UserError while the study runs, and when there is no terminal to ask on.
     """
-    confirmation = confirmation_of(study)  # which says nothing without the study
-    targets = [study] if confirmation is None else [study, confirmation]
+    targets = [study, *confirmations_of(study)]  # which say nothing without the study
     for target in targets:
         check_not_running(target, runs)
     if asks and not is_terminal(sys.stdin):
@@ -43,7 +43,7 @@ def delete(study: optuna.Study, runs: Path, asks: bool) -> bool:
     if asks and not typer.confirm(f"Delete study {one_printable_line(names)} for good?"):
         say("Nothing was deleted.")
         return False
-    for target in reversed(targets):  # cut off in between, the study is left, not the confirmation
+    for target in reversed(targets):  # cut off in between, the study is left, not a confirmation
         _delete(target, runs)
         say(f"Study {target.study_name} is deleted.")
     return True
@@ -94,7 +94,7 @@ def _delete(study: optuna.Study, runs: Path) -> None:
         if folder is not None:
             move_to_trash(folder)
         confirmed = search_of(study)
-        if confirmed is not None:
+        if confirmed is not None and not confirms_team(study):
             store_confirmation(confirmed, None)
         optuna.delete_study(study_name=name, storage=storage)
         forget_files(storage)

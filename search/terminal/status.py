@@ -73,7 +73,8 @@ def _overview_cells(study: StudyOverview) -> tuple[str, ...]:
 
 def _question(study: StudyOverview) -> str:
     question = one_line(study.question or "- (not made by search.run)")
-    return f"Confirmation of {study.confirms}: {question}" if study.confirms else question
+    team = "a team of " if study.confirms_team else ""
+    return f"Confirmation of {team}{study.confirms}: {question}" if study.confirms else question
 
 
 def show_status(study: StudyStatus) -> None:
@@ -96,7 +97,8 @@ def show_status(study: StudyStatus) -> None:
         "last event": _ago(overview.last_event),
     }
     if overview.confirms:
-        facts = {name: facts[name] for name in ("trials", "spent", "last event")}
+        answer = ("answer",) if overview.confirms_team else ()  # else the confirmed study has it
+        facts = {name: facts[name] for name in ("trials", *answer, "spent", "last event")}
     elif study.answer:  # its rounds are what counts, not how far the search has come
         facts = {name: text for name, text in facts.items() if name not in ("incumbent", "noise", "patience")}
     for name, text in facts.items():

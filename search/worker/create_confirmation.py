@@ -12,14 +12,14 @@ import optuna
 from maskcls.config import change
 from maskcls.data.dataset import Table, with_judges
 from maskcls.system.console import say
-from maskcls.system.errors import UserError
+from maskcls.system.errors import UserError, listed
 from maskcls.system.files import MAX_BYTES
 from search.answer.notes import show_study
 from search.answer.status import runs_of
 from search.database.connect import create_study, has_study, load_study
 from search.database.reconnecting import ReconnectingStorage
 from search.database.study_lock import in_turn
-from search.policy.confirmation import SUFFIX, Plan
+from search.policy.confirmation import SUFFIX, TEAM_SUFFIX, Plan
 from search.policy.finalists import choose_finalists
 from search.storage.folder import claim, make_folder
 from search.storage.orphans import requeue_orphaned
@@ -30,15 +30,15 @@ from search.study.versions import creation_facts
 from search.system.shell import quoted
 
 
-def find_confirmation(storage: ReconnectingStorage, of: str) -> optuna.Study | None:
-    """The confirmation of the study stored as ``of``; None while it has none.
+def find_confirmation(storage: ReconnectingStorage, of: str, team: bool = False) -> optuna.Study | None:
+    """The confirmation of the study stored as ``of``, or of a ``team`` of its models; None while it has none.
 
     Raises UserError when the confirmation's name is taken, or too long for a folder.
     """
-    confirmation = confirmation_of(load_study(storage, of))
+    confirmation = confirmation_of(load_study(storage, of), team)
     if confirmation is not None:
         return confirmation
-    name = of + SUFFIX
+    name = of + (TEAM_SUFFIX if team else SUFFIX)
     size = len(os.fsencode(name))
     if size > MAX_BYTES:
         raise UserError(
@@ -63,9 +63,7 @@ def make_document(
     if confirmation is None:
         _check_has_ended(searched)
         finalists = choose_finalists(searched.get_trials(deepcopy=False), stored, top, searched.study_name)
-        plan = Plan(searched.study_name, finalists, top, repeats)
-        study = replace(stored.study, fixed={**stored.study.fixed, "keep": "last"}, is_stored=True)
-        return replace(stored, study=study, warm=(), confirmation=plan.to_json())
+        return _new_document(stored, Plan(searched.study_name, finalists, top, repeats))
     existing = read_stored(confirmation)
     _check_same_search(existing, stored, confirmation.study_name)
     plan = Plan.of_document(existing)
@@ -77,6 +75,46 @@ def make_document(
     # the search may have been renamed
     plan = replace(plan, of=searched.study_name, repeats=max(repeats, plan.repeats))
     return replace(existing, confirmation=plan.to_json())
+
+
+def make_team_document(
+    searched: optuna.Study, stored: Stored, confirmation: optuna.Study | None, requested: Plan
+) -> Stored:
+    """The document of the confirmation of a team, new or with the repeats of the stored one if these are more.
+
+    ``stored``: the search's own. Raises UserError when the stored confirmation is of another team, and when the search
+    has been created anew since.
+    """
+    if confirmation is None:
+        return _new_document(stored, requested)
+    existing, name = read_stored(confirmation), confirmation.study_name
+    _check_same_search(existing, stored, name)
+    plan = Plan.of_document(existing)
+    _check_same_team(plan, requested, name)
+    plan = replace(plan, of=requested.of, repeats=max(plan.repeats, requested.repeats))
+    return replace(existing, confirmation=plan.to_json())
+
+
+def _check_same_team(plan: Plan, requested: Plan, name: str) -> None:
+    """Raise UserError when the confirmation stored as ``name`` is of another team than is requested."""
+    if (plan.finalists, plan.weights) != (requested.finalists, requested.weights):
+        raise UserError(
+            f"{name!r} confirms another team, of {_team_words(plan)}, and the file has one of {_team_words(requested)};"
+            f" give its file, or remove it by `python -m search.delete --study {quoted(name)}`."
+        )
+
+
+def _team_words(plan: Plan) -> str:
+    """``trial 7 (weight 2) and trial 3 (weight 1), beside trial 7``: in full, as teams may differ in a weight alone."""
+    members = zip(plan.finalists, plan.weights, strict=True)
+    named = [f"{finalist.name} (weight {weight:g})" for finalist, weight in members if weight]
+    return f"{listed(named)}, beside {plan.finalists[0].name}"
+
+
+def _new_document(stored: Stored, plan: Plan) -> Stored:
+    """The document of a new confirmation of the search ``stored``: each training is judged at its last evaluation."""
+    study = replace(stored.study, fixed={**stored.study.fixed, "keep": "last"}, is_stored=True)
+    return replace(stored, study=study, warm=(), confirmation=plan.to_json())
 
 
 def _check_has_ended(searched: optuna.Study) -> None:
@@ -125,12 +163,12 @@ def check_repeats(table: Table, stored: Stored, repeats: int) -> list[Table]:
 
 def store_confirmation(storage: ReconnectingStorage, document: Stored, runs: Path) -> optuna.Study:
     """Create or update the confirmation and requeue its orphaned trials; returns its study."""
-    of = Plan.of_document(document).of
-    confirmation = find_confirmation(storage, of)
-    name = of + SUFFIX if confirmation is None else confirmation.study_name
+    plan = Plan.of_document(document)
+    confirmation = find_confirmation(storage, plan.of, plan.is_team)
+    name = plan.of + plan.suffix if confirmation is None else confirmation.study_name
 
     def decide() -> None:
-        confirmation = find_confirmation(storage, of)  # maybe created by another command meanwhile
+        confirmation = find_confirmation(storage, plan.of, plan.is_team)  # maybe created by another command meanwhile
         if confirmation is not None:
             claim(confirmation, runs)
             _add_repeats(confirmation, document)
@@ -145,9 +183,14 @@ def store_confirmation(storage: ReconnectingStorage, document: Stored, runs: Pat
 
 
 def _add_repeats(study: optuna.Study, document: Stored) -> None:
-    """Store the document's repeats when they are more, and the search's present name; the finalists stay."""
+    """Store the document's repeats when they are more, and the search's present name; the finalists stay.
+
+    Raises UserError when another command has stored another team meanwhile.
+    """
     existing = read_stored(study)
     plan, requested = Plan.of_document(existing), Plan.of_document(document)
+    if requested.is_team:
+        _check_same_team(plan, requested, study.study_name)
     if requested.repeats > plan.repeats or requested.of != plan.of:
         plan = replace(plan, of=requested.of, repeats=max(plan.repeats, requested.repeats))
         study.set_user_attr(KEY, replace(existing, confirmation=plan.to_json()).to_json())

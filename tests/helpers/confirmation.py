@@ -12,7 +12,7 @@ from optuna.trial import TrialState, create_trial
 from maskcls.scoring.metrics import score
 from maskcls.scoring.predictions import Predictions
 from maskcls.tasks.mask import MASK_TASK
-from search.database.connect import create_study, default_url, open_storage
+from search.database.connect import create_study, default_url, has_study, open_storage
 from search.policy.confirmation import Plan, PlannedFinalist
 from search.storage.retention import trial_folder
 from search.study.record import KEY, Stored
@@ -47,12 +47,20 @@ def past(
     return made
 
 
-def confirming(names: Sequence[str] = ("baseline", "a", "b"), repeats: int = 5, study: Study = TOY_STUDY) -> Stored:
-    """The document of a confirmation of ``toy``: finalist i has the baseline's lr times i + 1, and trial i."""
+def confirming(
+    names: Sequence[str] = ("baseline", "a", "b"),
+    repeats: int = 5,
+    study: Study = TOY_STUDY,
+    weights: Sequence[float] = (),
+) -> Stored:
+    """The document of a confirmation of ``toy``: finalist i has the baseline's lr times i + 1, and trial i.
+
+    ``weights``: of each in the team that is confirmed.
+    """
     base = params_of(study.space, study.baseline)
     finalists = tuple(PlannedFinalist(name, {**base, "lr": 1e-2 * (i + 1)}, (i,)) for i, name in enumerate(names))
     stored = stored_as(replace(study, fixed={**study.fixed, "keep": "last"}))
-    return replace(stored, confirmation=Plan("toy", finalists, len(names) - 1, repeats).to_json())
+    return replace(stored, confirmation=Plan("toy", finalists, len(names) - 1, repeats, tuple(weights)).to_json())
 
 
 PEOPLE = 40
@@ -60,17 +68,41 @@ PEOPLE = 40
 
 
 def judged(
-    runs: Path, skill: Mapping[str, float], repeats: int, skip: Sequence[tuple[int, int]] = (), task: str = "all"
+    runs: Path,
+    skill: Mapping[str, float],
+    repeats: int,
+    skip: Sequence[tuple[int, int]] = (),
+    task: str = "all",
+    weights: Sequence[float] = (),
+    done: int | None = None,
 ) -> tuple[optuna.Study, Stored]:
-    """A confirmation in ``runs`` whose finalists are right about so large a share of the photos, and the study."""
-    rng = np.random.default_rng(0)
+    """A confirmation in ``runs`` whose finalists are right about so large a share of the photos, and the study.
+
+    ``weights``: of each in the team that is confirmed; ``done``: repeats that were trained, None for all.
+    """
     storage = open_storage(default_url(runs), create=True)
     study = replace(TOY_STUDY, fixed={**TOY_STUDY.fixed, "task": task})
-    search_ = create_study(storage, "toy", {KEY: stored_as(study).to_json()})
-    past(study, *(({"lr": 1e-2 * (i + 1)}, 0.5 + i / 100) for i in range(len(skill))), into=search_)
-    stored = confirming(tuple(skill), repeats, study)
-    made = create_study(storage, "toy-confirm", {KEY: stored.to_json()})
-    for repeat in range(1, repeats + 1):
+    if not has_study(storage, "toy"):
+        search_ = create_study(storage, "toy", {KEY: stored_as(study).to_json()})
+        past(study, *(({"lr": 1e-2 * (i + 1)}, 0.5 + i / 100) for i in range(len(skill))), into=search_)
+    stored = confirming(tuple(skill), repeats, study, weights)
+    made = create_study(storage, "toy" + Plan.of_document(stored).suffix, {KEY: stored.to_json()})
+    train(made, stored, runs, skill, range(1, (repeats if done is None else done) + 1), skip, task)
+    return made, stored
+
+
+def train(
+    made: optuna.Study,
+    stored: Stored,
+    runs: Path,
+    skill: Mapping[str, float],
+    repeats: Sequence[int],
+    skip: Sequence[tuple[int, int]] = (),
+    task: str = "all",
+) -> None:
+    """Add the trials of these repeats to a confirmation, each with its predictions; those to ``skip`` diverged."""
+    rng = np.random.default_rng(min(repeats) - 1)
+    for repeat in repeats:
         for index, share in enumerate(skill.values()):
             state = C if (repeat, index) not in skip else P
             number = len(made.get_trials())
@@ -80,14 +112,13 @@ def judged(
                     state=state,
                     value=score(found.log_prob_NK, found.label_N, MASK_TASK.space.predicted(task)).macro_f1,
                     params=Plan.of_document(stored).finalists[index].params,
-                    distributions=distributions(study.space),
+                    distributions=distributions(stored.study.space),
                     user_attrs={"repeat": repeat, "finalist": index, "role": "confirmation"},
                 )
             )
-            folder = trial_folder(runs / "toy-confirm", number)
+            folder = trial_folder(runs / made.study_name, number)
             folder.mkdir(parents=True)
             found.save(folder / "valid.npz")
-    return made, stored
 
 
 def answers(rng: np.random.Generator, repeat: int, share: float, task: str) -> Predictions:

@@ -15,7 +15,7 @@ from maskcls.config import change
 from maskcls.data.dataset import read_table
 from search.answer.evidence import answer_of
 from search.database.connect import create_study, default_url, load_study, open_storage
-from search.policy.confirmation import SUFFIX
+from search.policy.confirmation import SUFFIX, TEAM_SUFFIX
 from search.storage.folder import read_marker
 from search.study.attributes import CONFIRMED_ID, MOVED_TO, STUDY_ID, WORKER
 from search.study.record import KEY, read_stored
@@ -138,16 +138,21 @@ def test_a_copy_that_was_cut_off_is_made_anew(played: Played, tmp_path: Path, mo
     assert len(study_in(other(tmp_path)).get_trials()) == 2
 
 
-def test_a_confirmation_goes_with_its_search(
+def test_its_confirmations_go_with_a_search(
     played: Played, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     played.study.set_user_attr(STUDY_ID, "0" * 32)
-    document = confirming(study=played.stored.study)
-    facts = {STUDY_ID: "1" * 32, CONFIRMED_ID: "0" * 32, KEY: document.to_json()}
-    create_study(open_storage(default_url(tmp_path), create=False), f"toy{SUFFIX}", facts)
-    alone = ("--study", f"toy{SUFFIX}", "--to", other(tmp_path), "--runs", str(tmp_path))
-    assert "is the confirmation of study" in complain(monkeypatch, capsys, search.copy.main, *alone)
+    documents = {
+        SUFFIX: confirming(study=played.stored.study),
+        TEAM_SUFFIX: confirming(study=played.stored.study, weights=(0, 2, 1)),
+    }
+    for number, (suffix, document) in enumerate(documents.items(), start=1):
+        facts = {STUDY_ID: str(number) * 32, CONFIRMED_ID: "0" * 32, KEY: document.to_json()}
+        create_study(open_storage(default_url(tmp_path), create=False), f"toy{suffix}", facts)
+        alone = ("--study", f"toy{suffix}", "--to", other(tmp_path), "--runs", str(tmp_path))
+        assert "is the confirmation of " in complain(monkeypatch, capsys, search.copy.main, *alone)
     assert run(search.copy.main, *words(tmp_path, "--name", "new")) == 0
-    copied = study_in(other(tmp_path), f"new{SUFFIX}")
-    assert copied.user_attrs[CONFIRMED_ID] == "0" * 32
-    assert read_stored(copied).confirmation == {**(document.confirmation or {}), "of": "new"}
+    for suffix, document in documents.items():
+        copied = study_in(other(tmp_path), f"new{suffix}")
+        assert copied.user_attrs[CONFIRMED_ID] == "0" * 32
+        assert read_stored(copied).confirmation == {**(document.confirmation or {}), "of": "new"}
