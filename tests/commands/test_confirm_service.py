@@ -156,9 +156,10 @@ def test_whoever_is_stopped_or_killed_it_comes_to_the_same(
 
 
 def test_other_weights_than_the_search_had_are_refused(
-    runs: Path, confirm: Callable[..., "subprocess.Popen[str]"], tmp_path: Path
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    output, status = end(confirm("--weights", str(tmp_path / "nowhere")))
-    assert status == 2
-    assert output.rstrip().splitlines()[-1].startswith("error: --weights takes auto")
+    work_in_this_process(monkeypatch)
+    words = ("--study", "mine", "--top", "1", "--runs", str(runs), "--device", "cpu")
+    told = complain(monkeypatch, capsys, search.confirm.main, *words, "--weights", str(tmp_path / "nowhere"))
+    assert told.startswith("error: --weights takes auto")
     assert trials(runs) == []

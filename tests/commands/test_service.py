@@ -146,10 +146,10 @@ def test_a_second_signal_stops_at_once(place: Place, ignored: tuple[int, ...]) -
     assert place.trials()[0].state == TrialState.WAITING
 
 
-def test_two_commands_with_two_workers_each_share_the_work(tmp_path: Path, synthetic_folder: Path) -> None:
+def test_two_commands_of_two_workers_and_of_one_share_the_work(tmp_path: Path, synthetic_folder: Path) -> None:
     (tmp_path / "mine.py").write_text(MINE)
     place = Place(tmp_path, synthetic_folder)
-    processes = [place.start("--n-trials", "7", "--workers", "2", "--force") for _ in range(2)]
+    processes = [place.start("--n-trials", "7", "--workers", workers, "--force") for workers in ("2", "1")]
     ends = [end(process) for process in processes]
     assert [status for _, status in ends] == [0, 0], ends
     trials = place.trials()

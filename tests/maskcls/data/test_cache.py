@@ -25,7 +25,7 @@ from maskcls.images.decode import DECODER, decode_photo
 from maskcls.images.fit import Fit
 from maskcls.reading.mask_photos import list_photos
 from maskcls.system.errors import UserError
-from tests.helpers.caching import Loader
+from tests.helpers.data.caching import Loader
 from tests.helpers.training import SIX_CELLS, TINY, make_folder, one_line
 
 SIZE, WHOLE = (20, 16), (1.0, 1.0)

@@ -12,7 +12,7 @@ from pathlib import Path
 from maskcls.data.cache import load_cache
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["tests.helpers.caching"])
+CONTEXT.set_forkserver_preload(["tests.helpers.data.caching"])
 
 
 class Loader:
