@@ -4,6 +4,7 @@ A run of TINY on ``synthetic_data`` (60 drawn people, 420 photos) takes about ha
 """
 
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -26,6 +27,11 @@ from maskcls.data.synthetic import draw_dataset
 from maskcls.system.console import log_to_console
 from maskcls.train import main as train
 from tests.helpers.training import TINY, few, run
+
+
+def pytest_unconfigure() -> None:
+    """Leave no folder of weights behind."""
+    shutil.rmtree(os.environ["HF_HOME"], ignore_errors=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -17,6 +17,7 @@ from maskcls.system.console import run_command
 from search.database.connect import create_study, open_storage
 from search.storage.outcomes import finish
 from search.study.record import KEY
+from tests.helpers.one_process import work_in_this_process
 from tests.helpers.search import MINE, ask, complain, make_job, make_setup
 
 
@@ -99,6 +100,7 @@ def test_an_unreadable_photo_is_named_and_the_remedy_works(
     (tmp_path / "mine.py").write_text(MINE)
     words = ("--study", str(tmp_path / "mine.py"), "--data", str(data), "--weights", "scratch", "--n-trials", "1")
     monkeypatch.chdir(tmp_path)
+    work_in_this_process(monkeypatch)
     told = complain(monkeypatch, capfd, search.run.main, *words)
     assert "1 photo in" in told
     assert broken.parent.name in told

@@ -23,6 +23,7 @@ from search.storage.retention import trial_folder
 from search.study.record import KEY, Stored
 from search.study.space import distributions
 from search.study.study import Choice, Float, Study
+from tests.helpers.one_process import work_in_this_process
 from tests.helpers.processes import end, read_until, worker_of
 from tests.helpers.search import MINE, TOY_STUDY, complain
 from tests.helpers.training import heed_signals, run
@@ -117,11 +118,10 @@ def test_whoever_is_stopped_or_killed_it_comes_to_the_same(
     assert "its worker died (SIGKILL)" in output
     assert "Confirmation of mine: 2 of 2 repeats" in output
 
-    output, status = end(
-        confirm("--repeats", "3", "--workers", "2", "--force")
-    )  # more of it: these stay, others come after them
-    assert status == 0, output
-    assert "trainings 4 of 6 done" in output
+    work_in_this_process(monkeypatch)
+    more = ("--study", "mine", "--repeats", "3", "--top", "1", "--runs", runs)  # these stay, others come after them
+    assert run(search.confirm.main, *more, "--device", "cpu") == 0
+    assert "trainings 4 of 6 done" in capsys.readouterr().out
     done = trials(runs)
     assert known.items() <= done[0].intermediate_values.items()
     assert [trial.state for trial in done] == [TrialState.COMPLETE] * 6
@@ -147,7 +147,7 @@ def test_whoever_is_stopped_or_killed_it_comes_to_the_same(
     assert (outcome.repeats, outcome.judges) == (3, len(set.union(*judges)))
     assert outcome.finalists[0].scores == tuple(trial.value for trial in done[::2])
 
-    assert run(search.confirm.main, "--study", "mine", "--repeats", "3", "--top", "1", "--runs", runs) == 0
+    assert run(search.confirm.main, *more) == 0
     assert "Study mine-confirm already has its 6 trainings." in capsys.readouterr().out
     (tmp_path / "mine.py").write_text(MINE)
     words = ("--study", str(tmp_path / "mine.py"), "--data", str(synthetic_folder), "--weights", "scratch")
@@ -156,9 +156,10 @@ def test_whoever_is_stopped_or_killed_it_comes_to_the_same(
 
 
 def test_other_weights_than_the_search_had_are_refused(
-    runs: Path, confirm: Callable[..., "subprocess.Popen[str]"], tmp_path: Path
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    output, status = end(confirm("--weights", str(tmp_path / "nowhere")))
-    assert status == 2
-    assert output.rstrip().splitlines()[-1].startswith("error: --weights takes auto")
+    work_in_this_process(monkeypatch)
+    words = ("--study", "mine", "--top", "1", "--runs", str(runs), "--device", "cpu")
+    told = complain(monkeypatch, capsys, search.confirm.main, *words, "--weights", str(tmp_path / "nowhere"))
+    assert told.startswith("error: --weights takes auto")
     assert trials(runs) == []

@@ -40,6 +40,14 @@ def guarded(runs: Path) -> Iterator[Served]:
         yield served
 
 
+@pytest.fixture(scope="module")
+def allowing(runs: Path) -> Iterator[Served]:
+    """One that answers to two more names and has its token from the environment."""
+    names = ("--allow-host", "Box.Example.org", "--allow-host", "other.example")
+    with serving(runs, *names, MASKCLS_TOKEN="from the environment") as served:
+        yield served
+
+
 def test_the_loopback_needs_the_token_too_since_other_users_reach_it(runs: Path) -> None:
     with serving(runs) as served:
         assert re.fullmatch(
@@ -147,11 +155,10 @@ def test_an_address_or_a_port_that_cannot_be_is_one_line(
             assert f"Port {port} is in use; choose another with --port." in told
 
 
-def test_a_token_is_taken_from_the_environment_or_a_file(runs: Path, tmp_path: Path) -> None:
-    with serving(runs, MASKCLS_TOKEN="from the environment") as served:
-        assert "token=from%20the%20environment" in served.line
-        assert served.ask("/api/studies")[0] == 403
-        assert served.ask("/api/studies", Cookie=served.cookie())[0] == 200
+def test_a_token_is_taken_from_the_environment_or_a_file(allowing: Served, runs: Path, tmp_path: Path) -> None:
+    assert "token=from%20the%20environment" in allowing.line
+    assert allowing.ask("/api/studies")[0] == 403
+    assert allowing.ask("/api/studies", Cookie=allowing.cookie())[0] == 200
     (tmp_path / "token").write_text("from a file é\n\n")
     with serving(runs, "--token-file", str(tmp_path / "token"), MASKCLS_TOKEN="from the environment") as served:
         assert "token=from%20a%20file%20%C3%A9 " in served.line
@@ -189,19 +196,18 @@ def test_a_name_that_anybody_may_lead_here_is_not(guarded: Served, host: str, me
         assert method == "HEAD" or "does not answer to the name" in text
 
 
-def test_a_name_that_the_user_allows_is_answered_and_may_be_a_proxys(runs: Path) -> None:
-    with serving(runs, "--allow-host", "Box.Example.org", "--allow-host", "other.example") as served:
-        cookie = served.cookie()
-        assert served.ask("/api/studies", Cookie=cookie, Host="box.example.org:99")[0] == 200
-        assert served.ask("/api/studies", Cookie=cookie, Host="other.example")[0] == 200
-        assert served.ask("/api/studies", Cookie=cookie, Host="sub.other.example")[0] == 403
-        note = json.dumps({"version": 1, "body": "seen"}).encode()
-        change: dict[str, Any] = {"path": "/api/studies/1/note", "method": "PUT", "body": note, "Cookie": cookie}
-        change["Content_Type"] = "application/json"
-        assert served.ask(**change, Origin="https://box.example.org")[0] != 403  # its pages, by another name than ours
-        assert served.ask(**change, Origin="https://third.example")[0] == 403
-        told = served.ask(**change, Host="box.example.org:99", Origin="http://box.example.org:98")
-        assert told[0] == 403  # another program of that machine
+def test_a_name_that_the_user_allows_is_answered_and_may_be_a_proxys(allowing: Served) -> None:
+    cookie = allowing.cookie()
+    assert allowing.ask("/api/studies", Cookie=cookie, Host="box.example.org:99")[0] == 200
+    assert allowing.ask("/api/studies", Cookie=cookie, Host="other.example")[0] == 200
+    assert allowing.ask("/api/studies", Cookie=cookie, Host="sub.other.example")[0] == 403
+    note = json.dumps({"version": 1, "body": "seen"}).encode()
+    change: dict[str, Any] = {"path": "/api/studies/1/note", "method": "PUT", "body": note, "Cookie": cookie}
+    change["Content_Type"] = "application/json"
+    assert allowing.ask(**change, Origin="https://box.example.org")[0] != 403  # its pages, by another name than ours
+    assert allowing.ask(**change, Origin="https://third.example")[0] == 403
+    told = allowing.ask(**change, Host="box.example.org:99", Origin="http://box.example.org:98")
+    assert told[0] == 403  # another program of that machine
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])

@@ -13,6 +13,7 @@ import maskcls.train
 import search.export
 import search.run
 from search.database.connect import load_study, open_storage
+from tests.helpers.one_process import work_in_this_process
 from tests.helpers.search import MINE, Place, complain, succeed
 
 
@@ -74,6 +75,7 @@ def test_another_study_under_the_same_name_is_refused_with_both_values(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    work_in_this_process(monkeypatch)
     told = complain(monkeypatch, capsys, search.run.main, *place.command, "--n-trials", "9", *more)
     assert "Study 'mine' is stored with" in told
     assert all(hint in told for hint in hints), told
@@ -116,6 +118,7 @@ def test_any_finished_trial_can_be_exported(place: Place, tmp_path: Path) -> Non
 def test_without_data_it_runs_a_preview_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    work_in_this_process(monkeypatch)
     monkeypatch.chdir(tmp_path)
     Path("mine.py").write_text(MINE, encoding="utf-8")
     succeed(search.run.main, "--study", "mine.py", "--n-trials", "1", "--people", "60")

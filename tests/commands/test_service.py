@@ -18,6 +18,7 @@ from maskcls.scoring.metrics import Scores
 from maskcls.training.loop import fit
 from search.storage.failures import crashes_of
 from search.storage.retention import trial_folder
+from tests.helpers.one_process import work_in_this_process
 from tests.helpers.processes import end, read_until, wait_for, worker_of
 from tests.helpers.search import MINE, Place, succeed
 from tests.helpers.training import heed_signals
@@ -89,7 +90,9 @@ def test_whoever_is_stopped_or_killed_the_trial_ends_where_it_would_have(place: 
     assert "failures" not in trial.user_attrs
 
 
-def test_killed_all_together_nothing_counts_as_running(place: Place, capfd: pytest.CaptureFixture[str]) -> None:
+def test_killed_all_together_nothing_counts_as_running(
+    place: Place, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     process = place.start("--n-trials", "1")
     read_until(process, "evaluation 2 of 20")
     os.kill(worker_of(place.trials()[0]).pid, signal.SIGSTOP)  # so that it cannot end by itself
@@ -97,6 +100,7 @@ def test_killed_all_together_nothing_counts_as_running(place: Place, capfd: pyte
     os.kill(worker_of(place.trials()[0]).pid, signal.SIGKILL)
     end(process)
     assert place.trials()[0].state == TrialState.RUNNING
+    work_in_this_process(monkeypatch)
     succeed(search.run.main, *place.command, "--n-trials", "1")
     assert "Interrupted earlier, continuing from the last evaluation: trial 0." in capfd.readouterr().out
     assert place.trials()[0].state == TrialState.COMPLETE
@@ -142,10 +146,10 @@ def test_a_second_signal_stops_at_once(place: Place, ignored: tuple[int, ...]) -
     assert place.trials()[0].state == TrialState.WAITING
 
 
-def test_two_commands_with_two_workers_each_share_the_work(tmp_path: Path, synthetic_folder: Path) -> None:
+def test_two_commands_of_two_workers_and_of_one_share_the_work(tmp_path: Path, synthetic_folder: Path) -> None:
     (tmp_path / "mine.py").write_text(MINE)
     place = Place(tmp_path, synthetic_folder)
-    processes = [place.start("--n-trials", "7", "--workers", "2", "--force") for _ in range(2)]
+    processes = [place.start("--n-trials", "7", "--workers", workers, "--force") for workers in ("2", "1")]
     ends = [end(process) for process in processes]
     assert [status for _, status in ends] == [0, 0], ends
     trials = place.trials()
@@ -157,22 +161,25 @@ def test_two_commands_with_two_workers_each_share_the_work(tmp_path: Path, synth
     assert sorted(path.name for path in logs) == ["cpu.0.log", "cpu.1.log"]
 
 
-def test_a_time_limit_stops_it_and_the_same_command_goes_on(place: Place) -> None:
+def test_a_time_limit_stops_it_and_the_same_command_goes_on(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     output, status = end(place.start("--n-trials", "1", "--timeout", "0"))
     assert status == 0
     assert "Stopped by --timeout at 0 of 1 trials. The same command continues the study." in output
     assert all(trial.state == TrialState.WAITING for trial in place.trials())
+    work_in_this_process(monkeypatch)
     succeed(search.run.main, *place.command, "--n-trials", "1")
     assert [trial.state for trial in place.trials()] == [TrialState.COMPLETE]
 
 
-def test_a_limit_of_epochs_is_counted_over_all_commands(tmp_path: Path, synthetic_folder: Path) -> None:
+def test_a_limit_of_epochs_is_counted_over_all_commands(
+    tmp_path: Path, synthetic_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    work_in_this_process(monkeypatch)
     (tmp_path / "mine.py").write_text(MINE)
     place = Place(tmp_path, synthetic_folder)
     for limit, expected in (("3", 2), ("3", 2), ("5", 3)):
-        output, status = end(place.start("--n-trials", "9", "--max-epochs", limit))
-        assert status == 0
-        assert f"--max-epochs {limit} is reached" in output
+        succeed(search.run.main, *place.command, "--n-trials", "9", "--max-epochs", limit)
+        assert f"--max-epochs {limit} is reached" in capsys.readouterr().out
         assert len(place.trials()) == expected
 
 

@@ -6,10 +6,10 @@ import pytest
 
 import search.supervisor.crew
 import search.worker.worker
-from search.supervisor.conclusion import Summary
+from search.supervisor.conclusion import Summary, conclude
 from search.supervisor.pool import WorkerPool
 from search.worker.job import StopRequest
-from search.worker.messages import NOTHING_LEFT, Event, WorkOrder
+from search.worker.messages import Event, WorkOrder
 from search.worker.worker import take_trials
 from tests.helpers.search import Watching
 
@@ -30,10 +30,16 @@ class WorkingSupervisor:
         self.summary = summary
 
     def run(self) -> int:
-        job = search.worker.worker._make_job(self.order, StopRequest(), Deaf())  # type: ignore[arg-type]
-        assert take_trials(job, self.order).kind == NOTHING_LEFT
-        self.summary(job.study, job.setup.stored)
-        return 0
+        study = None
+        try:
+            job = search.worker.worker._make_job(self.order, StopRequest(), Deaf())  # type: ignore[arg-type]
+            study = job.study
+            outcome = take_trials(job, self.order)
+        except Exception as error:
+            if (found := search.worker.worker._outcome_of(error)) is None:
+                raise
+            outcome = found
+        return conclude(study, None, outcome, "", self.order, self.summary)
 
 
 def work_in_this_process(patch: pytest.MonkeyPatch) -> None:

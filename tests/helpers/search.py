@@ -157,9 +157,10 @@ class Watching:
 
 
 def make_setup(runs: Path, table: Table, study: Study = TOY_STUDY) -> Setup:
-    """What the trials of ``study`` need, from scratch on the CPU."""
+    """What the trials of ``study`` need, from scratch on the CPU; the photos are decoded once for all tests of them."""
     stored = Stored(study, "synthetic", table.hash, {"source": "scratch"}, "scratch", "auto", False, 0)
-    return Setup("toy", stored, runs, table, Weights("scratch", {}), torch.device("cpu"))
+    cache = table.folder.parent / "decoded"
+    return Setup("toy", stored, runs, table, Weights("scratch", {}), torch.device("cpu"), cache=cache)
 
 
 def make_job(runs: Path, table: Table, study: Study = TOY_STUDY, watcher: Watching | None = None) -> Job:

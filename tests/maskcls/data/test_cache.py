@@ -6,9 +6,6 @@ import hashlib
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
 import zlib
 from collections.abc import Callable
@@ -28,6 +25,7 @@ from maskcls.images.decode import DECODER, decode_photo
 from maskcls.images.fit import Fit
 from maskcls.reading.mask_photos import list_photos
 from maskcls.system.errors import UserError
+from tests.helpers.data.caching import Loader
 from tests.helpers.training import SIX_CELLS, TINY, make_folder, one_line
 
 SIZE, WHOLE = (20, 16), (1.0, 1.0)
@@ -126,26 +124,8 @@ def test_writing_to_the_photos_does_not_reach_the_file(photos: Photos) -> None:
     assert (photos.load().image_NCHW == before).all()
 
 
-CHILD = """
-import sys, time
-from pathlib import Path
-from types import SimpleNamespace
-from maskcls.data.cache import load_cache
-folder, cache_dir, paths_file, marker, seconds = sys.argv[1:]
-paths = Path(paths_file).read_text().split("\\n")
-def tick():
-    with open(marker, "a") as file:
-        file.write(".")
-    time.sleep(float(seconds))
-print(load_cache(Path(folder), paths, (20, 16), (1.0, 1.0), Path(cache_dir), tick).was_built)
-"""
-
-
-def start_child(photos: Photos, tmp_path: Path, seconds: float, marker: str = "marker") -> subprocess.Popen[str]:
-    """Another process that loads the cache, ``seconds`` a photo; ``marker`` grows by a byte with each of them."""
-    (tmp_path / "paths").write_text("\n".join(photos.paths))
-    arguments = [photos.folder, photos.cache_dir, tmp_path / "paths", tmp_path / marker, seconds]
-    return subprocess.Popen([sys.executable, "-c", CHILD, *map(str, arguments)], stdout=subprocess.PIPE, text=True)
+def start_child(photos: Photos, tmp_path: Path, seconds: float, marker: str = "marker") -> Loader:
+    return Loader(photos.folder, photos.paths, SIZE, photos.cache_dir, tmp_path / marker, seconds)
 
 
 def wait_for(marker: Path, size: int) -> None:
@@ -158,8 +138,7 @@ def wait_for(marker: Path, size: int) -> None:
 def test_killed_while_building_leaves_no_half_cache(photos: Photos, tmp_path: Path) -> None:
     child = start_child(photos, tmp_path, seconds=1)
     wait_for(tmp_path / "marker", 2)
-    child.send_signal(signal.SIGKILL)
-    child.communicate()
+    child.kill()
     assert [path.suffix for path in photos.cache_dir.iterdir() if path.suffix in (".npy", ".json")] == []
     cache = photos.load()
     assert cache.was_built
@@ -174,7 +153,7 @@ def test_who_asks_while_another_process_builds_waits_and_gets_the_same(photos: P
     assert (tmp_path / "marker").stat().st_size == 42
     assert photos.decoded == 0
     assert not cache.was_built
-    assert child.communicate(timeout=60)[0].strip() == "True"
+    assert child.was_built()
     assert (cache.image_NCHW[41] == decode_photo(photos.folder / photos.paths[41], SIZE).numpy()).all()
 
 
@@ -284,7 +263,7 @@ def test_two_machines_without_a_common_lock_each_see_whole_photos(
     wait_for(tmp_path / "marker", 2)
     cache = photos.load()
     assert cache.was_built
-    assert child.communicate(timeout=60)[0].strip() == "True"
+    assert child.was_built()
     for image_CHW, path in zip(cache.image_NCHW, photos.paths, strict=True):
         assert (image_CHW == decode_photo(photos.folder / path, SIZE).numpy()).all()
     assert not photos.load().was_built
@@ -448,8 +427,7 @@ def test_the_room_of_a_folder_that_does_not_exist_yet_is_that_of_the_disk(tmp_pa
 
 def test_commands_that_share_a_local_folder_build_its_cache_once(photos: Photos, tmp_path: Path) -> None:
     children = [start_child(photos, tmp_path, seconds=0.01, marker=f"marker{number}") for number in range(3)]
-    built = [child.communicate(timeout=120)[0].strip() for child in children]
-    assert sorted(built) == ["False", "False", "True"]
+    assert sorted(child.was_built() for child in children) == [False, False, True]
 
 
 def test_the_plan_of_caches_says_their_sum_and_which_exist(photos: Photos, tmp_path: Path) -> None:

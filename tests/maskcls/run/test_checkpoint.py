@@ -160,29 +160,43 @@ def test_killed_while_it_opens_a_folder_a_run_goes_on_all_the_same(
         check_agrees(state, fit(CONFIG, few_photos, device=CPU, folder=state), few_photos)
 
 
+RANDOM = change(CONFIG, augment=AUGMENTATIONS, drop_rate=0.5)
+"""With all that draws random numbers."""
+
+
+@pytest.fixture(scope="module")
+def undisturbed(few_photos: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
+    """The folder of a run of RANDOM that nobody stops, and its result."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("undisturbed")
+    return folder, fit(RANDOM, few_photos, device=CPU, folder=folder)
+
+
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("stops", [(1,), (2,), (3,), (1, 3), (2, 3)])
 def test_stopped_and_resumed_a_run_has_the_bits_of_the_undisturbed(
-    few_photos: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str, stops: tuple[int, ...]
+    undisturbed: tuple[Path, Result],
+    few_photos: Dataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    way: str,
+    stops: tuple[int, ...],
 ) -> None:
-    config = change(CONFIG, augment=AUGMENTATIONS, drop_rate=0.5)  # all that draws random numbers
-    (tmp_path / "plain").mkdir()
-    (tmp_path / "run").mkdir()
-    undisturbed = fit(config, few_photos, device=CPU, folder=tmp_path / "plain")
+    plain, result = undisturbed
     write(way, monkeypatch)
     for until in stops:
         log = Log(until)
-        assert len(fit(config, few_photos, log, device=CPU, folder=tmp_path / "run").history) == until
-        record = read_record(tmp_path / "run")
+        assert len(fit(RANDOM, few_photos, log, device=CPU, folder=tmp_path).history) == until
+        record = read_record(tmp_path)
         assert record is not None
         assert [scores for _, scores in log.heard] == [evaluation.scores for evaluation in record.evaluations]
-        assert (tmp_path / "run" / STATE).exists() == (STATE in record.files)
+        assert (tmp_path / STATE).exists() == (STATE in record.files)
     torch.manual_seed(99)
-    resumed = fit(config, few_photos, device=CPU, folder=tmp_path / "run")
-    assert facts(resumed) == facts(undisturbed)
+    resumed = fit(RANDOM, few_photos, device=CPU, folder=tmp_path)
+    assert facts(resumed) == facts(result)
     for name in (WEIGHTS, "valid.npz"):
-        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "plain" / name).read_bytes()
-    assert {path.name for path in (tmp_path / "run").iterdir()} == {WEIGHTS, "valid.npz", RECORD}
+        assert (tmp_path / name).read_bytes() == (plain / name).read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} == {WEIGHTS, "valid.npz", RECORD}
 
 
 def test_a_resumed_run_trains_again_from_its_state_alone(

@@ -15,6 +15,7 @@ from maskcls.data.dataset import Dataset
 from maskcls.model.classifier import build_model
 from maskcls.model.inference import log_probs
 from maskcls.run.record import STATE, WEIGHTS
+from maskcls.run.result import Result
 from maskcls.run.serialize import load_state, load_weights, state_content
 from maskcls.scoring.predictions import Predictions
 from maskcls.tasks.mask import MASK_TASK
@@ -47,6 +48,14 @@ def trained(config: TrainConfig, data: Dataset, steps: int) -> tuple[Run, list[d
         run.step(step)
         weights.append(copy.deepcopy(run.model.state_dict()))
     return run, weights
+
+
+@pytest.fixture(scope="module")
+def undisturbed(few_photos: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
+    """The folder of a run of CONFIG that nobody stops, not to be written to, and its result."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("undisturbed")
+    return folder, fit(CONFIG, few_photos, device=CPU, folder=folder)
 
 
 def averages(run: Run) -> dict[str, Tensor]:
@@ -82,35 +91,39 @@ def test_the_average_is_timms_to_the_last_bit(few_photos: Dataset) -> None:
     assert not all(torch.equal(ours[name], value) for name, value in run.model.state_dict().items())
 
 
-def test_training_goes_on_from_the_weights_and_the_average_is_judged(few_photos: Dataset) -> None:
-    averaged, plain = (fit(change(CONFIG, ema_decay=decay), few_photos, device=CPU) for decay in (0.7, 0.0))
+def test_training_goes_on_from_the_weights_and_the_average_is_judged(
+    undisturbed: tuple[Path, Result], few_photos: Dataset
+) -> None:
+    _, averaged = undisturbed
+    plain = fit(change(CONFIG, ema_decay=0.0), few_photos, device=CPU)
     assert [each.train_loss for each in averaged.history] == [each.train_loss for each in plain.history]
     assert all(one.scores != other.scores for one, other in zip(averaged.history, plain.history, strict=True))
 
 
 @pytest.mark.parametrize("stop_after", [1, 4])
-def test_stopped_and_resumed_equals_undisturbed(stop_after: int, few_photos: Dataset, tmp_path: Path) -> None:
-    folders = [tmp_path / name for name in ("undisturbed", "stopped")]
-    for folder in folders:
-        folder.mkdir()
-    undisturbed = fit(CONFIG, few_photos, device=CPU, folder=folders[0])
-    fit(CONFIG, few_photos, Log(until=stop_after), device=CPU, folder=folders[1])
-    assert (folders[1] / STATE).exists()
+def test_stopped_and_resumed_equals_undisturbed(
+    stop_after: int, undisturbed: tuple[Path, Result], few_photos: Dataset, tmp_path: Path
+) -> None:
+    folder, result = undisturbed
+    fit(CONFIG, few_photos, Log(until=stop_after), device=CPU, folder=tmp_path)
+    assert (tmp_path / STATE).exists()
     torch.manual_seed(99)
-    assert facts(fit(CONFIG, few_photos, device=CPU, folder=folders[1])) == facts(undisturbed)
-    assert (folders[0] / WEIGHTS).read_bytes() == (folders[1] / WEIGHTS).read_bytes()
-    ours, theirs = (Predictions.load(folder / "valid.npz") for folder in folders)
+    assert facts(fit(CONFIG, few_photos, device=CPU, folder=tmp_path)) == facts(result)
+    assert (folder / WEIGHTS).read_bytes() == (tmp_path / WEIGHTS).read_bytes()
+    ours, theirs = (Predictions.load(each / "valid.npz") for each in (folder, tmp_path))
     assert (ours.log_prob_NK == theirs.log_prob_NK).all()
 
 
 @pytest.mark.parametrize("keep", ["best", "last"])
 def test_the_kept_weights_are_the_average_that_made_the_kept_predictions(
-    keep: str, few_photos: Dataset, tmp_path: Path
+    keep: str, undisturbed: tuple[Path, Result], few_photos: Dataset, tmp_path: Path
 ) -> None:
-    fit(change(CONFIG, keep=keep), few_photos, device=CPU, folder=tmp_path)
-    stored = Predictions.load(tmp_path / "valid.npz")
+    folder, _ = undisturbed if CONFIG.keep == keep else (tmp_path, None)
+    if folder == tmp_path:
+        fit(change(CONFIG, keep=keep), few_photos, device=CPU, folder=folder)
+    stored = Predictions.load(folder / "valid.npz")
     model = build_model(CONFIG, MASK_TASK.space, None)
-    load_weights(tmp_path / WEIGHTS, model.weights())
+    load_weights(folder / WEIGHTS, model.weights())
     photos = torch.from_numpy(few_photos.image_NCHW[few_photos.valid.row_N])
     assert (log_probs(model, photos.split(4 * CONFIG.micro_batch), CONFIG) == stored.log_prob_NK).all()
 

@@ -46,8 +46,8 @@ def write():
     for _ in range(2):
         trial = study.ask()
         trial.suggest_float("x", 0, 1)
-        for step in range(1, 21):
-            trial.report(step / 20, step)
+        for step in range(1, 11):
+            trial.report(step / 10, step)
         finish(study, trial, TrialState.COMPLETE, 1.0)
 
 children = []
@@ -202,7 +202,7 @@ def test_sixteen_writers_and_the_dashboard_at_once_lose_nothing(study: optuna.St
     assert set(said) == {"200 OK"}
     trials = study.get_trials()
     assert [trial.number for trial in trials] == list(range(32))
-    assert all(trial.intermediate_values == {step: step / 20 for step in range(1, 21)} for trial in trials)
+    assert all(trial.intermediate_values == {step: step / 10 for step in range(1, 11)} for trial in trials)
 
 
 def test_a_database_that_another_program_has_locked_is_waited_for(

@@ -10,6 +10,7 @@ import search.supervisor.start_join
 from search.database.connect import load_study, open_storage
 from search.policy.stopping import FINISHED, StoppingCriteria
 from search.study.attributes import LIMITS, is_own_best
+from tests.helpers.one_process import work_in_this_process
 from tests.helpers.search import MINE, Place, complain, succeed
 
 
@@ -22,7 +23,9 @@ def place(tmp_path_factory: pytest.TempPathFactory, synthetic_folder: Path) -> P
     assert joining.stdout is not None
     said = joining.stdout.readline()
     assert said == "Waiting for study mine to be stored, 1.0 h at most ...\n" or "60 min" in said
-    succeed(search.run.main, *place.command, "--n-trials", "3", "--workers", "1")
+    with pytest.MonkeyPatch.context() as patch:
+        work_in_this_process(patch)
+        succeed(search.run.main, *place.command, "--n-trials", "3", "--workers", "1")
     (place.folder / "joined").write_text(said + joining.communicate(timeout=300)[0])
     assert joining.returncode == 0
     return place
@@ -38,7 +41,10 @@ def test_it_waits_for_the_study_and_ends_when_nothing_is_left(place: Place) -> N
     assert all(trial.state in FINISHED for trial in trials)
 
 
-def test_it_takes_trials_of_a_study_that_has_some_left(place: Place, capfd: pytest.CaptureFixture[str]) -> None:
+def test_it_takes_trials_of_a_study_that_has_some_left(
+    place: Place, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    work_in_this_process(monkeypatch)
     had = len(place.trials())
     study = load_study(open_storage(f"sqlite:///{place.folder}/runs/studies.db", create=False), "mine")
     study.set_user_attr(LIMITS, {"n_trials": had + 1, "max_epochs": None, "patience": None})
@@ -53,7 +59,10 @@ def test_it_takes_trials_of_a_study_that_has_some_left(place: Place, capfd: pyte
     assert f"Nothing is left of study mine (--n-trials {had + 1})" in capfd.readouterr().out
 
 
-def test_it_adds_rounds_of_the_kind_that_the_planning_command_adds(place: Place) -> None:
+def test_it_adds_rounds_of_the_kind_that_the_planning_command_adds(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work_in_this_process(monkeypatch)
     had = len(place.trials())
     study = load_study(open_storage(f"sqlite:///{place.folder}/runs/studies.db", create=False), "mine")
     study.set_user_attr(LIMITS, StoppingCriteria(had + 4, own_best=True).to_json())

@@ -300,10 +300,11 @@ def test_photos_that_cannot_be_read_any_more_stop_the_study(
 
 def test_a_deleted_cache_is_made_again(tmp_path: Path, synthetic_table: Table) -> None:
     job = make_job(tmp_path, synthetic_table)
+    job.setup.cache = tmp_path / "cache"
     assert run_next(job)[1] == TrialState.COMPLETE
     shutil.rmtree(tmp_path / "cache")  # the mapped file lives on for who has it open
     assert run_next(job)[1] == TrialState.COMPLETE
-    job.setup = make_setup(tmp_path, synthetic_table)
+    job.setup = replace(make_setup(tmp_path, synthetic_table), cache=tmp_path / "cache")
     assert run_next(job)[1] == TrialState.COMPLETE
     assert list((tmp_path / "cache").glob("*.npy"))
 

@@ -92,9 +92,11 @@ def test_the_plan_refuses_sizes_that_the_disk_has_no_room_for_together(
     photos = len(synthetic_table.photos)
     free = round(photos * 3 * (32 * 32 + 64 * 64) * 1.1) - 1
     monkeypatch.setattr("maskcls.data.cache.shutil.disk_usage", lambda path: SimpleNamespace(free=free))
+    refused, allowed = (make_setup(tmp_path, synthetic_table, asking(Choice(32, size))) for size in (64, 48))
+    refused.cache = allowed.cache = tmp_path / "cache"  # without what other tests have decoded
     with pytest.raises(UserError, match="Together the 2 caches"):
-        show_caches(make_setup(tmp_path, synthetic_table, asking(Choice(32, 64))))
-    show_caches(make_setup(tmp_path, synthetic_table, asking(Choice(32, 48))))
+        show_caches(refused)
+    show_caches(allowed)
 
 
 def test_a_worker_keeps_the_photos_where_its_command_says(tmp_path: Path, synthetic_table: Table) -> None:

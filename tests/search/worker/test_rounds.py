@@ -19,11 +19,18 @@ from search.storage.queue import next_trial
 from search.storage.retention import trial_folder
 from search.study.attributes import LOOKS
 from search.system.clock import uptime
+from search.worker.job import Job
 from search.worker.messages import NOTHING_LEFT, STOPPED, Outcome
 from search.worker.objective import run_trial
 from search.worker.rounds import judges_of, look_at_rounds, within_time
 from search.worker.worker import take_trials
-from tests.helpers.search import ask, make_job, order_for
+from tests.helpers.search import TOY_STUDY, ask, order_for
+from tests.helpers.search import make_job as make_job_of
+
+
+def make_job(runs: Path, table: Table) -> Job:
+    """On the toy study with a step for each of its evaluations: what a training learns does not matter here."""
+    return make_job_of(runs, table, replace(TOY_STUDY, fixed={**TOY_STUDY.fixed, "batch_size": 168}))
 
 
 def test_a_look_is_made_and_stored_once_after_every_round(tmp_path: Path, synthetic_table: Table) -> None:
