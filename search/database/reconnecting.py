@@ -33,6 +33,7 @@ from search.database.errors import DatabaseError, is_crowded, is_transient, reas
 from search.database.rows import (
     add_trial,
     read_trials,
+    set_user_attribute_of_studies,
     set_user_attributes,
     state_and_attribute,
     study_user_attributes,
@@ -324,6 +325,11 @@ class ReconnectingStorage(RDBStorage):
                 set_user_attributes(session, trial_id, attributes)
 
         self.patiently(store)
+
+    def set_user_attr_of_studies(self, key: str, values: Mapping[int, Any]) -> None:
+        """Store one user attribute of several studies, by their ids, in one transaction. Raises KeyError without one of
+        them."""
+        self.transact(lambda session: set_user_attribute_of_studies(session, key, values))
 
     def state_and_attribute(self, trial_id: int, key: str) -> tuple[TrialState, Any]:
         """A trial's state, and one of its user attributes; None in its place. Raises KeyError without the trial."""

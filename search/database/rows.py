@@ -96,6 +96,17 @@ def set_user_attributes(session: Session, trial_id: int, attributes: Mapping[str
         _put(session, models.TrialUserAttributeModel, _attribute_rows("trial_id", trial_id, attributes))
 
 
+def set_user_attribute_of_studies(session: Session, key: str, values: Mapping[int, Any]) -> None:
+    """Store this attribute of several studies, by their ids, in place of earlier values.
+
+    Raises KeyError when there is no such study.
+    """
+    for study_id in sorted(values):  # held, so that nobody deletes one of them meanwhile
+        models.StudyModel.find_or_raise_by_id(study_id, session, for_update=True)
+    rows = [row for each, value in values.items() for row in _attribute_rows("study_id", each, {key: value})]
+    _put(session, models.StudyUserAttributeModel, rows)
+
+
 def _put(session: Session, model: Any, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert attributes' rows, or change those that are there."""
     dialect = session.get_bind().dialect.name

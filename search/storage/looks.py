@@ -4,8 +4,9 @@ Whoever shows or uses an answer reads the last stored look; between looks it sta
 its own best setting answer another question: they have their own looks, which spend an error rate of their own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial
@@ -24,12 +25,21 @@ from search.study.record import Stored
 
 def read_looks(study: optuna.Study, own_best: bool = False) -> list[Look]:
     """The looks so far, the earliest first. ``own_best``: those at the rounds with each level at its own best."""
-    return [Look.from_json(values) for values in study.user_attrs.get(OWN_LOOKS if own_best else LOOKS, ())]
+    return _looks_in(study.user_attrs, own_best)
+
+
+def _looks_in(attributes: Mapping[str, Any], own_best: bool) -> list[Look]:
+    return [Look.from_json(values) for values in attributes.get(OWN_LOOKS if own_best else LOOKS, ())]
 
 
 def closed_levels(study: optuna.Study, own_best: bool = False) -> frozenset[str]:
     """The names of the arms (policy.rounds.Arm) that are decided and get no more trainings in rounds of this kind."""
-    return frozenset(name for each in read_looks(study, own_best) for name in each.decided)
+    return closed_in(study.user_attrs, own_best)
+
+
+def closed_in(attributes: Mapping[str, Any], own_best: bool = False) -> frozenset[str]:
+    """closed_levels of the study with these attributes."""
+    return frozenset(name for each in _looks_in(attributes, own_best) for name in each.decided)
 
 
 def is_look_due(policy: Policy, trials: Sequence[FrozenTrial], looks: Sequence[Look], own_best: bool = False) -> bool:

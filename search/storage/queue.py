@@ -23,10 +23,11 @@ from search.policy.draft import Draft, OutdatedDraftError
 from search.policy.policy import Proposal
 from search.policy.stopping import StoppingCriteria, count_finished
 from search.storage.failures import UNKNOWN_VALUES, crashes_of, failure, failures_of
-from search.storage.looks import closed_levels
+from search.storage.looks import closed_in
 from search.storage.orphans import check_one_machine, orphaned_trials, take_back_orphaned
 from search.storage.outcomes import decide_in_turn, end_trial
 from search.study.attributes import FAILURES, IN_VAIN, WORKER
+from search.study.compatibility import check_is_here
 from search.study.space import is_within
 from search.system.clock import RUN, run_now
 from search.system.processes import WorkerIdentity
@@ -39,7 +40,8 @@ def next_trial(
     study: optuna.Study, policy: AnyPolicy, limits: StoppingCriteria, worker: WorkerIdentity
 ) -> Trial | None:
     """A trial for this worker to run, waiting or new; None when there is none now. Raises UserError as
-    check_one_machine does.
+    check_one_machine does, and as check_is_here: a worker on another machine, between two trials or still loading, is
+    not seen by search.copy.
 
     Running and finished trials together never exceed the limits; a trial that fails frees its place.
     """
@@ -58,8 +60,10 @@ def next_trial(
 def _draft(study: optuna.Study, policy: AnyPolicy, limits: StoppingCriteria, entropy: Sequence[int]) -> Draft | None:
     """The slow parts of what this worker's turn is going to propose, by what is stored now; None when there is no trial
     to take or to begin. Stores nothing."""
-    trials, closed = study.get_trials(deepcopy=False), closed_levels(study, limits.own_best)
+    trials, attributes = study.get_trials(deepcopy=False), study.user_attrs
+    check_is_here(study, attributes)
     check_one_machine(study, trials)
+    closed = closed_in(attributes, limits.own_best)
     draft = Draft(trials, entropy)
     if not orphaned_trials(study, trials):  # else it takes one of them
         if policy.reached(limits, trials, closed):
@@ -89,13 +93,15 @@ def _take_turn(
 
     def decide() -> int | OutdatedDraftError | None:
         """The trial's id."""
+        attributes = study.user_attrs
+        check_is_here(study, attributes)
         trials = study.get_trials(deepcopy=False)
         if take_back_orphaned(study, trials):
             trials = study.get_trials(deepcopy=False)
         claimed = next((trial for trial in trials if trial.system_attrs.get(RUN, {}).get("claim") == claim), None)
         if claimed is not None:  # an earlier try was committed, and only the answer was lost with the connection
             return trial_id(claimed)
-        closed = closed_levels(study, limits.own_best)
+        closed = closed_in(attributes, limits.own_best)
         if policy.reached(limits, trials, closed):
             return None
         places = _places(policy, limits, trials)

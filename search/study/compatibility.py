@@ -1,6 +1,9 @@
 """Why a stored study does not continue here: search.copy has copied it to another database, or it has trials that this
 version would train to other numbers than the earlier version that ran them."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
@@ -12,9 +15,12 @@ from search.study.record import Stored
 from search.study.space import values_of
 
 
-def check_is_here(study: optuna.Study) -> None:
-    """Raise UserError when search.copy has copied the study to another database: it continues there, in one folder."""
-    moved = study.user_attrs.get(MOVED_TO)
+def check_is_here(study: optuna.Study, attributes: Mapping[str, Any] | None = None) -> None:
+    """Raise UserError when search.copy has copied the study to another database: it continues there, in one folder.
+
+    ``attributes``: the study's, of a caller that has just read them.
+    """
+    moved = (study.user_attrs if attributes is None else attributes).get(MOVED_TO)
     if moved is not None:
         raise UserError(
             f"Study {study.study_name!r} was copied to {moved['storage']} as {moved['name']!r} and continues there;"

@@ -19,6 +19,7 @@ from search.storage.copying import widened
 from search.storage.looks import closed_levels, is_look_due, make_missed_look, read_looks
 from search.storage.orphans import check_one_machine
 from search.storage.presence import DATABASE_ERRORS
+from search.study.compatibility import check_is_here
 from search.study.record import Stored, check_same, is_fully_created, read_search
 from search.study.request import StudyRequest
 from search.supervisor.conclusion import not_needed
@@ -67,7 +68,8 @@ def run_study(request: StudyRequest, launch: Launch, limits: StoppingCriteria, k
 def _is_done(name: str, requested: Stored, launch: Launch, limits: StoppingCriteria) -> bool:
     """Whether the study has all trials that it needs; if so, print its summary.
 
-    Raises UserError when it is not the requested study. The weights are not compared, since finding them takes torch.
+    Raises UserError when it is not the requested study, or continues in another database. The weights are not compared,
+    since finding them takes torch.
     """
     if not may_exist(launch.url):
         return False
@@ -80,6 +82,7 @@ def _is_done(name: str, requested: Stored, launch: Launch, limits: StoppingCrite
         storage.engine.dispose()
         return False
     stored = read_search(study)
+    check_is_here(study)
     wider = widened(stored, requested)
     check_same(wider, replace(requested, weights=stored.weights), name)
     trials, n_trials = study.get_trials(deepcopy=False), limits.n_trials

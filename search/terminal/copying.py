@@ -1,8 +1,8 @@
 """The work of search.copy: a study with its confirmation and its small files goes to another database.
 
 The copy has the study's id, and so its folder: weights and checkpoints stay where they are, and the study continues in
-one database only. Its document is stored last, so that a copy that was cut off is no study yet; the same command makes
-it anew.
+one database only. Its document is stored last, at once with those of its confirmations, so that a copy that was cut off
+is no study yet; the same command makes it anew.
 """
 
 import copy
@@ -10,6 +10,7 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import optuna
 from optuna.trial import FrozenTrial
@@ -23,6 +24,7 @@ from search.database.errors import DatabaseError
 from search.database.optuna_internals import (
     set_study_system_attributes,
     store_trial,
+    study_id,
     study_system_attributes,
     trial_id,
 )
@@ -64,6 +66,17 @@ class Counted:
     """Numbers of the complete trials without predictions."""
 
 
+class Copied(NamedTuple):
+    """What was copied of one study; it is complete once its document is stored."""
+
+    study: optuna.Study
+    """The copied one."""
+    copy: optuna.Study
+    document: dict[str, Any]
+    """Of the copy."""
+    counted: Counted
+
+
 def copy_study(study: optuna.Study, target: ReconnectingStorage, name: str, runs: Path) -> None:
     """Copy the study to ``target`` under this name, with its confirmations; from now on it continues there.
 
@@ -73,6 +86,7 @@ def copy_study(study: optuna.Study, target: ReconnectingStorage, name: str, runs
     read_search(study)  # a confirmation goes with its search
     pairs = [(study, name)]
     pairs += [(each, name + (TEAM_SUFFIX if confirms_team(each) else SUFFIX)) for each in confirmations_of(study)]
+    copies: list[Copied] = []
     for each, new_name in pairs:
         _check_is_free(each, target, new_name)
         check_not_running(each, runs)
@@ -85,13 +99,17 @@ def copy_study(study: optuna.Study, target: ReconnectingStorage, name: str, runs
     try:
         for each, new_name in pairs:
             _move_out(each, target, new_name, runs)
-        for each, new_name in reversed(pairs):  # cut off in between, the search is not there yet
-            _copy(each, target, new_name, name, runs)
+        for each, new_name in reversed(pairs):
+            copies.append(_copy(each, target, new_name, name, runs))
+        _complete(copies, target, name)
     except BaseException:
-        for each, _ in pairs:
-            with suppress(DatabaseError):  # the same command continues
-                each.set_user_attr(MOVED_TO, None)
+        if not _has_copy(target, study, name, if_unknown=len(copies) == len(pairs)):
+            for each, new_name in pairs:
+                with suppress(DatabaseError):  # the same command continues
+                    _move_back(each, target, new_name)
         raise
+    for copied in copies:
+        _say_counted(copied, target)
     here, there = (_place(storage, runs) for storage in (backend_of(study), target))
     say(f"It continues there: python -m search.status --study {quoted(name)}{there}")
     say(f"What is left of it here can go: python -m search.delete --study {quoted(study.study_name)}{here}")
@@ -104,19 +122,19 @@ def _place(storage: ReconnectingStorage, runs: Path) -> str:
 
 def _check_is_free(study: optuna.Study, target: ReconnectingStorage, name: str) -> None:
     """Raise UserError when ``target`` has the study already, or another one of this name."""
-    where, study_id = shown_url(target.url), id_of(study)
-    for stored in names_with_id(study_id, target) if study_id is not None else ():
+    where, own_id = shown_url(target.url), id_of(study)
+    for stored in names_with_id(own_id, target) if own_id is not None else ():
         raise UserError(
             f"Study {study.study_name!r} is in {where} already, as {stored!r}. Delete one of the two; search.run --name"
             " NEW --from OLD makes a second one in a database."
         )
-    if has_study(target, name) and not _is_cut_off(load_study(target, name), study_id):
+    if has_study(target, name) and not _is_cut_off(load_study(target, name), own_id):
         raise UserError(f"{where} has a study {name!r} already. Give another --name.")
 
 
-def _is_cut_off(stored: optuna.Study, study_id: str | None) -> bool:
+def _is_cut_off(stored: optuna.Study, own_id: str | None) -> bool:
     """Whether the study is what an earlier command, which was killed, has copied of the one with this id."""
-    return study_id is not None and id_of(stored) == study_id and KEY not in stored.user_attrs
+    return own_id is not None and id_of(stored) == own_id and KEY not in stored.user_attrs
 
 
 def _check_has_predictions(study: optuna.Study, runs: Path) -> None:
@@ -129,7 +147,7 @@ def _check_has_predictions(study: optuna.Study, runs: Path) -> None:
 
 def _move_out(study: optuna.Study, target: ReconnectingStorage, name: str, runs: Path) -> None:
     """Let nobody continue the study here any more, unless it runs."""
-    moved = {"storage": shown_url(target.url), "name": name}
+    moved = _destination(target, name)
 
     def decide() -> None:
         check_not_running(study, runs)
@@ -141,8 +159,45 @@ def _move_out(study: optuna.Study, target: ReconnectingStorage, name: str, runs:
     decide_in_turn(study, decide)
 
 
-def _copy(study: optuna.Study, target: ReconnectingStorage, name: str, searched: str, runs: Path) -> None:
-    """Copy one study, its document last. ``searched``: the new name of the search, for its confirmation's document."""
+def _move_back(study: optuna.Study, target: ReconnectingStorage, name: str) -> None:
+    """Undo _move_out; a study that continues in yet another database stays there."""
+    if study.user_attrs.get(MOVED_TO) == _destination(target, name):
+        study.set_user_attr(MOVED_TO, None)
+
+
+def _destination(target: ReconnectingStorage, name: str) -> dict[str, str]:
+    """As MOVED_TO has it."""
+    return {"storage": shown_url(target.url), "name": name}
+
+
+def _has_copy(target: ReconnectingStorage, study: optuna.Study, name: str, if_unknown: bool) -> bool:
+    """Whether the complete copy is stored, by this command or another; ``if_unknown`` when ``target`` is out of
+    reach."""
+    target.patience = 0  # what failed may have waited for it already
+    with suppress(DatabaseError):
+        return any(
+            stored.study_name == name and id_of(stored) == id_of(study) and KEY in stored.user_attrs
+            for stored in target.get_all_studies()
+        )
+    return if_unknown
+
+
+def _complete(copies: list[Copied], target: ReconnectingStorage, name: str) -> None:
+    """Store the documents of all copies, in one transaction: killed at any moment, all of them are studies or none."""
+    documents = {study_id(copied.copy): copied.document for copied in copies}
+    try:
+        in_turn(target, name, lambda: target.set_user_attr_of_studies(KEY, documents))
+    except KeyError:
+        raise _deleted(name) from None
+
+
+def _deleted(name: str) -> UserError:
+    return UserError(f"The copy {name!r} was deleted while it was made. Type the command again.")
+
+
+def _copy(study: optuna.Study, target: ReconnectingStorage, name: str, searched: str, runs: Path) -> Copied:
+    """Copy one study but for its document. ``searched``: the new name of the search, for its confirmation's
+    document."""
     stored, folder = read_stored(study), study_folder(study, runs)
     new = _begin(study, stored, target, name)
     shelf, notes = predictions_of(study, stored, folder), study_system_attributes(study)
@@ -160,10 +215,10 @@ def _copy(study: optuna.Study, target: ReconnectingStorage, name: str, searched:
         if stored.confirmation is not None:
             stored = replace(stored, confirmation={**stored.confirmation, "of": searched})
         hand_over(new, folder, runs)
-        new.set_user_attr(KEY, stored.to_json() if stored.confirmation is not None else study.user_attrs[KEY])
     except KeyError:
-        raise UserError(f"The copy {name!r} was deleted while it was made. Type the command again.") from None
-    _say_counted(study, target, name, counted)
+        raise _deleted(name) from None
+    document = stored.to_json() if stored.confirmation is not None else study.user_attrs[KEY]
+    return Copied(study, new, document, counted)
 
 
 def _begin(study: optuna.Study, stored: Stored, target: ReconnectingStorage, name: str) -> optuna.Study:
@@ -224,10 +279,11 @@ def _write(path: Path, content: bytes) -> None:
         write_atomically(path, lambda part: part.write_bytes(content))
 
 
-def _say_counted(study: optuna.Study, target: ReconnectingStorage, name: str, counted: Counted) -> None:
+def _say_counted(copied: Copied, target: ReconnectingStorage) -> None:
+    study, counted = copied.study, copied.counted
     trials, where = count_of(len(study.get_trials(deepcopy=False)), "trial"), shown_url(target.url)
     say(
-        f"Study {study.study_name} is copied to {where} as {name}: {trials}, with the predictions of"
+        f"Study {study.study_name} is copied to {where} as {copied.copy.study_name}: {trials}, with the predictions of"
         f" {counted.predictions} and {count_of(counted.pictures, 'picture')}, {counted.size / MIB:.1f} MiB."
     )
     if counted.missing:

@@ -151,6 +151,18 @@ def test_attributes_replace_earlier_ones_and_a_finished_trial_keeps_its_own(stud
         set_attributes(study, study.get_trials()[complete_one], {"a": 2})
 
 
+def test_an_attribute_of_several_studies_is_stored_of_all_or_none(
+    storage: ReconnectingStorage, study: optuna.Study
+) -> None:
+    other = create_study(storage, "t", {"question": "Does that?"})
+    first, second = study_id(study), study_id(other)
+    storage.set_user_attr_of_studies("question", {first: "Why?", second: {"how": 1}})
+    assert (study.user_attrs["question"], other.user_attrs["question"]) == ("Why?", {"how": 1})
+    with pytest.raises(KeyError):
+        storage.set_user_attr_of_studies("question", {first: "Who?", second + 1: "Who?"})
+    assert study.user_attrs == {"question": "Why?"}
+
+
 def test_a_running_trial_has_a_heartbeat_from_its_first_moment(
     storage: ReconnectingStorage, study: optuna.Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,12 +9,15 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+import search.storage.queue
+from maskcls.system.errors import UserError
 from search.database.connect import open_storage
 from search.database.study_lock import exclusive
+from search.policy.draft import Draft
 from search.policy.stopping import StoppingCriteria, count_finished, epochs_spent, trials_since_best
 from search.storage.failures import CRASH, OUT_OF_MEMORY
 from search.storage.outcomes import fail_trial, finish
-from search.study.attributes import IN_VAIN, REPLICATE, ROLE, WORKER
+from search.study.attributes import IN_VAIN, MOVED_TO, REPLICATE, ROLE, WORKER
 from tests.helpers.queue import MYSELF, complete, start, states, take, taken
 from tests.helpers.search import DROPOUT
 
@@ -49,6 +52,26 @@ def test_a_new_trial_is_stored_whole_with_the_name_of_who_runs_it(study: optuna.
     assert stored.params == DROPOUT.baseline == trial.params
     of_round = {"role": "round", "round": 0, "place": 0, "level": "drop_rate = 0.0", "judge_round": 0}
     assert stored.user_attrs == {**of_round, WORKER: MYSELF.to_json()}
+
+
+def test_no_worker_takes_a_trial_of_a_study_that_was_copied_to_another_database(
+    study: optuna.Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_trial(study, taken(study), CRASH, "once", MYSELF)
+    real = search.storage.queue._draft
+
+    def copied_meanwhile(*arguments: Any, **options: Any) -> Draft | None:
+        draft = real(*arguments, **options)
+        study.set_user_attr(MOVED_TO, {"storage": "postgresql://host/db", "name": "s"})
+        return draft
+
+    with monkeypatch.context() as patch:
+        patch.setattr(search.storage.queue, "_draft", copied_meanwhile)
+        with pytest.raises(UserError, match="was copied to postgresql://host/db as 's' and continues there"):
+            take(study)
+    assert states(study) == ["WAITING"]
+    with pytest.raises(UserError, match="continues there"):  # also where nothing is left to take
+        take(study, StoppingCriteria(0))
 
 
 def test_no_more_trials_begin_than_there_are_places(study: optuna.Study) -> None:

@@ -1,6 +1,8 @@
 """search.copy: what it refuses, what is left behind, and that a copy that was cut off is made anew."""
 
+import errno
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -13,17 +15,24 @@ import search.run
 import search.terminal.copying
 from maskcls.config import change
 from maskcls.data.dataset import read_table
+from maskcls.system.errors import UserError
 from search.answer.evidence import answer_of
 from search.database.connect import create_study, default_url, load_study, open_storage
 from search.policy.confirmation import SUFFIX, TEAM_SUFFIX
+from search.policy.stopping import StoppingCriteria
 from search.storage.folder import read_marker
 from search.study.attributes import CONFIRMED_ID, MOVED_TO, STUDY_ID, WORKER
-from search.study.record import KEY, read_stored
+from search.study.record import KEY, Stored, read_stored
+from search.supervisor.launch import Launch
+from search.supervisor.start import _is_done
 from search.system.processes import describe_myself
+from search.terminal.copying import copy_study
 from tests.helpers.confirmation import confirming
 from tests.helpers.report import Played, complete, make_study
 from tests.helpers.search import complain
 from tests.helpers.training import TINY, run
+
+BOTH = ("toy", f"toy{SUFFIX}")
 
 
 @pytest.fixture
@@ -46,6 +55,15 @@ def words(runs: Path, *more: str) -> tuple[str, ...]:
 
 def study_in(url: str, name: str = "toy") -> optuna.Study:
     return load_study(open_storage(url, create=False), name)
+
+
+def confirm(played: Played, runs: Path) -> Stored:
+    """Store a confirmation of the study without trials; returns its document."""
+    played.study.set_user_attr(STUDY_ID, "0" * 32)
+    document = confirming(study=played.stored.study)
+    facts = {STUDY_ID: "1" * 32, CONFIRMED_ID: "0" * 32, KEY: document.to_json()}
+    create_study(open_storage(default_url(runs), create=False), f"toy{SUFFIX}", facts)
+    return document
 
 
 def test_it_continues_in_the_other_database_only_and_what_is_left_can_go(
@@ -136,6 +154,71 @@ def test_a_copy_that_was_cut_off_is_made_anew(played: Played, tmp_path: Path, mo
     left.set_user_attr(MOVED_TO, {"storage": other(tmp_path), "name": "toy"})  # as after kill -9
     assert run(search.copy.main, *words(tmp_path)) == 0
     assert len(study_in(other(tmp_path)).get_trials()) == 2
+
+
+@pytest.mark.parametrize("step", ["store_trial", "hand_over", "in_turn", "_complete"])
+def test_cut_off_at_any_step_a_study_and_its_confirmation_are_copied_by_the_same_command(
+    played: Played, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    confirm(played, tmp_path)
+    real = getattr(search.terminal.copying, step)
+    earlier = iter(range({"store_trial": 1, "hand_over": 1, "in_turn": 2, "_complete": 0}[step]))
+
+    def cut_off(*arguments: Any) -> Any:
+        """At the last call, which is the search's, or that of both."""
+        if next(earlier, None) is None:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(search.terminal.copying, step, cut_off)
+        patch.setattr(search.terminal.copying, "_move_back", lambda *_: None)  # as after kill -9
+        assert run(search.copy.main, *words(tmp_path)) == 130
+    assert [KEY in study_in(other(tmp_path), name).user_attrs for name in BOTH] == [False, False]
+    assert run(search.copy.main, *words(tmp_path)) == 0
+    assert [KEY in study_in(other(tmp_path), name).user_attrs for name in BOTH] == [True, True]
+    assert len(study_in(other(tmp_path)).get_trials()) == 2
+
+
+@pytest.mark.parametrize("step", ["_say_counted", "_place"])
+def test_once_the_copy_is_complete_nothing_lets_the_study_go_on_here(
+    played: Played, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(search.terminal.copying, step, full)
+    with pytest.raises(OSError, match="No space"):
+        copy_study(played.study, open_storage(other(tmp_path), create=True), "toy", tmp_path)
+    assert KEY in study_in(other(tmp_path)).user_attrs
+    assert played.study.user_attrs[MOVED_TO] == {"storage": other(tmp_path), "name": "toy"}
+
+
+def test_interrupted_right_after_the_documents_are_stored_the_study_has_moved(
+    played: Played, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = search.terminal.copying._complete
+
+    def interrupted(*arguments: Any) -> None:
+        real(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(search.terminal.copying, "_complete", interrupted)
+    assert run(search.copy.main, *words(tmp_path)) == 130
+    assert played.study.user_attrs[MOVED_TO] == {"storage": other(tmp_path), "name": "toy"}
+
+
+def test_a_study_that_has_moved_is_not_copied_to_a_third_database_nor_read_as_one_that_is_done(
+    played: Played, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    launch = Launch(tmp_path, None, "cpu", None, False, None, 60)
+    assert _is_done("toy", played.stored, launch, StoppingCriteria(2))
+    assert run(search.copy.main, *words(tmp_path)) == 0
+    third = ("--study", "toy", "--to", f"sqlite:///{tmp_path}/third.db", "--runs", str(tmp_path))
+    assert "was copied to" in complain(monkeypatch, capsys, search.copy.main, *third)
+    assert played.study.user_attrs[MOVED_TO] == {"storage": other(tmp_path), "name": "toy"}
+    with pytest.raises(UserError, match=r"was copied to .* and continues there"):
+        _is_done("toy", played.stored, launch, StoppingCriteria(2))
 
 
 def test_its_confirmations_go_with_a_search(
