@@ -20,7 +20,8 @@ from maskcls.run.record import Content
 from maskcls.system.errors import UserError
 from search.database.errors import DatabaseError, is_transient, reason
 from search.database.reconnecting import ReconnectingStorage
-from search.study.attributes import id_of
+from search.database.rows import is_value_of_a_study
+from search.study.attributes import STUDY_ID
 from search.system.storage_url import shown_url
 
 NAME = "mask_search_files"
@@ -201,11 +202,13 @@ def copy_files(storage: ReconnectingStorage, study_id: str, new_id: str) -> None
 
 
 def forget_files(storage: ReconnectingStorage) -> None:
-    """Delete the files of studies that are no longer stored, those that were deleted in the dashboard too."""
-    ids = {study_id for study in storage.get_all_studies() if (study_id := id_of(study)) is not None}
+    """Delete the files of studies that are no longer stored, those that were deleted in the dashboard too.
+
+    By one statement, which sees a study with its files or neither: others may store studies meanwhile.
+    """
 
     def forget(session: Session) -> None:
         if _has_table(session):
-            session.execute(sqlalchemy.delete(FILES).where(FILES.c.study.not_in(ids)))
+            session.execute(sqlalchemy.delete(FILES).where(~is_value_of_a_study(STUDY_ID, FILES.c.study)))
 
     storage.transact(forget)
