@@ -132,6 +132,14 @@ def state_and_attribute(trial_id: int, key: str) -> sqlalchemy.Select[Any]:
     )
 
 
+def is_value_of_a_study(key: str, column: Any) -> sqlalchemy.ColumnElement[bool]:
+    """The condition that this user attribute of some study is the column's text, which JSON writes as it is but for the
+    quotation marks."""
+    attribute = models.StudyUserAttributeModel
+    text = sqlalchemy.literal('"').concat(column).concat('"')
+    return sqlalchemy.exists().where(attribute.key == key, attribute.value_json == text)
+
+
 def study_user_attributes(session: Session, study_id: int) -> dict[str, Any]:
     """The user attributes of a study. Raises KeyError when there are none because there is no such study."""
     attribute = models.StudyUserAttributeModel

@@ -11,14 +11,17 @@ import socket
 import time
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Protocol
 
 import optuna
 from optuna.trial import TrialState
 
 from maskcls.system.console import say
-from maskcls.system.errors import count_of
+from maskcls.system.errors import UserError, count_of
+from search.database.connect import open_storage
 from search.engines.messages import Ended, Message, Orders, Said, Started
+from search.storage.folder import claim_in_turn
 from search.storage.presence import DATABASE_ERRORS
 from search.supervisor.conclusion import Summary, conclude, no_answer
 from search.supervisor.display import Display, open_display
@@ -162,7 +165,11 @@ class RemoteRun:
         if self.study is not None:  # the planner died, and its successor has planned again
             return
         try:
+            _claim_folder(self.order)
             self.display = open_display(self.order, self.order.workers)
+        except UserError as error:
+            self._end(Outcome(REFUSED, str(error)))
+            return
         except DATABASE_ERRORS as error:
             self._give_up(no_answer(error))
             return
@@ -358,6 +365,16 @@ class RemoteRun:
                 self._lose(worker, f"its machine {host} died")
         if self.orders.stop:
             self._withdraw_waiting()
+
+
+def _claim_folder(order: WorkOrder) -> None:
+    """Make the folder on the command's machine the study's too: the one that planned may share none with it.
+
+    Raises one of DATABASE_ERRORS, UserError when the folder is another study's.
+    """
+    storage = open_storage(order.url, create=False, waits=True)
+    claim_in_turn(storage, order.name, Path(order.runs))
+    storage.engine.dispose()
 
 
 def _with_host(outcome: Outcome, host: str) -> Outcome:

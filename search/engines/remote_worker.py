@@ -78,9 +78,8 @@ def order_here(assignment: Assignment, slot: Slot, is_planned: bool) -> WorkOrde
     if is_planned:
         order = replace(order, plan=False, copy_of=None)
     since = uptime() - (time.time() - assignment.began)
-    return replace(
-        order, since=since, slot=slot.name, device=slot.device, cores=slot.cores, sharers=slot.sharers, gpu=slot.gpu
-    )
+    order = replace(order, since=since, is_placed=True, slot=slot.name, device=slot.device, cores=slot.cores)
+    return replace(order, sharers=slot.sharers, gpu=slot.gpu)
 
 
 @dataclass

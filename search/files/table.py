@@ -9,7 +9,7 @@ SQLite is for one machine, whose folder has the files: nothing is stored twice t
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from uuid import uuid4
 
 import sqlalchemy
@@ -17,9 +17,12 @@ import sqlalchemy.exc
 from sqlalchemy.orm import Session
 
 from maskcls.run.record import Content
+from maskcls.system.errors import UserError
 from search.database.errors import DatabaseError, is_transient, reason
 from search.database.reconnecting import ReconnectingStorage
-from search.study.attributes import id_of
+from search.database.rows import is_value_of_a_study
+from search.study.attributes import STUDY_ID
+from search.system.storage_url import shown_url
 
 NAME = "mask_search_files"
 """The table's name; no table of Optuna's begins so."""
@@ -88,19 +91,50 @@ def _why_not_writable(storage: ReconnectingStorage) -> str:
     Asked before a trial's files are written: another user may have created the table, and an hour of training must not
     be lost for that.
     """
+    row = {"study": PROBE, "trial": 0, "name": uuid4().hex, "digest": "", "content": b""}
+    return _why_refused(storage, [_select_probe(), sqlalchemy.insert(FILES).values(**row)])
+
+
+def _select_probe() -> sqlalchemy.Select[tuple[int]]:
+    return sqlalchemy.select(FILES.c.trial).where(FILES.c.study == PROBE)
+
+
+def _why_refused(storage: ReconnectingStorage, statements: Sequence[sqlalchemy.Executable]) -> str:
+    """Why the database refuses this user one of the statements, which are undone; nothing when it takes them. Not in a
+    turn. Raises DatabaseError when the database is away."""
 
     def probe(session: Session) -> None:
-        row = {"study": PROBE, "trial": 0, "name": uuid4().hex, "digest": "", "content": b""}
-        session.execute(sqlalchemy.insert(FILES).values(**row))
+        for statement in statements:
+            session.execute(statement)
         session.rollback()
 
     try:
         storage.transact(probe)
     except DatabaseError as error:
-        if is_transient(error):
+        if error.__cause__ is None or is_transient(error.__cause__):
             raise
         return reason(error)
     return ""
+
+
+def check_may_copy(storage: ReconnectingStorage) -> None:
+    """Raise UserError when copy_files would be refused to this user. Not in a turn."""
+    if is_shared(storage) and has_table(storage) and (why := _why_not_writable(storage)):
+        raise _refused(storage, "copied", why, "fill")
+
+
+def check_may_forget(storage: ReconnectingStorage) -> None:
+    """Raise UserError when forget_files would be refused to this user. Not in a turn."""
+    delete = sqlalchemy.delete(FILES).where(FILES.c.study == PROBE)
+    if is_shared(storage) and has_table(storage) and (why := _why_refused(storage, [_select_probe(), delete])):
+        raise _refused(storage, "deleted", why, "delete from")
+
+
+def _refused(storage: ReconnectingStorage, done: str, why: str, right: str) -> UserError:
+    return UserError(
+        f"The files of trials in {shown_url(storage.url)} cannot be {done}: {why}. Let the owner of its table {NAME}"
+        f" grant the right to read and {right} it."
+    )
 
 
 def write_files(storage: ReconnectingStorage, study_id: str, trial: int, contents: Mapping[str, Content]) -> None:
@@ -168,11 +202,13 @@ def copy_files(storage: ReconnectingStorage, study_id: str, new_id: str) -> None
 
 
 def forget_files(storage: ReconnectingStorage) -> None:
-    """Delete the files of studies that are no longer stored, those that were deleted in the dashboard too."""
-    ids = {study_id for study in storage.get_all_studies() if (study_id := id_of(study)) is not None}
+    """Delete the files of studies that are no longer stored, those that were deleted in the dashboard too.
+
+    By one statement, which sees a study with its files or neither: others may store studies meanwhile.
+    """
 
     def forget(session: Session) -> None:
         if _has_table(session):
-            session.execute(sqlalchemy.delete(FILES).where(FILES.c.study.not_in(ids)))
+            session.execute(sqlalchemy.delete(FILES).where(~is_value_of_a_study(STUDY_ID, FILES.c.study)))
 
     storage.transact(forget)

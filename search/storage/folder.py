@@ -23,7 +23,9 @@ from sqlalchemy.engine import URL
 
 from maskcls.system.errors import UserError
 from maskcls.system.files import write_text
-from search.database.connect import backend_of, default_url, has_study, may_exist, open_to_read
+from search.database.connect import backend_of, default_url, has_study, load_study, may_exist, open_to_read
+from search.database.reconnecting import ReconnectingStorage
+from search.database.study_lock import in_turn
 from search.storage.predictions import study_predictions
 from search.study.attributes import STUDY_ID, id_of
 from search.study.compatibility import check_is_here
@@ -97,6 +99,14 @@ def make_folder(name: str, storage: RDBStorage, runs: Path) -> str:
     study_id = uuid4().hex
     _write_marker(folder, Marker(study_id, name, address_of(storage, runs)))
     return study_id
+
+
+def claim_in_turn(storage: ReconnectingStorage, name: str, runs: Path) -> Path:
+    """claim for the study of this name, in a turn of its own: on a machine that is about to begin to work on it.
+
+    Raises what claim and in_turn raise.
+    """
+    return in_turn(storage, name, lambda: claim(load_study(storage, name), runs))
 
 
 def claim(study: optuna.Study, runs: Path) -> Path:
@@ -189,6 +199,8 @@ def _check_predictions(study: optuna.Study, folder: Path) -> None:
     """Raise UserError when a folder without a marker holds predictions that are not those of the study's trials."""
     stored = study_predictions(study, folder)
     for trial in study.get_trials(deepcopy=False):
+        if not stored.path_of(trial).exists():
+            continue  # what the database has is not the folder's, and to read all of it would take the turn too long
         if stored.predictions(trial) is None and trial.number in stored.foreign:
             raise UserError(
                 f"{folder} holds files of another study: {stored.why_missing(trial)}."

@@ -20,10 +20,9 @@ from maskcls.system.paths import WORDS, absolute_if_path
 from search.answer.format import duration
 from search.database.connect import backend_of, has_study, load_study, may_exist, open_storage, open_to_read
 from search.database.read_only import NoStudiesError
-from search.database.study_lock import in_turn
 from search.policy.confirmation import Plan, policy_of
 from search.policy.stopping import StoppingCriteria, count_finished
-from search.storage.folder import claim
+from search.storage.folder import claim_in_turn
 from search.storage.looks import closed_levels
 from search.storage.orphans import check_one_machine
 from search.study.attributes import LIMITS
@@ -76,7 +75,7 @@ def join_study(request: StudyRequest, launch: Launch, limits: Mapping[str, float
         crew.start_first()  # it loads torch while the photos are listed here
         launch.runs.mkdir(parents=True, exist_ok=True)
         storage = open_storage(launch.url, create=False, waits=True)
-        in_turn(storage, name, lambda: claim(load_study(storage, name), launch.runs))
+        claim_in_turn(storage, name, launch.runs)
         folder = prepare_data_folder(requested.data, launch.runs, requested.task)
         read_table(folder, requested.baseline_config, requested.label_fixes, requested.task)
         crew.start_others()

@@ -16,7 +16,7 @@ from search.answer.confirmation import store_confirmation
 from search.answer.status import overview_of, runs_of
 from search.database.connect import backend_of, has_study, load_study
 from search.database.study_lock import in_turn
-from search.files.table import forget_files
+from search.files.table import check_may_forget, forget_files
 from search.storage.files import empty_trash, existing_folder, move_to_trash, pictures_of, size_of
 from search.storage.pairs import confirmations_of, search_of
 from search.study.record import confirms_team
@@ -28,11 +28,13 @@ MIB = 2**20
 def delete(study: optuna.Study, runs: Path, asks: bool) -> bool:
     """Delete a study with its files and its confirmations, if ``asks`` after asking; returns whether it was deleted.
 
-    Raises UserError while the study runs, and when there is no terminal to ask on.
+    Raises UserError while the study runs, when there is no terminal to ask on, and for a user who may not delete the
+    files of its trials in the database.
     """
     targets = [study, *confirmations_of(study)]  # which say nothing without the study
     for target in targets:
         check_not_running(target, runs)
+    check_may_forget(backend_of(study))  # refused later, the folder would be gone and the study would stay
     if asks and not is_terminal(sys.stdin):
         raise UserError(
             f"Deleting study {study.study_name!r} must be confirmed, and there is no terminal to ask on; use --yes."

@@ -10,6 +10,7 @@ from search.answer.notes import show_study
 from search.database.connect import create_study, has_study, load_study
 from search.database.reconnecting import ReconnectingStorage
 from search.database.study_lock import in_turn
+from search.files.table import check_may_copy
 from search.policy.stopping import StoppingCriteria, count_finished
 from search.policy.warm_starts import choose_warm_starts
 from search.storage.copying import check_can_grow, check_is_copy, copy_trials, widened
@@ -75,6 +76,7 @@ def _study_to_copy(setup: Setup, storage: ReconnectingStorage, order: WorkOrder)
         return None
     source = load_study(storage, order.copy_of)
     check_can_grow(read_search(source), setup.stored, source.study_name)
+    check_may_copy(storage)
     return source
 
 

@@ -62,6 +62,8 @@ class WorkOrder:
     """Whether to show the plan and to store the study first."""
     waits: bool = False
     """Whether to wait for GO, since another worker makes the plan."""
+    is_placed: bool = False
+    """Whether an engine has chosen the machine, whose ``runs`` may be a folder without the study so far."""
     stall: float = STALL_SECONDS
     """Seconds without progress after which a worker counts as hung."""
     slot: str = ""

@@ -31,11 +31,12 @@ from maskcls.system.lock import share_folder
 from maskcls.training.numerics import lost_gpu, open_gpu, pick_device
 from search.database.connect import backend_of, load_study, open_storage, open_to_read
 from search.database.optuna_internals import trial_id
+from search.database.reconnecting import ReconnectingStorage
 from search.files.table import create_table
 from search.policy.confirmation import policy_of
 from search.storage import retention
 from search.storage.failures import cause_outside, reason_to_give_up
-from search.storage.folder import study_folder
+from search.storage.folder import claim_in_turn, study_folder
 from search.storage.looks import closed_levels
 from search.storage.queue import next_trial
 from search.study.attributes import worker_of
@@ -211,11 +212,11 @@ def _make_job(order: WorkOrder, stop: StopRequest, events: EventWriter) -> Job:
     Raises UserError for unusable data, weights and devices, and when the stored study is not the requested one.
     """
     if not order.plan:
+        if order.is_placed:  # elsewhere a folder that is missing now was removed, which must be told
+            _claim_folder(order)
         _write_to_log(order)
     setup = _set_up(order)
-    storage = open_storage(order.url, create=False, waits=True, slot=order.slot)
-    # longer than a supervisor takes to kill a worker that hangs with the lock
-    storage.lock_seconds = max(storage.lock_seconds, 2 * order.stall)
+    storage = _open_storage(order)
     if why := create_table(storage):
         say_or_log = say if order.plan else logger.info
         say_or_log(
@@ -237,6 +238,20 @@ def _make_job(order: WorkOrder, stop: StopRequest, events: EventWriter) -> Job:
     job = Job(setup, study, policy, events, describe_myself(order.slot), stop, order.keep, order.gpu)
     retention.remove_large_files(study.get_trials(deepcopy=False), setup.folder, order.keep, job.team)
     return job
+
+
+def _open_storage(order: WorkOrder) -> ReconnectingStorage:
+    storage = open_storage(order.url, create=False, waits=True, slot=order.slot)
+    # longer than a supervisor takes to kill a worker that hangs with the lock
+    storage.lock_seconds = max(storage.lock_seconds, 2 * order.stall)
+    return storage
+
+
+def _claim_folder(order: WorkOrder) -> None:
+    """Make the folder on this machine the study's, unless it is. Raises UserError when it is another study's."""
+    storage = _open_storage(order)
+    claim_in_turn(storage, order.name, Path(order.runs))
+    storage.engine.dispose()
 
 
 def _set_up(order: WorkOrder) -> Setup:

@@ -27,22 +27,23 @@ import search.report
 import search.run
 import search.status
 import search.system.processes
+from maskcls.system.errors import UserError
 from search.answer.evidence import answer_of
 from search.database.connect import GRACE_SECONDS, backend_of, create_study, default_url, load_study, open_storage
 from search.database.optuna_internals import read_trial
-from search.database.reconnecting import TOKEN
+from search.database.reconnecting import TOKEN, ReconnectingStorage
 from search.database.study_lock import exclusive
 from search.files.place import files_of
-from search.files.table import FILES, create_table, holds_files
+from search.files.table import FILES, check_may_copy, check_may_forget, create_table, holds_files, write_files
 from search.policy.policy import Policy
 from search.policy.stopping import FINISHED, StoppingCriteria
 from search.storage.failures import CRASH, failure
-from search.storage.folder import read_marker
+from search.storage.folder import claim_in_turn, read_marker
 from search.storage.notes import save_study_note, save_trial_note, trial_note
 from search.storage.orphans import requeue_orphaned, take_back_orphaned
 from search.storage.outcomes import TakenOverError, decide_in_turn, finish, note_failure, put_back, report
 from search.storage.queue import next_trial
-from search.study.attributes import MOVED_TO, WORKER
+from search.study.attributes import MOVED_TO, STUDY_ID, WORKER
 from search.study.record import KEY, Stored, read_stored
 from search.system.processes import describe_myself
 from tests.helpers import postgres
@@ -404,7 +405,9 @@ def facts_of(study: optuna.Study) -> tuple[object, ...]:
     return ours, dashboards, trials
 
 
-def test_the_rights_of_the_user_decide_where_files_are_kept(url: str) -> None:
+def test_the_rights_of_the_user_decide_where_files_are_kept(
+    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     storage = open_storage(url, create=True)
     with storage.engine.begin() as connection:
         for statement in (
@@ -420,11 +423,37 @@ def test_the_rights_of_the_user_decide_where_files_are_kept(url: str) -> None:
     assert holds_files(storage)
     assert "permission denied" in create_table(theirs)  # it is there, and not for them
     assert not holds_files(theirs)
+    for check in (check_may_copy, check_may_forget):
+        with pytest.raises(UserError, match="permission denied"):
+            check(theirs)
     with storage.engine.begin() as connection:
-        connection.execute(sqlalchemy.text("GRANT INSERT, SELECT, DELETE ON mask_search_files TO reader"))
-        assert connection.execute(sqlalchemy.select(FILES.c.trial)).first() is None  # asking has left nothing
+        connection.execute(sqlalchemy.text("GRANT INSERT, SELECT ON mask_search_files TO reader"))
+    check_may_copy(theirs)
+    check_is_not_deleted(storage, theirs.url, tmp_path, capsys)
+    with storage.engine.begin() as connection:
+        connection.execute(sqlalchemy.text("GRANT DELETE ON mask_search_files TO reader"))
+        (row,) = connection.execute(sqlalchemy.select(FILES.c.study))  # asking has left nothing
+        assert row.study == "a" * 32
     assert create_table(theirs) == ""
     assert holds_files(theirs)
+    assert run(search.delete.main, "--study", "toy", "--runs", tmp_path, "--yes", "--storage", theirs.url) == 0
+    with storage.engine.begin() as connection:
+        assert connection.execute(sqlalchemy.select(FILES.c.trial)).first() is None
+
+
+def check_is_not_deleted(
+    storage: ReconnectingStorage, url: str, runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A user who may not delete a study's files is told so while all of the study is still there."""
+    study = create_study(storage, "toy", {KEY: STORED.to_json(), STUDY_ID: "a" * 32})
+    write_files(storage, "a" * 32, 0, {"valid.npz": b"predictions"})
+    folder = claim_in_turn(storage, "toy", runs)
+    capsys.readouterr()
+    assert run(search.delete.main, "--study", "toy", "--runs", runs, "--yes", "--storage", url) == 2
+    told = capsys.readouterr().err
+    assert "cannot be deleted: permission denied for table mask_search_files. Let the owner" in told
+    assert read_marker(folder) is not None
+    assert optuna.get_all_study_names(storage) == [study.study_name]
 
 
 def test_a_study_runs_from_end_to_end(

@@ -15,6 +15,7 @@ from maskcls.scoring.metrics import Scores
 from search.database.connect import create_study, open_storage
 from search.engines.messages import Ended, Message, Orders, Said, Started
 from search.engines.remote_run import RemoteRun
+from search.storage.folder import MARKER, claim_in_turn
 from search.study.record import KEY
 from search.supervisor.deaths import Death
 from search.supervisor.supervisor import MAX_BROKEN, MAX_FAILED_STARTS
@@ -310,3 +311,32 @@ def test_only_trials_of_other_commands_are_waited_for(order: WorkOrder, capsys: 
     told = capsys.readouterr().out
     assert "Waiting for trial 2, which runs on another machine" in told
     assert "Waiting for trial 1" not in told
+
+
+def test_the_machine_that_planned_may_share_no_folder_with_the_commands(
+    order: WorkOrder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search.engines.remote_run, "PRESENCE_SECONDS", 0)
+
+    def plan(engine: Engine) -> None:
+        claim_in_turn(open_storage(order.url, create=False), "toy", tmp_path / "there")
+        at_once(starts(0), tells(0, Planned()))(engine)
+
+    here = replace(order, runs=str(tmp_path / "here"))
+    engine, command, status = run(here, plan, at_once(starts(1), starts(2)), all_end(), plan=True)
+    assert (status, command.outcome.kind) == (0, NOTHING_LEFT)
+    assert engine.submitted == [(0, True), (1, False), (2, False)]
+    assert (tmp_path / "here" / "toy" / MARKER).read_text() == (tmp_path / "there" / "toy" / MARKER).read_text()
+
+
+def test_a_folder_of_another_study_on_the_commands_machine_is_refused(
+    order: WorkOrder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "other").mkdir()
+    other = order_for(tmp_path / "other", 3)
+    create_study(open_storage(other.url, create=True), "toy", {KEY: other.requested.to_json()})
+    claim_in_turn(open_storage(other.url, create=False), "toy", Path(other.runs))
+    with pytest.raises(SystemExit) as ended:
+        run(replace(order, runs=other.runs), at_once(starts(0), tells(0, Planned())), plan=True)
+    assert ended.value.code == 2
+    assert "toy is the folder of another study 'toy', stored in" in capsys.readouterr().err

@@ -197,4 +197,5 @@ def test_the_order_counts_in_this_machines_uptime_and_a_planned_study_is_not_pla
     order = order_here(given, slot_here(given), is_planned=False)
     assert order.since == pytest.approx(uptime() - 100, abs=1)
     assert order.plan
+    assert order.is_placed
     assert not order_here(given, slot_here(given), is_planned=True).plan

@@ -2,6 +2,7 @@
 
 import hashlib
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import optuna
@@ -102,6 +103,21 @@ def test_a_copy_has_files_of_its_own_and_those_of_deleted_studies_go(storage: Re
     copy_files(storage, old, new)
     forget_files(storage)
     assert rows(storage) == [(new, 7, "valid.npz", A)]
+
+
+def test_the_files_of_a_study_that_is_stored_meanwhile_stay(storage: ReconnectingStorage) -> None:
+    old, new, other = uuid4().hex, uuid4().hex, open_storage(storage.url, create=False)
+    write_files(storage, old, 7, {"valid.npz": A})
+
+    def store_another(*statement: Any) -> None:
+        """A command on another machine makes a copy after all that was read before this statement."""
+        if statement[1].is_delete and new not in {study for study, *_ in rows(other)}:
+            create_study(other, "new", {STUDY_ID: new})
+            write_files(other, new, 7, {"valid.npz": B})
+
+    sqlalchemy.event.listen(storage.engine, "before_execute", store_another)
+    forget_files(storage)
+    assert rows(storage) == [(new, 7, "valid.npz", B)]
 
 
 def test_a_database_without_the_table_has_no_files_and_is_left_so(tmp_path: Path) -> None:

@@ -19,9 +19,10 @@ from maskcls.data.dataset import Table
 from maskcls.system.errors import UserError
 from search.answer.evidence import answer_of
 from search.answer.recipe import check_files
-from search.database.connect import create_study, default_url, load_study, open_storage
+from search.database.connect import backend_of, create_study, default_url, load_study, open_storage
 from search.storage.copying import copy_trials
-from search.storage.folder import MARKER, claim, read_marker, study_folder
+from search.storage.folder import MARKER, claim, claim_in_turn, read_marker, study_folder
+from search.storage.predictions import StudyPredictions
 from search.storage.retention import trial_folder
 from search.study.attributes import STUDY_ID
 from search.study.record import KEY
@@ -149,6 +150,15 @@ def test_a_study_from_before_there_were_ids_gets_one_when_its_files_are_its_own(
     marker = read_marker(tmp_path / "toy")
     assert marker is not None
     assert marker.id == played.study.user_attrs[STUDY_ID]
+
+
+def test_a_machine_without_files_of_the_study_reads_none_of_them_in_its_turn(
+    tmp_path: Path, synthetic_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    played = make_study(tmp_path, synthetic_folder)
+    monkeypatch.setattr(StudyPredictions, "predictions", None)  # which would look into the database too
+    assert claim_in_turn(backend_of(played.study), "toy", tmp_path / "elsewhere") == tmp_path / "elsewhere" / "toy"
+    assert read_marker(tmp_path / "elsewhere" / "toy") is not None
 
 
 def foreign(played: Played, number: int) -> None:

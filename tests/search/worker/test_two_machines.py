@@ -8,17 +8,20 @@ import pytest
 from optuna.trial import TrialState
 
 import search.files.table
+import search.worker.worker
 from maskcls.data.dataset import Table
-from search.database.connect import backend_of, load_study
+from search.database.connect import backend_of, load_study, open_to_read
 from search.files.place import files_of
 from search.files.table import create_table
-from search.storage.folder import claim
+from search.storage.folder import claim, study_folder
 from search.storage.predictions import study_predictions
 from search.storage.retention import holds_weights, remove_large_files, trial_folder
 from search.study.attributes import FILES
-from search.worker.job import Job, StopStudyError
+from search.worker.job import Job, StopRequest, StopStudyError
+from search.worker.messages import WorkOrder
 from search.worker.objective import run_trial
-from tests.helpers.search import Watching, ask, make_job, make_setup, stored_trial
+from tests.helpers.one_process import Deaf
+from tests.helpers.search import Watching, ask, make_job, make_setup, order_for, stored_trial
 
 
 @pytest.fixture
@@ -29,6 +32,27 @@ def first(tmp_path: Path, synthetic_table: Table, monkeypatch: pytest.MonkeyPatc
     claim(job.study, job.setup.runs)
     assert create_table(backend_of(job.study)) == ""
     return job
+
+
+@pytest.mark.parametrize("is_placed", [True, False])
+def test_a_worker_makes_the_folder_the_studys_only_where_an_engine_placed_it(
+    first: Job, tmp_path: Path, is_placed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Elsewhere the command's first worker has done so, and a folder that is missing at another's start was removed."""
+    order = order_for(first.setup.runs, 3)
+    order = replace(order, plan=False, is_placed=is_placed, runs=str(tmp_path / "second"))
+    monkeypatch.setattr(search.worker.worker, "_set_up", lambda order: replace(first.setup, runs=Path(order.runs)))
+    monkeypatch.setattr(search.worker.worker, "_write_to_log", make_logs)
+    job = search.worker.worker._make_job(order, StopRequest(), Deaf())  # type: ignore[arg-type]
+    assert job.setup.folder == tmp_path / "second" / "toy"
+    lost = "" if is_placed else f"the study's folder {job.setup.folder} was removed or moved while the study ran"
+    assert job.presence.lost() == lost
+
+
+def make_logs(order: WorkOrder) -> None:
+    """What a worker does to the disk before it writes to its log, which these tests' process must not write to."""
+    study = load_study(open_to_read(order.url), order.name)
+    (study_folder(study, Path(order.runs)) / "logs").mkdir(parents=True)
 
 
 def another(job: Job, runs: Path, table: Table) -> Job:

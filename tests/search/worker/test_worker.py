@@ -326,3 +326,18 @@ def test_warm_starts_come_after_the_baseline_in_every_level(tmp_path: Path, synt
     assert {trial.params["drop_rate"] for trial in trials[2:4]} == {0.0, 0.5}
     assert trials[2].user_attrs["role"] == "warm start"
     assert trials[4].params["lr"] != 0.07
+
+
+def test_a_copy_whose_files_the_database_would_refuse_is_refused_before_any_work(
+    tmp_path: Path, synthetic_table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(storage: object) -> None:
+        raise UserError("permission denied")
+
+    find(tmp_path, synthetic_table)
+    monkeypatch.setattr(search.worker.create, "check_may_copy", refuse)
+    monkeypatch.setattr(search.worker.create, "show_plan", None)
+    with pytest.raises(UserError, match="permission denied"):
+        find(tmp_path, synthetic_table, name="larger", copy_of="toy")
+    assert not has_study(open_storage(default_url(tmp_path), create=False), "larger")
+    assert not (tmp_path / "larger").exists()
