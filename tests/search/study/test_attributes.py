@@ -28,7 +28,7 @@ STORED = (
     "worker", "interruptions", "deaths", "failures", "failure_kind", "error",
     "revision", "config", "origin", "evaluations", "evaluations_planned", "best_evaluation",
     "seconds", "photos_per_second", "peak_gib", "device", "accuracy", "loss", "f1_per_class",
-    "best_accuracy", "best_loss", "split", "weights_digest",
+    "best_accuracy", "best_loss", "split", "weights_digest", "files", "moved_to",
 )  # fmt: skip
 """``repeat`` and ``round`` are roles and attributes, ``repeat`` has two names."""
 
