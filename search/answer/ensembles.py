@@ -54,9 +54,8 @@ class Ensemble:
     def cost(self) -> float | None:
         """How many times as long as the best single model it computes for a photo, by the speeds at which its models
         were trained; None where one is unknown."""
-        times = [_time_of(model) for model in (self.model, *self.models)]
-        single, *others = (time for time in times if time is not None)
-        return sum(others) / single if None not in times else None
+        times = [time for model in (self.model, *self.models) if (time := _time_of(model)) is not None]
+        return sum(times[1:]) / times[0] if len(times) == 1 + len(self.models) else None
 
     @property
     def cost_words(self) -> str:

@@ -19,20 +19,19 @@ SECONDS = 1.0
 def together_section(material: Material) -> Section | None:
     """The members of the best ensemble, its gain, its cost and its command; None where no two models make one."""
     try:
-        trained = find_trained(material.study, material.options.runs)
-    except UserError:  # no trial is complete, or none has its weights and predictions here
+        trained = find_trained(material.study, material.options.runs, needs_weights=False)
+    except UserError:  # no trial is complete, or none has its predictions here
         return None
-    able = sum(model.has_weights for model in trained)
-    if able < 2:
+    if len(trained) < 2:
         return None
     where = place_options(material.options.runs, material.options.storage)
     command = Code(f"python -m search.ensemble --study {quoted(material.study.study_name)} -o team.toml{where}")
-    seconds = MIN_RESAMPLES * seconds_of(trained[0].predictions.log_prob_NK.size, ENSEMBLE_SIZE, able)
+    seconds = MIN_RESAMPLES * seconds_of(trained[0].predictions.log_prob_NK.size, ENSEMBLE_SIZE, len(trained))
     if seconds > SECONDS:
         text = f"Trials that predict together are often better than the best alone. To find them takes {seconds:.0f} s"
         blocks: tuple[Block, ...] = (Text(f"{text} or more, so it is left to this command:"), command)
         return Section("Several models together", blocks)
-    found = choose_members(trained, ENSEMBLE_SIZE, seconds=SECONDS)
+    found = choose_members(trained, ENSEMBLE_SIZE, needs_weights=False, seconds=SECONDS)
     if len(found.members) == 1:
         return None
     return Section("Several models together", (*_blocks(found), command))
@@ -42,8 +41,9 @@ def _blocks(found: Ensemble) -> tuple[Block, ...]:
     task = found.model.stored.task
     text = (
         "The models that predict best together, by the weighted mean of their probabilities. They were chosen among the"
-        f" complete trials whose weights are kept, by the {task.unit.many} {task.unit.who} judged the search. The gain"
-        " over the best single trial is corrected for that choice; it is one of trained models, not of recipes."
+        f" complete trials by the {task.unit.many} {task.unit.who} judged the search. The gain over the best single"
+        " trial is corrected for that choice; it is one of trained models, not of recipes. The command joins those"
+        " whose weights are kept here."
     )
     facts = (
         ("all together", score_cell(found.best.score)),

@@ -50,4 +50,4 @@ def set_password(home: Home, programs: Programs) -> None:
 def _alone(home: Home, programs: Programs, data: object, *statements: str) -> None:
     """Run statements as the superuser in a process that serves nobody (single-user mode), read from its stdin."""
     words = ("--single", "-D", data, "-c", "password_encryption=scram-sha-256", "postgres")
-    programs.run("postgres", *words, text="".join(f"{line};\n" for line in statements), cwd=home.folder)
+    programs.run("postgres", *words, script="".join(f"{line};\n" for line in statements), cwd=home.folder)

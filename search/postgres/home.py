@@ -133,7 +133,7 @@ class Home:
     def server_pid(self) -> str:
         """The pid that the server has written down; empty without one."""
         try:
-            return (self.data / "postmaster.pid").read_text().splitlines()[0]
+            return (self.data / "postmaster.pid").read_text(encoding="utf-8").splitlines()[0]
         except (OSError, IndexError):
             return ""
 

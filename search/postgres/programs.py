@@ -31,8 +31,8 @@ class Programs:
         """The file of a program."""
         return self.folder / name
 
-    def run(self, name: str, *words: object, text: str = "", cwd: Path | None = None) -> str:
-        """Run a program with a text on its standard input until it ends; returns its output.
+    def run(self, name: str, *words: object, script: str = "", cwd: Path | None = None) -> str:
+        """Run a program with this text on its standard input until it ends; returns its output.
 
         Raises UserError when it cannot be started, OutsideError with its error's line when it fails. Nothing secret may
         be among the words, which ``ps`` shows.
@@ -41,7 +41,7 @@ class Programs:
         options = process_options(self.account)
         try:
             ended = subprocess.run(
-                command, input=text, capture_output=True, text=True, env=environment(), cwd=cwd, **options
+                command, input=script, capture_output=True, encoding="utf-8", env=environment(), cwd=cwd, **options
             )
         except OSError as error:
             raise UserError(self.why_not_run(name, error)) from error
