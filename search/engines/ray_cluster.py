@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ray
-import ray._private.worker
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from maskcls.system.errors import UserError, one_line
@@ -96,8 +95,10 @@ def _silence() -> None:
 
     There is no option for that; should the private name go, the lines come.
     """
-    with suppress(AttributeError):
-        ray._private.worker.print_to_stdstream = lambda *_, **__: None
+    with suppress(ImportError, AttributeError):
+        from ray._private import worker
+
+        worker.print_to_stdstream = lambda *_, **__: None
 
 
 def disconnect() -> None:

@@ -561,7 +561,7 @@ def test_the_best_that_is_shown_or_tried_first_elsewhere_is_one_of_the_search(
     assert best is not None
     assert not round_of(played.study.get_trials()[best[1]])
     complete = played.study.get_trials(states=[TrialState.COMPLETE])
-    history = _history(played.study, distributions(played.stored.study.nuisance))
+    history = _history(played.study, distributions(played.stored.study.nuisance), ("adamw",), "adamw")
     assert [value for _, value in history] == [trial.value for trial in complete if not round_of(trial)]
 
 

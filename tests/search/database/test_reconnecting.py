@@ -212,7 +212,7 @@ def test_scores_that_a_worker_tells_in_turns_are_kept_whenever_the_connection_is
 
 def test_what_goes_wrong_while_files_take_their_places_is_told(study: optuna.Study) -> None:
     storage = backend_of(study)
-    with pytest.raises(LostTurnError), holding(storage, "toy", 1, lambda: None):
+    with pytest.raises(LostTurnError), holding(storage, "toy", take(study)._trial_id, lambda: None):
         raise storage.lost_turn(RuntimeError("a statement in between"))
 
 
