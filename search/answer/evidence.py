@@ -28,7 +28,7 @@ from search.policy.own_best import levels_elsewhere
 from search.policy.stopping import FINISHED
 from search.storage.folder import study_folder
 from search.storage.predictions import StudyPredictions, predictions_of
-from search.storage.testing import read_test
+from search.storage.testing import FinalTest, read_test
 from search.study.attributes import is_replicate, judged_by_study
 from search.study.record import Stored
 from search.study.space import Factor, factors, params_of, values_of
@@ -44,7 +44,8 @@ def answer_of(study: optuna.Study, stored: Stored, runs: Path) -> Answer:
     rounds, own = both_answers(study, stored, trials, shelf)
     is_asked = rounds is not None and bool(rounds.looks) and (own is None or not own.looks)
     left_out = left_out_of(trials, shelf)
-    winner = winner_of_rounds(stored, answering_of(rounds, own), trials, shelf) or evidence.winner()
+    test = read_test(study)
+    winner = winner_of_rounds(stored, answering_of(rounds, own), trials, shelf, test) or evidence.winner()
     return put_in_words(
         Answer(
             task=stored.task,
@@ -62,7 +63,7 @@ def answer_of(study: optuna.Study, stored: Stored, runs: Path) -> Answer:
             foreign=tuple(number for number in left_out if number in shelf.foreign),
             own=own,
             elsewhere=tuple(levels_elsewhere(stored.study, trials)) if is_asked else (),
-            test=sentences_of_test(read_test(study), stored.task, winner.trial if winner else None),
+            test=sentences_of_test(test, stored.task, winner.trial if winner else None),
         ),
         stored,
     )
@@ -76,13 +77,17 @@ def left_out_of(trials: Sequence[FrozenTrial], shelf: StudyPredictions) -> tuple
 
 
 def winner_of_rounds(
-    stored: Stored, rounds: RoundsAnswer | None, trials: Sequence[FrozenTrial], shelf: StudyPredictions
+    stored: Stored,
+    rounds: RoundsAnswer | None,
+    trials: Sequence[FrozenTrial],
+    shelf: StudyPredictions,
+    test: FinalTest | None,
 ) -> Winner | None:
     """The rounds' best side, by its best training with predictions; None before the first look, or without any."""
     if rounds is None or not rounds.looks:
         return None
     best = rounds.sides[rounds.best]
-    trial = model_of(best, trials, shelf)
+    trial = model_of(best, trials, shelf, test)
     if trial is None or best.score is None:
         return None
     counts = shelf.counts(trial)

@@ -128,10 +128,8 @@ def find_recipe(study: optuna.Study, number: int | None, runs: Path) -> Recipe:
     side = _best_side(study, stored) if number is None else None
     confirmation = read_confirmation(study) if number is None and side is None else None
     test = read_test(study)
-    if side is not None and test is not None and test.trial in side.trials:
-        number = test.trial  # the one whose score on the test is known
-    elif side is not None:
-        model = model_of(side, trials, study_predictions(study, study_folder(study, runs)))
+    if side is not None:
+        model = model_of(side, trials, study_predictions(study, study_folder(study, runs)), test)
         # without predictions here, by the database alone
         model = model or exemplar_of(trial for trial in trials if trial.number in side.trials)
         number = None if model is None else model.number

@@ -16,6 +16,7 @@ from search.policy.rounds import FINALISTS, arms_of, exemplar_of, size_of_round
 from search.policy.stopping import FINISHED
 from search.storage.looks import read_looks
 from search.storage.predictions import StudyPredictions
+from search.storage.testing import FinalTest
 from search.study.attributes import SECONDS, is_own_best, level_of, round_of
 from search.study.record import Stored
 from search.study.space import factors, values_of
@@ -79,9 +80,15 @@ def _name(trial: FrozenTrial) -> str:
     return level_of(trial) or ""
 
 
-def model_of(side: Side, trials: Sequence[FrozenTrial], shelf: StudyPredictions) -> FrozenTrial | None:
-    """The training that stands for a side (exemplar_of), of those that have predictions; None without any."""
-    return exemplar_of(shelf.with_predictions(trial for trial in trials if trial.number in side.trials))
+def model_of(
+    side: Side, trials: Sequence[FrozenTrial], shelf: StudyPredictions, test: FinalTest | None
+) -> FrozenTrial | None:
+    """The training that stands for a side: the one whose score on the ``test`` is known, else exemplar_of.
+
+    Of those that have predictions; None without any.
+    """
+    able = shelf.with_predictions(trial for trial in trials if trial.number in side.trials)
+    return next((trial for trial in able if test is not None and trial.number == test.trial), exemplar_of(able))
 
 
 def _asked(stored: Stored, trials: Sequence[FrozenTrial]) -> frozenset[int]:

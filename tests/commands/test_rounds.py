@@ -18,6 +18,8 @@ from search.page.blocks import Code, Table
 from search.page.build import make_report
 from search.policy.stopping import DECIDED, StoppingCriteria, count_finished
 from search.storage.retention import trial_folder
+from search.storage.testing import FinalTest
+from search.study.attributes import TEST
 from search.study.record import KEY
 from search.supervisor.conclusion import conclude
 from search.supervisor.launch import Launch
@@ -74,7 +76,13 @@ def test_the_screen_and_the_export_name_the_same_trial(tmp_path: Path, synthetic
     rounds = answer_of(played.study, played.stored, tmp_path).rounds
     assert rounds is not None
     later = [trial for trial in played.study.get_trials() if trial.number in rounds.sides[1].trials[1:]]
-    *_, second, best = (trial.number for trial in sorted(later, key=lambda trial: trial.value or 0.0))
+    worst, *_, second, best = (trial.number for trial in sorted(later, key=lambda trial: trial.value or 0.0))
+    tested = FinalTest(worst, "macro_f1", 0.5, None, None, 0.5, 40, 5, 0.0)
+    for trial, attribute in ((worst, tested.to_json()), (best, None)):  # the one that was tested stays the one to use
+        played.study.set_user_attr(TEST, attribute)
+        shown = answer_of(played.study, played.stored, tmp_path).winner
+        assert shown is not None
+        assert shown.trial == find_recipe(played.study, None, tmp_path).trial.number == trial
     (trial_folder(tmp_path / "toy", best) / "valid.npz").unlink()
     winner = answer_of(played.study, played.stored, tmp_path).winner
     assert winner is not None

@@ -69,6 +69,20 @@ def test_cost_is_the_members_time_over_the_best_single_ones(runs: Path) -> None:
     assert found.cost == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(("values", "factor"), [({"tta": "flip"}, 2.0), ({"frozen_share": 0.5}, None)])
+def test_cost_counts_flips_and_is_unknown_after_steps_of_the_head_alone(
+    values: dict[str, object], factor: float | None, runs: Path
+) -> None:
+    store(runs, "timed", "all", SAID, facts=[{"photos_per_second": 100.0, "config": {}} for _ in SAID])
+    found = find_ensemble(["timed"], 4, open_storage(default_url(runs), create=False), runs)
+    for model in found.models:
+        model.trial.user_attrs["config"] = values
+    others = [model for model in found.models if model.trial.number != found.model.trial.number]
+    own = len(found.models) - len(others)
+    found.model.trial.user_attrs["config"] = {}
+    assert found.cost == (None if factor is None else pytest.approx(own + factor * len(others)))
+
+
 def test_size_limits_the_models(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, written = ensemble(runs, capsys, "--size", 2)
     assert len(written["ensemble"]) == 2
