@@ -23,7 +23,7 @@ from search.answer.format import (
     spread,
     with_sign,
 )
-from search.answer.wording import (
+from search.findings.wording import (
     AT_COMMON,
     AT_OWN_BEST,
     called,
