@@ -20,7 +20,9 @@ from maskcls.tasks.declared import task_from_json
 from search.answer.confirmation import read_confirmation
 from search.database.connect import backend_of, load_study
 from search.database.optuna_internals import stale_trial_ids, trial_id
-from search.findings.wording import confirmed_sentences, rounds_sentence, team_sentence, words_of_test
+from search.findings.confirmation import confirmed_sentences, team_sentence
+from search.findings.rounds import rounds_sentence
+from search.findings.testing import words_of_test
 from search.policy.history import (
     best_trial,
     configuration_of,

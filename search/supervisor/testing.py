@@ -15,7 +15,7 @@ from maskcls.system.console import say
 from maskcls.system.errors import UserError
 from search.files.place import files_of
 from search.findings.recipe import find_recipe
-from search.findings.wording import sentences_of_test
+from search.findings.testing import sentences_of_test
 from search.policy.rounds import exemplar_of
 from search.storage.folder import study_folder
 from search.storage.retention import holds_weights, trial_folder

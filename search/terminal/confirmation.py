@@ -26,9 +26,9 @@ from search.answer.format import (
     signed,
     signed_spread,
 )
+from search.findings.confirmation import confirmed_sentences, team_sentence
 from search.findings.evidence import answer_of
 from search.findings.notes import show_study
-from search.findings.wording import confirmed_sentences, team_sentence
 from search.policy.confirmation import SINGLE, TEAM, Plan, PlannedFinalist
 from search.storage.pairs import search_of
 from search.study.attributes import SECONDS

@@ -20,8 +20,10 @@ from search.answer.rounds import _asked, _side
 from search.database.connect import create_study, default_url, open_storage
 from search.database.optuna_internals import study_system_attributes
 from search.findings.evidence import answer_of
+from search.findings.rounds import elsewhere_sentence
+from search.findings.sides import side_verdict
 from search.findings.status import status_of
-from search.findings.wording import elsewhere_sentence, put_in_words, side_verdict
+from search.findings.wording import put_in_words
 from search.page.build import make_report
 from search.page.dashboard import _rounds
 from search.policy.own_best import Elsewhere

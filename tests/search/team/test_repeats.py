@@ -14,7 +14,7 @@ from maskcls.scoring.predictions import Predictions
 from maskcls.system.errors import UserError
 from search.answer.confirmation import read_confirmation
 from search.database.connect import create_study, default_url, load_study, open_storage
-from search.findings.wording import team_sentence
+from search.findings.confirmation import team_sentence
 from search.policy.confirmation import SINGLE, TEAM, Plan
 from search.storage.looks import read_looks
 from search.storage.pairs import confirmation_of
