@@ -2,8 +2,8 @@
 
 It only reads, imports neither torch nor timm, and never disturbs a run.
 
-``--json`` prints one document: a DatabaseOverview, or with --study a StudyStatus. search/findings/status.py describes
-each key at the field of that name.
+``--json`` prints one document: a DatabaseOverview, or with --study a StudyStatus. search/findings/documents.py
+describes each key at the field of that name.
 """
 
 import json
