@@ -34,10 +34,10 @@ from optuna.trial import Trial, TrialState
 from sqlalchemy import insert
 
 from maskcls.tasks.mask import MASK_TASK
-from search.answer.notes import show_study
-from search.answer.status import overview_of_all, status_of
 from search.database.connect import create_study, default_url, load_study, open_storage, open_to_read, set_attributes
 from search.database.optuna_internals import read_trial, study_id
+from search.findings.notes import show_study
+from search.findings.status import overview_of_all, status_of
 from search.page.build import make_report
 from search.page.data import ReportOptions, gather
 from search.policy.policy import Policy

@@ -23,8 +23,8 @@ from maskcls.model.weights import resolve_weights
 from maskcls.run.record import WEIGHTS
 from maskcls.scoring.predictions import Predictions
 from maskcls.system.console import say
-from search.answer.evidence import answer_of
 from search.database.connect import default_url, load_study, open_to_read
+from search.findings.evidence import answer_of
 from search.storage.retention import trial_folder
 from search.study.record import read_stored
 

@@ -26,8 +26,8 @@ import maskcls.training.loop
 import search.worker.objective
 from maskcls.data.dataset import prepare_data_folder, read_table
 from maskcls.model.weights import Weights
-from search.answer.notes import show_study
 from search.database.connect import create_study, default_url, load_study, open_storage
+from search.findings.notes import show_study
 from search.policy.policy import Policy
 from search.policy.stopping import StoppingCriteria
 from search.storage.queue import next_trial

@@ -8,7 +8,9 @@ The path of a trial, folder by folder; each imports only from those before it (t
 - files: the small files of trials in a database that machines share without sharing a folder
 - storage: the queue of trials, failures, the files of trials, the looks at rounds, the test
 - team: a team of models that is trained again: its file, and what its judges say
-- answer: from trials to numbers and words: levels compared, the best trial corrected for its choice, confirmation
+- answer: the parts of an answer in numbers: rounds, a confirmation, several models together; numbers as text
+- findings: from trials to the answer, in words: levels compared, the best trial corrected for its choice; the state of
+  studies, the recipe to export
 - terminal, page: what a person reads, on the terminal and in the report
 - worker: a process that takes trial after trial (worker.py: the main loop) and runs each (objective.py): it trains by
   ``fit`` of maskcls/training/loop.py, and reports, prunes and stores on the way

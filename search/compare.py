@@ -16,7 +16,7 @@ def main(
     runs: RunsOption = RUNS,
 ) -> None:
     """Compare two trained models by their stored predictions: is A better than B, and by how much?"""
-    from search.answer.models import find_model
+    from search.findings.models import find_model
     from search.terminal.comparison import show_comparison
 
     ours, theirs = (find_model(text, storage, runs) for text in (a, b))

@@ -37,8 +37,8 @@ def main(
         raise UserError("--trial exports a single model, and --ensemble several; give one of them.")
     if size is not None and not ensemble:
         raise UserError("--size is of an ensemble; add --ensemble.")
-    from search.answer.recipe import find_recipe
     from search.database.connect import default_url, load_study, open_to_read
+    from search.findings.recipe import find_recipe
 
     check_output(out)
     database = open_to_read(storage or default_url(runs))

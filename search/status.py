@@ -2,8 +2,8 @@
 
 It only reads, imports neither torch nor timm, and never disturbs a run.
 
-``--json`` prints one document: a DatabaseOverview, or with --study a StudyStatus. search/answer/status.py describes
-each key at the field of that name.
+``--json`` prints one document: a DatabaseOverview, or with --study a StudyStatus. search/findings/documents.py
+describes each key at the field of that name.
 """
 
 import json
@@ -22,8 +22,8 @@ def main(
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON document, for scripts.")] = False,
 ) -> None:
     """Show all studies, or one: its trials, best trial, noise, running processes and failures."""
-    from search.answer.status import overview_of_all, status_of
     from search.database.connect import default_url, load_study, open_to_read
+    from search.findings.status import overview_of_all, status_of
     from search.study.record import read_stored
     from search.terminal.status import show_overview, show_status
 

@@ -17,6 +17,7 @@ ROOMS = (
     *(
         "search.team",
         "search.answer",
+        "search.findings",
         "search.terminal",
         "search.page",
         "search.worker",
@@ -83,7 +84,11 @@ def test_a_module_imports_only_from_its_room_and_those_before_it(module: str) ->
 @pytest.mark.parametrize(
     ("module", "source", "words"),
     [
-        ("search.answer.notes", "from search.terminal.tables import show_table", "search/answer/notes.py:1 imports"),
+        (
+            "search.findings.notes",
+            "from search.terminal.tables import show_table",
+            "search/findings/notes.py:1 imports",
+        ),
         (
             "search.study.space",
             "def late():\n    import search.policy.policy",

@@ -1,1 +1,1 @@
-"""From trials to an answer: estimates with their intervals, verdicts, and the sentences that state them."""
+"""The parts of an answer as plain values: estimates with their intervals, rounds, and several models together."""

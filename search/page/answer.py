@@ -23,15 +23,10 @@ from search.answer.format import (
     spread,
     with_sign,
 )
-from search.answer.wording import (
-    AT_COMMON,
-    AT_OWN_BEST,
-    called,
-    chosen_from,
-    own_settings_words,
-    says_something,
-    side_verdict,
-)
+from search.findings.caveats import own_settings_words
+from search.findings.rounds import AT_COMMON, AT_OWN_BEST
+from search.findings.search import chosen_from
+from search.findings.sides import called, says_something, side_verdict
 from search.page.blocks import Block, Bullets, Figure, Section, Table, Text
 from search.page.data import Material
 from search.page.figures import Dot, draw_dots

@@ -18,10 +18,10 @@ from maskcls.system.printable import shortened
 from maskcls.tasks.task import Task
 from search.answer.answer import Answer, RoundsAnswer
 from search.answer.format import difference_cell, score_cell, verdict_on
-from search.answer.notes import show_study
-from search.answer.wording import AT_OWN_BEST
 from search.database.connect import default_url, load_study, open_storage
 from search.database.errors import DatabaseError
+from search.findings.notes import show_study
+from search.findings.rounds import AT_OWN_BEST
 from search.page.answer import confirmed_differences, round_differences
 from search.page.classes import class_changes, telling
 from search.page.data import Material

@@ -19,7 +19,7 @@ from maskcls.scoring.predictions import Predictions
 from maskcls.scoring.resampling import Resamples, resample
 from maskcls.scoring.reweighting import Prior, groups_of, parse_prior, weights_of
 from search.answer.answer import Answer
-from search.answer.evidence import answer_of
+from search.findings.evidence import answer_of
 from search.policy.history import best_trial, configuration_of
 from search.policy.stopping import FINISHED
 from search.storage.folder import study_folder

@@ -9,8 +9,8 @@ import optuna
 from maskcls.system.console import fail, say
 from maskcls.system.errors import one_line
 from search.answer.format import capital
-from search.answer.notes import show_study
 from search.database.connect import GRACE_SECONDS
+from search.findings.notes import show_study
 from search.policy.stopping import DECIDED, LACKS_TIME, count_finished
 from search.storage.folder import study_folder
 from search.storage.looks import make_missed_look

@@ -13,9 +13,9 @@ import optuna
 from maskcls.data.dataset import Table
 from maskcls.system.console import say
 from maskcls.system.errors import UserError
-from search.answer.recipe import find_recipe
-from search.answer.wording import sentences_of_test
 from search.files.place import files_of
+from search.findings.recipe import find_recipe
+from search.findings.testing import sentences_of_test
 from search.policy.rounds import exemplar_of
 from search.storage.folder import study_folder
 from search.storage.retention import holds_weights, trial_folder

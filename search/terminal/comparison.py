@@ -18,7 +18,7 @@ from search.answer.format import (
     score_words,
     verdict_on,
 )
-from search.answer.models import ComparedModel, check_comparable, digest
+from search.findings.models import ComparedModel, check_comparable, digest
 from search.system.shell import quoted
 
 

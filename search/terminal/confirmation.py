@@ -16,7 +16,6 @@ from maskcls.system.errors import UserError, some
 from maskcls.tasks.task import Task
 from search.answer.answer import Confirmation, Finalist
 from search.answer.confirmation import MIN_REPEATS, outcome_of, store_confirmation
-from search.answer.evidence import answer_of
 from search.answer.format import (
     PLAIN_NONE,
     SYNTHETIC,
@@ -27,8 +26,9 @@ from search.answer.format import (
     signed,
     signed_spread,
 )
-from search.answer.notes import show_study
-from search.answer.wording import confirmed_sentences, team_sentence
+from search.findings.confirmation import confirmed_sentences, team_sentence
+from search.findings.evidence import answer_of
+from search.findings.notes import show_study
 from search.policy.confirmation import SINGLE, TEAM, Plan, PlannedFinalist
 from search.storage.pairs import search_of
 from search.study.attributes import SECONDS

@@ -13,10 +13,10 @@ from maskcls.system.lock import is_held
 from maskcls.system.printable import one_printable_line
 from maskcls.system.streams import is_terminal
 from search.answer.confirmation import store_confirmation
-from search.answer.status import overview_of, runs_of
 from search.database.connect import backend_of, has_study, load_study
 from search.database.study_lock import in_turn
 from search.files.table import check_may_forget, forget_files
+from search.findings.status import overview_of, runs_of
 from search.storage.files import empty_trash, existing_folder, move_to_trash, pictures_of, size_of
 from search.storage.pairs import confirmations_of, search_of
 from search.study.record import confirms_team

@@ -10,8 +10,8 @@ from maskcls.system.console import say
 from maskcls.system.errors import count_of
 from maskcls.system.outputs import is_own_output, messages_beside, write_output_text
 from search.answer.ensembles import Ensemble, find_ensemble
-from search.answer.recipe import find_recipe
 from search.database.connect import default_url
+from search.findings.recipe import find_recipe
 from search.system.shell import place_options, quoted
 from search.terminal.ensembling import ensemble_facts, show_members
 from search.terminal.gain import show_gain

@@ -11,7 +11,7 @@ from maskcls.system.errors import count_of, one_line, some
 from maskcls.system.printable import one_printable_line
 from maskcls.tasks.task import METRICS, short_metric
 from search.answer.format import PLAIN_NONE, SYNTHETIC, as_score, describe_values, duration, trials_named
-from search.answer.status import (
+from search.findings.documents import (
     STATES,
     ConfigurationStatus,
     DatabaseOverview,

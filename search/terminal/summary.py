@@ -8,10 +8,11 @@ import optuna
 from maskcls.scoring.rounds import BETTER, NO_VERDICT
 from maskcls.system.console import say
 from search.answer.answer import Answer, RoundsAnswer, Side
-from search.answer.evidence import answer_of
 from search.answer.format import PLAIN_NONE, describe_values, signed_spread
-from search.answer.notes import show_study
-from search.answer.wording import chosen_from, left_out_sentences, says_something, side_verdict, waiting_sentences
+from search.findings.evidence import answer_of
+from search.findings.notes import show_study
+from search.findings.search import chosen_from, left_out_sentences, waiting_sentences
+from search.findings.sides import says_something, side_verdict
 from search.policy.history import best_trial
 from search.policy.stopping import FINISHED
 from search.study.record import Stored

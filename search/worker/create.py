@@ -6,11 +6,11 @@ import optuna
 
 from maskcls.images.decode import DECODER
 from maskcls.system.console import say
-from search.answer.notes import show_study
 from search.database.connect import create_study, has_study, load_study
 from search.database.reconnecting import ReconnectingStorage
 from search.database.study_lock import in_turn
 from search.files.table import check_may_copy
+from search.findings.notes import show_study
 from search.policy.stopping import StoppingCriteria, count_finished
 from search.policy.warm_starts import choose_warm_starts
 from search.storage.copying import check_can_grow, check_is_copy, copy_trials, widened

@@ -14,11 +14,11 @@ from maskcls.data.dataset import Table, with_judges
 from maskcls.system.console import say
 from maskcls.system.errors import UserError, listed
 from maskcls.system.files import MAX_BYTES
-from search.answer.notes import show_study
-from search.answer.status import runs_of
 from search.database.connect import create_study, has_study, load_study
 from search.database.reconnecting import ReconnectingStorage
 from search.database.study_lock import in_turn
+from search.findings.notes import show_study
+from search.findings.status import runs_of
 from search.policy.confirmation import SUFFIX, TEAM_SUFFIX, Plan
 from search.policy.finalists import choose_finalists
 from search.storage.folder import claim, make_folder

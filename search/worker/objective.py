@@ -28,10 +28,10 @@ from maskcls.training.loop import DivergedError, evaluation_stops
 from maskcls.training.numerics import describe_device, is_out_of_memory, lost_gpu, memory_of_others
 from maskcls.training.revision import REVISION
 from maskcls.training.run_folder import draw_best, train_into
-from search.answer.notes import picture_id, show_trial
 from search.database.connect import backend_of, set_attributes
 from search.database.optuna_internals import read_trial
 from search.files.place import keep_files
+from search.findings.notes import picture_id, show_trial
 from search.storage.failures import CRASH, DIVERGED, MAX_TRIES, OUT_OF_MEMORY, UNREADABLE, cause_outside, crashes_of
 from search.storage.outcomes import TakenOverError, fail_trial, finish, report, requeue
 from search.storage.retention import remove_large_files

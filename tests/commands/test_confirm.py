@@ -21,8 +21,8 @@ from maskcls.data.dataset import Table, with_judges
 from maskcls.system.errors import UserError
 from maskcls.tasks.mask import MASK_TASK
 from search.answer.confirmation import outcome_of, read_confirmation
-from search.answer.wording import confirmed_sentences
 from search.database.connect import create_study, default_url, has_study, load_study, open_storage
+from search.findings.confirmation import confirmed_sentences
 from search.policy import warm_starts
 from search.policy.confirmation import ConfirmationPolicy, Plan, policy_of, training_of
 from search.policy.finalists import choose_finalists

@@ -12,8 +12,8 @@ import search.export
 import search.status
 import search.supervisor.start_confirmation
 from maskcls.config import load_config
-from search.answer.evidence import answer_of
-from search.answer.recipe import find_recipe
+from search.findings.evidence import answer_of
+from search.findings.recipe import find_recipe
 from search.page.blocks import Code, Table
 from search.page.build import make_report
 from search.policy.stopping import DECIDED, StoppingCriteria, count_finished

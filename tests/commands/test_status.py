@@ -16,7 +16,7 @@ import pytest
 import sqlalchemy
 from optuna.trial import FrozenTrial, TrialState
 
-import search.answer.status
+import search.findings.documents
 import search.status
 from search.database.connect import GRACE_SECONDS, backend_of, create_study, default_url, open_storage
 from search.storage.failures import CRASH, DIVERGED
@@ -127,7 +127,7 @@ def test_a_study_is_shown_from_its_question_to_its_failures(
 
 def explained_fields() -> dict[str, list[str]]:
     """The fields of every class, each of which has a docstring below it."""
-    tree = ast.parse(inspect.getsource(search.answer.status))
+    tree = ast.parse(inspect.getsource(search.findings.documents))
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")]
     found: dict[str, list[str]] = {}
     for node in classes:

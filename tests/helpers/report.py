@@ -16,8 +16,8 @@ from maskcls.scoring.metrics import score
 from maskcls.scoring.predictions import Predictions
 from maskcls.scoring.rounds import OWN_TUNING, TUNING, Look, Training, look
 from maskcls.tasks.mask import MASK_TASK
-from search.answer.evidence import answer_of
 from search.database.connect import create_study, default_url, open_storage
+from search.findings.evidence import answer_of
 from search.page.data import Material, ReportOptions
 from search.policy.rounds import Planned, RoundPlan
 from search.storage.predictions import StudyPredictions

@@ -9,7 +9,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from search.answer.markup import fenced, markdown, plain
-from search.answer.notes import show_study
+from search.findings.notes import show_study
 from search.page.build import make_report
 from search.page.render import to_html, to_markdown
 from tests.helpers.report import Played, make_study

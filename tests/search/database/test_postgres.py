@@ -28,13 +28,13 @@ import search.run
 import search.status
 import search.system.processes
 from maskcls.system.errors import UserError
-from search.answer.evidence import answer_of
 from search.database.connect import GRACE_SECONDS, backend_of, create_study, default_url, load_study, open_storage
 from search.database.optuna_internals import read_trial
 from search.database.reconnecting import TOKEN, ReconnectingStorage
 from search.database.study_lock import exclusive
 from search.files.place import files_of
 from search.files.table import FILES, check_may_copy, check_may_forget, create_table, holds_files, write_files
+from search.findings.evidence import answer_of
 from search.policy.policy import Policy
 from search.policy.stopping import FINISHED, StoppingCriteria
 from search.storage.failures import CRASH, failure

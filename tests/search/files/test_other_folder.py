@@ -17,10 +17,10 @@ import search.export
 import search.files.table
 import search.storage.predictions
 from search.answer.combinations import find_trained, weights_elsewhere
-from search.answer.evidence import answer_of
 from search.database.connect import backend_of, load_study, open_storage
 from search.files.place import files_of
 from search.files.table import FILES
+from search.findings.evidence import answer_of
 from search.storage.copying import copy_trials
 from search.storage.predictions import StudyPredictions, study_predictions
 from search.storage.retention import trial_folder

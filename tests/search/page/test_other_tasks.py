@@ -24,9 +24,9 @@ from maskcls.scoring.predictions import Predictions
 from maskcls.tasks.task import ContextWords, Task
 from search.answer.answer import Confirmation, Finalist
 from search.answer.confirmation import Judges, TrainedFinalist
-from search.answer.evidence import answer_of
-from search.answer.wording import confirmed_sentences
 from search.database.connect import default_url, load_study, open_storage
+from search.findings.confirmation import confirmed_sentences
+from search.findings.evidence import answer_of
 from search.page.blocks import Facts, Table, Text
 from search.page.classes import part_changes
 from search.page.confusions import CUT, MAX_ROWS, confusions_section, num_comparisons

@@ -9,8 +9,8 @@ import pytest
 from maskcls.tasks.mask import MASK_TASK
 from search.answer.answer import Confirmation
 from search.answer.confirmation import outcome_of, read_confirmation, store_confirmation
-from search.answer.wording import confirmed_pair, confirmed_sentences
 from search.database.connect import default_url, load_study, open_storage
+from search.findings.confirmation import confirmed_pair, confirmed_sentences
 from search.policy.confirmation import Plan
 from search.policy.finalists import choose_finalists
 from search.terminal.confirmation import show_outcome

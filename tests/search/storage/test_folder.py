@@ -17,9 +17,9 @@ import search.storage.folder
 import search.worker.create
 from maskcls.data.dataset import Table
 from maskcls.system.errors import UserError
-from search.answer.evidence import answer_of
-from search.answer.recipe import check_files
 from search.database.connect import backend_of, create_study, default_url, load_study, open_storage
+from search.findings.evidence import answer_of
+from search.findings.recipe import check_files
 from search.storage.copying import copy_trials
 from search.storage.folder import MARKER, claim, claim_in_turn, read_marker, study_folder
 from search.storage.predictions import StudyPredictions

@@ -13,8 +13,8 @@ import search.export
 import search.report
 import search.status
 from maskcls.system.errors import UserError
-from search.answer.status import overview_of
 from search.database.connect import create_study, default_url, load_study, open_storage
+from search.findings.status import overview_of
 from search.policy.warm_starts import choose_warm_starts
 from search.storage.files import pictures_of
 from search.study.names import checked_name

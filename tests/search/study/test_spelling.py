@@ -14,8 +14,8 @@ from maskcls.config import canonical
 from maskcls.data.dataset import Table
 from maskcls.system.errors import UserError
 from search.answer.format import describe_values
-from search.answer.status import status_of
 from search.database.connect import create_study, default_url, load_study, open_storage
+from search.findings.status import status_of
 from search.policy.policy import Policy
 from search.study.domains import describe_domain
 from search.study.record import KEY, Stored, check_same, read_stored

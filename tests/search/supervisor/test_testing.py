@@ -23,8 +23,8 @@ from maskcls.labels import Factor, LabelSpace
 from maskcls.reading.source import SourceOptions
 from maskcls.scoring.predictions import Predictions
 from maskcls.system.errors import UserError
-from search.answer.evidence import answer_of
 from search.database.connect import create_study, default_url, load_study, open_storage
+from search.findings.evidence import answer_of
 from search.page.answer import lead_blocks
 from search.page.blocks import Text
 from search.policy.policy import Policy

@@ -13,8 +13,8 @@ import search.status
 from maskcls.scoring.predictions import Predictions
 from maskcls.system.errors import UserError
 from search.answer.confirmation import read_confirmation
-from search.answer.wording import team_sentence
 from search.database.connect import create_study, default_url, load_study, open_storage
+from search.findings.confirmation import team_sentence
 from search.policy.confirmation import SINGLE, TEAM, Plan
 from search.storage.looks import read_looks
 from search.storage.pairs import confirmation_of

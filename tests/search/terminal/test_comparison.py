@@ -6,7 +6,7 @@ import pytest
 from maskcls.labels import Factor, LabelSpace
 from maskcls.scoring.predictions import Predictions
 from maskcls.scoring.resampling import resample
-from search.answer.models import ComparedModel
+from search.findings.models import ComparedModel
 from search.terminal.comparison import _show_classes
 
 

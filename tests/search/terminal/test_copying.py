@@ -16,8 +16,8 @@ import search.terminal.copying
 from maskcls.config import change
 from maskcls.data.dataset import read_table
 from maskcls.system.errors import UserError
-from search.answer.evidence import answer_of
 from search.database.connect import create_study, default_url, load_study, open_storage
+from search.findings.evidence import answer_of
 from search.policy.confirmation import SUFFIX, TEAM_SUFFIX
 from search.policy.stopping import StoppingCriteria
 from search.storage.folder import read_marker

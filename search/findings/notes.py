@@ -18,8 +18,10 @@ from maskcls.tasks.task import METRICS
 from search.answer.confirmation import read_confirmation
 from search.answer.format import describe_values
 from search.answer.markup import markdown
-from search.answer.wording import confirmed_sentences, rounds_sentence, sentences_of_test
 from search.database.optuna_internals import study_id, trial_id
+from search.findings.confirmation import confirmed_sentences
+from search.findings.rounds import rounds_sentence
+from search.findings.testing import sentences_of_test
 from search.policy.history import best_first, best_trial, seed_noise
 from search.storage.notes import artifact_path, save_study_note, save_trial_note
 from search.storage.testing import read_test

@@ -6,10 +6,10 @@ import optuna
 import pytest
 from optuna.artifacts import FileSystemArtifactStore, download_artifact, get_all_artifact_meta
 
-import search.answer.notes
+import search.findings.notes
 from maskcls.run.result import Evaluation, Result
 from maskcls.scoring.metrics import Scores
-from search.answer.notes import show_trial
+from search.findings.notes import show_trial
 from search.storage.notes import trial_note
 from search.study.attributes import STUDY_ID
 
@@ -30,7 +30,7 @@ def test_a_trial_that_is_told_again_has_one_picture_the_last(tmp_path: Path, mon
         raise ConnectionError
 
     with monkeypatch.context() as patch:
-        patch.setattr(search.answer.notes, "save_trial_note", lose)
+        patch.setattr(search.findings.notes, "save_trial_note", lose)
         with pytest.raises(ConnectionError):
             show_trial(trial, RESULT, picture, artifacts)
     picture.write_bytes(b"second")

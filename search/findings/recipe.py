@@ -18,7 +18,7 @@ from maskcls.tasks.task import Task
 from search.answer.answer import Confirmation, Side, answering_of
 from search.answer.confirmation import read_confirmation
 from search.answer.rounds import both_answers, model_of
-from search.answer.wording import words_of_test
+from search.findings.testing import words_of_test
 from search.policy.history import best_trial
 from search.policy.rounds import exemplar_of
 from search.policy.stopping import FINISHED

@@ -14,7 +14,8 @@ from maskcls.scoring.resampling import Resamples, resample
 from search.answer.answer import Answer, Comparison, FactorAnswer, Level, RoundsAnswer, Winner, answering_of
 from search.answer.confirmation import read_confirmation
 from search.answer.rounds import both_answers, model_of, more_by_rounds
-from search.answer.wording import put_in_words, sentences_of_test
+from search.findings.testing import sentences_of_test
+from search.findings.wording import put_in_words
 from search.policy.history import (
     Configuration,
     Runs,

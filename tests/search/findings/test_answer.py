@@ -16,12 +16,14 @@ from maskcls.scoring.intervals import Variance, estimate
 from maskcls.scoring.predictions import Predictions
 from maskcls.scoring.rounds import OWN_TUNING
 from search.answer.answer import Answer, Comparison, Confirmation, FactorAnswer, Finalist, Level, RoundsAnswer, Side
-from search.answer.evidence import answer_of
 from search.answer.rounds import _asked, _side
-from search.answer.status import status_of
-from search.answer.wording import elsewhere_sentence, put_in_words, side_verdict
 from search.database.connect import create_study, default_url, open_storage
 from search.database.optuna_internals import study_system_attributes
+from search.findings.evidence import answer_of
+from search.findings.rounds import elsewhere_sentence
+from search.findings.sides import side_verdict
+from search.findings.status import status_of
+from search.findings.wording import put_in_words
 from search.page.build import make_report
 from search.page.dashboard import _rounds
 from search.policy.own_best import Elsewhere
@@ -334,7 +336,7 @@ def test_the_level_whose_best_lies_elsewhere_is_told_in_the_place_of_more_traini
 ) -> None:
     played = rounds_of(tmp_path, synthetic_folder, {0.0: 0.7, 0.5: 0.72}, 4)
     before = shown_of(played, capsys)
-    monkeypatch.setattr("search.answer.evidence.levels_elsewhere", lambda study, trials: [ELSEWHERE])
+    monkeypatch.setattr("search.findings.evidence.levels_elsewhere", lambda study, trials: [ELSEWHERE])
     told = (
         "drop_rate = 0.5 did best at another lr (0.0003 rather than 0.001, 0.002: +0.031 expected);"
         " search.confirm --own-best compares each level at its own best."

@@ -147,8 +147,8 @@ def _load(path: Path) -> Predictions:
 
 def _model_of_trial(name: str, number: int, storage: str | None, runs: Path) -> ComparedModel:
     from search.answer.format import describe_values
-    from search.answer.wording import rounds_sentence
     from search.database.connect import default_url, load_study, open_to_read
+    from search.findings.rounds import rounds_sentence
     from search.policy.history import configuration_of, runs_by_configuration
     from search.storage.folder import study_folder
     from search.storage.predictions import predictions_of
