@@ -26,9 +26,9 @@ from search.policy.history import (
 )
 from search.policy.own_best import levels_elsewhere
 from search.policy.stopping import FINISHED
+from search.storage.final_test import FinalTest, read_test
 from search.storage.folder import study_folder
 from search.storage.predictions import StudyPredictions, predictions_of
-from search.storage.testing import FinalTest, read_test
 from search.study.attributes import is_replicate, judged_by_study
 from search.study.record import Stored
 from search.study.space import Factor, factors, params_of, values_of

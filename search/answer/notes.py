@@ -21,8 +21,8 @@ from search.answer.markup import markdown
 from search.answer.wording import confirmed_sentences, rounds_sentence, sentences_of_test
 from search.database.optuna_internals import study_id, trial_id
 from search.policy.history import best_first, best_trial, seed_noise
+from search.storage.final_test import read_test
 from search.storage.notes import artifact_path, save_study_note, save_trial_note
-from search.storage.testing import read_test
 from search.study.attributes import id_of, judged_by_study
 from search.study.domains import Domain, describe_domain
 from search.study.record import Stored

@@ -31,8 +31,8 @@ from search.policy.history import (
 )
 from search.policy.stopping import epochs_spent, trials_since_best
 from search.storage.failures import DIVERGED, failures_of, has_diverged
+from search.storage.final_test import FinalTest, read_test
 from search.storage.orphans import is_orphaned
-from search.storage.testing import read_test
 from search.study.attributes import (
     ERROR,
     baseline_among,
@@ -167,28 +167,19 @@ class NoiseStatus:
 
 @dataclass(frozen=True)
 class SpentTest:
-    """How the recommended trial did on the photos held back for a test, which are scored once."""
+    """How the recommended trial did on the photos held back for a test, which are scored once.
 
-    trial: int
-    """Its number."""
-    metric: str
-    """Name of what ``value`` is: macro_f1, accuracy or balanced_accuracy."""
-    value: float
-    """Its score."""
-    low: float | None
-    """Lower end of its 95 % interval over people (groups); None here and below without one, as for fewer than 10."""
-    high: float | None
-    """Upper end."""
-    accuracy: float
-    """Share of the photos that are predicted correctly."""
-    photos: int
-    """Number of photos."""
-    groups: int
-    """Number of people (groups); of photos where none belong together."""
-    when: str | None
-    """Time at which they were scored."""
+    In JSON the result's fields stand beside ``text``, its ``when`` as ISO 8601.
+    """
+
+    result: FinalTest
+    """What is stored of it."""
     text: str
     """All of this in words."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry of the document."""
+        return {**self.result.to_json(), "when": iso(self.result.when), "text": self.text}
 
 
 @dataclass(frozen=True)
@@ -277,7 +268,7 @@ class StudyStatus:
 
     def to_json(self) -> dict[str, Any]:
         """The document as plain values."""
-        values = asdict(self)
+        values = {**asdict(self), "test": None if self.test is None else self.test.to_json()}
         return {"storage": values.pop("storage"), **values.pop("overview"), **values}
 
 
@@ -354,9 +345,7 @@ def iso(when: float | None) -> str | None:
 
 def _spent_test(study: optuna.Study, stored: Stored) -> SpentTest | None:
     found = read_test(study)
-    if found is None:
-        return None
-    return SpentTest(**{**found.to_json(), "when": iso(found.when)}, text=words_of_test(found, stored.task))
+    return None if found is None else SpentTest(found, words_of_test(found, stored.task))
 
 
 def _counts(trials: Sequence[FrozenTrial]) -> TrialCounts:

@@ -38,8 +38,8 @@ from search.answer.rounds import both_answers
 from search.policy.confirmation import TEAM, Plan
 from search.policy.own_best import Elsewhere
 from search.policy.stopping import FINISHED
+from search.storage.final_test import FinalTest
 from search.storage.looks import read_looks
-from search.storage.testing import FinalTest
 from search.study.record import Stored
 
 NO_ANSWER, BEST_FOUND = "no answer yet", "best found"

@@ -20,8 +20,8 @@ from search.storage.outcomes import decide_in_turn
 from search.study.attributes import MORE_OWN_ROUNDS, MORE_ROUNDS, round_of
 from search.study.locations import photos_now
 from search.study.record import Stored
+from search.supervisor.final_test import show_test
 from search.supervisor.launch import Launch
-from search.supervisor.testing import show_test
 from search.terminal.summary import show_search_summary
 
 

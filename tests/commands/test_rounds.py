@@ -17,8 +17,8 @@ from search.answer.recipe import find_recipe
 from search.page.blocks import Code, Table
 from search.page.build import make_report
 from search.policy.stopping import DECIDED, StoppingCriteria, count_finished
+from search.storage.final_test import FinalTest
 from search.storage.retention import trial_folder
-from search.storage.testing import FinalTest
 from search.study.attributes import TEST
 from search.study.record import KEY
 from search.supervisor.conclusion import conclude

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ import search.confirm
 import search.export
 import search.status
 import search.supervisor.start_rounds
-import search.worker.testing
+import search.worker.final_test
 from maskcls.config import load_config
 from maskcls.data.dataset import Table, find_task, load_dataset, read_table, with_judges
 from maskcls.data.split import split_hash
@@ -24,21 +24,23 @@ from maskcls.reading.source import SourceOptions
 from maskcls.scoring.predictions import Predictions
 from maskcls.system.errors import UserError
 from search.answer.evidence import answer_of
+from search.answer.status import iso
+from search.answer.wording import words_of_test
 from search.database.connect import create_study, default_url, load_study, open_storage
 from search.page.answer import lead_blocks
 from search.page.blocks import Text
 from search.policy.policy import Policy
 from search.storage.copying import copy_trials
+from search.storage.final_test import FinalTest, read_test, spend_test
 from search.storage.folder import study_folder
 from search.storage.retention import trial_folder
-from search.storage.testing import FinalTest, read_test, spend_test
 from search.study.record import KEY, Stored, is_fully_created
 from search.supervisor.launch import Launch
 from search.supervisor.start_rounds import _show_end
 from search.system.processes import describe_myself
 from search.terminal.photos import photo_lines
+from search.worker.final_test import score_test
 from search.worker.job import Job
-from search.worker.testing import score_test
 from search.worker.worker import take_trials
 from tests.helpers.photos import save_table
 from tests.helpers.search import TOY_STUDY, Watching, make_setup, order_for
@@ -213,7 +215,8 @@ def test_everything_that_shows_the_study_shows_its_test(tested: Trained, capsys:
     assert line.endswith(f"{ending}, scored once")
     assert run(search.status.main, "--study", "toy", "--runs", tested.runs, "--json") == 0
     document = json.loads(capsys.readouterr().out)["test"]
-    assert (document["trial"], document["value"], document["photos"]) == (found.trial, found.value, 22)
+    assert document == {**found.to_json(), "when": iso(found.when), "text": words_of_test(found, tested.stored.task)}
+    assert list(document) == [*(field.name for field in fields(found)), "text"]
     study = load_study(open_storage(default_url(tested.runs), create=False), "toy")
     answer = answer_of(study, tested.stored, tested.runs)
     assert answer.test.startswith(f"Test, scored once: {said}")
@@ -227,7 +230,7 @@ def test_a_test_is_scored_once_even_if_another_trial_is_recommended_later(
     def refuse(*_: object) -> FinalTest:
         raise AssertionError("scored again")
 
-    monkeypatch.setattr(search.worker.testing, "try_on_test", refuse)
+    monkeypatch.setattr(search.worker.final_test, "try_on_test", refuse)
     tested.end()
     found = tested.test
     assert found is not None

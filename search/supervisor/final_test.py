@@ -17,9 +17,9 @@ from search.answer.recipe import find_recipe
 from search.answer.wording import sentences_of_test
 from search.files.place import files_of
 from search.policy.rounds import exemplar_of
+from search.storage.final_test import FinalTest, read_test
 from search.storage.folder import study_folder
 from search.storage.retention import holds_weights, trial_folder
-from search.storage.testing import FinalTest, read_test
 from search.study.record import Stored
 from search.supervisor.launch import Launch
 from search.system.shell import place_options, quoted
@@ -65,7 +65,7 @@ def _find_test(study: optuna.Study, stored: Stored, launch: Launch, table: Table
     home = trial_folder(folder, trial)
     device = _device(launch)
     say(f"Scoring trial {trial} on the {len(table.test):,} photos held back for a test ...")
-    from search.worker.testing import try_on_test
+    from search.worker.final_test import try_on_test
 
     return try_on_test(study, stored, trial, home, table, device, launch.cache or launch.runs / "cache")
 
