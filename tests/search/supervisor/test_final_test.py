@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ import maskcls.evaluate
 import search.confirm
 import search.export
 import search.status
+import search.supervisor.final_test
+import search.supervisor.start_confirmation
 import search.supervisor.start_rounds
 import search.worker.final_test
 from maskcls.config import load_config
@@ -29,15 +32,18 @@ from search.answer.wording import words_of_test
 from search.database.connect import create_study, default_url, load_study, open_storage
 from search.page.answer import lead_blocks
 from search.page.blocks import Text
+from search.policy.confirmation import Plan
 from search.policy.policy import Policy
 from search.storage.copying import copy_trials
 from search.storage.final_test import FinalTest, read_test, spend_test
 from search.storage.folder import study_folder
 from search.storage.retention import trial_folder
 from search.study.record import KEY, Stored, is_fully_created
+from search.supervisor.final_test import show_test_plan
 from search.supervisor.launch import Launch
 from search.supervisor.start_rounds import _show_end
 from search.system.processes import describe_myself
+from search.terminal.confirmation import show_confirmation_plan
 from search.terminal.photos import photo_lines
 from search.worker.final_test import score_test
 from search.worker.job import Job
@@ -66,10 +72,15 @@ class Trained:
     def launch(self) -> Launch:
         return Launch(self.runs, None, "cpu", 1)
 
-    def end(self) -> None:
-        """What search.confirm does once its rounds are made."""
+    def end(self, n_trials: int = TRIALS, keep_test: bool = False) -> None:
+        """What search.confirm does once it has made its rounds, or its workers have ended before."""
         storage = open_storage(default_url(self.runs), create=False)
-        _show_end(load_study(storage, "toy"), self.stored, self.table, TRIALS, self.launch)
+        _show_end(load_study(storage, "toy"), self.stored, self.table, n_trials, self.launch, keep_test)
+
+    def plan(self, keep_test: bool = False) -> None:
+        """What search.confirm says of the test before its rounds."""
+        storage = open_storage(default_url(self.runs), create=False)
+        show_test_plan(load_study(storage, "toy"), self.table, keep_test)
 
     @property
     def test(self) -> FinalTest | None:
@@ -183,10 +194,62 @@ def test_a_command_that_was_stopped_scores_no_test(unread: Trained, monkeypatch:
     asked: list[object] = []
     monkeypatch.setattr(search.supervisor.start_rounds, "show_test", lambda *args: asked.append(args))
     study = load_study(open_storage(default_url(unread.runs), create=False), "toy")
-    _show_end(study, unread.stored, unread.table, TRIALS + 1, unread.launch)
+    _show_end(study, unread.stored, unread.table, TRIALS + 1, unread.launch, False)
     assert asked == []
-    _show_end(study, unread.stored, unread.table, TRIALS, unread.launch)
+    _show_end(study, unread.stored, unread.table, TRIALS, unread.launch, False)
     assert len(asked) == 1
+
+
+def test_plan_and_end_say_what_is_done_with_the_test(
+    unread: Trained, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def said() -> list[str]:
+        return [line for line in capsys.readouterr().out.splitlines() if " test" in line or "Test" in line]
+
+    monkeypatch.setattr(search.supervisor.final_test, "_find_test", lambda *_: pytest.fail("scored"))
+    unread.plan()
+    unread.plan(keep_test=True)
+    unread.end(TRIALS + 1)
+    unread.end(keep_test=True)
+    assert said() == [
+        "Test: the 22 photos of 11 patients are scored, once, when all is decided or these rounds are done; --keep-test"
+        " leaves them unseen.",
+        "Test: the 22 photos of 11 patients stay unseen (--keep-test).",
+        "The test was not scored, and is not spent: the 22 photos of 11 patients wait for the end of the rounds.",
+        "The test was not scored, and is not spent: --keep-test keeps the 22 photos of 11 patients. search.confirm"
+        " without it scores them.",
+    ]
+    assert unread.test is None
+    without = replace(unread, table=replace(unread.table, test=None))
+    without.plan()
+    without.end(TRIALS + 1)
+    without.end(keep_test=True)
+    assert said() == []
+
+
+@pytest.mark.parametrize("options", [(), ("--keep-test",)])
+def test_confirm_leaves_the_test_to_a_command_without_keep_test(
+    unread: Trained, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], options: tuple[str, ...]
+) -> None:
+    """Here of a study that is decided; the plan of others is printed by the same option."""
+    scored: list[object] = []
+    monkeypatch.setattr(search.supervisor.final_test, "_find_test", lambda *args: scored.append(args))
+    known = SimpleNamespace(looks=[1], is_open=False)
+    monkeypatch.setattr(search.supervisor.start_rounds, "answer_of_rounds", lambda *_, **__: known)
+    assert run(search.confirm.main, "--study", "toy", "--runs", unread.runs, "--device", "cpu", *options) == 0
+    assert len(scored) == (not options)
+    assert ("--keep-test keeps the 22 photos of 11 patients" in capsys.readouterr().out) == bool(options)
+
+
+def test_the_plan_and_the_end_of_a_confirmation_in_its_own_study_say_that_the_test_stays_unseen(
+    unread: Trained, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    show_confirmation_plan(Plan("toy", (), 0, 2), unread.stored, unread.table, ())
+    assert "            22 photos of 11 patients for a test are held back, and stay unseen\n" in capsys.readouterr().out
+    monkeypatch.setattr(search.supervisor.start_confirmation, "show_confirmation_summary", lambda *_: None)
+    study = load_study(open_storage(default_url(unread.runs), create=False), "toy")
+    search.supervisor.start_confirmation._show_end(study, unread.stored, unread.table, unread.launch)
+    assert capsys.readouterr().out == "The 22 photos of 11 patients held back for a test were not scored.\n"
 
 
 def test_the_recommended_trial_is_scored_on_all_photos_of_the_test(tested: Trained) -> None:
@@ -235,6 +298,8 @@ def test_a_test_is_scored_once_even_if_another_trial_is_recommended_later(
     found = tested.test
     assert found is not None
     assert "spent" not in capsys.readouterr().out
+    tested.plan(keep_test=True)
+    assert capsys.readouterr().out == f"Test: spent on trial {found.trial}; nothing is scored again.\n"
     study = load_study(open_storage(default_url(tested.runs), create=False), "toy")
     other = 1 - found.trial
     study.set_user_attr("test", replace(found, trial=other).to_json())  # as if it had been recommended then
@@ -341,6 +406,6 @@ def test_photos_that_are_gone_leave_the_test_unspent(
         raise UserError("There is no folder.")
 
     study = create_study(open_storage(default_url(tmp_path), create=True), "toy", {KEY: unread.stored.to_json()})
-    search.supervisor.start_rounds.show_test(study, unread.stored, unread.launch, gone)
+    search.supervisor.start_rounds.show_test(study, unread.stored, unread.launch, gone, False)
     said = "Photos held back for a test, if there are any, were not scored: There is no folder.\n"
     assert capsys.readouterr().out == said
