@@ -27,6 +27,7 @@ from maskcls.reading.source import SourceOptions
 from maskcls.scoring.predictions import Predictions
 from maskcls.system.errors import UserError
 from search.answer.evidence import answer_of
+from search.answer.recipe import find_recipe
 from search.answer.status import iso
 from search.answer.wording import words_of_test
 from search.database.connect import create_study, default_url, load_study, open_storage
@@ -39,7 +40,7 @@ from search.storage.final_test import FinalTest, read_test, spend_test
 from search.storage.folder import study_folder
 from search.storage.retention import trial_folder
 from search.study.record import KEY, Stored, is_fully_created
-from search.supervisor.final_test import show_test_plan
+from search.supervisor.final_test import _find_test, show_test_plan
 from search.supervisor.launch import Launch
 from search.supervisor.start_rounds import _show_end
 from search.system.processes import describe_myself
@@ -49,6 +50,7 @@ from search.worker.final_test import score_test
 from search.worker.job import Job
 from search.worker.worker import take_trials
 from tests.helpers.photos import save_table
+from tests.helpers.report import make_study, play_rounds
 from tests.helpers.search import TOY_STUDY, Watching, make_setup, order_for
 from tests.helpers.training import run
 
@@ -397,6 +399,43 @@ def test_the_hash_of_the_study_covers_the_photos_of_the_test(unread: Trained) ->
 def test_data_without_a_test_says_nothing(unread: Trained, capsys: pytest.CaptureFixture[str]) -> None:
     replace(unread, table=replace(unread.table, test=None)).end()
     assert "test" not in capsys.readouterr().out.splitlines()[-1].replace(str(unread.runs), "")
+
+
+def test_without_the_weights_of_the_exported_training_the_best_other_one_of_its_recipe_is_scored(
+    tmp_path: Path, synthetic_folder: Path, synthetic_table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    played = make_study(tmp_path, synthetic_folder)
+    play_rounds(played, {0.0: 0.4, 0.5: 0.9}, 5)
+    study, trials, launch = played.study, played.study.get_trials(), Launch(tmp_path, None, "cpu", 1)
+    table = replace(synthetic_table, test=synthetic_table.photos, hash=played.stored.split)
+    asked: list[tuple[int, Path]] = []
+    monkeypatch.setattr(search.worker.final_test, "try_on_test", lambda *args: asked.append((args[2], args[3])))
+    recipe = find_recipe(study, None, tmp_path)
+    assert recipe.side is not None
+    worst, *_, second, best = sorted(recipe.side.trials[1:], key=lambda number: trials[number].value or 0.0)
+    assert best == recipe.trial.number
+    last = [trial.number for trial in trials if trial.user_attrs.get("round") == 4]
+    (other,) = set(last) - set(recipe.side.trials)
+
+    def score_with(*kept: int) -> int:
+        """The number of the trial that is scored where the weights of these are kept."""
+        for number in range(len(trials)):
+            (trial_folder(tmp_path / "toy", number) / "best.safetensors").unlink(missing_ok=True)
+        for number in kept:
+            (trial_folder(tmp_path / "toy", number) / "best.safetensors").write_bytes(b"weights")
+        _find_test(study, played.stored, launch, table)
+        number, home = asked.pop()
+        assert home == trial_folder(tmp_path / "toy", number)
+        return number
+
+    first = recipe.side.trials[0]
+    assert score_with(best, second) == best
+    assert score_with(worst, first, second, other) == second
+    assert score_with(worst, first, other) == worst
+    assert score_with(first, other) == first
+    with pytest.raises(UserError, match=f"the weights of trial {best} are not in"):
+        score_with(other)
+    assert asked == []
 
 
 def test_photos_that_are_gone_leave_the_test_unspent(
