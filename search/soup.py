@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from maskcls.system.console import run_command
-from maskcls.system.options import DeviceOption
+from maskcls.system.options import CacheOption, DeviceOption, cache_folder
 from maskcls.system.outputs import check_output_folder
 from search.terminal.options import RUNS, RunsOption, StorageOption, StudiesOption
 
@@ -23,6 +23,7 @@ def main(
     ] = False,
     device: DeviceOption = "auto",
     storage: StorageOption = None,
+    cache: CacheOption = None,
     runs: RunsOption = RUNS,
 ) -> None:
     """Average the weights of trials that were fine-tuned from the same pretrained ones: a soup, as fast as one model.
@@ -32,11 +33,12 @@ def main(
     better one is compared with the best single model on the same photos, and written if it is better beyond noise.
     """
     check_output_folder(out)
+    cached = cache_folder(cache, runs)
     from search.database.connect import default_url, load_study, open_to_read
     from search.terminal.souping import make_soup
 
     stored = open_to_read(storage or default_url(runs))
-    make_soup([load_study(stored, name) for name in dict.fromkeys(study)], out, data, device, force, runs)
+    make_soup([load_study(stored, name) for name in dict.fromkeys(study)], out, data, device, force, runs, cached)
 
 
 if __name__ == "__main__":

@@ -117,7 +117,7 @@ def _train(crew: Crew, document: Stored, repeats: int, launch: Launch) -> int:
     """Check, store and show the plan while the workers load torch, then run it; returns the exit status."""
     crew.start_first()
     crew.start_others()
-    folder = prepare_data_folder(document.data, launch.runs, document.task)
+    folder = prepare_data_folder(document.data, launch.runs, document.task, launch.cache)
     table = read_table(folder, document.baseline_config, document.label_fixes, document.task)
     repeat_tables = check_repeats(table, document, repeats)
     storage = open_storage(launch.url, create=False, waits=True)

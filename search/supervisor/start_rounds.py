@@ -63,7 +63,7 @@ def add_rounds(
     requested = replace(stored, data=photos_now(stored, name, data), weights_option=weights_option)
     with launch.make_crew(n_trials) as crew:
         crew.start_first()  # it loads torch while the photos are listed here
-        folder = prepare_data_folder(requested.data, launch.runs, requested.task)
+        folder = prepare_data_folder(requested.data, launch.runs, requested.task, launch.cache)
         table = read_table(folder, requested.baseline_config, requested.label_fixes, requested.task)
         show_test_plan(study, table, keep_test)
         crew.start_others()
@@ -87,7 +87,7 @@ def _show_end(
 
 def _table_now(stored: Stored, name: str, data: str | None, launch: Launch) -> Table:
     """The study's photos where they are now."""
-    folder = prepare_data_folder(photos_now(stored, name, data), launch.runs, stored.task)
+    folder = prepare_data_folder(photos_now(stored, name, data), launch.runs, stored.task, launch.cache)
     return read_table(folder, stored.baseline_config, stored.label_fixes, stored.task)
 
 

@@ -33,19 +33,19 @@ MADE_BY = "search.soup"
 
 
 def make_soup(
-    studies: Sequence[optuna.Study], out: Path, data: str | None, device: str, force: bool, runs: Path
+    studies: Sequence[optuna.Study], out: Path, data: str | None, device: str, force: bool, runs: Path, cache: Path
 ) -> None:
     """Write the best soup of the studies' trials into the folder ``out``, if it is better beyond noise or by ``force``.
 
-    ``data``: where the photos are now; None: where the best trial's study found them. Raises UserError before anything
-    is written.
+    ``data``: where the photos are now; None: where the best trial's study found them. ``cache``: the folder
+    of the decoded photos. Raises UserError before anything is written.
     """
     check_folder_is_free(out)
     ingredients, trained = find_ingredients(studies, runs)
     stored = ingredients[0].stored
     torch_device = pick_device(device)
     config, _ = load_config(ingredients[0].folder / "config.toml")
-    dataset = _photos(ingredients[0], studies, config, data or stored.data, runs)
+    dataset = _photos(ingredients[0], studies, config, data or stored.data, runs, cache)
     say(f"Soups of {describe_ingredients(ingredients)}, judged by {stored.task.unit.many} of split {stored.split}:")
     if stored.study.synthetic:
         say(f"  {SYNTHETIC}")
@@ -74,18 +74,20 @@ def check_folder_is_free(out: Path) -> None:
         raise UserError(f"{out} holds another model. Choose another -o.")
 
 
-def _photos(like: Candidate, studies: Sequence[optuna.Study], config: TrainConfig, data: str, runs: Path) -> Dataset:
+def _photos(
+    like: Candidate, studies: Sequence[optuna.Study], config: TrainConfig, data: str, runs: Path, cache: Path
+) -> Dataset:
     """The photos that the studies' trials were trained and judged by, those of ``like`` in one of them. Raises
     UserError for others."""
     stored = like.stored
-    folder = prepare_data_folder(data, runs, stored.task)
+    folder = prepare_data_folder(data, runs, stored.task, cache)
     table = read_table(folder, stored.baseline_config, stored.label_fixes, stored.task)
     if table.hash != stored.split:
         raise UserError(
             f"The photos in {data} are not those of study {like.study!r}: their split is {table.hash}, and the"
             f" study's {stored.split}. Name its photos by --data."
         )
-    dataset = load_dataset(table, config, runs / "cache", stored.skip_unreadable)
+    dataset = load_dataset(table, config, cache, stored.skip_unreadable)
     for study in studies:
         check_photos(read_search(study), dataset, study.study_name)
     return dataset
