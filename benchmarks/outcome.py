@@ -19,8 +19,8 @@ What makes it fair, and where it is not:
   photo, as the scripts that people find do, ours by group.
 - The seconds count from the arm's first command to its exported model: imports, decoding, validation, the search.
   Not counted: what measures the length of an epoch for (a), which gets as many as fit, and the scoring in the end. The
-  Optuna script may finish the trial that runs when the time is over; ours puts it back. Soup, ensemble and the refit (a
-  training on nearly everyone) take some seconds more, and the confirmed model half the time again: that is in the column.
+  Optuna script may finish the trial that runs when the time is over; ours puts it back. Soup, ensemble and the refit
+  (on nearly everyone) take some seconds more, and the confirmed model half the time again: that is in the column.
 - Ours may use its workers, one core each; the others one process with all cores. The machine is the same.
 - The ranges and the number of epochs of a trial are the same for (b) and (c), chosen by us (outcome_study.py); their
   augmentations are those that each has at hand (flip and jitter; flip, contrast and cutmix). (a) has the default's

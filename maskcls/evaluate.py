@@ -88,7 +88,7 @@ def main(
     splits = {trained.origin.get("split") for trained in models}
     split = splits.pop() if len(splits) == 1 else None
     typed = SourceOptions(table, path, tuple(label or ()), group)
-    folder, options = open_data(data, runs, typed, models[0].task.source)
+    folder, options = open_data(data, runs, typed, models[0].task.source, cache_dir)
     task = _task_of(models[0], folder, options)
     photos, is_own = _table(folder, task, models[0].config, split, label_fixes, people)
     if people == People.VALID and not is_own:

@@ -104,7 +104,7 @@ def main(
 
     typed = SourceOptions(table, path, tuple(label or ()), group, split, metric)
     stored = task_of_origin(source, config_file) if config_file is not None and source else None
-    folder, options = open_data(data, runs, typed, MASK_TASK.source if stored is None else stored.source)
+    folder, options = open_data(data, runs, typed, MASK_TASK.source if stored is None else stored.source, cache_dir)
     task = _task_of(folder, options, stored, is_typed=bool(typed.typed))
     for job in jobs:
         task.check(job.config)

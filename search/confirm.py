@@ -58,6 +58,13 @@ def main(
             help="Confirm the team in this file of search.export --ensemble, in a study of its own.",
         ),
     ] = None,
+    keep_test: Annotated[
+        bool,
+        typer.Option(
+            "--keep-test",
+            help="Leave the photos that the data holds back for a test unseen, for a later command.",
+        ),
+    ] = False,
     data: Annotated[
         str | None, typer.Option(help="Where the study's photos are now. Default: where they were.")
     ] = None,
@@ -76,12 +83,14 @@ def main(
     """Add rounds of fresh trainings to a study whose question is still open.
 
     Each round has its own seed and judges, who chose nothing; what is decided is trained no more. With --own-best
-    every level has the best setting that was found for it alone; these rounds are looked at apart. At the end the
-    photos that the data holds back for a test are scored, once. A study of an earlier version, without rounds, has its
-    best configurations and its baseline trained again in their own study.
+    every level has the best setting that was found for it alone; these rounds are looked at apart. At the end,
+    decided or not, the photos that the data holds back for a test are scored, once, unless --keep-test says otherwise.
+    A study of an earlier version, without rounds, has its best configurations and its baseline trained again in their
+    own study.
 
     With --ensemble the members of a team and the best single model that its file names are trained again, in a study of
-    their own: in every repeat the same new judges score the mean of the members' probabilities and the single model.
+    their own: in every repeat the same new judges score the mean of the members' probabilities and the single model;
+    the photos held back for a test stay unseen, with --keep-test and without it.
     """
     if ensemble is not None and (top is not None or own_best):
         option = "--own-best" if own_best else "--top"
@@ -95,7 +104,7 @@ def main(
     launch = Launch(runs, storage, device, workers, force, timeout, stall, cached, engine=engine)
     if ensemble is not None:
         return confirm_team(study, ensemble, repeats, data, weights, launch)
-    return confirm_study(study, top or TOP, repeats, data, weights, launch, own_best)
+    return confirm_study(study, top or TOP, repeats, data, weights, launch, own_best, keep_test)
 
 
 if __name__ == "__main__":

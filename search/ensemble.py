@@ -9,11 +9,11 @@ from maskcls.system.console import run_command
 from maskcls.system.errors import UserError
 from maskcls.system.options import ENSEMBLE_SIZE
 from maskcls.system.outputs import check_is_regular, check_output
-from search.terminal.options import RUNS, RunsOption, StorageOption
+from search.terminal.options import RUNS, RunsOption, StorageOption, StudiesOption
 
 
 def main(
-    study: Annotated[list[str], typer.Option(help="Stored name of a study whose trials may join. Repeatable.")],
+    study: StudiesOption,
     out: Annotated[
         Path,
         typer.Option("-o", "--out", help="TOML file to write, for maskcls.predict; its models go to NAME.members."),

@@ -10,6 +10,7 @@ import typer
 
 from maskcls.system.console import run_command, say
 from maskcls.system.errors import UserError
+from maskcls.system.options import CacheOption, cache_folder
 from maskcls.system.outputs import check_output_folder
 from search.terminal.options import RUNS, PriorOption, RunsOption, StorageOption, StudyOption
 
@@ -25,6 +26,7 @@ def main(
         bool, typer.Option("--no-photos", help="Leave out the photos of mistakes and their file names.")
     ] = False,
     storage: StorageOption = None,
+    cache: CacheOption = None,
     runs: RunsOption = RUNS,
 ) -> None:
     """Write a study's report: report.html, a single page with everything in it, and report.md with its figures."""
@@ -39,7 +41,7 @@ def main(
         check_output_folder(out)
     if data is not None and not data.is_dir():
         raise UserError(f"There is no folder {data}; --data takes the folder of the photos.")
-    options = ReportOptions(runs, storage, data, not no_photos, prior)
+    options = ReportOptions(runs, storage, data, not no_photos, prior, cache_folder(cache, runs))
     material = gather(load_study(open_to_read(storage or default_url(runs)), study), options)
     report = make_report(material)
     page, twin = write_report(report, out or material.shelf.folder / "report")

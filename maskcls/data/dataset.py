@@ -107,27 +107,32 @@ class Dataset:
 
 
 def open_data(
-    data: str, runs: Path, options: SourceOptions, known: Source = source.FOLDERS
+    data: str, runs: Path, options: SourceOptions, known: Source = source.FOLDERS, cache: Path | None = None
 ) -> tuple[Path, SourceOptions]:
     """The folder that ``--data`` means, and how to read it: ``synthetic`` is drawn, ``hf:DIR`` written, into the cache.
 
-    ``known``: as in source.find_source. Raises UserError as hf.open_data.
+    ``known``: as in source.find_source. ``cache``: --cache, None for cache/ in ``runs``, where the photos of earlier
+    versions lie in any case. Raises UserError as hf.open_data.
     """
     if data != SYNTHETIC:
-        return hf.open_data(data, options, runs / "cache", logger.info, known.path)
+        own = runs / "cache"
+        return hf.open_data(data, options, cache or own, logger.info, known.path, own)
     from maskcls.data.synthetic import draw_dataset
 
     return draw_dataset(synthetic_folder(runs)), options
 
 
-def prepare_data_folder(data: str, runs: Path, task: Task = MASK_TASK) -> Path:
-    """The folder that ``--data`` means, for a task that is known."""
-    return open_data(data, runs, SourceOptions(), task.source)[0]
+def prepare_data_folder(data: str, runs: Path, task: Task = MASK_TASK, cache: Path | None = None) -> Path:
+    """The folder that ``--data`` means, for a task that is known. ``cache``: as in open_data."""
+    return open_data(data, runs, SourceOptions(), task.source, cache)[0]
 
 
-def photo_folder(data: str, runs: Path, task: Task) -> Path:
+def photo_folder(data: str, runs: Path, task: Task, cache: Path | None = None) -> Path:
     """The same folder, where nothing is drawn or written if it is not there. Raises UserError as hf.open_data."""
-    return synthetic_folder(runs) if data == SYNTHETIC else hf.place_of(data, runs / "cache", task.source.path)
+    if data == SYNTHETIC:
+        return synthetic_folder(runs)
+    own = runs / "cache"
+    return hf.place_of(data, cache or own, task.source.path, own)
 
 
 def synthetic_folder(runs: Path) -> Path:

@@ -56,26 +56,32 @@ class _Pictures(NamedTuple):
 
 
 def open_data(
-    data: str, options: SourceOptions, cache: Path, note: Callable[[str], None] = lambda _: None, known: str = ""
+    data: str,
+    options: SourceOptions,
+    cache: Path,
+    note: Callable[[str], None] = lambda _: None,
+    known: str = "",
+    earlier: Path | None = None,
 ) -> tuple[Path, SourceOptions]:
     """The folder that ``--data`` means, and the options to read it with.
 
     ``hf:DIR`` is written into a folder below ``cache``, once for each state of DIR's files; --path names the column of
     the pictures, where there are several; else it is ``known``, that of an earlier command, if it is one of them. Any
-    other value is a folder's path. Raises UserError as ``unpack``.
+    other value is a folder's path. ``earlier``: where it may have been written by a command with another cache. Raises
+    UserError as ``unpack``.
     """
     if not data.startswith(PREFIX):
         return Path(data), options
-    folder, column = unpack(Path(data.removeprefix(PREFIX)), cache, options.path, note, known)
+    folder, column = unpack(Path(data.removeprefix(PREFIX)), cache, options.path, note, known, earlier)
     return folder, replace(options, table=TABLE, path=column)
 
 
-def place_of(data: str, cache: Path, known: str) -> Path:
+def place_of(data: str, cache: Path, known: str, earlier: Path | None = None) -> Path:
     """The folder that ``open_data`` gives, which may not have been written yet. Raises UserError as ``unpack``."""
     if not data.startswith(PREFIX):
         return Path(data)
     folder = Path(data.removeprefix(PREFIX))
-    return _pictures(folder, _shards(folder), cache, "", known).target
+    return _pictures(folder, _shards(folder), cache, "", known, earlier).target
 
 
 def unpack(
@@ -84,15 +90,16 @@ def unpack(
     image_column: str = "",
     note: Callable[[str], None] = lambda _: None,
     known: str = "",
+    earlier: Path | None = None,
 ) -> tuple[Path, str]:
-    """(a folder below ``cache`` with the dataset's photos as files and a table of its other columns; the column of the
-    pictures, which is that of their paths in the table).
+    """(a folder with the dataset's photos as files and a table of its other columns, below ``cache``, or below
+    ``earlier`` if it is there already; the column of the pictures, which is that of their paths in the table).
 
     The folder appears whole or not at all, and is found again as long as the dataset's files stay the same.
     Raises UserError for a folder that holds no dataset with pictures, and where pyarrow is missing.
     """
     shards = _shards(folder)
-    schema, image, target = _pictures(folder, shards, cache, image_column, known)
+    schema, image, target = _pictures(folder, shards, cache, image_column, known, earlier)
     arrow, names = import_arrow(shards[0].path), _names(folder, shards)
     if (target / TABLE).is_file():
         return target, image.strip()
@@ -118,7 +125,9 @@ def _names(folder: Path, shards: list[Shard]) -> list[str]:
     return [shard.path.relative_to(folder).as_posix() for shard in shards]
 
 
-def _pictures(folder: Path, shards: list[Shard], cache: Path, image_column: str, known: str) -> _Pictures:
+def _pictures(
+    folder: Path, shards: list[Shard], cache: Path, image_column: str, known: str, earlier: Path | None
+) -> _Pictures:
     schema = _schema(import_arrow(shards[0].path), shards[0].path)
     image = _image_column(schema, image_column, known, shards[0].path)
     stats = [shard.path.stat() for shard in shards]
@@ -127,7 +136,8 @@ def _pictures(folder: Path, shards: list[Shard], cache: Path, image_column: str,
         for name, stat, shard in zip(_names(folder, shards), stats, shards, strict=True)
     ]
     key = hashlib.sha256(json.dumps([VERSION, image, facts]).encode()).hexdigest()[:12]
-    return _Pictures(schema, image, cache / f"hf-{key}")
+    places = [place / f"hf-{key}" for place in (cache, earlier) if place is not None]
+    return _Pictures(schema, image, next((place for place in places if (place / TABLE).is_file()), places[0]))
 
 
 def _shards(folder: Path) -> list[Shard]:

@@ -59,7 +59,8 @@ CacheOption = Annotated[
     Path | None,
     typer.Option(
         envvar="MASKCLS_CACHE",
-        help="Folder for the cache of decoded photos, best on a local disk. Default: cache/ in the --runs folder.",
+        help="Folder for the cache of decoded photos, and for those of hf:DIR, best on a local disk. Default: cache/ in"
+        " the --runs folder.",
     ),
 ]
 

@@ -14,9 +14,9 @@ from search.answer.answer import MoreTrainings, Round, RoundsAnswer, Side
 from search.policy.history import Noise
 from search.policy.rounds import FINALISTS, arms_of, exemplar_of, size_of_round
 from search.policy.stopping import FINISHED
+from search.storage.final_test import FinalTest
 from search.storage.looks import read_looks
 from search.storage.predictions import StudyPredictions
-from search.storage.testing import FinalTest
 from search.study.attributes import SECONDS, is_own_best, level_of, round_of
 from search.study.record import Stored
 from search.study.space import factors, values_of

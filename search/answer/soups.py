@@ -1,4 +1,4 @@
-"""Soups of a study's trials: the mean of their weights, judged by the validation photos.
+"""Soups of the trials of one or more studies: the mean of their weights, judged by the validation photos.
 
 Shape suffixes: N photos.
 """
@@ -24,14 +24,20 @@ from maskcls.scoring.intervals import Selected, interval, select
 from maskcls.scoring.predictions import Predictions
 from maskcls.scoring.resampling import resample
 from maskcls.scoring.soup_choice import Models, SoupProcedure, correct_soup, tried_soups
-from maskcls.system.errors import UserError, count_of
+from maskcls.system.errors import UserError, count_of, listed
 from maskcls.training.run_folder import load_trained
 from search.answer.combinations import Candidate, check_weights, find_trained
+from search.answer.ensembles import check_joinable
 from search.answer.gains import Best, Gain, gain_of
+from search.study.attributes import WEIGHTS_DIGEST
 from search.study.record import read_search
+from search.system.shell import quoted
 
-ARCHITECTURE = ("backbone", "heads", "task", "image_size", "crop")
+ARCHITECTURE = ("backbone", "heads", "task", "image_size", "crop", "fit", "bit_depth")
 """Hyperparameters that ingredients have in common: what the weights mean, and which pixels they are made for."""
+
+START = "pretrained weights"
+"""What they have in common besides: the weights that their training began with."""
 
 STATISTICS_PHOTOS = 4096
 """Training photos, drawn at random, that the statistics of batch norm are computed from."""
@@ -70,31 +76,79 @@ class BestSoup:
     """Soups that were made for that and before."""
 
 
-def find_ingredients(study: optuna.Study, runs: Path) -> tuple[list[Candidate], list[Candidate]]:
-    """(the trials that may make a soup together, the best first; all trained trials of the study).
+def find_ingredients(studies: Sequence[optuna.Study], runs: Path) -> tuple[list[Candidate], list[Candidate]]:
+    """(the trials that may make a soup together, the best first; all trained trials of the studies, each model once).
 
-    They are those with weights and the architecture of the best trial that shares its own with another.
-    Raises UserError for a study that was trained from scratch, and where no two trials have an architecture in common.
+    They are those with weights and the architecture and pretrained weights of the best trial that shares its own with
+    another, and with one of every other study. Raises UserError for a study that was trained from scratch, for studies
+    of other classes, another metric or other photos, and where no two trials, or none of some study, have so much in
+    common.
     """
-    stored, name = read_search(study), study.study_name
-    if stored.weights.get("source") == "scratch":
-        raise UserError(
-            f"Study {name!r} was trained from scratch, and the mean of weights that did not begin at the same"
-            " pretrained ones is no model. Run it with --weights pretrained, or join its trials by search.ensemble."
-        )
-    trained = find_trained(study, runs)
+    for study in studies:
+        _check_is_pretrained(study)
+    trained = [model for study in studies for model in find_trained(study, runs)]
+    for other in trained[1:]:
+        check_joinable(trained[0], other)
     groups: dict[tuple[object, ...], list[Candidate]] = {}
-    for model in sorted(trained, key=lambda model: (-(model.trial.value or 0.0), model.trial.number)):
+    for model in sorted(trained, key=lambda model: -(model.trial.value or 0.0)):  # of equals the earlier study's first
         if model.has_weights:
-            config = read_model(model.folder).config
-            groups.setdefault(tuple(getattr(config, field) for field in ARCHITECTURE), []).append(model)
-    chosen = next((group for group in groups.values() if len(group) > 1), None)
+            groups.setdefault(tuple(_traits(model).values()), []).append(model)
+    names = [study.study_name for study in studies]
+    whole = [group for group in groups.values() if {model.study for model in group} == set(names)]
+    if not whole:
+        raise UserError(_why_apart(list(groups.values())))
+    chosen = next((alike for group in whole if len(alike := _each_once(group)) > 1), None)
     if chosen is None:
+        several = f"studies {listed(names)} have" if len(names) > 1 else f"study {names[0]!r} has"
         raise UserError(
-            f"A soup needs two complete trials with weights that share backbone, heads, image_size and crop; study"
-            f" {name!r} has none. Continue it with a larger --n-trials or --keep."
+            f"A soup needs two complete trials with weights that share backbone, heads, image_size, crop, fit and"
+            f" bit_depth; {several} none. Continue with a larger --n-trials or --keep."
         )
-    return chosen, trained
+    return chosen, _each_once(trained)
+
+
+def _check_is_pretrained(study: optuna.Study) -> None:
+    if read_search(study).weights.get("source") == "scratch":
+        raise UserError(
+            f"Study {study.study_name!r} was trained from scratch, and the mean of weights that did not begin at the"
+            " same pretrained ones is no model. Run it with --weights pretrained, or join its trials by"
+            " search.ensemble."
+        )
+
+
+def _traits(model: Candidate) -> dict[str, object]:
+    """All that the ingredients of a soup have in common."""
+    config, weights = read_model(model.folder).config, model.stored.weights
+    start = weights.get(config.backbone, weights.get("source"))
+    return {**{name: getattr(config, name) for name in ARCHITECTURE}, START: start}
+
+
+def _each_once(models: Sequence[Candidate]) -> list[Candidate]:
+    """The models without further ones of the same weights: a copy of a study has its trials."""
+    first: dict[object, Candidate] = {}
+    for model in models:
+        key = model.trial.user_attrs.get(WEIGHTS_DIGEST, model.name)  # trials of early versions have none
+        if key not in first or (model.has_weights and not first[key].has_weights):
+            first[key] = model
+    return list(first.values())
+
+
+def _why_apart(groups: Sequence[Sequence[Candidate]]) -> str:
+    """Why no group of models that may make a soup has one of every study: the first thing that differs."""
+    best = groups[0][0]
+    inside = {model.study for model in groups[0]}
+    other = next(model for group in groups for model in group if model.study not in inside)
+    ours, theirs = _traits(best), _traits(other)
+    name = next(name for name in ours if ours[name] != theirs[name])
+    return (
+        f"The weights of {best.name} and {other.name} cannot be averaged: {name} is {_typed(ours[name])} and"
+        f" {_typed(theirs[name])}. Leave out --study {quoted(other.study)}, or join them by search.ensemble."
+    )
+
+
+def _typed(value: object) -> str:
+    """A hyperparameter's value as one types it."""
+    return " x ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 class Kitchen:
@@ -162,8 +216,8 @@ def best_soup(
         soup_of[numbers] = cook_these(numbers)
         counts = procedure.made[numbers] = soup_of[numbers].counts()
         value = float(counts.score(*counts.sums()))
-        said = ", ".join(str(ingredients[number].trial.number) for number in numbers)
-        tell(f"  soup of trials {said}: {ingredients[0].stored.task.metric_words} {value:.4f}")
+        said = _names([ingredients[number] for number in numbers])
+        tell(f"  soup of {said}: {ingredients[0].stored.task.metric_words} {value:.4f}")
         return value
 
     value_T = np.array([model.score(model.part) for model in ingredients])
@@ -189,6 +243,13 @@ def best_soup(
         redrawn=redrawn,
         made=len(procedure.made),
     )
+
+
+def _names(models: Sequence[Candidate]) -> str:
+    """``trials 0, 3``; ``trial 0 of quickstart, trial 3 of dropout`` for models of several studies."""
+    if len({model.study for model in models}) > 1:
+        return ", ".join(model.name for model in models)
+    return f"trials {', '.join(str(model.trial.number) for model in models)}"
 
 
 def describe_ingredients(ingredients: Sequence[Candidate]) -> str:

@@ -5,9 +5,12 @@ missing one.
 """
 
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from optuna.trial import TrialState
+
+from search.storage.final_test import FinalTest
 
 STATES = {
     "complete": TrialState.COMPLETE,
@@ -16,6 +19,11 @@ STATES = {
     "waiting": TrialState.WAITING,
     "failed": TrialState.FAIL,
 }
+
+
+def iso(when: float | None) -> str | None:
+    """The time ``when``, in seconds since 1970, as ISO 8601 with its offset from UTC."""
+    return None if when is None else datetime.fromtimestamp(when, UTC).astimezone().isoformat(timespec="seconds")
 
 
 @dataclass(frozen=True)
@@ -129,28 +137,19 @@ class NoiseStatus:
 
 @dataclass(frozen=True)
 class SpentTest:
-    """How the recommended trial did on the photos held back for a test, which are scored once."""
+    """How the recommended trial did on the photos held back for a test, which are scored once.
 
-    trial: int
-    """Its number."""
-    metric: str
-    """Name of what ``value`` is: macro_f1, accuracy or balanced_accuracy."""
-    value: float
-    """Its score."""
-    low: float | None
-    """Lower end of its 95 % interval over people (groups); None here and below without one, as for fewer than 10."""
-    high: float | None
-    """Upper end."""
-    accuracy: float
-    """Share of the photos that are predicted correctly."""
-    photos: int
-    """Number of photos."""
-    groups: int
-    """Number of people (groups); of photos where none belong together."""
-    when: str | None
-    """Time at which they were scored."""
+    In JSON the result's fields stand beside ``text``, its ``when`` as ISO 8601.
+    """
+
+    result: FinalTest
+    """What is stored of it."""
     text: str
     """All of this in words."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry of the document."""
+        return {**self.result.to_json(), "when": iso(self.result.when), "text": self.text}
 
 
 @dataclass(frozen=True)
@@ -239,5 +238,5 @@ class StudyStatus:
 
     def to_json(self) -> dict[str, Any]:
         """The document as plain values."""
-        values = asdict(self)
+        values = {**asdict(self), "test": None if self.test is None else self.test.to_json()}
         return {"storage": values.pop("storage"), **values.pop("overview"), **values}

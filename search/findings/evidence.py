@@ -14,7 +14,7 @@ from maskcls.scoring.resampling import Resamples, resample
 from search.answer.answer import Answer, Comparison, FactorAnswer, Level, RoundsAnswer, Winner, answering_of
 from search.answer.confirmation import read_confirmation
 from search.answer.rounds import both_answers, model_of, more_by_rounds
-from search.findings.testing import sentences_of_test
+from search.findings.final_test import sentences_of_test
 from search.findings.wording import put_in_words
 from search.policy.history import (
     Configuration,
@@ -27,9 +27,9 @@ from search.policy.history import (
 )
 from search.policy.own_best import levels_elsewhere
 from search.policy.stopping import FINISHED
+from search.storage.final_test import FinalTest, read_test
 from search.storage.folder import study_folder
 from search.storage.predictions import StudyPredictions, predictions_of
-from search.storage.testing import FinalTest, read_test
 from search.study.attributes import is_replicate, judged_by_study
 from search.study.record import Stored
 from search.study.space import Factor, factors, params_of, values_of

@@ -20,11 +20,11 @@ from search.answer.format import describe_values
 from search.answer.markup import markdown
 from search.database.optuna_internals import study_id, trial_id
 from search.findings.confirmation import confirmed_sentences
+from search.findings.final_test import sentences_of_test
 from search.findings.rounds import rounds_sentence
-from search.findings.testing import sentences_of_test
 from search.policy.history import best_first, best_trial, seed_noise
+from search.storage.final_test import read_test
 from search.storage.notes import artifact_path, save_study_note, save_trial_note
-from search.storage.testing import read_test
 from search.study.attributes import id_of, judged_by_study
 from search.study.domains import Domain, describe_domain
 from search.study.record import Stored

@@ -18,13 +18,13 @@ from maskcls.tasks.task import Task
 from search.answer.answer import Confirmation, Side, answering_of
 from search.answer.confirmation import read_confirmation
 from search.answer.rounds import both_answers, model_of
-from search.findings.testing import words_of_test
+from search.findings.final_test import words_of_test
 from search.policy.history import best_trial
 from search.policy.rounds import exemplar_of
 from search.policy.stopping import FINISHED
+from search.storage.final_test import FinalTest, read_test
 from search.storage.folder import study_folder
 from search.storage.predictions import study_predictions
-from search.storage.testing import FinalTest, read_test
 from search.study.attributes import CONFIG, ORIGIN, judged_by_study
 from search.study.record import Stored, read_search, read_stored
 from search.system.shell import quoted, runs_option

@@ -6,7 +6,6 @@ Nothing here writes: the next search.run takes back a trial whose process is gon
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 from statistics import fmean
 from typing import Any
 
@@ -32,9 +31,10 @@ from search.findings.documents import (
     StudyStatus,
     TrialCounts,
     TrialStatus,
+    iso,
 )
+from search.findings.final_test import words_of_test
 from search.findings.rounds import rounds_sentence
-from search.findings.testing import words_of_test
 from search.policy.history import (
     best_trial,
     configuration_of,
@@ -45,8 +45,8 @@ from search.policy.history import (
 )
 from search.policy.stopping import epochs_spent, trials_since_best
 from search.storage.failures import DIVERGED, failures_of, has_diverged
+from search.storage.final_test import read_test
 from search.storage.orphans import is_orphaned
-from search.storage.testing import read_test
 from search.study.attributes import (
     ERROR,
     baseline_among,
@@ -128,16 +128,9 @@ def _answer(study: optuna.Study, stored: Stored) -> str | None:
     return team_sentence(study, stored) if stored.confirms_team else None
 
 
-def iso(when: float | None) -> str | None:
-    """The time ``when``, in seconds since 1970, as ISO 8601 with its offset from UTC."""
-    return None if when is None else datetime.fromtimestamp(when, UTC).astimezone().isoformat(timespec="seconds")
-
-
 def _spent_test(study: optuna.Study, stored: Stored) -> SpentTest | None:
     found = read_test(study)
-    if found is None:
-        return None
-    return SpentTest(**{**found.to_json(), "when": iso(found.when)}, text=words_of_test(found, stored.task))
+    return None if found is None else SpentTest(found, words_of_test(found, stored.task))
 
 
 def _counts(trials: Sequence[FrozenTrial]) -> TrialCounts:

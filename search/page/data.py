@@ -42,6 +42,8 @@ class ReportOptions:
     """Whether to show photos and their file names."""
     prior: str | None = None
     """As given: NAME=SHARE of classes of the groups, separated by commas."""
+    cache: Path | None = None
+    """--cache of the study's command; None: cache/ in ``runs``."""
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ def photo_folder(material: Material) -> Path:
         return material.options.data
     stored = material.stored
     try:
-        return dataset.photo_folder(stored.data, material.options.runs, stored.task)
+        return dataset.photo_folder(stored.data, material.options.runs, stored.task, material.options.cache)
     except UserError:  # a dataset that is gone, or whose package is missing here
         return Path(stored.data)
 

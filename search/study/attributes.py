@@ -43,7 +43,7 @@ MORE_ROUNDS, MORE_OWN_ROUNDS = "more_rounds", "more_own_rounds"
 has with them}; the same of the last search.confirm --own-best."""
 
 TEST = "test"
-"""How the recommended trial did on the photos that the data holds back for a test (storage.testing.FinalTest as
+"""How the recommended trial did on the photos that the data holds back for a test (storage.final_test.FinalTest as
 JSON); missing before, and where there are none."""
 
 MOVED_TO = "moved_to"

@@ -56,6 +56,11 @@ def _study_path(name: str) -> Path:
     raise UserError(f"No study named {name!r} in studies/.{nearest(name, names)} There are: {', '.join(names)}.")
 
 
+def names_a_file(name: str) -> bool:
+    """Whether --study names a study of ``studies/`` or a path, be there a file or not."""
+    return name.endswith(".py") or "/" in name or name in known_studies()
+
+
 def known_studies() -> list[str]:
     """The names of the studies that come with the project."""
     return sorted(path.stem for path in STUDIES.glob("*.py") if not path.stem.startswith("_"))

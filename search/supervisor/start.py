@@ -9,6 +9,7 @@ import optuna
 
 from maskcls.data.dataset import SYNTHETIC, open_data, read_table
 from maskcls.system.console import say
+from maskcls.system.errors import UserError
 from maskcls.system.files import check_folder
 from maskcls.system.streams import is_terminal
 from search.database.connect import has_study, load_study, may_exist, open_storage, open_to_read
@@ -20,6 +21,7 @@ from search.storage.looks import closed_levels, is_look_due, make_missed_look, r
 from search.storage.orphans import check_one_machine
 from search.storage.presence import DATABASE_ERRORS
 from search.study.compatibility import check_is_here
+from search.study.loading import names_a_file
 from search.study.record import Stored, check_same, is_fully_created, read_search
 from search.study.request import StudyRequest
 from search.supervisor.conclusion import not_needed
@@ -35,6 +37,7 @@ def run_study(request: StudyRequest, launch: Launch, limits: StoppingCriteria, k
     ``keep``: number of trials whose best weights stay on the disk. ``cold``: without warm starts. Raises UserError for
     invalid options, before a worker starts wherever the check needs no torch.
     """
+    _check_file(request.file, launch)
     requested = request.to_stored()
     if requested.data == SYNTHETIC:  # before photos are drawn; the task of others is not known yet
         requested.task.check(requested.baseline_config)
@@ -48,7 +51,7 @@ def run_study(request: StudyRequest, launch: Launch, limits: StoppingCriteria, k
     check_url(launch.url)
     with crew:
         crew.start_first()  # it loads torch while the photos are listed here
-        folder, options = open_data(requested.data, launch.runs, request.photos)
+        folder, options = open_data(requested.data, launch.runs, request.photos, cache=launch.cache)
         requested = request.fit_to_photos(requested, folder, options)
         table = read_table(folder, requested.baseline_config, requested.label_fixes, requested.task)
         # not for a copy, which the first worker compares with its source
@@ -63,6 +66,23 @@ def run_study(request: StudyRequest, launch: Launch, limits: StoppingCriteria, k
         order = replace(order, plan=True, keep=keep, cold=cold, copy_of=request.copy_of)
         summary = partial(show_search_summary, runs=launch.runs, storage_url=launch.storage)
         return crew.run(order, launch.timeout, summary)
+
+
+def _check_file(file: str, launch: Launch) -> None:
+    """Raise UserError where --study is the name of a stored study, and no study of studies/ has it."""
+    if names_a_file(file) or not may_exist(launch.url):
+        return
+    try:
+        storage = open_to_read(launch.url)
+    except UserError:  # what is wrong with --study is said first
+        return
+    is_stored = has_study(storage, file)
+    storage.engine.dispose()
+    if is_stored:
+        raise UserError(
+            f"{file!r} is the name of a stored study, and --study takes a study file: give --study FILE.py --name"
+            f" {quoted(file)}, or add --join to work on the study as it is stored."
+        )
 
 
 def _is_done(name: str, requested: Stored, launch: Launch, limits: StoppingCriteria) -> bool:

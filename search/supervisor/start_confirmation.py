@@ -5,7 +5,9 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from maskcls.data.dataset import prepare_data_folder, read_table
+import optuna
+
+from maskcls.data.dataset import Table, prepare_data_folder, read_table
 from maskcls.system.console import say
 from maskcls.system.errors import UserError
 from maskcls.system.paths import absolute_if_path
@@ -23,6 +25,7 @@ from search.supervisor.start_rounds import add_rounds, has_rounds
 from search.team.file import plan_of_file
 from search.team.repeats import is_team_decided
 from search.terminal.confirmation import show_confirmation_plan, show_confirmation_summary, show_confirmation_work
+from search.terminal.photos import size_of_test
 from search.worker.create_confirmation import (
     check_repeats,
     find_confirmation,
@@ -40,13 +43,14 @@ def confirm_study(
     weights: str | None,
     launch: Launch,
     own_best: bool = False,
+    keep_test: bool = False,
 ) -> int:
     """Train ``repeats`` more rounds of a stored study, or for a study of an earlier version, which has none, ``top``
     finalists and its baseline again; returns the exit status.
 
     ``data`` and ``weights``: None for those of the search. ``own_best``: whether each level has its own best setting in
-    these rounds. Raises UserError for a study that cannot be confirmed, and
-    for invalid options.
+    these rounds; ``keep_test``: whether the photos held back for a test stay unseen at their end. Raises UserError for
+    a study that cannot be confirmed, and for invalid options.
     """
     storage = open_storage(launch.url, create=False)
     searched = load_study(storage, name)
@@ -54,7 +58,7 @@ def confirm_study(
     stored = read_search(searched)
     check_is_here(searched)
     if has_rounds(searched.get_trials(deepcopy=False)):  # an earlier confirmation does not answer it any more
-        return add_rounds(searched, stored, repeats, data, weights, launch, own_best)
+        return add_rounds(searched, stored, repeats, data, weights, launch, own_best, keep_test)
     if own_best:
         raise UserError(
             f"--own-best adds rounds, and {name} has none. Without the option its finalists, each at its own best"
@@ -113,7 +117,7 @@ def _train(crew: Crew, document: Stored, repeats: int, launch: Launch) -> int:
     """Check, store and show the plan while the workers load torch, then run it; returns the exit status."""
     crew.start_first()
     crew.start_others()
-    folder = prepare_data_folder(document.data, launch.runs, document.task)
+    folder = prepare_data_folder(document.data, launch.runs, document.task, launch.cache)
     table = read_table(folder, document.baseline_config, document.label_fixes, document.task)
     repeat_tables = check_repeats(table, document, repeats)
     storage = open_storage(launch.url, create=False, waits=True)
@@ -128,5 +132,11 @@ def _train(crew: Crew, document: Stored, repeats: int, launch: Launch) -> int:
     finished = count_finished(study.get_trials(deepcopy=False))
     show_confirmation_work(plan, document, n_trials, crew.size, finished, searched.get_trials(deepcopy=False))
     order = launch.make_order(crew.size, study.study_name, document, StoppingCriteria(n_trials))
-    summary = partial(show_confirmation_summary, runs=launch.runs, storage_url=launch.storage)
-    return crew.run(order, launch.timeout, summary)
+    return crew.run(order, launch.timeout, partial(_show_end, table=table, launch=launch))
+
+
+def _show_end(study: optuna.Study, stored: Stored, table: Table, launch: Launch) -> None:
+    """The closing screen, and that the test was left alone: only rounds of the study itself end with it."""
+    show_confirmation_summary(study, stored, launch.runs, launch.storage)
+    if size := size_of_test(table):
+        say(f"The {size} held back for a test were not scored.")

@@ -76,7 +76,7 @@ def join_study(request: StudyRequest, launch: Launch, limits: Mapping[str, float
         launch.runs.mkdir(parents=True, exist_ok=True)
         storage = open_storage(launch.url, create=False, waits=True)
         claim_in_turn(storage, name, launch.runs)
-        folder = prepare_data_folder(requested.data, launch.runs, requested.task)
+        folder = prepare_data_folder(requested.data, launch.runs, requested.task, launch.cache)
         read_table(folder, requested.baseline_config, requested.label_fixes, requested.task)
         crew.start_others()
         say(f"Joining study {name}: {count_finished(trials)} of {found.n_trials} trials are done.")

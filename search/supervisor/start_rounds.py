@@ -20,8 +20,8 @@ from search.storage.outcomes import decide_in_turn
 from search.study.attributes import MORE_OWN_ROUNDS, MORE_ROUNDS, round_of
 from search.study.locations import photos_now
 from search.study.record import Stored
+from search.supervisor.final_test import show_test, show_test_plan, show_unscored
 from search.supervisor.launch import Launch
-from search.supervisor.testing import show_test
 from search.terminal.summary import show_search_summary
 
 
@@ -38,12 +38,13 @@ def add_rounds(
     weights: str | None,
     launch: Launch,
     own_best: bool = False,
+    keep_test: bool = False,
 ) -> int:
     """Train so many more rounds of what is still open; returns the exit status. The same command again goes on with
     them until they are done.
 
     ``data`` and ``weights``: None for those of the study. ``own_best``: whether each level has its own best setting.
-    Raises UserError for invalid options.
+    ``keep_test``: whether the photos held back for a test stay unseen. Raises UserError for invalid options.
     """
     name = study.study_name
     trials = study.get_trials(deepcopy=False, states=FINISHED)
@@ -53,7 +54,7 @@ def add_rounds(
     if known is not None and known.looks and not known.is_open:
         say("Nothing is open any more: every difference is decided.")
         show_search_summary(study, stored, launch.runs, launch.storage)
-        show_test(study, stored, launch, lambda: _table_now(stored, name, data, launch))
+        show_test(study, stored, launch, lambda: _table_now(stored, name, data, launch), keep_test)
         return 0
     n_trials = _find_or_set_target(study, rounds, rounds * trainings_of_a_round(stored, known), own_best)
     # a study from scratch stays so, though --weights auto might find pretrained weights today
@@ -62,26 +63,31 @@ def add_rounds(
     requested = replace(stored, data=photos_now(stored, name, data), weights_option=weights_option)
     with launch.make_crew(n_trials) as crew:
         crew.start_first()  # it loads torch while the photos are listed here
-        folder = prepare_data_folder(requested.data, launch.runs, requested.task)
+        folder = prepare_data_folder(requested.data, launch.runs, requested.task, launch.cache)
         table = read_table(folder, requested.baseline_config, requested.label_fixes, requested.task)
+        show_test_plan(study, table, keep_test)
         crew.start_others()
         order = launch.make_order(crew.size, name, requested, StoppingCriteria(n_trials, own_best=own_best))
-        summary = partial(_show_end, table=table, n_trials=n_trials, launch=launch)
+        summary = partial(_show_end, table=table, n_trials=n_trials, launch=launch, keep_test=keep_test)
         return crew.run(replace(order, plan=True), launch.timeout, summary)
 
 
-def _show_end(study: optuna.Study, stored: Stored, table: Table, n_trials: int, launch: Launch) -> None:
+def _show_end(
+    study: optuna.Study, stored: Stored, table: Table, n_trials: int, launch: Launch, keep_test: bool
+) -> None:
     """The closing screen, and the test once the question is decided or the rounds are done."""
     show_search_summary(study, stored, launch.runs, launch.storage)
     trials = study.get_trials(deepcopy=False, states=FINISHED)
     known = answering_of(*both_answers(study, stored, trials))
     if count_finished(trials) >= n_trials or (known is not None and known.looks and not known.is_open):
-        show_test(study, stored, launch, lambda: table)
+        show_test(study, stored, launch, lambda: table, keep_test)
+    else:
+        show_unscored(study, table)
 
 
 def _table_now(stored: Stored, name: str, data: str | None, launch: Launch) -> Table:
     """The study's photos where they are now."""
-    folder = prepare_data_folder(photos_now(stored, name, data), launch.runs, stored.task)
+    folder = prepare_data_folder(photos_now(stored, name, data), launch.runs, stored.task, launch.cache)
     return read_table(folder, stored.baseline_config, stored.label_fixes, stored.task)
 
 

@@ -36,6 +36,7 @@ from search.study.record import Stored, read_stored
 from search.study.space import values_of
 from search.system.shell import place_options, quoted, storage_option
 from search.team.repeats import NO_TUNING, outcome_of_team
+from search.terminal.photos import size_of_test
 from search.terminal.tables import show_table
 
 
@@ -53,6 +54,8 @@ def show_confirmation_plan(plan: Plan, stored: Stored, table: Table, rounds: Seq
     say(f"  data      {stored.data}: {train + valid} {unit.many}{photos}")
     for note in () if stored.study.synthetic else table.notes:  # the labels of synthetic photos need no fixes
         say(f"            {note}")
+    if size := size_of_test(table):
+        say(f"            {size} for a test are held back, and stay unseen")
     what = "team" if plan.is_team else "finalists"
     sizes = sorted({round_.count("valid")[0] for round_ in rounds})
     say(

@@ -10,6 +10,10 @@ from search.system.storage_url import STORAGE_VARIABLE
 
 StudyOption = Annotated[str, typer.Option(help="The study's stored name.")]
 
+StudiesOption = Annotated[
+    list[str], typer.Option("--study", help="Stored name of a study whose trials may join. Repeatable.")
+]
+
 StorageOption = Annotated[
     str | None,
     typer.Option(envvar=STORAGE_VARIABLE, help="Optuna storage URL. Default: studies.db in the --runs folder."),

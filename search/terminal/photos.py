@@ -97,11 +97,15 @@ def _classes(table: Table, factor: str) -> str:
     return f"{factor}: {count_of(len(names), 'class', 'classes')} ({', '.join(counts)})"
 
 
-def _held_back(table: Table) -> list[str]:
+def size_of_test(table: Table) -> str:
+    """``22 photos of 11 patients``: what is held back for a test; empty where nothing is."""
     if table.test is None:
-        return []
+        return ""
     unit, units = table.task.unit, table.test["person"].nunique()
     of = f" of {unit.count(units)}" if table.task.has_groups else ""
-    return [
-        f"{count_of(len(table.test), 'photo')}{of} for a test are held back; search.confirm scores them once, at last"
-    ]
+    return f"{count_of(len(table.test), 'photo')}{of}"
+
+
+def _held_back(table: Table) -> list[str]:
+    size = size_of_test(table)
+    return [f"{size} for a test are held back; search.confirm scores them once, at last"] if size else []

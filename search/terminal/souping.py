@@ -1,5 +1,6 @@
-"""The work of search.soup: make soups of a study's trials, compare the best with the best single model, write it."""
+"""The work of search.soup: make soups of studies' trials, compare the best with the best single model, write it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from maskcls.tasks.declared import task_to_json
 from maskcls.training.numerics import pick_device
 from maskcls.training.revision import REVISION
 from maskcls.training.run_folder import draw_best
-from search.answer.combinations import weights_elsewhere
+from search.answer.combinations import Candidate, weights_elsewhere
 from search.answer.format import SYNTHETIC, describe_values
 from search.answer.soups import BestSoup, Kitchen, best_soup, describe_ingredients, find_ingredients
 from search.study.attributes import id_of
@@ -31,32 +32,36 @@ from search.terminal.gain import best_words, gain_facts, model_facts, show_gain
 MADE_BY = "search.soup"
 
 
-def make_soup(study: optuna.Study, out: Path, data: str | None, device: str, force: bool, runs: Path) -> None:
-    """Write the best soup of the study's trials into the folder ``out``, if it is better beyond noise or by ``force``.
+def make_soup(
+    studies: Sequence[optuna.Study], out: Path, data: str | None, device: str, force: bool, runs: Path, cache: Path
+) -> None:
+    """Write the best soup of the studies' trials into the folder ``out``, if it is better beyond noise or by ``force``.
 
-    ``data``: where the photos are now; None: where the study found them. Raises UserError before anything is written.
+    ``data``: where the photos are now; None: where the best trial's study found them. ``cache``: the folder
+    of the decoded photos. Raises UserError before anything is written.
     """
     check_folder_is_free(out)
-    ingredients, trained = find_ingredients(study, runs)
-    stored = read_search(study)
+    ingredients, trained = find_ingredients(studies, runs)
+    stored = ingredients[0].stored
     torch_device = pick_device(device)
     config, _ = load_config(ingredients[0].folder / "config.toml")
-    dataset = _photos(study, config, data or stored.data, runs)
+    dataset = _photos(ingredients[0], studies, config, data or stored.data, runs, cache)
     say(f"Soups of {describe_ingredients(ingredients)}, judged by {stored.task.unit.many} of split {stored.split}:")
     if stored.study.synthetic:
         say(f"  {SYNTHETIC}")
-    if elsewhere := weights_elsewhere(study, runs):
-        say(f"  {elsewhere}")
+    for study in studies:
+        if elsewhere := weights_elsewhere(study, runs):
+            say(f"  {elsewhere}")
     found = best_soup(ingredients, trained, Kitchen(ingredients[0], dataset, torch_device).cook, say)
     for model in found.soup.ingredients:
-        say(f"  {model.name}: {describe_values(values_of(stored.study.space, model.trial.params))}")
+        say(f"  {model.name}: {describe_values(values_of(model.stored.study.space, model.trial.params))}")
     say(f"soup      {best_words(found.best, 'the order and the choice among')}")
     say(f"          ({found.made} soups were made, for order and choice anew in {found.redrawn} resamples)")
     show_gain(found.model, found.single, found.best, found.gain, "soup")
     if found.gain.corrected.verdict != "better" and not force:
         say("Nothing is written: the soup is not better than the best single model beyond noise. --force writes it.")
         return
-    _write(out, found, config, _origin(study, found))
+    _write(out, found, config, _origin(studies, found))
     say(f"{out}: the soup of {len(found.soup.ingredients)} models, one model, as fast as one of them")
     say(f"Next: python -m maskcls.predict --model {quoted(out)} --images DIR -o {stored.task.predictions_file}")
 
@@ -69,18 +74,22 @@ def check_folder_is_free(out: Path) -> None:
         raise UserError(f"{out} holds another model. Choose another -o.")
 
 
-def _photos(study: optuna.Study, config: TrainConfig, data: str, runs: Path) -> Dataset:
-    """The photos that the study's trials were trained and judged by. Raises UserError for others."""
-    stored = read_search(study)
-    folder = prepare_data_folder(data, runs, stored.task)
+def _photos(
+    like: Candidate, studies: Sequence[optuna.Study], config: TrainConfig, data: str, runs: Path, cache: Path
+) -> Dataset:
+    """The photos that the studies' trials were trained and judged by, those of ``like`` in one of them. Raises
+    UserError for others."""
+    stored = like.stored
+    folder = prepare_data_folder(data, runs, stored.task, cache)
     table = read_table(folder, stored.baseline_config, stored.label_fixes, stored.task)
     if table.hash != stored.split:
         raise UserError(
-            f"The photos in {data} are not those of study {study.study_name!r}: their split is {table.hash}, and the"
+            f"The photos in {data} are not those of study {like.study!r}: their split is {table.hash}, and the"
             f" study's {stored.split}. Name its photos by --data."
         )
-    dataset = load_dataset(table, config, runs / "cache", stored.skip_unreadable)
-    check_photos(stored, dataset, study.study_name)
+    dataset = load_dataset(table, config, cache, stored.skip_unreadable)
+    for study in studies:
+        check_photos(read_search(study), dataset, study.study_name)
     return dataset
 
 
@@ -103,12 +112,14 @@ def _write(out: Path, found: BestSoup, config: TrainConfig, origin: dict[str, An
     draw_best(out, stored.space, title, out / "confusion.png")
 
 
-def _origin(study: optuna.Study, found: BestSoup) -> dict[str, Any]:
-    stored = found.model.stored
+def _origin(studies: Sequence[optuna.Study], found: BestSoup) -> dict[str, Any]:
+    """[origin] of the soup. ``studies``: those whose trials could join; only a single one is named as its own."""
+    models = found.soup.ingredients
+    stored, (study, *others) = models[0].stored, studies
     origin = Origin(
         made_by=MADE_BY,
-        study=study.study_name,
-        study_id=id_of(study),
+        study=None if others else study.study_name,
+        study_id=None if others else id_of(study),
         data=stored.data,
         split=stored.split,
         task=task_to_json(stored.task),
@@ -118,8 +129,10 @@ def _origin(study: optuna.Study, found: BestSoup) -> dict[str, Any]:
         revision=REVISION,
     )
     selected = found.best.selected
-    facts = {
-        "trials": [model.trial.number for model in found.soup.ingredients],
+    facts: dict[str, Any] = {"trials": [model.trial.number for model in models]}
+    if others:
+        facts = {"members": [model_facts(model, model.part) for model in models]}
+    facts |= {
         "value": selected.raw,
         "corrected": selected.corrected,
         "chosen_among": found.best.candidates,

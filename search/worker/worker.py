@@ -261,13 +261,17 @@ def _set_up(order: WorkOrder) -> Setup:
     table = _read_photos(order)
     weights = resolve_weights(requested.weights_option, backbones_of(requested.study), _weights_commits(order))
     requested = replace(requested, split=table.hash, weights=weights.describe(), weights_commits=weights.commits)
-    cache = Path(order.cache) if order.cache else None
+    cache = _cache_of(order)
     return Setup(order.name, requested, Path(order.runs), table, weights, device, order.cores, cache=cache)
+
+
+def _cache_of(order: WorkOrder) -> Path | None:
+    return Path(order.cache) if order.cache else None
 
 
 def _read_photos(order: WorkOrder) -> Table:
     requested = order.requested
-    folder = prepare_data_folder(requested.data, Path(order.runs), requested.task)
+    folder = prepare_data_folder(requested.data, Path(order.runs), requested.task, _cache_of(order))
     return read_table(folder, requested.baseline_config, requested.label_fixes, requested.task)
 
 

@@ -16,9 +16,9 @@ from search.findings.evidence import answer_of
 from search.findings.recipe import find_recipe
 from search.page.blocks import Code, Table
 from search.page.build import make_report
-from search.policy.stopping import DECIDED, StoppingCriteria, count_finished
+from search.policy.stopping import DECIDED, LACKS_TIME, StoppingCriteria, count_finished
+from search.storage.final_test import FinalTest
 from search.storage.retention import trial_folder
-from search.storage.testing import FinalTest
 from search.study.attributes import TEST
 from search.study.record import KEY
 from search.supervisor.conclusion import conclude
@@ -262,6 +262,21 @@ def test_a_study_that_is_decided_needs_no_more_trials(
     assert capsys.readouterr().out.strip() == told
     played.study.set_user_attr("looks", [])
     assert not _is_done("toy", played.stored, launch, limits)
+
+
+def test_a_command_whose_time_has_no_room_for_a_round_says_how_to_go_on(
+    tmp_path: Path, synthetic_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    played = asked(tmp_path, synthetic_folder, {0.0: 0.7, 0.5: 0.72})
+    done = count_finished(played.study.get_trials())
+    order, outcome = order_for(tmp_path, 100), Outcome(NOTHING_LEFT, LACKS_TIME)
+    summarized = []
+    assert conclude(played.study, None, outcome, "", order, lambda *each: summarized.append(each)) == 0
+    assert capsys.readouterr().out == (
+        f"\nThe time that is left is too short for another round, at {done} of 100 trials. A larger --timeout continues"
+        " the study.\n"
+    )
+    assert len(summarized) == 1
 
 
 def test_confirm_adds_nothing_to_what_is_decided(

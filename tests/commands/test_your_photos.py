@@ -6,7 +6,7 @@ import json
 import tomllib
 from collections.abc import Callable
 from contextlib import redirect_stdout
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +23,20 @@ import search.confirm
 import search.export
 import search.report
 import search.run
+from maskcls.reading import hf
 from maskcls.scoring.predictions import Predictions
 from maskcls.system.console import log_to_console
+from maskcls.system.errors import UserError
 from search.database.connect import load_study, open_storage
+from search.page.gallery import photo_folder
+from search.supervisor.launch import Launch
+from search.supervisor.pool import WorkerPool
+from search.supervisor.start_rounds import _table_now
+from search.worker.worker import _read_photos
 from tests.helpers.one_process import work_in_this_process
 from tests.helpers.own_photos import SIX, OwnPhotos
-from tests.helpers.search import succeed
+from tests.helpers.report import make_study
+from tests.helpers.search import complain, order_for, succeed
 
 STUDY = '''"""Does dropout help on these photos?"""
 from search.study.study import Choice, Float, Study
@@ -44,6 +52,56 @@ STUDY = Study(
     baseline={"drop_rate": 0.0, "lr": 1e-2},
 )
 '''
+
+
+HF = "hf:DIR"
+
+
+@pytest.mark.parametrize(
+    ("main", "words"),
+    [
+        (search.run.main, ("--study", "quickstart", "--workers", "1", "--device", "cpu")),
+        (maskcls.train.main, ("-o", "{tmp}/out", "--device", "cpu")),
+        (maskcls.evaluate.main, ("--model", "{model}", "--device", "cpu")),
+    ],
+)
+def test_cache_says_where_the_photos_of_a_saved_dataset_are_written(
+    tmp_path: Path,
+    trained: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    main: Callable[..., object],
+    words: tuple[str, ...],
+) -> None:
+    monkeypatch.setattr(hf, "open_data", written_to)
+    monkeypatch.setattr(WorkerPool, "start", lambda *_: None)
+    places = ("--runs", str(tmp_path / "runs"), "--cache", str(tmp_path / "local"))
+    typed = [word.format(tmp=tmp_path, model=trained) for word in words]
+    assert f"Into {tmp_path / 'local'}." in complain(monkeypatch, capsys, main, *typed, "--data", HF, *places)
+
+
+def test_later_commands_and_workers_find_the_photos_of_a_saved_dataset_in_the_cache(
+    tmp_path: Path, synthetic_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hf, "open_data", written_to)
+    played = make_study(tmp_path, synthetic_folder)
+    stored, cache = replace(played.stored, data=HF), tmp_path / "local"
+    launch = Launch(tmp_path, None, "cpu", 1, cache=cache)
+    order = replace(order_for(tmp_path, 1), requested=stored, cache=str(cache))
+    for read in (lambda: _read_photos(order), lambda: _table_now(stored, "toy", HF, launch)):
+        with pytest.raises(UserError, match=f"^Into {cache}"):
+            read()
+    asked: list[object] = []
+    monkeypatch.setattr(hf, "place_of", lambda *args: asked.append(args[1]) or cache)
+    material = replace(played.material(cache=cache), stored=stored)
+    assert photo_folder(material) == cache
+    assert asked == [cache]
+
+
+def written_to(data: str, options: object, cache: Path, *_: object) -> None:
+    """In the place of hf.open_data: says where it would write."""
+    if data == HF:
+        raise UserError(f"Into {cache}.")
 
 
 @dataclass

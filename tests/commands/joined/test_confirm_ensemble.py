@@ -49,7 +49,7 @@ def test_a_team_is_trained_and_judged_beside_the_best_single_model(
     runs: Path, synthetic_table: Table, capfd: pytest.CaptureFixture[str]
 ) -> None:
     words = ("--study", "mine", "--ensemble", runs.parent / "team.toml", "--runs", runs, "--repeats", 2)
-    assert run(search.confirm.main, *words, "--device", "cpu", "--workers", 1) == 0
+    assert run(search.confirm.main, *words, "--device", "cpu", "--workers", 1, "--keep-test") == 0
     told = capfd.readouterr().out
     assert "Confirmation of a team of mine: Does dropout help?" in told
     assert "the 12 who chose the team only train" in told

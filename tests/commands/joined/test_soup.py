@@ -1,8 +1,11 @@
 """search.soup on small trained models: what the soup is, when it is written, what is refused."""
 
+import re
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +18,9 @@ from maskcls.config import TrainConfig, change, load_config
 from maskcls.data.dataset import Table, load_dataset
 from maskcls.evaluate import main as evaluate
 from maskcls.model.classifier import build_model
+from maskcls.run.record import sha256
 from maskcls.scoring.predictions import Predictions
+from maskcls.system.errors import UserError
 from maskcls.tasks.mask import MASK_TASK
 from maskcls.train import main as train
 from maskcls.training.run_folder import train_into
@@ -29,6 +34,7 @@ from tests.helpers.search import TOY_STUDY, complain
 from tests.helpers.training import CPU, TINY, run
 from tests.maskcls.model.test_composite import _stored
 
+STARTED = {"source": "pretrained", "efficientnet_b3": "a", "resnet18": "a"}
 PRETRAINED = {"source": "folder", "test_efficientnet": "0123456789ab"}
 
 
@@ -53,6 +59,21 @@ def runs(
         value = result.best.scores.macro_f1
         study.add_trial(create_trial(value=value, params=params, distributions=distributions(TOY_STUDY.space)))
     return folder
+
+
+@pytest.fixture(scope="module")
+def two(runs: Path) -> Path:
+    """The same with a second study, whose only trial has the weights of trial 2 of the first, a little moved."""
+    storage = open_storage(default_url(runs), create=False)
+    tuned = load_study(storage, "tuned")
+    study = create_study(storage, "more", {KEY: {**tuned.user_attrs[KEY], "question": "Another?"}})
+    home = runs / "more" / "trial-0000"
+    shutil.copytree(runs / "tuned" / "trial-0002", home)
+    weights = load_file(home / "best.safetensors")
+    save_file({name: 1.01 * each if each.is_floating_point() else each for name, each in weights.items()}, home / "a")
+    (home / "a").rename(home / "best.safetensors")
+    study.add_trial(tuned.trials[2])
+    return runs
 
 
 def soup(runs: Path, out: Path, *words: str) -> int:
@@ -89,6 +110,46 @@ def test_the_soup_is_a_model_with_the_mean_weights_and_fresh_statistics(
     assert soup(runs, out, "--force") == 0  # again, over its own
 
 
+def test_trials_of_two_studies_make_a_soup(two: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "soup"
+    assert soup(two, out, "--study", "more", "--study", "more", "--force") == 0
+    printed = capsys.readouterr().out
+    assert "Soups of 4 trials of test_efficientnet" in printed
+    (everything,) = [line for line in printed.splitlines() if line.count("trial ") == 4]
+    assert {"trial 2 of tuned", "trial 0 of more"} <= {part.strip(" :") for part in _parts(everything)}
+    _, origin = load_config(out / "config.toml")
+    assert not {"study", "study_id"} & origin.keys()
+    members = [(member["study"], member["trial"]) for member in origin["soup"]["members"]]
+    assert len(set(members)) == len(members) > 1
+    files = [two / study / f"trial-{trial:04d}" / "best.safetensors" for study, trial in members]
+    states = [load_file(file) for file in files]
+    for name, tensor in load_file(out / "best.safetensors").items():
+        mean = torch.stack([state[name].double() for state in states]).mean(0)
+        assert "running" in name or "num_batches" in name or torch.allclose(tensor.double(), mean, atol=1e-6), name
+
+
+def _parts(line: str) -> list[str]:
+    return line.removeprefix("  soup of ").partition(":")[0].split(", ")
+
+
+def test_the_trials_of_a_copied_study_join_once(two: Path) -> None:
+    storage = open_storage(default_url(two), create=False)
+    tuned, copied = (
+        load_study(storage, "tuned"),
+        create_study(storage, "copied", load_study(storage, "tuned").user_attrs),
+    )
+    shutil.copytree(two / "tuned", two / "copied")
+    for number, trial in enumerate(tuned.trials[:3]):
+        trial.user_attrs["weights_digest"] = sha256(two / "copied" / f"trial-{number:04d}" / "best.safetensors")
+        copied.add_trial(trial)
+    again = create_study(storage, "copied-again", copied.user_attrs)
+    shutil.copytree(two / "tuned", two / "copied-again")
+    again.add_trials(copied.trials)
+    ingredients, trained = find_ingredients([copied, again], two)
+    assert [model.study for model in ingredients] == ["copied"] * 3
+    assert len(trained) == 3
+
+
 def test_a_soup_that_does_not_help_is_not_written(
     runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -102,7 +163,7 @@ def test_a_soup_that_does_not_help_is_not_written(
 def test_greedy_takes_each_that_does_not_lower_the_score(runs: Path) -> None:
     """With a cook whose soups have known scores: the better of greedy and uniform is the best."""
     study = load_study(open_storage(default_url(runs), create=False), "tuned")
-    ingredients, trained = find_ingredients(study, runs)
+    ingredients, trained = find_ingredients([study], runs)
     assert [model.trial.number for model in ingredients] != [3]
     label_N = ingredients[0].predictions.label_N
     start = ingredients[0].score("all")
@@ -157,6 +218,45 @@ def test_what_makes_no_soup_is_one_line(
     assert not (tmp_path / "soup").exists()
 
 
+@pytest.mark.parametrize(
+    ("task", "config", "more", "words"),
+    [
+        ("all", "image_size = 48", {}, ": image_size is 224 x 224 and 48 x 48. Leave out --study theirs, or join"),
+        ("all", "crop = 0.5", {}, "cannot be averaged: crop is 1.0 x 1.0 and 0.5 x 0.5."),
+        ("all", 'fit = "pad"', {}, "of ours and trial 0 of theirs cannot be averaged: fit is squash and pad."),
+        ("all", "bit_depth = 12", {}, "bit_depth is 0 and 12"),
+        ("all", 'heads = "three_heads"', {}, "heads is joint and three_heads"),
+        ("all", 'backbone = "resnet18"', {}, "backbone is efficientnet_b3 and resnet18"),
+        ("all", "", {"weights": {**STARTED, "efficientnet_b3": "b"}}, "pretrained weights is a and b"),
+        ("all", "", {"weights": {"source": "scratch"}}, "Study 'theirs' was trained from scratch"),
+        ("all", "", {"split": "4567"}, "Models are compared on the same people, but study 'ours' has split"),
+        ("all", "", {"photos": slice(413)}, "Models are compared on the same photos"),
+        ("gender", "", {}, "Studies 'ours' and 'theirs' predict different classes"),
+    ],
+)
+def test_models_that_have_no_mean_are_refused(
+    tmp_path: Path, task: str, config: str, more: dict[str, Any], words: str
+) -> None:
+    store(tmp_path, "ours", "all", [wrong("all", 0.1, 0), wrong("all", 0.1, 1)], weights=STARTED)
+    store(tmp_path, "theirs", task, [wrong(task, 0.6, 0)], **{"weights": STARTED, **more})
+    with (tmp_path / "theirs" / "trial-0000" / "config.toml").open("a") as file:
+        file.write(f"{config}\n")
+    storage = open_storage(default_url(tmp_path), create=False)
+    with pytest.raises(UserError, match=re.escape(words)):
+        find_ingredients([load_study(storage, name) for name in ("ours", "theirs")], tmp_path)
+
+
+def test_of_two_studies_those_with_a_setting_in_common_are_ingredients(tmp_path: Path) -> None:
+    store(tmp_path, "ours", "all", [wrong("all", share, 0) for share in (0.1, 0.2, 0.3)], weights=STARTED)
+    store(tmp_path, "theirs", "all", [wrong("all", 0.6, 0)], weights=STARTED)
+    for folder in (tmp_path / "ours" / "trial-0001", tmp_path / "theirs" / "trial-0000"):
+        (folder / "config.toml").write_text("image_size = 48\n")
+    storage = open_storage(default_url(tmp_path), create=False)
+    ingredients, trained = find_ingredients([load_study(storage, name) for name in ("ours", "theirs")], tmp_path)
+    assert [model.name for model in ingredients] == ["trial 1 of ours", "trial 0 of theirs"]
+    assert len(trained) == 4
+
+
 def test_a_training_does_not_continue_a_soup(
     runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], synthetic_folder: Path
 ) -> None:
@@ -168,7 +268,7 @@ def test_a_training_does_not_continue_a_soup(
 
 def test_ingredients_have_one_architecture(runs: Path) -> None:
     study = load_study(open_storage(default_url(runs), create=False), "tuned")
-    ingredients, all_trained = find_ingredients(study, runs)
+    ingredients, all_trained = find_ingredients([study], runs)
     assert {model.trial.number for model in ingredients} == {0, 1, 2}
     assert [model.trial.value for model in ingredients] == sorted((m.trial.value for m in ingredients), reverse=True)
     assert len(all_trained) == 4

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from maskcls.data.dataset import open_data as open_dataset
 from maskcls.data.dataset import photo_folder, prepare_data_folder
 from maskcls.reading.hf import open_data, unpack
 from maskcls.reading.source import SourceOptions, find_source, find_task, read_photos
@@ -108,6 +109,21 @@ def test_it_is_written_once_for_a_state_of_its_files(tmp_path: Path) -> None:
     save_to_disk(saved, rows(13))
     assert unpack(saved, cache)[0] != folder
     assert [path.name for path in cache.iterdir() if path.name.startswith(".")] == []
+
+
+def test_cache_holds_the_photos_unless_an_earlier_version_has_written_them_to_runs(tmp_path: Path) -> None:
+    saved, runs, local = save_to_disk(tmp_path / "saved", rows()), tmp_path / "runs", tmp_path / "local"
+    data, options = f"hf:{saved}", SourceOptions()
+    task = find_task(*open_dataset(data, runs, options, cache=local))
+    (here,) = local.iterdir()
+    assert not runs.exists()
+    assert prepare_data_folder(data, runs, task, local) == photo_folder(data, runs, task, local) == here
+    earlier = prepare_data_folder(data, runs, task)
+    assert earlier == runs / "cache" / here.name
+    assert prepare_data_folder(data, runs, task, local) == here
+    other = tmp_path / "other"
+    assert prepare_data_folder(data, runs, task, other) == photo_folder(data, runs, task, other) == earlier
+    assert not other.exists()
 
 
 def test_splits_are_given_ones(tmp_path: Path) -> None:

@@ -175,3 +175,21 @@ def test_the_time_that_is_left_is_divided_by_the_speed_of_the_trials(tmp_path: P
     found = within_time(order, job.study.get_trials(), 2).expected_epochs
     assert found == pytest.approx(2 + 100 / 10 * 2 * 2, rel=0.02)  # two epochs in ten seconds, by each of two workers
     assert within_time(replace(order, timeout=None), job.study.get_trials(), 2) == order.limits
+
+
+def test_workers_of_other_commands_share_the_time_that_is_left(tmp_path: Path, synthetic_table: Table) -> None:
+    """They are seen by what they train: this command has two workers, and three trials of others run besides."""
+    job = make_job(tmp_path, synthetic_table)
+    order = replace(order_for(tmp_path, 9), since=uptime(), timeout=100.0, workers=2)
+    trial = ask(job)
+    for step in range(1, 5):
+        trial.report(0.5, step)
+    trial.set_user_attr("seconds", 10.0)
+    trial.set_user_attr("evaluations", 4)
+    finish(job.study, trial, TrialState.COMPLETE, 0.5)
+    for running, workers in ((1, 2), (2, 3), (3, 4)):  # and the worker that asks, which trains nothing now
+        ask(job)
+        trials = job.study.get_trials()
+        assert sum(trial.state == TrialState.RUNNING for trial in trials) == running
+        found = within_time(order, trials, 2).expected_epochs
+        assert found == pytest.approx(2 + 100 / 10 * 2 * workers, rel=0.02)

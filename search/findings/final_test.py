@@ -3,7 +3,7 @@
 from maskcls.system.errors import count_of
 from maskcls.tasks.task import METRICS, Task
 from search.answer.format import as_score
-from search.storage.testing import FinalTest
+from search.storage.final_test import FinalTest
 
 
 def words_of_test(found: FinalTest, task: Task) -> str:

@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,8 +15,10 @@ import maskcls.evaluate
 import search.confirm
 import search.export
 import search.status
+import search.supervisor.final_test
+import search.supervisor.start_confirmation
 import search.supervisor.start_rounds
-import search.worker.testing
+import search.worker.final_test
 from maskcls.config import load_config
 from maskcls.data.dataset import Table, find_task, load_dataset, read_table, with_judges
 from maskcls.data.split import split_hash
@@ -24,23 +27,30 @@ from maskcls.reading.source import SourceOptions
 from maskcls.scoring.predictions import Predictions
 from maskcls.system.errors import UserError
 from search.database.connect import create_study, default_url, load_study, open_storage
+from search.findings.documents import iso
 from search.findings.evidence import answer_of
+from search.findings.final_test import words_of_test
+from search.findings.recipe import find_recipe
 from search.page.answer import lead_blocks
 from search.page.blocks import Text
+from search.policy.confirmation import Plan
 from search.policy.policy import Policy
 from search.storage.copying import copy_trials
+from search.storage.final_test import FinalTest, read_test, spend_test
 from search.storage.folder import study_folder
 from search.storage.retention import trial_folder
-from search.storage.testing import FinalTest, read_test, spend_test
 from search.study.record import KEY, Stored, is_fully_created
+from search.supervisor.final_test import _find_test, show_test_plan
 from search.supervisor.launch import Launch
 from search.supervisor.start_rounds import _show_end
 from search.system.processes import describe_myself
+from search.terminal.confirmation import show_confirmation_plan
 from search.terminal.photos import photo_lines
+from search.worker.final_test import score_test
 from search.worker.job import Job
-from search.worker.testing import score_test
 from search.worker.worker import take_trials
 from tests.helpers.photos import save_table
+from tests.helpers.report import make_study, play_rounds
 from tests.helpers.search import TOY_STUDY, Watching, make_setup, order_for
 from tests.helpers.training import run
 
@@ -64,10 +74,15 @@ class Trained:
     def launch(self) -> Launch:
         return Launch(self.runs, None, "cpu", 1)
 
-    def end(self) -> None:
-        """What search.confirm does once its rounds are made."""
+    def end(self, n_trials: int = TRIALS, keep_test: bool = False) -> None:
+        """What search.confirm does once it has made its rounds, or its workers have ended before."""
         storage = open_storage(default_url(self.runs), create=False)
-        _show_end(load_study(storage, "toy"), self.stored, self.table, TRIALS, self.launch)
+        _show_end(load_study(storage, "toy"), self.stored, self.table, n_trials, self.launch, keep_test)
+
+    def plan(self, keep_test: bool = False) -> None:
+        """What search.confirm says of the test before its rounds."""
+        storage = open_storage(default_url(self.runs), create=False)
+        show_test_plan(load_study(storage, "toy"), self.table, keep_test)
 
     @property
     def test(self) -> FinalTest | None:
@@ -181,10 +196,62 @@ def test_a_command_that_was_stopped_scores_no_test(unread: Trained, monkeypatch:
     asked: list[object] = []
     monkeypatch.setattr(search.supervisor.start_rounds, "show_test", lambda *args: asked.append(args))
     study = load_study(open_storage(default_url(unread.runs), create=False), "toy")
-    _show_end(study, unread.stored, unread.table, TRIALS + 1, unread.launch)
+    _show_end(study, unread.stored, unread.table, TRIALS + 1, unread.launch, False)
     assert asked == []
-    _show_end(study, unread.stored, unread.table, TRIALS, unread.launch)
+    _show_end(study, unread.stored, unread.table, TRIALS, unread.launch, False)
     assert len(asked) == 1
+
+
+def test_plan_and_end_say_what_is_done_with_the_test(
+    unread: Trained, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def said() -> list[str]:
+        return [line for line in capsys.readouterr().out.splitlines() if " test" in line or "Test" in line]
+
+    monkeypatch.setattr(search.supervisor.final_test, "_find_test", lambda *_: pytest.fail("scored"))
+    unread.plan()
+    unread.plan(keep_test=True)
+    unread.end(TRIALS + 1)
+    unread.end(keep_test=True)
+    assert said() == [
+        "Test: the 22 photos of 11 patients are scored, once, when all is decided or these rounds are done; --keep-test"
+        " leaves them unseen.",
+        "Test: the 22 photos of 11 patients stay unseen (--keep-test).",
+        "The test was not scored, and is not spent: the 22 photos of 11 patients wait for the end of the rounds.",
+        "The test was not scored, and is not spent: --keep-test keeps the 22 photos of 11 patients. search.confirm"
+        " without it scores them.",
+    ]
+    assert unread.test is None
+    without = replace(unread, table=replace(unread.table, test=None))
+    without.plan()
+    without.end(TRIALS + 1)
+    without.end(keep_test=True)
+    assert said() == []
+
+
+@pytest.mark.parametrize("options", [(), ("--keep-test",)])
+def test_confirm_leaves_the_test_to_a_command_without_keep_test(
+    unread: Trained, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], options: tuple[str, ...]
+) -> None:
+    """Here of a study that is decided; the plan of others is printed by the same option."""
+    scored: list[object] = []
+    monkeypatch.setattr(search.supervisor.final_test, "_find_test", lambda *args: scored.append(args))
+    known = SimpleNamespace(looks=[1], is_open=False)
+    monkeypatch.setattr(search.supervisor.start_rounds, "answer_of_rounds", lambda *_, **__: known)
+    assert run(search.confirm.main, "--study", "toy", "--runs", unread.runs, "--device", "cpu", *options) == 0
+    assert len(scored) == (not options)
+    assert ("--keep-test keeps the 22 photos of 11 patients" in capsys.readouterr().out) == bool(options)
+
+
+def test_the_plan_and_the_end_of_a_confirmation_in_its_own_study_say_that_the_test_stays_unseen(
+    unread: Trained, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    show_confirmation_plan(Plan("toy", (), 0, 2), unread.stored, unread.table, ())
+    assert "            22 photos of 11 patients for a test are held back, and stay unseen\n" in capsys.readouterr().out
+    monkeypatch.setattr(search.supervisor.start_confirmation, "show_confirmation_summary", lambda *_: None)
+    study = load_study(open_storage(default_url(unread.runs), create=False), "toy")
+    search.supervisor.start_confirmation._show_end(study, unread.stored, unread.table, unread.launch)
+    assert capsys.readouterr().out == "The 22 photos of 11 patients held back for a test were not scored.\n"
 
 
 def test_the_recommended_trial_is_scored_on_all_photos_of_the_test(tested: Trained) -> None:
@@ -213,7 +280,8 @@ def test_everything_that_shows_the_study_shows_its_test(tested: Trained, capsys:
     assert line.endswith(f"{ending}, scored once")
     assert run(search.status.main, "--study", "toy", "--runs", tested.runs, "--json") == 0
     document = json.loads(capsys.readouterr().out)["test"]
-    assert (document["trial"], document["value"], document["photos"]) == (found.trial, found.value, 22)
+    assert document == {**found.to_json(), "when": iso(found.when), "text": words_of_test(found, tested.stored.task)}
+    assert list(document) == [*(field.name for field in fields(found)), "text"]
     study = load_study(open_storage(default_url(tested.runs), create=False), "toy")
     answer = answer_of(study, tested.stored, tested.runs)
     assert answer.test.startswith(f"Test, scored once: {said}")
@@ -227,11 +295,13 @@ def test_a_test_is_scored_once_even_if_another_trial_is_recommended_later(
     def refuse(*_: object) -> FinalTest:
         raise AssertionError("scored again")
 
-    monkeypatch.setattr(search.worker.testing, "try_on_test", refuse)
+    monkeypatch.setattr(search.worker.final_test, "try_on_test", refuse)
     tested.end()
     found = tested.test
     assert found is not None
     assert "spent" not in capsys.readouterr().out
+    tested.plan(keep_test=True)
+    assert capsys.readouterr().out == f"Test: spent on trial {found.trial}; nothing is scored again.\n"
     study = load_study(open_storage(default_url(tested.runs), create=False), "toy")
     other = 1 - found.trial
     study.set_user_attr("test", replace(found, trial=other).to_json())  # as if it had been recommended then
@@ -331,6 +401,43 @@ def test_data_without_a_test_says_nothing(unread: Trained, capsys: pytest.Captur
     assert "test" not in capsys.readouterr().out.splitlines()[-1].replace(str(unread.runs), "")
 
 
+def test_without_the_weights_of_the_exported_training_the_best_other_one_of_its_recipe_is_scored(
+    tmp_path: Path, synthetic_folder: Path, synthetic_table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    played = make_study(tmp_path, synthetic_folder)
+    play_rounds(played, {0.0: 0.4, 0.5: 0.9}, 5)
+    study, trials, launch = played.study, played.study.get_trials(), Launch(tmp_path, None, "cpu", 1)
+    table = replace(synthetic_table, test=synthetic_table.photos, hash=played.stored.split)
+    asked: list[tuple[int, Path]] = []
+    monkeypatch.setattr(search.worker.final_test, "try_on_test", lambda *args: asked.append((args[2], args[3])))
+    recipe = find_recipe(study, None, tmp_path)
+    assert recipe.side is not None
+    worst, *_, second, best = sorted(recipe.side.trials[1:], key=lambda number: trials[number].value or 0.0)
+    assert best == recipe.trial.number
+    last = [trial.number for trial in trials if trial.user_attrs.get("round") == 4]
+    (other,) = set(last) - set(recipe.side.trials)
+
+    def score_with(*kept: int) -> int:
+        """The number of the trial that is scored where the weights of these are kept."""
+        for number in range(len(trials)):
+            (trial_folder(tmp_path / "toy", number) / "best.safetensors").unlink(missing_ok=True)
+        for number in kept:
+            (trial_folder(tmp_path / "toy", number) / "best.safetensors").write_bytes(b"weights")
+        _find_test(study, played.stored, launch, table)
+        number, home = asked.pop()
+        assert home == trial_folder(tmp_path / "toy", number)
+        return number
+
+    first = recipe.side.trials[0]
+    assert score_with(best, second) == best
+    assert score_with(worst, first, second, other) == second
+    assert score_with(worst, first, other) == worst
+    assert score_with(first, other) == first
+    with pytest.raises(UserError, match=f"the weights of trial {best} are not in"):
+        score_with(other)
+    assert asked == []
+
+
 def test_photos_that_are_gone_leave_the_test_unspent(
     unread: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -338,6 +445,6 @@ def test_photos_that_are_gone_leave_the_test_unspent(
         raise UserError("There is no folder.")
 
     study = create_study(open_storage(default_url(tmp_path), create=True), "toy", {KEY: unread.stored.to_json()})
-    search.supervisor.start_rounds.show_test(study, unread.stored, unread.launch, gone)
+    search.supervisor.start_rounds.show_test(study, unread.stored, unread.launch, gone, False)
     said = "Photos held back for a test, if there are any, were not scored: There is no folder.\n"
     assert capsys.readouterr().out == said

@@ -14,22 +14,48 @@ from maskcls.data.dataset import Table
 from maskcls.system.console import say
 from maskcls.system.errors import UserError
 from search.files.place import files_of
+from search.findings.final_test import sentences_of_test
 from search.findings.recipe import find_recipe
-from search.findings.testing import sentences_of_test
 from search.policy.rounds import exemplar_of
+from search.storage.final_test import FinalTest, read_test
 from search.storage.folder import study_folder
 from search.storage.retention import holds_weights, trial_folder
-from search.storage.testing import FinalTest, read_test
 from search.study.record import Stored
 from search.supervisor.launch import Launch
 from search.system.shell import place_options, quoted
+from search.terminal.photos import size_of_test
 
 
-def show_test(study: optuna.Study, stored: Stored, launch: Launch, read: Callable[[], Table]) -> None:
+def show_test_plan(study: optuna.Study, table: Table, keep: bool) -> None:
+    """Print what the command will do with the test; nothing for data that holds no photos back.
+
+    ``keep``: as in show_test.
+    """
+    found, size = read_test(study), size_of_test(table)
+    if not size:
+        return
+    if found is not None:
+        say(f"Test: spent on trial {found.trial}; nothing is scored again.")
+    elif keep:
+        say(f"Test: the {size} stay unseen (--keep-test).")
+    else:
+        say(
+            f"Test: the {size} are scored, once, when all is decided or these rounds are done; --keep-test leaves"
+            " them unseen."
+        )
+
+
+def show_unscored(study: optuna.Study, table: Table) -> None:
+    """Print that the rounds were not done, so that the test was not scored; nothing where there is none to score."""
+    if (size := size_of_test(table)) and read_test(study) is None:
+        say(f"The test was not scored, and is not spent: the {size} wait for the end of the rounds.")
+
+
+def show_test(study: optuna.Study, stored: Stored, launch: Launch, read: Callable[[], Table], keep: bool) -> None:
     """Score the test unless it is spent, and print what came of it, or in one sentence why it is not scored.
 
     Nothing for data that holds no photos back. The recommended trial is what search.export writes. ``read``: the
-    study's photos.
+    study's photos; ``keep``: whether the command was told to leave the test unseen (--keep-test).
     """
     if stored.task.source.reader == "mask" or read_test(study) is not None:
         return
@@ -37,6 +63,13 @@ def show_test(study: optuna.Study, stored: Stored, launch: Launch, read: Callabl
         table = read()
     except UserError as error:
         say(f"Photos held back for a test, if there are any, were not scored: {error}")
+        return
+    if keep:
+        if size := size_of_test(table):
+            say(
+                f"The test was not scored, and is not spent: --keep-test keeps the {size}. search.confirm without it"
+                " scores them."
+            )
         return
     try:
         found = _find_test(study, stored, launch, table)
@@ -65,7 +98,7 @@ def _find_test(study: optuna.Study, stored: Stored, launch: Launch, table: Table
     home = trial_folder(folder, trial)
     device = _device(launch)
     say(f"Scoring trial {trial} on the {len(table.test):,} photos held back for a test ...")
-    from search.worker.testing import try_on_test
+    from search.worker.final_test import try_on_test
 
     return try_on_test(study, stored, trial, home, table, device, launch.cache or launch.runs / "cache")
 

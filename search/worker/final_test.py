@@ -18,7 +18,7 @@ from maskcls.system.errors import UserError
 from maskcls.training.apply import predict_side
 from maskcls.training.numerics import pick_device
 from search.answer.format import has_interval
-from search.storage.testing import PREDICTIONS, FinalTest, spend_test
+from search.storage.final_test import PREDICTIONS, FinalTest, spend_test
 from search.study.record import Stored
 
 

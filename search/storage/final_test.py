@@ -27,7 +27,9 @@ class FinalTest:
     high: float | None
     """95 % interval over the groups; None for fewer than MIN_JUDGES of them, and where no two differ."""
     accuracy: float
+    """Share of the photos that are predicted correctly."""
     photos: int
+    """Number of photos."""
     groups: int
     """Number of people, patients, sites; without groups, of photos."""
     when: float
