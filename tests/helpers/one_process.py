@@ -6,10 +6,11 @@ import pytest
 
 import search.supervisor.crew
 import search.worker.worker
-from search.supervisor.conclusion import Summary, conclude
+from search.supervisor.command import Command
+from search.supervisor.conclusion import conclude
 from search.supervisor.pool import WorkerPool
 from search.worker.job import StopRequest
-from search.worker.messages import Event, WorkOrder
+from search.worker.messages import Event
 from search.worker.worker import take_trials
 from tests.helpers.search import Watching
 
@@ -24,10 +25,10 @@ class Deaf(Watching):
 class WorkingSupervisor:
     """Stands in for a supervisor and does the work of its first worker itself."""
 
-    def __init__(self, pool: WorkerPool, order: WorkOrder, timeout: float | None, summary: Summary) -> None:
+    def __init__(self, pool: WorkerPool, command: Command) -> None:
         slot = pool.slots[0]
-        self.order = replace(order, slot=slot.name, device=slot.device, cores=slot.cores)
-        self.summary = summary
+        self.order = replace(command.order, slot=slot.name, device=slot.device, cores=slot.cores)
+        self.summary = command.summary
 
     def run(self) -> int:
         study = None
