@@ -130,6 +130,7 @@ def _elsewhere(trials: Sequence[FrozenTrial], folder: Path) -> str:
 def with_predictions(
     name: str, stored: Stored, trials: Sequence[FrozenTrial], shelf: StudyPredictions
 ) -> list[Candidate]:
+    """Those of the trials that have predictions, as candidates, in the given order."""
     return [
         Candidate(name, stored, trial, trial_folder(shelf.folder, trial.number), predictions)
         for trial in shelf.with_predictions(trials)

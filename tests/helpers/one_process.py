@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 import search.supervisor.crew
+import search.worker.make_job
 import search.worker.worker
 from search.supervisor.command import Command
 from search.supervisor.conclusion import conclude
@@ -33,7 +34,7 @@ class WorkingSupervisor:
     def run(self) -> int:
         study = None
         try:
-            job = search.worker.worker._make_job(self.order, StopRequest(), Deaf())  # type: ignore[arg-type]
+            job = search.worker.make_job.make_job(self.order, StopRequest(), Deaf())  # type: ignore[arg-type]
             study = job.study
             outcome = take_trials(job, self.order)
         except Exception as error:
@@ -47,4 +48,4 @@ def work_in_this_process(patch: pytest.MonkeyPatch) -> None:
     """From now on search.run and search.confirm train in this process, and their output stays here."""
     patch.setattr(search.supervisor.crew, "Supervisor", WorkingSupervisor)
     patch.setattr(WorkerPool, "start", lambda self, slot: None)
-    patch.setattr(search.worker.worker, "_write_to_log", lambda order: None)
+    patch.setattr(search.worker.make_job, "write_to_log", lambda order: None)
