@@ -26,8 +26,8 @@ import search.run
 from maskcls.scoring.predictions import Predictions
 from maskcls.system.console import log_to_console
 from search.database.connect import load_study, open_storage
+from tests.helpers.data.own_photos import SIX, OwnPhotos
 from tests.helpers.one_process import work_in_this_process
-from tests.helpers.own_photos import SIX, OwnPhotos
 from tests.helpers.search import succeed
 
 STUDY = '''"""Does dropout help on these photos?"""

@@ -40,7 +40,7 @@ from search.terminal.photos import photo_lines
 from search.worker.job import Job
 from search.worker.testing import score_test
 from search.worker.worker import take_trials
-from tests.helpers.photos import save_table
+from tests.helpers.data.photos import save_table
 from tests.helpers.search import TOY_STUDY, Watching, make_setup, order_for
 from tests.helpers.training import run
 
