@@ -32,7 +32,8 @@ from optuna.trial import FrozenTrial, TrialState
 from scipy.linalg import cho_factor, cho_solve
 from scipy.stats import norm
 
-from maskcls.scoring.rounds import BETTER, NO_DIFFERENCE, OPEN, WORSE, Judges, Look, Training
+from maskcls.scoring.judges import Judges, Training
+from maskcls.scoring.rounds import BETTER, NO_DIFFERENCE, OPEN, WORSE, Look
 from search.policy.own_best import levels_elsewhere
 from search.policy.policy import Policy
 from search.policy.rounds import size_of_round

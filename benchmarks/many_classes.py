@@ -26,10 +26,11 @@ from optuna.trial import TrialState, create_trial
 
 from maskcls.labels import ALL, Factor, LabelSpace
 from maskcls.scoring.counts import count
+from maskcls.scoring.judges import Training
 from maskcls.scoring.metrics import confusion_matrix, score
 from maskcls.scoring.plots import draw_confusion
 from maskcls.scoring.predictions import Predictions
-from maskcls.scoring.rounds import Training, estimate
+from maskcls.scoring.rounds import estimate
 from maskcls.tasks.task import Source, Task, Unit
 from search.database.connect import create_study, default_url, load_study, open_storage, open_to_read
 from search.page.build import SECTIONS

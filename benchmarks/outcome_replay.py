@@ -33,8 +33,9 @@ from replay import Params, Stock
 
 from maskcls.scoring.counts import Counts
 from maskcls.scoring.intervals import select
+from maskcls.scoring.judges import Judges, Training
 from maskcls.scoring.resampling import resample
-from maskcls.scoring.rounds import Judges, Look, Training
+from maskcls.scoring.rounds import Look
 from maskcls.system.console import say
 from maskcls.system.errors import UserError
 from search.answer.rounds import answer_of_rounds

@@ -4,16 +4,17 @@ The config of an ensemble (maskcls.model.ensemble_config) has several; they are 
 ``member-1`` and so on, and joined by a file ``team.toml`` beside these folders.
 """
 
-import shlex
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from maskcls.config import TrainConfig, config_of_file, make_config, parse_assignment, read_config_file
+from maskcls.config import TrainConfig
+from maskcls.model.jobs import Job, requested_jobs
+from maskcls.run.summary import compared, next_command, print_summary, progress_printer
 from maskcls.system.console import run_command, say
 from maskcls.system.errors import UserError, some
 from maskcls.system.files import check_folder
@@ -44,9 +45,7 @@ if TYPE_CHECKING:
     from maskcls.model.weights import Weights
     from maskcls.reading.source import SourceOptions
     from maskcls.run.result import Result
-    from maskcls.scoring.metrics import Scores
     from maskcls.tasks.task import Task
-    from maskcls.training.reporter import Reporter
 
 
 def main(
@@ -88,7 +87,7 @@ def main(
     of the evaluation with the best score on the validation side. The config of an ensemble trains every member, and
     then scores them together.
     """
-    jobs, ensemble = _requested(config_file, set_ or [], out)
+    jobs, ensemble = requested_jobs(config_file, set_ or [], out)
     source = jobs[0].source
     if data == "synthetic":  # before photos are drawn; the task of others is not known yet
         for job in jobs:
@@ -127,7 +126,7 @@ def main(
                 say(job.title)
             with lock_folder(job.out):
                 config, result = _train(job, photos, initial, origin, torch_device, cache_dir, skip_unreadable, runs)
-            _print_summary(result, job.out, task, is_alone=ensemble is None)
+            print_summary(result, job.out, task, is_alone=ensemble is None)
             whys.append(_why_incomparable(config, job.source, photos.hash, initial.describe()))
             _print_comparison(result, job.source, whys[-1])
         if ensemble is not None:
@@ -136,60 +135,6 @@ def main(
 
 JOINED_FACTS = ("made_by", "data", "split", "task", "commit", "versions")
 """What [origin] of a trained ensemble has of its first member's, which is the same for all."""
-
-
-@dataclass(frozen=True)
-class _Job:
-    """A config to train into a folder."""
-
-    config: TrainConfig
-    source: dict[str, Any]
-    """[origin] of the config file."""
-    out: Path
-    title: str = ""
-    """What is said before: which member of an ensemble it is."""
-
-
-def _requested(
-    config_file: Path | None, assignments: Sequence[str], out: Path
-) -> "tuple[list[_Job], EnsembleConfig | None]":
-    """(what to train, the ensemble that it makes). Raises UserError when --config or --set is wrong."""
-    from maskcls.model.ensemble_config import ensemble_of_file
-
-    values = read_config_file(config_file) if config_file else {}
-    ensemble = ensemble_of_file(config_file, values) if config_file else None
-    if ensemble is None:
-        config, origin = config_of_file(config_file, values) if config_file else (TrainConfig(), {})
-        config = make_config({**config.model_dump(), **dict(parse_assignment(text) for text in assignments)})
-        _check_value(config_file, origin)
-        return [_Job(config, origin, out)], None
-    if assignments:
-        raise UserError(
-            f"--set changes one config, and {config_file} has {len(ensemble.members)}; change the hyperparameter there."
-        )
-    if (out / "config.toml").exists():
-        raise UserError(f"{out} holds a single model. Choose another -o.")
-    for origin in (ensemble.origin, *(member.origin for member in ensemble.members)):
-        _check_value(config_file, origin)
-    total = sum(member.weight for member in ensemble.members)
-    jobs = [
-        _Job(
-            member.config,
-            member.origin,
-            out / f"member-{number}",
-            f"Member {number} of {len(ensemble.members)}, {100 * member.weight / total:.0f} % of the ensemble:",
-        )
-        for number, member in enumerate(ensemble.members, start=1)
-    ]
-    return jobs, ensemble
-
-
-def _check_value(config_file: Path | None, origin: dict[str, Any]) -> None:
-    """Raise UserError when the score in an [origin] is no number."""
-    if not isinstance(origin.get("value", 0.0), int | float):
-        raise UserError(
-            f"{config_file}: [origin] value must be a number, not {origin['value']!r}. Export the config again."
-        )
 
 
 def _task_of(folder: Path, options: "SourceOptions", stored: "Task | None", is_typed: bool) -> "Task":
@@ -229,7 +174,7 @@ def _load(
 
 
 def _train(
-    job: _Job,
+    job: Job,
     photos: "Table",
     initial: "Weights",
     origin: dict[str, Any],
@@ -274,7 +219,7 @@ def _fit(
             out,
             resolved,
             dataset,
-            _progress_printer(len(evaluation_stops(resolved, len(dataset.train.row_N)))),
+            progress_printer(len(evaluation_stops(resolved, len(dataset.train.row_N)))),
             origin=origin,
             device=device,
             weight_file=weights.file(resolved.backbone),
@@ -320,39 +265,6 @@ def _origin(data: str, table: "Table", option: str, weights: "Weights") -> dict[
     ).to_json()
 
 
-def _progress_printer(planned_evaluations: int) -> "Reporter":
-    from maskcls.tasks.task import METRICS
-
-    def report(step: int, scores: "Scores") -> bool:
-        name = "" if scores.metric == "macro_f1" else " F1"
-        parts = "".join(f"  {part}{name} {value:.4f}" for part, value in scores.f1_per_part.items())
-        accuracy = "" if scores.metric == "accuracy" else f"  accuracy {scores.accuracy:.4f}"
-        say(
-            f"evaluation {step:2d} of {planned_evaluations}  {METRICS[scores.metric]} {scores.value:.4f}"
-            f"{accuracy}  loss {scores.loss:.4f}{parts}"
-        )
-        return True
-
-    return report
-
-
-def _print_summary(result: "Result", out: Path, task: "Task", is_alone: bool) -> None:
-    """``is_alone``: whether it is no member of an ensemble."""
-    best, most_accurate, least_loss = result.best, result.best_accuracy, result.best_loss
-    say(
-        f"{result.keep.capitalize()} {task.metric_words} {best.scores.value!r} at evaluation {best.step}"
-        f" (best accuracy {most_accurate.scores.accuracy:.4f} at {most_accurate.step},"
-        f" best loss {least_loss.scores.loss:.4f} at {least_loss.step});"
-        f" {best.photos_per_second:.0f} photos/s, {result.history[-1].seconds:.0f} s, peak {best.peak_gib:.2f} GiB"
-    )
-    if is_alone:
-        say(_next(out, task))
-
-
-def _next(model: Path, task: "Task") -> str:
-    return f"Next: python -m maskcls.predict --model {shlex.quote(str(model))} --images DIR -o {task.predictions_file}"
-
-
 def _why_incomparable(config: TrainConfig, source: dict[str, Any], split: str, weights: dict[str, str]) -> str:
     """Why the score of ``source``, the exported run, does not compare: "comes from a run ..."; empty if it does."""
     if "value" not in source:
@@ -372,16 +284,12 @@ def _print_comparison(result: "Result", source: dict[str, Any], why_not: str) ->
         say(f"The config {why_not}; the scores cannot be compared.")
     elif "value" in source:
         exported = source["value"]
-        said = _less(result.best.scores.value, exported)
+        said = compared(result.best.scores.value, exported)
         say(f"Trial {source.get('trial')} of {source.get('study')} had {exported!r}: {said}.")
 
 
-def _less(value: float, promised: float) -> str:
-    return "the same" if value == promised else f"{value - promised:+.4f}"
-
-
 def _join(
-    ensemble: "EnsembleConfig", jobs: Sequence[_Job], out: Path, task: "Task", origin: dict[str, Any], why_not: str
+    ensemble: "EnsembleConfig", jobs: Sequence[Job], out: Path, task: "Task", origin: dict[str, Any], why_not: str
 ) -> None:
     """Write the file of the trained members, for maskcls.predict, and compare their score with the promised one.
 
@@ -407,8 +315,8 @@ def _join(
         say(f"The config of a member {why_not}; the scores cannot be compared.")
     elif "value" in ensemble.origin:
         promised = ensemble.origin["value"]
-        say(f"The exported ensemble had {promised!r}: {_less(value, promised)}.")
-    say(_next(file, task))
+        say(f"The exported ensemble had {promised!r}: {compared(value, promised)}.")
+    say(next_command(file, task))
 
 
 if __name__ == "__main__":

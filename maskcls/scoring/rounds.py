@@ -18,11 +18,12 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri, stdtrit
+from scipy.special import stdtrit
 
-from maskcls.scoring.counts import MIN_JUDGES, Counts, Floats
-from maskcls.scoring.intervals import LEVEL, POWER, UPWEIGHT, Estimate, Variance, people_dof, standard_error
-from maskcls.scoring.resampling import RESAMPLES, Resamples, resample
+from maskcls.scoring.counts import MIN_JUDGES, Floats
+from maskcls.scoring.intervals import LEVEL, POWER, Estimate, Variance, people_dof, standard_error
+from maskcls.scoring.judges import Judged, Judges, Training
+from maskcls.scoring.spending import Spending
 
 LEAST_DOF = 4.0
 """Degrees of freedom of the variance over seeds; what the rounds lack is made up by a prior, a cautious one."""
@@ -50,99 +51,6 @@ NO_DIFFERENCE: Verdict = "no difference that matters"
 OPEN: Verdict = "open"
 NO_VERDICT: Verdict = "no verdict"
 """Fewer than MIN_JUDGES people judged a round of the comparison, and more rounds cannot change that."""
-
-
-@dataclass(frozen=True, eq=False)
-class Training:
-    """A training of a round."""
-
-    level: str
-    round: int
-    counts: Counts
-    """Its predictions of the people who judged it."""
-
-
-@dataclass(frozen=True)
-class _Judged:
-    """A training as its judges see it."""
-
-    value: float
-    drawn_S: Floats
-    """Its score on the resampled people."""
-    influence_P: Floats
-    """Influence of each of all people so far, by number; 0 for those who did not judge it."""
-
-
-class Judges:
-    """The people who judge a study's trainings, crowd by crowd, resampled once for all.
-
-    Whoever judges in two rounds is one person in both. A study with more rounds has the same resamples of the people of
-    the earlier ones, so what is known of a training is computed once.
-    """
-
-    def __init__(self, resamples: int = RESAMPLES) -> None:
-        self._resamples = resamples
-        self._number_of: dict[str, int] = {}
-        self._weight_SP: list[Floats] = []
-        self._stratum_P: list[NDArray[np.int64]] = []
-        self._crowds: dict[str, NDArray[np.int64]] = {}
-        """Names of a crowd -> the numbers of its people."""
-        self._last: tuple[str, Floats] | None = None
-        """The names of the crowd that judged last, and their weights in the resamples."""
-        self._judged: dict[int, tuple[Training, _Judged]] = {}
-
-    @property
-    def people(self) -> Resamples:
-        """All people who have judged so far, in the order in which they came."""
-        return Resamples(np.array(list(self._number_of)), self.stratum_P, np.hstack(self._weight_SP))
-
-    @property
-    def stratum_P(self) -> NDArray[np.int64]:
-        """Number of everyone's stratum, from 0, in the order in which they came."""
-        return np.concatenate(self._stratum_P)
-
-    def judge(self, training: Training) -> _Judged:
-        """What the people make of a training."""
-        if id(training) not in self._judged:
-            self._judged[id(training)] = (training, self._judge(training.counts))
-        return self._judged[id(training)][1]
-
-    def _judge(self, counts: Counts) -> _Judged:
-        names = "\n".join(counts.person_P)
-        if names not in self._crowds:
-            self._crowds[names] = self._admit(counts)
-        number_P = self._crowds[names]
-        if self._last is None or self._last[0] != names:
-            self._last = names, self._weights(number_P)
-        weight_SP = self._last[1]
-        value = float(counts.score(*counts.sums()))
-        nudged_P = counts.nudged_score(counts.score, np.ones(len(number_P)), UPWEIGHT)
-        influence_P = np.zeros(len(self._number_of))
-        influence_P[number_P] = (nudged_P - value) / UPWEIGHT
-        return _Judged(value, counts.score(*counts.sums(weight_SP)), influence_P)
-
-    def _weights(self, number_P: NDArray[np.int64]) -> Floats:
-        """The weights of a crowd in the resamples: columns of all people's, who are too many to put side by side."""
-        weight_SP = np.empty((self._resamples, len(number_P)), order="F")
-        start = 0
-        for block_SP in self._weight_SP:
-            here_P = np.flatnonzero((start <= number_P) & (number_P < start + block_SP.shape[1]))
-            weight_SP[:, here_P] = block_SP[:, number_P[here_P] - start]
-            start += block_SP.shape[1]
-        return weight_SP
-
-    def _admit(self, counts: Counts) -> NDArray[np.int64]:
-        """The numbers of a crowd's people; those who are new are resampled among themselves."""
-        is_new_P = np.array([person not in self._number_of for person in counts.person_P.tolist()])
-        if is_new_P.any():
-            new = counts.of_people(is_new_P)
-            drawn = resample(new, len(self._crowds), self._resamples)
-            strata = sum(int(stratum_P.max()) + 1 for stratum_P in self._stratum_P[-1:])
-            self._weight_SP.append(drawn.weight_SP)
-            self._stratum_P.append(drawn.stratum_P + strata)
-            for person in new.person_P.tolist():
-                self._number_of[person] = len(self._number_of)
-        return np.array([self._number_of[person] for person in counts.person_P.tolist()])
 
 
 # --- estimates ------------------------------------------------------------------------------------------------------
@@ -223,7 +131,7 @@ def _mean_squares(
     return observed, expected, dof
 
 
-def _people_part(judged: Sequence[_Judged], weight_N: Floats, stratum_P: NDArray[np.int64]) -> Variance:
+def _people_part(judged: Sequence[Judged], weight_N: Floats, stratum_P: NDArray[np.int64]) -> Variance:
     """The variance of the weighted sum of scores over the people."""
     drawn_S = sum(weight * each.drawn_S for weight, each in zip(weight_N, judged, strict=True))
     influence_P = np.zeros(len(stratum_P))
@@ -233,54 +141,6 @@ def _people_part(judged: Sequence[_Judged], weight_N: Floats, stratum_P: NDArray
 
 
 # --- looks ----------------------------------------------------------------------------------------------------------
-
-
-class Spending:
-    """The error rate that the looks at one growing comparison may spend, shared out over them.
-
-    By share t of the budget 4 - 4 Phi(z / sqrt(t)) has been spent, z the normal quantile of 1 - alpha / 4, half on each
-    side. A look that is critical at the normal quantile 1 - level / 2 is critical for t at its own degrees of freedom
-    (Jennison and Turnbull 2000, Group Sequential Methods).
-    """
-
-    def __init__(self, alpha: float) -> None:
-        self._alpha, self._left = alpha, alpha
-        self._spent, self._information = 0.0, 0.0
-        self._in_horizon, self._horizon_alpha = 0.0, 0.0
-        self._grid = np.linspace(-8.0, 8.0, 321)
-        self._density: Floats | None = None
-        """Density of the standardised difference, where no look has been critical."""
-
-    def begin(self, part: float) -> None:
-        """Begin a horizon that may spend this part of what is left."""
-        self._in_horizon, self._horizon_alpha = 0.0, part * self._left
-        self._left -= self._horizon_alpha
-
-    def level(self, share: float, information: float) -> float:
-        """The two-sided level of the next look. ``share``: of the horizon's budget; ``information``: 1 / variance."""
-        if not self._horizon_alpha:
-            self.begin(1.0)
-        target = float(4 - 4 * ndtr(ndtri(1 - self._horizon_alpha / 4) / np.sqrt(min(1.0, max(share, 1e-3)))))
-        spend, self._in_horizon = max(1e-9, target - self._in_horizon), max(target, self._in_horizon)
-        grid = self._grid
-        step = grid[1] - grid[0]
-        if self._density is None:
-            density = _normal(grid)
-        else:  # what was known at the look before is a part of what is known now
-            part = min(0.98, self._information / information)
-            moved = (grid[:, None] - grid[None] * np.sqrt(part)) / np.sqrt(1 - part)
-            density = _normal(moved) @ self._density * (step / np.sqrt(1 - part))
-        positive = grid > step / 2
-        both = (density + density[::-1])[positive]
-        beyond = np.cumsum(both[::-1])[::-1] * step - 0.5 * step * both  # P(no look critical before, |z| >= grid)
-        critical = float(np.exp(np.interp(-np.log(spend), -np.log(np.maximum(beyond, 1e-15)), np.log(grid[positive]))))
-        self._density = density * np.clip((critical - np.abs(grid)) / step + 0.5, 0.0, 1.0)
-        self._information = information
-        return float(max(1e-12, 2 - 2 * ndtr(critical)))
-
-
-def _normal(z: Floats) -> Floats:
-    return np.asarray(np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi))
 
 
 @dataclass(frozen=True)

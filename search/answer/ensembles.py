@@ -19,7 +19,7 @@ from maskcls.scoring.greedy import GreedyProcedure, Library, affordable_resample
 from maskcls.scoring.intervals import Selected, correct, interval, select
 from maskcls.scoring.resampling import Resamples, resample
 from maskcls.system.errors import UserError, count_of
-from search.answer.combinations import Candidate, check_same_photos, find_trained
+from search.answer.candidates import Candidate, check_same_photos, find_trained
 from search.answer.gains import Best, Gain, gain_of
 from search.database.connect import load_study
 from search.study.attributes import CONFIG, PHOTOS_PER_SECOND

@@ -26,7 +26,7 @@ from maskcls.scoring.resampling import resample
 from maskcls.scoring.soup_choice import Models, SoupProcedure, correct_soup, tried_soups
 from maskcls.system.errors import UserError, count_of, listed
 from maskcls.training.run_folder import load_trained
-from search.answer.combinations import Candidate, check_weights, find_trained
+from search.answer.candidates import Candidate, check_weights, find_trained
 from search.answer.ensembles import check_joinable
 from search.answer.gains import Best, Gain, gain_of
 from search.study.attributes import WEIGHTS_DIGEST

@@ -13,6 +13,7 @@ from maskcls.system.errors import OutsideError, UserError
 from search.engines.messages import Assignment
 from search.engines.remote_run import RemoteRun
 from search.engines.room import Node, cores_for, default_workers, room
+from search.supervisor.command import Command
 from search.supervisor.conclusion import Summary
 from search.supervisor.crew import Crew
 from search.supervisor.launch import Launch
@@ -104,7 +105,7 @@ class RayCrew:
 
         order = with_absolute_paths(order)
         try:
-            return RemoteRun(self._cluster(order), order, timeout, summary).run()
+            return RemoteRun(self._cluster(order), Command(order, timeout, summary)).run()
         except RayError as error:
             cause = str(error).partition("\n")[0].rstrip(".") or type(error).__name__  # what follows are Ray's ids
             raise OutsideError(

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-import optuna
 from optuna.trial import TrialState
 
 from maskcls.system.console import say
@@ -23,18 +22,10 @@ from search.database.connect import open_storage
 from search.engines.messages import Ended, Message, Orders, Said, Started
 from search.storage.folder import claim_in_turn
 from search.storage.presence import DATABASE_ERRORS
-from search.supervisor.conclusion import Summary, conclude, no_answer
-from search.supervisor.display import Display, open_display
+from search.supervisor.command import MAX_BROKEN, PRESENCE_SECONDS, TICK_SECONDS, Command
+from search.supervisor.conclusion import no_answer
 from search.supervisor.pool import KILL_SECONDS
 from search.supervisor.shutdown import GRACE_SECONDS, PATIENCE_SECONDS, STOP_SIGNALS
-from search.supervisor.supervisor import (
-    MAX_BROKEN,
-    MAX_FAILED_STARTS,
-    PRESENCE_SECONDS,
-    REFRESH_SECONDS,
-    TICK_SECONDS,
-)
-from search.system.signals import handled
 from search.worker.messages import (
     BROKEN,
     GAVE_UP,
@@ -95,89 +86,58 @@ class RemoteRun:
     """One command's work on a study, by the workers of an engine."""
 
     cluster: Cluster
-    order: WorkOrder
-    """Of the first worker; the others do not plan."""
-    timeout: float | None
-    """Seconds, counted from the end of the plan."""
-    summary: Summary
-    """Prints the summary at the end."""
-    display: Display | None = None
-    """None while the study is not stored."""
-    outcome: Outcome = field(default_factory=lambda: Outcome(STOPPED))
-    """The outcome of the first worker that ended by itself, or why none can work."""
+    command: Command
+    """Its GPUs (Command.broken) are named by Started.gpu."""
     orders: Orders = field(default_factory=Orders)
     """As the workers know them."""
     workers: dict[int, _Worker] = field(default_factory=dict)
-    failed_to_start: int = 0
-    """Total weight (Death.weight) of the workers that have died in a row before their first trial."""
-    broken: dict[str, set[str]] = field(default_factory=dict)
-    """Started.gpu -> the trials, and the processes before their first trial, that have lost that GPU in a row."""
     signals: list[int] = field(default_factory=list)
     """The stop signals that have come."""
     obeyed: int = 0
     """How many of them have had their effect."""
-    deadline: float = math.inf
-    """When (time.monotonic) the timeout passes."""
     now_from: float = math.inf
-    """When the workers are told to stop at once."""
+    """When (time.monotonic) the workers are told to stop at once."""
     over_from: float = math.inf
     """When those that are left are waited for no more."""
     checked: float = 0.0
     """When the study's files and the machines were last looked at."""
 
-    @property
-    def study(self) -> optuna.Study | None:
-        """None while it is not stored."""
-        return None if self.display is None else self.display.presence.study
-
     def run(self) -> int:
         """Run until every worker has ended; returns the exit status."""
-        with handled(STOP_SIGNALS, lambda number, _: self._on_signal(number)):
-            try:
-                if self.order.plan:
-                    self._submit(0)
-                else:  # the study is stored already
-                    self._begin_running()
-                while self.workers:
-                    ends = self.cluster.ended(TICK_SECONDS)
-                    for number, message in self.cluster.take():
-                        self._handle_message(number, message)
-                    for number, end in ends:
-                        self._handle_end(number, end)
-                    self._tick()
-            except KeyboardInterrupt:
-                if self.study is not None:
-                    raise
-                say("Interrupted before a trial began; nothing has changed.")
-                return 130
-            finally:
-                if self.display is not None:
-                    self.display.screen.__exit__(None, None, None)
-        presence = None if self.display is None else self.display.presence
-        return conclude(self.study, presence, self.outcome, self.orders.stop, self.order, self.summary)
+        return self.command.run(self._loop, self._on_signal, lambda: self.orders.stop)
+
+    def _loop(self) -> None:
+        if self.command.order.plan:
+            self._submit(0)
+        else:  # the study is stored already
+            self._begin_running()
+        while self.workers:
+            ends = self.cluster.ended(TICK_SECONDS)
+            for number, message in self.cluster.take():
+                self._handle_message(number, message)
+            for number, end in ends:
+                self._handle_end(number, end)
+            self._tick()
 
     def _submit(self, number: int) -> None:
         self.workers[number] = _Worker()
-        self.cluster.submit(number, self.order)
+        self.cluster.submit(number, self.command.order)
 
     def _begin_running(self) -> None:
         """Show the stored study from now on, and start the workers that have waited for the plan."""
-        if self.study is not None:  # the planner died, and its successor has planned again
+        if self.command.study is not None:  # the planner died, and its successor has planned again
             return
         try:
-            _claim_folder(self.order)
-            self.display = open_display(self.order, self.order.workers)
+            _claim_folder(self.command.order)
+            self.command.begin(self.command.order.workers)
         except UserError as error:
             self._end(Outcome(REFUSED, str(error)))
             return
         except DATABASE_ERRORS as error:
             self._give_up(no_answer(error))
             return
-        self.order = replace(self.order, plan=False, copy_of=None)
         self._tell(replace(self.orders, is_planned=True))
-        if self.timeout is not None:
-            self.deadline = time.monotonic() + self.timeout
-        for number in range(self.order.workers):
+        for number in range(self.command.order.workers):
             if number not in self.workers:
                 self._submit(number)
 
@@ -193,10 +153,10 @@ class RemoteRun:
             case Planned():
                 self._begin_running()
             case WaitsFor(trials):
-                if self.display is not None:
+                if self.command.display is not None:
                     own = {(other.started.host, other.started.pid) for other in self.workers.values() if other.started}
                     others = [trial for trial in trials if (trial.host, trial.pid) not in own]
-                    self.display.say_waiting_for(others, set())
+                    self.command.display.say_waiting_for(others, set())
             case TrialBegan() | Evaluated() | TrialEnded():
                 self._handle_trial_event(worker, message)
 
@@ -211,20 +171,18 @@ class RemoteRun:
 
     def _lose(self, worker: _Worker, why: str) -> None:
         """Note that the worker has no process any more."""
-        if worker.trial is not None and self.display is not None:
-            self.display.screen.trial_ended(worker.trial, TrialState.WAITING, None, why)
+        if worker.trial is not None and self.command.display is not None:
+            self.command.display.screen.trial_ended(worker.trial, TrialState.WAITING, None, why)
         worker.started, worker.trial, worker.has_begun_trial = None, None, False
 
     def _handle_trial_event(self, worker: _Worker, event: TrialBegan | Evaluated | TrialEnded) -> None:
-        if self.display is None:
+        if self.command.display is None:
             return
         if isinstance(event, TrialBegan):
-            worker.trial, worker.has_begun_trial, self.failed_to_start = event.number, True, 0
+            worker.trial, worker.has_begun_trial = event.number, True
         elif isinstance(event, TrialEnded):
             worker.trial = None
-            if event.state in (TrialState.COMPLETE, TrialState.PRUNED) and worker.started is not None:
-                self.broken.pop(worker.started.gpu, None)
-        self._give_up(self.display.show(event))
+        self._give_up(self.command.show(event, None if worker.started is None else worker.started.gpu))
 
     def _handle_end(self, number: int, end: Ended | str) -> None:
         """Remove a worker that has ended, and start another in its place if it died."""
@@ -235,7 +193,7 @@ class RemoteRun:
                 self._give_up(f"a worker could not be run: {end}")
             return
         kind = STOPPED if end.outcome is None else end.outcome.kind
-        if kind == REFUSED and end.gpu in self.broken:
+        if kind == REFUSED and end.gpu in self.command.broken:
             kind = BROKEN  # it does not even find the GPU
         if kind in (STOPPED, BROKEN):
             if not self.orders.stop:
@@ -246,9 +204,9 @@ class RemoteRun:
 
     def _handle_lost_process(self, number: int, end: Ended, is_broken: bool) -> None:
         """A worker ended without being told to: start another, unless that has been in vain too often."""
-        if self.study is None and end.death is None:
+        if self.command.study is None and end.death is None:
             self._stop("the plan was not made", GRACE_SECONDS)  # a signal from outside stopped the planner alone
-        elif is_broken and self.study is not None and end.outcome is not None:
+        elif is_broken and self.command.study is not None and end.outcome is not None:
             self._handle_broken(number, end, end.outcome.cause)
         else:
             if end.trial is None and end.death is not None:
@@ -258,29 +216,26 @@ class RemoteRun:
 
     def _handle_broken(self, number: int, end: Ended, cause: str) -> None:
         """Start a worker that has lost its GPU again, unless that GPU has failed too often."""
-        lost = self.broken.setdefault(end.gpu, set())
+        lost = self.command.broken.setdefault(end.gpu, set())
         lost.add(f"process {end.pid} on {end.host}" if end.trial is None else f"trial {end.trial}")
         if len(lost) < MAX_BROKEN:
             logger.info(f"Worker {number} lost its GPU on {end.host} and is replaced: {cause}")
             self._submit(number)
             return
         logger.info(f"Worker {number} is not replaced, since a GPU of {end.host} failed {len(lost)} times: {cause}")
-        if not self.workers and self.outcome.kind == STOPPED:
+        if not self.workers and self.command.outcome.kind == STOPPED:
             self._give_up(f"a GPU failed again and again, at last on {end.host}: {cause}")
 
     def _count_failed_start(self, weight: int, how: str) -> None:
-        self.failed_to_start += weight
-        if self.failed_to_start >= MAX_FAILED_STARTS:
+        self.command.failed_to_start += weight
+        if self.command.starts_in_vain:
             self._give_up(f"one worker after another died before its first trial ({how})")
 
     def _end(self, outcome: Outcome) -> None:
         """Note how a worker has ended by itself, or why none can work."""
-        if self.outcome.kind in (GAVE_UP, VANISHED, REFUSED):
+        if self.command.outcome.kind in (GAVE_UP, VANISHED, REFUSED):
             return  # only the first cause counts
-        stops_all = outcome.kind in (REFUSED, GAVE_UP)
-        if stops_all or self.outcome.kind == STOPPED:
-            self.outcome = outcome
-        if stops_all:
+        if self.command.note(outcome):
             self._stop("another worker gave up", GRACE_SECONDS)
         else:
             self._withdraw_waiting()  # they would find nothing left either
@@ -295,7 +250,7 @@ class RemoteRun:
         self.now_from = min(self.now_from, time.monotonic() + within)
         self._tell(replace(self.orders, stop=self.orders.stop or reason))
         self._withdraw_waiting()
-        if self.study is None:  # they have nothing to finish
+        if self.command.study is None:  # they have nothing to finish
             self.workers.clear()
 
     def _tell(self, orders: Orders) -> None:
@@ -311,21 +266,21 @@ class RemoteRun:
     def _on_signal(self, number: int) -> None:
         """Note a stop signal for _tick. Raises KeyboardInterrupt on the third, and before the study is stored."""
         self.signals.append(number)
-        if self.study is None or len(self.signals) > 2:
+        if self.command.study is None or len(self.signals) > 2:
             raise KeyboardInterrupt
 
     def _tick(self) -> None:
         """Do what depends on the time: signals, the timeout, checks, the steps of a stop."""
         now = time.monotonic()
         self._obey_signals()
-        if now >= self.deadline and not self.orders.stop:
+        if now >= self.command.deadline and not self.orders.stop:
             self._stop("--timeout", GRACE_SECONDS)
         if now - self.checked >= PRESENCE_SECONDS:
             self.checked = now
             self._check_presence()
             self._check_nodes()
-        if self.display is not None and not self.orders.stop and now - self.display.refreshed >= REFRESH_SECONDS:
-            self._give_up(self.display.refresh())
+        if not self.orders.stop:
+            self._give_up(self.command.refresh(now))
         now = time.monotonic()  # _stop may just have set the next two
         if now >= self.now_from and not self.orders.now:
             if self.workers and len(self.signals) < 2:
@@ -347,10 +302,8 @@ class RemoteRun:
         self.obeyed = len(self.signals)
 
     def _check_presence(self) -> None:
-        """Stop at once when the study's files are gone: the workers would continue to write into deleted files."""
-        lost = self.display.presence.lost() if self.display is not None else ""
-        if lost and self.outcome.kind != VANISHED:
-            self.outcome = Outcome(VANISHED, f"{lost}. Once it is back in its place, the same command continues")
+        """Stop at once when the study's files are gone."""
+        if lost := self.command.note_vanished():
             self._stop(lost, within=0)
 
     def _check_nodes(self) -> None:

@@ -20,12 +20,12 @@ from search.engines.messages import Assignment, Ended, Message, Orders, Said, St
 from search.gpus.gpus import find_gpus
 from search.gpus.slots import Slot
 from search.storage.presence import DATABASE_ERRORS
+from search.supervisor.command import TICK_SECONDS
 from search.supervisor.deaths import Death, death_of, free_trial
 from search.supervisor.display import QUERY_SECONDS
 from search.supervisor.hung import end_hung_workers
 from search.supervisor.pool import WorkerHandle, WorkerPool
 from search.supervisor.shutdown import PATIENCE_SECONDS
-from search.supervisor.supervisor import TICK_SECONDS
 from search.system.clock import uptime
 from search.system.signals import STOP_NOW
 from search.worker.messages import Died, Evaluated, Outcome, Planned, TrialBegan, TrialEnded, WaitsFor, WorkOrder

@@ -3,7 +3,7 @@
 from maskcls.scoring.greedy import MIN_RESAMPLES, seconds_of
 from maskcls.system.errors import UserError
 from maskcls.system.options import ENSEMBLE_SIZE
-from search.answer.combinations import Candidate, find_trained
+from search.answer.candidates import Candidate, find_trained
 from search.answer.ensembles import Ensemble, choose_members
 from search.answer.format import as_score, capital, describe_values, difference_cell, score_cell
 from search.page.blocks import Block, Code, Facts, Figure, Section, Table, Text

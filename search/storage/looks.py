@@ -11,7 +11,8 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial
 
-from maskcls.scoring.rounds import OWN_TUNING, TUNING, Judges, Look, Training, look
+from maskcls.scoring.judges import Judges, Training
+from maskcls.scoring.rounds import OWN_TUNING, TUNING, Look, look
 from search.policy.confirmation import policy_of
 from search.policy.policy import Policy
 from search.policy.rounds import complete_trainings

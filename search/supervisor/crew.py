@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol, Self
 
+from search.supervisor.command import Command
 from search.supervisor.conclusion import Summary
 from search.supervisor.pool import WorkerPool
 from search.supervisor.supervisor import Supervisor
@@ -54,4 +55,4 @@ class LocalCrew:
         self.pool.start_others()
 
     def run(self, order: WorkOrder, timeout: float | None, summary: Summary) -> int:
-        return Supervisor(self.pool, order, timeout, summary).run()
+        return Supervisor(self.pool, Command(order, timeout, summary)).run()

@@ -11,18 +11,15 @@ import time
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
-import optuna
 from optuna.trial import TrialState
 
-from maskcls.system.console import say
 from search.storage.presence import DATABASE_ERRORS
-from search.supervisor.conclusion import Summary, conclude, no_answer
+from search.supervisor.command import MAX_BROKEN, PRESENCE_SECONDS, TICK_SECONDS, Command
+from search.supervisor.conclusion import no_answer
 from search.supervisor.deaths import Death, death_of, free_trial
-from search.supervisor.display import Display, open_display
 from search.supervisor.hung import end_hung_workers
 from search.supervisor.pool import WorkerHandle, WorkerPool
-from search.supervisor.shutdown import STOP_SIGNALS, Shutdown
-from search.system.signals import handled
+from search.supervisor.shutdown import Shutdown
 from search.worker.messages import (
     BROKEN,
     GAVE_UP,
@@ -38,31 +35,13 @@ from search.worker.messages import (
     TrialBegan,
     TrialEnded,
     WaitsFor,
-    WorkOrder,
 )
 
 logger = logging.getLogger(__name__)
 
-MAX_BROKEN = 3
-"""A GPU is given up when so many different trials in a row, or processes before their first trial, have lost it.
-
-Only processes count that began after the last that counted: under MPS one fault ends all that are there."""
-
 FAULT_SECONDS = 30.0
 """How long the successor of a worker that has lost its GPU under MPS waits for the others there to end: until then the
 daemon takes nobody new. One without work does not notice the fault."""
-
-MAX_FAILED_STARTS = 12
-"""Give up when workers of this total Death.weight have died in a row before their first trial."""
-
-TICK_SECONDS = 0.25
-"""How often signals and the time limit are checked."""
-
-PRESENCE_SECONDS = 2
-"""How often the presence of the study's files is checked."""
-
-REFRESH_SECONDS = 15
-"""How often the count of trials is read at least, since others work on the study too and the database may be lost."""
 
 
 class Phase(Enum):
@@ -88,29 +67,12 @@ class Supervisor:
     """One command's work on a study."""
 
     pool: WorkerPool
-    order: WorkOrder
-    """The first worker's order; the others differ in the slot, and do not plan."""
-    timeout: float | None
-    """Seconds, counted from the end of the plan."""
-    summary: Summary
-    """Prints the summary at the end."""
-    study: optuna.Study | None = None
-    """None while it is not stored."""
-    display: Display | None = None
-    """None while the study is not stored."""
-    outcome: Outcome = field(default_factory=lambda: Outcome(STOPPED))
-    """The outcome of the first worker that ended by itself, or why none can work."""
-    failed_to_start: int = 0
-    """Total weight of the workers that have died in a row before their first trial."""
-    broken: dict[str, set[str]] = field(default_factory=dict)
-    """Slot.visible -> the trials, and the processes before their first trial, that have lost that GPU since a trial on
-    it last came to its end (messages.BROKEN)."""
+    command: Command
+    """Its GPUs (Command.broken) are named by Slot.visible."""
     counted: dict[str, float] = field(default_factory=dict)
-    """Slot.visible -> when (time.monotonic) the last loss of that GPU was counted in ``broken``."""
+    """Slot.visible -> when (time.monotonic) the last loss of that GPU was counted in Command.broken."""
     vacancies: list[Vacancy] = field(default_factory=list)
     """Successors that are yet to start."""
-    deadline: float | None = None
-    """When (time.monotonic) the timeout passes."""
     last_tick: float = field(default_factory=time.monotonic)
     last_presence_check: float = 0.0
 
@@ -122,34 +84,29 @@ class Supervisor:
         """The present phase; STOPPING may follow PLANNING directly."""
         if self.shutdown.reason:
             return Phase.STOPPING
-        return Phase.PLANNING if self.study is None else Phase.RUNNING
+        return Phase.PLANNING if self.command.study is None else Phase.RUNNING
 
     def run(self) -> int:
         """Run until every worker has ended; returns the exit status. The pool's first worker makes the plan."""
-        with handled(STOP_SIGNALS, lambda number, _: self.shutdown.on_signal(number, self.study is not None)):
-            try:
-                if not self.order.plan:  # the command has shown its own plan and stored the study
-                    self._begin_running()
-                for worker in self.pool.workers:
-                    self._assign(worker, plans=self.order.plan and worker is self.pool.workers[0])
-                while self.pool.workers or self.vacancies:
-                    self._listen()
-                    self._tick()
-                    while self.pool.unkillable:
-                        self._handle_unkillable_worker(self.pool.unkillable.pop())
-                    for worker in list(self.pool.workers):
-                        if worker.process.poll() is not None:
-                            self._handle_ended_worker(worker)
-            except KeyboardInterrupt:
-                if self.study is not None:
-                    raise
-                say("Interrupted before a trial began; nothing has changed.")
-                return 130
-            finally:
-                if self.display is not None:
-                    self.display.screen.__exit__(None, None, None)
-        presence = None if self.display is None else self.display.presence
-        return conclude(self.study, presence, self.outcome, self.shutdown.reason, self.order, self.summary)
+        return self.command.run(self._loop, self._on_signal, lambda: self.shutdown.reason)
+
+    def _on_signal(self, number: int) -> None:
+        self.shutdown.on_signal(number, is_planned=self.command.study is not None)
+
+    def _loop(self) -> None:
+        plans = self.command.order.plan
+        if not plans:  # the command has shown its own plan and stored the study
+            self._begin_running()
+        for worker in self.pool.workers:
+            self._assign(worker, plans=plans and worker is self.pool.workers[0])
+        while self.pool.workers or self.vacancies:
+            self._listen()
+            self._tick()
+            while self.pool.unkillable:
+                self._handle_unkillable_worker(self.pool.unkillable.pop())
+            for worker in list(self.pool.workers):
+                if worker.process.poll() is not None:
+                    self._handle_ended_worker(worker)
 
     def _listen(self) -> None:
         """Wait up to TICK_SECONDS for events and handle them."""
@@ -167,7 +124,7 @@ class Supervisor:
                 case Planned():
                     self._begin_running()
                 case Outcome():
-                    is_gone = worker.slot.visible in self.broken or _is_kept_out(worker, event)
+                    is_gone = worker.slot.visible in self.command.broken or _is_kept_out(worker, event)
                     if event.kind == REFUSED and is_gone:
                         event = replace(event, kind=BROKEN)  # it does not even find the GPU
                     worker.outcome = event
@@ -175,57 +132,48 @@ class Supervisor:
                 case Died(error):
                     worker.error = error
                 case WaitsFor(trials):
-                    if self.display is not None:
-                        self.display.say_waiting_for(trials, {other.process.pid for other in self.pool.workers})
+                    if self.command.display is not None:
+                        self.command.display.say_waiting_for(trials, {other.process.pid for other in self.pool.workers})
                 case TrialBegan() | Evaluated() | TrialEnded():
                     self._handle_trial_event(worker, event)
                 case Moved():
                     pass  # read_events has noted that the worker lives
 
     def _handle_trial_event(self, worker: WorkerHandle, event: TrialBegan | Evaluated | TrialEnded) -> None:
-        if self.display is None:
+        if self.command.display is None:
             return
         if isinstance(event, TrialBegan):
-            worker.trial, worker.last_trial, self.failed_to_start = event.number, event.number, 0
+            worker.trial, worker.last_trial = event.number, event.number
         elif isinstance(event, TrialEnded):
             worker.trial = None
-            if event.state in (TrialState.COMPLETE, TrialState.PRUNED):
-                self.broken.pop(worker.slot.visible, None)
-        self._give_up(self.display.show(event))
+        self._give_up(self.command.show(event, worker.slot.visible))
 
     def _begin_running(self) -> None:
         """Show the stored study from now on, and let the waiting workers start."""
-        if self.study is not None:  # the planner died, and its successor has planned again
+        if self.command.study is not None:  # the planner died, and its successor has planned again
             return
         try:
-            self.display = open_display(self.order, len(self.pool.slots))
+            self.command.begin(len(self.pool.slots))
         except DATABASE_ERRORS as error:
             self._give_up(no_answer(error))
             return
-        self.study = self.display.presence.study
-        self.order = replace(self.order, plan=False, copy_of=None)
-        if self.timeout is not None:
-            self.deadline = time.monotonic() + self.timeout
         for worker in self.pool.workers:
             if worker.order is not None and worker.order.waits:
                 worker.send(f"{GO}\n")
 
     def _assign(self, worker: WorkerHandle, plans: bool) -> None:
-        slot, waits = worker.slot, self.study is None and not plans
-        order = replace(self.order, slot=slot.name, device=slot.device, cores=slot.cores, sharers=slot.sharers)
+        slot, waits = worker.slot, self.command.study is None and not plans
+        order = replace(self.command.order, slot=slot.name, device=slot.device, cores=slot.cores, sharers=slot.sharers)
         order = replace(order, gpu=slot.gpu)
         worker.assign(replace(order, plan=plans, waits=waits))
 
     def _end(self, outcome: Outcome, worker: WorkerHandle | None = None) -> None:
         """Note how ``worker`` is about to end, or, without one, why no worker can work."""
-        if self.outcome.kind in (GAVE_UP, VANISHED):
+        if self.command.outcome.kind in (GAVE_UP, VANISHED):
             return  # only the first cause counts
         if outcome.kind == BROKEN:
             return  # another process may take its place
-        stops_all = outcome.kind in (REFUSED, GAVE_UP)
-        if stops_all or self.outcome.kind == STOPPED:
-            self.outcome = outcome
-        if stops_all:
+        if self.command.note(outcome):
             self._stop_all("another worker gave up", but=worker)
 
     def _give_up(self, cause: str) -> None:
@@ -234,7 +182,7 @@ class Supervisor:
             self._end(Outcome(GAVE_UP, cause))
 
     def _stop_all(self, reason: str, but: WorkerHandle | None = None) -> None:
-        if self.study is not None:
+        if self.command.study is not None:
             self.shutdown.request(reason, but)
             return
         self.shutdown.reason = self.shutdown.reason or reason
@@ -246,30 +194,28 @@ class Supervisor:
         """Do what depends on the time: hung workers, the timeout, checks, the steps of a shutdown."""
         now = time.monotonic()
         # at most four ticks, since the machine or the supervisor may have slept
-        end_hung_workers(self.pool, min(now - self.last_tick, 4 * TICK_SECONDS), self.study is not None)
+        end_hung_workers(self.pool, min(now - self.last_tick, 4 * TICK_SECONDS), self.command.study is not None)
         self.last_tick = now
-        if self.deadline is not None and now >= self.deadline and self.phase is not Phase.STOPPING:
+        if now >= self.command.deadline and self.phase is not Phase.STOPPING:
             self._stop_all("--timeout")
         if now - self.last_presence_check >= PRESENCE_SECONDS:
             self.last_presence_check = now
             self._check_presence()
-        if self.phase is Phase.RUNNING and self.display is not None and now - self.display.refreshed >= REFRESH_SECONDS:
-            self._give_up(self.display.refresh())
+        if self.phase is Phase.RUNNING:
+            self._give_up(self.command.refresh(now))
         self._fill_vacancies()
         self.shutdown.escalate()
 
     def _check_presence(self) -> None:
-        """Stop at once when the study's files are gone: the workers would continue to write into deleted files."""
-        lost = self.display.presence.lost() if self.display is not None else ""
-        if lost and self.outcome.kind != VANISHED:
-            self.outcome = Outcome(VANISHED, f"{lost}. Once it is back in its place, the same command continues")
+        """Stop at once when the study's files are gone."""
+        if lost := self.command.note_vanished():
             self.shutdown.request(lost, now=True)
 
     def _handle_ended_worker(self, worker: WorkerHandle) -> None:
         """Remove a worker whose process has ended, and replace it if it died."""
         self._handle_events(worker)
         self.pool.remove(worker)
-        was_to_plan = self.study is None and worker.order is not None and worker.order.plan
+        was_to_plan = self.command.study is None and worker.order is not None and worker.order.plan
         is_clean = worker.process.returncode == 0
         if was_to_plan and worker.hung:
             self._give_up(f"the plan was not made: {worker.hung}")
@@ -291,7 +237,7 @@ class Supervisor:
         """
         assert worker.outcome is not None
         worker.error = worker.outcome.cause
-        if self.study is None or _could_not_use_mps(worker):
+        if self.command.study is None or _could_not_use_mps(worker):
             self._handle_dead_worker(worker, plans)
             return
         if worker.trial is not None:  # it could not report the trial's end
@@ -310,13 +256,13 @@ class Supervisor:
         gpu = worker.slot.name.partition(".")[0]
         logger.info(f"{gpu} is not used any more, since it failed {failed} times in a row: {worker.error}")
         # else another worker goes on, or found nothing left to do
-        if not self.pool.workers and not self.vacancies and self.outcome.kind == STOPPED:
+        if not self.pool.workers and not self.vacancies and self.command.outcome.kind == STOPPED:
             self._give_up(f"every GPU failed again and again, at last {gpu}: {worker.error}")
 
     def _count_loss(self, worker: WorkerHandle) -> int:
         """Count that the worker has lost its GPU, unless the last loss may have the same cause; returns the count."""
         gpu = worker.slot.visible
-        failed = self.broken.setdefault(gpu, set())
+        failed = self.command.broken.setdefault(gpu, set())
         if worker.started > self.counted.get(gpu, -math.inf):
             failed.add(f"process {worker.process.pid}" if worker.last_trial is None else f"trial {worker.last_trial}")
             self.counted[gpu] = time.monotonic()
@@ -341,8 +287,8 @@ class Supervisor:
         if _could_not_use_mps(worker):
             self._do_without_mps(worker, worker.error or worker.hung or death.how)
         elif not worker.has_begun_trial:
-            self.failed_to_start += death.weight
-        if self.failed_to_start >= MAX_FAILED_STARTS:
+            self.command.failed_to_start += death.weight
+        if self.command.starts_in_vain:
             cause = f": {worker.error}" if worker.error else f" ({death.how})"
             self._give_up(f"one worker after another died before its first trial{cause}")
         elif self.phase is not Phase.STOPPING:
@@ -356,17 +302,17 @@ class Supervisor:
             logger.info(f"NVIDIA MPS cannot be used ({cause}), so new workers on {gpu} take turns.")
 
     def _free_trial(self, worker: WorkerHandle, number: int, death: Death) -> None:
-        assert self.study is not None
-        assert self.display is not None
+        display = self.command.display
+        assert display is not None
         began = time.monotonic()
         try:
-            trial = free_trial(self.study, worker, number, death)
+            trial = free_trial(display.presence.study, worker, number, death)
         except DATABASE_ERRORS as error:
-            self._give_up(self.display.database_failed(error, began))
+            self._give_up(display.database_failed(error, began))
             return
         if not trial.state.is_finished():
             why = worker.hung or f"its worker died ({death.how})"
-            self.display.screen.trial_ended(number, TrialState.WAITING, None, why)
+            display.screen.trial_ended(number, TrialState.WAITING, None, why)
 
     def _replace(self, worker: WorkerHandle, plans: bool) -> None:
         successor = self.pool.start(worker.slot)
@@ -376,7 +322,7 @@ class Supervisor:
 
     def _handle_unkillable_worker(self, worker: WorkerHandle) -> None:
         """Replace a worker that does not end; its trial is requeued once its heartbeat is stale."""
-        if self.study is None:
+        if self.command.study is None:
             self._give_up(f"the plan was not made: {worker.hung or 'its process does not end'}")
         elif self.phase is not Phase.STOPPING:
             self._replace(worker, plans=False)

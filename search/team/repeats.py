@@ -17,8 +17,9 @@ from optuna.trial import FrozenTrial, TrialState
 from maskcls.model.ensemble import mean_log_prob
 from maskcls.scoring.counts import count
 from maskcls.scoring.intervals import Variance
+from maskcls.scoring.judges import Training
 from maskcls.scoring.predictions import Predictions
-from maskcls.scoring.rounds import Look, Training, look
+from maskcls.scoring.rounds import Look, look
 from maskcls.system.errors import UserError
 from search.policy import confirmation
 from search.policy.confirmation import SINGLE, TEAM, Plan, training_of

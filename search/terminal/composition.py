@@ -18,17 +18,14 @@ from maskcls.scoring.resampling import Resamples, resample
 from maskcls.system.console import say
 from maskcls.system.provenance import Origin
 from maskcls.tasks.declared import task_to_json
+from search.answer.candidates import Candidate, check_same_photos, check_weights, weights_elsewhere
 from search.answer.combinations import (
-    Candidate,
     Compositions,
     NamedStudy,
-    check_same_photos,
-    check_weights,
     find_candidates,
     find_single,
     find_singles,
     in_label_order,
-    weights_elsewhere,
 )
 from search.answer.format import SYNTHETIC, as_score, describe_values
 from search.answer.gains import Best, gain_of

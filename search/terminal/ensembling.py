@@ -11,7 +11,7 @@ from maskcls.system.console import say
 from maskcls.system.errors import count_of
 from maskcls.system.provenance import Origin
 from maskcls.tasks.declared import task_to_json
-from search.answer.combinations import check_weights, weights_elsewhere
+from search.answer.candidates import check_weights, weights_elsewhere
 from search.answer.ensembles import Ensemble, find_ensemble
 from search.answer.format import SYNTHETIC, as_score, describe_values
 from search.database.connect import load_study

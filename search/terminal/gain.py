@@ -4,7 +4,7 @@ from typing import Any
 
 from maskcls.system.console import say
 from maskcls.tasks.task import METRICS
-from search.answer.combinations import Candidate
+from search.answer.candidates import Candidate
 from search.answer.format import (
     NOT_DISTINCT,
     as_score,

@@ -20,7 +20,7 @@ from maskcls.tasks.declared import task_to_json
 from maskcls.training.numerics import pick_device
 from maskcls.training.revision import REVISION
 from maskcls.training.run_folder import draw_best
-from search.answer.combinations import Candidate, weights_elsewhere
+from search.answer.candidates import Candidate, weights_elsewhere
 from search.answer.format import SYNTHETIC, describe_values
 from search.answer.soups import BestSoup, Kitchen, best_soup, describe_ingredients, find_ingredients
 from search.study.attributes import id_of

@@ -21,9 +21,10 @@ from search.study.attributes import GROWN_FROM, LIMITS, QUESTION, STUDY_ID
 from search.study.compatibility import check_is_here, check_revision
 from search.study.record import KEY, Stored, check_photos, check_same, is_fully_created, read_search, read_stored
 from search.study.versions import changes_since_creation, creation_facts, show_changes
+from search.worker.estimate import check_sizes, show_estimate
 from search.worker.job import Setup
 from search.worker.messages import WorkOrder
-from search.worker.plan import check_sizes, show_duplicates, show_estimate, show_plan
+from search.worker.plan import show_duplicates, show_plan
 
 
 def find_or_create(setup: Setup, storage: ReconnectingStorage, order: WorkOrder) -> None:

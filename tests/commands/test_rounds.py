@@ -107,7 +107,7 @@ def test_confirm_adds_rounds_of_what_is_open(
     orders = []
 
     def note(self: Supervisor) -> int:
-        orders.append(self.order)
+        orders.append(self.command.order)
         return 0
 
     monkeypatch.setattr(Supervisor, "run", note)
@@ -139,7 +139,7 @@ def test_confirm_adds_rounds_with_each_level_at_its_own_best(
     orders = []
 
     def note(self: Supervisor) -> int:
-        orders.append(self.order)
+        orders.append(self.command.order)
         return 0
 
     monkeypatch.setattr(Supervisor, "run", note)

@@ -23,7 +23,7 @@ from maskcls.scoring.predictions import Predictions
 from maskcls.tasks.mask import MASK_TASK
 from maskcls.train import main as train
 from maskcls.training.loop import DivergedError, Run, fit
-from tests.helpers.photos import save_photos, save_table
+from tests.helpers.data.photos import save_photos, save_table
 from tests.helpers.training import CPU, REAL_PHOTOS, SIX_CELLS, TINY, make_folder, needs_real_photos, run
 
 

@@ -32,9 +32,9 @@ from search.page.gallery import photo_folder
 from search.supervisor.launch import Launch
 from search.supervisor.pool import WorkerPool
 from search.supervisor.start_rounds import _table_now
-from search.worker.worker import _read_photos
+from search.worker.make_job import read_photos
+from tests.helpers.data.own_photos import SIX, OwnPhotos
 from tests.helpers.one_process import work_in_this_process
-from tests.helpers.own_photos import SIX, OwnPhotos
 from tests.helpers.report import make_study
 from tests.helpers.search import complain, order_for, succeed
 
@@ -88,7 +88,7 @@ def test_later_commands_and_workers_find_the_photos_of_a_saved_dataset_in_the_ca
     stored, cache = replace(played.stored, data=HF), tmp_path / "local"
     launch = Launch(tmp_path, None, "cpu", 1, cache=cache)
     order = replace(order_for(tmp_path, 1), requested=stored, cache=str(cache))
-    for read in (lambda: _read_photos(order), lambda: _table_now(stored, "toy", HF, launch)):
+    for read in (lambda: read_photos(order), lambda: _table_now(stored, "toy", HF, launch)):
         with pytest.raises(UserError, match=f"^Into {cache}"):
             read()
     asked: list[object] = []

@@ -10,9 +10,10 @@ from optuna.trial import TrialState
 
 from maskcls.config import config_to_toml
 from maskcls.labels import ALL, Factor, LabelSpace
+from maskcls.scoring.judges import Training
 from maskcls.scoring.metrics import score
 from maskcls.scoring.predictions import Predictions
-from maskcls.scoring.rounds import Look, Training, look
+from maskcls.scoring.rounds import Look, look
 from maskcls.tasks.declared import task_to_json
 from maskcls.tasks.task import Source, Task, Unit
 from search.database.connect import create_study, default_url, open_storage

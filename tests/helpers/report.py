@@ -12,9 +12,10 @@ from optuna.trial import TrialState
 
 from maskcls.config import change
 from maskcls.data.dataset import Table, read_table, with_judges
+from maskcls.scoring.judges import Training
 from maskcls.scoring.metrics import score
 from maskcls.scoring.predictions import Predictions
-from maskcls.scoring.rounds import OWN_TUNING, TUNING, Look, Training, look
+from maskcls.scoring.rounds import OWN_TUNING, TUNING, Look, look
 from maskcls.tasks.mask import MASK_TASK
 from search.database.connect import create_study, default_url, open_storage
 from search.findings.evidence import answer_of

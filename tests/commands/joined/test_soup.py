@@ -24,7 +24,7 @@ from maskcls.system.errors import UserError
 from maskcls.tasks.mask import MASK_TASK
 from maskcls.train import main as train
 from maskcls.training.run_folder import train_into
-from search.answer.combinations import Candidate
+from search.answer.candidates import Candidate
 from search.answer.soups import Soup, best_soup, find_ingredients
 from search.database.connect import create_study, default_url, load_study, open_storage
 from search.study.record import KEY

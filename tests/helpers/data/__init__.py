@@ -1,1 +1,1 @@
-"""Helpers of tests of the data: caches of photos."""
+"""Helpers of tests of the data: photos that are drawn, written, cached and augmented."""

@@ -5,7 +5,7 @@ import torch
 from torchvision.transforms.v2 import functional as reference
 
 from maskcls.augment import colour
-from tests.helpers.augment import SHAPES, assert_close, image_by_image, some_images, spread
+from tests.helpers.data.augment import SHAPES, assert_close, image_by_image, some_images, spread
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -7,7 +7,7 @@ from torchvision.transforms.v2 import functional as reference
 
 from maskcls.augment import filters
 from maskcls.data.augment import BLUR_SIGMA, blur_kernel_size
-from tests.helpers.augment import SHAPES, assert_close, image_by_image, seeded, some_images, spread
+from tests.helpers.data.augment import SHAPES, assert_close, image_by_image, seeded, some_images, spread
 
 
 @pytest.mark.parametrize("shape", SHAPES)

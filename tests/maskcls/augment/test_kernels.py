@@ -12,7 +12,7 @@ from maskcls.augment.geometry import affine, affine_matrix, flip, resized_crop
 from maskcls.augment.levels import EQUALIZE, change_levels
 from maskcls.augment.mixing import cutmix, erase, mixup, partners
 from maskcls.data.augment import normalise
-from tests.helpers.augment import assert_close, seeded, some_images, spread
+from tests.helpers.data.augment import assert_close, seeded, some_images, spread
 
 
 def boxes(batch: int) -> Tensor:

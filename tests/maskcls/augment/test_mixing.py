@@ -9,7 +9,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as reference
 
 from maskcls.augment import boxes, mixing
-from tests.helpers.augment import CPU, SHAPES, assert_close, seeded, some_images, some_targets, spread
+from tests.helpers.data.augment import CPU, SHAPES, assert_close, seeded, some_images, some_targets, spread
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -8,7 +8,7 @@ from torchvision.transforms.v2 import functional as reference
 
 from maskcls.augment import operations
 from maskcls.augment.operations import OPERATIONS, RAND, TRIVIAL, Ranges
-from tests.helpers.augment import assert_close, seeded, some_bytes
+from tests.helpers.data.augment import assert_close, seeded, some_bytes
 
 TRANSFORMS = {
     "trivial_augment": (v2.TrivialAugmentWide(interpolation="bilinear"), TRIVIAL),

@@ -10,7 +10,7 @@ from torchvision.transforms.v2 import functional as reference
 
 from maskcls.augment import samples
 from maskcls.data import augment as aug
-from tests.helpers.augment import assert_close, seeded, some_bytes, some_images, some_targets
+from tests.helpers.data.augment import assert_close, seeded, some_bytes, some_images, some_targets
 
 
 def test_without_names_the_images_are_only_converted() -> None:

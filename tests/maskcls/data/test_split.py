@@ -25,7 +25,7 @@ from maskcls.reading.mask_photos import list_photos
 from maskcls.reading.source import SourceOptions, find_task
 from maskcls.system.errors import UserError
 from maskcls.tasks.mask import MASK_TASK
-from tests.helpers.photos import save_photos, save_table
+from tests.helpers.data.photos import save_photos, save_table
 from tests.helpers.training import SIX_CELLS, make_folder, one_line
 
 STRATA = MASK_TASK.strata

@@ -16,7 +16,7 @@ from maskcls.images.orientation import turn
 from maskcls.images.picture_files import is_picture
 from maskcls.images.preview import picture
 from maskcls.images.tiff import read_tiff, read_tiff_header
-from tests.helpers.tiff import tiff, tiff_of_pages
+from tests.helpers.data.tiff import tiff, tiff_of_pages
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (30, 21, 3), dtype=np.uint8)

@@ -16,7 +16,7 @@ from maskcls.images.depth import why_dark
 from maskcls.images.png import read_png
 from maskcls.images.preview import picture
 from maskcls.images.tiff import read_tiff
-from tests.helpers.tiff import tiff
+from tests.helpers.data.tiff import tiff
 
 FULL = np.random.default_rng(0).integers(0, 2**16, (9, 7, 3), dtype=np.uint16)
 FULL[0, 0] = 2**16 - 1

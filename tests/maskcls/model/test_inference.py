@@ -9,7 +9,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from maskcls.config import change
 from maskcls.model import inference
 from maskcls.model.inference import to_input, validation_batch_size
-from tests.helpers.augment import assert_close, some_bytes
+from tests.helpers.data.augment import assert_close, some_bytes
 from tests.helpers.training import CPU, TINY
 
 CUDA = torch.device("cuda")

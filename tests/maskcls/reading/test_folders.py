@@ -11,7 +11,7 @@ from maskcls.reading import source
 from maskcls.reading.source import SourceOptions, find_photos, find_source, find_task, read_photos
 from maskcls.system.errors import UserError
 from maskcls.tasks.task import PHOTO, Source, Task
-from tests.helpers.photos import save_photos
+from tests.helpers.data.photos import save_photos
 from tests.helpers.training import one_line
 
 

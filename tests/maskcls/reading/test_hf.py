@@ -16,7 +16,7 @@ from maskcls.reading.hf import open_data, unpack
 from maskcls.reading.source import SourceOptions, find_source, find_task, read_photos
 from maskcls.system.errors import UserError
 from maskcls.tasks.task import Source, Unit
-from tests.helpers.photos import save_photos
+from tests.helpers.data.photos import save_photos
 from tests.helpers.training import one_line
 
 pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")

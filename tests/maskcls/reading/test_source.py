@@ -12,7 +12,7 @@ from maskcls.reading.source import SourceOptions, find_task, read_photos
 from maskcls.reading.units import unit_of
 from maskcls.system.errors import UserError
 from maskcls.tasks.mask import AGE_BANDS, MASK_TASK
-from tests.helpers.photos import save_photos
+from tests.helpers.data.photos import save_photos
 from tests.helpers.training import SIX_CELLS, make_folder, one_line
 
 

@@ -12,7 +12,7 @@ import pytest
 from maskcls.reading.source import SourceOptions, find_source, find_task, read_photos
 from maskcls.system.errors import UserError
 from maskcls.tasks.task import PHOTO, Source, Task, Unit
-from tests.helpers.photos import save_photos, save_table
+from tests.helpers.data.photos import save_photos, save_table
 from tests.helpers.training import one_line
 
 NAMES = tuple(f"{number:03}" for number in range(12))

@@ -10,20 +10,19 @@ from scipy.special import ndtri, stdtrit
 from maskcls.scoring.counts import MIN_JUDGES, Counts, align, count
 from maskcls.scoring.intervals import Variance, compare_repeats
 from maskcls.scoring.intervals import estimate as interval_estimate
+from maskcls.scoring.judges import Judges, Training
 from maskcls.scoring.rounds import (
     FIRST_SHARE,
     LATER_SHARE,
     LEAST_DOF,
-    Judges,
     LevelLook,
     Look,
-    Spending,
-    Training,
     detectable,
     estimate,
     look,
     with_tuning,
 )
+from maskcls.scoring.spending import Spending
 from maskcls.tasks.mask import MASK_TASK
 from maskcls.tasks.task import METRICS
 

@@ -11,9 +11,10 @@ from maskcls.labels import Factor, LabelSpace
 from maskcls.scoring import tables
 from maskcls.scoring.counts import SCORES, Counts, Score, align, count
 from maskcls.scoring.intervals import compare, compare_classes, compare_recipes, interval, select
+from maskcls.scoring.judges import Training
 from maskcls.scoring.metrics import f1
 from maskcls.scoring.resampling import resample
-from maskcls.scoring.rounds import Training, estimate
+from maskcls.scoring.rounds import estimate
 from maskcls.scoring.tables import as_array, distinct
 
 SPACE = LabelSpace((Factor("kind", tuple(map(str, range(30)))),))

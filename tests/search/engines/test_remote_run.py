@@ -17,8 +17,8 @@ from search.engines.messages import Ended, Message, Orders, Said, Started
 from search.engines.remote_run import RemoteRun
 from search.storage.folder import MARKER, claim_in_turn
 from search.study.record import KEY
+from search.supervisor.command import MAX_BROKEN, MAX_FAILED_STARTS, Command
 from search.supervisor.deaths import Death
-from search.supervisor.supervisor import MAX_BROKEN, MAX_FAILED_STARTS
 from search.worker.messages import (
     BROKEN,
     GAVE_UP,
@@ -120,7 +120,7 @@ def order(tmp_path: Path, database: Path) -> WorkOrder:
 
 def run(order: WorkOrder, *steps: Step, plan: bool = False) -> tuple[Engine, RemoteRun, int]:
     engine = Engine(list(steps))
-    run = RemoteRun(engine, replace(order, plan=plan), None, lambda *_: None)
+    run = RemoteRun(engine, Command(replace(order, plan=plan), None, lambda *_: None))
     return engine, run, run.run()
 
 
@@ -147,7 +147,7 @@ def test_a_trial_of_a_machine_that_died_is_interrupted_and_continues_on_another(
 ) -> None:
     monkeypatch.setattr(search.engines.remote_run, "PRESENCE_SECONDS", 0)
     scores = Scores(0.5, 0.5, 1.0, (), {})
-    engine, command, _ = run(
+    engine, remote, _ = run(
         order,
         at_once(starts(0), starts(1, "n2"), tells(1, TrialBegan(0, {"lr": 0.1}), Evaluated(0, 1, 2, scores, True))),
         lambda engine: engine.lost.add("n2"),
@@ -161,7 +161,7 @@ def test_a_trial_of_a_machine_that_died_is_interrupted_and_continues_on_another(
     assert "trial 0: continues from its last evaluation" in told
     assert "trial 0: complete" in told
     assert [number for number, _ in engine.submitted] == [0, 1, 2]  # the engine starts it again by itself
-    assert command.failed_to_start == 0
+    assert remote.command.failed_to_start == 0
 
 
 def test_a_worker_that_dies_in_a_trial_is_started_again(order: WorkOrder) -> None:
@@ -243,24 +243,24 @@ def test_a_trial_that_comes_to_its_end_clears_its_gpu(order: WorkOrder) -> None:
     works = at_once(
         starts(0, gpu="GPU-1"), tells(0, TrialBegan(7, {}), TrialEnded(7, TrialState.COMPLETE, 0.5)), ends(0)
     )
-    _, command, status = run(replace(order, workers=1), *fails, works)
+    _, remote, status = run(replace(order, workers=1), *fails, works)
     assert status == 0
-    assert not command.broken
+    assert not remote.command.broken
 
 
 def test_the_first_signal_lets_evaluations_finish_and_the_second_does_not(
     order: WorkOrder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     engine = Engine([])
-    command = RemoteRun(engine, replace(order, plan=False), None, lambda *_: None)
+    remote = RemoteRun(engine, Command(replace(order, plan=False), None, lambda *_: None))
     seen = []
     engine.steps = [
-        at_once(starts(0), starts(1), tells(0, TrialBegan(0, {})), lambda _: command._on_signal(2)),
-        at_once(lambda _: seen.append(engine.orders), lambda _: command._on_signal(2)),
+        at_once(starts(0), starts(1), tells(0, TrialBegan(0, {})), lambda _: remote._on_signal(2)),
+        at_once(lambda _: seen.append(engine.orders), lambda _: remote._on_signal(2)),
         lambda _: seen.append(engine.orders),
         at_once(ends(0, STOPPED, ""), ends(1, "", death=KILLED, trial=None)),
     ]
-    assert command.run() == 130
+    assert remote.run() == 130
     assert [(orders.stop, orders.now) for orders in seen] == [("Ctrl-C", False), ("Ctrl-C", True)]
     assert engine.withdrawn == [2]
     assert len(engine.submitted) == 3  # none is started again
@@ -273,15 +273,15 @@ def test_a_signal_before_the_plan_is_stored_changes_nothing(
     order: WorkOrder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     engine = Engine([])
-    command = RemoteRun(engine, replace(order, plan=True), None, lambda *_: None)
-    engine.steps = [lambda _: command._on_signal(15)]
-    assert command.run() == 130
+    remote = RemoteRun(engine, Command(replace(order, plan=True), None, lambda *_: None))
+    engine.steps = [lambda _: remote._on_signal(15)]
+    assert remote.run() == 130
     assert "Interrupted before a trial began; nothing has changed." in capsys.readouterr().out
 
 
 def test_the_timeout_stops_the_workers(order: WorkOrder, capsys: pytest.CaptureFixture[str]) -> None:
     engine = Engine([starts(0), ends(0, STOPPED)])
-    assert RemoteRun(engine, replace(order, plan=False), 0.0, lambda *_: None).run() == 0
+    assert RemoteRun(engine, Command(replace(order, plan=False), 0.0, lambda *_: None)).run() == 0
     assert engine.orders.stop == "--timeout"
     assert "Stopped by --timeout at 0 of 3 trials." in capsys.readouterr().out
 
@@ -293,7 +293,7 @@ def test_workers_that_never_answer_are_not_waited_for(
         monkeypatch.setattr(search.engines.remote_run, name, 0)
     nothing: Step = lambda engine: None  # noqa: E731
     engine = Engine([at_once(starts(0), tells(0, TrialBegan(0, {}))), nothing, nothing, nothing])
-    assert RemoteRun(engine, replace(order, plan=False), 0.0, lambda *_: None).run() == 0
+    assert RemoteRun(engine, Command(replace(order, plan=False), 0.0, lambda *_: None)).run() == 0
     assert "Gave up waiting for 1 worker without an answer." in capsys.readouterr().out
 
 
@@ -323,8 +323,8 @@ def test_the_machine_that_planned_may_share_no_folder_with_the_commands(
         at_once(starts(0), tells(0, Planned()))(engine)
 
     here = replace(order, runs=str(tmp_path / "here"))
-    engine, command, status = run(here, plan, at_once(starts(1), starts(2)), all_end(), plan=True)
-    assert (status, command.outcome.kind) == (0, NOTHING_LEFT)
+    engine, remote, status = run(here, plan, at_once(starts(1), starts(2)), all_end(), plan=True)
+    assert (status, remote.command.outcome.kind) == (0, NOTHING_LEFT)
     assert engine.submitted == [(0, True), (1, False), (2, False)]
     assert (tmp_path / "here" / "toy" / MARKER).read_text() == (tmp_path / "there" / "toy" / MARKER).read_text()
 

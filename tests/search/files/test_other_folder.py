@@ -16,7 +16,7 @@ import search.delete
 import search.export
 import search.files.table
 import search.storage.predictions
-from search.answer.combinations import find_trained, weights_elsewhere
+from search.answer.candidates import find_trained, weights_elsewhere
 from search.database.connect import backend_of, load_study, open_storage
 from search.files.place import files_of
 from search.files.table import FILES

@@ -15,8 +15,9 @@ import search.supervisor.supervisor
 from search.database.connect import create_study, default_url, open_storage
 from search.gpus.slots import Slot
 from search.study.record import KEY, Stored
+from search.supervisor.command import MAX_BROKEN, Command
 from search.supervisor.pool import WorkerPool
-from search.supervisor.supervisor import MAX_BROKEN, Supervisor
+from search.supervisor.supervisor import Supervisor
 from search.worker.messages import BROKEN, GAVE_UP, NOTHING_LEFT, REFUSED
 from tests.helpers.search import TOY_STUDY, order_for
 
@@ -95,7 +96,7 @@ def command(tmp_path: Path, fates: Mapping[str, Sequence[str]], mps: str = "") -
     pool.start(slots[0])
     pool.start_others()
     order = replace(order_for(tmp_path, 3), requested=stored, workers=len(slots))
-    return Supervisor(pool, order, None, lambda *_: None)
+    return Supervisor(pool, Command(order, None, lambda *_: None))
 
 
 def processes(tmp_path: Path, slot: str) -> int:
@@ -114,7 +115,7 @@ def test_a_worker_that_has_lost_its_gpu_is_replaced_and_that_is_said(
     supervisor = command(tmp_path, {"cuda:0.0": [lost(0), "1 complete"]})
     (first,) = supervisor.pool.workers
     assert supervisor.run() == 0
-    assert supervisor.outcome.kind == NOTHING_LEFT
+    assert supervisor.command.outcome.kind == NOTHING_LEFT
     output = capsys.readouterr().out
     assert output.count(f"Worker cuda:0.0 (process {first.process.pid}) lost its GPU and is replaced: {CAUSE}\n") == 1
     assert output.count(CAUSE) == 2  # also in the trial's line
@@ -126,7 +127,7 @@ def test_a_gpu_that_fails_again_and_again_is_given_up_and_the_other_goes_on(
     fates = {"cuda:0.0": [lost(trial) for trial in range(9)], "cuda:1.1": ["9 waits complete"]}
     supervisor = command(tmp_path, fates)
     assert supervisor.run() == 0
-    assert supervisor.outcome.kind == NOTHING_LEFT
+    assert supervisor.command.outcome.kind == NOTHING_LEFT
     assert processes(tmp_path, "cuda:0.0") == MAX_BROKEN
     assert f"cuda:0 is not used any more, since it failed 3 times in a row: {CAUSE}" in capsys.readouterr().out
 
@@ -134,7 +135,7 @@ def test_a_gpu_that_fails_again_and_again_is_given_up_and_the_other_goes_on(
 def test_when_the_last_gpu_is_given_up_so_is_the_study(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     supervisor = command(tmp_path, {"cuda:0.0": [lost(trial) for trial in range(9)]})
     assert supervisor.run() == 1
-    assert supervisor.outcome.kind == GAVE_UP
+    assert supervisor.command.outcome.kind == GAVE_UP
     assert processes(tmp_path, "cuda:0.0") == MAX_BROKEN
     assert f"every GPU failed again and again, at last cuda:0: {CAUSE}" in capsys.readouterr().out
 
@@ -191,7 +192,7 @@ def test_one_fault_that_reaches_all_workers_of_a_gpu_counts_once_and_their_succe
     fates["cuda:0.2"][0] = "2 fails lingers broken"
     supervisor = command(tmp_path, fates, mps="/run/mps")
     assert supervisor.run() == 0
-    assert supervisor.outcome.kind == NOTHING_LEFT
+    assert supervisor.command.outcome.kind == NOTHING_LEFT
     assert [processes(tmp_path, slot) for slot in fates] == [2, 2, 2]
     assert capsys.readouterr().out.count("lost its GPU and is replaced") == 3
     diary = (tmp_path / "diary").read_text().splitlines()
@@ -221,7 +222,7 @@ def test_workers_that_cannot_use_mps_work_without_it(
     fates = {f"cuda:0.{slot}": [f"unplanned {fate}", f"{slot} complete"] for slot in range(3)}
     supervisor = command(tmp_path, fates, mps="/run/mps")
     assert supervisor.run() == 0
-    assert supervisor.outcome.kind == NOTHING_LEFT
+    assert supervisor.command.outcome.kind == NOTHING_LEFT
     begun = [line for line in (tmp_path / "diary").read_text().splitlines() if line.startswith("begins")]
     assert sorted(begun) == sorted(f"begins {slot} {how}" for slot in fates for how in ("/run/mps", "in turns"))
     output = capsys.readouterr().out
@@ -232,5 +233,5 @@ def test_what_mps_has_no_part_in_is_refused_with_it_too(tmp_path: Path) -> None:
     supervisor = command(tmp_path, {"cuda:0.0": ["unplanned unwilling"], "cuda:0.1": ["1 complete"]}, mps="/run/mps")
     with pytest.raises(SystemExit):
         supervisor.run()
-    assert (supervisor.outcome.kind, supervisor.outcome.cause) == (REFUSED, "There are no photos.")
+    assert (supervisor.command.outcome.kind, supervisor.command.outcome.cause) == (REFUSED, "There are no photos.")
     assert processes(tmp_path, "cuda:0.0") == 1

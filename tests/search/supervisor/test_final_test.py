@@ -49,7 +49,7 @@ from search.terminal.photos import photo_lines
 from search.worker.final_test import score_test
 from search.worker.job import Job
 from search.worker.worker import take_trials
-from tests.helpers.photos import save_table
+from tests.helpers.data.photos import save_table
 from tests.helpers.report import make_study, play_rounds
 from tests.helpers.search import TOY_STUDY, Watching, make_setup, order_for
 from tests.helpers.training import run

@@ -22,6 +22,7 @@ from search.database.connect import GRACE_SECONDS, create_study, default_url, lo
 from search.gpus.slots import Slot
 from search.storage.failures import failures_of
 from search.study.record import KEY, Stored
+from search.supervisor.command import Command
 from search.supervisor.pool import WorkerPool
 from search.supervisor.supervisor import Supervisor
 from search.terminal.progress import PlainWatcher
@@ -103,7 +104,7 @@ def command(
     pools.append(pool)
     pool.start(slot)
     order = replace(order_for(runs, n_trials), requested=stored, stall=stall)
-    return Supervisor(pool, order, None, lambda *_: None)
+    return Supervisor(pool, Command(order, None, lambda *_: None))
 
 
 def trial_of(runs: Path) -> FrozenTrial:
@@ -185,7 +186,7 @@ def test_a_worker_that_somebody_stops_alone_is_replaced(
     supervisor = command(tmp_path / "runs", pools, f"{requeue}; tell('ended', {STOPPED!r}, 'a signal'); sys.exit()")
     assert supervisor.run() == 0
     assert trial_of(tmp_path / "runs").state == TrialState.COMPLETE
-    assert supervisor.outcome.kind == NOTHING_LEFT
+    assert supervisor.command.outcome.kind == NOTHING_LEFT
 
 
 def test_a_plan_that_hangs_has_longer_and_then_ends_the_command(
@@ -202,7 +203,7 @@ def test_a_time_limit_ends_workers_that_do_not_get_to_their_evaluation(
     tmp_path: Path, pools: list[WorkerPool], then: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     supervisor = command(tmp_path / "runs", pools, then)
-    supervisor.timeout = 1.0
+    supervisor.command.timeout = 1.0
     (worker,) = supervisor.pool.workers
     assert supervisor.run() == 0
     output = capsys.readouterr().out
@@ -214,7 +215,6 @@ def test_a_time_limit_ends_workers_that_do_not_get_to_their_evaluation(
 
 def test_a_third_signal_ends_the_supervisor_too(tmp_path: Path, pools: list[WorkerPool]) -> None:
     supervisor = command(tmp_path / "runs", pools, IS_STOPPED)
-    supervisor.study = load_study(open_storage(default_url(tmp_path / "runs"), create=False), "toy")
     supervisor.shutdown.on_signal(signal.SIGTERM, is_planned=True)
     supervisor.shutdown.on_signal(signal.SIGTERM, is_planned=True)
     with pytest.raises(KeyboardInterrupt):

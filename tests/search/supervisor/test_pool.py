@@ -12,6 +12,7 @@ import pytest
 from search.database.connect import create_study, default_url, open_storage
 from search.gpus.slots import Slot
 from search.study.record import KEY, Stored
+from search.supervisor.command import Command
 from search.supervisor.pool import WorkerPool
 from search.supervisor.supervisor import Supervisor
 from search.worker.messages import GO, NOTHING_LEFT, REFUSED, STOPPED
@@ -57,7 +58,7 @@ def command(tmp_path: Path, planning: str, workers: int = 3) -> tuple[Supervisor
     pool.start(slots[0])
     pool.start_others()
     order = replace(order_for(tmp_path, 3), requested=stored, workers=workers)
-    return Supervisor(pool, order, None, lambda *_: None), pool
+    return Supervisor(pool, Command(order, None, lambda *_: None)), pool
 
 
 def slots_that_had(word: str, tmp_path: Path) -> list[str]:

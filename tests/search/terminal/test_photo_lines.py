@@ -7,8 +7,8 @@ from maskcls.data.dataset import read_table
 from maskcls.reading.source import SourceOptions, find_task
 from search.study.study import Study
 from search.terminal.photos import photo_lines
-from search.worker.plan import FEWER_PHOTOS, _advice
-from tests.helpers.own_photos import draw_folders, folder_of_classes, given_split
+from search.worker.estimate import FEWER_PHOTOS, _advice
+from tests.helpers.data.own_photos import draw_folders, folder_of_classes, given_split
 
 
 def test_classes_are_told_from_their_counts_also_where_they_are_numbers(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from maskcls.data.dataset import Dataset, Table, find_task, load_dataset, read_t
 from maskcls.reading.source import SourceOptions
 from search.terminal.photos import WIDTH, duplicate_lines, note_lines, photo_lines, wrapped
 from search.worker.plan import _too_few, show_duplicates
-from tests.helpers.photos import save_photos, save_table
+from tests.helpers.data.photos import save_photos, save_table
 from tests.helpers.search import make_setup
 
 CONFIG = TrainConfig(backbone="test_efficientnet", image_size=32)

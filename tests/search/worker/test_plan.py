@@ -12,9 +12,9 @@ import torch
 from optuna.trial import create_trial
 from torch import nn
 
+import search.worker.estimate
 import search.worker.job
-import search.worker.plan
-import search.worker.worker
+import search.worker.make_job
 from maskcls.config import TrainConfig
 from maskcls.data.dataset import Table
 from maskcls.model.weights import Weights
@@ -26,15 +26,9 @@ from search.policy.phases import phases
 from search.policy.stopping import StoppingCriteria
 from search.study.record import KEY, read_stored
 from search.study.study import Choice, Domain, Float, Study
+from search.worker.estimate import show_estimate
 from search.worker.job import Setup
-from search.worker.plan import (
-    describe_own_rounds,
-    describe_rounds,
-    findable,
-    phases_at_own_best,
-    show_estimate,
-    show_plan,
-)
+from search.worker.plan import describe_own_rounds, describe_rounds, findable, phases_at_own_best, show_plan
 from tests.helpers.search import TOY_STUDY, make_job, make_setup, order_for
 from tests.helpers.training import one_line
 
@@ -113,7 +107,7 @@ def test_the_time_of_every_optimizer_and_of_mirrored_photos_is_measured(
         timed.append(config)
         return Speed(1000.0, 1000.0)
 
-    monkeypatch.setattr(search.worker.plan, "measure_speed", measure_speed)
+    monkeypatch.setattr(search.worker.estimate, "measure_speed", measure_speed)
     domains: dict[str, Domain] = {
         "optimizer": Choice("adamw", "lamb"),
         "tta": Choice("none", "flip"),
@@ -153,7 +147,7 @@ def test_on_a_gpu_only_the_baseline_takes_steps(
         timed.append(config)
         return Speed(1000.0, 1000.0)
 
-    monkeypatch.setattr(search.worker.plan, "measure_speed", measure_speed)
+    monkeypatch.setattr(search.worker.estimate, "measure_speed", measure_speed)
     domains: dict[str, Domain] = {"backbone": Choice("test_vit", "test_efficientnet"), "drop_rate": Float(0.0, 0.5)}
     setup = gpu_setup(study_of(domains, {"backbone": "test_efficientnet", "drop_rate": 0.0}))
     show_estimate(setup, setup.dataset(setup.baseline), 4, 1)
@@ -168,7 +162,7 @@ def test_on_a_gpu_only_the_baseline_takes_steps(
 def test_on_a_gpu_too_every_model_is_built_before_the_first_trial(
     gpu_setup: Callable[[Study], Setup], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search.worker.plan, "measure_speed", lambda *_: Speed(1000.0, 1000.0))
+    monkeypatch.setattr(search.worker.estimate, "measure_speed", lambda *_: Speed(1000.0, 1000.0))
     domains: dict[str, Domain] = {
         "backbone": Choice("test_efficientnet", "test_vit"),
         "image_size": Choice((32, 32), (50, 70)),
@@ -197,12 +191,12 @@ def test_the_weights_of_a_stored_study_are_asked_for_by_its_commits(
         asked.append(commits)
         return Weights("pretrained", {}, commits={"test_efficientnet": "b" * 40})
 
-    monkeypatch.setattr(search.worker.worker, "resolve_weights", resolve)
-    monkeypatch.setattr(search.worker.worker, "read_table", lambda *_: synthetic_table)
-    monkeypatch.setattr(search.worker.worker, "prepare_data_folder", lambda *_: tmp_path)
+    monkeypatch.setattr(search.worker.make_job, "resolve_weights", resolve)
+    monkeypatch.setattr(search.worker.make_job, "read_table", lambda *_: synthetic_table)
+    monkeypatch.setattr(search.worker.make_job, "prepare_data_folder", lambda *_: tmp_path)
     order = replace(order_for(tmp_path, 1, copy_of), requested=job.setup.stored, name="copy" if copy_of else "toy")
-    assert search.worker.worker._set_up(order).stored.weights_commits == {"test_efficientnet": "b" * 40}
-    search.worker.worker._set_up(replace(order, name="another", copy_of=None))
+    assert search.worker.make_job.set_up(order).stored.weights_commits == {"test_efficientnet": "b" * 40}
+    search.worker.make_job.set_up(replace(order, name="another", copy_of=None))
     assert asked == [commits, {}]
 
 

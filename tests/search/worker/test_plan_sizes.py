@@ -12,9 +12,10 @@ from search.database.connect import open_storage
 from search.policy.stopping import StoppingCriteria
 from search.study.study import Choice, Domain, Int, Study
 from search.supervisor.launch import Launch
+from search.worker.estimate import check_sizes, show_estimate
+from search.worker.make_job import set_up
 from search.worker.messages import WorkOrder
-from search.worker.plan import check_sizes, show_caches, show_estimate
-from search.worker.worker import _set_up
+from search.worker.plan import show_caches
 from tests.helpers.search import make_setup
 from tests.helpers.training import one_line
 
@@ -104,5 +105,5 @@ def test_a_worker_keeps_the_photos_where_its_command_says(tmp_path: Path, synthe
     order = launch.make_order(1, "toy", make_setup(tmp_path, synthetic_table).stored, StoppingCriteria(1))
     open_storage(launch.url, create=True).engine.dispose()
     assert WorkOrder.from_line(order.to_line()).cache == str(tmp_path / "local")
-    assert _set_up(replace(order, device="cpu")).cache_dir == tmp_path / "local"
-    assert _set_up(replace(order, device="cpu", cache="")).cache_dir == tmp_path / "cache"
+    assert set_up(replace(order, device="cpu")).cache_dir == tmp_path / "local"
+    assert set_up(replace(order, device="cpu", cache="")).cache_dir == tmp_path / "cache"

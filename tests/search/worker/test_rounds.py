@@ -9,7 +9,8 @@ from optuna.trial import TrialState
 from maskcls.config import TrainConfig
 from maskcls.data.dataset import Table
 from maskcls.run.record import PREDICTIONS
-from maskcls.scoring.rounds import OWN_TUNING, Training, estimate
+from maskcls.scoring.judges import Training
+from maskcls.scoring.rounds import OWN_TUNING, estimate
 from search.policy.policy import Policy
 from search.policy.stopping import DECIDED, StoppingCriteria
 from search.storage.looks import closed_levels, look_if_due, read_looks

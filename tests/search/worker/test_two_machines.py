@@ -8,7 +8,7 @@ import pytest
 from optuna.trial import TrialState
 
 import search.files.table
-import search.worker.worker
+import search.worker.make_job
 from maskcls.data.dataset import Table
 from search.database.connect import backend_of, load_study, open_to_read
 from search.files.place import files_of
@@ -41,9 +41,9 @@ def test_a_worker_makes_the_folder_the_studys_only_where_an_engine_placed_it(
     """Elsewhere the command's first worker has done so, and a folder that is missing at another's start was removed."""
     order = order_for(first.setup.runs, 3)
     order = replace(order, plan=False, is_placed=is_placed, runs=str(tmp_path / "second"))
-    monkeypatch.setattr(search.worker.worker, "_set_up", lambda order: replace(first.setup, runs=Path(order.runs)))
-    monkeypatch.setattr(search.worker.worker, "_write_to_log", make_logs)
-    job = search.worker.worker._make_job(order, StopRequest(), Deaf())  # type: ignore[arg-type]
+    monkeypatch.setattr(search.worker.make_job, "set_up", lambda order: replace(first.setup, runs=Path(order.runs)))
+    monkeypatch.setattr(search.worker.make_job, "write_to_log", make_logs)
+    job = search.worker.make_job.make_job(order, StopRequest(), Deaf())  # type: ignore[arg-type]
     assert job.setup.folder == tmp_path / "second" / "toy"
     lost = "" if is_placed else f"the study's folder {job.setup.folder} was removed or moved while the study ran"
     assert job.presence.lost() == lost

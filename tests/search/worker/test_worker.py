@@ -26,6 +26,7 @@ from search.storage.retention import trial_folder
 from search.study.attributes import is_baseline
 from search.study.record import read_stored
 from search.study.study import Choice, Float, Sampler, Study
+from search.system.processes import describe_myself
 from search.terminal.summary import show_search_summary
 from search.worker.create import find_or_create
 from search.worker.job import Job
@@ -90,7 +91,7 @@ def run_toy(monkeypatch: pytest.MonkeyPatch, runs: Path, table: Table, of_trials
 
 def make_job_of(study: optuna.Study, runs: Path, table: Table) -> Job:
     setup = make_setup(runs, table, read_stored(study).study)
-    return Job(setup, study, Policy(setup.stored.study, 0), Watching(), search.worker.worker.describe_myself("cpu.0"))
+    return Job(setup, study, Policy(setup.stored.study, 0), Watching(), describe_myself("cpu.0"))
 
 
 def test_it_runs_until_the_study_has_so_many(

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tests.helpers.photos import save_table
+from tests.helpers.data.photos import save_table
 
 SIDE = 24
 
