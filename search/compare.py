@@ -17,10 +17,11 @@ def main(
 ) -> None:
     """Compare two trained models by their stored predictions: is A better than B, and by how much?"""
     from search.findings.models import find_model
+    from search.system.shell import place_options
     from search.terminal.comparison import show_comparison
 
     ours, theirs = (find_model(text, storage, runs) for text in (a, b))
-    show_comparison(ours, theirs, prior)
+    show_comparison(ours, theirs, prior, place_options(runs, storage))
 
 
 if __name__ == "__main__":

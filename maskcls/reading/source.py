@@ -20,6 +20,9 @@ from maskcls.tasks.task import Source, Task
 NO_TABLE = "none"
 """--table none reads the folders, though a table lies beside them."""
 
+DRAWN = "none"
+"""--split none draws the split, though a column of the table may say it."""
+
 FOLDERS = Source("folders")
 
 
@@ -98,7 +101,7 @@ def _as_known(tabled: Tabled, options: SourceOptions, known: Source) -> SourceOp
     labels = options.labels or (known.labels if set(known.labels) <= set(has) else ())
     labels = known.labels if set(labels) == set(known.labels) else labels
     group = options.group or (known.group if known.group in has else "")
-    drawn = "none" if known.reader == "table" else ""
+    drawn = DRAWN if known.reader == "table" else ""
     split = options.split or (known.split if known.split in has else drawn)
     return replace(options, labels=labels, group=group, split=split)
 

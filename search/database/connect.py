@@ -39,6 +39,7 @@ from search.database.reconnecting import PATIENCE_SECONDS, ReconnectingStorage
 from search.database.server_pool import POOL_OPTIONS, close_when_idle
 from search.database.study_lock import lock_of
 from search.database.timeouts import begin_transactions, connect_args
+from search.system.shell import place_options
 from search.system.storage_url import EXAMPLE, check_url, hide_secrets, shown_url
 
 logger = logging.getLogger(__name__)
@@ -59,6 +60,12 @@ GRACE_SECONDS = 120
 def default_url(runs: Path) -> str:
     """The URL of studies.db in the folder of the studies, where they are stored by default."""
     return sqlalchemy.URL.create("sqlite", database=str(runs / "studies.db")).render_as_string()
+
+
+def place_of(url: str, runs: Path) -> str:
+    """The --runs and --storage options of a printed command about a study in the database at ``url``; empty for the
+    defaults."""
+    return place_options(runs, url if url != default_url(runs) else None)
 
 
 def open_storage(

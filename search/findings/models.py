@@ -46,6 +46,8 @@ class ComparedModel:
     """For a trial that is not complete, and so no run: ``was stopped after 8 of 12 evaluations``."""
     confirms: str | None = None
     """For a trial of a confirmation, the study that is confirmed."""
+    confirms_team: bool = False
+    """For a trial of a confirmation, whether it is a team of the study's models that is confirmed."""
     study: str = ""
     """For a training of a round, its study."""
     rounds_say: str | None = None
@@ -176,6 +178,7 @@ def _model_of_trial(name: str, number: int, storage: str | None, runs: Path) -> 
     is_of_round = level_of(trial) is not None
     said = rounds_sentence(study, stored) if is_of_round else None
     model = ComparedModel(title, stored.space, predictions, key, complete, _unfinished(trial), confirms)
+    model = replace(model, confirms_team=stored.confirms_team)
     return replace(model, study=name if is_of_round else "", rounds_say=said, task=stored.task)
 
 

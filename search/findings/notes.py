@@ -35,8 +35,11 @@ PICTURES = UUID("6f0c7f0e-43f0-4d1c-9d55-6b2a0a5f5f3a")
 """Name space of the pictures' ids: arbitrary, but no other program's."""
 
 
-def show_study(study: optuna.Study, stored: Stored, answer: str = "") -> None:
-    """Write the study's note: question, ``answer`` so far (plain text, if any), progress, and how it is asked."""
+def show_study(study: optuna.Study, stored: Stored, answer: str = "", place: str = "") -> None:
+    """Write the study's note: question, ``answer`` so far (plain text, if any), progress, and how it is asked.
+
+    ``place``: the options of the command in it that say where the study is (shell.place_options).
+    """
     document = stored.study
     label = "**Synthetic photos: says nothing about faces.**\n\n" if document.synthetic else ""
     answered = f"{markdown(answer)}\n\n" if answer else ""
@@ -44,14 +47,14 @@ def show_study(study: optuna.Study, stored: Stored, answer: str = "") -> None:
     fixed = describe_values({name: value for name, value in document.fixed.items() if name not in document.space})
     save_study_note(
         study,
-        f"## {markdown(document.question)}\n\n{label}{answered}{_so_far(study, stored, answer)}{tables}"
+        f"## {markdown(document.question)}\n\n{label}{answered}{_so_far(study, stored, answer, place)}{tables}"
         f"Baseline{'' if stored.confirmation else ' (trial 0)'}: {markdown(describe_values(document.baseline))}\n\n"
         f"Fixed: {markdown(fixed)}\n\nData {markdown(stored.data)}, split {stored.split},"
         f" weights: {markdown(stored.weights['source'])}.\n",
     )
 
 
-def _so_far(study: optuna.Study, stored: Stored, answer: str) -> str:
+def _so_far(study: optuna.Study, stored: Stored, answer: str, place: str) -> str:
     """The number of trials, the verdict unless it is in ``answer``, the best trial, the baseline and the noise."""
     trials = study.get_trials(deepcopy=False)
     counts = Counter(trial.state.name.lower() for trial in trials)
@@ -77,7 +80,7 @@ def _so_far(study: optuna.Study, stored: Stored, answer: str) -> str:
     if noise is not None:
         lines.append(f"Noise: {noise.describe()}")
     if len(best_first(trials)) > 1:
-        command = f"python -m search.ensemble --study {quoted(study.study_name)} -o team.toml"
+        command = f"python -m search.ensemble --study {quoted(study.study_name)} -o team.toml{place}"
         lines.append(f"Several models together often predict better than the best: {command}")
     return "".join(f"- {markdown(line)}\n" for line in lines) + "\n"
 

@@ -27,6 +27,7 @@ from search.storage.folder import study_folder
 from search.storage.predictions import study_predictions
 from search.study.attributes import CONFIG, ORIGIN, judged_by_study
 from search.study.record import Stored, read_search, read_stored
+from search.study.request import photo_options
 from search.system.shell import quoted, runs_option
 
 
@@ -93,8 +94,7 @@ class Recipe:
 
     def training_command(self, file: Path, runs: Path, name: str = "best") -> str:
         """The command that trains it again from ``file``, into the folder ``name`` of ``runs``."""
-        fixes = f" --label-fixes {quoted(self.stored.label_fixes)}" if self.stored.label_fixes != "auto" else ""
-        options = fixes + (" --skip-unreadable" if self.stored.skip_unreadable else "") + runs_option(runs)
+        options = photo_options(self.stored.label_fixes, self.stored.skip_unreadable) + runs_option(runs)
         place = f"--data {quoted(self.stored.data)} -o {quoted(runs / name)}"
         return f"python -m maskcls.train --config {quoted(file)} {place}{options}"
 

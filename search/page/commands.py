@@ -8,9 +8,9 @@ from maskcls.system.errors import UserError
 from search.page.blocks import Code, Facts, Section, Text
 from search.page.data import Material
 from search.policy.stopping import count_finished
-from search.study.attributes import COMMIT, MORE_ROUNDS, VERSIONS, is_own_best
+from search.study.attributes import COMMIT, GROWN_FROM, LIMITS, MORE_ROUNDS, VERSIONS, is_own_best
 from search.study.loading import known_studies, load_study_file
-from search.study.request import options_of
+from search.study.request import limits_options, options_of, photo_options
 from search.study.study import Study, preview_of
 from search.system.shell import place_options, quoted, runs_option, storage_option
 
@@ -62,8 +62,7 @@ def run_command_of(material: Material) -> str:
     stored, name = material.stored, material.study.study_name
     file, document = _file_of(material)
     words = ["python -m search.run --study", quoted(file) if file else "FILE.py"]
-    own_best = [trial for trial in material.trials if is_own_best(trial)]
-    words.append(f"--n-trials {count_finished(material.trials) - count_finished(own_best)}")
+    words.append(limits_options(_limits(material)).strip())
     is_synthetic_by_default = document is not None and (document.synthetic or name.endswith(PREVIEW))
     if not (stored.data == SYNTHETIC and is_synthetic_by_default):
         words.append(f"--data {quoted(stored.data)}{options_of(stored)}")
@@ -73,14 +72,25 @@ def run_command_of(material: Material) -> str:
         words.append(f"--weights {quoted(weights)}")
     words += _set_options(material, document)
     words += [f"--seed {stored.seed}"] if stored.seed else []
-    if file != name.removesuffix(PREVIEW):
+    copied = material.study.user_attrs.get(GROWN_FROM)
+    words += [f"--from {quoted(copied)}"] if copied else [] if stored.warm else ["--cold"]
+    if copied or file != name.removesuffix(PREVIEW):
         words.append(f"--name {quoted(name)}")
     return " ".join(words) + _photo_options(material) + place_options(material.options.runs, material.options.storage)
 
 
+def _limits(material: Material) -> dict[str, float | None]:
+    """The limits that gave the study its trials: those that it was run with if one of them may have ended it early,
+    else --n-trials alone, as many as there are."""
+    own_best = [trial for trial in material.trials if is_own_best(trial)]
+    done = count_finished(material.trials) - count_finished(own_best)
+    limits = material.study.user_attrs.get(LIMITS, {})
+    ends_early = limits.get("max_epochs") is not None or limits.get("patience") is not None
+    return limits if ends_early and not limits.get("own_best") else {"n_trials": done or limits.get("n_trials", 1)}
+
+
 def _photo_options(material: Material) -> str:
-    fixes, skip = material.stored.label_fixes, material.stored.skip_unreadable
-    return (f" --label-fixes {quoted(fixes)}" if fixes != "auto" else "") + (" --skip-unreadable" if skip else "")
+    return photo_options(material.stored.label_fixes, material.stored.skip_unreadable)
 
 
 def _file_of(material: Material) -> tuple[str, Study | None]:

@@ -27,6 +27,7 @@ from search.page.classes import class_changes, telling
 from search.page.data import Material
 from search.page.figures import BLUE, COLOURS, GREY, ORANGE
 from search.storage.files import ARTIFACTS, study_artifacts
+from search.system.shell import place_options
 
 COLOUR_OF_STATE = {"COMPLETE": BLUE, "PRUNED": ORANGE}
 SYMBOLS = {"better": "triangle-up", "worse": "triangle-down"}
@@ -153,7 +154,8 @@ def share(material: Material, *files: Path) -> None:
 
 def show_in_dashboard(material: Material, *files: Path) -> None:
     """Store note, figures and files with the study, in place of those of an older report."""
-    show_study(material.study, material.stored, " ".join(material.answer.sentences))
+    place = place_options(material.options.runs, material.options.storage)
+    show_study(material.study, material.stored, " ".join(material.answer.sentences), place)
     save_figures(material)
     store = material.options.runs / ARTIFACTS
     store.mkdir(parents=True, exist_ok=True)

@@ -13,6 +13,7 @@ from maskcls.training.revision import changed_since
 from search.study.attributes import CONFIG, MOVED_TO, REVISION_KEY
 from search.study.record import Stored
 from search.study.space import values_of
+from search.system.shell import quoted
 
 
 def check_is_here(study: optuna.Study, attributes: Mapping[str, Any] | None = None) -> None:
@@ -37,7 +38,7 @@ def check_revision(study: optuna.Study, stored: Stored) -> None:
         if changed:
             remedy = "Begin a new study under another --name"
             if stored.confirmation is not None:
-                remedy = f"Remove the study by `python -m search.delete --study {study.study_name}` and begin again"
+                remedy = f"Remove the study by search.delete --study {quoted(study.study_name)} and begin again"
             raise UserError(
                 f"Trial {trial.number} of {study.study_name!r} was trained by an earlier version, which {changed};"
                 f" new trials cannot be compared with it. {remedy}."

@@ -241,7 +241,7 @@ def read_search(study: optuna.Study) -> Stored:
         of, option = ("a team of ", " --ensemble FILE") if stored.confirms_team else ("", "")
         raise UserError(
             f"{study.study_name!r} is the confirmation of {of}study {searched!r}. Give that study's name;"
-            f" `python -m search.confirm --study {quoted(searched)}{option}` continues the confirmation."
+            f" search.confirm --study {quoted(searched)}{option} continues the confirmation."
         )
     return stored
 

@@ -1,7 +1,7 @@
 """The study that a command of search.run asks for: a study file, photos, and values that differ from the file's."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -9,7 +9,7 @@ from pathlib import Path
 from maskcls.config import make_config, parse_assignment
 from maskcls.data.dataset import SYNTHETIC, find_task
 from maskcls.reading.hf import PREFIX
-from maskcls.reading.source import FOLDERS, NO_TABLE, SourceOptions
+from maskcls.reading.source import DRAWN, FOLDERS, NO_TABLE, SourceOptions
 from maskcls.system.errors import UserError, listed
 from maskcls.system.paths import absolute_if_path, expand_home
 from maskcls.tasks.declared import DECLARED
@@ -103,6 +103,37 @@ class StudyRequest:
         return replace(stored, study=study, task=task)
 
 
+def typed_again(request: StudyRequest) -> str:
+    """What to type after --data for the study that a preview stands for: all that was typed but --data and --name."""
+    photos = request.photos
+    words = [f"{option} {quoted(value)}" for option, value in photos.typed.items() if option != "--label"]
+    words += [f"--label {quoted(label)}" for label in photos.labels]
+    words += [f"--metric {quoted(photos.metric)}"] if photos.metric else []
+    words += [f"--weights {quoted(request.weights)}"] if request.weights else []
+    words += [f"--set {quoted(assignment)}" for assignment in request.assignments]
+    words += [f"--people {request.people}"] if request.people is not None else []
+    words += [f"--seed {request.seed}"] if request.seed else []
+    words += [photo_options(request.label_fixes, request.skip_unreadable).strip()]
+    return "".join(f" {word}" for word in words if word)
+
+
+def photo_options(label_fixes: str, skip_unreadable: bool) -> str:
+    """--label-fixes and --skip-unreadable, each with a space before it; empty for the defaults."""
+    fixes = f" --label-fixes {quoted(label_fixes)}" if label_fixes != "auto" else ""
+    return fixes + (" --skip-unreadable" if skip_unreadable else "")
+
+
+def limits_options(limits: Mapping[str, float | None]) -> str:
+    """The limits of a command as options, --n-trials first, each with a space before it."""
+    options = {"--n-trials": "n_trials", "--max-epochs": "max_epochs", "--patience": "patience"}
+    given = {option: limits.get(name) for option, name in options.items()}
+    return "".join(f" {option} {_number(value)}" for option, value in given.items() if value is not None)
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if float(value).is_integer() else repr(value)
+
+
 def apply_options(
     study: Study, is_preview: bool, data: str | None, assignments: Sequence[str], people: int | None
 ) -> Study:
@@ -134,7 +165,8 @@ def options_of(stored: Stored) -> str:
     words += [f"--table {NO_TABLE}"] if source.reader == FOLDERS.reader else []  # a table may lie beside them
     words += [f"--label {quoted(label)}" for label in source.labels]
     words += [f"--group {quoted(source.group)}"] if source.group else []
-    words += [f"--split {quoted(source.split)}"] if source.split else []
+    if source.split or source.reader == "table":  # a table may have a column of that name
+        words.append(f"--split {quoted(source.split or DRAWN)}")
     if task.metric != (default.metric if default is not None else Task.metric):
         words.append(f"--metric {task.metric}")
     return "".join(f" {word}" for word in words)

@@ -9,7 +9,7 @@ import optuna
 from maskcls.system.console import fail, say
 from maskcls.system.errors import one_line
 from search.answer.format import capital
-from search.database.connect import GRACE_SECONDS
+from search.database.connect import GRACE_SECONDS, place_of
 from search.findings.notes import show_study
 from search.policy.stopping import DECIDED, LACKS_TIME, count_finished
 from search.storage.folder import study_folder
@@ -66,7 +66,7 @@ def _conclude_study(study: optuna.Study, outcome: Outcome, stop_reason: str, ord
     with suppress(optuna.exceptions.StorageInternalError):  # else the next command does it
         requeue_orphaned(study)
         make_missed_look(study, read_stored(study), Path(order.runs), order.limits)
-    write_note(study)
+    write_note(study, place_of(order.url, Path(order.runs)))
     say()
     trials = study.get_trials(deepcopy=False)
     done, n_trials = count_finished(trials), order.limits.n_trials
@@ -93,10 +93,10 @@ def not_needed(done: int, n_trials: int) -> str:
     return f"{capital(DECIDED)}: {max(0, n_trials - done)} of {n_trials} trials were not needed."
 
 
-def write_note(study: optuna.Study) -> None:
-    """Update the study's note in the dashboard."""
+def write_note(study: optuna.Study, place: str) -> None:
+    """Update the study's note in the dashboard. ``place``: as in notes.show_study."""
     with suppress(*DATABASE_ERRORS):  # the workers report a full disk
-        show_study(study, read_stored(study))
+        show_study(study, read_stored(study), place=place)
 
 
 def no_answer(error: BaseException) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from search.database.connect import backend_of, load_study, open_storage
+from search.database.connect import backend_of, load_study, open_storage, place_of
 from search.database.errors import reason
 from search.database.reconnecting import PATIENCE_SECONDS
 from search.policy.history import best_trial
@@ -39,6 +39,8 @@ class Display:
 
     presence: StudyPresence
     screen: Screen
+    place: str = ""
+    """The options of the note's command that say where the study is (connect.place_of)."""
     note_written: float = 0.0
     """When (time.monotonic) the study's note was last written."""
     refreshed: float = 0.0
@@ -61,7 +63,7 @@ class Display:
                 why_give_up = self.refresh()
                 self.screen.trial_ended(number, state, value, why)
         if time.monotonic() - self.note_written > NOTE_SECONDS:
-            write_note(self.presence.study)
+            write_note(self.presence.study, self.place)
             self.note_written = time.monotonic()
         return why_give_up
 
@@ -110,7 +112,8 @@ def open_display(order: WorkOrder, workers: int) -> Display:
     storage.patience, storage.logs_waiting = QUERY_SECONDS, False  # Display reports a lost database
     is_search, metric = order.requested.confirmation is None, order.requested.task.metric
     progress = Progress(order.limits.n_trials, 0, None, workers, is_search, metric=metric)
-    display = Display(presence, LiveWatcher(progress) if is_terminal() else PlainWatcher(progress))
+    screen = LiveWatcher(progress) if is_terminal() else PlainWatcher(progress)
+    display = Display(presence, screen, place_of(order.url, Path(order.runs)))
     display.refresh()
     display.screen.__enter__()
     return display

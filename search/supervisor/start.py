@@ -23,10 +23,10 @@ from search.storage.presence import DATABASE_ERRORS
 from search.study.compatibility import check_is_here
 from search.study.loading import names_a_file
 from search.study.record import Stored, check_same, is_fully_created, read_search
-from search.study.request import StudyRequest
+from search.study.request import StudyRequest, limits_options, typed_again
 from search.supervisor.conclusion import not_needed
 from search.supervisor.launch import Launch
-from search.system.shell import quoted
+from search.system.shell import place_options, quoted
 from search.system.storage_url import check_url
 from search.terminal.summary import show_search_summary
 
@@ -46,7 +46,7 @@ def run_study(request: StudyRequest, launch: Launch, limits: StoppingCriteria, k
     Policy(requested.study, requested.seed)  # raises UserError for an invalid sampler or pruner
     if request.is_preview:
         say("PREVIEW, since no --data was given. The real study:")
-        say(f"  python -m search.run --study {quoted(request.file)} --n-trials {limits.n_trials} --data DIR")
+        say(f"  {_real_command(request, launch, limits, cold)}")
     crew = launch.make_crew(limits.n_trials)
     check_url(launch.url)
     with crew:
@@ -64,8 +64,14 @@ def run_study(request: StudyRequest, launch: Launch, limits: StoppingCriteria, k
             print("Loading torch and timm, which takes a few seconds ...", file=sys.stderr)
         order = launch.make_order(crew.size, name, requested, limits)
         order = replace(order, plan=True, keep=keep, cold=cold, copy_of=request.copy_of)
-        summary = partial(show_search_summary, runs=launch.runs, storage_url=launch.storage)
+        summary = partial(show_search_summary, runs=launch.runs, storage_url=launch.storage, cache=launch.cache)
         return crew.run(order, launch.timeout, summary)
+
+
+def _real_command(request: StudyRequest, launch: Launch, limits: StoppingCriteria, cold: bool) -> str:
+    """The command of the study that a preview stands for."""
+    typed = f"{typed_again(request)}{' --cold' if cold else ''}{place_options(launch.runs, launch.storage)}"
+    return f"python -m search.run --study {quoted(request.file)}{limits_options(limits.to_json())} --data DIR{typed}"
 
 
 def _check_file(file: str, launch: Launch) -> None:
@@ -116,7 +122,7 @@ def _is_done(name: str, requested: Stored, launch: Launch, limits: StoppingCrite
     else:
         storage.engine.dispose()
         return False
-    show_search_summary(study, stored, launch.runs, launch.storage)
+    show_search_summary(study, stored, launch.runs, launch.storage, launch.cache)
     return True
 
 

@@ -11,7 +11,7 @@ from maskcls.data.dataset import Table, prepare_data_folder, read_table
 from maskcls.system.console import say
 from maskcls.system.errors import UserError
 from maskcls.system.paths import absolute_if_path
-from search.database.connect import load_study, open_storage
+from search.database.connect import load_study, open_storage, place_of
 from search.policy.confirmation import Plan
 from search.policy.stopping import StoppingCriteria, count_finished
 from search.study.compatibility import check_is_here
@@ -64,8 +64,9 @@ def confirm_study(
             f"--own-best adds rounds, and {name} has none. Without the option its finalists, each at its own best"
             " setting, are trained again; search.run with a higher --n-trials adds rounds."
         )
-    existing = find_confirmation(storage, name)
-    document = make_document(searched, stored, existing, top, repeats)
+    place = place_of(launch.url, launch.runs)
+    existing = find_confirmation(storage, name, place=place)
+    document = make_document(searched, stored, existing, top, repeats, place)
     n_trials = len(Plan.of_document(document).finalists) * repeats
     if existing is not None and count_finished(existing.get_trials(deepcopy=False)) >= n_trials:
         say(f"Study {existing.study_name} already has its {n_trials} trainings.")
@@ -87,9 +88,10 @@ def confirm_team(name: str, file: Path, repeats: int, data: str | None, weights:
     folder_in(launch.runs, name)  # raises UserError for a name that no folder can have
     stored = read_search(searched)
     check_is_here(searched)
-    requested = plan_of_file(file, searched, stored, repeats)
-    existing = find_confirmation(storage, name, team=True)
-    document = make_team_document(searched, stored, existing, requested)
+    place = place_of(launch.url, launch.runs)
+    requested = plan_of_file(file, searched, stored, repeats, place)
+    existing = find_confirmation(storage, name, team=True, place=place)
+    document = make_team_document(searched, stored, existing, requested, place)
     n_trials = len(requested.finalists) * repeats
     if existing is not None:
         if is_team_decided(existing):

@@ -31,6 +31,7 @@ from search.study.locations import photos_now
 from search.study.names import checked_name
 from search.study.record import Stored, is_fully_created, read_stored
 from search.study.request import StudyRequest
+from search.supervisor.conclusion import Summary
 from search.supervisor.launch import Launch
 from search.system.storage_url import check_url
 from search.terminal.confirmation import show_confirmation_summary
@@ -58,8 +59,9 @@ def join_study(request: StudyRequest, launch: Launch, limits: Mapping[str, float
     check_is_here(study)
     check_one_machine(study, study.get_trials(deepcopy=False))
     found = _limits_of(study, stored, limits)
-    show = show_search_summary if stored.confirmation is None else show_confirmation_summary
-    summary = partial(show, runs=launch.runs, storage_url=launch.storage)
+    summary: Summary = partial(show_confirmation_summary, runs=launch.runs, storage_url=launch.storage)
+    if stored.confirmation is None:
+        summary = partial(show_search_summary, runs=launch.runs, storage_url=launch.storage, cache=launch.cache)
     trials = study.get_trials(deepcopy=False)
     if limit := policy_of(stored).reached(found, trials, closed_levels(study, found.own_best)):
         say(f"Nothing is left of study {name} ({limit}): {count_finished(trials)} trials are done.")

@@ -53,7 +53,7 @@ def add_rounds(
     known = answer_of_rounds(stored, trials, read_looks(study, own_best), own_best=own_best)
     if known is not None and known.looks and not known.is_open:
         say("Nothing is open any more: every difference is decided.")
-        show_search_summary(study, stored, launch.runs, launch.storage)
+        show_search_summary(study, stored, launch.runs, launch.storage, launch.cache)
         show_test(study, stored, launch, lambda: _table_now(stored, name, data, launch), keep_test)
         return 0
     n_trials = _find_or_set_target(study, rounds, rounds * trainings_of_a_round(stored, known), own_best)
@@ -76,7 +76,7 @@ def _show_end(
     study: optuna.Study, stored: Stored, table: Table, n_trials: int, launch: Launch, keep_test: bool
 ) -> None:
     """The closing screen, and the test once the question is decided or the rounds are done."""
-    show_search_summary(study, stored, launch.runs, launch.storage)
+    show_search_summary(study, stored, launch.runs, launch.storage, launch.cache)
     trials = study.get_trials(deepcopy=False, states=FINISHED)
     known = answering_of(*both_answers(study, stored, trials))
     if count_finished(trials) >= n_trials or (known is not None and known.looks and not known.is_open):

@@ -23,23 +23,25 @@ IDENTITY = ("study", "study_id", "trial")
 """What [member.origin] has in common with the origin that the trial itself was stored with."""
 
 
-def plan_of_file(path: Path, study: optuna.Study, stored: Stored, repeats: int) -> Plan:
+def plan_of_file(path: Path, study: optuna.Study, stored: Stored, repeats: int, place: str = "") -> Plan:
     """The plan to train the members in the file, and the best single model that it names, each once in every repeat.
 
-    Raises UserError for a file without members, for members or a single model that are not trials of the study as they
-    were trained, and for a team of the single model alone.
+    ``place``: the options of a printed command that say where the study is (connect.place_of). Raises UserError for a
+    file without members, for members or a single model that are not trials of the study as they were trained, and for a
+    team of the single model alone.
     """
     ensemble = ensemble_of_file(path, read_config_file(path))
     if ensemble is None:
         raise UserError(
-            f"{path} configures one model, and --ensemble takes a team: write one by {_export(study.study_name)}."
+            f"{path} configures one model, and --ensemble takes a team: write one by"
+            f" {_export(study.study_name, place)}."
         )
     trials = {trial.number: trial for trial in study.get_trials(deepcopy=False)}
     weight_of: dict[int, float] = {}
-    for place, member in enumerate(ensemble.members, start=1):
-        number = _trial_of(member, f"{path}, member {place}", study.study_name, trials)
+    for position, member in enumerate(ensemble.members, start=1):
+        number = _trial_of(member, f"{path}, member {position}", study.study_name, trials, place)
         weight_of[number] = weight_of.get(number, 0) + member.weight
-    single = _single(path, ensemble.origin, study.study_name, stored.task.metric, trials)
+    single = _single(path, ensemble.origin, study.study_name, stored.task.metric, trials, place)
     numbers = [single, *(number for number in weight_of if number != single)]
     if len(numbers) == 1:
         raise UserError(
@@ -51,11 +53,11 @@ def plan_of_file(path: Path, study: optuna.Study, stored: Stored, repeats: int) 
     return Plan(study.study_name, finalists, 0, repeats, weights)
 
 
-def _export(name: str) -> str:
-    return f"`python -m search.export --study {quoted(name)} --ensemble -o team.toml`"
+def _export(name: str, place: str) -> str:
+    return f"`python -m search.export --study {quoted(name)} --ensemble -o team.toml{place}`"
 
 
-def _trial_of(member: MemberConfig, where: str, name: str, trials: Mapping[int, FrozenTrial]) -> int:
+def _trial_of(member: MemberConfig, where: str, name: str, trials: Mapping[int, FrozenTrial], place: str) -> int:
     """The number of the trial that is the member. Raises UserError when it is none of the study, or was changed."""
     number = member.origin.get("trial")
     trial = trials.get(number) if isinstance(number, int) else None
@@ -63,7 +65,7 @@ def _trial_of(member: MemberConfig, where: str, name: str, trials: Mapping[int, 
         said = f"trial {number} of {member.origin.get('study')}" if number is not None else "no trial"
         raise UserError(
             f"{where} is no trial of study {name!r} (its origin names {said}), and a team is confirmed in its own"
-            f" study: write one by {_export(name)}."
+            f" study: write one by {_export(name, place)}."
         )
     trained = make_config(trial.user_attrs[CONFIG])
     for hyperparameter, ours in member.config:
@@ -84,7 +86,9 @@ def _is_origin_of(origin: Mapping[str, Any], trial: FrozenTrial) -> bool:
     return origin.get("value") == trial.value and all(origin.get(name) == known.get(name) for name in IDENTITY)
 
 
-def _single(path: Path, origin: Mapping[str, Any], name: str, metric: str, trials: Mapping[int, FrozenTrial]) -> int:
+def _single(
+    path: Path, origin: Mapping[str, Any], name: str, metric: str, trials: Mapping[int, FrozenTrial], place: str
+) -> int:
     """The number of the best single model, which [origin] names. Raises UserError when it is no trial of the study."""
     facts = origin.get("single")
     facts = facts if isinstance(facts, dict) else {}
@@ -96,5 +100,5 @@ def _single(path: Path, origin: Mapping[str, Any], name: str, metric: str, trial
         return trial.number
     raise UserError(
         f"{path}: its table [origin] does not name the best single model of study {name!r}, which the team is compared"
-        f" with: write a team by {_export(name)}."
+        f" with: write a team by {_export(name, place)}."
     )

@@ -22,8 +22,10 @@ from search.findings.models import ComparedModel, check_comparable, digest
 from search.system.shell import quoted
 
 
-def show_comparison(ours: ComparedModel, theirs: ComparedModel, prior: str | None) -> None:
+def show_comparison(ours: ComparedModel, theirs: ComparedModel, prior: str | None, place: str = "") -> None:
     """Print scores, difference and verdict, as a whole and by part and class; with ``prior`` (--prior) re-weighted too.
+
+    ``place``: the options of a printed command that say where the studies are (shell.place_options).
 
     Raises UserError when the two cannot be compared.
     """
@@ -40,7 +42,7 @@ def show_comparison(ours: ComparedModel, theirs: ComparedModel, prior: str | Non
     say(f"{_verdict_sentence(difference)} This is about these two trained models, judged by the same {judges}.")
     if has_interval(difference):
         say(f"{capital(power_words(difference.minimum_detectable_effect))}.")
-    _show_recipes(ours, theirs)
+    _show_recipes(ours, theirs, place)
     _show_parts(ours, theirs, resamples)
     _show_classes(ours, theirs, resamples)
     if prior is not None and weight_P is not None:
@@ -52,7 +54,7 @@ def _verdict_sentence(difference: Estimate) -> str:
     return f"A and B are {verdict}." if verdict == NOT_DISTINCT else f"A is {verdict} than B."
 
 
-def _show_recipes(ours: ComparedModel, theirs: ComparedModel) -> None:
+def _show_recipes(ours: ComparedModel, theirs: ComparedModel, place: str) -> None:
     """What is known of the recipes: what the rounds say that both models were trained in, else nothing."""
     unfinished = [f"{letter} {model.unfinished}" for letter, model in (("A", ours), ("B", theirs)) if model.unfinished]
     confirms = ours.confirms or theirs.confirms
@@ -61,7 +63,8 @@ def _show_recipes(ours: ComparedModel, theirs: ComparedModel) -> None:
     elif confirms:
         say(
             "In a confirmation every repeat has its own judges, so its trials are compared as models only."
-            f" search.confirm compares the recipes (python -m search.confirm --study {quoted(confirms)})."
+            " search.confirm compares the recipes"
+            f" (python -m search.confirm --study {quoted(confirms)}{_of_team(ours, theirs)}{place})."
         )
     elif _is_one_recipe(ours, theirs):
         say("Both are runs of one recipe: the difference between them is chance.")
@@ -69,6 +72,11 @@ def _show_recipes(ours: ComparedModel, theirs: ComparedModel) -> None:
         say(f"Of the recipes the rounds of {ours.study} say: {ours.rounds_say}")
     else:
         say("It says nothing about the recipes: other seeds may turn it round. Rounds of fresh trainings compare them.")
+
+
+def _of_team(ours: ComparedModel, theirs: ComparedModel) -> str:
+    """The option of search.confirm for a trial of a team's confirmation."""
+    return " --ensemble FILE" if ours.confirms_team or theirs.confirms_team else ""
 
 
 def _is_one_recipe(ours: ComparedModel, theirs: ComparedModel) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 import optuna
 from optuna.storages import RDBStorage
 
+from maskcls.config import TrainConfig
 from maskcls.labels import ALL
 from maskcls.model.composite import save_composed
 from maskcls.scoring.counts import Counts
@@ -29,10 +30,10 @@ from search.answer.combinations import (
 )
 from search.answer.format import SYNTHETIC, as_score, describe_values
 from search.answer.gains import Best, gain_of
-from search.database.connect import default_url, load_study
-from search.study.request import options_of
+from search.database.connect import load_study, place_of
+from search.study.request import options_of, photo_options
 from search.study.space import values_of
-from search.system.shell import place_options, quoted
+from search.system.shell import quoted
 from search.terminal.gain import best_words, gain_facts, model_facts, show_gain
 
 MAX_LOOKS, MIN_RESAMPLES = 60_000, 50
@@ -74,7 +75,7 @@ def compose(named: Sequence[NamedStudy], out: Path, against: str | None, storage
         origin["single"] = model_facts(model, ALL)
         origin["gain"] = gain_facts(gain)
     else:
-        _show_no_single(like, runs, storage.url if storage.url != default_url(runs) else None)
+        _show_no_single(like, place_of(storage.url, runs))
     written, folder = save_composed(out, {part: model.folder for part, model in models.items()}, origin)
     say(f"{written}: the {NUMBERS.get(len(models), len(models))} models are in {folder}; keep both together")
     file = like.stored.task.predictions_file
@@ -115,14 +116,18 @@ def _show_models(models: Mapping[str, Candidate], best: Best) -> None:
     say(f"  {f'all {task.space.num_classes}':{width}s}{best_words(best)}")
 
 
-def _show_no_single(like: Candidate, runs: Path, storage_url: str | None) -> None:
+def _show_no_single(like: Candidate, place: str) -> None:
     stored = like.stored
     data = "" if stored.study.synthetic else f" --data {quoted(stored.data)}{options_of(stored)}"
     data += f" --people {stored.study.fixed['people']}" if stored.study.fixed["people"] else ""
+    for name in ("split_seed", "valid_share"):
+        if (value := getattr(stored.baseline_config, name)) != TrainConfig.model_fields[name].default:
+            data += f" --set {name}={value}"
+    data += photo_options(stored.label_fixes, stored.skip_unreadable)
     say(
         f"single    none: no complete trial of all {stored.task.space.num_classes} classes is stored for these photos,"
         " so the gain is unknown. Make"
-        f" one: python -m search.run --study recipe --n-trials 20{data}{place_options(runs, storage_url)}"
+        f" one: python -m search.run --study recipe --n-trials 20{data}{place}"
     )
 
 

@@ -129,7 +129,7 @@ def show_confirmation_summary(study: optuna.Study, stored: Stored, runs: Path, s
     of = confirmed.study_name
     store_confirmation(confirmed, outcome)
     answer = answer_of(confirmed, read_stored(confirmed), runs)
-    show_study(confirmed, read_stored(confirmed), " ".join(answer.sentences))
+    show_study(confirmed, read_stored(confirmed), " ".join(answer.sentences), place_options(runs, storage_url))
     show_outcome(outcome, of, stored.task)
     say("Next:")
     say(f"  python -m search.export --study {quoted(of)} -o best.toml{place_options(runs, storage_url)}")

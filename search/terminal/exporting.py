@@ -10,9 +10,9 @@ from maskcls.system.console import say
 from maskcls.system.errors import count_of
 from maskcls.system.outputs import is_own_output, messages_beside, write_output_text
 from search.answer.ensembles import Ensemble, find_ensemble
-from search.database.connect import default_url
+from search.database.connect import place_of
 from search.findings.recipe import find_recipe
-from search.system.shell import place_options, quoted
+from search.system.shell import quoted
 from search.terminal.ensembling import ensemble_facts, show_members
 from search.terminal.gain import show_gain
 
@@ -39,7 +39,7 @@ def export_ensemble(study: optuna.Study, size: int, out: Path, storage: RDBStora
 
 def _confirmation(study: optuna.Study, out: Path, storage: RDBStorage, runs: Path) -> str:
     """The command that confirms the team."""
-    place = place_options(runs, storage.url if storage.url != default_url(runs) else None)
+    place = place_of(storage.url, runs)
     return f"python -m search.confirm --study {quoted(study.study_name)} --ensemble {quoted(out)}{place}"
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import optuna
 
+from maskcls.reading.hf import PREFIX
 from maskcls.scoring.rounds import BETTER, NO_VERDICT
 from maskcls.system.console import say
 from search.answer.answer import Answer, RoundsAnswer, Side
@@ -23,10 +24,12 @@ MAX_SIDES = 6
 """So many rows of the table; the report has the others."""
 
 
-def show_search_summary(study: optuna.Study, stored: Stored, runs: Path, storage_url: str | None) -> None:
+def show_search_summary(
+    study: optuna.Study, stored: Stored, runs: Path, storage_url: str | None, cache: Path | None = None
+) -> None:
     """Print the closing screen, and put the answer into the study's note in the dashboard.
 
-    At most 14 lines, unless trials are left out for lack of predictions.
+    At most 14 lines, unless trials are left out for lack of predictions. ``cache``: --cache of the command.
     """
     if best_trial(study.get_trials(deepcopy=False, states=FINISHED)) is None:
         say("No trial is complete yet.")
@@ -46,8 +49,8 @@ def show_search_summary(study: optuna.Study, stored: Stored, runs: Path, storage
     if answer.test:
         say(answer.test)
     with suppress(optuna.exceptions.StorageInternalError):  # a full disk ended the study, and its error says so
-        show_study(study, stored, " ".join(answer.sentences))
-    _show_next(answer, study.study_name, runs, storage_url)
+        show_study(study, stored, " ".join(answer.sentences), place_options(runs, storage_url))
+    _show_next(answer, study.study_name, runs, storage_url, _cache_option(stored, runs, cache))
 
 
 def show_sides(rounds: RoundsAnswer, metric: str) -> None:
@@ -112,11 +115,17 @@ def _confirm_options(answer: Answer) -> tuple[str] | None:
     return ("" if more is None else f" --repeats {max(2, more.rounds)}",)
 
 
-def _show_next(answer: Answer, name: str, runs: Path, storage_url: str | None) -> None:
-    """The report, the recipe as a file, and more rounds while anything is open."""
+def _cache_option(stored: Stored, runs: Path, cache: Path | None) -> str:
+    """--cache of a printed command that shows photos: those of a saved dataset lie there; else empty."""
+    is_needed = stored.data.startswith(PREFIX) and cache is not None and cache != runs / "cache"
+    return f" --cache {quoted(cache)}" if is_needed else ""
+
+
+def _show_next(answer: Answer, name: str, runs: Path, storage_url: str | None, cache: str) -> None:
+    """The report, the recipe as a file, and more rounds while anything is open. ``cache``: the option of the first."""
     where, study = place_options(runs, storage_url), quoted(name)
     say("Next:")
-    say(f"  python -m search.report --study {study}{where}")
+    say(f"  python -m search.report --study {study}{cache}{where}")
     if options := _confirm_options(answer):
         say(f"  python -m search.confirm --study {study}{options[0]}{where}")
     say(f"  python -m search.export --study {study} -o best.toml{where}")

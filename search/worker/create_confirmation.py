@@ -14,7 +14,7 @@ from maskcls.data.dataset import Table, with_judges
 from maskcls.system.console import say
 from maskcls.system.errors import UserError, listed
 from maskcls.system.files import MAX_BYTES
-from search.database.connect import create_study, has_study, load_study
+from search.database.connect import create_study, has_study, load_study, place_of
 from search.database.reconnecting import ReconnectingStorage
 from search.database.study_lock import in_turn
 from search.findings.notes import show_study
@@ -30,9 +30,12 @@ from search.study.versions import creation_facts
 from search.system.shell import quoted
 
 
-def find_confirmation(storage: ReconnectingStorage, of: str, team: bool = False) -> optuna.Study | None:
+def find_confirmation(
+    storage: ReconnectingStorage, of: str, team: bool = False, place: str = ""
+) -> optuna.Study | None:
     """The confirmation of the study stored as ``of``, or of a ``team`` of its models; None while it has none.
 
+    ``place``, here and below: the options of a printed command that say where the study is (connect.place_of).
     Raises UserError when the confirmation's name is taken, or too long for a folder.
     """
     confirmation = confirmation_of(load_study(storage, of), team)
@@ -47,14 +50,24 @@ def find_confirmation(storage: ReconnectingStorage, of: str, team: bool = False)
         )
     if not has_study(storage, name) or not is_fully_created(load_study(storage, name)):
         return None
-    remedy = f"remove it with `python -m search.delete --study {quoted(name)}`."
+    remedy = f"remove it with {_removal(name, place)}."
     if read_stored(load_study(storage, name)).confirmation is None:
         raise UserError(f"The confirmation of {of!r} needs the name {name!r}, which a search has; {remedy}")
     raise UserError(f"{name!r} confirms an earlier study of this name; {remedy}")
 
 
+def _removal(name: str, place: str) -> str:
+    """The command that removes the confirmation stored as ``name``."""
+    return f"`python -m search.delete --study {quoted(name)}{place}`"
+
+
 def make_document(
-    searched: optuna.Study, stored: Stored, confirmation: optuna.Study | None, top: int, repeats: int
+    searched: optuna.Study,
+    stored: Stored,
+    confirmation: optuna.Study | None,
+    top: int,
+    repeats: int,
+    place: str = "",
 ) -> Stored:
     """The document of the confirmation: with the finalists of the stored one, or the present ones for a new one.
 
@@ -65,12 +78,12 @@ def make_document(
         finalists = choose_finalists(searched.get_trials(deepcopy=False), stored, top, searched.study_name)
         return _new_document(stored, Plan(searched.study_name, finalists, top, repeats))
     existing = read_stored(confirmation)
-    _check_same_search(existing, stored, confirmation.study_name)
+    _check_same_search(existing, stored, confirmation.study_name, place)
     plan = Plan.of_document(existing)
     if plan.top != top:
         say(
-            f"The finalists stay those of the first command (--top {plan.top}); to choose new ones, run `python -m"
-            f" search.delete --study {quoted(confirmation.study_name)}` first."
+            f"The finalists stay those of the first command (--top {plan.top}); to choose new ones, run"
+            f" {_removal(confirmation.study_name, place)} first."
         )
     # the search may have been renamed
     plan = replace(plan, of=searched.study_name, repeats=max(repeats, plan.repeats))
@@ -78,7 +91,7 @@ def make_document(
 
 
 def make_team_document(
-    searched: optuna.Study, stored: Stored, confirmation: optuna.Study | None, requested: Plan
+    searched: optuna.Study, stored: Stored, confirmation: optuna.Study | None, requested: Plan, place: str = ""
 ) -> Stored:
     """The document of the confirmation of a team, new or with the repeats of the stored one if these are more.
 
@@ -88,19 +101,19 @@ def make_team_document(
     if confirmation is None:
         return _new_document(stored, requested)
     existing, name = read_stored(confirmation), confirmation.study_name
-    _check_same_search(existing, stored, name)
+    _check_same_search(existing, stored, name, place)
     plan = Plan.of_document(existing)
-    _check_same_team(plan, requested, name)
+    _check_same_team(plan, requested, name, place)
     plan = replace(plan, of=requested.of, repeats=max(plan.repeats, requested.repeats))
     return replace(existing, confirmation=plan.to_json())
 
 
-def _check_same_team(plan: Plan, requested: Plan, name: str) -> None:
+def _check_same_team(plan: Plan, requested: Plan, name: str, place: str) -> None:
     """Raise UserError when the confirmation stored as ``name`` is of another team than is requested."""
     if (plan.finalists, plan.weights) != (requested.finalists, requested.weights):
         raise UserError(
             f"{name!r} confirms another team, of {_team_words(plan)}, and the file has one of {_team_words(requested)};"
-            f" give its file, or remove it by `python -m search.delete --study {quoted(name)}`."
+            f" give its file, or remove it by {_removal(name, place)}."
         )
 
 
@@ -127,14 +140,14 @@ def _check_has_ended(searched: optuna.Study) -> None:
         )
 
 
-def _check_same_search(confirmation: Stored, searched: Stored, name: str) -> None:
+def _check_same_search(confirmation: Stored, searched: Stored, name: str, place: str) -> None:
     """Raise UserError when the search has been created anew since its confirmation, stored as ``name``, began."""
     fixed = {**confirmation.study.fixed, **searched.study.fixed, "keep": "last"}
     expected = searched.split, searched.weights, searched.seed, fixed
     if (confirmation.split, confirmation.weights, confirmation.seed, confirmation.study.fixed) != expected:
         raise UserError(
             f"{name!r} confirms an earlier study of this name, with other photos, weights, seed or fixed"
-            f" hyperparameters; remove it with `python -m search.delete --study {quoted(name)}`."
+            f" hyperparameters; remove it with {_removal(name, place)}."
         )
 
 
@@ -163,15 +176,16 @@ def check_repeats(table: Table, stored: Stored, repeats: int) -> list[Table]:
 
 def store_confirmation(storage: ReconnectingStorage, document: Stored, runs: Path) -> optuna.Study:
     """Create or update the confirmation and requeue its orphaned trials; returns its study."""
-    plan = Plan.of_document(document)
-    confirmation = find_confirmation(storage, plan.of, plan.is_team)
+    plan, place = Plan.of_document(document), place_of(storage.url, runs)
+    confirmation = find_confirmation(storage, plan.of, plan.is_team, place)
     name = plan.of + plan.suffix if confirmation is None else confirmation.study_name
 
     def decide() -> None:
-        confirmation = find_confirmation(storage, plan.of, plan.is_team)  # maybe created by another command meanwhile
+        # maybe created by another command meanwhile
+        confirmation = find_confirmation(storage, plan.of, plan.is_team, place)
         if confirmation is not None:
             claim(confirmation, runs)
-            _add_repeats(confirmation, document)
+            _add_repeats(confirmation, document, place)
         else:
             _create(storage, name, document, runs)
 
@@ -182,7 +196,7 @@ def store_confirmation(storage: ReconnectingStorage, document: Stored, runs: Pat
     return study
 
 
-def _add_repeats(study: optuna.Study, document: Stored) -> None:
+def _add_repeats(study: optuna.Study, document: Stored, place: str) -> None:
     """Store the document's repeats when they are more, and the search's present name; the finalists stay.
 
     Raises UserError when another command has stored another team meanwhile.
@@ -190,7 +204,7 @@ def _add_repeats(study: optuna.Study, document: Stored) -> None:
     existing = read_stored(study)
     plan, requested = Plan.of_document(existing), Plan.of_document(document)
     if requested.is_team:
-        _check_same_team(plan, requested, study.study_name)
+        _check_same_team(plan, requested, study.study_name, place)
     if requested.repeats > plan.repeats or requested.of != plan.of:
         plan = replace(plan, of=requested.of, repeats=max(plan.repeats, requested.repeats))
         study.set_user_attr(KEY, replace(existing, confirmation=plan.to_json()).to_json())

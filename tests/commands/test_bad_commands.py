@@ -74,17 +74,17 @@ def test_a_stored_name_in_the_place_of_a_study_file_is_told_what_to_type(
     tmp_path: Path, synthetic_table: Table, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     storage = open_storage(f"sqlite:///{tmp_path}/studies.db", create=True)
-    create_study(storage, "our outcome", {KEY: make_setup(tmp_path, synthetic_table).stored.to_json()})
-    words = ("--study", "our outcome", "--runs", str(tmp_path))
+    create_study(storage, "our-outcome", {KEY: make_setup(tmp_path, synthetic_table).stored.to_json()})
+    words = ("--study", "our-outcome", "--runs", str(tmp_path))
     told = complain(monkeypatch, capsys, search.run.main, *words)
     assert told == (
-        "error: 'our outcome' is the name of a stored study, and --study takes a study file: give --study FILE.py"
-        " --name 'our outcome', or add --join to work on the study as it is stored.\n"
+        "error: 'our-outcome' is the name of a stored study, and --study takes a study file: give --study FILE.py"
+        " --name our-outcome, or add --join to work on the study as it is stored.\n"
     )
-    told = complain(monkeypatch, capsys, search.run.main, "--study", "their outcome", "--runs", str(tmp_path))
-    assert told.startswith("error: No study named 'their outcome' in studies/.")
-    words = ("--study", "our outcome", "--storage", "nope://x")
-    assert complain(monkeypatch, capsys, search.run.main, *words).startswith("error: No study named 'our outcome'")
+    told = complain(monkeypatch, capsys, search.run.main, "--study", "their-outcome", "--runs", str(tmp_path))
+    assert told.startswith("error: No study named 'their-outcome' in studies/.")
+    words = ("--study", "our-outcome", "--storage", "nope://x")
+    assert complain(monkeypatch, capsys, search.run.main, *words).startswith("error: No study named 'our-outcome'")
 
 
 def test_a_dashboard_that_cannot_be_is_one_line(

@@ -100,7 +100,7 @@ def test_a_study_with_such_a_trial_is_refused_with_reason_and_remedy(tmp_path: P
 def test_a_confirmation_of_before_is_to_be_removed(tmp_path: Path, synthetic_table: Table) -> None:
     study = stored_study(tmp_path, synthetic_table, "toy-confirm")
     add(study, HEADS, TOUCHED)
-    with pytest.raises(UserError, match=r"Remove the study by `python -m search\.delete --study toy-confirm`"):
+    with pytest.raises(UserError, match=r"Remove the study by search\.delete --study toy-confirm and begin"):
         check_revision(study, replace(read_stored(study), confirmation={"of": "toy"}))
 
 

@@ -159,7 +159,7 @@ def test_a_stored_team_stays_and_another_one_is_refused(
     assert "Nothing is open any more: the difference is decided." in capsys.readouterr().out
     told = complain(monkeypatch, capsys, search.report.main, "--study", made.study_name, "--runs", str(runs))
     assert (
-        "is the confirmation of a team of study 'whole'. Give that study's name; `python -m search.confirm --study"
+        "is the confirmation of a team of study 'whole'. Give that study's name; search.confirm --study whole --ens"
         in told
     )
     optuna.delete_study(study_name="whole-confirm-team", storage=storage)
