@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import typer
-from tests.helpers.photos import save_photos, save_table
 
 import search.supervisor.start
 from docs.reference import parameters_of
@@ -36,6 +35,7 @@ from search.terminal.comparison import _show_recipes
 from search.terminal.composition import _show_no_single
 from search.terminal.summary import show_search_summary
 from search.worker.create_confirmation import find_confirmation
+from tests.helpers.data.photos import save_photos, save_table
 from tests.helpers.report import Played, make_study, play_rounds
 from tests.helpers.search import make_setup
 
