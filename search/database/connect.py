@@ -167,6 +167,11 @@ def _is_url(url: str) -> bool:
     return True
 
 
+def is_sqlite(url: str) -> bool:
+    """Whether the URL is of an SQLite file; False also for one that cannot be parsed."""
+    return _is_url(url) and sqlalchemy.make_url(url).get_backend_name() == "sqlite"
+
+
 def may_exist(url: str) -> bool:
     """Whether the database may exist: False only for an SQLite file that does not."""
     path = _sqlite_path(url) if _is_url(url) else None
