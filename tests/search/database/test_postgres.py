@@ -16,7 +16,7 @@ from pathlib import Path
 import optuna
 import pytest
 import sqlalchemy
-from optuna.trial import TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 import search.compare
 import search.copy
@@ -27,6 +27,7 @@ import search.report
 import search.run
 import search.status
 import search.system.processes
+import search.terminal.copying
 from maskcls.system.errors import UserError
 from search.answer.evidence import answer_of
 from search.database.connect import GRACE_SECONDS, backend_of, create_study, default_url, load_study, open_storage
@@ -46,7 +47,10 @@ from search.storage.queue import next_trial
 from search.study.attributes import MOVED_TO, STUDY_ID, WORKER
 from search.study.record import KEY, Stored, read_stored
 from search.system.processes import describe_myself
+from search.system.storage_url import shown_url
+from search.terminal.copying import copy_study
 from tests.helpers import postgres
+from tests.helpers.copying import check_is_copied_once, copy_twice, make_study_to_copy
 from tests.helpers.one_process import work_in_this_process
 from tests.helpers.report import make_study
 from tests.helpers.search import MINE, TOY_STUDY
@@ -383,6 +387,33 @@ def test_a_study_is_the_same_there_and_back(url: str, tmp_path: Path, synthetic_
     marker = read_marker(there / "toy")
     assert marker is not None
     assert marker.storage == "back.db"
+
+
+def test_of_two_copies_at_once_the_second_is_refused(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_study_to_copy(tmp_path)
+    second, first = copy_twice(url, tmp_path, monkeypatch)
+    assert first is None
+    assert re.search(r"Another search\.copy is copying to .* \(mask-search .*, server process", str(second))
+    check_is_copied_once(url, tmp_path)
+
+
+def test_a_copy_whose_lock_was_lost_leaves_the_study_to_the_command_that_has_begun_another(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, real = make_study_to_copy(tmp_path), search.terminal.copying.store_trial
+
+    def store(copied: optuna.Study, trial: FrozenTrial) -> int:
+        if trial.number == 1:  # the other command has begun, and is not done when this one notices it
+            search.terminal.copying._begin(study, STORED, open_storage(url, create=False), "toy")
+        return real(copied, trial)
+
+    monkeypatch.setattr(search.terminal.copying, "store_trial", store)
+    with pytest.raises(UserError, match="was deleted while it was made"):
+        copy_study(study, open_storage(url, create=True), "toy", tmp_path)
+    assert study.user_attrs[MOVED_TO] == {"storage": shown_url(url), "name": "toy"}
+    monkeypatch.undo()
+    copy_study(study, open_storage(url, create=False), "toy", tmp_path)
+    check_is_copied_once(url, tmp_path)
 
 
 def facts_of(study: optuna.Study) -> tuple[object, ...]:
