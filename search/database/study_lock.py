@@ -96,7 +96,7 @@ def _holding_row(storage: ReconnectingStorage, trial_id: int) -> Iterator[None]:
     """One transaction that holds the trial's row. Raises LostTurnError when the connection to the server is lost."""
     try:
         with storage.engine.connect().execution_options(isolation_level="READ COMMITTED") as connection:
-            if connection.dialect.name == "postgresql":  # MySQL has a limit of 50 s by itself
+            if connection.dialect.name == "postgresql":  # MySQL's is of the connection (timeouts.begin_transactions)
                 connection.execute(sqlalchemy.text(ROW_TIMEOUT))
             with storage.within(connection):
                 storage.lock_trial(trial_id)

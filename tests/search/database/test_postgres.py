@@ -19,6 +19,7 @@ import sqlalchemy
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 import search.compare
+import search.confirm
 import search.copy
 import search.database.study_lock
 import search.delete
@@ -52,6 +53,7 @@ from search.terminal.copying import copy_study
 from tests.helpers import postgres
 from tests.helpers.copying import check_is_copied_once, copy_twice, make_study_to_copy
 from tests.helpers.one_process import work_in_this_process
+from tests.helpers.queue import WORKING
 from tests.helpers.report import make_study
 from tests.helpers.search import MINE, TOY_STUDY
 from tests.helpers.training import run
@@ -79,28 +81,6 @@ for _ in range(25):
         count = int(path.read_text())
         time.sleep(0.002)
         path.write_text(str(count + 1))
-"""
-
-WORKING = """
-import sys, time
-from optuna.trial import TrialState
-from search.policy.stopping import StoppingCriteria, count_finished
-from search.policy.policy import Policy
-from search.system.processes import describe_myself
-from search.database.connect import load_study, open_storage
-from search.study.record import read_stored
-from search.storage.outcomes import finish
-from search.storage.queue import next_trial
-study = load_study(open_storage(sys.argv[1], create=False), "toy")
-policy, limits, me = Policy(read_stored(study).study, 0), StoppingCriteria(20), describe_myself("cpu.0")
-while count_finished(study.get_trials(deepcopy=False)) < 20:
-    trial = next_trial(study, policy, limits, me)
-    if trial is None:
-        time.sleep(0.02)
-        continue
-    trial.report(0.5, 1)
-    finish(study, trial, TrialState.PRUNED if trial.number % 3 else TrialState.COMPLETE, 0.5)
-    print(trial.number, flush=True)
 """
 
 
@@ -319,10 +299,14 @@ def test_two_machines_without_a_shared_folder_say_what_one_says(
         monkeypatch.setattr(search.system.processes, "_machine", lambda boot=boot: boot)
         more = ("--runs", runs, "--n-trials", n_trials, "--device", "cpu", "--workers", 1)
         assert run(search.run.main, *words, *more) == 0
+    for boot, runs in (("b", second), ("a", first)):  # each adds a pair of rounds, beside those of the other
+        monkeypatch.setattr(search.system.processes, "_machine", lambda boot=boot: boot)
+        more = ("--runs", runs, "--repeats", 2, "--device", "cpu", "--workers", 1)
+        assert run(search.confirm.main, "--study", "mine", "--storage", url, *more) == 0
     study = load_study(open_storage(url, create=False), "mine")
     ran = [files.folder for trial in study.get_trials() if (files := files_of(trial)) is not None]
-    assert [Path(folder).parents[1] for folder in ran] == [first] * 2 + [second] * 2
-    assert {path.name for path in (second / "mine").glob("trial-*")} == {"trial-0002", "trial-0003"}
+    assert [Path(folder).parents[1] for folder in ran] == [first] * 2 + [second] * 6 + [first] * 4
+    assert {path.name for path in (second / "mine").glob("trial-*")} == {f"trial-{n:04d}" for n in range(2, 8)}
     shutil.copytree(first, one)
     shutil.copytree(second / "mine", one / "mine", dirs_exist_ok=True)
 
@@ -344,6 +328,9 @@ def test_two_machines_without_a_shared_folder_say_what_one_says(
     ours, theirs = (answer_of(study, read_stored(study), runs) for runs in (first, one))
     assert ours == theirs
     assert ours.left_out == ()
+    assert ours.rounds is not None
+    assert {len(side.trials) for side in ours.rounds.sides} == {6}
+    assert ours.rounds.looks
     assert run(search.delete.main, "--study", "mine", "--storage", url, "--runs", first, "--yes") == 0
     with open_storage(url, create=False).engine.connect() as connection:
         assert connection.execute(sqlalchemy.select(FILES.c.trial)).first() is None
