@@ -3,6 +3,7 @@
 import sqlalchemy
 from optuna.storages._rdb import models
 from sqlalchemy.dialects.mysql import LONGTEXT
+from sqlalchemy.orm import Session
 
 from maskcls.system.errors import UserError
 from search.system.storage_url import shown_url
@@ -22,6 +23,13 @@ ATTRIBUTES = (
     models.TrialUserAttributeModel,
     models.TrialSystemAttributeModel,
 )
+
+
+ESCAPED = (b"\0", b"\n", b"\r", b"\x1a", b"\\", b"'", b'"')
+"""Bytes that take two in a statement."""
+
+STATEMENT_BYTES = 1024
+"""What the rest of a statement that stores a file takes, at most."""
 
 
 def is_mysql(engine: sqlalchemy.Engine) -> bool:
@@ -47,6 +55,16 @@ def begin_tables(connection: sqlalchemy.Connection) -> None:
         )
     take = sqlalchemy.text("SELECT GET_LOCK(:lock, :seconds)")
     connection.execute(take, {"lock": TABLES_LOCK, "seconds": TABLES_SECONDS})
+
+
+def statement_bytes(content: bytes) -> int:
+    """How much a statement takes that stores this file."""
+    return len(content) + sum(map(content.count, ESCAPED)) + STATEMENT_BYTES
+
+
+def max_statement_bytes(session: Session) -> int:
+    """How much the server takes in a statement. It breaks the connection off at a larger one, as if it went away."""
+    return int(session.execute(sqlalchemy.text("SELECT @@max_allowed_packet")).scalar_one())
 
 
 def widen_attributes(connection: sqlalchemy.Connection) -> None:

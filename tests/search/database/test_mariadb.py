@@ -11,6 +11,7 @@ from optuna.trial import TrialState
 
 from maskcls.system.errors import UserError
 from search.database.connect import backend_of, create_study, load_study, open_storage
+from search.database.errors import DatabaseError
 from search.database.mysql import is_mysql
 from search.files.table import create_table, digest_of, read_files, write_files
 from search.policy.policy import Policy
@@ -113,6 +114,19 @@ def test_a_file_of_any_bytes_comes_back(study: optuna.Study) -> None:
     assert create_table(storage) == ""
     write_files(storage, "s", 0, {"valid.npz": b"\0\xff%s'"})
     assert read_files(storage, "s", "valid.npz", {0: digest_of(b"\0\xff%s'")}) == {0: b"\0\xff%s'"}
+
+
+def test_a_file_that_the_server_does_not_take_is_refused_with_the_remedy(
+    server: mariadb.Server, study: optuna.Study, url: str
+) -> None:
+    create_table(backend_of(study))
+    content = b"\0" * (9 * 2**20)  # of which each byte takes two in a statement
+    with pytest.raises(DatabaseError, match="SET GLOBAL max_allowed_packet = 33554432"):
+        write_files(backend_of(study), "s", 0, {"valid.npz": content})
+    server.execute("SET GLOBAL max_allowed_packet = 33554432")
+    again = open_storage(url, create=False, patience=1)
+    write_files(again, "s", 0, {"valid.npz": content})
+    assert read_files(again, "s", "valid.npz", {0: digest_of(content)}) == {0: content}
 
 
 def test_of_two_copies_at_once_the_second_is_refused(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
