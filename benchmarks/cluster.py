@@ -325,7 +325,7 @@ def _postgres() -> Iterator[Serving]:
 
 @contextmanager
 def _mariadb() -> Iterator[Serving]:
-    from tests.helpers.mariadb import server
+    from tests.helpers.database.mariadb import server
 
     clients = "SELECT user FROM information_schema.processlist WHERE id <> CONNECTION_ID() AND user = 'team'"
     with server() as found:

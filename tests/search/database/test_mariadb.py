@@ -21,9 +21,9 @@ from search.storage.outcomes import finish, report
 from search.storage.queue import next_trial
 from search.study.record import KEY
 from search.system.processes import WorkerIdentity
-from tests.helpers import mariadb
 from tests.helpers.confirmation import stored_as
-from tests.helpers.copying import check_is_copied_once, copy_twice, make_study_to_copy
+from tests.helpers.database import mariadb
+from tests.helpers.database.copying import check_is_copied_once, copy_twice, make_study_to_copy
 from tests.helpers.queue import MYSELF, WORKING, start
 from tests.helpers.search import TOY_STUDY
 

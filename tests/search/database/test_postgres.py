@@ -51,7 +51,7 @@ from search.system.processes import describe_myself
 from search.system.storage_url import shown_url
 from search.terminal.copying import copy_study
 from tests.helpers import postgres
-from tests.helpers.copying import check_is_copied_once, copy_twice, make_study_to_copy
+from tests.helpers.database.copying import check_is_copied_once, copy_twice, make_study_to_copy
 from tests.helpers.one_process import work_in_this_process
 from tests.helpers.queue import WORKING
 from tests.helpers.report import make_study

@@ -28,7 +28,7 @@ from search.supervisor.start import _is_done
 from search.system.processes import describe_myself
 from search.terminal.copying import copy_study
 from tests.helpers.confirmation import confirming
-from tests.helpers.copying import check_is_copied_once, copy_twice, make_study_to_copy
+from tests.helpers.database.copying import check_is_copied_once, copy_twice, make_study_to_copy
 from tests.helpers.report import Played, complete, make_study
 from tests.helpers.search import complain
 from tests.helpers.training import TINY, run
