@@ -1,11 +1,13 @@
-"""Many workers on one PostgreSQL server: is anything lost or doubled, what does a turn cost, and how busy are they?
+"""Many workers on one server: is anything lost or doubled, what does a turn cost, and how busy are they?
 
     python benchmarks/cluster.py exact --workers 100 --trials 400 --seconds 20 --kills 33
     python benchmarks/cluster.py asks --workers 1 8 32 100 --stored 1000
+    python benchmarks/cluster.py exact --mariadb --workers 4 --trials 24 --seconds 10 --kills 3
 
 The server is a fresh one with its default settings, so it has 97 connections for its users, of which this benchmark is
-one. A worker is a process that takes trials from the queue, stores scores and heartbeats, prunes and ends trials by the
-service's own code; instead of training it sleeps and reports a recorded curve (curves.jsonl), so it needs no torch.
+one; with --mariadb it is MariaDB's, of which this machine needs the programs and the driver pymysql. A worker is a
+process that takes trials from the queue, stores scores and heartbeats, prunes and ends trials by the service's own
+code; instead of training it sleeps and reports a recorded curve (curves.jsonl), so it needs no torch.
 
 "exact": while they work, so many workers are killed (SIGKILL) at random times, and other processes take their places,
 as an engine would start them; the server is killed once and started again. At the end there must be exactly so many
@@ -29,8 +31,8 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from multiprocessing import get_context
@@ -238,29 +240,20 @@ class Crew:
 class Census(threading.Thread):
     """Counts the connections of the server's clients, twice a second."""
 
-    def __init__(self, host: Path) -> None:
+    def __init__(self, clients: Callable[[], list[str]]) -> None:
+        """``clients``: asks the server for the names of its clients; raises what its driver raises while it is away."""
         super().__init__(daemon=True)
-        self.host, self.counts, self.names = host, [0], set[str]()
+        self.clients, self.counts, self.names = clients, [0], set[str]()
         self.start()
 
     def run(self) -> None:
         """Until the process ends."""
-        query = (
-            "SELECT application_name FROM pg_stat_activity WHERE backend_type = 'client backend'"
-            " AND pid <> pg_backend_pid()"
-        )
         while True:
-            try:
-                with psycopg.connect(
-                    host=str(self.host), user="postgres", dbname="postgres", autocommit=True
-                ) as connection:
-                    while True:
-                        found = [name for (name,) in connection.execute(query).fetchall()]
-                        self.counts.append(len(found))
-                        self.names.update(found)
-                        time.sleep(0.5)
-            except psycopg.OperationalError:
-                time.sleep(0.5)  # the server is away
+            with suppress(Exception):  # the server is away
+                found = self.clients()
+                self.counts.append(len(found))
+                self.names.update(found)
+            time.sleep(0.5)
 
 
 def percentiles(seconds: list[float]) -> str:
@@ -287,17 +280,58 @@ def moments(lines: Mapping[str, list[list[Any]]], kind: str) -> list[float]:
     return [line[2] for each in lines.values() for line in each if line[0] == kind]
 
 
+@dataclass(frozen=True)
+class Serving:
+    """A server with default settings, and a user's own database on it, without special rights."""
+
+    server: Any
+    """Of tests/helpers: it has a process, a folder with its log, and can be started again."""
+    url: str
+    clients: Callable[[], list[str]]
+    """The names of its clients but for this one."""
+    refusals: tuple[str, ...]
+    """What it writes to its log when it refuses a connection because it has too many."""
+
+
 @contextmanager
-def serving() -> Iterator[tuple[Any, str]]:
-    """A server with default settings; yields it and the URL of a user's own database on it, without special rights."""
+def serving(mariadb: bool = False) -> Iterator[Serving]:
+    """A fresh server of PostgreSQL, or of MariaDB."""
     sys.path.append(str(Path(__file__).parents[1]))
+    with _mariadb() if mariadb else _postgres() as found:
+        yield found
+
+
+@contextmanager
+def _postgres() -> Iterator[Serving]:
     from tests.helpers.postgres import server
 
+    clients = (
+        "SELECT application_name FROM pg_stat_activity WHERE backend_type = 'client backend'"
+        " AND pid <> pg_backend_pid()"
+    )
     with server(options=()) as found:
-        with psycopg.connect(host=str(found.folder), user="postgres", dbname="postgres", autocommit=True) as connection:
-            connection.execute("CREATE ROLE team LOGIN")
-            connection.execute("CREATE DATABASE team OWNER team")
-        yield found, f"postgresql+psycopg://team@/team?host={found.folder}"
+
+        def execute(*statements: str) -> list[tuple[Any, ...]]:
+            whose = {"host": str(found.folder), "user": "postgres", "dbname": "postgres"}
+            with psycopg.connect(**whose, autocommit=True) as connection:
+                cursors = [connection.execute(statement) for statement in statements]
+                return cursors[-1].fetchall() if cursors[-1].description else []
+
+        execute("CREATE ROLE team LOGIN", "CREATE DATABASE team OWNER team")
+        url = f"postgresql+psycopg://team@/team?host={found.folder}"
+        refusals = ("connection slots are reserved", "too many clients")
+        yield Serving(found, url, lambda: [name for (name,) in execute(clients)], refusals)
+
+
+@contextmanager
+def _mariadb() -> Iterator[Serving]:
+    from tests.helpers.database.mariadb import server
+
+    clients = "SELECT user FROM information_schema.processlist WHERE id <> CONNECTION_ID() AND user = 'team'"
+    with server() as found:
+        found.execute("CREATE USER team@localhost", "GRANT ALL ON studies.* TO team@localhost")
+        refusals = ("Too many connections",)
+        yield Serving(found, found.url("team"), lambda: [name for (name,) in found.execute(clients)], refusals)
 
 
 def make_study(url: str, sampler: str, num_stored: int = 0) -> optuna.Study:
@@ -329,10 +363,10 @@ def asks(asked: argparse.Namespace) -> None:
     )
     print("|---|---|---|---|---|---|---|---|---|---|", flush=True)
     for workers in asked.workers:
-        with serving() as (server, url), tempfile.TemporaryDirectory() as home:
-            make_study(url, asked.sampler, asked.stored)
-            census = Census(server.folder)
-            crew = Crew(url, Path(home), 10**6, 0.0)
+        with serving(asked.mariadb) as found, tempfile.TemporaryDirectory() as home:
+            make_study(found.url, asked.sampler, asked.stored)
+            census = Census(found.clients)
+            crew = Crew(found.url, Path(home), 10**6, 0.0)
             for _ in range(workers):
                 crew.start()
             crew.wait_until_all_have_begun()
@@ -350,10 +384,10 @@ def asks(asked: argparse.Namespace) -> None:
 def exact(asked: argparse.Namespace) -> None:
     """The storm, what is left of it, and how busy the workers were."""
     workers = asked.workers[0]
-    with serving() as (server, url), tempfile.TemporaryDirectory() as home:
-        study = make_study(url, asked.sampler)
-        census = Census(server.folder)
-        crew = Crew(url, Path(home), asked.trials, asked.seconds)
+    with serving(asked.mariadb) as found, tempfile.TemporaryDirectory() as home:
+        study, server = make_study(found.url, asked.sampler), found.server
+        census = Census(found.clients)
+        crew = Crew(found.url, Path(home), asked.trials, asked.seconds)
         rng, began = random.Random(asked.seed), time.time()
         for _ in range(workers):
             crew.start()
@@ -381,8 +415,8 @@ def exact(asked: argparse.Namespace) -> None:
                 crew.start()
         wall = time.time() - began
         _tell(study, crew, asked, killed, wall)
-        refused = (server.folder / "log").read_text(errors="replace").count("connection slots are reserved")
-        refused += (server.folder / "log").read_text(errors="replace").count("too many clients")
+        log = (server.folder / "log").read_text(errors="replace")
+        refused = sum(log.count(text) for text in found.refusals)
         print(f"connections: most {max(census.counts)}, {refused} refused; as {min(census.names, default='')!r}")
 
 
@@ -449,6 +483,7 @@ def main() -> None:
     parser.add_argument("--no-restart", action="store_true", help="exact: the server is not killed")
     parser.add_argument("--stored", type=int, default=0, help="asks: trials that the study has")
     parser.add_argument("--for-seconds", type=float, default=20.0, help="asks: how long the workers ask")
+    parser.add_argument("--mariadb", action="store_true", help="on MariaDB instead of PostgreSQL")
     parser.add_argument("--sampler", default="tpe", help="tpe or random; gp and auto load torch")
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()

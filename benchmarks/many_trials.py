@@ -1,27 +1,30 @@
 """A study of many trials: what a worker's calls, a command's overview and the report take, and a worker's memory.
 
     python benchmarks/many_trials.py --stored 10000
-    python benchmarks/many_trials.py --stored 10000 --postgres --in-rounds 5000
+    python benchmarks/many_trials.py --stored 10000 --in-rounds 5000 --on sqlite postgres mariadb
 
 The trials have the attributes of real ones, and no files. A worker that has just loaded the study takes trials, reports
 one score of each and ends it: "ask" is all that search.worker.worker does between two trainings, the check for a reason
 to give up and the look for rounds that are due included; "report" the score and the pruner's verdict on it.
 Milliseconds are median, and most, of --times calls on the clock, then the median of this process's CPU time;
-statements are SQL statements of a call. Each part runs in a process of its own. Memory is that of the process (VmRSS)
-after its calls, above what it had when it had imported everything.
+statements are SQL statements of a call. Each part runs in a process of its own, on an SQLite file and on fresh servers
+with their default settings. Memory is that of the process (VmRSS) after its calls, above what it had when it had
+imported everything.
 """
 
 import argparse
 import json
 import multiprocessing
+import os
 import random
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from datetime import datetime, timedelta
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +56,8 @@ from search.study.record import KEY, Stored, read_stored
 from search.system.clock import ENDED, RUN, run_now
 from search.system.processes import describe_myself
 from search.terminal.status import show_status
+
+SQLITE, POSTGRES, MARIADB = DATABASES = ("sqlite", "postgres", "mariadb")
 
 BATCH = 500
 """Trials that are stored at once."""
@@ -168,26 +173,27 @@ class Calls:
         took = time.perf_counter() - began, time.process_time() - spent, self.statements - before
         self.taken.setdefault(what, []).append(took)
 
-    def tell(self) -> None:
-        """A line for each kind."""
+    def measured(self) -> dict[str, str]:
+        """What each kind took."""
+        found = {}
         for what, each in self.taken.items():
             clock, cpu, statements = (sorted(column) for column in zip(*each, strict=True))
-            middle = f"{statistics.median(clock) * 1e3:.0f} ms, most {clock[-1] * 1e3:.0f}"
-            tell(
-                what,
-                f"{middle}; CPU {statistics.median(cpu) * 1e3:.0f}; {statistics.median(statements):.0f} statements",
+            found[what] = (
+                f"{statistics.median(clock) * 1e3:.0f} ms (most {clock[-1] * 1e3:.0f}), CPU"
+                f" {statistics.median(cpu) * 1e3:.0f}, {statistics.median(statements):.0f} statements"
             )
+        return found
 
 
-def measure_worker(url: str, runs: Path, times: int, limit: int) -> None:
+def measure_worker(url: str, runs: Path, times: int, limit: int) -> dict[str, str]:
     """Take, report and end trials."""
     before = memory()
     storage = open_storage(url, create=False)
     study, calls = load_study(storage, NAME), Calls(storage.engine)
     stored, me = read_stored(study), describe_myself("cpu.0")
     policy, limits = Policy(stored.study, stored.seed), StoppingCriteria(limit)
-    shelf = predictions_of(stored, runs / NAME)
-    with calls.timed("load"):
+    shelf = predictions_of(study, stored, runs / NAME)
+    with calls.timed("load all trials"):
         study.get_trials(deepcopy=False)
     loaded = memory()
     for _ in range(times):
@@ -201,8 +207,8 @@ def measure_worker(url: str, runs: Path, times: int, limit: int) -> None:
             policy.should_continue(study, read_trial(study, trial), EVALUATIONS)
         with calls.timed("end"):
             _end(study, trial, stored, me)
-    calls.tell()
-    tell("memory", f"{loaded - before:.0f} MiB when loaded, {memory() - before:.0f} MiB in the end, above {before:.0f}")
+    took = f"{loaded - before:.0f} MiB when loaded, {memory() - before:.0f} MiB in the end"
+    return {**calls.measured(), "a worker's memory": took}
 
 
 def _end(study: optuna.Study, trial: Trial, stored: Stored, me: Any) -> None:
@@ -211,30 +217,48 @@ def _end(study: optuna.Study, trial: Trial, stored: Stored, me: Any) -> None:
     finish(study, trial, TrialState.COMPLETE, 0.3, me, lambda: set_attributes(study, trial, facts))
 
 
-def measure_status(url: str) -> None:
+def measure_status(url: str) -> dict[str, str]:
     """What search.status does, for one study and for all."""
-    before, show = memory(), watch()
-    study = load_study(open_to_read(url), NAME)
+    before, calls = memory(), Watch()
+    storage = open_to_read(url)
+    calls.count(storage.engine)
+    study = load_study(storage, NAME)
     show_status(status_of(study, read_stored(study)))
-    tell("status --study", f"{show()}, {memory() - before:.0f} MiB")
-    show = watch()
-    overview_of_all(open_to_read(url))
-    tell("status", show())
+    of_one = f"{calls.shown()}, {memory() - before:.0f} MiB"
+    storage, calls = open_to_read(url), Watch()
+    calls.count(storage.engine)
+    overview_of_all(storage)
+    return {"search.status --study": of_one, "search.status": calls.shown()}
 
 
-def measure_page(url: str, runs: Path) -> None:
+def measure_page(url: str, runs: Path) -> dict[str, str]:
     """What search.report does but for writing the files."""
-    before, show = memory(), watch()
-    material = gather(load_study(open_to_read(url), NAME), ReportOptions(runs, photos=False))
-    answered = show()
+    before, calls = memory(), Watch()
+    storage = open_to_read(url)
+    calls.count(storage.engine)
+    material = gather(load_study(storage, NAME), ReportOptions(runs, photos=False))
+    answer = calls.shown()
     make_report(material)
-    tell("report", f"{show()}, {memory() - before:.0f} MiB; of it the answer {answered}")
+    return {"search.report": f"{calls.shown()}, {memory() - before:.0f} MiB", "of it the answer": answer}
 
 
-def watch() -> Callable[[], str]:
-    """Start measuring; calls of the result say what has passed since, on the clock and of the CPU."""
-    began, spent = time.perf_counter(), time.process_time()
-    return lambda: f"{time.perf_counter() - began:.1f} s, CPU {time.process_time() - spent:.1f}"
+class Watch:
+    """The time since it was made, on the clock and of the CPU, and the statements of engines."""
+
+    def __init__(self) -> None:
+        self.began, self.spent, self.statements = time.perf_counter(), time.process_time(), 0
+
+    def count(self, engine: sqlalchemy.Engine) -> None:
+        """Count this engine's statements from now on."""
+        sqlalchemy.event.listen(engine, "before_cursor_execute", self._count)
+
+    def _count(self, *_: Any) -> None:
+        self.statements += 1
+
+    def shown(self) -> str:
+        """All three."""
+        clock, cpu = time.perf_counter() - self.began, time.process_time() - self.spent
+        return f"{clock * 1e3:.0f} ms, CPU {cpu * 1e3:.0f}, {self.statements} statements"
 
 
 def memory() -> float:
@@ -243,44 +267,40 @@ def memory() -> float:
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))
 
 
-def tell(what: str, text: str) -> None:
-    """A line of the result."""
-    print(f"{what:16s} {text}", flush=True)
-
-
-def alone(work: Callable[..., None], *arguments: object) -> int:
-    """Run the work in a process of its own; its exit status."""
-    process = multiprocessing.get_context("spawn").Process(target=work, args=arguments)
+def alone(work: Callable[..., dict[str, str]], *arguments: object) -> dict[str, str]:
+    """Do the work in a process of its own, which may print what it likes; what it has measured."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_send, args=(theirs, work, *arguments))
     process.start()
+    theirs.close()
+    try:
+        measured: dict[str, str] = ours.recv()
+    except EOFError:
+        sys.exit(f"{work.__name__} failed")
     process.join()
-    return process.exitcode or 0
+    return measured
+
+
+def _send(connection: Connection, work: Callable[..., dict[str, str]], *arguments: object) -> None:
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+        measured = work(*arguments)
+    connection.send(measured)
 
 
 @contextmanager
-def database(runs: Path, postgres: bool) -> Iterator[str]:
-    """The URL of an empty database."""
-    if not postgres:
+def database(kind: str, runs: Path) -> Iterator[str]:
+    """The URL of an empty database of this kind."""
+    if kind == SQLITE:
         yield default_url(runs)
         return
-    with serving() as (_, url):
-        yield url
+    with serving(mariadb=kind == MARIADB) as served:
+        yield served.url
 
 
-def main() -> None:
-    """Make the study, and measure."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--stored", type=int, default=10_000)
-    parser.add_argument("--in-rounds", type=int, default=0, help="so many of them are trainings of rounds")
-    parser.add_argument(
-        "--postgres", action="store_true", help="on a fresh PostgreSQL server instead of an SQLite file"
-    )
-    parser.add_argument("--times", type=int, default=7)
-    parser.add_argument(
-        "--only", nargs="+", choices=["worker", "status", "report"], default=["worker", "status", "report"]
-    )
-    typed = parser.parse_args()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with tempfile.TemporaryDirectory() as folder, database(Path(folder), typed.postgres) as url:
+def measure(kind: str, typed: argparse.Namespace) -> dict[str, str]:
+    """Make the study in such a database, and measure."""
+    with tempfile.TemporaryDirectory() as folder, database(kind, Path(folder)) as url:
         runs = Path(folder)
         fill(url, typed.stored, typed.in_rounds)
         limit = 3 * typed.stored if not typed.in_rounds else typed.stored + 1000
@@ -289,8 +309,30 @@ def main() -> None:
             "status": (measure_status, url),
             "report": (measure_page, url, runs),
         }
-        failed = [alone(*parts[name]) for name in typed.only]
-    sys.exit(max(failed))
+        measured: dict[str, str] = {}
+        for name in typed.only:
+            measured |= alone(*parts[name])
+            print(f"{kind}: {measured}", file=sys.stderr, flush=True)
+        return measured
+
+
+def main() -> None:
+    """Measure each database, and show all in one table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--stored", type=int, default=10_000)
+    parser.add_argument("--in-rounds", type=int, default=0, help="so many of them are trainings of rounds")
+    parser.add_argument("--on", nargs="+", choices=DATABASES, default=[SQLITE, POSTGRES])
+    parser.add_argument("--times", type=int, default=7)
+    parser.add_argument(
+        "--only", nargs="+", choices=["worker", "status", "report"], default=["worker", "status", "report"]
+    )
+    typed = parser.parse_args()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    columns = {kind: measure(kind, typed) for kind in typed.on}
+    print(f"| {typed.stored} trials, {typed.in_rounds} in rounds | {' | '.join(columns)} |")
+    print("|---" * (len(columns) + 1) + "|")
+    for what in next(iter(columns.values())):
+        print(f"| {what} | {' | '.join(measured[what] for measured in columns.values())} |")
 
 
 if __name__ == "__main__":

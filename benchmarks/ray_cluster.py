@@ -76,16 +76,16 @@ def exact(asked: argparse.Namespace) -> None:
     """A node that dies and one that joins, and what is left."""
     (workers,) = asked.workers
     cpus = -(-workers // 3)
-    with serving() as (_, url), tempfile.TemporaryDirectory() as home, nodes(cpus) as cluster:
+    with serving() as served, tempfile.TemporaryDirectory() as home, nodes(cpus) as cluster:
         others = [add_node(cluster, cpus) for _ in range(2)]
 
         def change() -> None:
-            when(url, 1 / 3, asked.trials, lambda: cluster.remove_node(others[0], allow_graceful=False))
-            when(url, 1 / 2, asked.trials, lambda: add_node(cluster, cpus))
+            when(served.url, 1 / 3, asked.trials, lambda: cluster.remove_node(others[0], allow_graceful=False))
+            when(served.url, 1 / 2, asked.trials, lambda: add_node(cluster, cpus))
 
         changing = threading.Thread(target=change)
         changing.start()
-        trials, said = run(cluster, url, Path(home), workers, asked.trials, asked.seconds)
+        trials, said = run(cluster, served.url, Path(home), workers, asked.trials, asked.seconds)
         changing.join()
     check(trials, said, asked.trials)
     interrupted = len(re.findall(r"^trial \d+: interrupted", said, re.MULTILINE))
@@ -117,10 +117,10 @@ def speed(asked: argparse.Namespace) -> None:
     print("| workers | seconds | trainings alone |", "|---|---|---|", sep="\n", flush=True)
     for workers in asked.workers:
         cpus = -(-workers // 3)
-        with serving() as (_, url), tempfile.TemporaryDirectory() as home, nodes(cpus) as cluster:
+        with serving() as served, tempfile.TemporaryDirectory() as home, nodes(cpus) as cluster:
             for _ in range(2):
                 add_node(cluster, cpus)
-            trials, said = run(cluster, url, Path(home), workers, asked.trials, asked.seconds)
+            trials, said = run(cluster, served.url, Path(home), workers, asked.trials, asked.seconds)
         check(trials, said, asked.trials)
         print(f"| {workers} | {took(trials):.0f} | {asked.trials * asked.seconds / workers:.0f} |", flush=True)
 

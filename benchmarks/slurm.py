@@ -170,7 +170,8 @@ def wait_for(condition: Callable[[], bool], what: str) -> None:
 
 def sleepers(asked: argparse.Namespace) -> None:
     """The array of sleepers, and what happens to it."""
-    with cluster.serving() as (_, url), slurm() as engine:
+    with cluster.serving() as served, slurm() as engine:
+        url = served.url
         study = cluster.make_study(url, "tpe")
         logs = engine.home / "logs"
         logs.mkdir()
@@ -252,7 +253,8 @@ STUDY = Study(
 
 def recipe(asked: argparse.Namespace) -> None:
     """deploy/slurm.sh, with real workers."""
-    with cluster.serving() as (_, url), slurm() as engine:
+    with cluster.serving() as served, slurm() as engine:
+        url = served.url
         work = engine.home / "work"
         work.mkdir()
         (work / "tiny.py").write_text(STUDY)

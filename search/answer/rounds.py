@@ -120,9 +120,10 @@ def _side(name: str, trainings: Sequence[FrozenTrial], asked: Collection[int]) -
 
 
 def _rounds(stored: Stored, trainings: Sequence[FrozenTrial], shelf: StudyPredictions | None) -> list[Round]:
-    rounds = []
-    for number in sorted({round_of(trial) or 0 for trial in trainings}):
-        here = [trial for trial in trainings if (round_of(trial) or 0) == number]
+    rounds, by_round = [], dict[int, list[FrozenTrial]]()
+    for trial in trainings:
+        by_round.setdefault(round_of(trial) or 0, []).append(trial)
+    for number, here in sorted(by_round.items()):
         values = [values_of(stored.study.space, trial.params) for trial in here]
         common = {name: value for name, value in values[0].items() if all(each[name] == value for each in values)}
         judged = next(iter(shelf.with_predictions(here)), None) if shelf is not None else None

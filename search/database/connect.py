@@ -23,6 +23,7 @@ from maskcls.system.errors import UserError, nearest, one_line
 from maskcls.system.liveness import beat
 from maskcls.system.lock import hold_file
 from maskcls.system.printable import one_printable_line
+from search.database import mysql
 from search.database.errors import is_crowded, is_transient, reason
 from search.database.filesystem import check_local
 from search.database.optuna_internals import trial_id, uncached_storage
@@ -131,7 +132,8 @@ def _opened(url: str, open_: Callable[[], ReconnectingStorage], patience: float,
         except ImportError as error:
             raise UserError(
                 f"The storage {shown_url(url)} needs a driver that is not installed ({one_line(error).rstrip('.')})."
-                " For PostgreSQL: pip install 'mask-search[postgres]' and postgresql+psycopg://..."
+                " For PostgreSQL: pip install 'mask-search[postgres]' and postgresql+psycopg://...; for MySQL and"
+                " MariaDB: pip install 'mask-search[mysql]' and mysql+pymysql://..."
             ) from error
         except Exception as error:  # every driver has its own exceptions
             may_wait = is_crowded(error) or (waits and is_transient(error))
@@ -174,6 +176,11 @@ def _is_url(url: str) -> bool:
     return True
 
 
+def is_sqlite(url: str) -> bool:
+    """Whether the URL is of an SQLite file; False also for one that cannot be parsed."""
+    return _is_url(url) and sqlalchemy.make_url(url).get_backend_name() == "sqlite"
+
+
 def may_exist(url: str) -> bool:
     """Whether the database may exist: False only for an SQLite file that does not."""
     path = _sqlite_path(url) if _is_url(url) else None
@@ -194,6 +201,8 @@ def _sqlite_path(url: str) -> Path | None:
 def _open_server(url: str, create: bool, patience: float, slot: str = "") -> ReconnectingStorage:
     """A server's database."""
     options = {**POOL_OPTIONS, "connect_args": connect_args(url, slot)}
+    if sqlalchemy.make_url(url).get_backend_name() in mysql.DIALECTS:
+        options["isolation_level"] = mysql.ISOLATION_LEVEL
     several = {**options, "max_overflow": 9}
     engine = sqlalchemy.create_engine(url, **options)
     try:
@@ -204,7 +213,11 @@ def _open_server(url: str, create: bool, patience: float, slot: str = "") -> Rec
             elif not tables >= TABLES:  # only a process that creates them has several connections
                 if engine.dialect.name == "postgresql":  # two processes must not create the same tables
                     connection.execute(sqlalchemy.text(f"SELECT pg_advisory_xact_lock({TABLES_KEY})"))
+                if mysql.is_mysql(engine):
+                    mysql.begin_tables(connection)
                 _open(url, patience, engine_kwargs=several).engine.dispose()
+                if mysql.is_mysql(engine):
+                    mysql.widen_attributes(connection)
     finally:
         engine.dispose()
     # Optuna checks the version of the tables on a second connection

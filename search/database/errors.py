@@ -19,9 +19,9 @@ TRANSIENT_STATES = ("08", "40001", "40P01", "53300", "55P03", "57P01", "57P02", 
 (https://www.postgresql.org/docs/current/errcodes-appendix.html). A standby that is not promoted yet answers 25006, a
 read-only transaction."""
 
-TRANSIENT_MYSQL = (1040, 1053, 1205, 1213, 1290, 2002, 2003, 2006, 2013, 2055)
-"""MySQL's error numbers for the same: too many connections, shutdown, lock timeout, deadlock, read-only, connection
-refused or lost."""
+TRANSIENT_MYSQL = (1020, 1040, 1053, 1205, 1213, 1290, 2002, 2003, 2006, 2013, 2055)
+"""MySQL's error numbers for the same: changed meanwhile, too many connections, shutdown, lock timeout, deadlock,
+read-only, connection refused or lost. It has an SQLSTATE too, but one for most of its errors (HY000)."""
 
 PERMANENT_TEXTS = ("authentication failed", "does not exist", "pg_hba.conf", "no password supplied", "not permitted")
 """Parts of the message when a connection is refused for good: without a connection the driver has no SQLSTATE."""
@@ -106,11 +106,11 @@ def _is_transient(error: sqlalchemy.exc.SQLAlchemyError) -> bool:
         return True
     if type(error.orig).__module__.startswith("sqlite3"):
         return False
+    number = next(iter(getattr(error.orig, "args", ())), None)
+    if isinstance(number, int):
+        return number in TRANSIENT_MYSQL
     if state is not None:
         return state.startswith(TRANSIENT_STATES)
     if not isinstance(error, sqlalchemy.exc.OperationalError | sqlalchemy.exc.InterfaceError):
         return False
-    number = next(iter(getattr(error.orig, "args", ())), None)
-    if isinstance(number, int):
-        return number in TRANSIENT_MYSQL
     return not any(part in text for part in PERMANENT_TEXTS)

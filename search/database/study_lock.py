@@ -43,7 +43,7 @@ T = TypeVar("T")
 POSTGRES_HOLDER = """
 SELECT a.pid, a.application_name, a.client_addr::text, a.xact_start::text
 FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
-WHERE l.locktype = 'advisory' AND l.granted AND l.classid = 0 AND l.objid::bigint = :key AND l.objsubid = 1
+WHERE l.locktype = 'advisory' AND l.granted AND (l.classid::bigint << 32) + l.objid::bigint = :key AND l.objsubid = 1
 AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
 
@@ -96,7 +96,7 @@ def _holding_row(storage: ReconnectingStorage, trial_id: int) -> Iterator[None]:
     """One transaction that holds the trial's row. Raises LostTurnError when the connection to the server is lost."""
     try:
         with storage.engine.connect().execution_options(isolation_level="READ COMMITTED") as connection:
-            if connection.dialect.name == "postgresql":  # MySQL has a limit of 50 s by itself
+            if connection.dialect.name == "postgresql":  # MySQL's is of the connection (timeouts.begin_transactions)
                 connection.execute(sqlalchemy.text(ROW_TIMEOUT))
             with storage.within(connection):
                 storage.lock_trial(trial_id)
@@ -177,7 +177,12 @@ def _take(connection: sqlalchemy.Connection, name: str, wait: Wait) -> Callable[
     """
     if connection.dialect.name == "postgresql":
         return _take_of_postgres(connection, zlib.crc32(name.encode()), wait)
-    return _take_of_mysql(connection, f"mask-search-{zlib.crc32(name.encode())}", wait)
+    return _take_of_mysql(connection, mysql_lock(connection, name), wait)
+
+
+def mysql_lock(connection: sqlalchemy.Connection, name: str) -> str:
+    """The name of MySQL's lock for what has this name; the server has one lock of a name, for all its databases."""
+    return f"mask-search-{zlib.crc32(f'{connection.engine.url.database}/{name}'.encode())}"
 
 
 def _take_of_postgres(connection: sqlalchemy.Connection, key: int, wait: Wait) -> Callable[[], None] | None:
@@ -190,19 +195,31 @@ def _take_of_postgres(connection: sqlalchemy.Connection, key: int, wait: Wait) -
         if sqlstate(error) != LOCK_NOT_AVAILABLE:
             raise
         connection.rollback()
-    holder = connection.execute(sqlalchemy.text(POSTGRES_HOLDER), {"key": key}).first()
+    holder = postgres_holder(connection, key)
     connection.rollback()
     if holder is not None:
-        pid, program, address, since = holder
-        wait.check(f"{program or 'a program'} ({address or 'local'}, server process {pid}, since {since})")
+        wait.check(holder)
     return None
+
+
+def postgres_holder(connection: sqlalchemy.Connection, key: int) -> str | None:
+    """Who holds PostgreSQL's advisory lock with this key, in words; None when it is free."""
+    holder = connection.execute(sqlalchemy.text(POSTGRES_HOLDER), {"key": key}).first()
+    if holder is None:
+        return None
+    pid, program, address, since = holder
+    return f"{program or 'a program'} ({address or 'local'}, server process {pid}, since {since})"
+
+
+def mysql_holder(connection: sqlalchemy.Connection, lock: str) -> str:
+    """Who holds MySQL's lock of this name, in words."""
+    return f"connection {connection.execute(sqlalchemy.text('SELECT IS_USED_LOCK(:lock)'), {'lock': lock}).scalar()}"
 
 
 def _take_of_mysql(connection: sqlalchemy.Connection, lock: str, wait: Wait) -> Callable[[], None] | None:
     take = sqlalchemy.text("SELECT GET_LOCK(:lock, :seconds)")
     if not connection.execute(take, {"lock": lock, "seconds": TRY_SECONDS}).scalar():
-        holder = connection.execute(sqlalchemy.text("SELECT IS_USED_LOCK(:lock)"), {"lock": lock}).scalar()
-        wait.check(f"connection {holder}")
+        wait.check(mysql_holder(connection, lock))
         return None
     connection.commit()  # or the transaction would read a snapshot from before the lock
 

@@ -2,13 +2,19 @@
 
 import os
 import socket
+from contextlib import closing
 from typing import Any
 
 import sqlalchemy
 
+from search.database.mysql import is_mysql
+
 LOCK_SECONDS = 30
 """How long a statement waits for rows or tables that another program has locked, before it is logged and retried."""
 
+
+SILENT_SECONDS = 300
+"""How long a statement may take on MySQL before its server counts as gone; drivers have no keepalives to set."""
 
 MAX_NAME = 63
 """Characters of a client's name that PostgreSQL keeps."""
@@ -17,11 +23,14 @@ MAX_NAME = 63
 def connect_args(url: str, slot: str = "") -> dict[str, Any]:
     """Options for the driver, without those that the URL sets itself. ``slot``: a worker's.
 
-    They detect within a minute a server that vanished silently (a firewall, a power failure).
+    They detect within a minute a PostgreSQL server that vanished silently (a firewall, a power failure).
     """
     parsed = sqlalchemy.make_url(url)
+    if parsed.get_driver_name() in ("pymysql", "mysqldb"):
+        limits = {"connect_timeout": 10, "read_timeout": SILENT_SECONDS, "write_timeout": SILENT_SECONDS}
+        return {name: seconds for name, seconds in limits.items() if name not in parsed.query}
     if parsed.get_driver_name() not in ("psycopg", "psycopg2"):
-        return {"connect_timeout": 10} if parsed.get_driver_name() in ("pymysql", "mysqldb") else {}
+        return {}
     options: dict[str, Any] = {
         "connect_timeout": 10,
         "keepalives_idle": 20,
@@ -45,10 +54,17 @@ def begin_transactions(engine: sqlalchemy.Engine) -> None:
     """Begin every transaction with a limit on its waits for locks and with UTC, which Optuna's heartbeats lack.
 
     They are local times of the connection's time zone, which differs between machines (PGTZ) and jumps in spring. In
-    each transaction anew, as pgbouncer swaps connections.
+    each transaction anew, as pgbouncer swaps connections; on MySQL with each connection, as its locks are too.
     """
     if engine.dialect.name == "postgresql":
 
         @sqlalchemy.event.listens_for(engine, "begin")
         def begin(connection: sqlalchemy.Connection) -> None:
             connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'; SET LOCAL TIME ZONE 'UTC'")
+
+    if is_mysql(engine):
+
+        @sqlalchemy.event.listens_for(engine, "connect")
+        def connect(connection: Any, _: Any) -> None:
+            with closing(connection.cursor()) as cursor:
+                cursor.execute(f"SET SESSION time_zone = '+00:00', innodb_lock_wait_timeout = {LOCK_SECONDS}")

@@ -10,6 +10,7 @@ import sqlalchemy
 
 from maskcls.system.console import say
 from maskcls.system.errors import OutsideError, UserError
+from search.database.connect import is_sqlite
 from search.engines.messages import Assignment
 from search.engines.remote_run import RemoteRun
 from search.engines.room import Node, cores_for, default_workers, room
@@ -118,11 +119,6 @@ class RayCrew:
         gpus = self.gpus or 0.0
         cores = cores_for(self.nodes, self.size, gpus)
         return RayCluster(Assignment(0, order, time_at(order.since), cores, gpus, self.arguments), self.only_on)
-
-
-def is_sqlite(url: str) -> bool:
-    """Whether the storage is a file."""
-    return sqlalchemy.make_url(url).get_backend_name() == "sqlite"
 
 
 def check_one_machine(nodes: list[Node], address: str) -> None:

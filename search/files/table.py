@@ -9,6 +9,7 @@ SQLite is for one machine, whose folder has the files: nothing is stored twice t
 """
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from uuid import uuid4
 
@@ -18,6 +19,7 @@ from sqlalchemy.orm import Session
 
 from maskcls.run.record import Content
 from maskcls.system.errors import UserError
+from search.database import mysql
 from search.database.errors import DatabaseError, is_transient, reason
 from search.database.reconnecting import ReconnectingStorage
 from search.database.rows import is_value_of_a_study
@@ -138,7 +140,12 @@ def _refused(storage: ReconnectingStorage, done: str, why: str, right: str) -> U
 
 
 def write_files(storage: ReconnectingStorage, study_id: str, trial: int, contents: Mapping[str, Content]) -> None:
-    """Store files of a trial, by name. A second call with the same contents changes nothing."""
+    """Store files of a trial, by name. A second call with the same contents changes nothing.
+
+    Raises DatabaseError, also for a file that is too large for the server.
+    """
+    if mysql.is_mysql(storage.engine):
+        _check_sizes(storage, trial, contents)
 
     def write(session: Session) -> None:
         for name, content in contents.items():
@@ -152,6 +159,19 @@ def write_files(storage: ReconnectingStorage, study_id: str, trial: int, content
         if not isinstance(error.__cause__, sqlalchemy.exc.IntegrityError):
             raise
         storage.transact(write)  # another worker has stored the same file meanwhile
+
+
+def _check_sizes(storage: ReconnectingStorage, trial: int, contents: Mapping[str, Content]) -> None:
+    """Raise DatabaseError for a file that is too large for a statement of MySQL."""
+    limit = storage.transact(mysql.max_statement_bytes)
+    for name, content in contents.items():
+        size = mysql.statement_bytes(bytes(content))
+        if size > limit:
+            raise DatabaseError(
+                f"The database {shown_url(storage.url)} cannot store {name} of trial {trial}: it takes {size:,} bytes,"
+                f" and the server's max_allowed_packet is {limit:,}. Let its owner type: SET GLOBAL max_allowed_packet"
+                f" = {2 ** math.ceil(math.log2(size))}."
+            )
 
 
 def read_files(

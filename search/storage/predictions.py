@@ -53,6 +53,10 @@ class StudyPredictions:
     _damaged: set[int] = field(default_factory=set)
     """Numbers of the trials whose file in the database is damaged."""
     _predictions: dict[int, Predictions | None] = field(default_factory=dict)
+    _sizes: dict[int, int] = field(default_factory=dict)
+    """Trial number -> bytes of its predictions, of those that are held; the first read first."""
+    _held_bytes: int = 0
+    """Their sum."""
     _counts: dict[int, Counts] = field(default_factory=dict)
 
     def predictions(self, trial: FrozenTrial) -> Predictions | None:
@@ -60,8 +64,12 @@ class StudyPredictions:
         or when they do not score a finished trial's stored value."""
         if trial.number not in self._predictions:
             content = self.content(trial)
-            self._predictions[trial.number] = self._checked(trial, None if content is None else _load(content))
-            self._make_room(trial.number)
+            found = self._checked(trial, None if content is None else _load(content))
+            self._predictions[trial.number] = found
+            if found is not None:
+                self._sizes[trial.number] = found.log_prob_NK.nbytes
+                self._held_bytes += found.log_prob_NK.nbytes
+                self._make_room()
         return self._predictions[trial.number]
 
     def content(self, trial: FrozenTrial) -> bytes | None:
@@ -77,8 +85,7 @@ class StudyPredictions:
 
     def _fetch(self, trials: Iterable[FrozenTrial]) -> None:
         """Read the files of these trials from the database, as far as they are there and not in the folder."""
-        study_id = None if self.study is None else id_of(self.study)
-        if self.study is None or study_id is None:
+        if self.study is None:
             return
         missing = {}
         for trial in trials:
@@ -86,22 +93,22 @@ class StudyPredictions:
             digest = None if files is None else files.digests.get(PREDICTIONS)
             if digest is not None and not _has_digest(self.path_of(trial), digest):
                 missing[trial.number] = digest
-        if missing:
+        # the id is read for those alone: it takes a statement, and of ten thousand trials most are in the folder
+        if missing and (study_id := id_of(self.study)) is not None:
             found = read_files(backend_of(self.study), study_id, PREDICTIONS, missing)
             self._fetched |= {**dict.fromkeys(missing), **found}
             self._damaged |= {number for number, content in found.items() if content is None}
 
-    def _make_room(self, newest: int) -> None:
-        """Let go of the predictions that were read first, but for their counts, while all take too much memory."""
-        held = {number: each for number, each in self._predictions.items() if each is not None and number != newest}
-        total = sum(each.log_prob_NK.nbytes for each in self._predictions.values() if each is not None)
-        for number, oldest in held.items():
-            if total <= MAX_HELD_BYTES:
-                break
+    def _make_room(self) -> None:
+        """Let go of the predictions that were read first, but for their counts and for the newest, while all take too
+        much memory."""
+        while self._held_bytes > MAX_HELD_BYTES and len(self._sizes) > 1:
+            number = next(iter(self._sizes))
+            oldest = self._predictions.pop(number)
+            assert oldest is not None
             with suppress(ValueError):  # another task's classes, in a trial that has not ended
                 self._count(number, oldest)
-            del self._predictions[number]
-            total -= oldest.log_prob_NK.nbytes
+            self._held_bytes -= self._sizes.pop(number)
 
     def _checked(self, trial: FrozenTrial, predictions: Predictions | None) -> Predictions | None:
         if predictions is None or trial.state not in FINISHED:

@@ -18,7 +18,6 @@ from search.policy.policy import Policy
 from search.policy.stopping import StoppingCriteria, count_finished
 from search.storage.copying import widened
 from search.storage.looks import closed_levels, is_look_due, make_missed_look, read_looks
-from search.storage.orphans import check_one_machine
 from search.storage.presence import DATABASE_ERRORS
 from search.study.compatibility import check_is_here
 from search.study.loading import names_a_file
@@ -26,6 +25,7 @@ from search.study.record import Stored, check_same, is_fully_created, read_searc
 from search.study.request import StudyRequest, limits_options, typed_again
 from search.supervisor.conclusion import not_needed
 from search.supervisor.launch import Launch
+from search.supervisor.one_machine import check_no_other_machine
 from search.system.shell import place_options, quoted
 from search.system.storage_url import check_url
 from search.terminal.summary import show_search_summary
@@ -49,6 +49,7 @@ def run_study(request: StudyRequest, launch: Launch, limits: StoppingCriteria, k
         say(f"  {_real_command(request, launch, limits, cold)}")
     crew = launch.make_crew(limits.n_trials)
     check_url(launch.url)
+    check_no_other_machine(launch.url)
     with crew:
         crew.start_first()  # it loads torch while the photos are listed here
         folder, options = open_data(requested.data, launch.runs, request.photos, cache=launch.cache)
@@ -112,7 +113,6 @@ def _is_done(name: str, requested: Stored, launch: Launch, limits: StoppingCrite
     wider = widened(stored, requested)
     check_same(wider, replace(requested, weights=stored.weights), name)
     trials, n_trials = study.get_trials(deepcopy=False), limits.n_trials
-    check_one_machine(study, trials)
     done = count_finished(trials)
     if done >= n_trials:
         study = _with_its_last_look(study, stored, launch, limits)

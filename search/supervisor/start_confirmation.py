@@ -21,6 +21,7 @@ from search.study.record import Stored, read_search, read_stored
 from search.study.versions import changes_since_creation, show_changes
 from search.supervisor.crew import Crew
 from search.supervisor.launch import Launch
+from search.supervisor.one_machine import check_no_other_machine
 from search.supervisor.start_rounds import add_rounds, has_rounds
 from search.team.file import plan_of_file
 from search.team.repeats import is_team_decided
@@ -52,6 +53,7 @@ def confirm_study(
     these rounds; ``keep_test``: whether the photos held back for a test stay unseen at their end. Raises UserError for
     a study that cannot be confirmed, and for invalid options.
     """
+    check_no_other_machine(launch.url)
     storage = open_storage(launch.url, create=False)
     searched = load_study(storage, name)
     folder_in(launch.runs, name)  # raises UserError for a name that no folder can have
@@ -83,6 +85,7 @@ def confirm_team(name: str, file: Path, repeats: int, data: str | None, weights:
     ``data`` and ``weights``: None for those of the search. Raises UserError for a file that has no team of the study,
     for a study that cannot be confirmed, and for invalid options.
     """
+    check_no_other_machine(launch.url)
     storage = open_storage(launch.url, create=False)
     searched = load_study(storage, name)
     folder_in(launch.runs, name)  # raises UserError for a name that no folder can have

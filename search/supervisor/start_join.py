@@ -24,7 +24,6 @@ from search.policy.confirmation import Plan, policy_of
 from search.policy.stopping import StoppingCriteria, count_finished
 from search.storage.folder import claim_in_turn
 from search.storage.looks import closed_levels
-from search.storage.orphans import check_one_machine
 from search.study.attributes import LIMITS
 from search.study.compatibility import check_is_here
 from search.study.locations import photos_now
@@ -33,6 +32,7 @@ from search.study.record import Stored, is_fully_created, read_stored
 from search.study.request import StudyRequest
 from search.supervisor.conclusion import Summary
 from search.supervisor.launch import Launch
+from search.supervisor.one_machine import check_no_other_machine
 from search.system.storage_url import check_url
 from search.terminal.confirmation import show_confirmation_summary
 from search.terminal.summary import show_search_summary
@@ -57,7 +57,7 @@ def join_study(request: StudyRequest, launch: Launch, limits: Mapping[str, float
     study = _wait_for(name, launch)
     stored = read_stored(study)
     check_is_here(study)
-    check_one_machine(study, study.get_trials(deepcopy=False))
+    check_no_other_machine(launch.url)
     found = _limits_of(study, stored, limits)
     summary: Summary = partial(show_confirmation_summary, runs=launch.runs, storage_url=launch.storage)
     if stored.confirmation is None:

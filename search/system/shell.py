@@ -4,7 +4,7 @@ import os
 import shlex
 from pathlib import Path
 
-from search.system.storage_url import PASSWORD_HINT, STORAGE_VARIABLE, url_to_type
+from search.system.storage_url import STORAGE_VARIABLE, password_hint, url_to_type
 
 
 def quoted(word: object) -> str:
@@ -31,7 +31,7 @@ def storage_option(url: str | None) -> tuple[str, str]:
     if not url or url == os.environ.get(STORAGE_VARIABLE):
         return "", ""
     typed, had_secrets = url_to_type(url)
-    return f" --storage {quoted(typed)}", PASSWORD_HINT if had_secrets else ""
+    return f" --storage {quoted(typed)}", password_hint(url) if had_secrets else ""
 
 
 def place_options(runs: Path, storage_url: str | None) -> str:

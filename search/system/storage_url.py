@@ -15,10 +15,6 @@ STORAGE_VARIABLE = "MASKCLS_STORAGE"
 
 EXAMPLE = "Example: sqlite:///runs/studies.db"
 
-PASSWORD_HINT = (
-    f"The URL is shown without its password: set {STORAGE_VARIABLE}, or give the password in ~/.pgpass or PGPASSWORD."
-)
-
 SHOWN_KEYS = frozenset(
     {
         *("application_name", "cache", "charset", "client_encoding", "connect_timeout", "database", "dbname"),
@@ -54,6 +50,12 @@ def url_to_type(url: str) -> tuple[str, bool]:
     if parsed.password is None and len(shown) == len(_query(parsed)):
         return url, False
     return _with_query(parsed._replace(password=None), shown), True
+
+
+def password_hint(url: str) -> str:
+    """Where to give the password that a printed command lacks."""
+    other = "" if _scheme(url).startswith(("mysql", "mariadb")) else ", or give the password in ~/.pgpass or PGPASSWORD"
+    return f"The URL is shown without its password: set {STORAGE_VARIABLE}{other}."
 
 
 def hide_secrets(url: str) -> None:

@@ -20,6 +20,7 @@ from maskcls.system.console import say
 from maskcls.system.errors import UserError, count_of
 from maskcls.system.files import write_atomically
 from search.database.connect import backend_of, create_study, default_url, has_study, load_study
+from search.database.copy_lock import copying
 from search.database.errors import DatabaseError
 from search.database.optuna_internals import (
     set_study_system_attributes,
@@ -77,12 +78,29 @@ class Copied(NamedTuple):
     counted: Counted
 
 
+class ReplacedError(UserError):
+    """The unfinished copy was deleted, by somebody or by another search.copy, which has begun another: a server that
+    was restarted meanwhile has let go of this command's lock."""
+
+
 def copy_study(study: optuna.Study, target: ReconnectingStorage, name: str, runs: Path) -> None:
     """Copy the study to ``target`` under this name, with its confirmations; from now on it continues there.
 
-    Raises UserError while the study runs, for a name or a study that ``target`` has already, where the predictions are
-    not in ``runs``, and for a server's database that cannot hold them. Nothing is stored then.
+    Raises UserError while the study runs, while another command copies to this name, for a name or a study that
+    ``target`` has already, where the predictions are not in ``runs``, and for a server's database that cannot hold
+    them. Nothing is stored then.
     """
+    with copying(target, name):
+        copies = _copy_all(study, target, name, runs)
+    for copied in copies:
+        _say_counted(copied, target)
+    here, there = (_place(storage, runs) for storage in (backend_of(study), target))
+    say(f"It continues there: python -m search.status --study {quoted(name)}{there}")
+    say(f"What is left of it here can go: python -m search.delete --study {quoted(study.study_name)}{here}")
+
+
+def _copy_all(study: optuna.Study, target: ReconnectingStorage, name: str, runs: Path) -> list[Copied]:
+    """The work of copy_study while no other command does it; what was copied of the study and its confirmations."""
     read_search(study)  # a confirmation goes with its search
     pairs = [(study, name)]
     pairs += [(each, name + (TEAM_SUFFIX if confirms_team(each) else SUFFIX)) for each in confirmations_of(study)]
@@ -102,17 +120,15 @@ def copy_study(study: optuna.Study, target: ReconnectingStorage, name: str, runs
         for each, new_name in reversed(pairs):
             copies.append(_copy(each, target, new_name, name, runs))
         _complete(copies, target, name)
-    except BaseException:
-        if not _has_copy(target, study, name, if_unknown=len(copies) == len(pairs)):
+    except BaseException as error:
+        is_replaced = isinstance(error, ReplacedError)
+        has_copy = _has_begun_copy if is_replaced else _has_copy
+        if not has_copy(target, pairs, if_unknown=is_replaced or len(copies) == len(pairs)):
             for each, new_name in pairs:
                 with suppress(DatabaseError):  # the same command continues
                     _move_back(each, target, new_name)
         raise
-    for copied in copies:
-        _say_counted(copied, target)
-    here, there = (_place(storage, runs) for storage in (backend_of(study), target))
-    say(f"It continues there: python -m search.status --study {quoted(name)}{there}")
-    say(f"What is left of it here can go: python -m search.delete --study {quoted(study.study_name)}{here}")
+    return copies
 
 
 def _place(storage: ReconnectingStorage, runs: Path) -> str:
@@ -170,15 +186,25 @@ def _destination(target: ReconnectingStorage, name: str) -> dict[str, str]:
     return {"storage": shown_url(target.url), "name": name}
 
 
-def _has_copy(target: ReconnectingStorage, study: optuna.Study, name: str, if_unknown: bool) -> bool:
+def _has_copy(target: ReconnectingStorage, pairs: list[tuple[optuna.Study, str]], if_unknown: bool) -> bool:
     """Whether the complete copy is stored, by this command or another; ``if_unknown`` when ``target`` is out of
     reach."""
+    study, name = pairs[0]
     target.patience = 0  # what failed may have waited for it already
     with suppress(DatabaseError):
         return any(
             stored.study_name == name and id_of(stored) == id_of(study) and KEY in stored.user_attrs
             for stored in target.get_all_studies()
         )
+    return if_unknown
+
+
+def _has_begun_copy(target: ReconnectingStorage, pairs: list[tuple[optuna.Study, str]], if_unknown: bool) -> bool:
+    """Whether anything of a copy is stored, which another command is making or has made; ``if_unknown`` as there."""
+    ids = {id_of(study) for study, _ in pairs}
+    target.patience = 0
+    with suppress(DatabaseError):
+        return any(id_of(stored) in ids for stored in target.get_all_studies())
     return if_unknown
 
 
@@ -191,8 +217,8 @@ def _complete(copies: list[Copied], target: ReconnectingStorage, name: str) -> N
         raise _deleted(name) from None
 
 
-def _deleted(name: str) -> UserError:
-    return UserError(f"The copy {name!r} was deleted while it was made. Type the command again.")
+def _deleted(name: str) -> "ReplacedError":
+    return ReplacedError(f"The copy {name!r} was deleted while it was made. Type the command again.")
 
 
 def _copy(study: optuna.Study, target: ReconnectingStorage, name: str, searched: str, runs: Path) -> Copied:

@@ -1,6 +1,7 @@
 """search.compare: two trained models on the same people, their difference with its interval, and what cannot be."""
 
 import re
+import shlex
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
@@ -199,7 +200,8 @@ def test_trials_of_a_confirmation_are_compared_as_models(
     columns = (found.path_N, found.person_N, found.label_N, found.log_prob_NK)
     put(confirmation, Predictions(*(column[9:] for column in columns)), TrialState.COMPLETE, {"repeat": 2})
     text = shown(capsys, played, "toy-confirm:0", "toy-confirm:1")
-    assert "search.confirm compares the recipes (python -m search.confirm --study toy)." in text
+    command = f"python -m search.confirm --study toy --runs {shlex.quote(str(played.runs))}"
+    assert f"search.confirm compares the recipes ({command})." in text
     assert NOTHING not in text
     assert "one recipe" not in text
     told = complain(monkeypatch, capsys, compare, "toy-confirm:0", "toy-confirm:2", "--runs", str(played.runs))

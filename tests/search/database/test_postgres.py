@@ -16,9 +16,10 @@ from pathlib import Path
 import optuna
 import pytest
 import sqlalchemy
-from optuna.trial import TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 import search.compare
+import search.confirm
 import search.copy
 import search.database.study_lock
 import search.delete
@@ -27,6 +28,7 @@ import search.report
 import search.run
 import search.status
 import search.system.processes
+import search.terminal.copying
 from maskcls.system.errors import UserError
 from search.database.connect import GRACE_SECONDS, backend_of, create_study, default_url, load_study, open_storage
 from search.database.optuna_internals import read_trial
@@ -46,8 +48,12 @@ from search.storage.queue import next_trial
 from search.study.attributes import MOVED_TO, STUDY_ID, WORKER
 from search.study.record import KEY, Stored, read_stored
 from search.system.processes import describe_myself
+from search.system.storage_url import shown_url
+from search.terminal.copying import copy_study
 from tests.helpers import postgres
+from tests.helpers.database.copying import check_is_copied_once, copy_twice, make_study_to_copy
 from tests.helpers.one_process import work_in_this_process
+from tests.helpers.queue import WORKING
 from tests.helpers.report import make_study
 from tests.helpers.search import MINE, TOY_STUDY
 from tests.helpers.training import run
@@ -75,28 +81,6 @@ for _ in range(25):
         count = int(path.read_text())
         time.sleep(0.002)
         path.write_text(str(count + 1))
-"""
-
-WORKING = """
-import sys, time
-from optuna.trial import TrialState
-from search.policy.stopping import StoppingCriteria, count_finished
-from search.policy.policy import Policy
-from search.system.processes import describe_myself
-from search.database.connect import load_study, open_storage
-from search.study.record import read_stored
-from search.storage.outcomes import finish
-from search.storage.queue import next_trial
-study = load_study(open_storage(sys.argv[1], create=False), "toy")
-policy, limits, me = Policy(read_stored(study).study, 0), StoppingCriteria(20), describe_myself("cpu.0")
-while count_finished(study.get_trials(deepcopy=False)) < 20:
-    trial = next_trial(study, policy, limits, me)
-    if trial is None:
-        time.sleep(0.02)
-        continue
-    trial.report(0.5, 1)
-    finish(study, trial, TrialState.PRUNED if trial.number % 3 else TrialState.COMPLETE, 0.5)
-    print(trial.number, flush=True)
 """
 
 
@@ -315,9 +299,12 @@ def test_two_machines_without_a_shared_folder_say_what_one_says(
         monkeypatch.setattr(search.system.processes, "_machine", lambda boot=boot: boot)
         more = ("--runs", runs, "--n-trials", n_trials, "--device", "cpu", "--workers", 1)
         assert run(search.run.main, *words, *more) == 0
+    monkeypatch.setattr(search.system.processes, "_machine", lambda: "a")  # adds rounds to those of both
+    more = ("--runs", first, "--repeats", 2, "--device", "cpu", "--workers", 1)
+    assert run(search.confirm.main, "--study", "mine", "--storage", url, *more) == 0
     study = load_study(open_storage(url, create=False), "mine")
     ran = [files.folder for trial in study.get_trials() if (files := files_of(trial)) is not None]
-    assert [Path(folder).parents[1] for folder in ran] == [first] * 2 + [second] * 2
+    assert [Path(folder).parents[1] for folder in ran] == [first] * 2 + [second] * 2 + [first] * 4
     assert {path.name for path in (second / "mine").glob("trial-*")} == {"trial-0002", "trial-0003"}
     shutil.copytree(first, one)
     shutil.copytree(second / "mine", one / "mine", dirs_exist_ok=True)
@@ -340,6 +327,9 @@ def test_two_machines_without_a_shared_folder_say_what_one_says(
     ours, theirs = (answer_of(study, read_stored(study), runs) for runs in (first, one))
     assert ours == theirs
     assert ours.left_out == ()
+    assert ours.rounds is not None
+    assert {len(side.trials) for side in ours.rounds.sides} == {4}
+    assert ours.rounds.looks
     assert run(search.delete.main, "--study", "mine", "--storage", url, "--runs", first, "--yes") == 0
     with open_storage(url, create=False).engine.connect() as connection:
         assert connection.execute(sqlalchemy.select(FILES.c.trial)).first() is None
@@ -383,6 +373,33 @@ def test_a_study_is_the_same_there_and_back(url: str, tmp_path: Path, synthetic_
     marker = read_marker(there / "toy")
     assert marker is not None
     assert marker.storage == "back.db"
+
+
+def test_of_two_copies_at_once_the_second_is_refused(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_study_to_copy(tmp_path)
+    second, first = copy_twice(url, tmp_path, monkeypatch)
+    assert first is None
+    assert re.search(r"Another search\.copy is copying to .* \(mask-search .*, server process", str(second))
+    check_is_copied_once(url, tmp_path)
+
+
+def test_a_copy_whose_lock_was_lost_leaves_the_study_to_the_command_that_has_begun_another(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, real = make_study_to_copy(tmp_path), search.terminal.copying.store_trial
+
+    def store(copied: optuna.Study, trial: FrozenTrial) -> int:
+        if trial.number == 1:  # the other command has begun, and is not done when this one notices it
+            search.terminal.copying._begin(study, STORED, open_storage(url, create=False), "toy")
+        return real(copied, trial)
+
+    monkeypatch.setattr(search.terminal.copying, "store_trial", store)
+    with pytest.raises(UserError, match="was deleted while it was made"):
+        copy_study(study, open_storage(url, create=True), "toy", tmp_path)
+    assert study.user_attrs[MOVED_TO] == {"storage": shown_url(url), "name": "toy"}
+    monkeypatch.undo()
+    copy_study(study, open_storage(url, create=False), "toy", tmp_path)
+    check_is_copied_once(url, tmp_path)
 
 
 def facts_of(study: optuna.Study) -> tuple[object, ...]:

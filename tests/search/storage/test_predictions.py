@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sqlalchemy
 from optuna.trial import FrozenTrial
 
 import search.storage.predictions
 from maskcls.labels import Factor, LabelSpace
 from maskcls.scoring.predictions import Predictions
 from maskcls.tasks.task import Source, Task
-from search.database.connect import default_url, load_study, open_to_read
+from search.database.connect import backend_of, default_url, load_study, open_to_read
 from search.storage.predictions import StudyPredictions
 
 sys.path.append(str(Path(__file__).parents[3] / "benchmarks"))
@@ -45,3 +46,16 @@ def test_many_predictions_are_let_go_but_not_their_counts(tmp_path: Path, monkey
     assert again is not None
     assert np.array_equal(again.log_prob_NK, Predictions.load(tmp_path / NAME / "trial-0000" / "valid.npz").log_prob_NK)
     assert sorted(shelf._predictions) == [0, 5]
+
+
+def test_the_database_is_asked_for_nothing_that_is_in_the_folder(tmp_path: Path) -> None:
+    task = Task("many", LabelSpace((Factor("kind", ("a", "b", "c")),)), Source("folders"))
+    store(tmp_path, task, photos=30, people=0, trials=6)
+    study = load_study(open_to_read(default_url(tmp_path)), NAME)
+    trials = study.get_trials()
+    statements: list[str] = []
+    sqlalchemy.event.listen(backend_of(study).engine, "before_cursor_execute", lambda *told: statements.append(told[2]))
+    shelf = StudyPredictions(tmp_path / NAME, task.space, study=study)
+    assert shelf.with_predictions(trials) == trials
+    assert [shelf.predictions(trial) is not None for trial in trials] == [True] * 6
+    assert statements == []

@@ -28,6 +28,7 @@ from search.supervisor.start import _is_done
 from search.system.processes import describe_myself
 from search.terminal.copying import copy_study
 from tests.helpers.confirmation import confirming
+from tests.helpers.database.copying import check_is_copied_once, copy_twice, make_study_to_copy
 from tests.helpers.report import Played, complete, make_study
 from tests.helpers.search import complain
 from tests.helpers.training import TINY, run
@@ -154,6 +155,15 @@ def test_a_copy_that_was_cut_off_is_made_anew(played: Played, tmp_path: Path, mo
     left.set_user_attr(MOVED_TO, {"storage": other(tmp_path), "name": "toy"})  # as after kill -9
     assert run(search.copy.main, *words(tmp_path)) == 0
     assert len(study_in(other(tmp_path)).get_trials()) == 2
+
+
+def test_of_two_commands_at_once_the_second_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_study_to_copy(tmp_path)
+    second, first = copy_twice(other(tmp_path), tmp_path, monkeypatch)
+    assert first is None
+    assert isinstance(second, UserError)
+    assert "Another search.copy is copying to" in str(second)
+    check_is_copied_once(other(tmp_path), tmp_path)
 
 
 @pytest.mark.parametrize("step", ["store_trial", "hand_over", "in_turn", "_complete"])

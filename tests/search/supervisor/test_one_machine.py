@@ -1,0 +1,57 @@
+"""Two machines on one SQLite file are refused by every command that trains, before anything is begun."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import search.confirm
+import search.run
+from search.database.connect import create_study, default_url, open_storage
+from search.policy.stopping import StoppingCriteria
+from search.storage.queue import next_trial
+from search.study.record import KEY
+from search.supervisor.launch import Launch
+from tests.helpers.confirmation import stored_as
+from tests.helpers.queue import MYSELF, POLICY
+from tests.helpers.search import DROPOUT, MINE, TOY_STUDY, complain
+
+FAR = replace(MYSELF, machine="another-boot pid:[1]", host="far")
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    """Two studies in one file, one of which another machine works on."""
+    storage = open_storage(default_url(tmp_path), create=True)
+    create_study(storage, "toy", {KEY: stored_as(TOY_STUDY).to_json()})
+    theirs = create_study(storage, "theirs", {KEY: stored_as(DROPOUT).to_json()})
+    assert next_trial(theirs, POLICY, StoppingCriteria(9), FAR) is not None
+    (tmp_path / "mine.py").write_text(MINE)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("main", "words"),
+    [
+        (search.run.main, ("--study", "{runs}/mine.py", "--data", "{runs}")),
+        (search.run.main, ("--study", "{runs}/mine.py", "--name", "new", "--from", "toy", "--data", "{runs}")),
+        (search.run.main, ("--join", "--study", "toy")),
+        (search.run.main, ("--join", "--study", "theirs")),
+        (search.confirm.main, ("--study", "toy")),
+        (search.confirm.main, ("--study", "theirs", "--own-best")),
+        (search.confirm.main, ("--study", "toy", "--ensemble", "team.toml")),
+    ],
+)
+def test_whatever_study_the_other_machine_works_on(
+    runs: Path,
+    main: Any,
+    words: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(Launch, "make_order", None)  # whoever comes to it has made the plan
+    typed = [word.format(runs=runs) for word in words]
+    told = complain(monkeypatch, capsys, main, *typed, "--runs", str(runs), "--device", "cpu", "--workers", "1")
+    assert "Study 'theirs' is stored in an SQLite file, and far works on it" in told
+    assert sorted(path.name for path in runs.iterdir() if not path.name.startswith((".", "studies"))) == ["mine.py"]
