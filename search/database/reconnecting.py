@@ -32,6 +32,7 @@ from maskcls.system.lock import STUCK_SECONDS
 from search.database.errors import DatabaseError, is_crowded, is_transient, reason
 from search.database.rows import (
     add_trial,
+    read_trial,
     read_trials,
     set_user_attribute_of_studies,
     set_user_attributes,
@@ -306,6 +307,15 @@ class ReconnectingStorage(RDBStorage):
 
         return self.patiently(read)
 
+    def get_trial(self, trial_id: int) -> FrozenTrial:
+        """See RDBStorage."""
+
+        def read(_: bool) -> FrozenTrial:
+            with self._reading() as session:
+                return read_trial(session, trial_id)
+
+        return self.patiently(read)
+
     def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
         """See RDBStorage."""
 
@@ -377,7 +387,6 @@ for _name in (
     "get_all_studies",
     "get_trial_param",
     "get_trial_id_from_study_id_trial_number",
-    "get_trial",
     "_get_best_trial_id",
     "set_study_user_attr",
     "set_study_system_attr",
