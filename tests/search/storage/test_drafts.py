@@ -39,10 +39,10 @@ def other_sees(study: optuna.Study, url: str, monkeypatch: pytest.MonkeyPatch, b
     every draft of this worker."""
     real, drafts, other = search.storage.queue._draft, list[Sequence[int]](), load_study(open_storage(url, False), "s")
 
-    def draft(mine: optuna.Study, *words: Any, entropy: Sequence[int]) -> Draft | None:
-        made = real(mine, *words, entropy=entropy)
+    def draft(mine: optuna.Study, *words: Any, **options: Any) -> Draft | None:
+        made = real(mine, *words, **options)
         if mine is study:
-            drafts.append(entropy)
+            drafts.append(() if made is None else made.entropy)
             for _ in range(begin if len(drafts) == 1 else 0):
                 assert next_trial(other, Policy(DROPOUT, 0), ENDLESS, replace(MYSELF, machine="other")) is not None
         return made
