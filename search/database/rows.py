@@ -26,24 +26,17 @@ from sqlalchemy.orm import Session
 IDS_AT_ONCE = 500
 """Trials whose values are read by one statement: databases limit its parameters, and the rows take memory."""
 
+_TRIALS = models.TrialModel.__table__.c
 
-def add_trial(session: Session, study_id: int, template: FrozenTrial) -> models.TrialModel:
-    """A new trial with all of the template but its number, and with a first heartbeat if it is running; the study's
-    row is locked.
+
+def add_trial(session: Session, study_id: int, template: FrozenTrial) -> tuple[int, int]:
+    """Store a new trial with all of the template but its number, and with a first heartbeat if it is running; returns
+    its id and its number. The study's row is locked.
 
     Unlike Optuna's own, without a look for an earlier trial whose distributions are incompatible: a study's space is
     checked as a whole (search.study.record.check_same).
     """
-    row = models.TrialModel(
-        study_id=study_id,
-        number=None,
-        state=template.state,
-        datetime_start=template.datetime_start,
-        datetime_complete=template.datetime_complete,
-    )
-    session.add(row)
-    session.flush()  # gives it its id; on SQLite it also keeps others from adding trials
-    trial_id = int(row.trial_id)
+    trial_id, number = _add_row(session, study_id, template)
     of_trial = {"trial_id": trial_id}
     _insert(session, models.TrialValueModel, [of_trial | _value(*each) for each in enumerate(template.values or ())])
     params = [_param(name, value, template.distributions[name]) for name, value in template.params.items()]
@@ -56,14 +49,48 @@ def add_trial(session: Session, study_id: int, template: FrozenTrial) -> models.
     scores = template.intermediate_values.items()
     _insert(session, models.TrialIntermediateValueModel, [of_trial | _score(*each) for each in scores])
     if template.state == TrialState.RUNNING:
-        session.execute(sqlalchemy.insert(models.TrialHeartbeatModel).values(of_trial))
-    row.number = row.count_past_trials(session)
-    return row
+        _insert(session, models.TrialHeartbeatModel, [of_trial])
+    return trial_id, number
+
+
+def _add_row(session: Session, study_id: int, template: FrozenTrial) -> tuple[int, int]:
+    """The id and the number of a new trial without values. On a server the study's locked row keeps others from adding
+    trials; in an SQLite file, without such locks, the new row itself does."""
+    is_file = _dialect(session) == "sqlite"
+    number = -1 if is_file else _count_trials(session, study_id)
+    row = {
+        "study_id": study_id,
+        "number": None if is_file else number,
+        "state": template.state,
+        "datetime_start": _stored(template.datetime_start),
+        "datetime_complete": _stored(template.datetime_complete),
+    }
+    added = session.connection().execute(sqlalchemy.insert(models.TrialModel.__table__).values(row))
+    (trial_id,) = added.inserted_primary_key or ()
+    if is_file:
+        number = _count_trials(session, study_id) - 1
+        of_row = sqlalchemy.update(models.TrialModel.__table__).where(_TRIALS.trial_id == trial_id)
+        session.execute(of_row.values(number=number))
+    return trial_id, number
+
+
+def _count_trials(session: Session, study_id: int) -> int:
+    counted = sqlalchemy.select(sqlalchemy.func.count(_TRIALS.trial_id)).where(_TRIALS.study_id == study_id)
+    return session.execute(counted).scalar_one()
+
+
+def _stored(local: datetime | None) -> datetime | None:
+    """A trial's local time as it is stored, in UTC without its offset."""
+    return None if local is None else local.astimezone(UTC).replace(tzinfo=None)
+
+
+def _dialect(session: Session) -> str:
+    return session.get_bind().dialect.name
 
 
 def _insert(session: Session, model: Any, rows: Sequence[Mapping[str, Any]]) -> None:
     if rows:
-        session.execute(sqlalchemy.insert(model).values(list(rows)))
+        session.execute(sqlalchemy.insert(model.__table__).values(list(rows)))
 
 
 def _param(name: str, value: Any, domain: BaseDistribution) -> dict[str, Any]:
@@ -92,11 +119,61 @@ def set_user_attributes(session: Session, trial_id: int, attributes: Mapping[str
     The trial's row is locked, so that its worker cannot end it meanwhile. Raises KeyError when there is no such trial,
     UpdateFinishedTrialError when it has ended.
     """
-    state = models.TrialModel.find_or_raise_by_id(trial_id, session, for_update=True).state
-    if state.is_finished():
-        raise UpdateFinishedTrialError(f"Trial {trial_id} has ended and cannot be changed.")
+    _hold_unfinished(session, trial_id)
     if attributes:
         _put(session, models.TrialUserAttributeModel, _attribute_rows("trial_id", trial_id, attributes))
+
+
+def set_score(session: Session, trial_id: int, step: int, score: float) -> None:
+    """Store a value of a trial's curve, in place of an earlier one of the step. Locks and raises as
+    set_user_attributes."""
+    _hold_unfinished(session, trial_id)
+    _put(session, models.TrialIntermediateValueModel, [{"trial_id": trial_id, **_score(step, score)}])
+
+
+def set_heartbeat(session: Session, trial_id: int) -> None:
+    """Store that the trial's process is alive now, by the database's clock."""
+    table, now = models.TrialHeartbeatModel.__table__, sqlalchemy.func.current_timestamp()
+    set_now = sqlalchemy.update(table).where(table.c.trial_id == trial_id).values(heartbeat=now)
+    if session.connection().execute(set_now).rowcount == 0:
+        session.execute(sqlalchemy.insert(table).values(trial_id=trial_id, heartbeat=now))
+
+
+def stale_trials(session: Session, study_id: int, grace: float) -> list[int]:
+    """Ids of the study's running trials whose last heartbeat is more than ``grace`` seconds old, by the database's
+    clock; one that never had any is not among them."""
+    beats = models.TrialHeartbeatModel.__table__.c
+    chosen = sqlalchemy.select(_TRIALS.trial_id).join_from(models.TrialModel.__table__, models.TrialHeartbeatModel)
+    chosen = chosen.where(_TRIALS.study_id == study_id, _TRIALS.state == TrialState.RUNNING)
+    age = _seconds_since(beats.heartbeat, _dialect(session))
+    return list(session.execute(chosen.where(age > grace).order_by(_TRIALS.trial_id)).scalars())
+
+
+def _seconds_since(column: Any, dialect: str) -> sqlalchemy.ColumnElement[Any]:
+    """How long before the beginning of the transaction a time was that the database has stored by its own clock, which
+    goes in whole seconds but for PostgreSQL's."""
+    now = sqlalchemy.func.now()
+    if dialect == "postgresql":
+        return sqlalchemy.extract("epoch", sqlalchemy.cast(now, sqlalchemy.DateTime) - column)
+    if dialect == "sqlite":
+        seconds = [sqlalchemy.func.strftime("%s", each) for each in (now, column)]
+        return sqlalchemy.cast(seconds[0], sqlalchemy.Integer) - sqlalchemy.cast(seconds[1], sqlalchemy.Integer)
+    return sqlalchemy.func.timestampdiff(sqlalchemy.text("SECOND"), column, now)
+
+
+def hold_trial(session: Session, trial_id: int) -> TrialState:
+    """Lock the trial's row until the end of the transaction, as whoever changes its state does; returns the state.
+    Raises KeyError when there is no such trial."""
+    held = sqlalchemy.select(_TRIALS.state).where(_TRIALS.trial_id == trial_id).with_for_update()
+    state = session.execute(held).scalar_one_or_none()
+    if state is None:
+        raise KeyError(f"there is no trial of the id {trial_id}")
+    return state
+
+
+def _hold_unfinished(session: Session, trial_id: int) -> None:
+    if hold_trial(session, trial_id).is_finished():
+        raise UpdateFinishedTrialError(f"Trial {trial_id} has ended and cannot be changed.")
 
 
 def set_user_attribute_of_studies(session: Session, key: str, values: Mapping[int, Any]) -> None:
@@ -111,17 +188,17 @@ def set_user_attribute_of_studies(session: Session, key: str, values: Mapping[in
 
 
 def _put(session: Session, model: Any, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert attributes' rows, or change those that are there."""
-    dialect = session.get_bind().dialect.name
-    owner, *_ = rows[0]
+    """Insert rows, or change those that are there: a row's first two values say which one it is."""
+    dialect, table = _dialect(session), model.__table__
+    first, second, *others = rows[0]
     if dialect in ("mysql", "mariadb"):
-        put = mysql.insert(model).values(list(rows))
-        session.execute(put.on_duplicate_key_update(value_json=put.inserted.value_json))
+        put = mysql.insert(table).values(list(rows))
+        session.execute(put.on_duplicate_key_update({name: put.inserted[name] for name in others}))
         return
     insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    into = insert(model).values(list(rows))
-    unique = [getattr(model, owner), model.key]
-    session.execute(into.on_conflict_do_update(index_elements=unique, set_={"value_json": into.excluded.value_json}))
+    into = insert(table).values(list(rows))
+    changed = {name: into.excluded[name] for name in others}
+    session.execute(into.on_conflict_do_update(index_elements=[table.c[first], table.c[second]], set_=changed))
 
 
 def state_and_attribute(trial_id: int, key: str) -> sqlalchemy.Select[Any]:
@@ -190,14 +267,9 @@ def read_trial(session: Session, trial_id: int) -> FrozenTrial:
     return _with_values(session, found)[0]
 
 
-_TRIALS = models.TrialModel.__table__.c
 _TRIAL_ROWS = sqlalchemy.select(
     _TRIALS.trial_id, _TRIALS.number, _TRIALS.state, _TRIALS.datetime_start, _TRIALS.datetime_complete
 )
-
-
-def _dialect(session: Session) -> str:
-    return session.get_bind().dialect.name
 
 
 def _is_one_of_ids(column: Any, dialect: str) -> sqlalchemy.ColumnElement[bool]:

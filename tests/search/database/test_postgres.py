@@ -20,7 +20,7 @@ from optuna.trial import TrialState, create_trial
 
 import search.compare
 import search.copy
-import search.database.study_lock
+import search.database.timeouts
 import search.delete
 import search.export
 import search.report
@@ -218,7 +218,7 @@ def test_scores_and_the_end_are_stored_while_another_process_decides(study: optu
 def test_a_score_waits_for_a_row_that_another_program_holds_too_long(
     study: optuna.Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search.database.study_lock, "ROW_TIMEOUT", "SET LOCAL lock_timeout = '100ms'")
+    monkeypatch.setattr(search.database.timeouts, "LOCK_SECONDS", 0.1)
     trial = next_trial(study, Policy(TOY_STUDY, 0), StoppingCriteria(1), ME)
     assert trial is not None
     with sqlalchemy.create_engine(backend_of(study).url).connect() as other:
