@@ -66,7 +66,8 @@ def _add_row(session: Session, study_id: int, template: FrozenTrial) -> tuple[in
         "datetime_complete": _stored(template.datetime_complete),
     }
     added = session.connection().execute(sqlalchemy.insert(models.TrialModel.__table__).values(row))
-    (trial_id,) = added.inserted_primary_key or ()
+    assert added.inserted_primary_key is not None
+    trial_id = int(added.inserted_primary_key[0])
     if is_file:
         number = _count_trials(session, study_id) - 1
         of_row = sqlalchemy.update(models.TrialModel.__table__).where(_TRIALS.trial_id == trial_id)
