@@ -170,9 +170,9 @@ def train(study: optuna.Study, policy: Policy, trial: Trial, me: WorkerIdentity,
         if seconds == 0:
             continue
         report(study, trial, step, value, me, lambda: None)
-        if step < len(curve) and not policy.should_continue(
-            study, study._storage.get_trial(trial._trial_id), EVALUATIONS
-        ):
+        if step == len(curve) or not policy.may_stop_at(step, EVALUATIONS):
+            continue
+        if not policy.should_continue(study, study._storage.get_trial(trial._trial_id), EVALUATIONS):
             state, curve = TrialState.PRUNED, curve[:step]
             break
     finish(study, trial, state, max(curve), me)
