@@ -138,7 +138,7 @@ def ask_a_copy(sampler: BaseSampler, trials: list[FrozenTrial], offsets: list[fl
 def test_a_sampler_proposes_what_it_does_for_a_study_that_copies_the_trials(name: str) -> None:
     trials = trials_of_all_states(40)
     before = [{**vars(trial)} for trial in trials]
-    offsets = [0.01 * (number % 3) for number in range(len(trials))]
+    offsets = [0.4 * (number % 3) for number in range(len(trials))]
     rng = np.random.default_rng(0)
     proposed = ask_sampler(make_sampler(Sampler(name), 7, len(trials)), TUNED, trials, offsets, rng)
     assert proposed == ask_a_copy(make_sampler(Sampler(name), 7, len(trials)), trials, offsets, name == "gp")
