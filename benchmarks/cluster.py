@@ -3,6 +3,7 @@
     python benchmarks/cluster.py exact --workers 100 --trials 400 --seconds 20 --kills 33
     python benchmarks/cluster.py asks --workers 1 8 32 100 --stored 1000
     python benchmarks/cluster.py exact --mariadb --workers 4 --trials 24 --seconds 10 --kills 3
+    python benchmarks/cluster.py cost --stored 100 --running 100
 
 The server is a fresh one with its default settings, so it has 97 connections for its users, of which this benchmark is
 one; with --mariadb it is MariaDB's, of which this machine needs the programs and the driver pymysql. A worker is a
@@ -17,9 +18,13 @@ begun a trial until the last trial was begun; with kills it counts the workers t
 
 "asks": every worker takes trials and ends them at once, for a while, in a study that has so many: trials per second,
 and what a turn took of the wait for the study's lock and of holding it.
+
+"cost": what one worker's calls cost in CPU time, of the worker and of the server, in a study with so many finished and
+running trials.
 """
 
 import argparse
+import itertools
 import json
 import math
 import os
@@ -172,9 +177,9 @@ def train(study: optuna.Study, policy: Policy, trial: Trial, me: WorkerIdentity,
         if seconds == 0:
             continue
         report(study, trial, step, value, me, lambda: None)
-        if step < len(curve) and not policy.should_continue(
-            study, study._storage.get_trial(trial._trial_id), EVALUATIONS
-        ):
+        if step == len(curve) or not policy.may_stop_at(step, EVALUATIONS):
+            continue
+        if not policy.should_continue(study, study._storage.get_trial(trial._trial_id), EVALUATIONS):
             state, curve = TrialState.PRUNED, curve[:step]
             break
     finish(study, trial, state, max(curve), me)
@@ -381,6 +386,63 @@ def asks(asked: argparse.Namespace) -> None:
             print(f"| {workers} | {rate:.1f} | {turns:.1f} | {took} | {max(census.counts)} |", flush=True)
 
 
+def server_seconds(server: int) -> float:
+    """CPU seconds of a server, by its pid, and of its processes: those that live, to the microsecond, and those that
+    have ended."""
+    fields = _stat(f"/proc/{server}/stat")
+    total = sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+    for path in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if int(_stat(f"{path}/stat")[1]) == server:
+                total += int((path / "schedstat").read_text().split()[0]) / 1e9
+    return total
+
+
+def _stat(path: str) -> list[str]:
+    """The fields after the name, from the state on."""
+    return Path(path).read_text(encoding="utf-8").rpartition(")")[2].split()
+
+
+def cost(asked: argparse.Namespace) -> None:
+    """The table of one worker's calls."""
+    with serving() as (server, url):
+        make_study(url, asked.sampler, asked.stored)
+        storage = open_storage(url, create=False, waits=True, slot="cpu.0")
+        study = load_study(storage, NAME)
+        stored, me, rng, steps = read_stored(study), describe_myself("cpu.0"), random.Random(0), itertools.count(4)
+        policy, limits = Policy(stored.study, stored.seed), StoppingCriteria(10**6)
+        running: list[Trial] = []
+
+        def ask(limits: StoppingCriteria = limits) -> None:
+            trial = next_trial(study, policy, limits, me)
+            running.extend([] if trial is None else [trial])
+
+        def score() -> None:
+            report(study, running[0], next(steps), rng.random(), me, lambda: None)
+
+        for _ in range(asked.running):
+            ask()
+            for step in range(1, 4):
+                report(study, running[-1], step, rng.random(), me, lambda: None)
+        print(f"{asked.stored} stored trials, {asked.running} running, sampler {asked.sampler}")
+        print("| call | CPU of the worker, ms | of the server, ms |\n|---|---|---|")
+        calls: dict[str, Callable[[], Any]] = {
+            "read the trials": lambda: study.get_trials(deepcopy=False),
+            "report": score,
+            "report on a new connection": lambda: (storage.engine.dispose(), score()),
+            "ask": ask,
+            "ask when all has begun": lambda: ask(StoppingCriteria(1)),
+            "end": lambda: finish(study, running.pop(), TrialState.COMPLETE, rng.random(), me),
+        }
+        for name, call in calls.items():
+            call()
+            mine, theirs = time.process_time(), server_seconds(server.process.pid)
+            for _ in range(asked.times):
+                call()
+            mine, theirs = time.process_time() - mine, server_seconds(server.process.pid) - theirs
+            print(f"| {name} | {mine / asked.times * 1e3:.1f} | {theirs / asked.times * 1e3:.1f} |", flush=True)
+
+
 def exact(asked: argparse.Namespace) -> None:
     """The storm, what is left of it, and how busy the workers were."""
     workers = asked.workers[0]
@@ -475,20 +537,22 @@ def _tell_busy(lines: Mapping[str, list[list[Any]]], killed: set[str], workers: 
 def main() -> None:
     """The one or the other."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["exact", "asks"])
+    parser.add_argument("what", choices=["exact", "asks", "cost"])
     parser.add_argument("--workers", type=int, nargs="+", default=[8])
     parser.add_argument("--trials", type=int, default=64, help="exact: finished trials to reach")
     parser.add_argument("--seconds", type=float, default=20.0, help="exact: of a trial that is not stopped early")
     parser.add_argument("--kills", type=int, default=0, help="exact: workers that are killed")
     parser.add_argument("--no-restart", action="store_true", help="exact: the server is not killed")
-    parser.add_argument("--stored", type=int, default=0, help="asks: trials that the study has")
+    parser.add_argument("--stored", type=int, default=0, help="asks, cost: trials that the study has")
+    parser.add_argument("--running", type=int, default=100, help="cost: trials that run")
+    parser.add_argument("--times", type=int, default=30, help="cost: how often each call is made")
     parser.add_argument("--for-seconds", type=float, default=20.0, help="asks: how long the workers ask")
     parser.add_argument("--mariadb", action="store_true", help="on MariaDB instead of PostgreSQL")
     parser.add_argument("--sampler", default="tpe", help="tpe or random; gp and auto load torch")
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    (asks if asked.what == "asks" else exact)(asked)
+    {"asks": asks, "cost": cost, "exact": exact}[asked.what](asked)
 
 
 if __name__ == "__main__":

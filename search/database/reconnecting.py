@@ -32,9 +32,14 @@ from maskcls.system.lock import STUCK_SECONDS
 from search.database.errors import DatabaseError, is_crowded, is_transient, reason
 from search.database.rows import (
     add_trial,
+    hold_trial,
+    read_trial,
     read_trials,
+    set_heartbeat,
+    set_score,
     set_user_attribute_of_studies,
     set_user_attributes,
+    stale_trials,
     state_and_attribute,
     study_user_attributes,
 )
@@ -179,10 +184,12 @@ class ReconnectingStorage(RDBStorage):
 
     @contextmanager
     def within(self, connection: sqlalchemy.Connection) -> Iterator[None]:
-        """Make all that this thread does part of the connection's transaction.
+        """Make all that this thread does part of the connection's transaction, which begins here if it has not begun.
 
         Each call is a savepoint: one that is refused, as of a trial that has ended, leaves the others as they are.
         """
+        if not connection.in_transaction():
+            connection.begin()  # or each call would be a transaction of its own
         self.scoped_session.remove()
         self.scoped_session.registry.set(Session(bind=connection, join_transaction_mode="create_savepoint"))
         self._turn.connection = connection
@@ -197,7 +204,12 @@ class ReconnectingStorage(RDBStorage):
 
         Within ``within`` only. Raises KeyError when there is no such trial.
         """
-        self.transact(lambda session: models.TrialModel.find_or_raise_by_id(trial_id, session, for_update=True))
+
+        def hold(_: bool) -> None:
+            with self._reading() as session:
+                hold_trial(session, trial_id)
+
+        self.patiently(hold)
 
     @contextmanager
     def _reading(self) -> Iterator[Session]:
@@ -246,11 +258,8 @@ class ReconnectingStorage(RDBStorage):
             with _create_scoped_session(self.scoped_session) as session:
                 models.StudyModel.find_or_raise_by_id(study_id, session, for_update=True)
                 earlier = _trial_with(template.system_attrs[TOKEN], study_id, session) if is_repeated else None
-                row = earlier or add_trial(session, study_id, template)
-                session.flush()
                 trial = copy.deepcopy(template)
-                trial.number, trial._trial_id = int(row.number), int(row.trial_id)
-                trial.datetime_start = row.datetime_start
+                trial._trial_id, trial.number = earlier or add_trial(session, study_id, template)
                 return trial
 
         return self.patiently(create)
@@ -275,7 +284,13 @@ class ReconnectingStorage(RDBStorage):
         assert self.grace_period is not None
         if self.back_since is not None and time.monotonic() - self.back_since < self.grace_period:
             return []
-        return self.patiently(lambda _: RDBStorage._get_stale_trial_ids(self, study_id))
+        grace = self.grace_period
+
+        def read(_: bool) -> list[int]:
+            with self._reading() as session:
+                return stale_trials(session, study_id, grace)
+
+        return self.patiently(read)
 
     # calls that can be repeated: reading, and setting to the same value
 
@@ -291,6 +306,19 @@ class ReconnectingStorage(RDBStorage):
         arguments = (trial_id, param_name, param_value_internal, distribution, previous_distribution)
         self.patiently(lambda _: RDBStorage._set_trial_param(self, *arguments))
 
+    def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
+        """See RDBStorage."""
+        self.transact(lambda session: set_score(session, trial_id, step, intermediate_value))
+
+    def record_heartbeat(self, trial_id: int) -> None:
+        """See RDBStorage, which takes one of a trial that does not exist, refused by the table, for a success."""
+
+        def store(_: bool) -> None:
+            with _create_scoped_session(self.scoped_session, True) as session:
+                set_heartbeat(session, trial_id)
+
+        self.patiently(store)
+
     def _get_trials(
         self,
         study_id: int,
@@ -303,6 +331,15 @@ class ReconnectingStorage(RDBStorage):
         def read(_: bool) -> list[FrozenTrial]:
             with self._reading() as session:
                 return read_trials(session, study_id, states, included_trial_ids, trial_id_greater_than)
+
+        return self.patiently(read)
+
+    def get_trial(self, trial_id: int) -> FrozenTrial:
+        """See RDBStorage."""
+
+        def read(_: bool) -> FrozenTrial:
+            with self._reading() as session:
+                return read_trial(session, trial_id)
 
         return self.patiently(read)
 
@@ -345,16 +382,17 @@ class ReconnectingStorage(RDBStorage):
         return self.patiently(read)
 
 
-def _trial_with(token: str, study_id: int, session: Session) -> models.TrialModel | None:
-    """The trial that the call with this token has stored."""
+def _trial_with(token: str, study_id: int, session: Session) -> tuple[int, int] | None:
+    """The id and the number of the trial that the call with this token has stored."""
     attribute = models.TrialSystemAttributeModel
-    return (
+    found = (
         session.query(models.TrialModel)
         .join(attribute, attribute.trial_id == models.TrialModel.trial_id)
         .filter(models.TrialModel.study_id == study_id)
         .filter(attribute.key == TOKEN, attribute.value_json == f'"{token}"')
         .one_or_none()
     )
+    return None if found is None else (int(found.trial_id), int(found.number))
 
 
 def _repeated(name: str) -> Callable[..., Any]:
@@ -377,13 +415,10 @@ for _name in (
     "get_all_studies",
     "get_trial_param",
     "get_trial_id_from_study_id_trial_number",
-    "get_trial",
     "_get_best_trial_id",
     "set_study_user_attr",
     "set_study_system_attr",
-    "set_trial_intermediate_value",
     "set_trial_user_attr",
     "set_trial_system_attr",
-    "record_heartbeat",
 ):
     setattr(ReconnectingStorage, _name, _repeated(_name))

@@ -7,9 +7,12 @@ dashboard read what is stored here, and the other way round.
 """
 
 import json
+import math
 import sys
 from collections.abc import Collection, Container, Iterable, Mapping, Sequence
-from functools import lru_cache
+from datetime import UTC, datetime
+from functools import cache, lru_cache
+from operator import itemgetter
 from typing import Any
 
 import sqlalchemy
@@ -23,24 +26,17 @@ from sqlalchemy.orm import Session
 IDS_AT_ONCE = 500
 """Trials whose values are read by one statement: databases limit its parameters, and the rows take memory."""
 
+_TRIALS = models.TrialModel.__table__.c
 
-def add_trial(session: Session, study_id: int, template: FrozenTrial) -> models.TrialModel:
-    """A new trial with all of the template but its number, and with a first heartbeat if it is running; the study's
-    row is locked.
+
+def add_trial(session: Session, study_id: int, template: FrozenTrial) -> tuple[int, int]:
+    """Store a new trial with all of the template but its number, and with a first heartbeat if it is running; returns
+    its id and its number. The study's row is locked.
 
     Unlike Optuna's own, without a look for an earlier trial whose distributions are incompatible: a study's space is
     checked as a whole (search.study.record.check_same).
     """
-    row = models.TrialModel(
-        study_id=study_id,
-        number=None,
-        state=template.state,
-        datetime_start=template.datetime_start,
-        datetime_complete=template.datetime_complete,
-    )
-    session.add(row)
-    session.flush()  # gives it its id; on SQLite it also keeps others from adding trials
-    trial_id = int(row.trial_id)
+    trial_id, number = _add_row(session, study_id, template)
     of_trial = {"trial_id": trial_id}
     _insert(session, models.TrialValueModel, [of_trial | _value(*each) for each in enumerate(template.values or ())])
     params = [_param(name, value, template.distributions[name]) for name, value in template.params.items()]
@@ -53,14 +49,49 @@ def add_trial(session: Session, study_id: int, template: FrozenTrial) -> models.
     scores = template.intermediate_values.items()
     _insert(session, models.TrialIntermediateValueModel, [of_trial | _score(*each) for each in scores])
     if template.state == TrialState.RUNNING:
-        session.execute(sqlalchemy.insert(models.TrialHeartbeatModel).values(of_trial))
-    row.number = row.count_past_trials(session)
-    return row
+        _insert(session, models.TrialHeartbeatModel, [of_trial])
+    return trial_id, number
+
+
+def _add_row(session: Session, study_id: int, template: FrozenTrial) -> tuple[int, int]:
+    """The id and the number of a new trial without values. On a server the study's locked row keeps others from adding
+    trials; in an SQLite file, without such locks, the new row itself does."""
+    is_file = _dialect(session) == "sqlite"
+    number = -1 if is_file else _count_trials(session, study_id)
+    row = {
+        "study_id": study_id,
+        "number": None if is_file else number,
+        "state": template.state,
+        "datetime_start": _stored(template.datetime_start),
+        "datetime_complete": _stored(template.datetime_complete),
+    }
+    added = session.connection().execute(sqlalchemy.insert(models.TrialModel.__table__).values(row))
+    assert added.inserted_primary_key is not None
+    trial_id = int(added.inserted_primary_key[0])
+    if is_file:
+        number = _count_trials(session, study_id) - 1
+        of_row = sqlalchemy.update(models.TrialModel.__table__).where(_TRIALS.trial_id == trial_id)
+        session.execute(of_row.values(number=number))
+    return trial_id, number
+
+
+def _count_trials(session: Session, study_id: int) -> int:
+    counted = sqlalchemy.select(sqlalchemy.func.count(_TRIALS.trial_id)).where(_TRIALS.study_id == study_id)
+    return session.execute(counted).scalar_one()
+
+
+def _stored(local: datetime | None) -> datetime | None:
+    """A trial's local time as it is stored, in UTC without its offset."""
+    return None if local is None else local.astimezone(UTC).replace(tzinfo=None)
+
+
+def _dialect(session: Session) -> str:
+    return session.get_bind().dialect.name
 
 
 def _insert(session: Session, model: Any, rows: Sequence[Mapping[str, Any]]) -> None:
     if rows:
-        session.execute(sqlalchemy.insert(model).values(list(rows)))
+        session.execute(sqlalchemy.insert(model.__table__).values(list(rows)))
 
 
 def _param(name: str, value: Any, domain: BaseDistribution) -> dict[str, Any]:
@@ -89,11 +120,61 @@ def set_user_attributes(session: Session, trial_id: int, attributes: Mapping[str
     The trial's row is locked, so that its worker cannot end it meanwhile. Raises KeyError when there is no such trial,
     UpdateFinishedTrialError when it has ended.
     """
-    state = models.TrialModel.find_or_raise_by_id(trial_id, session, for_update=True).state
-    if state.is_finished():
-        raise UpdateFinishedTrialError(f"Trial {trial_id} has ended and cannot be changed.")
+    _hold_unfinished(session, trial_id)
     if attributes:
         _put(session, models.TrialUserAttributeModel, _attribute_rows("trial_id", trial_id, attributes))
+
+
+def set_score(session: Session, trial_id: int, step: int, score: float) -> None:
+    """Store a value of a trial's curve, in place of an earlier one of the step. Locks and raises as
+    set_user_attributes."""
+    _hold_unfinished(session, trial_id)
+    _put(session, models.TrialIntermediateValueModel, [{"trial_id": trial_id, **_score(step, score)}])
+
+
+def set_heartbeat(session: Session, trial_id: int) -> None:
+    """Store that the trial's process is alive now, by the database's clock."""
+    table, now = models.TrialHeartbeatModel.__table__, sqlalchemy.func.current_timestamp()
+    set_now = sqlalchemy.update(table).where(table.c.trial_id == trial_id).values(heartbeat=now)
+    if session.connection().execute(set_now).rowcount == 0:
+        session.execute(sqlalchemy.insert(table).values(trial_id=trial_id, heartbeat=now))
+
+
+def stale_trials(session: Session, study_id: int, grace: float) -> list[int]:
+    """Ids of the study's running trials whose last heartbeat is more than ``grace`` seconds old, by the database's
+    clock; one that never had any is not among them."""
+    beats = models.TrialHeartbeatModel.__table__.c
+    chosen = sqlalchemy.select(_TRIALS.trial_id).join_from(models.TrialModel.__table__, models.TrialHeartbeatModel)
+    chosen = chosen.where(_TRIALS.study_id == study_id, _TRIALS.state == TrialState.RUNNING)
+    age = _seconds_since(beats.heartbeat, _dialect(session))
+    return list(session.execute(chosen.where(age > grace).order_by(_TRIALS.trial_id)).scalars())
+
+
+def _seconds_since(column: Any, dialect: str) -> sqlalchemy.ColumnElement[Any]:
+    """How long before the beginning of the transaction a time was that the database has stored by its own clock, which
+    goes in whole seconds but for PostgreSQL's."""
+    now = sqlalchemy.func.now()
+    if dialect == "postgresql":
+        return sqlalchemy.extract("epoch", sqlalchemy.cast(now, sqlalchemy.DateTime) - column)
+    if dialect == "sqlite":
+        seconds = [sqlalchemy.func.strftime("%s", each) for each in (now, column)]
+        return sqlalchemy.cast(seconds[0], sqlalchemy.Integer) - sqlalchemy.cast(seconds[1], sqlalchemy.Integer)
+    return sqlalchemy.func.timestampdiff(sqlalchemy.text("SECOND"), column, now)
+
+
+def hold_trial(session: Session, trial_id: int) -> TrialState:
+    """Lock the trial's row until the end of the transaction, as whoever changes its state does; returns the state.
+    Raises KeyError when there is no such trial."""
+    held = sqlalchemy.select(_TRIALS.state).where(_TRIALS.trial_id == trial_id).with_for_update()
+    state = session.execute(held).scalar_one_or_none()
+    if state is None:
+        raise KeyError(f"there is no trial of the id {trial_id}")
+    return state
+
+
+def _hold_unfinished(session: Session, trial_id: int) -> None:
+    if hold_trial(session, trial_id).is_finished():
+        raise UpdateFinishedTrialError(f"Trial {trial_id} has ended and cannot be changed.")
 
 
 def set_user_attribute_of_studies(session: Session, key: str, values: Mapping[int, Any]) -> None:
@@ -108,17 +189,17 @@ def set_user_attribute_of_studies(session: Session, key: str, values: Mapping[in
 
 
 def _put(session: Session, model: Any, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert attributes' rows, or change those that are there."""
-    dialect = session.get_bind().dialect.name
-    owner, *_ = rows[0]
+    """Insert rows, or change those that are there: a row's first two values say which one it is."""
+    dialect, table = _dialect(session), model.__table__
+    first, second, *others = rows[0]
     if dialect in ("mysql", "mariadb"):
-        put = mysql.insert(model).values(list(rows))
-        session.execute(put.on_duplicate_key_update(value_json=put.inserted.value_json))
+        put = mysql.insert(table).values(list(rows))
+        session.execute(put.on_duplicate_key_update({name: put.inserted[name] for name in others}))
         return
     insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    into = insert(model).values(list(rows))
-    unique = [getattr(model, owner), model.key]
-    session.execute(into.on_conflict_do_update(index_elements=unique, set_={"value_json": into.excluded.value_json}))
+    into = insert(table).values(list(rows))
+    changed = {name: into.excluded[name] for name in others}
+    session.execute(into.on_conflict_do_update(index_elements=[table.c[first], table.c[second]], set_=changed))
 
 
 def state_and_attribute(trial_id: int, key: str) -> sqlalchemy.Select[Any]:
@@ -162,15 +243,15 @@ def read_trials(
 
     Raises KeyError when there are none because there is no such study.
     """
-    trial = models.TrialModel
-    chosen = sqlalchemy.select(trial).where(trial.study_id == study_id).order_by(trial.trial_id)
+    chosen = _TRIAL_ROWS.where(_TRIALS.study_id == study_id).order_by(_TRIALS.trial_id)
     if states is not None:
-        chosen = chosen.where(trial.state.in_([state for state in TrialState if state in states]))
+        chosen = chosen.where(_TRIALS.state.in_([state for state in TrialState if state in states]))
     older = [each for each in included if each <= greater_than]
     if greater_than > -1:
-        is_new = trial.trial_id > greater_than
-        chosen = chosen.where(sqlalchemy.or_(trial.trial_id.in_(older), is_new) if older else is_new)
-    found = list(session.execute(chosen).scalars())
+        is_new = _TRIALS.trial_id > greater_than
+        is_older = _is_one_of_ids(_TRIALS.trial_id, _dialect(session))
+        chosen = chosen.where(sqlalchemy.or_(is_older, is_new) if older else is_new)
+    found = session.execute(chosen, {"ids": older} if older else {}).all()
     if not found:
         models.StudyModel.find_or_raise_by_id(study_id, session)
     trials: list[FrozenTrial] = []
@@ -179,59 +260,104 @@ def read_trials(
     return trials
 
 
-def _with_values(session: Session, found: Sequence[models.TrialModel]) -> list[FrozenTrial]:
-    """Trials with all that other tables hold of them."""
-    trials = {int(row.trial_id): _bare(row) for row in found}
-    for trial_id, name, value, domain in _rows_of(session, trials, models.TrialParamModel):
-        trial, distribution = trials[trial_id], _distribution(domain)
-        trial._distributions[name] = distribution
-        trial._params[name] = distribution.to_external_repr(value)
-    for trial_id, objective, value, kind in _rows_of(session, trials, models.TrialValueModel):
-        values = trials[trial_id]._values = trials[trial_id]._values or []
-        values.extend([0.0] * (objective + 1 - len(values)))
-        values[objective] = models.TrialValueModel.stored_repr_to_value(value, kind)
-    for trial_id, key, value in _rows_of(session, trials, models.TrialUserAttributeModel):
-        trials[trial_id]._user_attrs[sys.intern(key)] = _parsed(value)
-    for trial_id, key, value in _rows_of(session, trials, models.TrialSystemAttributeModel):
-        trials[trial_id]._system_attrs[sys.intern(key)] = _parsed(value)
-    for trial_id, step, value, kind in _rows_of(session, trials, models.TrialIntermediateValueModel):
-        score = models.TrialIntermediateValueModel.stored_repr_to_intermediate_value(value, kind)
-        trials[trial_id].intermediate_values[step] = score
+def read_trial(session: Session, trial_id: int) -> FrozenTrial:
+    """The trial of this id. Raises KeyError when there is none."""
+    found = session.execute(_TRIAL_ROWS.where(_TRIALS.trial_id == trial_id)).all()
+    if not found:
+        raise KeyError(f"there is no trial of the id {trial_id}")
+    return _with_values(session, found)[0]
+
+
+_TRIAL_ROWS = sqlalchemy.select(
+    _TRIALS.trial_id, _TRIALS.number, _TRIALS.state, _TRIALS.datetime_start, _TRIALS.datetime_complete
+)
+
+
+def _is_one_of_ids(column: Any, dialect: str) -> sqlalchemy.ColumnElement[bool]:
+    """The condition that the column is one of the statement's parameter "ids".
+
+    PostgreSQL gets them as one array: to write out a parameter for each takes longer than to find the rows.
+    """
+    if dialect == "postgresql":
+        ids = sqlalchemy.bindparam("ids", type_=postgresql.ARRAY(sqlalchemy.Integer))
+        return column == sqlalchemy.any_(ids)
+    return column.in_(sqlalchemy.bindparam("ids", expanding=True))
+
+
+def _with_values(session: Session, found: Sequence[Any]) -> list[FrozenTrial]:
+    """Trials with all that other tables hold of them. ``found``: their rows of _TRIAL_ROWS."""
+    trials = {row.trial_id: _bare(*row) for row in found}
+    rows = session.execute(_value_rows(_dialect(session)), {"ids": list(trials)}).all()
+    for table, trial_id, _, place, name, number, text, kind in sorted(rows, key=itemgetter(0, 2)):
+        trial = trials[trial_id]
+        if table == SCORES:
+            trial.intermediate_values[place] = UNUSUAL.get(kind, number)
+        elif table == PARAMS:
+            trial._distributions[name] = distribution = _distribution(text)
+            trial._params[name] = distribution.to_external_repr(number)
+        elif table == VALUES:
+            values = trial._values = trial._values or []
+            values.extend([0.0] * (place + 1 - len(values)))
+            values[place] = UNUSUAL.get(kind, number)
+        else:
+            attributes = trial._user_attrs if table == USER_ATTRIBUTES else trial._system_attrs
+            attributes[sys.intern(name)] = _parsed(text)
     return list(trials.values())
 
 
-def _bare(row: Any) -> FrozenTrial:
+def _bare(
+    trial_id: int, number: int, state: TrialState, start: datetime | None, complete: datetime | None
+) -> FrozenTrial:
     """The trial of a row, without what other tables hold of it."""
-    return FrozenTrial(
-        number=row.number,
-        state=row.state,
-        value=None,
-        datetime_start=row.datetime_start,
-        datetime_complete=row.datetime_complete,
-        params={},
-        distributions={},
-        user_attrs={},
-        system_attrs={},
-        intermediate_values={},
-        trial_id=int(row.trial_id),
-    )
+    return FrozenTrial(number, state, None, _local(start), _local(complete), {}, {}, {}, {}, {}, trial_id)
 
 
-COLUMNS: dict[Any, tuple[str, ...]] = {
-    models.TrialParamModel: ("param_name", "param_value", "distribution_json"),
-    models.TrialValueModel: ("objective", "value", "value_type"),
-    models.TrialUserAttributeModel: ("key", "value_json"),
-    models.TrialSystemAttributeModel: ("key", "value_json"),
-    models.TrialIntermediateValueModel: ("step", "intermediate_value", "intermediate_value_type"),
+def _local(stored: datetime | None) -> datetime | None:
+    """The local time without its offset, as trials have it, of what is stored in UTC."""
+    return None if stored is None else stored.replace(tzinfo=UTC).astimezone().replace(tzinfo=None)
+
+
+SCORES, PARAMS, VALUES, USER_ATTRIBUTES, SYSTEM_ATTRIBUTES = range(5)
+COLUMNS: dict[int, tuple[Any, tuple[str | None, ...]]] = {
+    SCORES: (
+        models.TrialIntermediateValueModel,
+        ("step", None, "intermediate_value", None, "intermediate_value_type"),
+    ),
+    PARAMS: (models.TrialParamModel, (None, "param_name", "param_value", "distribution_json", None)),
+    VALUES: (models.TrialValueModel, ("objective", None, "value", None, "value_type")),
+    USER_ATTRIBUTES: (models.TrialUserAttributeModel, (None, "key", None, "value_json", None)),
+    SYSTEM_ATTRIBUTES: (models.TrialSystemAttributeModel, (None, "key", None, "value_json", None)),
 }
-"""What a trial's rows hold in each table, besides its id."""
+"""The tables that hold what trials have, and of each table what it has of (place, name, number, text, kind of number).
+The first two have all between them, by which a database knows the type of each."""
+
+UNUSUAL = {"INF_POS": math.inf, "INF_NEG": -math.inf, "NAN": math.nan}
+"""Numbers that Optuna stores by their kind alone."""
 
 
-def _rows_of(session: Session, trial_ids: Iterable[int], model: Any) -> Iterable[Any]:
-    """These trials' rows in a table, in the order in which they were stored."""
-    columns = [getattr(model, name) for name in ("trial_id", *COLUMNS[model])]
-    (key,) = sqlalchemy.inspect(model).primary_key
-    return session.execute(sqlalchemy.select(*columns).where(model.trial_id.in_(list(trial_ids))).order_by(key))
+@cache
+def _value_rows(dialect: str) -> Any:
+    """The statement that reads what other tables hold of the trials "ids": rows of (table, trial's id, own id, place,
+    name, number, text, kind of number).
+
+    It is one: a statement for each table takes a client and a server twice the time, and a turn waits for each answer.
+    """
+    return sqlalchemy.union_all(*(_rows_of(table, dialect) for table in COLUMNS))
+
+
+def _rows_of(table: int, dialect: str) -> sqlalchemy.Select[Any]:
+    model, names = COLUMNS[table]
+    columns = model.__table__.c
+    (key,) = model.__table__.primary_key
+    held = [sqlalchemy.null() if name is None else _plain(columns[name]) for name in names]
+    every = [sqlalchemy.literal_column(str(table)), columns.trial_id, key, *held]
+    labelled = (column.label(f"column_{number}") for number, column in enumerate(every))
+    return sqlalchemy.select(*labelled).where(_is_one_of_ids(columns.trial_id, dialect))
+
+
+def _plain(column: Any) -> Any:
+    """The column, with the name of an enumeration's member as its text: each table has a type of its own."""
+    return sqlalchemy.cast(column, sqlalchemy.String) if isinstance(column.type, sqlalchemy.Enum) else column
 
 
 @lru_cache(maxsize=1024)

@@ -25,15 +25,13 @@ import sqlalchemy.exc
 from maskcls.system.lock import Wait, hold_file
 from search.database.errors import is_transient, sqlstate
 from search.database.reconnecting import LostTurnError, Patience, ReconnectingStorage
+from search.database.timeouts import LOCK_SECONDS, lock_timeout
 
 TRY_SECONDS = 2
 """How long the server waits for the lock before we look up its holder and give the connection back."""
 
 PAUSE_SECONDS = 0.2
 """How long, at most, a process that waits for the lock does without a connection."""
-
-ROW_TIMEOUT = "SET LOCAL lock_timeout = '30s'"
-"""PostgreSQL waits so long for a row that another program has locked; then the transaction is begun again."""
 
 LOCK_NOT_AVAILABLE = "55P03"
 """PostgreSQL's SQLSTATE after lock_timeout."""
@@ -96,8 +94,6 @@ def _holding_row(storage: ReconnectingStorage, trial_id: int) -> Iterator[None]:
     """One transaction that holds the trial's row. Raises LostTurnError when the connection to the server is lost."""
     try:
         with storage.engine.connect().execution_options(isolation_level="READ COMMITTED") as connection:
-            if connection.dialect.name == "postgresql":  # MySQL's is of the connection (timeouts.begin_transactions)
-                connection.execute(sqlalchemy.text(ROW_TIMEOUT))
             with storage.within(connection):
                 storage.lock_trial(trial_id)
                 yield
@@ -187,9 +183,9 @@ def mysql_lock(connection: sqlalchemy.Connection, name: str) -> str:
 
 def _take_of_postgres(connection: sqlalchemy.Connection, key: int, wait: Wait) -> Callable[[], None] | None:
     try:
-        connection.execute(sqlalchemy.text(f"SET LOCAL lock_timeout = '{TRY_SECONDS}s'"))
-        connection.execute(sqlalchemy.text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
-        connection.execute(sqlalchemy.text(ROW_TIMEOUT))
+        # sent together: as soon as it is held, all others wait
+        wait_less, wait_again = (lock_timeout(seconds) for seconds in (TRY_SECONDS, LOCK_SECONDS))
+        connection.exec_driver_sql(f"{wait_less}; SELECT pg_advisory_xact_lock({key}); {wait_again}")
         return lambda: None
     except sqlalchemy.exc.OperationalError as error:
         if sqlstate(error) != LOCK_NOT_AVAILABLE:

@@ -60,7 +60,7 @@ def begin_transactions(engine: sqlalchemy.Engine) -> None:
 
         @sqlalchemy.event.listens_for(engine, "begin")
         def begin(connection: sqlalchemy.Connection) -> None:
-            connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'; SET LOCAL TIME ZONE 'UTC'")
+            connection.exec_driver_sql(f"{lock_timeout(LOCK_SECONDS)}; SET LOCAL TIME ZONE 'UTC'")
 
     if is_mysql(engine):
 
@@ -68,3 +68,8 @@ def begin_transactions(engine: sqlalchemy.Engine) -> None:
         def connect(connection: Any, _: Any) -> None:
             with closing(connection.cursor()) as cursor:
                 cursor.execute(f"SET SESSION time_zone = '+00:00', innodb_lock_wait_timeout = {LOCK_SECONDS}")
+
+
+def lock_timeout(seconds: float) -> str:
+    """PostgreSQL's statement that limits, until the end of the transaction, how long a lock is waited for."""
+    return f"SET LOCAL lock_timeout = '{1000 * seconds:.0f}ms'"

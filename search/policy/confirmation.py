@@ -139,6 +139,10 @@ class ConfirmationPolicy:
         """The option whose limit has been reached; empty while the confirmation should continue."""
         return reached(limits, trials, self.per_epoch)
 
+    def may_stop_at(self, evaluation: int, planned_evaluations: int) -> bool:
+        """False, as ``should_continue`` is true of all."""
+        return False
+
     def should_continue(self, study: optuna.Study, trial: FrozenTrial, planned_evaluations: int) -> bool:
         """True: finalists are compared at the end of their trainings."""
         return True

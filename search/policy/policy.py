@@ -544,6 +544,10 @@ class Policy:
         curve_groups = ([peer.intermediate_values for peer in peers] for peers in self._peer_groups(trial, others))
         return any(pruner.should_continue(curve, curves, planned_evaluations) for curves in curve_groups)
 
+    def may_stop_at(self, evaluation: int, planned_evaluations: int) -> bool:
+        """Whether ``should_continue`` may say no of some trial after this evaluation: at others nobody need ask."""
+        return isinstance(self.pruner, BasePruner) or evaluation in self.pruner.rungs(planned_evaluations)
+
     def is_never_pruned(self, trial: FrozenTrial) -> bool:
         """Whether the trial's own value is needed, whatever it is."""
         return round_of(trial) is not None or is_baseline(trial) or is_replicate(trial)

@@ -9,9 +9,10 @@ import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState
 
 from maskcls.system.errors import UserError, nearest, one_line
+from search.database.optuna_internals import store_trial
 from search.study.study import Sampler
 
 SAMPLERS: dict[str, Callable[..., BaseSampler]] = {
@@ -69,8 +70,8 @@ def ask_sampler(
     copy = optuna.create_study(direction="maximize", sampler=sampler)
     # a Gaussian process models complete trials only; TPE has a place for pruned ones
     all_complete = isinstance(sampler, GPSampler)
-    modelled = _modelled(trials, offsets, rng)
-    copy.add_trials([_shifted(trials[i], offsets[i], tuned, all_complete) for i in modelled])
+    for i in _modelled(trials, offsets, rng):
+        store_trial(copy, _shifted(trials[i], offsets[i], tuned, all_complete))
     return copy.ask(dict(tuned)).params
 
 
@@ -103,13 +104,29 @@ def _shifted(
     if all_complete and state == TrialState.PRUNED:
         state = TrialState.FAIL if value is None else TrialState.COMPLETE
     domains = {name: domain for name, domain in tuned.items() if name in trial.params}
-    return create_trial(
+    return Borrowed(
+        number=-1,  # this and its id come from the study
         state=state,
         value=value,
+        datetime_start=trial.datetime_start,
+        datetime_complete=trial.datetime_complete,
         params={name: trial.params[name] for name in domains},
         distributions=domains,
+        user_attrs={},
+        system_attrs={},
         intermediate_values={step: score - offset for step, score in trial.intermediate_values.items()},
+        trial_id=-1,
     )
+
+
+class Borrowed(FrozenTrial):
+    """A trial that a study in memory keeps as it is.
+
+    Such a study copies each value of what is added to it, which took longer than to model hundreds of trials.
+    """
+
+    def __deepcopy__(self, _: dict[int, Any]) -> "Borrowed":
+        return self
 
 
 def sobol(tuned: Mapping[str, BaseDistribution], index: int, seed: int) -> dict[str, Any]:

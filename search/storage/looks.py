@@ -88,12 +88,18 @@ def look_if_due(
     It is computed outside the turn, as it takes seconds: it is a function of the complete rounds, so of two workers
     that make it at once the second finds the first one's and drops its own.
     """
-    made = [_look_if_due(study, policy, limits, shelf, matters, own_best) for own_best in (False, True)]
+    attributes, trials = study.user_attrs, study.get_trials(deepcopy=False)
+    made = [
+        _look_if_due(study, trials, _looks_in(attributes, own_best), policy, limits, shelf, matters, own_best)
+        for own_best in (False, True)
+    ]
     return next((each for each in made if each is not None), None)
 
 
 def _look_if_due(
     study: optuna.Study,
+    trials: Sequence[FrozenTrial],
+    earlier: Sequence[Look],
     policy: Policy,
     limits: StoppingCriteria,
     shelf: StudyPredictions,
@@ -101,8 +107,6 @@ def _look_if_due(
     own_best: bool,
 ) -> Look | None:
     """``look_if_due`` at the rounds of one kind."""
-    earlier = read_looks(study, own_best)
-    trials = study.get_trials(deepcopy=False)
     if not is_look_due(policy, trials, earlier, own_best):
         return None
     complete = policy.rounds(trials).complete(own_best)

@@ -35,6 +35,11 @@ from search.system.processes import WorkerIdentity
 MAX_DRAFTS = 3
 """After so many drafts that others have outdated a worker proposes in its turn, however long it takes."""
 
+CROWD = 8
+"""With so many running trials already a worker's first draft has entropy of its own: without, it is outdated by any
+trial that another begins meanwhile, and costs a turn and a second draft. With fewer trials that is rare, and who
+repeats a study with a few workers, in the same order of events, gets the same proposals."""
+
 
 def next_trial(
     study: optuna.Study, policy: AnyPolicy, limits: StoppingCriteria, worker: WorkerIdentity
@@ -49,7 +54,7 @@ def next_trial(
     for number in range(MAX_DRAFTS + 1):
         draft = None
         if number < MAX_DRAFTS:
-            draft = _draft(study, policy, limits, entropy=(claim.int,) if number > 0 else ())
+            draft = _draft(study, policy, limits, (claim.int,), is_first=number == 0)
             if draft is None:
                 return None
         with contextlib.suppress(OutdatedDraftError):
@@ -57,26 +62,27 @@ def next_trial(
     raise AssertionError("a proposal without a draft cannot be outdated")
 
 
-def _draft(study: optuna.Study, policy: AnyPolicy, limits: StoppingCriteria, entropy: Sequence[int]) -> Draft | None:
+def _draft(
+    study: optuna.Study, policy: AnyPolicy, limits: StoppingCriteria, entropy: Sequence[int], is_first: bool
+) -> Draft | None:
     """The slow parts of what this worker's turn is going to propose, by what is stored now; None when there is no trial
-    to take or to begin. Stores nothing."""
+    to take or to begin. Stores nothing. ``entropy``: numbers of the worker's own, which the first draft of an ask has
+    in a CROWD only."""
     trials, attributes = study.get_trials(deepcopy=False), study.user_attrs
     check_is_here(study, attributes)
     check_one_machine(study, trials)
     closed = closed_in(attributes, limits.own_best)
-    draft = Draft(trials, entropy)
-    if not orphaned_trials(study, trials):  # else it takes one of them
-        if policy.reached(limits, trials, closed):
-            return None
+    draft = Draft(trials, () if is_first and _num_running(trials) < CROWD else entropy)
+    places = 0 if policy.reached(limits, trials, closed) else _places(policy, limits, trials)
+    if places > 0:
         waiting = [trial for trial in trials if trial.state == TrialState.WAITING and not _misfits(policy, trial)]
-        places = _places(policy, limits, trials)
-        if places <= 0:
-            return None
         picked = _pick(waiting, places)
         if picked is None:
             policy.propose(trials, limits, closed, draft)
         elif _lacks_parameters(policy, picked):
             policy.search(trials, draft)
+    elif not orphaned_trials(study, trials):  # else the turn takes them back
+        return None
     draft.is_finished = True
     return draft
 
@@ -124,8 +130,11 @@ def _take_turn(
 
 def _places(policy: AnyPolicy, limits: StoppingCriteria, trials: Sequence[FrozenTrial]) -> int:
     """How many trials may begin or go on, besides those that run."""
-    running = sum(trial.state == TrialState.RUNNING for trial in trials)
-    return policy.shortened(limits, trials).n_trials - count_finished(trials) - running
+    return policy.shortened(limits, trials).n_trials - count_finished(trials) - _num_running(trials)
+
+
+def _num_running(trials: Sequence[FrozenTrial]) -> int:
+    return sum(trial.state == TrialState.RUNNING for trial in trials)
 
 
 def _pick(waiting: Sequence[FrozenTrial], places: int) -> FrozenTrial | None:

@@ -205,7 +205,7 @@ class _TrialReporter:
         if step == self.planned_evaluations:
             return True
         # the pruner judges an earlier session's last step again, since that may have died before it stored the verdict
-        if step >= self.last_stored_step and not self._should_continue():
+        if step >= self.last_stored_step and not self._should_continue(step):
             self.verdict = TrialState.PRUNED
             return False
         if self.job.stop:
@@ -213,9 +213,11 @@ class _TrialReporter:
             return False
         return True
 
-    def _should_continue(self) -> bool:
-        trial = read_trial(self.job.study, self.trial)
-        return self.job.policy.should_continue(self.job.study, trial, self.planned_evaluations)
+    def _should_continue(self, step: int) -> bool:
+        policy, planned = self.job.policy, self.planned_evaluations
+        if not policy.may_stop_at(step, planned):
+            return True
+        return policy.should_continue(self.job.study, read_trial(self.job.study, self.trial), planned)
 
 
 def _origin(job: Job, trial: optuna.Trial, split: str) -> dict[str, Any]:

@@ -144,9 +144,12 @@ def take_trials(
     try:
         while not job.stop:
             beat()
-            if cause := presence.lost() or reason_to_give_up(study.get_trials(deepcopy=False), time_at(order.since)):
+            if cause := presence.lost():
                 return Outcome(GAVE_UP, cause)
-            limits = within_time(order, study.get_trials(deepcopy=False), per_epoch)
+            trials = study.get_trials(deepcopy=False)
+            if cause := reason_to_give_up(trials, time_at(order.since)):
+                return Outcome(GAVE_UP, cause)
+            limits = within_time(order, trials, per_epoch)
             look_at_rounds(job, limits)
             trial = next_trial(study, job.policy, limits, job.worker)
             if trial is not None:

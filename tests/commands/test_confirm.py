@@ -153,8 +153,9 @@ def test_a_training_that_failed_for_good_is_done_again_and_one_that_diverged_is_
 
 
 def test_nothing_stops_a_training_early() -> None:
-    trial = propose(ConfirmationPolicy(confirming()), [])
-    assert ConfirmationPolicy(confirming()).should_continue(optuna.create_study(), trial, 4)
+    policy = ConfirmationPolicy(confirming())
+    assert policy.should_continue(optuna.create_study(), propose(policy, []), 4)
+    assert not any(policy.may_stop_at(step, 4) for step in range(1, 5))
 
 
 def test_a_planted_difference_is_confirmed_and_comes_back_from_the_database(

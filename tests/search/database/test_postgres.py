@@ -16,12 +16,13 @@ from pathlib import Path
 import optuna
 import pytest
 import sqlalchemy
+from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 import search.compare
 import search.confirm
 import search.copy
-import search.database.study_lock
+import search.database.timeouts
 import search.delete
 import search.export
 import search.report
@@ -202,7 +203,7 @@ def test_scores_and_the_end_are_stored_while_another_process_decides(study: optu
 def test_a_score_waits_for_a_row_that_another_program_holds_too_long(
     study: optuna.Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search.database.study_lock, "ROW_TIMEOUT", "SET LOCAL lock_timeout = '100ms'")
+    monkeypatch.setattr(search.database.timeouts, "LOCK_SECONDS", 0.1)
     trial = next_trial(study, Policy(TOY_STUDY, 0), StoppingCriteria(1), ME)
     assert trial is not None
     with sqlalchemy.create_engine(backend_of(study).url).connect() as other:
@@ -274,6 +275,49 @@ def test_a_trial_that_ends_while_it_is_taken_back_has_ended(study: optuna.Study)
     decide_in_turn(study, lambda: take_back_orphaned(study, seen))
     stored = study.get_trials()[0]
     assert (stored.state, stored.value, stored.user_attrs.get("interruptions")) == (TrialState.COMPLETE, 0.5, None)
+
+
+def test_what_a_failed_decision_has_stored_of_a_trial_is_undone(study: optuna.Study) -> None:
+    trial = next_trial(study, Policy(TOY_STUDY, 0), StoppingCriteria(1), ME)
+    assert trial is not None
+
+    def store_facts() -> None:
+        trial.set_user_attr("fact", 1)
+        raise ValueError("a defect")
+
+    with pytest.raises(ValueError, match="a defect"):
+        finish(study, trial, TrialState.COMPLETE, 0.5, ME, store_facts)
+    stored = study.get_trials()[0]
+    assert (stored.state, "fact" in stored.user_attrs) == (TrialState.RUNNING, False)
+    finish(study, trial, TrialState.COMPLETE, 0.5, ME)
+    assert study.get_trials()[0].value == 0.5
+
+
+def test_trials_and_silent_ones_are_read_as_optuna_reads_them(study: optuna.Study) -> None:
+    mine, theirs = backend_of(study), optuna.storages.RDBStorage(backend_of(study).url)
+    for state, value in ((TrialState.COMPLETE, 0.5), (TrialState.PRUNED, float("inf")), (TrialState.RUNNING, None)):
+        template = create_trial(
+            state=state,
+            value=value,
+            params={"lr": 1e-3, "head": None},
+            distributions={"lr": FloatDistribution(1e-5, 1.0, log=True), "head": CategoricalDistribution(["a", None])},
+            intermediate_values={2: float("-inf"), 1: 0.25},
+            user_attrs={"fact": {"a": [1, None]}},
+            system_attrs={"run": "x"},
+        )
+        study.add_trial(template)
+    trials = mine.get_all_trials(study._study_id)
+    assert [vars(trial) for trial in trials] == [vars(trial) for trial in theirs.get_all_trials(study._study_id)]
+    *_, running = trials
+    assert [trial.number for trial in mine._get_trials(study._study_id, None, {trials[0]._trial_id}, 2)] == [0, 2]
+    mine.set_trial_intermediate_value(running._trial_id, 1, float("nan"))
+    assert str(theirs.get_trial(running._trial_id).intermediate_values) == "{2: -inf, 1: nan}"
+    for seconds, stale in ((GRACE_SECONDS - 30, []), (GRACE_SECONDS + 1, [running._trial_id])):
+        age(study, running._trial_id, seconds)
+        assert mine._get_stale_trial_ids(study._study_id) == stale
+        assert optuna.storages.RDBStorage._get_stale_trial_ids(mine, study._study_id) == stale
+    mine.record_heartbeat(running._trial_id)
+    assert mine._get_stale_trial_ids(study._study_id) == []
 
 
 def age(study: optuna.Study, trial_id: int, seconds: int) -> None:

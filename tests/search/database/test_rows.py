@@ -12,13 +12,24 @@ import sqlalchemy
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
+from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState, create_trial
+from sqlalchemy.dialects import mysql, postgresql, sqlite
 
-from search.database.connect import create_study, load_study, open_storage, set_attributes
+from search.database.connect import (
+    GRACE_SECONDS,
+    backend_of,
+    create_study,
+    load_study,
+    open_storage,
+    set_attributes,
+)
 from search.database.optuna_internals import stale_trial_ids, store_trial, study_id, trial_id
 from search.database.reconnecting import ReconnectingStorage
+from search.database.rows import _seconds_since, _value_rows
+from search.storage.outcomes import report
 from search.study.attributes import WORKER
-from tests.helpers.queue import complete, taken
+from tests.helpers.queue import MYSELF, complete, taken
 
 SPACE = {
     "lr": FloatDistribution(1e-5, 1e-1, log=True),
@@ -132,10 +143,45 @@ def test_a_turn_makes_few_statements(study: optuna.Study, statements: list[str])
         complete(study)
     statements.clear()
     trial = taken(study)
-    assert len(statements) <= 26  # half of them before the turn, and to read the trial after it
+    assert len(statements) <= 18  # three of them before the turn, and two to read the trial after it
     statements.clear()
     set_attributes(study, trial, {f"fact {number}": number for number in range(20)})
     assert len(statements) == 2
+    statements.clear()
+    report(study, trial, 1, 0.5, MYSELF, lambda: None)
+    assert len(statements) == 3  # whose trial it is, its state, and the score
+
+
+def test_trials_are_read_by_two_statements_whatever_their_number(study: optuna.Study, statements: list[str]) -> None:
+    ids = [store_trial(study, template) for template in ALL_KINDS * 2]
+    fresh = load_study(backend_of(study), "s")
+    statements.clear()
+    assert len(fresh.get_trials(deepcopy=False)) == 12
+    assert len(statements) == 2
+    statements.clear()
+    wanted = fresh.get_trials()[1]
+    statements.clear()
+    assert facts(backend_of(study).get_trial(ids[1])) == facts(wanted)
+    assert len(statements) == 2
+    with pytest.raises(KeyError):
+        backend_of(study).get_trial(10**6)
+
+
+def test_a_score_replaces_that_of_its_step_while_the_trial_runs(study: optuna.Study) -> None:
+    storage, running = backend_of(study), store_trial(study, of_state(TrialState.RUNNING, None))
+    for score in (math.nan, 0.5, -math.inf, 0.25):
+        storage.set_trial_intermediate_value(running, 2, score)
+    storage.set_trial_intermediate_value(running, 7, math.inf)
+    stored = {1: math.inf, 2: 0.25, 3: -math.inf, 7: math.inf}
+    assert storage.get_trial(running).intermediate_values == stored
+    assert RDBStorage(str(storage.url)).get_trial(running).intermediate_values == stored
+    ended = store_trial(study, of_state(TrialState.COMPLETE, 0.5))
+    with pytest.raises(UpdateFinishedTrialError):
+        storage.set_trial_intermediate_value(ended, 2, 0.5)
+    with pytest.raises(KeyError):
+        storage.set_trial_intermediate_value(10**6, 2, 0.5)
+    storage.set_trial_intermediate_value(running, 8, math.nan)
+    assert math.isnan(storage.get_trial(running).intermediate_values[8])
 
 
 def test_attributes_replace_earlier_ones_and_a_finished_trial_keeps_its_own(study: optuna.Study) -> None:
@@ -171,6 +217,42 @@ def test_a_running_trial_has_a_heartbeat_from_its_first_moment(
     assert stale_trial_ids(study) == set()
     monkeypatch.setattr(storage, "grace_period", -1)
     assert stale_trial_ids(study) == {running}
+
+
+def test_stale_trials_are_those_that_optuna_finds(storage: ReconnectingStorage, study: optuna.Study) -> None:
+    other = create_study(storage, "t", {"question": "Does that?"})
+    silent, late, foreign = (store_trial(each, of_state(TrialState.RUNNING, None)) for each in (study, study, other))
+    without, ended = (store_trial(study, of_state(TrialState.RUNNING, None)) for _ in range(2))
+    for trial, seconds in ((silent, GRACE_SECONDS + 5), (late, GRACE_SECONDS - 30), (foreign, 10**6), (ended, 10**6)):
+        age_heartbeat(storage, trial, f"datetime('now', '-{seconds} seconds')")
+    with storage.engine.begin() as connection:
+        connection.execute(sqlalchemy.text(f"DELETE FROM trial_heartbeats WHERE trial_id = {without}"))
+    storage.set_trial_state_values(ended, TrialState.COMPLETE, [0.5])
+    assert storage._get_stale_trial_ids(study_id(study)) == [silent]
+    assert RDBStorage._get_stale_trial_ids(storage, study_id(study)) == [silent]
+    storage.record_heartbeat(silent)
+    storage.record_heartbeat(without)
+    assert stale_trial_ids(study) == set()
+    age_heartbeat(storage, without, f"datetime('now', '-{GRACE_SECONDS + 5} seconds')")
+    assert stale_trial_ids(study) == {without}
+
+
+def age_heartbeat(storage: ReconnectingStorage, trial: int, when: str) -> None:
+    with storage.engine.begin() as connection:
+        connection.execute(sqlalchemy.text(f"UPDATE trial_heartbeats SET heartbeat = {when} WHERE trial_id = {trial}"))
+
+
+def test_statements_are_written_in_the_words_of_each_database() -> None:
+    """Of MySQL, for want of a server, no more is tested."""
+    words = {}
+    for dialect in (mysql.dialect(), postgresql.dialect(), sqlite.dialect()):
+        age = _seconds_since(models.TrialHeartbeatModel.heartbeat, dialect.name)
+        words[dialect.name] = f"{age.compile(dialect=dialect)} {_value_rows(dialect.name).compile(dialect=dialect)}"
+    assert "timestampdiff(SECOND, trial_heartbeats.heartbeat, now())" in words["mysql"]
+    assert "EXTRACT(epoch FROM" in words["postgresql"]
+    assert "strftime('%s'" in words["sqlite"] or "strftime(?" in words["sqlite"]
+    assert [text.count(" IN (") + text.count("ANY (") for text in words.values()] == [5, 5, 5]
+    assert ["ANY (" in text for text in words.values()] == [False, True, False]
 
 
 @pytest.mark.parametrize("key", [WORKER, "no such attribute"])

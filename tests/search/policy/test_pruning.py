@@ -63,6 +63,9 @@ def test_a_trial_is_judged_at_the_rungs_only() -> None:
     peers = [complete(*[0.9] * 12, drop_rate=0.0)] * 5
     stops = [step for step in range(1, 13) if prunes(COMPARING, peers, [0.1] * step, 12, drop_rate=0.0)]
     assert stops == [2, 4, 8]
+    assert [step for step in range(1, 13) if Policy(COMPARING, 0).may_stop_at(step, 12)] == stops
+    medians = replace(COMPARING, pruner=Pruner("median"))
+    assert all(Policy(medians, 0).may_stop_at(step, 12) for step in range(1, 13))
 
 
 @pytest.mark.parametrize("role", ["baseline", "replicate"])

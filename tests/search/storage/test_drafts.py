@@ -19,7 +19,7 @@ from search.policy.draft import Draft, OutdatedDraftError
 from search.policy.policy import ENDLESS, Policy
 from search.policy.stopping import StoppingCriteria
 from search.storage.outcomes import finish
-from search.storage.queue import next_trial
+from search.storage.queue import CROWD, next_trial
 from tests.helpers.queue import MYSELF, taken
 from tests.helpers.search import DROPOUT, play, toy
 
@@ -39,10 +39,10 @@ def other_sees(study: optuna.Study, url: str, monkeypatch: pytest.MonkeyPatch, b
     every draft of this worker."""
     real, drafts, other = search.storage.queue._draft, list[Sequence[int]](), load_study(open_storage(url, False), "s")
 
-    def draft(mine: optuna.Study, *words: Any, entropy: Sequence[int]) -> Draft | None:
-        made = real(mine, *words, entropy=entropy)
+    def draft(mine: optuna.Study, *words: Any, **options: Any) -> Draft | None:
+        made = real(mine, *words, **options)
         if mine is study:
-            drafts.append(entropy)
+            drafts.append(() if made is None else made.entropy)
             for _ in range(begin if len(drafts) == 1 else 0):
                 assert next_trial(other, Policy(DROPOUT, 0), ENDLESS, replace(MYSELF, machine="other")) is not None
         return made
@@ -86,6 +86,26 @@ def test_a_draft_that_others_have_outdated_is_made_again(
     others = [other.params for other in study.get_trials() if other.number != trial.number]
     assert trial.params not in others
     assert trial.number == SAMPLED + 1
+
+
+@pytest.mark.parametrize(("running", "drafts_made"), [(CROWD - 1, [0, 1]), (CROWD, [1])])
+def test_in_a_crowd_the_first_draft_has_numbers_of_the_worker_own(
+    study: optuna.Study, url: str, monkeypatch: pytest.MonkeyPatch, running: int, drafts_made: list[int]
+) -> None:
+    run_alone(study, SAMPLED)
+    for _ in range(running):
+        taken(study)
+    drafts = other_sees(study, url, monkeypatch, begin=1)
+    trial = taken(study)
+    assert [len(entropy) for entropy in drafts] == drafts_made
+    assert trial.params not in [other.params for other in study.get_trials() if other.number != trial.number]
+
+
+def test_with_few_trials_running_the_proposals_are_those_of_the_seed(study: optuna.Study) -> None:
+    run_alone(study, SAMPLED)
+    for number in range(SAMPLED, SAMPLED + CROWD):
+        before = study.get_trials()
+        assert taken(study).params == Policy(DROPOUT, 0).propose(before, ENDLESS).params, number
 
 
 def test_the_levels_are_dealt_by_the_trials_that_there_are_in_the_turn(
