@@ -121,10 +121,15 @@ def deal(
 
     Groups with the same set of labels are spread evenly over the parts.
     """
+    ordered = np.array(by_stratum(group_N, label_N, rng))
+    place_G = (rng.random() + GOLDEN * np.arange(len(ordered))) % 1
+    part_G = np.searchsorted(np.cumsum(shares), place_G, side="right")
+    return [ordered[part_G == part].tolist() for part in range(len(shares))]
+
+
+def by_stratum(group_N: np.ndarray, label_N: np.ndarray, rng: np.random.Generator) -> list[str]:
+    """The groups, those with the same set of labels side by side, in random order among themselves."""
     pairs = pd.DataFrame({"group": group_N, "label": label_N}).drop_duplicates().sort_values(["group", "label"])
     stratum = pairs.groupby("group")["label"].agg(lambda labels: " ".join(map(str, labels)))
     table = pd.DataFrame({"stratum": stratum, "rank": rng.permutation(len(stratum))})
-    ordered = table.sort_values(["stratum", "rank"]).index
-    place_G = (rng.random() + GOLDEN * np.arange(len(ordered))) % 1
-    part_G = np.searchsorted(np.cumsum(shares), place_G, side="right")
-    return [ordered[part_G == part].astype(str).tolist() for part in range(len(shares))]
+    return table.sort_values(["stratum", "rank"]).index.astype(str).tolist()

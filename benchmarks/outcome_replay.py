@@ -26,7 +26,7 @@ import outcome_recording
 from numpy.typing import NDArray
 from optuna.pruners import MedianPruner
 from optuna.trial import FrozenTrial, TrialState, create_trial
-from outcome_data import deal
+from outcome_data import by_stratum
 from outcome_recording import DEFAULT, Key, Recording
 from outcome_study import space_of
 from replay import Params, Stock
@@ -35,7 +35,7 @@ from maskcls.scoring.counts import Counts
 from maskcls.scoring.intervals import select
 from maskcls.scoring.judges import Judges, Training
 from maskcls.scoring.resampling import resample
-from maskcls.scoring.rounds import Look
+from maskcls.scoring.rounds import Look, expected_score
 from maskcls.system.console import say
 from maskcls.system.errors import UserError
 from search.answer.rounds import answer_of_rounds
@@ -52,7 +52,7 @@ from search.study.study import Study
 VALID_SHARE = 0.2
 """The product's: a quarter as many validation groups as trained ones, and a fifth as many judges a round."""
 
-FOLDS = 5
+FOLDS = round(1 / VALID_SHARE)
 """Crowds of judges before the first judges again (split.choose_judges)."""
 
 SEARCHED_BY_STUDY = 0
@@ -106,18 +106,27 @@ class World:
         self._weight_P = self._crowds(rng)
 
     def _crowds(self, rng: np.random.Generator) -> list[NDArray[np.float64]]:
-        """The weights of all groups in every crowd: validation, FOLDS crowds of judges, held out from everybody."""
+        """The weights of all groups in every crowd: validation, FOLDS crowds of judges, held out from everybody.
+
+        As many groups as a study of the trained ones has are divided as it would (split.choose_judges): sorted by
+        their labels, every fifth one validates, and every fifth other one judges in the same crowd. So a class is in
+        each crowd as far as it has groups.
+        """
         judges = self.recording.setup.splits[self.split]
         names = np.unique(judges.group_N)
-        unit = judges.trained_groups / (1 - VALID_SHARE) * VALID_SHARE / len(names)
-        shares = [unit, *[unit * (1 - VALID_SHARE)] * FOLDS]
-        if sum(shares) > 1 - unit:
+        known = round(judges.trained_groups / (1 - VALID_SHARE))
+        if known + known // FOLDS > len(names):
             raise UserError(
                 f"The recording of {self.recording.setup.name} has {len(names)} groups to judge models that"
                 f" {judges.trained_groups} trained, too few: record with a smaller --trained-share."
             )
-        parts = deal(np.array(judges.group_N), np.array(judges.label_N), [*shares, 1 - sum(shares) + 1e-9], rng)
-        return [np.isin(names, part).astype(np.float64) for part in parts]
+        ordered = np.array(by_stratum(np.array(judges.group_N), np.array(judges.label_N), rng))
+        is_known = np.zeros(len(ordered), dtype=bool)
+        is_known[((rng.random() + np.arange(known)) * len(ordered) / known).astype(int)] = True
+        is_valid = np.arange(known) % FOLDS == rng.integers(FOLDS)
+        others = ordered[is_known][~is_valid]
+        crowds = [ordered[is_known][is_valid], *(others[fold::FOLDS] for fold in range(FOLDS)), ordered[~is_known]]
+        return [np.isin(names, crowd).astype(np.float64) for crowd in crowds]
 
     def _key(self, params: Params) -> tuple[Any, ...]:
         return tuple(params[name] for name in self.distributions)
@@ -251,12 +260,15 @@ class Ours:
     def _trainings(self, trials: Sequence[FrozenTrial]) -> list[Training]:
         """Those of the complete rounds."""
         complete = set(self.policy.rounds(trials).complete())
-        found = []
-        for trial in trials:
-            if round_of(trial) in complete and trial.state == TrialState.COMPLETE:
-                counts = self.world.counts(self.trained[trial.number], self.world.planned_evaluations, _crowd_of(trial))
-                found.append(Training(trial.user_attrs[LEVEL], round_of(trial) or 0, counts))
-        return found
+        return [
+            self._training(trial)
+            for trial in trials
+            if round_of(trial) in complete and trial.state == TrialState.COMPLETE
+        ]
+
+    def _training(self, trial: FrozenTrial) -> Training:
+        counts = self.world.counts(self.trained[trial.number], self.world.planned_evaluations, _crowd_of(trial))
+        return Training(trial.user_attrs[LEVEL], round_of(trial) or 0, counts)
 
     def promise(self) -> tuple[int, float]:
         """(trial, score): of the best side of the rounds, else of the best trial, as find_recipe and Evidence do."""
@@ -265,7 +277,8 @@ class Ours:
         side = rounds.sides[rounds.best] if rounds is not None and rounds.looks else None
         chosen = None if side is None else exemplar_of(trial for trial in trials if trial.number in side.trials)
         if side is not None and chosen is not None and side.score is not None:
-            return chosen.number, side.score
+            scored = [self._training(trial) for trial in trials if trial.number in side.scored]
+            return chosen.number, expected_score(side.score, scored)
         complete = [trial for trial in judged_by_study(trials) if trial.state == TrialState.COMPLETE]
         counts = [
             self.world.counts(self.trained[trial.number], kept_evaluation(trial) or 1, SEARCHED_BY_STUDY)

@@ -20,9 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from maskcls.scoring.counts import MIN_JUDGES, Floats
+from maskcls.scoring.counts import MIN_JUDGES, Counts, Floats
 from maskcls.scoring.intervals import LEVEL, POWER, Estimate, Variance, people_dof, standard_error
 from maskcls.scoring.judges import Judged, Judges, Training
+from maskcls.scoring.resampling import resample
 from maskcls.scoring.spending import Spending
 
 LEAST_DOF = 4.0
@@ -42,6 +43,9 @@ FIRST_SHARE = 0.75
 LATER_SHARE = 0.4
 """Part of the error rate that the first horizon may spend, a study's budget as it was planned; and the part of what is
 left that each later one may spend, where a study goes on with a larger budget."""
+
+FEW_RESAMPLES = 400
+"""Enough for a mean of scores: of one crowd its error is a twentieth of what the people add to a score, at random."""
 
 Verdict = Literal["better", "worse", "no difference that matters", "open", "no verdict"]
 
@@ -138,6 +142,31 @@ def _people_part(judged: Sequence[Judged], weight_N: Floats, stratum_P: NDArray[
     for weight, each in zip(weight_N, judged, strict=True):
         influence_P[: len(each.influence_P)] += weight * each.influence_P
     return Variance(float(np.var(drawn_S, ddof=1)), people_dof(influence_P, stratum_P))
+
+
+def expected_score(mean: float, trainings: Sequence[Training]) -> float:
+    """The score to expect of a level on many other people, whose rounds have this ``mean`` score; at least two of them,
+    else it is the mean.
+
+    ``trainings``: those that the mean is of, or those of them that have predictions. The F1 of few people is lower on
+    average than that of many: of a class that one or two of them show, nearly all photos are found or nearly none. So
+    what that takes from the mean is added, as the lesser of two estimates: what all judges say together, each of the
+    training of their round, less the mean of the rounds (too much where the trainings differ much), and what resamples
+    of each round's judges lose on average (too much where a class has hardly any judge).
+    """
+    if len({training.round for training in trainings}) < 2:
+        return mean
+    score, sums = trainings[0].counts.score, [training.counts.sums() for training in trainings]
+    value_N = np.array([float(score(*each)) for each in sums])
+    true_K, predicted_K, true_positive_K = (np.sum(sums_NK, axis=0) for sums_NK in zip(*sums, strict=True))
+    together = float(score(true_K, predicted_K, true_positive_K))
+    resampled_N = [_mean_of_resamples(training.counts) for training in trainings]
+    return mean + float(min(together - value_N.mean(), (value_N - resampled_N).mean()))
+
+
+def _mean_of_resamples(counts: Counts) -> float:
+    """The mean score on resamples of the people."""
+    return float(counts.score(*counts.sums(resample(counts, resamples=FEW_RESAMPLES).weight_SP)).mean())
 
 
 # --- looks ----------------------------------------------------------------------------------------------------------

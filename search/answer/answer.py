@@ -74,11 +74,13 @@ class Side:
     trials: tuple[int, ...]
     """Its complete trainings in rounds, the latest last."""
     score: float | None
-    """The score to expect of it on other groups; None without a complete training."""
+    """The mean of its rounds, on the scale of the reference's; None without a complete training."""
     look: LevelLook | None
     """Its difference from the reference at the last look; None for the reference, and while there is none."""
     diverged: tuple[int, ...] = ()
     """Its trainings in rounds that diverged."""
+    scored: tuple[int, ...] = ()
+    """Those of its trials that the score is a mean of."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ class RoundsAnswer:
     rounds: tuple[Round, ...]
     looks: tuple[Look, ...]
     best: int
-    """Index of the side with the highest score to expect."""
+    """Index of the side with the highest score."""
     more: MoreTrainings | None
     """None when nothing is open, nothing is known yet of what is, or too few judge for a verdict."""
     unit: Unit = MASK_TASK.unit

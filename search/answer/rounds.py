@@ -9,7 +9,8 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from maskcls.scoring.intervals import Variance, standard_error
-from maskcls.scoring.rounds import OPEN, OWN_TUNING, TUNING, Look, detectable
+from maskcls.scoring.judges import Training
+from maskcls.scoring.rounds import OPEN, OWN_TUNING, TUNING, Look, detectable, expected_score
 from search.answer.answer import MoreTrainings, Round, RoundsAnswer, Side
 from search.policy.history import Noise
 from search.policy.rounds import FINALISTS, arms_of, exemplar_of, size_of_round
@@ -91,6 +92,16 @@ def model_of(
     return next((trial for trial in able if test is not None and trial.number == test.trial), exemplar_of(able))
 
 
+def score_to_expect(side: Side, trials: Sequence[FrozenTrial], shelf: StudyPredictions) -> float | None:
+    """The score to expect of a side on other groups (scoring.rounds.expected_score), by its predictions.
+
+    Without them the mean of its rounds, which is lower where few groups judge; None without a complete training.
+    """
+    able = shelf.with_predictions(trial for trial in trials if trial.number in side.scored)
+    trainings = [Training(side.name, round_of(trial) or 0, shelf.counts(trial)) for trial in able]
+    return None if side.score is None else expected_score(side.score, trainings)
+
+
 def _asked(stored: Stored, trials: Sequence[FrozenTrial]) -> frozenset[int]:
     """Numbers of the rounds that a score is of: those at settings which the rounds chose, judged by people who chose
     nothing. So round 0 counts only without a search, and where the rounds kept its setting."""
@@ -115,6 +126,7 @@ def _side(name: str, trainings: Sequence[FrozenTrial], asked: Collection[int]) -
         trials=tuple(trial.number for trial in complete),
         score=fmean(trial.value or 0.0 for trial in chosen) if chosen else None,
         look=None,
+        scored=tuple(trial.number for trial in chosen),
         diverged=tuple(trial.number for trial in trainings if trial.state != TrialState.COMPLETE),
     )
 

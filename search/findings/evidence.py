@@ -13,7 +13,7 @@ from maskcls.scoring.intervals import Estimate, compare, compare_recipes, interv
 from maskcls.scoring.resampling import Resamples, resample
 from search.answer.answer import Answer, Comparison, FactorAnswer, Level, RoundsAnswer, Winner, answering_of
 from search.answer.confirmation import read_confirmation
-from search.answer.rounds import both_answers, model_of, more_by_rounds
+from search.answer.rounds import both_answers, model_of, more_by_rounds, score_to_expect
 from search.findings.final_test import sentences_of_test
 from search.findings.wording import put_in_words
 from search.policy.history import (
@@ -88,12 +88,12 @@ def winner_of_rounds(
     if rounds is None or not rounds.looks:
         return None
     best = rounds.sides[rounds.best]
-    trial = model_of(best, trials, shelf, test)
-    if trial is None or best.score is None:
+    trial, expected = model_of(best, trials, shelf, test), score_to_expect(best, trials, shelf)
+    if trial is None or expected is None:
         return None
     counts = shelf.counts(trial)
     score = interval(counts, resample(counts))
-    return Winner(trial.number, values_of(stored.study.space, trial.params), score, best.score, candidates=0)
+    return Winner(trial.number, values_of(stored.study.space, trial.params), score, expected, candidates=0)
 
 
 @dataclass

@@ -17,7 +17,7 @@ from maskcls.system.errors import UserError, count_of
 from maskcls.tasks.task import Task
 from search.answer.answer import Confirmation, Side, answering_of
 from search.answer.confirmation import read_confirmation
-from search.answer.rounds import both_answers, model_of
+from search.answer.rounds import both_answers, model_of, score_to_expect
 from search.findings.final_test import words_of_test
 from search.policy.history import best_trial
 from search.policy.rounds import exemplar_of
@@ -45,6 +45,8 @@ class Recipe:
     """The side of the rounds that it stands for; None if the rounds did not choose it."""
     test: FinalTest | None = None
     """The study's test, maybe of another trial; None before it was scored."""
+    expected: float | None = None
+    """The score to expect of the side; None if the rounds did not choose the trial."""
 
     @property
     def config(self) -> TrainConfig:
@@ -59,7 +61,7 @@ class Recipe:
             origin["weights_option"] = "scratch"  # on another machine auto might find weights
         if self.side is not None:
             origin["level"] = self.side.name
-            origin[f"expected_{self.stored.task.metric}"] = self.side.score
+            origin[f"expected_{self.stored.task.metric}"] = self.expected
             origin["rounds_trainings"] = len(self.side.trials)
         if self.confirmation is not None:
             origin["confirmed_by"] = self.confirmation.study
@@ -80,8 +82,15 @@ class Recipe:
         trial = f"trial {self.trial.number} of {self.study}, {self.stored.task.metric_words} {self.trial.value!r}"
         judges = f", judges of round {self.config.judge_round}" if self.config.judge_round else ""
         task = self.stored.task
-        chosen = _confirmed(self.confirmation, task) if self.side is None else _expected(self.side, task)
+        chosen = _confirmed(self.confirmation, task) if self.side is None else self._expected
         return f"{trial}, seed {self.config.seed}, split {split}{judges}{chosen}{self._tested}"
+
+    @property
+    def _expected(self) -> str:
+        """The score to expect of the rounds' best side, to follow the trial's own."""
+        assert self.side is not None
+        words, trainings = self.stored.task.metric_words, count_of(len(self.side.trials), "training")
+        return f"; {self.side.name} has the best mean of the rounds, expect {words} {self.expected:.4f} ({trainings})"
 
     @property
     def _tested(self) -> str:
@@ -97,12 +106,6 @@ class Recipe:
         options = photo_options(self.stored.label_fixes, self.stored.skip_unreadable) + runs_option(runs)
         place = f"--data {quoted(self.stored.data)} -o {quoted(runs / name)}"
         return f"python -m maskcls.train --config {quoted(file)} {place}{options}"
-
-
-def _expected(side: Side, task: Task) -> str:
-    """The score to expect of the rounds' best side, to follow the trial's own."""
-    trainings = count_of(len(side.trials), "training")
-    return f"; {side.name} has the best mean of the rounds, expect {task.metric_words} {side.score:.4f} ({trainings})"
 
 
 def _confirmed(confirmation: Confirmation | None, task: Task) -> str:
@@ -127,9 +130,10 @@ def find_recipe(study: optuna.Study, number: int | None, runs: Path) -> Recipe:
     trials = study.get_trials(deepcopy=False)
     side = _best_side(study, stored) if number is None else None
     confirmation = read_confirmation(study) if number is None and side is None else None
-    test = read_test(study)
+    test, expected = read_test(study), None
     if side is not None:
-        model = model_of(side, trials, study_predictions(study, study_folder(study, runs)), test)
+        shelf = study_predictions(study, study_folder(study, runs))
+        model, expected = model_of(side, trials, shelf, test), score_to_expect(side, trials, shelf)
         # without predictions here, by the database alone
         model = model or exemplar_of(trial for trial in trials if trial.number in side.trials)
         number = None if model is None else model.number
@@ -140,7 +144,7 @@ def find_recipe(study: optuna.Study, number: int | None, runs: Path) -> Recipe:
         which = "complete trial" if number is None else f"finished trial {number}"
         raise UserError(f"Study {study.study_name} has no {which} to export.")
     check_files(study, trial, runs)
-    return Recipe(study.study_name, stored, trial, confirmation, side, test)
+    return Recipe(study.study_name, stored, trial, confirmation, side, test, expected)
 
 
 def _best_side(study: optuna.Study, stored: Stored) -> Side | None:

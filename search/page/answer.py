@@ -80,7 +80,7 @@ def rounds_figure(rounds: RoundsAnswer, task: Task, where: str = "") -> Figure |
 
 
 def _sides_table(rounds: RoundsAnswer, task: Task, caption: str) -> Table:
-    titles = ("", f"{task.metric_words} to expect", "difference", "95 % interval", "trainings", "verdict")
+    titles = ("", f"mean {task.metric_words}", "difference", "95 % interval", "trainings", "verdict")
     rows = []
     for index, side in enumerate(rounds.sides):
         look = side.look if side.look is not None and says_something(side.look) else None
@@ -105,7 +105,8 @@ def rounds_section(material: Material) -> Section | None:
         " difference is a least squares estimate of score = round + side; its interval covers"
         f" {unit.many}, training seeds and the choice of the"
         f" setting, and allows for a look after every round. Looked at after rounds: {looks}. Round 0 is the baseline's"
-        " own setting; the score to expect is that of the later rounds."
+        " own setting; the means are of the later rounds, and the score to expect of the best side counts all judges of"
+        " those together."
     )
     blocks: list[Block] = [Text(text), _rounds_table(rounds)]
     if own is not None:
@@ -290,8 +291,8 @@ def _chosen(answer: Answer, winner: Winner, shown: FrozenTrial) -> str:
     score, expected, unit = as_score(winner.score.value), as_score(winner.expected), answer.task.unit
     if winner.candidates == 0:
         return (
-            f"The best side of the rounds. Expect {expected} of the recipe on other {unit.many}: the mean of its"
-            f" rounds, whose judges chose nothing. Its model to use is trial {winner.trial}, its best training."
+            f"The best side of the rounds. Expect {expected} of the recipe on other {unit.many}: by all judges of its"
+            f" rounds together, who chose nothing. Its model to use is trial {winner.trial}, its best training."
             f" What follows is about trial {shown.number}, its latest, so that no score has chosen it."
         )
     if winner.candidates == 1:

@@ -3,6 +3,9 @@
 The search, round 0 included, gets SEARCH_SHARE of the epochs, and the rounds the rest. With four tenths fewer planted
 differences of .05 were found (60 % of 300 and 66 % of 250, at equal cost) and no fewer verdicts were false. Without a
 search the answer is about the baseline's own setting, and may be another one at the best (benchmarks/decisive.py).
+A study that compares nothing divides them evenly, once its rounds have LEAST_OPEN_ROUNDS trainings: they choose among
+what the search found, and a recipe that it missed costs more than a verdict on the baseline that is less sharp
+(benchmarks/outcome.py).
 """
 
 import math
@@ -11,12 +14,19 @@ from dataclasses import dataclass
 
 from optuna.trial import FrozenTrial, TrialState
 
-from search.policy.rounds import arms_of_round
+from search.policy.rounds import FINALISTS, arms_of_round, size_of_round
 from search.policy.stopping import StoppingCriteria, patience_used
 from search.study.attributes import round_of
 
 SEARCH_SHARE = 1 / 3
 """Share of the epochs for round 0 and the search."""
+
+OPEN_SEARCH_SHARE = 1 / 2
+"""The most of it in a study that compares nothing."""
+
+LEAST_OPEN_ROUNDS = 2 * size_of_round(FINALISTS)
+"""Trainings of rounds that such a study has before its search gets more than SEARCH_SHARE: fewer than two rounds would
+promise the luck of the best finalist."""
 
 PRUNED_COST, PRIOR_TRIALS = 0.45, 8
 """What a trial of the search costs on average under our pruner, in full trainings (benchmarks/policy.py), and how many
@@ -44,6 +54,18 @@ class Phases:
         return self.first + self.cost * self.search + self.rounds
 
 
+def _search_of(share: float, left: int, arms: int, cost: float) -> int:
+    """How many of the trials after round 0 are of the search, which has this share of the epochs together with it."""
+    ratio = share / (1 - share)
+    return max(0, round((ratio * left - arms) / (cost + ratio)))
+
+
+def search_budget(trainings: float, compares: bool) -> float:
+    """How many of so many full trainings round 0 and the search may cost. ``compares``: as in ``phases``."""
+    budget = SEARCH_SHARE * trainings
+    return budget if compares else min(OPEN_SEARCH_SHARE * trainings, max(budget, trainings - LEAST_OPEN_ROUNDS))
+
+
 def phases(
     n_trials: int, arms: int, cost: float, compares: bool, tunes: bool = True, least: int = LEAST_SEARCH
 ) -> Phases:
@@ -58,9 +80,10 @@ def phases(
     if not tunes:
         rounds = n_trials - arms if n_trials >= 2 * arms else 0
         return Phases(arms, n_trials - arms - rounds, rounds, cost)
-    ratio = SEARCH_SHARE / (1 - SEARCH_SHARE)
-    search = max(0, round((ratio * (n_trials - arms) - arms) / (cost + ratio)))
     left = n_trials - arms
+    search = _search_of(SEARCH_SHARE, left, arms, cost)
+    if not compares:
+        search = min(_search_of(OPEN_SEARCH_SHARE, left, arms, cost), max(search, left - LEAST_OPEN_ROUNDS))
     if search < least * arms:
         search = 0 if compares else left
     if left - search < max(2, arms):  # not even one round
@@ -126,6 +149,10 @@ def is_patience_over(trials: Sequence[FrozenTrial], limits: StoppingCriteria) ->
     return limits.patience is not None and patience_used(trials) >= limits.patience
 
 
-def n_trials_after(search: int, arms: int, cost: float) -> int:
-    """How many trials a study has in all when its search ends after so many."""
-    return arms + search + math.ceil((1 / SEARCH_SHARE - 1) * (arms + cost * search))
+def n_trials_after(search: int, arms: int, cost: float, compares: bool) -> int:
+    """How many trials a study has in all when its search ends after so many. ``compares``: as in ``phases``."""
+    spent = arms + cost * search
+    rounds = (1 / SEARCH_SHARE - 1) * spent
+    if not compares:
+        rounds = max((1 / OPEN_SEARCH_SHARE - 1) * spent, min(rounds, LEAST_OPEN_ROUNDS))
+    return arms + search + math.ceil(rounds)

@@ -35,7 +35,6 @@ from search.policy.levels import Levels, deal, level_offsets
 from search.policy.phases import (
     LEAST_SEARCH,
     PRUNED_COST,
-    SEARCH_SHARE,
     Phases,
     cost_of_search,
     evaluations_begun,
@@ -43,6 +42,7 @@ from search.policy.phases import (
     n_trials_after,
     num_left,
     phases,
+    search_budget,
     searched,
     trainings_left,
 )
@@ -236,7 +236,7 @@ class Policy:
         """The limits, with fewer trials once the patience is over: those that the rounds after a short search have."""
         if not is_patience_over(trials, limits):
             return limits
-        n_trials = n_trials_after(len(searched(trials)), len(self.arms), self._cost(trials))
+        n_trials = n_trials_after(len(searched(trials)), len(self.arms), self._cost(trials), bool(self.factors))
         n_trials += sum(is_own_best(trial) and trial.state != TrialState.FAIL for trial in trials)
         return replace(limits, n_trials=min(limits.n_trials, n_trials))
 
@@ -334,11 +334,13 @@ class Policy:
         epochs = limits.epochs_in_all()
         if epochs is None:
             return False
-        share = SEARCH_SHARE * epochs * self.per_epoch
-        longest = (share / self.planned_evaluations - len(self.arms)) / self._cost(trials)
+        budget = search_budget(epochs * self.per_epoch / self.planned_evaluations, bool(self.factors))
+        longest = (budget - len(self.arms)) / self._cost(trials)
         if self.factors and not searched(trials) and longest < LEAST_SEARCH * len(self.arms):
             return True
-        return evaluations_begun(trials, self.planned_evaluations, self._cost(trials)) >= share
+        return (
+            evaluations_begun(trials, self.planned_evaluations, self._cost(trials)) >= budget * self.planned_evaluations
+        )
 
     def _training(self, plan: RoundPlan, place: int, trials: Sequence[FrozenTrial]) -> Proposal:
         """A training of a round; the first one brings the plan."""

@@ -54,7 +54,7 @@ def show_search_summary(
 
 
 def show_sides(rounds: RoundsAnswer, metric: str) -> None:
-    """Print the table of the sides: score to expect, difference from the reference, interval, trainings, verdict.
+    """Print the table of the sides: mean score, difference from the reference, interval, trainings, verdict.
 
     ``metric``: what the scores are, in short.
     """

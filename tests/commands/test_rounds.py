@@ -57,17 +57,18 @@ def test_the_recipe_with_the_best_score_to_expect_is_exported_with_that_score(
     tmp_path: Path, synthetic_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     played = asked(tmp_path, synthetic_folder, {0.0: 0.4, 0.5: 0.9})
-    rounds = answer_of(played.study, played.stored, tmp_path).rounds
-    assert rounds is not None
-    best = rounds.sides[1]
+    found = answer_of(played.study, played.stored, tmp_path)
+    assert found.rounds is not None
+    assert found.winner is not None
+    best = found.rounds.sides[1]
     assert run(search.export.main, "--study", "toy", "-o", tmp_path / "it.toml", "--runs", tmp_path) == 0
     config, origin = load_config(tmp_path / "it.toml")
     assert (config.drop_rate, config.judge_round, config.seed) == (0.5, 3, 3)
     values = [trial.value or 0.0 for trial in played.study.get_trials() if trial.number in best.trials[1:]]
     assert origin["value"] == max(values) > values[-1]
-    assert (origin["expected_macro_f1"], origin["level"]) == (best.score, "drop_rate = 0.5")
+    assert (origin["expected_macro_f1"], origin["level"]) == (found.winner.expected, "drop_rate = 0.5")
     told = capsys.readouterr().out
-    assert f"expect macro F1 {best.score:.4f} (5 trainings)" in told
+    assert f"expect macro F1 {found.winner.expected:.4f} (5 trainings)" in told
     assert "judges of round 3" in told
 
 

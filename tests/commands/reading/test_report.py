@@ -492,7 +492,8 @@ def test_the_best_recipe_is_compared_with_the_reference_of_its_round(asked: Play
     rows = page.table("Best recipe")
     assert rows["drop_rate = 0.0"]["trial"] == str(before.trial.number)
     assert rows["best recipe"]["macro F1"] == f"{after.trial.value:.4f}"
-    assert f"Expect {best.score:.4f} of the recipe on other people" in page.text["Best recipe"]
+    assert material.answer.winner is not None
+    assert f"Expect {material.answer.winner.expected:.4f} of the recipe on other people" in page.text["Best recipe"]
     assert "Under another prior" in page.text
 
 

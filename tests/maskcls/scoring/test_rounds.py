@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy.special import ndtri, stdtrit
 
+from maskcls.labels import Factor, LabelSpace
 from maskcls.scoring.counts import MIN_JUDGES, Counts, align, count
 from maskcls.scoring.intervals import Variance, compare_repeats
 from maskcls.scoring.intervals import estimate as interval_estimate
@@ -19,6 +20,7 @@ from maskcls.scoring.rounds import (
     Look,
     detectable,
     estimate,
+    expected_score,
     look,
     with_tuning,
 )
@@ -247,3 +249,68 @@ def test_recipes_as_levels_are_less_certain_by_the_luck_of_their_settings() -> N
     assert level.error == pytest.approx(np.hypot(0.01, 0.018))
     assert level.high - level.low > found.high - found.low
     assert (level.value, level.dof) == (found.value, found.dof)
+
+
+CLASSES = LabelSpace((Factor("class", tuple("abcdefgh")),))
+
+
+def seen_by(rng: np.random.Generator, logit_KK: np.ndarray, people: int, own: float) -> Counts:
+    """What a model says of twenty photos each of people who show a class each, in turn.
+
+    ``own``: standard deviation of what is a person's own in the logits of what the model says.
+    """
+    label_P = (np.arange(people) + rng.integers(8)) % 8
+    logit_PK = logit_KK[label_P] + rng.normal(0, own, (people, 8))
+    prob_PK = np.exp(logit_PK) / np.exp(logit_PK).sum(1, keepdims=True)
+    said_N = np.repeat(np.tile(np.arange(8), people), rng.multinomial(20, prob_PK).ravel())
+    names_N = np.repeat([f"{number:04d}" for number in range(people)], 20)
+    return count(names_N, np.repeat(label_P, 20), said_N, CLASSES)
+
+
+def promised_less_true(people: int, seeds: float, studies: int) -> tuple[np.ndarray, float]:
+    """(mean of five rounds, score to expect), each less the mean of the five models' true scores, [S, 2]; the best
+    model's true score less that mean. ``seeds``: how much the models differ."""
+    rng = np.random.default_rng(0)
+    common_KK = 3 * np.eye(8) + rng.normal(0, 0.5, (8, 8))
+    models = [common_KK + rng.normal(0, seeds, (8, 8)) + rng.normal(0, seeds, 8) for _ in range(5)]
+    true = [float(seen.score(*seen.sums())) for seen in (seen_by(rng, model, 2000, 1.0) for model in models)]
+    rows = []
+    for _ in range(studies):
+        rounds = [Training("a", number, seen_by(rng, model, people, 1.0)) for number, model in enumerate(models)]
+        mean = float(np.mean([each.counts.score(*each.counts.sums()) for each in rounds]))
+        rows.append((mean, expected_score(mean, rounds)))
+    return np.array(rows) - np.mean(true), max(true) - float(np.mean(true))
+
+
+def test_ten_judges_a_round_promise_about_what_all_people_would_say() -> None:
+    found, _ = promised_less_true(people=10, seeds=0.3, studies=100)
+    (mean, expected), error = found.mean(0), found.std(0, ddof=1) / 10
+    assert mean < -6 * error[0]
+    assert mean / 2 < expected < 2 * error[1]
+    assert np.abs(found[:, 1]).mean() < 0.85 * np.abs(found[:, 0]).mean()
+
+
+def test_trainings_that_differ_do_not_raise_what_many_judges_promise() -> None:
+    found, best = promised_less_true(people=100, seeds=0.6, studies=30)
+    (mean, expected), error = found.mean(0), found.std(0, ddof=1) / np.sqrt(30)
+    assert mean < expected < mean + 0.004  # all judges together say .007 more
+    assert expected < 3 * error[1]
+    assert best > 0.02
+
+
+def test_a_class_that_a_rounds_judges_do_not_show_costs_no_promise() -> None:
+    rng = np.random.default_rng(1)
+    logit_KK = 5 * np.eye(8)
+    rounds = [Training("a", number, seen_by(rng, logit_KK, 7, 0.3)) for number in range(6)]
+    scores = [float(each.counts.score(*each.counts.sums())) for each in rounds]
+    everyone = seen_by(rng, logit_KK, 2000, 0.3)
+    true = float(everyone.score(*everyone.sums()))
+    assert np.mean(scores) < true - 0.1
+    assert expected_score(float(np.mean(scores)), rounds) == pytest.approx(true, abs=0.03)
+
+
+def test_one_round_promises_its_mean() -> None:
+    rng = np.random.default_rng(2)
+    rounds = [Training("a", 1, seen_by(rng, 3 * np.eye(8), 10, 1.0)) for _ in range(2)]
+    assert expected_score(0.625, rounds) == 0.625
+    assert expected_score(0.625, []) == 0.625

@@ -60,6 +60,15 @@ def test_no_group_is_in_two_crowds_and_all_crowds_have_all_classes() -> None:
     assert all({group % CLASSES for group in crowd} == set(range(CLASSES)) for crowd in crowds)
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_every_crowd_has_every_class_where_a_fifth_of_its_groups_is_one(seed: int) -> None:
+    recording, label_G = recorded(np.full(CONFIGURATIONS, 0.7)), np.arange(112) % 8
+    recording.setup.splits[0] = Judges([f"g{group:03d}" for group in range(112)], label_G.tolist(), 48)
+    world = World(recording, 0, 2, np.random.default_rng(seed))
+    for weight_P in world._weight_P:
+        assert set(label_G[weight_P > 0].tolist()) == set(range(8))
+
+
 @pytest.mark.parametrize("arm", ARMS)
 def test_an_export_is_scored_by_the_groups_held_out_and_spends_its_budget(arm: str) -> None:
     recording = recorded(np.linspace(0.5, 0.8, CONFIGURATIONS))

@@ -13,13 +13,15 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from sklearn.metrics import f1_score
 
 from maskcls.scoring.intervals import Variance, estimate
+from maskcls.scoring.judges import Training
 from maskcls.scoring.predictions import Predictions
-from maskcls.scoring.rounds import OWN_TUNING
+from maskcls.scoring.rounds import OWN_TUNING, expected_score
 from search.answer.answer import Answer, Comparison, Confirmation, FactorAnswer, Finalist, Level, RoundsAnswer, Side
 from search.answer.rounds import _asked, _side
 from search.database.connect import create_study, default_url, open_storage
 from search.database.optuna_internals import study_system_attributes
 from search.findings.evidence import answer_of
+from search.findings.recipe import find_recipe
 from search.findings.rounds import elsewhere_sentence
 from search.findings.sides import side_verdict
 from search.findings.status import status_of
@@ -28,6 +30,7 @@ from search.page.build import make_report
 from search.page.dashboard import _rounds
 from search.policy.own_best import Elsewhere
 from search.policy.warm_starts import _history
+from search.storage.predictions import study_predictions
 from search.storage.presence import StudyPresence
 from search.storage.retention import trial_folder
 from search.study.attributes import LEVEL, ROUND, round_of
@@ -224,6 +227,38 @@ def shown_of(played: Played, capsys: pytest.CaptureFixture[str]) -> list[str]:
     return capsys.readouterr().out.splitlines()
 
 
+def expected_of(played: Played, side: Side) -> float:
+    """The score to expect of a side, by its predictions."""
+    shelf = study_predictions(played.study, played.runs / "toy")
+    trials = [trial for trial in played.study.get_trials() if trial.number in side.scored]
+    assert side.score is not None
+    return expected_score(
+        side.score, [Training("", trial.user_attrs["round"], shelf.counts(trial)) for trial in trials]
+    )
+
+
+def test_what_few_judges_take_from_the_mean_is_promised_and_exported_where_the_predictions_are(
+    tmp_path: Path, synthetic_folder: Path
+) -> None:
+    played = rounds_of(tmp_path, synthetic_folder, {0.0: 0.6, 0.5: 0.3}, 5)
+    found = answer(played)
+    assert found.rounds is not None
+    assert found.winner is not None
+    reference = found.rounds.reference
+    assert reference.scored == reference.trials  # a study without a search
+    assert found.winner.expected == pytest.approx(expected_of(played, reference))
+    assert reference.score is not None
+    assert found.winner.expected > reference.score
+    recipe = find_recipe(played.study, None, played.runs)
+    assert recipe.expected == recipe.origin["expected_macro_f1"] == found.winner.expected
+    assert (
+        f"the best mean of the rounds, expect macro F1 {found.winner.expected:.4f} (5 trainings)" in recipe.describe()
+    )
+    for number in reference.trials:
+        (trial_folder(played.runs / "toy", number) / "valid.npz").unlink()
+    assert find_recipe(played.study, None, played.runs).expected == reference.score
+
+
 def test_rounds_answer_in_one_sentence_and_the_table_adds_up(
     tmp_path: Path, synthetic_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -242,13 +277,13 @@ def test_rounds_answer_in_one_sentence_and_the_table_adds_up(
     values = [trial.value for trial in played.study.get_trials() if trial.number in reference.trials]
     assert reference.score == pytest.approx(np.mean([value for value in values if value is not None]))
     assert found.winner is not None
-    assert (found.winner.trial, found.winner.expected) == (reference.trials[-1], reference.score)
+    assert (found.winner.trial, found.winner.expected) == (reference.trials[-1], expected_of(played, reference))
     assert not found.is_open
     lines = shown_of(played, capsys)
     assert len(lines) <= 14
     assert lines[0] == found.sentences[0]
     assert any(line.startswith("drop_rate = 0.5") and line.endswith("worse") for line in lines)
-    assert f"Expect macro F1 {reference.score:.3f} of it on other people" in "".join(lines)
+    assert f"Expect macro F1 {found.winner.expected:.3f} of it on other people" in "".join(lines)
     assert not any("search.confirm" in line for line in lines)
 
 
@@ -375,7 +410,7 @@ def test_both_kinds_of_rounds_are_told_and_never_pooled(
     assert found.sentences[0].startswith("Worse at one common setting: drop_rate = 0.5 scores 0.")
     assert " Better with each at its own best: drop_rate = 0.5 scores 0." in found.sentences[0]
     assert found.winner is not None
-    assert (found.winner.trial, found.winner.expected) == (other.trials[-1], other.score)
+    assert (found.winner.trial, found.winner.expected) == (other.trials[-1], expected_of(played, other))
     assert any("drop_rate = 0.0 at lr = 0.01; drop_rate = 0.5 at lr = 0.003" in caveat for caveat in found.caveats)
     assert not any("was not asked" in caveat for caveat in found.caveats)
     lines = shown_of(played, capsys)

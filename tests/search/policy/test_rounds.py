@@ -10,7 +10,7 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.policy.phases import phases, sizes_of_rounds
+from search.policy.phases import n_trials_after, phases, search_budget, sizes_of_rounds
 from search.policy.policy import Policy
 from search.policy.rounds import arms_of_round, copies, size_of_round
 from search.policy.stopping import DECIDED, LACKS_TIME, StoppingCriteria, count_finished, epochs_spent
@@ -87,6 +87,26 @@ def test_a_study_is_divided_into_a_first_round_a_search_and_rounds(
     assert (found.first, found.search, found.rounds) == divided
     if found.search and found.rounds:
         assert (found.first + 0.45 * found.search) / found.trainings == pytest.approx(1 / 3, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("n_trials", "divided"),
+    [
+        (8, (1, 3, 4)),
+        (12, (1, 5, 6)),  # as where levels are compared: a third
+        (24, (1, 13, 10)),  # two rounds of three finalists and the baseline
+        (50, (1, 33, 16)),
+        (120, (1, 81, 38)),
+    ],
+)
+def test_a_study_that_compares_nothing_searches_with_up_to_half_of_its_epochs(
+    n_trials: int, divided: tuple[int, int, int]
+) -> None:
+    found = phases(n_trials, 1, 0.45, compares=False)
+    assert (found.first, found.search, found.rounds) == divided
+    spent = found.first + 0.45 * found.search
+    assert spent == pytest.approx(search_budget(found.trainings, compares=False), abs=0.6)
+    assert n_trials_after(found.search, 1, 0.45, compares=False) == pytest.approx(n_trials, abs=1)
 
 
 def test_whatever_the_trials_no_phase_is_lost() -> None:
