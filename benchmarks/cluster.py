@@ -45,6 +45,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as in the service's workers; before NumPy is loaded
 import optuna
 import psycopg
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial

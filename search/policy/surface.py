@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
+from scipy.linalg import solve_triangular
 
 from search.policy.levels import Levels
 from search.policy.portfolio import to_unit
@@ -116,6 +117,7 @@ class Surface:
         self._level_NF = np.array([training.levels for training in trainings], dtype=int).reshape(len(trainings), -1)
         self._value_N = np.array([training.value for training in trainings])
         self._linear_NK = self._linear_part([training.judges for training in trainings])
+        self._explained = np.column_stack([self._linear_NK, self._value_N])
         self._alike_NN = self._kernel(self.point_ND, self.point_ND)
         same_NNF = self._level_NF[:, None] == self._level_NF[None]
         self._same_NN = same_NNF.mean(-1) if self._level_NF.shape[1] else np.zeros_like(self._alike_NN)
@@ -156,7 +158,7 @@ class Surface:
     def _log_likelihood(self, deviations: tuple[float, float, float]) -> float:
         """Restricted to what the linear part leaves, but for a constant; with weak priors on noise and g."""
         root_NN = np.linalg.cholesky(self._covariance(*deviations))
-        whitened = np.linalg.solve(root_NN, np.column_stack([self._linear_NK, self._value_N]))
+        whitened = solve_triangular(root_NN, self._explained, lower=True, check_finite=False)
         linear_NK, value_N = whitened[:, :-1], whitened[:, -1]
         squares_KK = linear_NK.T @ linear_NK + 1e-9 * np.eye(linear_NK.shape[1])
         products_K = linear_NK.T @ value_N
