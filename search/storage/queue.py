@@ -67,7 +67,8 @@ def _draft(
 ) -> Draft | None:
     """The slow parts of what this worker's turn is going to propose, by what is stored now; None when there is no trial
     to take or to begin. Stores nothing. ``entropy``: numbers of the worker's own, which the first draft of an ask has
-    in a CROWD only."""
+    in a CROWD only. Where the turn finds a trial whose worker is gone, the draft was for nothing; that is rare, and to
+    look for one here would cost every ask a statement."""
     trials, attributes = study.get_trials(deepcopy=False), study.user_attrs
     check_is_here(study, attributes)
     check_one_machine(study, trials)
