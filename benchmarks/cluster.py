@@ -406,9 +406,9 @@ def _stat(path: str) -> list[str]:
 
 def cost(asked: argparse.Namespace) -> None:
     """The table of one worker's calls."""
-    with serving() as (server, url):
-        make_study(url, asked.sampler, asked.stored)
-        storage = open_storage(url, create=False, waits=True, slot="cpu.0")
+    with serving(asked.mariadb) as found:
+        make_study(found.url, asked.sampler, asked.stored)
+        storage = open_storage(found.url, create=False, waits=True, slot="cpu.0")
         study = load_study(storage, NAME)
         stored, me, rng, steps = read_stored(study), describe_myself("cpu.0"), random.Random(0), itertools.count(4)
         policy, limits = Policy(stored.study, stored.seed), StoppingCriteria(10**6)
@@ -427,6 +427,7 @@ def cost(asked: argparse.Namespace) -> None:
                 report(study, running[-1], step, rng.random(), me, lambda: None)
         print(f"{asked.stored} stored trials, {asked.running} running, sampler {asked.sampler}")
         print("| call | CPU of the worker, ms | of the server, ms |\n|---|---|---|")
+        server = found.server.process
         calls: dict[str, Callable[[], Any]] = {
             "read the trials": lambda: study.get_trials(deepcopy=False),
             "report": score,
@@ -437,10 +438,10 @@ def cost(asked: argparse.Namespace) -> None:
         }
         for name, call in calls.items():
             call()
-            mine, theirs = time.process_time(), server_seconds(server.process.pid)
+            mine, theirs = time.process_time(), server_seconds(server.pid)
             for _ in range(asked.times):
                 call()
-            mine, theirs = time.process_time() - mine, server_seconds(server.process.pid) - theirs
+            mine, theirs = time.process_time() - mine, server_seconds(server.pid) - theirs
             print(f"| {name} | {mine / asked.times * 1e3:.1f} | {theirs / asked.times * 1e3:.1f} |", flush=True)
 
 

@@ -216,8 +216,8 @@ def _open_server(url: str, create: bool, patience: float, slot: str = "") -> Rec
                 if mysql.is_mysql(engine):
                     mysql.begin_tables(connection)
                 _open(url, patience, engine_kwargs=several).engine.dispose()
-                if mysql.is_mysql(engine):
-                    mysql.widen_attributes(connection)
+            if create and mysql.is_mysql(engine):
+                mysql.complete_tables(connection)
     finally:
         engine.dispose()
     # Optuna checks the version of the tables on a second connection

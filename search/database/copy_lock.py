@@ -29,6 +29,9 @@ COPIES = 1 << 32
 KEEP = "SET LOCAL idle_in_transaction_session_timeout = 0"
 """PostgreSQL must not end the transaction that holds the lock, in which nothing happens until the copy is made."""
 
+KEEP_CONNECTION = "SET SESSION wait_timeout = 31536000"
+"""MySQL must not end the connection that holds the lock, silent as it is: seconds, the most that a server takes."""
+
 
 @contextmanager
 def copying(storage: ReconnectingStorage, name: str) -> Iterator[None]:
@@ -97,6 +100,7 @@ def _take(connection: sqlalchemy.Connection, name: str) -> str:
         if connection.execute(take, {"key": key}).scalar():
             return ""
         return postgres_holder(connection, key) or "another process"
+    connection.execute(sqlalchemy.text(KEEP_CONNECTION))
     lock = mysql_lock(connection, name) + SUFFIX
     if connection.execute(sqlalchemy.text("SELECT GET_LOCK(:lock, 0)"), {"lock": lock}).scalar():
         return ""

@@ -73,7 +73,12 @@ def stale_trial_ids(study: optuna.Study) -> set[int]:
     """Ids of the running trials whose heartbeat is older than the storage's grace period."""
     backend = uncached_storage(study)
     assert isinstance(backend, BaseHeartbeat)
-    return set(backend._get_stale_trial_ids(study._study_id))
+    return stale_trial_ids_in(backend, study._study_id)
+
+
+def stale_trial_ids_in(storage: BaseHeartbeat, study_id: int) -> set[int]:
+    """stale_trial_ids of the study of this id; none when it is not there any more."""
+    return set(storage._get_stale_trial_ids(study_id))
 
 
 def table_names() -> set[str]:

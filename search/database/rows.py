@@ -1,5 +1,5 @@
-"""Statements on Optuna's tables where its own storage needs many: a trial is stored, and trials are read, by one
-statement for each table, whatever the number of their values.
+"""Statements on Optuna's tables where its own storage needs many: a trial is stored by one statement for each table,
+and up to IDS_AT_ONCE trials are read by two, whatever the number of their values.
 
 Optuna stores each value by two to three statements, and reads each row as an object of its own: to take a trial in a
 turn took a server 52 statements and takes 13 (benchmarks/README.md). The rows are the same, so that Optuna and its
@@ -9,7 +9,7 @@ dashboard read what is stored here, and the other way round.
 import json
 import math
 import sys
-from collections.abc import Collection, Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 from operator import itemgetter
@@ -24,7 +24,11 @@ from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.orm import Session
 
 IDS_AT_ONCE = 500
-"""Trials whose values are read by one statement: databases limit its parameters, and the rows take memory."""
+"""Trials whose values are read by one statement: their rows take memory."""
+
+SQLITE_VARIABLES = 999
+"""Variables of one statement that every SQLite takes: the limit of those before 3.32
+(https://www.sqlite.org/limits.html#max_variable_number)."""
 
 _TRIALS = models.TrialModel.__table__.c
 
@@ -90,8 +94,17 @@ def _dialect(session: Session) -> str:
 
 
 def _insert(session: Session, model: Any, rows: Sequence[Mapping[str, Any]]) -> None:
-    if rows:
-        session.execute(sqlalchemy.insert(model.__table__).values(list(rows)))
+    for some in _parts(session, rows):
+        session.execute(sqlalchemy.insert(model.__table__).values(some))
+
+
+def _parts(session: Session, rows: Sequence[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
+    """The rows in as many parts as the database needs to take each by one statement; none of no rows."""
+    if not rows:
+        return
+    at_once = SQLITE_VARIABLES // len(rows[0]) if _dialect(session) == "sqlite" else len(rows)
+    for first in range(0, len(rows), at_once):
+        yield list(rows[first : first + at_once])
 
 
 def _param(name: str, value: Any, domain: BaseDistribution) -> dict[str, Any]:
@@ -190,16 +203,20 @@ def set_user_attribute_of_studies(session: Session, key: str, values: Mapping[in
 
 def _put(session: Session, model: Any, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert rows, or change those that are there: a row's first two values say which one it is."""
-    dialect, table = _dialect(session), model.__table__
+    for some in _parts(session, rows):
+        session.execute(_upsert(_dialect(session), model.__table__, some))
+
+
+def _upsert(dialect: str, table: Any, rows: list[Mapping[str, Any]]) -> sqlalchemy.Insert:
+    """The statement of _put."""
     first, second, *others = rows[0]
     if dialect in ("mysql", "mariadb"):
-        put = mysql.insert(table).values(list(rows))
-        session.execute(put.on_duplicate_key_update({name: put.inserted[name] for name in others}))
-        return
+        put = mysql.insert(table).values(rows)
+        return put.on_duplicate_key_update({name: put.inserted[name] for name in others})
     insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    into = insert(table).values(list(rows))
+    into = insert(table).values(rows)
     changed = {name: into.excluded[name] for name in others}
-    session.execute(into.on_conflict_do_update(index_elements=[table.c[first], table.c[second]], set_=changed))
+    return into.on_conflict_do_update(index_elements=[table.c[first], table.c[second]], set_=changed)
 
 
 def state_and_attribute(trial_id: int, key: str) -> sqlalchemy.Select[Any]:
@@ -276,12 +293,14 @@ _TRIAL_ROWS = sqlalchemy.select(
 def _is_one_of_ids(column: Any, dialect: str) -> sqlalchemy.ColumnElement[bool]:
     """The condition that the column is one of the statement's parameter "ids".
 
-    PostgreSQL gets them as one array: to write out a parameter for each takes longer than to find the rows.
+    PostgreSQL gets them as one array: to write out a parameter for each takes longer than to find the rows. Others get
+    them as numbers in the statement's text: SQLite limits its variables (SQLITE_VARIABLES).
     """
     if dialect == "postgresql":
         ids = sqlalchemy.bindparam("ids", type_=postgresql.ARRAY(sqlalchemy.Integer))
         return column == sqlalchemy.any_(ids)
-    return column.in_(sqlalchemy.bindparam("ids", expanding=True))
+    numbers: Any = sqlalchemy.bindparam("ids", type_=sqlalchemy.Integer(), expanding=True, literal_execute=True)
+    return column.in_(numbers)
 
 
 def _with_values(session: Session, found: Sequence[Any]) -> list[FrozenTrial]:

@@ -8,8 +8,9 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from maskcls.system.errors import UserError
-from search.database.connect import GRACE_SECONDS, backend_of, set_attributes
-from search.database.optuna_internals import stale_trial_ids, trial_id
+from search.database.connect import GRACE_SECONDS, set_attributes
+from search.database.optuna_internals import stale_trial_ids, stale_trial_ids_in, trial_id
+from search.database.reconnecting import ReconnectingStorage
 from search.storage.failures import CRASH, MAX_WORKER_DEATHS, failure
 from search.storage.outcomes import decide_in_turn, note_failure, put_back
 from search.study.attributes import WORKER_DEATHS, worker_of
@@ -37,21 +38,20 @@ def orphaned_trials(study: optuna.Study, trials: Sequence[FrozenTrial]) -> list[
     return [trial for trial in running if is_orphaned(trial, trial_id(trial) in stale)]
 
 
-def check_one_machine(study: optuna.Study, trials: Sequence[FrozenTrial]) -> None:
-    """Raise UserError when another machine runs one of the study's trials and the database is an SQLite file.
+def check_one_machine(storage: ReconnectingStorage, study_id: int, name: str, trials: Sequence[FrozenTrial]) -> None:
+    """Raise UserError when another machine runs one of these trials of a study and the database is an SQLite file.
 
     Its locks, and the memory that its readers and writers share, are those of one kernel: two damage the file
     (https://www.sqlite.org/wal.html), whatever file system says that it is a local one.
     """
-    storage = backend_of(study)
     if storage.engine.dialect.name != "sqlite":
         return
     running = {trial_id(trial): worker_of(trial) for trial in trials if trial.state == TrialState.RUNNING}
     away = {key: worker for key, worker in running.items() if worker is not None and worker.is_on_another_kernel()}
-    stale = stale_trial_ids(study) if away else set()
+    stale = stale_trial_ids_in(storage, study_id) if away else set()
     for worker in (worker for key, worker in away.items() if key not in stale):
         raise UserError(
-            f"Study {study.study_name!r} is stored in an SQLite file, and {worker.host} works on it (process"
+            f"Study {name!r} is stored in an SQLite file, and {worker.host} works on it (process"
             f" {worker.pid}); the writes of two machines would damage the file. Store studies of several machines in"
             f" PostgreSQL (python -m search.serve), or come back {GRACE_SECONDS} s after that machine has ended."
         )

@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from maskcls.system.errors import some
 from search.database.connect import backend_of, set_attributes
-from search.database.optuna_internals import set_state, storage_of, store_trial, trial_id
+from search.database.optuna_internals import set_state, storage_of, store_trial, study_id, trial_id
 from search.policy.confirmation import AnyPolicy
 from search.policy.draft import Draft, OutdatedDraftError
 from search.policy.policy import Proposal
@@ -71,7 +71,7 @@ def _draft(
     look for one here would cost every ask a statement."""
     trials, attributes = study.get_trials(deepcopy=False), study.user_attrs
     check_is_here(study, attributes)
-    check_one_machine(study, trials)
+    check_one_machine(backend_of(study), study_id(study), study.study_name, trials)
     closed = closed_in(attributes, limits.own_best)
     draft = Draft(trials, () if is_first and _num_running(trials) < CROWD else entropy)
     places = 0 if policy.reached(limits, trials, closed) else _places(policy, limits, trials)

@@ -1,9 +1,11 @@
 """The rule that an SQLite file is worked on by one machine at a time, held before a command begins any work on it."""
 
-import optuna
+from contextlib import suppress
+
 from optuna.trial import TrialState
 
-from search.database.connect import is_sqlite, load_study, may_exist, open_to_read
+from search.database.connect import is_sqlite, may_exist, open_to_read
+from search.database.optuna_internals import study_id
 from search.database.read_only import NoStudiesError
 from search.storage.orphans import check_one_machine
 
@@ -21,8 +23,9 @@ def check_no_other_machine(url: str) -> None:
     except NoStudiesError:
         return
     try:
-        for name in optuna.get_all_study_names(storage):
-            study = load_study(storage, name)
-            check_one_machine(study, study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
+        for study in storage.get_all_studies():
+            with suppress(KeyError):  # somebody has deleted it since
+                trials = storage.get_all_trials(study_id(study), deepcopy=False, states=(TrialState.RUNNING,))
+                check_one_machine(storage, study_id(study), study.study_name, trials)
     finally:
         storage.engine.dispose()

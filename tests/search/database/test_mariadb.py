@@ -1,18 +1,22 @@
 """The studies on a real MariaDB server, where this machine has one: what test_postgres.py holds of the other."""
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import optuna
 import pytest
 import sqlalchemy
+from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from maskcls.system.errors import UserError
-from search.database.connect import backend_of, create_study, load_study, open_storage
+from search.database.connect import backend_of, create_study, load_study, open_storage, set_attributes
+from search.database.copy_lock import copying
 from search.database.errors import DatabaseError
-from search.database.mysql import is_mysql
+from search.database.mysql import TABLES_LOCK, is_mysql
 from search.files.table import create_table, digest_of, read_files, write_files
 from search.policy.policy import Policy
 from search.policy.stopping import FINISHED, StoppingCriteria
@@ -67,7 +71,7 @@ def test_tables_are_made_once(url: str) -> None:
 
 def test_a_database_that_takes_two_names_for_one_is_refused(server: mariadb.Server, url: str) -> None:
     server.execute("ALTER DATABASE studies CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci")
-    with pytest.raises(UserError, match="type: ALTER DATABASE studies CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"):
+    with pytest.raises(UserError, match="type: ALTER DATABASE `studies` CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"):
         open_storage(url, create=True)
     server.execute("ALTER DATABASE studies CHARACTER SET utf8mb4 COLLATE utf8mb4_bin")
     storage = open_storage(url, create=True)
@@ -75,6 +79,51 @@ def test_a_database_that_takes_two_names_for_one_is_refused(server: mariadb.Serv
     for name in ("toy", "Toy", "研究"):
         create_study(storage, name, {"long": "x" * 100_000})
     assert [load_study(storage, name).user_attrs["long"] for name in ("toy", "研究")] == ["x" * 100_000] * 2
+
+
+def test_tables_that_another_program_has_made_get_long_attributes(url: str) -> None:
+    """As does a database whose creation was cut off between its tables and their attributes."""
+    theirs = RDBStorage(url)
+    theirs.engine.dispose()
+    study = create_study(open_storage(url, create=True), "toy", {"long": "x" * 100_000})
+    trial = take(study)
+    set_attributes(study, trial, {"long": "y" * 100_000})
+    read = load_study(open_storage(url, create=False), "toy")
+    assert (read.user_attrs["long"], read.trials[0].user_attrs["long"]) == ("x" * 100_000, "y" * 100_000)
+
+
+def test_tables_made_before_the_database_got_its_collation_are_refused(server: mariadb.Server, url: str) -> None:
+    server.execute("ALTER DATABASE studies CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci")
+    theirs = RDBStorage(url)
+    theirs.engine.dispose()
+    server.execute("ALTER DATABASE studies CHARACTER SET utf8mb4 COLLATE utf8mb4_bin")
+    with pytest.raises(UserError, match="has the collation utf8mb4_general_ci") as refused:
+        open_storage(url, create=True)
+    server.execute(str(refused.value).rpartition("type: ")[2].rstrip("."))
+    storage = open_storage(url, create=True)
+    for name in ("toy", "Toy"):
+        create_study(storage, name, {})
+    assert optuna.get_all_study_names(storage) == ["toy", "Toy"]
+
+
+def test_who_waits_too_long_for_the_lock_of_tables_is_told_so(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.database.mysql.TABLES_SECONDS", 0)
+    engine = sqlalchemy.create_engine(url)
+    with engine.connect() as connection:
+        assert connection.execute(sqlalchemy.text(f"SELECT GET_LOCK('{TABLES_LOCK}', 0)")).scalar() == 1
+        with pytest.raises(UserError, match="Another process has been creating the tables"):
+            open_storage(url, create=True)
+    engine.dispose()
+    open_storage(url, create=True)
+
+
+def test_a_database_may_have_any_name(server: mariadb.Server) -> None:
+    name = "my-`studies"
+    server.execute("CREATE DATABASE `my-``studies` CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci")
+    with pytest.raises(UserError) as refused:
+        open_storage(server.url(database=quote(name)), create=True)
+    server.execute(str(refused.value).rpartition("type: ")[2].rstrip("."))
+    assert open_storage(server.url(database=quote(name)), create=True).get_all_studies() == []
 
 
 def test_a_heartbeat_is_as_old_whatever_the_servers_time_zone(
@@ -135,3 +184,17 @@ def test_of_two_copies_at_once_the_second_is_refused(url: str, tmp_path: Path, m
     assert first is None
     assert "Another search.copy is copying to" in str(second)
     check_is_copied_once(url, tmp_path)
+
+
+def test_a_copy_keeps_its_lock_however_long_it_takes(server: mariadb.Server, url: str) -> None:
+    storage = open_storage(url, create=True)
+    server.execute("SET GLOBAL wait_timeout = 1")
+    try:
+        with copying(storage, "toy"):
+            time.sleep(2)
+            with pytest.raises(UserError, match=r"Another search\.copy is copying"), copying(storage, "toy"):
+                pass
+        with copying(storage, "toy"):
+            pass
+    finally:
+        server.execute("SET GLOBAL wait_timeout = 28800")

@@ -1,6 +1,7 @@
 """Trials are stored and read by one statement a table, and as Optuna's own storage stores and reads them."""
 
 import math
+import sqlite3
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -123,6 +124,27 @@ def test_of_a_read_that_knows_the_finished_trials_only_the_others_come_back(stud
     optuna.delete_study(study_name="s", storage=backend)
     with pytest.raises(KeyError):
         backend._get_trials(study_id(study), None, set(), ids[-1])
+
+
+def test_an_old_sqlite_takes_the_statements_of_many_trials_and_values(
+    storage: ReconnectingStorage, study: optuna.Study
+) -> None:
+    """One before 3.32 takes 999 variables in a statement."""
+    storage.engine.dispose()
+
+    def limit(connection: sqlite3.Connection, _: Any) -> None:
+        connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 999)
+
+    sqlalchemy.event.listen(storage.engine, "connect", limit)
+    long = of_state(TrialState.RUNNING, None)
+    long.intermediate_values = {step: step / 1000 for step in range(1000)}
+    ids = [store_trial(study, long)] + [store_trial(study, of_state(TrialState.WAITING, None)) for _ in range(250)]
+    many = {f"fact {number}": number for number in range(1000)}
+    set_attributes(study, study.get_trials(deepcopy=False)[0], many)
+    read = storage._get_trials(study_id(study), None, set(range(2000)), 2000)
+    assert [trial_id(trial) for trial in read] == ids
+    assert read[0].intermediate_values == long.intermediate_values
+    assert read[0].user_attrs == FACTS | many
 
 
 def test_a_trial_costs_as_many_statements_whatever_it_holds(study: optuna.Study, statements: list[str]) -> None:
