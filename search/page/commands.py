@@ -4,17 +4,14 @@ from typing import Any
 
 from maskcls.config import make_config
 from maskcls.data.dataset import SYNTHETIC
-from maskcls.system.errors import UserError
 from search.page.blocks import Code, Facts, Section, Text
 from search.page.data import Material
 from search.policy.stopping import count_finished
 from search.study.attributes import COMMIT, GROWN_FROM, LIMITS, MORE_ROUNDS, VERSIONS, is_own_best
-from search.study.loading import known_studies, load_study_file
+from search.study.loading import PREVIEW, find_study_file
 from search.study.request import limits_options, options_of, photo_options
-from search.study.study import Study, preview_of
+from search.study.study import Study
 from search.system.shell import place_options, quoted, runs_option, storage_option
-
-PREVIEW = "-preview"
 
 
 def commands_section(material: Material) -> Section:
@@ -95,17 +92,7 @@ def _photo_options(material: Material) -> str:
 
 def _file_of(material: Material) -> tuple[str, Study | None]:
     """The study file that asks this question, and its study; empty when no file in studies/ does."""
-    name = material.study.study_name
-    first = name.removesuffix(PREVIEW)
-    for file in sorted(known_studies(), key=lambda file: file != first):
-        try:
-            study = load_study_file(file)
-        except UserError:
-            continue
-        if study.question == material.stored.study.question:
-            is_preview = name.endswith(PREVIEW) and not study.synthetic
-            return file, preview_of(study) if is_preview else study
-    return "", None
+    return find_study_file(material.study.study_name, material.stored.study.question)
 
 
 def _set_options(material: Material, document: Study | None) -> list[str]:

@@ -20,7 +20,7 @@ from search.storage.copying import widened
 from search.storage.looks import closed_levels, is_look_due, make_missed_look, read_looks
 from search.storage.presence import DATABASE_ERRORS
 from search.study.compatibility import check_is_here
-from search.study.loading import names_a_file
+from search.study.loading import find_study_file, names_a_file
 from search.study.record import Stored, check_same, is_fully_created, read_search
 from search.study.request import StudyRequest, limits_options, typed_again
 from search.supervisor.conclusion import not_needed
@@ -83,12 +83,14 @@ def _check_file(file: str, launch: Launch) -> None:
         storage = open_to_read(launch.url)
     except UserError:  # what is wrong with --study is said first
         return
-    is_stored = has_study(storage, file)
+    is_stored, found = has_study(storage, file), ""
+    with suppress(UserError):  # a confirmation has no file, nor has another program's study
+        found = find_study_file(file, read_search(load_study(storage, file)).study.question)[0] if is_stored else ""
     storage.engine.dispose()
     if is_stored:
         raise UserError(
-            f"{file!r} is the name of a stored study, and --study takes a study file: give --study FILE.py --name"
-            f" {quoted(file)}, or add --join to work on the study as it is stored."
+            f"{file!r} is the name of a stored study, and --study takes a study file: give --study"
+            f" {quoted(found or 'FILE.py')} --name {quoted(file)}, or add --join to work on the study as it is stored."
         )
 
 
