@@ -26,7 +26,7 @@ from search.study.request import StudyRequest, limits_options, typed_again
 from search.supervisor.conclusion import not_needed
 from search.supervisor.launch import Launch
 from search.supervisor.one_machine import check_no_other_machine
-from search.system.shell import place_options, quoted
+from search.system.shell import cache_option, place_options, quoted
 from search.system.storage_url import check_url
 from search.terminal.summary import show_search_summary
 
@@ -71,7 +71,8 @@ def run_study(request: StudyRequest, launch: Launch, limits: StoppingCriteria, k
 
 def _real_command(request: StudyRequest, launch: Launch, limits: StoppingCriteria, cold: bool) -> str:
     """The command of the study that a preview stands for."""
-    typed = f"{typed_again(request)}{' --cold' if cold else ''}{place_options(launch.runs, launch.storage)}"
+    place = cache_option(launch.cache, launch.runs) + place_options(launch.runs, launch.storage)
+    typed = f"{typed_again(request)}{' --cold' if cold else ''}{place}"
     return f"python -m search.run --study {quoted(request.file)}{limits_options(limits.to_json())} --data DIR{typed}"
 
 
