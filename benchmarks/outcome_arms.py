@@ -257,7 +257,9 @@ def _single(job: Job, arm: str, seconds: float) -> Row:
 def _refit(job: Job, promised: float, seconds: float) -> Row:
     """The recipe of the single model trained once more, on nearly everyone, who are not left to say how good it is."""
     out, begun = job.home / "refit", time.perf_counter()
-    more = [word for value in ("judge_round=0", f"valid_share={REFIT_VALID_SHARE}") for word in ("--set", value)]
+    # the few who validate are too few to choose a checkpoint, as keep = "best" would have them do
+    changes = ("judge_round=0", f"valid_share={REFIT_VALID_SHARE}", "keep=last")
+    more = [word for value in changes for word in ("--set", value)]
     place = [*_data(job, "seen", job.seen), "--group", "group", "--runs", str(job.home / "runs"), "-o", str(out)]
     words = ["-m", "maskcls.train", "--config", str(job.home / "single.toml"), "--device", job.device]
     call([*words, *more, *place])

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from maskcls.config import TrainConfig
+from maskcls.config import TrainConfig, parse_assignment
 from maskcls.model.jobs import Job, requested_jobs
 from maskcls.run.summary import compared, next_command, print_summary, progress_printer
 from maskcls.system.console import run_command, say
@@ -98,6 +98,7 @@ def main(
     check_folder(runs, "--runs")
     cache_dir = cache_folder(cache, runs)
     from maskcls.data.dataset import open_data, read_table
+    from maskcls.data.split import check_draws_split
     from maskcls.reading.source import SourceOptions
     from maskcls.tasks.declared import task_of_origin
 
@@ -107,6 +108,7 @@ def main(
     task = _task_of(folder, options, stored, is_typed=bool(typed.typed))
     for job in jobs:
         task.check(job.config)
+        check_draws_split((parse_assignment(text)[0] for text in set_ or []), task, job.config)
     photos = read_table(folder, jobs[0].config, label_fixes, task)
     _print_data_notes(photos, jobs[0].config.task)
     from maskcls.model.weights import resolve_weights
@@ -270,7 +272,7 @@ def _why_incomparable(config: TrainConfig, source: dict[str, Any], split: str, w
     if "value" not in source:
         return ""
     if (split, weights) != (source.get("split"), source.get("weights")):
-        return "comes from a run with other data or weights"
+        return "comes from a run with another split, other data or weights"
     from maskcls.training.revision import changed_since
 
     if changed := changed_since(source.get("revision", 1), config):

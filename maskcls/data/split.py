@@ -5,10 +5,12 @@ splitters.py says how groups of different sizes are split.
 """
 
 import hashlib
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
 
+from maskcls.config import TrainConfig
 from maskcls.data.splitters import (
     GIVEN,
     PANDAS_STREAMING,
@@ -46,6 +48,23 @@ def split_photos(
     if splitter == GIVEN:
         return split_given(photos, unit), ""
     raise UserError(f"No splitter named {splitter!r}. There are: {', '.join(SPLITTERS)}.")
+
+
+def check_draws_split(typed: Iterable[str], task: Task, config: TrainConfig) -> None:
+    """Raise UserError where a typed hyperparameter of the drawn split would change nothing, since the data gives one.
+
+    ``typed``: names of hyperparameters. The folds of a later ``judge_round`` depend on both, and the choice of
+    ``people`` on split_seed, whoever gives the split.
+    """
+    if task.splitter != GIVEN or config.judge_round:
+        return
+    idle = {"valid_share"} if config.people else {"valid_share", "split_seed"}
+    if name := min(idle & set(typed), default=""):
+        drawn = "--split none" if task.source.reader == "table" else "name a folder that holds the classes themselves"
+        raise UserError(
+            f"{name}={getattr(config, name)} would change nothing: the data says who trains and who validates. Leave it"
+            f" out, or have the split drawn: {drawn}."
+        )
 
 
 def split_by_person(

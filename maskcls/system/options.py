@@ -55,10 +55,13 @@ SkipUnreadableOption = Annotated[
     bool, typer.Option("--skip-unreadable", help="Leave out damaged photos instead of stopping.")
 ]
 
+CACHE_VARIABLE = "MASKCLS_CACHE"
+"""Environment variable with the default of every command's --cache."""
+
 CacheOption = Annotated[
     Path | None,
     typer.Option(
-        envvar="MASKCLS_CACHE",
+        envvar=CACHE_VARIABLE,
         help="Folder for the cache of decoded photos, and for those of hf:DIR, best on a local disk. Default: cache/ in"
         " the --runs folder.",
     ),

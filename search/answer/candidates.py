@@ -100,6 +100,16 @@ def find_trained(study: optuna.Study, runs: Path, kept: bool = False, needs_weig
     return models
 
 
+def each_once(models: Sequence[Candidate]) -> list[Candidate]:
+    """The models without further ones of the same weights: a copy of a study has its trials."""
+    first: dict[object, Candidate] = {}
+    for model in models:
+        key = model.trial.user_attrs.get(WEIGHTS_DIGEST, model.name)  # trials of early versions have none
+        if key not in first or (model.has_weights and not first[key].has_weights):
+            first[key] = model
+    return list(first.values())
+
+
 def _has_model(trial: FrozenTrial, folder: Path) -> bool:
     """Whether the study's folder has all that makes a model of the trial."""
     return has_files(trial_folder(folder, trial.number)) and holds_weights(trial, folder)

@@ -16,7 +16,14 @@ from maskcls.scoring.counts import Counts, count
 from maskcls.scoring.tables import Table, tabulate
 from maskcls.system.errors import UserError, count_of, listed, nearest
 from maskcls.tasks.task import Task
-from search.answer.candidates import Candidate, check_same_photos, find_trained, same_photos, with_predictions
+from search.answer.candidates import (
+    Candidate,
+    check_same_photos,
+    each_once,
+    find_trained,
+    same_photos,
+    with_predictions,
+)
 from search.database.connect import load_study
 from search.policy.history import best_first
 from search.storage.folder import study_folder
@@ -124,7 +131,8 @@ def find_single(text: str, like: Candidate, storage: RDBStorage, runs: Path) -> 
 
 
 def find_singles(like: Candidate, names: Sequence[str], storage: RDBStorage, runs: Path) -> list[Candidate]:
-    """The complete trials of the whole label in the studies ``names`` that were judged on the photos of ``like``."""
+    """The complete trials of the whole label in the studies ``names`` that were judged on the photos of ``like``, each
+    model once."""
     singles: list[Candidate] = []
     for name in names:
         try:
@@ -141,7 +149,7 @@ def find_singles(like: Candidate, names: Sequence[str], storage: RDBStorage, run
             complete = sorted(judged_by_study(best_first(trials)), key=lambda trial: trial.number)
             shelf = predictions_of(study, stored, folder)
             singles += [model for model in with_predictions(name, stored, complete, shelf) if same_photos(model, like)]
-    return singles
+    return each_once(singles)
 
 
 class Compositions(Sequence[Counts]):

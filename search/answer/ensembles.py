@@ -19,7 +19,7 @@ from maskcls.scoring.greedy import GreedyProcedure, Library, affordable_resample
 from maskcls.scoring.intervals import Selected, correct, interval, select
 from maskcls.scoring.resampling import Resamples, resample
 from maskcls.system.errors import UserError, count_of
-from search.answer.candidates import Candidate, check_same_photos, find_trained
+from search.answer.candidates import Candidate, check_same_photos, each_once, find_trained
 from search.answer.gains import Best, Gain, gain_of
 from search.database.connect import load_study
 from search.study.attributes import CONFIG, PHOTOS_PER_SECOND
@@ -98,7 +98,11 @@ def find_ensemble(
 def choose_members(
     trained: Sequence[Candidate], size: int, needs_weights: bool = True, seconds: float = 60.0
 ) -> Ensemble:
-    """The best ensemble of at most ``size`` of these models, as find_ensemble. ``seconds``: for the correction."""
+    """The best ensemble of at most ``size`` of these models, as find_ensemble. ``seconds``: for the correction.
+
+    A copy of a model would take a place, and predict every photo once more, for a weight that the model may have alone.
+    """
+    trained = each_once(trained)
     first, *others = trained
     for other in others:
         check_joinable(first, other)

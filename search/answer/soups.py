@@ -26,10 +26,9 @@ from maskcls.scoring.resampling import resample
 from maskcls.scoring.soup_choice import Models, SoupProcedure, correct_soup, tried_soups
 from maskcls.system.errors import UserError, count_of, listed
 from maskcls.training.run_folder import load_trained
-from search.answer.candidates import Candidate, check_weights, find_trained
+from search.answer.candidates import Candidate, check_weights, each_once, find_trained
 from search.answer.ensembles import check_joinable
 from search.answer.gains import Best, Gain, gain_of
-from search.study.attributes import WEIGHTS_DIGEST
 from search.study.record import read_search
 from search.system.shell import quoted
 
@@ -97,14 +96,14 @@ def find_ingredients(studies: Sequence[optuna.Study], runs: Path) -> tuple[list[
     whole = [group for group in groups.values() if {model.study for model in group} == set(names)]
     if not whole:
         raise UserError(_why_apart(list(groups.values())))
-    chosen = next((alike for group in whole if len(alike := _each_once(group)) > 1), None)
+    chosen = next((alike for group in whole if len(alike := each_once(group)) > 1), None)
     if chosen is None:
         several = f"studies {listed(names)} have" if len(names) > 1 else f"study {names[0]!r} has"
         raise UserError(
             f"A soup needs two complete trials with weights that share backbone, heads, image_size, crop, fit and"
             f" bit_depth; {several} none. Continue with a larger --n-trials or --keep."
         )
-    return chosen, _each_once(trained)
+    return chosen, each_once(trained)
 
 
 def _check_is_pretrained(study: optuna.Study) -> None:
@@ -121,16 +120,6 @@ def _traits(model: Candidate) -> dict[str, object]:
     config, weights = read_model(model.folder).config, model.stored.weights
     start = weights.get(config.backbone, weights.get("source"))
     return {**{name: getattr(config, name) for name in ARCHITECTURE}, START: start}
-
-
-def _each_once(models: Sequence[Candidate]) -> list[Candidate]:
-    """The models without further ones of the same weights: a copy of a study has its trials."""
-    first: dict[object, Candidate] = {}
-    for model in models:
-        key = model.trial.user_attrs.get(WEIGHTS_DIGEST, model.name)  # trials of early versions have none
-        if key not in first or (model.has_weights and not first[key].has_weights):
-            first[key] = model
-    return list(first.values())
 
 
 def _why_apart(groups: Sequence[Sequence[Candidate]]) -> str:

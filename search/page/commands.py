@@ -4,17 +4,14 @@ from typing import Any
 
 from maskcls.config import make_config
 from maskcls.data.dataset import SYNTHETIC
-from maskcls.system.errors import UserError
 from search.page.blocks import Code, Facts, Section, Text
 from search.page.data import Material
 from search.policy.stopping import count_finished
 from search.study.attributes import COMMIT, GROWN_FROM, LIMITS, MORE_ROUNDS, VERSIONS, is_own_best
-from search.study.loading import known_studies, load_study_file
+from search.study.loading import PREVIEW, find_study_file
 from search.study.request import limits_options, options_of, photo_options
-from search.study.study import Study, preview_of
-from search.system.shell import place_options, quoted, runs_option, storage_option
-
-PREVIEW = "-preview"
+from search.study.study import Study
+from search.system.shell import cache_option, place_options, quoted, runs_option, storage_option
 
 
 def commands_section(material: Material) -> Section:
@@ -22,7 +19,7 @@ def commands_section(material: Material) -> Section:
     name, where = material.study.study_name, place_options(material.options.runs, material.options.storage)
     data, runs = material.stored.data, material.options.runs
     train = f"python -m maskcls.train --config best.toml --data {quoted(data)} -o {quoted(runs / 'best')}"
-    train += _photo_options(material) + runs_option(runs)
+    train += _photo_options(material) + _cache(material) + runs_option(runs)
     export = f"python -m search.export --study {quoted(name)} -o best.toml{where}"
     lines = [line for line in (run_command_of(material), _confirm_command(material, where), export, train) if line]
     blocks = Code("\n".join(lines)), Text(_note(material)), Facts(tuple(_facts(material)))
@@ -32,6 +29,7 @@ def commands_section(material: Material) -> Section:
 def _confirm_command(material: Material, where: str) -> str:
     """The command of the study's confirmation, or of its rounds with each level at its own best; empty without any."""
     confirmation, own = material.answer.confirmation, material.answer.own
+    where = _cache(material) + where
     if own is not None:
         options = f"--own-best --repeats {max(2, len(own.rounds))}"
         return f"python -m search.confirm --study {quoted(material.study.study_name)} {options}{where}"
@@ -76,7 +74,8 @@ def run_command_of(material: Material) -> str:
     words += [f"--from {quoted(copied)}"] if copied else [] if stored.warm else ["--cold"]
     if copied or file != name.removesuffix(PREVIEW):
         words.append(f"--name {quoted(name)}")
-    return " ".join(words) + _photo_options(material) + place_options(material.options.runs, material.options.storage)
+    place = _cache(material) + place_options(material.options.runs, material.options.storage)
+    return " ".join(words) + _photo_options(material) + place
 
 
 def _limits(material: Material) -> dict[str, float | None]:
@@ -93,19 +92,13 @@ def _photo_options(material: Material) -> str:
     return photo_options(material.stored.label_fixes, material.stored.skip_unreadable)
 
 
+def _cache(material: Material) -> str:
+    return cache_option(material.options.cache, material.options.runs)
+
+
 def _file_of(material: Material) -> tuple[str, Study | None]:
     """The study file that asks this question, and its study; empty when no file in studies/ does."""
-    name = material.study.study_name
-    first = name.removesuffix(PREVIEW)
-    for file in sorted(known_studies(), key=lambda file: file != first):
-        try:
-            study = load_study_file(file)
-        except UserError:
-            continue
-        if study.question == material.stored.study.question:
-            is_preview = name.endswith(PREVIEW) and not study.synthetic
-            return file, preview_of(study) if is_preview else study
-    return "", None
+    return find_study_file(material.study.study_name, material.stored.study.question)
 
 
 def _set_options(material: Material, document: Study | None) -> list[str]:

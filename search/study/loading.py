@@ -5,7 +5,10 @@ import sys
 from pathlib import Path
 
 from maskcls.system.errors import UserError, nearest, one_line
-from search.study.study import Study
+from search.study.study import Study, preview_of
+
+PREVIEW = "-preview"
+"""What the stored name of a preview ends with."""
 
 STUDIES = Path(__file__).parents[2] / "studies"
 
@@ -64,3 +67,18 @@ def names_a_file(name: str) -> bool:
 def known_studies() -> list[str]:
     """The names of the studies that come with the project."""
     return sorted(path.stem for path in STUDIES.glob("*.py") if not path.stem.startswith("_"))
+
+
+def find_study_file(name: str, question: str) -> tuple[str, Study | None]:
+    """The study of ``studies/`` that asks the question of the stored study ``name``, and what that runs: the study or
+    its preview; empty when no file there does."""
+    first = name.removesuffix(PREVIEW)
+    for file in sorted(known_studies(), key=lambda file: file != first):
+        try:
+            study = load_study_file(file)
+        except UserError:
+            continue
+        if study.question == question:
+            is_preview = name.endswith(PREVIEW) and not study.synthetic
+            return file, preview_of(study) if is_preview else study
+    return "", None

@@ -14,7 +14,7 @@ from maskcls.system.errors import UserError, listed
 from maskcls.system.paths import absolute_if_path, expand_home
 from maskcls.tasks.declared import DECLARED
 from maskcls.tasks.task import Task
-from search.study.loading import load_study_file
+from search.study.loading import PREVIEW, load_study_file
 from search.study.names import checked_name
 from search.study.record import Stored
 from search.study.study import Study, pin, preview_of
@@ -73,7 +73,7 @@ class StudyRequest:
     @property
     def stored_name(self) -> str:
         """The name to store the study under. Raises UserError for an invalid name, and for a copy without --name."""
-        name = checked_name(self.name or Path(self.file).stem + ("-preview" if self.is_preview else ""))
+        name = checked_name(self.name or Path(self.file).stem + (PREVIEW if self.is_preview else ""))
         if self.copy_of is not None and self.name is None:
             raise UserError("--from copies a study under a new name; give it by --name.")
         return name

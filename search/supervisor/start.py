@@ -20,13 +20,13 @@ from search.storage.copying import widened
 from search.storage.looks import closed_levels, is_look_due, make_missed_look, read_looks
 from search.storage.presence import DATABASE_ERRORS
 from search.study.compatibility import check_is_here
-from search.study.loading import names_a_file
+from search.study.loading import find_study_file, names_a_file
 from search.study.record import Stored, check_same, is_fully_created, read_search
 from search.study.request import StudyRequest, limits_options, typed_again
 from search.supervisor.conclusion import not_needed
 from search.supervisor.launch import Launch
 from search.supervisor.one_machine import check_no_other_machine
-from search.system.shell import place_options, quoted
+from search.system.shell import cache_option, place_options, quoted
 from search.system.storage_url import check_url
 from search.terminal.summary import show_search_summary
 
@@ -71,7 +71,8 @@ def run_study(request: StudyRequest, launch: Launch, limits: StoppingCriteria, k
 
 def _real_command(request: StudyRequest, launch: Launch, limits: StoppingCriteria, cold: bool) -> str:
     """The command of the study that a preview stands for."""
-    typed = f"{typed_again(request)}{' --cold' if cold else ''}{place_options(launch.runs, launch.storage)}"
+    place = cache_option(launch.cache, launch.runs) + place_options(launch.runs, launch.storage)
+    typed = f"{typed_again(request)}{' --cold' if cold else ''}{place}"
     return f"python -m search.run --study {quoted(request.file)}{limits_options(limits.to_json())} --data DIR{typed}"
 
 
@@ -83,12 +84,14 @@ def _check_file(file: str, launch: Launch) -> None:
         storage = open_to_read(launch.url)
     except UserError:  # what is wrong with --study is said first
         return
-    is_stored = has_study(storage, file)
+    is_stored, found = has_study(storage, file), ""
+    with suppress(UserError):  # a confirmation has no file, nor has another program's study
+        found = find_study_file(file, read_search(load_study(storage, file)).study.question)[0] if is_stored else ""
     storage.engine.dispose()
     if is_stored:
         raise UserError(
-            f"{file!r} is the name of a stored study, and --study takes a study file: give --study FILE.py --name"
-            f" {quoted(file)}, or add --join to work on the study as it is stored."
+            f"{file!r} is the name of a stored study, and --study takes a study file: give --study"
+            f" {quoted(found or 'FILE.py')} --name {quoted(file)}, or add --join to work on the study as it is stored."
         )
 
 

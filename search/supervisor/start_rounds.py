@@ -14,8 +14,9 @@ from maskcls.system.paths import absolute_if_path
 from search.answer.answer import answering_of
 from search.answer.rounds import answer_of_rounds, both_answers, trainings_of_a_round
 from search.policy.phases import searched
+from search.policy.policy import Policy
 from search.policy.stopping import FINISHED, StoppingCriteria, count_finished
-from search.storage.looks import read_looks
+from search.storage.looks import closed_levels, read_looks
 from search.storage.outcomes import decide_in_turn
 from search.study.attributes import MORE_OWN_ROUNDS, MORE_ROUNDS, round_of
 from search.study.locations import photos_now
@@ -57,6 +58,7 @@ def add_rounds(
         show_test(study, stored, launch, lambda: _table_now(stored, name, data, launch), keep_test)
         return 0
     n_trials = _find_or_set_target(study, rounds, rounds * trainings_of_a_round(stored, known), own_best)
+    _say_target(study, stored, rounds, StoppingCriteria(n_trials, own_best=own_best))
     # a study from scratch stays so, though --weights auto might find pretrained weights today
     made_with = "scratch" if stored.weights["source"] == "scratch" else stored.weights_option
     weights_option = absolute_if_path(weights) if weights else made_with
@@ -124,15 +126,27 @@ def _find_or_set_target(study: optuna.Study, rounds: int, trainings: int, own_be
 
     key = MORE_OWN_ROUNDS if own_best else MORE_ROUNDS
 
-    def decide() -> tuple[int, int]:
+    def decide() -> int:
         done = count_finished(study.get_trials(deepcopy=False))
         stored = study.user_attrs.get(key, {})
         if stored.get("rounds") == rounds and stored["n_trials"] > done:
-            return done, stored["n_trials"]
+            return int(stored["n_trials"])
         study.set_user_attr(key, {"rounds": rounds, "n_trials": done + trainings})
-        return done, done + trainings
+        return done + trainings
 
-    done, n_trials = decide_in_turn(study, decide)
-    where = ", each level at its own best" if own_best else ""
-    say(f"{rounds} more rounds of {study.study_name}{where}: {count_of(n_trials - done, 'training')} to go.")
-    return n_trials
+    return decide_in_turn(study, decide)
+
+
+def _say_target(study: optuna.Study, stored: Stored, rounds: int, limits: StoppingCriteria) -> None:
+    """Print how many trainings are to come, and how many of them begin in a search that has not ended."""
+    trials = study.get_trials(deepcopy=False)
+    left = limits.n_trials - count_finished(trials)
+    search = 0
+    if not limits.own_best:
+        planned = Policy(stored.study, stored.seed).phases_within(limits, trials, closed_levels(study))
+        search = planned.search - len(searched(trials))
+    where = ", each level at its own best" if limits.own_best else ""
+    of_search = f", {search} of them of the search, which has not ended" if search > 0 else ""
+    say(
+        f"{count_of(rounds, 'more round')} of {study.study_name}{where}: {count_of(left, 'training')} to go{of_search}."
+    )

@@ -4,6 +4,8 @@ import os
 import shlex
 from pathlib import Path
 
+from maskcls.system.options import CACHE_VARIABLE
+from maskcls.system.paths import expand_home
 from search.system.storage_url import STORAGE_VARIABLE, password_hint, url_to_type
 
 
@@ -24,6 +26,13 @@ def _escaped(character: str) -> str:
 def runs_option(runs: Path) -> str:
     """The --runs option of a printed command; empty for the default folder."""
     return f" --runs {quoted(runs)}" if runs != Path("runs") else ""
+
+
+def cache_option(cache: Path | None, runs: Path) -> str:
+    """The --cache option of a printed command that reads photos; empty where that takes the same folder without."""
+    default = os.environ.get(CACHE_VARIABLE)
+    unasked = Path(expand_home(default)) if default else runs / "cache"
+    return "" if cache is None or cache == unasked else f" --cache {quoted(cache)}"
 
 
 def storage_option(url: str | None) -> tuple[str, str]:

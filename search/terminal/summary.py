@@ -5,7 +5,6 @@ from pathlib import Path
 
 import optuna
 
-from maskcls.reading.hf import PREFIX
 from maskcls.scoring.rounds import BETTER, NO_VERDICT
 from maskcls.system.console import say
 from search.answer.answer import Answer, RoundsAnswer, Side
@@ -17,7 +16,7 @@ from search.findings.sides import says_something, side_verdict
 from search.policy.history import best_trial
 from search.policy.stopping import FINISHED
 from search.study.record import Stored
-from search.system.shell import place_options, quoted, storage_option
+from search.system.shell import cache_option, place_options, quoted, storage_option
 from search.terminal.tables import show_table
 
 MAX_SIDES = 6
@@ -50,7 +49,7 @@ def show_search_summary(
         say(answer.test)
     with suppress(optuna.exceptions.StorageInternalError):  # a full disk ended the study, and its error says so
         show_study(study, stored, " ".join(answer.sentences), place_options(runs, storage_url))
-    _show_next(answer, study.study_name, runs, storage_url, _cache_option(stored, runs, cache))
+    _show_next(answer, study.study_name, runs, storage_url, cache_option(cache, runs))
 
 
 def show_sides(rounds: RoundsAnswer, metric: str) -> None:
@@ -115,19 +114,14 @@ def _confirm_options(answer: Answer) -> tuple[str] | None:
     return ("" if more is None else f" --repeats {max(2, more.rounds)}",)
 
 
-def _cache_option(stored: Stored, runs: Path, cache: Path | None) -> str:
-    """--cache of a printed command that shows photos: those of a saved dataset lie there; else empty."""
-    is_needed = stored.data.startswith(PREFIX) and cache is not None and cache != runs / "cache"
-    return f" --cache {quoted(cache)}" if is_needed else ""
-
-
 def _show_next(answer: Answer, name: str, runs: Path, storage_url: str | None, cache: str) -> None:
-    """The report, the recipe as a file, and more rounds while anything is open. ``cache``: the option of the first."""
+    """The report, the recipe as a file, and more rounds while anything is open. ``cache``: the option of those
+    that read photos."""
     where, study = place_options(runs, storage_url), quoted(name)
     say("Next:")
     say(f"  python -m search.report --study {study}{cache}{where}")
     if options := _confirm_options(answer):
-        say(f"  python -m search.confirm --study {study}{options[0]}{where}")
+        say(f"  python -m search.confirm --study {study}{options[0]}{cache}{where}")
     say(f"  python -m search.export --study {study} -o best.toml{where}")
     if hint := storage_option(storage_url)[1]:
         say(hint)

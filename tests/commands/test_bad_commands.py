@@ -4,6 +4,7 @@ import json
 import shutil
 import socket
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from maskcls.data.dataset import Table
 from maskcls.system.console import run_command
 from search.database.connect import create_study, open_storage
 from search.storage.outcomes import finish
+from search.study.loading import load_study_file
 from search.study.record import KEY
 from tests.helpers.one_process import work_in_this_process
 from tests.helpers.search import MINE, ask, complain, make_job, make_setup
@@ -81,6 +83,10 @@ def test_a_stored_name_in_the_place_of_a_study_file_is_told_what_to_type(
         "error: 'our-outcome' is the name of a stored study, and --study takes a study file: give --study FILE.py"
         " --name our-outcome, or add --join to work on the study as it is stored.\n"
     )
+    ours = replace(make_setup(tmp_path, synthetic_table).stored, study=load_study_file("quickstart"))
+    create_study(storage, "qb", {KEY: ours.to_json()})
+    told = complain(monkeypatch, capsys, search.run.main, "--study", "qb", "--runs", str(tmp_path))
+    assert ": give --study quickstart --name qb, or add --join" in told
     told = complain(monkeypatch, capsys, search.run.main, "--study", "their-outcome", "--runs", str(tmp_path))
     assert told.startswith("error: No study named 'their-outcome' in studies/.")
     words = ("--study", "our-outcome", "--storage", "nope://x")

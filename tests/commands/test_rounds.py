@@ -25,6 +25,7 @@ from search.supervisor.conclusion import conclude
 from search.supervisor.launch import Launch
 from search.supervisor.pool import WorkerPool
 from search.supervisor.start import _is_done
+from search.supervisor.start_rounds import _say_target
 from search.supervisor.supervisor import Supervisor
 from search.worker.messages import NOTHING_LEFT, STOPPED, Outcome
 from tests.helpers.report import Played, make_study, play_rounds
@@ -217,6 +218,19 @@ def test_confirm_adds_rounds_to_a_study_that_has_gone_on_since_its_confirmation(
     monkeypatch.setattr(WorkerPool, "start_others", lambda *_: None)
     assert run(search.confirm.main, "--study", "toy", "--runs", tmp_path, "--device", "cpu") == 0
     assert "5 more rounds of toy: 10 trainings to go." in capsys.readouterr().out
+
+
+def test_more_trainings_of_a_study_in_its_search_are_said_to_be_of_the_search(
+    tmp_path: Path, synthetic_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    played = make_study(tmp_path, synthetic_folder)
+    done = count_finished(played.study.get_trials())
+    _say_target(played.study, played.stored, 20, StoppingCriteria(done + 40))
+    assert capsys.readouterr().out == (
+        "20 more rounds of toy: 40 trainings to go, 4 of them of the search, which has not ended.\n"
+    )
+    _say_target(played.study, played.stored, 1, StoppingCriteria(done + 2, own_best=True))
+    assert capsys.readouterr().out == "1 more round of toy, each level at its own best: 2 trainings to go.\n"
 
 
 def test_the_last_look_is_made_at_the_end_or_by_the_next_command(tmp_path: Path, synthetic_folder: Path) -> None:

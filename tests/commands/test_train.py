@@ -21,6 +21,7 @@ from maskcls.predict import main as predict
 from maskcls.scoring.metrics import score
 from maskcls.scoring.predictions import Predictions
 from maskcls.tasks.mask import MASK_TASK
+from maskcls.train import _why_incomparable
 from maskcls.train import main as train
 from maskcls.training.loop import DivergedError, Run, fit
 from tests.helpers.data.photos import save_photos, save_table
@@ -325,3 +326,13 @@ def test_a_model_of_a_given_split_scores_photos_without_one(tmp_path: Path, caps
     retrain = ["--config", model / "config.toml", "--data", tmp_path / "test", "-o", tmp_path / "again"]
     assert run(train, *retrain, *common) == 2
     assert "and the data gives none." in capsys.readouterr().err
+    retrain = ["--config", model / "config.toml", "--data", tmp_path, "-o", tmp_path / "again", "--set", "split_seed=3"]
+    assert run(train, *retrain, *common) == 2
+    assert "split_seed=3 would change nothing: the data says who trains" in capsys.readouterr().err
+
+
+def test_a_score_of_another_split_is_not_said_to_be_of_other_data() -> None:
+    source = {"value": 0.5, "split": "0000", "weights": {"source": "scratch"}}
+    assert _why_incomparable(TINY, source, "ffff", {"source": "scratch"}) == (
+        "comes from a run with another split, other data or weights"
+    )

@@ -136,6 +136,14 @@ def test_a_trio_that_is_much_better_is_called_better(runs: Path, capsys: pytest.
     assert "the trio was chosen from 24 by the same people" in printed
 
 
+def test_a_copy_is_no_further_single_model(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("whole", "whole-copy"):
+        facts = [{"weights_digest": "a"}, {"weights_digest": "b"}]
+        store(runs, name, "all", [wrong("all", 0.8, 1), wrong("all", 0.6, 2)], facts=facts)
+    single = next(line for line in compose(runs, capsys)[0].splitlines() if line.startswith("single"))
+    assert single.endswith("once corrected for being the best of 2")
+
+
 def test_a_difference_within_noise_is_not_distinguishable(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = [SPACE.encode(*(SAID[part][number] for part in SPACE.parts)) for number in (0, 1)]
     store(runs, "whole", "all", said)

@@ -100,6 +100,19 @@ def test_trials_of_several_studies_join(runs: Path, capsys: pytest.CaptureFixtur
     assert written["origin"]["chosen_among"] == 5
 
 
+def test_a_copied_trial_takes_no_place_of_its_own(runs: Path) -> None:
+    digests = [{"weights_digest": f"{number}"} for number in range(3)]
+    for name in ("first", "copied"):
+        store(runs, name, "all", SAID[:3], facts=digests)
+    (runs / "first" / "trial-0000" / "best.safetensors").unlink()
+    storage = open_storage(default_url(runs), create=False)
+    alone, found = (find_ensemble(names, 5, storage, runs) for names in (["copied"], ["first", "copied"]))
+    # the copy stands in where the first has no weights
+    assert {model.name for model in found.models} == {"trial 0 of copied", "trial 1 of first", "trial 2 of first"}
+    assert (found.best.candidates, found.without_weights) == (3, 0)
+    assert found.best.selected == alone.best.selected
+
+
 def test_trainings_of_later_rounds_never_join(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Not even one that is perfect on the same photos, since it may have trained on their people."""
     facts = [{}, {"round": 0, "place": 0, "level": "off"}, {"round": 1, "judge_round": 1, "level": "off"}]

@@ -11,7 +11,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from maskcls.data.split import check_split, choose_judges, split_by_person, split_photos, take_people
+from maskcls.config import TrainConfig
+from maskcls.data.split import (
+    check_draws_split,
+    check_split,
+    choose_judges,
+    split_by_person,
+    split_photos,
+    take_people,
+)
 from maskcls.data.splitters import (
     MAX_EXHAUSTIVE,
     GroupCounts,
@@ -27,7 +35,7 @@ from maskcls.data.splitters import (
 )
 from maskcls.system.errors import UserError
 from maskcls.tasks.mask import MASK_TASK
-from maskcls.tasks.task import Unit
+from maskcls.tasks.task import Source, Unit
 
 PATIENTS = Unit("patient", "patients")
 PHOTOS = Unit("photo", "photos")
@@ -223,6 +231,25 @@ def test_a_given_split_is_taken_as_it_is() -> None:
     photos = table({"a": [3], "b": [2], "c": [1]}).assign(split=["train"] * 3 + ["valid"] * 2 + ["test"])
     assert split_given(photos).equals(photos)
     assert split_photos(photos, "given") == (photos, "")
+
+
+def test_what_a_given_split_does_not_depend_on_cannot_be_typed() -> None:
+    given = replace(MASK_TASK, splitter="given", source=Source("table"))
+    few, later = TrainConfig(people=9), TrainConfig(judge_round=2)
+    with pytest.raises(UserError) as refused:
+        check_draws_split(["lr", "valid_share"], given, TrainConfig(valid_share=0.05))
+    assert str(refused.value) == (
+        "valid_share=0.05 would change nothing: the data says who trains and who validates. Leave it out, or have the"
+        " split drawn: --split none."
+    )
+    with pytest.raises(UserError, match="split drawn: name a folder that holds the classes themselves"):
+        check_draws_split(["split_seed"], replace(given, source=Source("folders")), TrainConfig())
+    with pytest.raises(UserError, match=r"^valid_share=.* would change nothing"):
+        check_draws_split(["split_seed", "valid_share"], given, few)
+    check_draws_split(["split_seed"], given, few)  # it says which people
+    check_draws_split(["split_seed", "valid_share"], given, later)  # they say who judges that round
+    check_draws_split(["lr"], given, TrainConfig())
+    check_draws_split(["split_seed", "valid_share"], MASK_TASK, TrainConfig())
 
 
 def test_a_given_split_that_leaks_or_lacks_a_side_or_has_other_words_is_refused() -> None:

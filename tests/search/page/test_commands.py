@@ -17,6 +17,7 @@ from maskcls.config import load_config, save_config
 from maskcls.data.dataset import Table, open_data, read_table
 from maskcls.reading.source import SourceOptions
 from maskcls.system.errors import UserError
+from maskcls.system.options import CACHE_VARIABLE
 from maskcls.tasks.declared import task_of_origin
 from maskcls.train import _task_of
 from search.database.connect import backend_of, create_study, default_url, open_storage, place_of
@@ -30,7 +31,7 @@ from search.study.attributes import GROWN_FROM, LIMITS
 from search.study.record import KEY, Stored, check_same
 from search.study.request import StudyRequest
 from search.supervisor.launch import Launch
-from search.system.shell import place_options
+from search.system.shell import cache_option, place_options
 from search.terminal.comparison import _show_recipes
 from search.terminal.composition import _show_no_single
 from search.terminal.summary import show_search_summary
@@ -197,10 +198,13 @@ def test_limits_warm_starts_and_the_source_of_a_copy_are_typed_again(played: Pla
 
 def test_every_command_of_the_report_names_its_study_and_its_place(played: Played) -> None:
     runs, stored = played.runs, replace(played.stored, label_fixes="our fixes.csv", skip_unreadable=True)
-    material = replace(played.material(storage=STORAGE), stored=stored)
+    cache = Path("local cache")
+    material = replace(played.material(storage=STORAGE, cache=cache), stored=stored)
     code = commands_section(material).blocks[0]
     found = dict(map(parsed, commands_in(getattr(code, "text", ""))))
     assert list(found) == ["search.run", "search.confirm", "search.export", "maskcls.train"]
+    for module in ("search.run", "search.confirm", "maskcls.train"):
+        assert found[module]["cache"] == cache
     for module in ("search.run", "search.confirm", "search.export"):
         assert (found[module]["runs"], found[module]["storage"]) == (runs, STORAGE)
     for module in ("search.confirm", "search.export"):
@@ -239,7 +243,7 @@ def test_the_real_study_of_a_preview_has_all_that_was_typed(
     monkeypatch.setattr(search.supervisor.start, "check_url", stop)
     assignments, people = ("epochs=2", "augment=flip,cutmix"), 30
     request = StudyRequest("dropout", None, None, "/some/weights", "fixes.csv", True, 3, assignments, people)
-    launch = Launch(tmp_path / "the runs", STORAGE, "cpu", 1)
+    launch = Launch(tmp_path / "the runs", STORAGE, "cpu", 1, cache=Path("local cache"))
     with pytest.raises(UserError, match="stopped"):
         search.supervisor.start.run_study(request, launch, StoppingCriteria(60, 12.0, 7), 5, True)
     (line,) = commands_in(capsys.readouterr().out)
@@ -247,16 +251,27 @@ def test_the_real_study_of_a_preview_has_all_that_was_typed(
     assert request_of(values) == replace(request, data="DIR", assignments=list(assignments))
     assert (values["n_trials"], values["max_epochs"], values["patience"], values["cold"]) == (60, 12, 7, True)
     assert (values["runs"], values["storage"]) == (tmp_path / "the runs", STORAGE)
+    assert values["cache"] == Path("local cache")
+
+
+def test_a_cache_that_is_taken_unasked_is_not_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(CACHE_VARIABLE, "/local/our cache")
+    assert [cache_option(cache, Path("here")) for cache in (None, Path("/local/our cache"))] == ["", ""]
+    assert cache_option(Path("here/cache"), Path("here")) == " --cache here/cache"  # the variable would say another
+    monkeypatch.delenv(CACHE_VARIABLE)
+    assert cache_option(Path("here/cache"), Path("here")) == ""
+    assert cache_option(Path("/local/our cache"), Path("here")) == " --cache '/local/our cache'"
 
 
 def test_the_closing_screen_and_the_note_say_where_the_study_is(
-    played: Played, capsys: pytest.CaptureFixture[str]
+    played: Played, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cache, storage = Path("local cache"), backend_of(played.study)
-    for data, given, needed in (("hf:DIR", cache, cache), ("hf:DIR", None, None), ("photos", cache, None)):
+    monkeypatch.delenv(CACHE_VARIABLE, raising=False)
+    cache, default, storage = Path("local cache"), played.runs / "cache", backend_of(played.study)
+    for data, given, needed in (("hf:DIR", cache, cache), ("hf:DIR", default, None), ("photos", cache, cache)):
         show_search_summary(played.study, replace(played.stored, data=data), played.runs, STORAGE, given)
         found = dict(map(parsed, commands_in(capsys.readouterr().out)))
-        assert found["search.report"]["cache"] == needed
+        assert (found["search.report"]["cache"], found["search.confirm"]["cache"]) == (needed, needed)
         notes = [str(text) for text in storage.get_study_system_attrs(study_id(played.study)).values()]
         commands = [line for text in notes for line in commands_in(text.replace("\\", ""))]
         found |= dict(parsed(line) for line in commands if "search.ensemble" in line)

@@ -125,7 +125,7 @@ def test_no_command_tells_it(
     slots = [Slot("cpu.0", "cpu", "", 1)]  # search.run starts and reads nothing
     monkeypatch.setattr("search.supervisor.launch.make_slots", lambda *_: slots)
     monkeypatch.setattr("search.supervisor.pool.WorkerPool.start", lambda *_: None)
-    monkeypatch.setattr("search.supervisor.start.open_data", lambda *_: (tmp_path, SourceOptions()))
+    monkeypatch.setattr("search.supervisor.start.open_data", lambda *_, **__: (tmp_path, SourceOptions()))
     monkeypatch.setattr("search.study.request.find_task", lambda *_: MASK_TASK)
     monkeypatch.setattr("search.supervisor.start.read_table", lambda *_: SimpleNamespace(hash="0123abcd"))
     assert_clean(complain(monkeypatch, capsys, main, *COMMANDS[name], "--storage", url))
