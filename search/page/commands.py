@@ -80,8 +80,8 @@ def run_command_of(material: Material) -> str:
 
 
 def _limits(material: Material) -> dict[str, float | None]:
-    """The limits that the study was run with, so that the command goes on with one that was interrupted too; --n-trials
-    is at least the trials that there are. Where the last are of rounds at each level's own best, or unknown, it alone."""
+    """The limits that the study was run with, with which an interrupted one goes on too; --n-trials is at least the
+    trials that there are. It alone where the limits are unknown, or of rounds with each level at its own best."""
     own_best = [trial for trial in material.trials if is_own_best(trial)]
     done = count_finished(material.trials) - count_finished(own_best)
     limits = material.study.user_attrs.get(LIMITS, {})
