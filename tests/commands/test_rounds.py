@@ -117,7 +117,7 @@ def test_confirm_adds_rounds_of_what_is_open(
     options = ("--study", "toy", "--repeats", 3, "--runs", tmp_path, "--device", "cpu")
     assert run(search.confirm.main, *options) == 0
     (order,) = orders
-    assert (order.name, order.plan, order.requested.seed) == ("toy", True, 0)
+    assert (order.name, order.plan, order.confirms, order.requested.seed) == ("toy", True, True, 0)
     assert order.limits == StoppingCriteria(14 + 8 + 3 * 2)
     assert "3 more rounds of toy: 6 trainings to go." in capsys.readouterr().out
     play_rounds(played, {0.0: 0.7, 0.5: 0.72}, 1)  # two trainings more, and the same command
