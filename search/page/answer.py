@@ -121,7 +121,7 @@ def rounds_section(material: Material) -> Section | None:
 
 
 def _what_means_are_of(material: Material, rounds: RoundsAnswer) -> str:
-    """Which rounds the sides' means are of, as Side.scored says, and what the score to expect is where it is of rounds."""
+    """Which rounds the means are of, as Side.scored says, and what the score to expect is, if it is of rounds."""
     first = {trial.number for trial in material.trials if round_of(trial) == 0}
     has_first = not first.isdisjoint(rounds.reference.scored)  # the other means are the reference's and a difference
     which = f"the means are of {'all' if has_first else 'the later'} rounds."
