@@ -152,7 +152,8 @@ def expected_score(mean: float, trainings: Sequence[Training]) -> float:
     average than that of many: of a class that one or two of them show, nearly all photos are found or nearly none. So
     what that takes from the mean is added, as the lesser of two estimates: what all judges say together, each of the
     training of their round, less the mean of the rounds (too much where the trainings differ much), and what resamples
-    of each round's judges lose on average (too much where a class has hardly any judge).
+    of each round's judges lose on average (too much where a class has hardly any judge). Never less than nothing is
+    added: few judges do not raise a mean, and take nothing from a metric such as accuracy, whose estimates are noise.
     """
     if len({training.round for training in trainings}) < 2:
         return mean
@@ -161,7 +162,7 @@ def expected_score(mean: float, trainings: Sequence[Training]) -> float:
     true_K, predicted_K, true_positive_K = (np.sum(sums_NK, axis=0) for sums_NK in zip(*sums, strict=True))
     together = float(score(true_K, predicted_K, true_positive_K))
     resampled_N = [_mean_of_resamples(training.counts) for training in trainings]
-    return mean + float(min(together - value_N.mean(), (value_N - resampled_N).mean()))
+    return mean + max(0.0, float(min(together - value_N.mean(), (value_N - resampled_N).mean())))
 
 
 def _mean_of_resamples(counts: Counts) -> float:

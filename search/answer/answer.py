@@ -242,6 +242,12 @@ class Answer:
         """The rounds that the best recipe is of: those with each level at its own best once they were looked at."""
         return answering_of(self.rounds, self.own)
 
+    @property
+    def rounds_mean(self) -> float | None:
+        """The mean of the rounds that the best recipe is of, as their table shows it; None for one of the search."""
+        rounds, winner = self.answering, self.winner
+        return None if rounds is None or winner is None or winner.candidates else rounds.sides[rounds.best].score
+
 
 def answering_of(rounds: RoundsAnswer | None, own: RoundsAnswer | None) -> RoundsAnswer | None:
     """The rounds that the best recipe is of, of those at a common setting and those with each level at its own best."""

@@ -30,7 +30,7 @@ from search.findings.sides import called, says_something, side_verdict
 from search.page.blocks import Block, Bullets, Figure, Section, Table, Text
 from search.page.data import Material
 from search.page.figures import Dot, draw_dots
-from search.study.attributes import ACCURACY, LOSS, part_f1
+from search.study.attributes import ACCURACY, LOSS, part_f1, round_of
 
 
 def lead_blocks(answer: Answer) -> tuple[Block, ...]:
@@ -105,8 +105,7 @@ def rounds_section(material: Material) -> Section | None:
         " difference is a least squares estimate of score = round + side; its interval covers"
         f" {unit.many}, training seeds and the choice of the"
         f" setting, and allows for a look after every round. Looked at after rounds: {looks}. Round 0 is the baseline's"
-        " own setting; the means are of the later rounds, and the score to expect of the best side counts all judges of"
-        " those together."
+        f" own setting; {_what_means_are_of(material, rounds)}"
     )
     blocks: list[Block] = [Text(text), _rounds_table(rounds)]
     if own is not None:
@@ -119,6 +118,24 @@ def rounds_section(material: Material) -> Section | None:
         )
         blocks += [Text(text), _rounds_table(own)]
     return Section("The rounds", tuple(blocks))
+
+
+def _what_means_are_of(material: Material, rounds: RoundsAnswer) -> str:
+    """Which rounds the means are of, as Side.scored says, and what the score to expect is, if it is of rounds."""
+    first = {trial.number for trial in material.trials if round_of(trial) == 0}
+    has_first = not first.isdisjoint(rounds.reference.scored)  # the other means are the reference's and a difference
+    which = f"the means are of {'all' if has_first else 'the later'} rounds."
+    if material.answer.rounds_mean is None:
+        return which
+    return f"{which} The score to expect of the best recipe is {_mean_words(material.answer)}."
+
+
+def _mean_words(answer: Answer) -> str:
+    """What the score to expect of the rounds' best side is."""
+    mean, winner = answer.rounds_mean, answer.winner
+    if mean is None or winner is None or as_score(mean) == as_score(winner.expected):
+        return "the mean of its rounds"
+    return f"the mean of its rounds, corrected for how few {answer.task.unit.many} judge each"
 
 
 def _rounds_table(rounds: RoundsAnswer) -> Table:
@@ -291,8 +308,8 @@ def _chosen(answer: Answer, winner: Winner, shown: FrozenTrial) -> str:
     score, expected, unit = as_score(winner.score.value), as_score(winner.expected), answer.task.unit
     if winner.candidates == 0:
         return (
-            f"The best side of the rounds. Expect {expected} of the recipe on other {unit.many}: by all judges of its"
-            f" rounds together, who chose nothing. Its model to use is trial {winner.trial}, its best training."
+            f"The best side of the rounds. Expect {expected} of the recipe on other {unit.many}: {_mean_words(answer)}."
+            f" Their judges chose nothing. Its model to use is trial {winner.trial}, its best training."
             f" What follows is about trial {shown.number}, its latest, so that no score has chosen it."
         )
     if winner.candidates == 1:

@@ -79,13 +79,14 @@ def run_command_of(material: Material) -> str:
 
 
 def _limits(material: Material) -> dict[str, float | None]:
-    """The limits that gave the study its trials: those that it was run with if one of them may have ended it early,
-    else --n-trials alone, as many as there are."""
+    """The limits that the study was run with, with which an interrupted one goes on too; --n-trials is at least the
+    trials that there are. It alone where the limits are unknown, or of rounds with each level at its own best."""
     own_best = [trial for trial in material.trials if is_own_best(trial)]
     done = count_finished(material.trials) - count_finished(own_best)
     limits = material.study.user_attrs.get(LIMITS, {})
-    ends_early = limits.get("max_epochs") is not None or limits.get("patience") is not None
-    return limits if ends_early and not limits.get("own_best") else {"n_trials": done or limits.get("n_trials", 1)}
+    if limits and not limits.get("own_best"):
+        return {**limits, "n_trials": max(done, limits["n_trials"])}
+    return {"n_trials": done or limits.get("n_trials", 1)}
 
 
 def _photo_options(material: Material) -> str:

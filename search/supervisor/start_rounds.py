@@ -71,7 +71,7 @@ def add_rounds(
         crew.start_others()
         order = launch.make_order(crew.size, name, requested, StoppingCriteria(n_trials, own_best=own_best))
         summary = partial(_show_end, table=table, n_trials=n_trials, launch=launch, keep_test=keep_test)
-        return crew.run(replace(order, plan=True), launch.timeout, summary)
+        return crew.run(replace(order, plan=True, confirms=True), launch.timeout, summary)
 
 
 def _show_end(

@@ -19,9 +19,12 @@ WIDTH = 108
 """Characters of a line of the plan, without its margin of 12."""
 
 
-def photo_lines(table: Table) -> list[str]:
-    """The lines of the plan on photos that were read from folders or a table; none for the mask task, known to all."""
-    return [line for text in _understood(table) for line in wrapped(text)]
+def photo_lines(table: Table, of_test: str = "") -> list[str]:
+    """The lines of the plan on photos that were read from folders or a table; none for the mask task, known to all.
+
+    ``of_test``: what becomes of those that are held back, to follow that they are; only of use where some are.
+    """
+    return [line for text in _understood(table, of_test) for line in wrapped(text)]
 
 
 def note_lines(table: Table) -> list[str]:
@@ -49,7 +52,7 @@ def wrapped(text: str) -> list[str]:
     )
 
 
-def _understood(table: Table) -> list[str]:
+def _understood(table: Table, of_test: str) -> list[str]:
     task = table.task
     if task.source.reader == "mask":
         return []
@@ -57,7 +60,7 @@ def _understood(table: Table) -> list[str]:
     lines += [_classes(table, factor.name) for factor in task.space.factors]
     if lonely := lonely_classes(table.photos):
         lines.append(lonely_text(lonely, task.space.names, task.unit))
-    return lines + _held_back(table)
+    return lines + _held_back(table, of_test)
 
 
 def _read_from(table: Table) -> str:
@@ -106,6 +109,6 @@ def size_of_test(table: Table) -> str:
     return f"{count_of(len(table.test), 'photo')}{of}"
 
 
-def _held_back(table: Table) -> list[str]:
+def _held_back(table: Table, of_test: str) -> list[str]:
     size = size_of_test(table)
-    return [f"{size} for a test are held back; search.confirm scores them once, at last"] if size else []
+    return [f"{size} for a test are held back{of_test}"] if size else []

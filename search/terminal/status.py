@@ -86,7 +86,7 @@ def show_status(study: StudyStatus) -> None:
     metric = overview.metric or "macro_f1"
     facts = {
         "trials": _trial_counts(overview),
-        "best": _trial(study.best, metric),
+        "best": ("of the search, " if study.answer and study.best else "") + _trial(study.best, metric),
         "baseline": _trial(study.baseline, metric) + _mean(study.baseline),
         "incumbent": _incumbent(study.incumbent, metric),
         "noise": _noise(study.noise),

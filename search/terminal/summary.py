@@ -87,8 +87,16 @@ def _show_recipe(answer: Answer) -> None:
     chosen = f", chosen from {chosen_from(answer, winner)}" if winner.candidates else ""
     say(
         f"{_standing(answer)}: {describe_values(winner.values)}. Expect {answer.task.metric_words}"
-        f" {winner.expected:.3f} of it on other {answer.task.unit.many} (trial {winner.trial}{chosen})."
+        f" {winner.expected:.3f} of it on other {answer.task.unit.many} (trial {winner.trial}{chosen}){_why(answer)}."
     )
+
+
+def _why(answer: Answer) -> str:
+    """Why the score to expect is not the mean that the table shows; empty where it is."""
+    mean, winner = answer.rounds_mean, answer.winner
+    if mean is None or winner is None or f"{mean:.3f}" == f"{winner.expected:.3f}":
+        return ""
+    return ": its mean, corrected for few judges"
 
 
 def _standing(answer: Answer) -> str:

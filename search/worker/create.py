@@ -14,6 +14,7 @@ from search.findings.notes import show_study
 from search.policy.stopping import StoppingCriteria, count_finished
 from search.policy.warm_starts import choose_warm_starts
 from search.storage.copying import check_can_grow, check_is_copy, copy_trials, widened
+from search.storage.final_test import read_test
 from search.storage.folder import claim, has_deleted_study, make_folder
 from search.storage.looks import closed_levels
 from search.storage.orphans import requeue_orphaned
@@ -41,7 +42,7 @@ def find_or_create(setup: Setup, storage: ReconnectingStorage, order: WorkOrder)
     trials = study.get_trials(deepcopy=False) if study is not None else []
     setup.stored = _document_to_store(setup, storage, study, order)
     closed = closed_levels(study, order.limits.own_best) if study is not None else ()
-    show_plan(setup, order.limits, order.workers, trials, closed)
+    show_plan(setup, order.limits, order.workers, trials, closed, _of_test(study if exists else None, order))
     show_changes(changes_since_creation(study, decoder=DECODER) if study is not None else "")
     check_sizes(setup)
     dataset = setup.dataset(setup.baseline)
@@ -55,6 +56,14 @@ def find_or_create(setup: Setup, storage: ReconnectingStorage, order: WorkOrder)
     in_turn(storage, setup.name, lambda: _store(setup, storage, source, order.limits))
     if orphaned := requeue_orphaned(load_study(storage, setup.name)):
         say(f"Interrupted earlier, continuing from the last evaluation: trial {', '.join(map(str, orphaned))}.")
+
+
+def _of_test(study: optuna.Study | None, order: WorkOrder) -> str:
+    """What becomes of photos held back for a test, for the plan; search.confirm says it before its plan."""
+    if order.confirms:
+        return ""
+    found = read_test(study) if study is not None else None
+    return "; search.confirm scores them once, at last" if found is None else f"; spent on trial {found.trial}"
 
 
 def _store(setup: Setup, storage: ReconnectingStorage, source: optuna.Study | None, limits: StoppingCriteria) -> None:

@@ -60,6 +60,8 @@ class WorkOrder:
     """Name of the study that this one begins as a copy of."""
     plan: bool = False
     """Whether to show the plan and to store the study first."""
+    confirms: bool = False
+    """Whether search.confirm gives the order, which has said itself what becomes of photos held back for a test."""
     waits: bool = False
     """Whether to wait for GO, since another worker makes the plan."""
     is_placed: bool = False

@@ -57,10 +57,12 @@ def show_plan(
     workers: int,
     trials: Sequence[FrozenTrial] = (),
     closed: Collection[str] = (),
+    of_test: str = "",
 ) -> None:
     """Print data, split, weights, device, hyperparameters, pruning, warm starts and trials, in a line each.
 
-    ``trials``: those that the study has, or that it begins with as a copy; ``closed``: its decided levels.
+    ``trials``: those that the study has, or that it begins with as a copy; ``closed``: its decided levels;
+    ``of_test``: as in photo_lines.
     """
     stored, study = setup.stored, setup.stored.study
     say(f"Study {setup.name}: {study.question}")
@@ -69,7 +71,7 @@ def show_plan(
     task = stored.task
     train, valid = setup.table.count("train"), setup.table.count("valid")
     say(f"  data      {stored.data}: {_sizes(train[0] + valid[0], train[1] + valid[1], task)}")
-    for line in photo_lines(setup.table):
+    for line in photo_lines(setup.table, of_test):
         say(f"            {line}")
     for note in () if study.synthetic else note_lines(setup.table):  # drawn people have no wrong labels
         say(f"            {note}")

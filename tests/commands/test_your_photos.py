@@ -200,7 +200,7 @@ def test_the_plan_says_what_was_understood(journey: Journey) -> None:
         assert f"split     by {one}, " in told
     if journey.name == "given_split":
         assert "split     as the data says" in told
-        assert "12 photos for a test are held back" in told
+        assert "12 photos for a test are held back; search.confirm scores them once, at last" in told
 
 
 def test_the_report_has_the_names_and_the_unit(journey: Journey) -> None:

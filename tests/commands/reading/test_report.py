@@ -470,6 +470,7 @@ def test_rounds_lead_the_page_and_the_method_is_folded(asked: Played) -> None:
     folded = {title for fold, title in headings if fold}
     assert {"The rounds", "The search", "Noise", "Cost", "How to reproduce it"} <= folded
     assert "Best recipe" not in folded
+    assert "Round 0 is the baseline&#39;s own setting; the means are of the later rounds." in html
     rounds = page.table("The rounds")
     assert rounds["0"]["setting"] == "lr=0.01"
     assert rounds["4"]["setting"] == "lr=0.01"

@@ -314,3 +314,16 @@ def test_one_round_promises_its_mean() -> None:
     rounds = [Training("a", 1, seen_by(rng, 3 * np.eye(8), 10, 1.0)) for _ in range(2)]
     assert expected_score(0.625, rounds) == 0.625
     assert expected_score(0.625, []) == 0.625
+
+
+@pytest.mark.parametrize(
+    ("metric", "least", "most"), [("accuracy", 0, 0), ("balanced_accuracy", 0, 0.001), ("macro_f1", 0.012, 0.026)]
+)
+def test_few_judges_take_something_from_f1_alone_and_raise_no_mean(metric: str, least: float, most: float) -> None:
+    rng = np.random.default_rng(3)
+    gains = []
+    for _ in range(10):
+        seen = [replace(seen_by(rng, 3 * np.eye(8), 10, 1.0), metric=metric) for _ in range(5)]
+        mean = float(np.mean([counts.score(*counts.sums()) for counts in seen]))
+        gains.append(expected_score(mean, [Training("a", number, counts) for number, counts in enumerate(seen)]) - mean)
+    assert least <= min(gains) <= max(gains) <= most

@@ -17,6 +17,7 @@ from maskcls.scoring.judges import Training
 from maskcls.scoring.predictions import Predictions
 from maskcls.scoring.rounds import OWN_TUNING, expected_score
 from search.answer.answer import Answer, Comparison, Confirmation, FactorAnswer, Finalist, Level, RoundsAnswer, Side
+from search.answer.format import as_score
 from search.answer.rounds import _asked, _side
 from search.database.connect import create_study, default_url, open_storage
 from search.database.optuna_internals import study_system_attributes
@@ -28,6 +29,7 @@ from search.findings.status import status_of
 from search.findings.wording import put_in_words
 from search.page.build import make_report
 from search.page.dashboard import _rounds
+from search.page.render import to_markdown
 from search.policy.own_best import Elsewhere
 from search.policy.warm_starts import _history
 from search.storage.predictions import study_predictions
@@ -238,7 +240,7 @@ def expected_of(played: Played, side: Side) -> float:
 
 
 def test_what_few_judges_take_from_the_mean_is_promised_and_exported_where_the_predictions_are(
-    tmp_path: Path, synthetic_folder: Path
+    tmp_path: Path, synthetic_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     played = rounds_of(tmp_path, synthetic_folder, {0.0: 0.6, 0.5: 0.3}, 5)
     found = answer(played)
@@ -254,8 +256,21 @@ def test_what_few_judges_take_from_the_mean_is_promised_and_exported_where_the_p
     assert (
         f"the best mean of the rounds, expect macro F1 {found.winner.expected:.4f} (5 trainings)" in recipe.describe()
     )
+    corrected = f"Expect macro F1 {found.winner.expected:.3f} of it on other people (trial {found.winner.trial})"
+    assert f"{corrected}: its mean, corrected for few judges." in "\n".join(shown_of(played, capsys))
+    page = to_markdown(make_report(played.material()))
+    assert page.count("is the mean of its rounds, corrected for how few people judge each.") == 1
+    assert (
+        f"Expect {as_score(found.winner.expected)} of the recipe on other people: the mean of its rounds, corr" in page
+    )
+    assert "Round 0 is the baseline's own setting; the means are of all rounds." in page
     for number in reference.trials:
-        (trial_folder(played.runs / "toy", number) / "valid.npz").unlink()
+        file = trial_folder(played.runs / "toy", number) / "valid.npz"
+        file.unlink() if number != found.winner.trial else None
+    recipe = next(line for line in shown_of(played, capsys) if " Expect macro F1 " in line)
+    assert recipe.endswith(f"(trial {found.winner.trial}).")  # one round that can be resampled corrects nothing
+    assert "corrected" not in to_markdown(make_report(played.material()))
+    (trial_folder(played.runs / "toy", found.winner.trial) / "valid.npz").unlink()
     assert find_recipe(played.study, None, played.runs).expected == reference.score
 
 
@@ -283,7 +298,9 @@ def test_rounds_answer_in_one_sentence_and_the_table_adds_up(
     assert len(lines) <= 14
     assert lines[0] == found.sentences[0]
     assert any(line.startswith("drop_rate = 0.5") and line.endswith("worse") for line in lines)
-    assert f"Expect macro F1 {found.winner.expected:.3f} of it on other people" in "".join(lines)
+    assert f"Expect macro F1 {found.winner.expected:.3f} of it on other people (trial {found.winner.trial}" in "".join(
+        lines
+    )
     assert not any("search.confirm" in line for line in lines)
 
 

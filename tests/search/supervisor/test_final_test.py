@@ -18,6 +18,7 @@ import search.status
 import search.supervisor.final_test
 import search.supervisor.start_confirmation
 import search.supervisor.start_rounds
+import search.worker.create
 import search.worker.final_test
 from maskcls.config import load_config
 from maskcls.data.dataset import Table, find_task, load_dataset, read_table, with_judges
@@ -46,6 +47,7 @@ from search.supervisor.start_rounds import _show_end
 from search.system.processes import describe_myself
 from search.terminal.confirmation import show_confirmation_plan
 from search.terminal.photos import photo_lines
+from search.worker.create import _of_test
 from search.worker.final_test import score_test
 from search.worker.job import Job
 from search.worker.worker import take_trials
@@ -146,9 +148,7 @@ def test_nothing_before_the_end_of_confirm_opens_a_photo_of_the_test(
 ) -> None:
     assert unread.table.test is not None
     assert len(unread.table.test) == 22
-    assert photo_lines(unread.table)[-1] == (
-        "22 photos of 11 patients for a test are held back; search.confirm scores them once, at last"
-    )
+    assert photo_lines(unread.table)[-1] == "22 photos of 11 patients for a test are held back"
     held_back = set(unread.table.test["path"])
     for number in range(8):
         config = make_setup(unread.runs, unread.table).baseline.model_copy(update={"judge_round": number})
@@ -166,6 +166,24 @@ def test_nothing_before_the_end_of_confirm_opens_a_photo_of_the_test(
     assert run(search.export.main, "--study", "toy", "-o", unread.runs / "a.toml", "--runs", unread.runs) == 0
     assert "; test" not in capsys.readouterr().out
     assert not {"test_value", "test_photos"} & load_config(unread.runs / "a.toml")[1].keys()
+
+
+def test_only_the_plan_of_search_run_says_what_will_become_of_the_test(
+    unread: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """search.confirm says before its plan whether it scores them, as --keep-test and a spent test have it."""
+    order = order_for(unread.runs, TRIALS)
+    study = load_study(open_storage(default_url(unread.runs), create=False), "toy")
+    held_back = "22 photos of 11 patients for a test are held back"
+
+    def line(confirms: bool) -> str:
+        return photo_lines(unread.table, _of_test(study, replace(order, confirms=confirms)))[-1]
+
+    assert line(confirms=True) == held_back
+    assert line(confirms=False) == f"{held_back}; search.confirm scores them once, at last"
+    monkeypatch.setattr(search.worker.create, "read_test", lambda _: SimpleNamespace(trial=1))
+    assert line(confirms=True) == held_back
+    assert line(confirms=False) == f"{held_back}; spent on trial 1"
 
 
 def test_a_test_that_cannot_be_scored_is_not_spent(unread: Trained, capsys: pytest.CaptureFixture[str]) -> None:
