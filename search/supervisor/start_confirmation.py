@@ -12,6 +12,7 @@ from maskcls.system.console import say
 from maskcls.system.errors import UserError
 from maskcls.system.paths import absolute_if_path
 from search.database.connect import load_study, open_storage, place_of
+from search.database.reconnecting import ReconnectingStorage
 from search.policy.confirmation import Plan
 from search.policy.stopping import StoppingCriteria, count_finished
 from search.study.compatibility import check_is_here
@@ -53,12 +54,7 @@ def confirm_study(
     these rounds; ``keep_test``: whether the photos held back for a test stay unseen at their end. Raises UserError for
     a study that cannot be confirmed, and for invalid options.
     """
-    check_no_other_machine(launch.url)
-    storage = open_storage(launch.url, create=False)
-    searched = load_study(storage, name)
-    folder_in(launch.runs, name)  # raises UserError for a name that no folder can have
-    stored = read_search(searched)
-    check_is_here(searched)
+    storage, searched, stored = _opened(name, launch)
     if has_rounds(searched.get_trials(deepcopy=False)):  # an earlier confirmation does not answer it any more
         return add_rounds(searched, stored, repeats, data, weights, launch, own_best, keep_test)
     if own_best:
@@ -70,8 +66,8 @@ def confirm_study(
     existing = find_confirmation(storage, name, place=place)
     document = make_document(searched, stored, existing, top, repeats, place)
     n_trials = len(Plan.of_document(document).finalists) * repeats
-    if existing is not None and count_finished(existing.get_trials(deepcopy=False)) >= n_trials:
-        say(f"Study {existing.study_name} already has its {n_trials} trainings.")
+    if existing is not None and (why := _why_full(existing, n_trials)):
+        say(why)
         show_confirmation_summary(existing, document, launch.runs, launch.storage)
         return 0
     with launch.make_crew(n_trials) as crew:
@@ -85,28 +81,41 @@ def confirm_team(name: str, file: Path, repeats: int, data: str | None, weights:
     ``data`` and ``weights``: None for those of the search. Raises UserError for a file that has no team of the study,
     for a study that cannot be confirmed, and for invalid options.
     """
+    storage, searched, stored = _opened(name, launch)
+    place = place_of(launch.url, launch.runs)
+    requested = plan_of_file(file, searched, stored, repeats, place)
+    existing = find_confirmation(storage, name, team=True, place=place)
+    document = make_team_document(searched, stored, existing, requested, place)
+    n_trials = len(requested.finalists) * repeats
+    if existing is not None and (why := _why_decided(existing) or _why_full(existing, n_trials)):
+        say(why)
+        show_confirmation_summary(existing, document, launch.runs, launch.storage)
+        return 0
+    with launch.make_crew(n_trials) as crew:
+        return _train(crew, _located(document, stored, name, data, weights), repeats, launch)
+
+
+def _opened(name: str, launch: Launch) -> tuple[ReconnectingStorage, optuna.Study, Stored]:
+    """(The database, the study to confirm, what is stored of it). Raises UserError for one that cannot be confirmed
+    here."""
     check_no_other_machine(launch.url)
     storage = open_storage(launch.url, create=False)
     searched = load_study(storage, name)
     folder_in(launch.runs, name)  # raises UserError for a name that no folder can have
     stored = read_search(searched)
     check_is_here(searched)
-    place = place_of(launch.url, launch.runs)
-    requested = plan_of_file(file, searched, stored, repeats, place)
-    existing = find_confirmation(storage, name, team=True, place=place)
-    document = make_team_document(searched, stored, existing, requested, place)
-    n_trials = len(requested.finalists) * repeats
-    if existing is not None:
-        if is_team_decided(existing):
-            say("Nothing is open any more: the difference is decided.")
-            show_confirmation_summary(existing, document, launch.runs, launch.storage)
-            return 0
-        if count_finished(existing.get_trials(deepcopy=False)) >= n_trials:
-            say(f"Study {existing.study_name} already has its {n_trials} trainings.")
-            show_confirmation_summary(existing, document, launch.runs, launch.storage)
-            return 0
-    with launch.make_crew(n_trials) as crew:
-        return _train(crew, _located(document, stored, name, data, weights), repeats, launch)
+    return storage, searched, stored
+
+
+def _why_decided(confirmation: optuna.Study) -> str:
+    """Why a team's confirmation needs no more trainings; empty while it is open."""
+    return "Nothing is open any more: the difference is decided." if is_team_decided(confirmation) else ""
+
+
+def _why_full(confirmation: optuna.Study, n_trials: int) -> str:
+    """Why there is nothing left to train of so many trainings; empty while there is."""
+    is_full = count_finished(confirmation.get_trials(deepcopy=False)) >= n_trials
+    return f"Study {confirmation.study_name} already has its {n_trials} trainings." if is_full else ""
 
 
 def _located(document: Stored, stored: Stored, name: str, data: str | None, weights: str | None) -> Stored:
