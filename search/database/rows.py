@@ -23,6 +23,8 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from search.database.mysql import DIALECTS
+
 IDS_AT_ONCE = 500
 """Trials whose values are read by one statement: their rows take memory."""
 
@@ -210,7 +212,7 @@ def _put(session: Session, model: Any, rows: Sequence[Mapping[str, Any]]) -> Non
 def _upsert(dialect: str, table: Any, rows: list[Mapping[str, Any]]) -> sqlalchemy.Insert:
     """The statement of _put."""
     first, second, *others = rows[0]
-    if dialect in ("mysql", "mariadb"):
+    if dialect in DIALECTS:
         put = mysql.insert(table).values(rows)
         return put.on_duplicate_key_update({name: put.inserted[name] for name in others})
     insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
