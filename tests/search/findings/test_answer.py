@@ -15,7 +15,7 @@ from sklearn.metrics import f1_score
 from maskcls.scoring.intervals import Variance, estimate
 from maskcls.scoring.judges import Training
 from maskcls.scoring.predictions import Predictions
-from maskcls.scoring.rounds import OWN_TUNING, expected_score
+from maskcls.scoring.rounds import OWN_TUNING, LevelLook, expected_score
 from search.answer.answer import Answer, Comparison, Confirmation, FactorAnswer, Finalist, Level, RoundsAnswer, Side
 from search.answer.format import as_score
 from search.answer.rounds import _asked, _side
@@ -559,15 +559,21 @@ def test_beside_levels_that_are_decided_those_without_enough_judges_are_told(
     tmp_path: Path, synthetic_folder: Path
 ) -> None:
     played = rounds_of(tmp_path, synthetic_folder, {0.0: 0.8, 0.5: 0.3}, 5)
-    found = answer(played).rounds
-    assert found is not None
-    first, second = found.sides
-    assert second.look is not None
-    third = replace(second, name="drop_rate = 0.7", look=replace(second.look, verdict="no verdict"))
+    found, first, second, look = two_sides(played)
+    third = replace(second, name="drop_rate = 0.7", look=replace(look, verdict="no verdict"))
     told = told_of_sides(played, found, first, second, third)
     assert told.verdict == "no verdict"
     assert told.sentences[0].endswith("and drop_rate = 0.7 has no verdict, as fewer than 10 judged a round.")
     assert side_verdict(third, is_reference=False) == "no verdict"
+
+
+def two_sides(played: Played) -> tuple[RoundsAnswer, Side, Side, LevelLook]:
+    """(The answer by rounds, the reference, the level compared with it, that level's look)."""
+    found = answer(played).rounds
+    assert found is not None
+    first, second = found.sides
+    assert second.look is not None
+    return found, first, second, second.look
 
 
 def told_of_sides(played: Played, found: RoundsAnswer, *sides: Side) -> Answer:
@@ -578,17 +584,14 @@ def test_a_verdict_whose_interval_is_cut_at_the_largest_difference_is_told(
     tmp_path: Path, synthetic_folder: Path
 ) -> None:
     played = rounds_of(tmp_path, synthetic_folder, {0.0: 0.8, 0.5: 0.3}, 5)
-    found = answer(played).rounds
-    assert found is not None
-    first, second = found.sides
-    assert second.look is not None
-    cut = replace(second, look=replace(second.look, value=-0.7, low=-1.0, high=-0.352, verdict="worse"))
+    found, first, second, look = two_sides(played)
+    cut = replace(second, look=replace(look, value=-0.7, low=-1.0, high=-0.352, verdict="worse"))
     told = told_of_sides(played, found, first, cut)
     assert told.verdict == side_verdict(cut, is_reference=False) == "worse"
     assert told.sentences[0] == (
         "Worse: drop_rate = 0.5 scores 0.700 below drop_rate = 0.0 (95 % interval -1.000 to -0.352)."
     )
-    wide = replace(cut, look=replace(second.look, low=-1.0, high=0.1, verdict="open"))
+    wide = replace(cut, look=replace(look, low=-1.0, high=0.1, verdict="open"))
     assert told_of_sides(played, found, first, wide).verdict == "no answer yet"
 
 
