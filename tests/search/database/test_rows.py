@@ -265,7 +265,7 @@ def age_heartbeat(storage: ReconnectingStorage, trial: int, when: str) -> None:
 
 
 def test_statements_are_written_in_the_words_of_each_database() -> None:
-    """Of MySQL, for want of a server, no more is tested."""
+    """Where a MariaDB is found, test_mariadb.py runs them."""
     words = {}
     for dialect in (mysql.dialect(), postgresql.dialect(), sqlite.dialect()):
         age = _seconds_since(models.TrialHeartbeatModel.heartbeat, dialect.name)
